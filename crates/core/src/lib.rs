@@ -1,0 +1,18 @@
+//! Herald's pure heart: which address a Service gets, which node owns it, and why.
+//!
+//! Nothing here reads a clock, opens a socket or logs. Time comes in as the last argument, effects are
+//! polled out, and every refusal is an enum variant that the shells reuse as condition reason, event
+//! reason and metric label.
+#![no_std]
+
+extern crate alloc;
+
+pub mod name;
+pub mod selector;
+pub mod service;
+pub mod time;
+
+pub use name::{NodeName, PoolName, ServiceKey};
+pub use selector::{Labels, RawRequirement, RawSelector, Selector, SelectorError};
+pub use service::{Family, FamilyPolicy, Port, Protocol, Request, RequestError, Service};
+pub use time::Time;

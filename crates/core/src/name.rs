@@ -1,0 +1,86 @@
+//! Names of Kubernetes objects, one type each, so that a pool is never taken for a node.
+
+use alloc::string::{String, ToString};
+use core::fmt;
+
+/// Namespace and name of a Service; written `namespace/name`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceKey {
+    /// The Service's namespace.
+    pub namespace: String,
+    /// The Service's name.
+    pub name: String,
+}
+
+impl ServiceKey {
+    /// Names the Service `name` in `namespace`.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
+    }
+}
+
+impl fmt::Display for ServiceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $type:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $type(String);
+
+        impl $type {
+            /// Takes the name as it stands in Kubernetes.
+            pub fn new(name: impl Into<String>) -> Self {
+                Self(name.into())
+            }
+
+            /// The name as it stands in Kubernetes.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl From<&str> for $type {
+            fn from(name: &str) -> Self {
+                Self(name.to_string())
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name!(
+    /// Name of an `IPAddressPool`.
+    PoolName
+);
+name!(
+    /// Name of a Kubernetes Node; also the member name in gossip.
+    NodeName
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_key_reads_namespace_slash_name() {
+        assert_eq!(ServiceKey::new("default", "web").to_string(), "default/web");
+    }
+
+    #[test]
+    fn names_read_as_they_stand() {
+        assert_eq!(PoolName::from("first-pool").to_string(), "first-pool");
+        assert_eq!(NodeName::new("node-1").as_str(), "node-1");
+    }
+}

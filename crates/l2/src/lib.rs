@@ -1,0 +1,3 @@
+#![no_std]
+//! Placeholder.
+extern crate alloc;
