@@ -1,0 +1,1 @@
+//! The wire task: a thread that owns the sockets and the announcer.
