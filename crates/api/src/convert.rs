@@ -1,0 +1,1 @@
+//! Kubernetes objects into the plain inputs of `herald-core`.

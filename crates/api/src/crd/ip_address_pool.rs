@@ -1,0 +1,97 @@
+//! `IPAddressPool`: the addresses that Services may be given.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::schema;
+
+/// IPAddressPoolSpec defines the desired state of IPAddressPool.
+#[derive(CustomResource, Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "metallb.io",
+    version = "v1beta1",
+    kind = "IPAddressPool",
+    plural = "ipaddresspools",
+    namespaced,
+    status = "IPAddressPoolStatus",
+    derive = "PartialEq",
+    doc = "IPAddressPool represents a pool of IP addresses that can be allocated to LoadBalancer services.",
+    printcolumn(name = "Auto Assign", type_ = "boolean", json_path = ".spec.autoAssign"),
+    printcolumn(
+        name = "Avoid Buggy IPs",
+        type_ = "boolean",
+        json_path = ".spec.avoidBuggyIPs"
+    ),
+    printcolumn(name = "Addresses", type_ = "string", json_path = ".spec.addresses")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct IPAddressPoolSpec {
+    /// A list of IP address ranges over which Herald has authority. You can list multiple ranges in a single
+    /// pool, they will all share the same settings. Each range can be either a CIDR prefix, or an explicit
+    /// start-end range of IPs.
+    pub addresses: Vec<String>,
+    /// AutoAssign flag used to prevent Herald from automatic allocation for a pool.
+    #[serde(default = "yes", skip_serializing_if = "Option::is_none")]
+    pub auto_assign: Option<bool>,
+    /// AvoidBuggyIPs prevents addresses ending with .0 and .255 to be used by a pool.
+    #[serde(
+        default = "no",
+        rename = "avoidBuggyIPs",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub avoid_buggy_ips: Option<bool>,
+    /// Allocate IPs from this pool only to the Services selected here, and with this priority.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_allocation: Option<ServiceAllocation>,
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "serde's default has the field's type")]
+fn yes() -> Option<bool> {
+    Some(true)
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "serde's default has the field's type")]
+fn no() -> Option<bool> {
+    Some(false)
+}
+
+/// Which Services may be given addresses of the pool, and how much it is preferred.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceAllocation {
+    /// Priority given for ip pool while ip allocation on a service: a lower positive number is preferred,
+    /// 0 (unset) comes last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::integer")]
+    pub priority: Option<i64>,
+    /// Namespaces whose Services may use the pool.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<String>,
+    /// Label selectors to select namespaces for the pool, an alternative to the namespace list; any may match.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::label_selectors")]
+    pub namespace_selectors: Vec<LabelSelector>,
+    /// Label selectors to select Services for the pool; any may match.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::label_selectors")]
+    pub service_selectors: Vec<LabelSelector>,
+}
+
+/// IPAddressPoolStatus defines the observed state of IPAddressPool.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct IPAddressPoolStatus {
+    /// AssignedIPv4 is the number of assigned IPv4 addresses.
+    #[serde(rename = "assignedIPv4")]
+    pub assigned_ipv4: i64,
+    /// AssignedIPv6 is the number of assigned IPv6 addresses.
+    #[serde(rename = "assignedIPv6")]
+    pub assigned_ipv6: i64,
+    /// AvailableIPv4 is the number of available IPv4 addresses.
+    #[serde(rename = "availableIPv4")]
+    pub available_ipv4: i64,
+    /// AvailableIPv6 is the number of available IPv6 addresses.
+    #[serde(rename = "availableIPv6")]
+    pub available_ipv6: i64,
+}

@@ -1,0 +1,96 @@
+//! `L2Advertisement`: which pools are announced, from which nodes, on which interfaces.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::schema;
+
+/// The top level of an `L2Advertisement`. An advertisement without a `spec` announces every pool.
+#[derive(CustomResource, Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "metallb.io",
+    version = "v1beta1",
+    kind = "L2Advertisement",
+    plural = "l2advertisements",
+    namespaced,
+    no_spec,
+    status = "L2AdvertisementStatus",
+    derive = "PartialEq",
+    doc = "L2Advertisement allows to advertise the LoadBalancer IPs provided by the selected pools via L2.",
+    printcolumn(name = "IPAddressPools", type_ = "string", json_path = ".spec.ipAddressPools"),
+    printcolumn(
+        name = "IPAddressPool Selectors",
+        type_ = "string",
+        json_path = ".spec.ipAddressPoolSelectors"
+    ),
+    printcolumn(name = "Interfaces", type_ = "string", json_path = ".spec.interfaces"),
+    printcolumn(
+        name = "Node Selectors",
+        type_ = "string",
+        json_path = ".spec.nodeSelectors",
+        priority = 10
+    )
+)]
+pub struct L2AdvertisementFields {
+    /// L2AdvertisementSpec defines the desired state of L2Advertisement.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(schema_with = "optional_spec")]
+    pub spec: L2AdvertisementSpec,
+}
+
+fn is_default(spec: &L2AdvertisementSpec) -> bool {
+    *spec == L2AdvertisementSpec::default()
+}
+
+/// The schema of the spec without the default that serde's attribute would put into it.
+fn optional_spec(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    L2AdvertisementSpec::json_schema(generator)
+}
+
+/// L2AdvertisementSpec defines the desired state of L2Advertisement.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct L2AdvertisementSpec {
+    /// The list of IPAddressPools to advertise via this advertisement, selected by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ip_address_pools: Vec<String>,
+    /// Selectors for the IPAddressPools that are advertised, by their labels. If no pool is selected by this
+    /// or by the list, the advertisement applies to all pools.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::label_selectors")]
+    pub ip_address_pool_selectors: Vec<LabelSelector>,
+    /// NodeSelectors allows to limit the nodes to announce as next hops for the LoadBalancer IP. When empty,
+    /// all the nodes are announced as next hops.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::label_selectors")]
+    pub node_selectors: Vec<LabelSelector>,
+    /// A list of interfaces to announce from. The LB IP will be announced only from these interfaces. If the
+    /// field is not set, Herald announces from all the interfaces on the host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interfaces: Vec<String>,
+    /// ServiceSelectors allows to limit the Services that this advertisement applies to, by their labels. When
+    /// empty, it applies to all Services.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::label_selectors")]
+    pub service_selectors: Vec<LabelSelector>,
+    /// Soft preferences among the nodes that may announce: the node with the highest sum of weights is chosen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub preferred_node_selectors: Vec<NodePreference>,
+}
+
+/// A weighted preference for the nodes that a selector matches.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct NodePreference {
+    /// Score added to a matching node, from 1 to 100.
+    #[schemars(range(min = 1, max = 100))]
+    pub weight: i32,
+    /// The nodes that get the weight; an empty selector matches every node.
+    #[schemars(schema_with = "schema::label_selector")]
+    pub preference: LabelSelector,
+}
+
+/// L2AdvertisementStatus defines the observed state of L2Advertisement; never written.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct L2AdvertisementStatus {}

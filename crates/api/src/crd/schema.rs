@@ -1,0 +1,138 @@
+//! Schemas that derive cannot say, and the shape that Kubernetes' own generator gives a definition.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::Value;
+
+/// A list of `metav1.LabelSelector`s, of which an object must match any.
+pub(super) fn label_selectors(_: &mut SchemaGenerator) -> Schema {
+    let item = Value::from(label_selector_schema());
+    json_schema!({"type": "array", "items": item})
+}
+
+/// One `metav1.LabelSelector`.
+pub(super) fn label_selector(_: &mut SchemaGenerator) -> Schema {
+    label_selector_schema()
+}
+
+/// `metav1.LabelSelector` with the list and map types that Kubernetes declares for it.
+fn label_selector_schema() -> Schema {
+    json_schema!({
+        "description": "A label selector is a label query over a set of resources. The result of matchLabels and \
+            matchExpressions are ANDed. An empty label selector matches all objects.",
+        "type": "object",
+        "x-kubernetes-map-type": "atomic",
+        "properties": {
+            "matchLabels": {
+                "description": "A map of {key,value} pairs; each is equivalent to an element of matchExpressions \
+                    whose operator is \"In\" and whose values hold only that value. The requirements are ANDed.",
+                "type": "object",
+                "additionalProperties": {"type": "string"}
+            },
+            "matchExpressions": {
+                "description": "Label selector requirements. The requirements are ANDed.",
+                "type": "array",
+                "x-kubernetes-list-type": "atomic",
+                "items": {
+                    "description": "A selector that relates a key and values by an operator.",
+                    "type": "object",
+                    "required": ["key", "operator"],
+                    "properties": {
+                        "key": {"description": "The label key that the selector applies to.", "type": "string"},
+                        "operator": {
+                            "description": "How key and values relate: In, NotIn, Exists or DoesNotExist.",
+                            "type": "string"
+                        },
+                        "values": {
+                            "description": "The values: at least one for In and NotIn, none for Exists and \
+                                DoesNotExist.",
+                            "type": "array",
+                            "items": {"type": "string"},
+                            "x-kubernetes-list-type": "atomic"
+                        }
+                    }
+                }
+            }
+        }
+    })
+}
+
+/// An integer without bounds or format, as Go's `int` is written.
+pub(super) fn integer(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "integer"})
+}
+
+/// A string that stays as it was first written.
+pub(super) fn immutable_string(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "x-kubernetes-validations": [{"rule": "self == oldSelf", "message": "Value is immutable"}]
+    })
+}
+
+/// `metav1.Condition`s, one per type.
+pub(super) fn conditions(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+        "items": {
+            "description": "One aspect of the current state of this resource.",
+            "type": "object",
+            "required": ["lastTransitionTime", "message", "reason", "status", "type"],
+            "properties": {
+                "lastTransitionTime": {
+                    "description": "When the condition last changed from one status to another.",
+                    "type": "string", "format": "date-time"
+                },
+                "message": {
+                    "description": "Details of the transition, for people. May be empty.",
+                    "type": "string", "maxLength": 32768
+                },
+                "observedGeneration": {
+                    "description": "The metadata.generation that the condition was set upon.",
+                    "type": "integer", "format": "int64", "minimum": 0
+                },
+                "reason": {
+                    "description": "Why the condition last changed, in one CamelCase word.",
+                    "type": "string", "minLength": 1, "maxLength": 1024,
+                    "pattern": "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"
+                },
+                "status": {
+                    "description": "Status of the condition: True, False or Unknown.",
+                    "type": "string", "enum": ["True", "False", "Unknown"]
+                },
+                "type": {
+                    "description": "Type of the condition in CamelCase or in foo.example.com/CamelCase.",
+                    "type": "string", "maxLength": 316,
+                    "pattern": "^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])$"
+                }
+            }
+        }
+    })
+}
+
+/// Optional fields are absent, never null: kube marks them `nullable`, which MetalLB's definitions are not.
+pub(super) fn as_kubernetes_writes_it(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    crd.spec.names.short_names = crd.spec.names.short_names.filter(|names| !names.is_empty());
+    crd.spec.names.categories = crd.spec.names.categories.filter(|names| !names.is_empty());
+    for version in &mut crd.spec.versions {
+        let Some(root) = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.take()) else {
+            continue;
+        };
+        let mut schema = serde_json::to_value(root).expect("a schema is JSON");
+        drop_nullable(&mut schema);
+        let root = serde_json::from_value(schema).expect("dropping a keyword keeps a schema a schema");
+        version.schema.get_or_insert_default().open_api_v3_schema = Some(root);
+    }
+    crd
+}
+
+fn drop_nullable(schema: &mut Value) {
+    if let Value::Object(map) = schema {
+        map.remove("nullable");
+        map.values_mut().for_each(drop_nullable);
+    } else if let Value::Array(items) = schema {
+        items.iter_mut().for_each(drop_nullable);
+    }
+}

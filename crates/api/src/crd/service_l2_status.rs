@@ -1,0 +1,66 @@
+//! `ServiceL2Status`: which node announces a Service, and on which interfaces.
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::schema;
+
+/// The top level of a `ServiceL2Status`: its `spec` is an empty object.
+#[derive(CustomResource, Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "metallb.io",
+    version = "v1beta1",
+    kind = "ServiceL2Status",
+    plural = "servicel2statuses",
+    namespaced,
+    no_spec,
+    status = "ServiceL2StatusStatus",
+    derive = "PartialEq",
+    doc = "ServiceL2Status reveals the actual traffic status of loadbalancer services in layer2 mode.",
+    printcolumn(name = "Allocated Node", type_ = "string", json_path = ".status.node"),
+    printcolumn(name = "Service Name", type_ = "string", json_path = ".status.serviceName"),
+    printcolumn(
+        name = "Service Namespace",
+        type_ = "string",
+        json_path = ".status.serviceNamespace"
+    )
+)]
+pub struct ServiceL2StatusFields {
+    /// ServiceL2StatusSpec defines the desired state of ServiceL2Status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spec: Option<ServiceL2StatusSpec>,
+}
+
+/// Empty: the resource only reports.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ServiceL2StatusSpec {}
+
+/// MetalLBServiceL2Status defines the observed state of a Service announced by layer 2.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceL2StatusStatus {
+    /// Node indicates the node that receives the directed traffic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::immutable_string")]
+    pub node: Option<String>,
+    /// ServiceName indicates the service this status represents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::immutable_string")]
+    pub service_name: Option<String>,
+    /// ServiceNamespace indicates the namespace of the service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::immutable_string")]
+    pub service_namespace: Option<String>,
+    /// Interfaces indicates the interfaces that receive the directed traffic; empty is all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interfaces: Vec<Interface>,
+}
+
+/// InterfaceInfo defines interface info of layer2 announcement.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Interface {
+    /// Name the name of network interface card.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
