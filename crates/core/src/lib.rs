@@ -7,11 +7,13 @@
 
 extern crate alloc;
 
+pub mod member;
 pub mod name;
 pub mod selector;
 pub mod service;
 pub mod time;
 
+pub use member::{Liveness, Member, NodeState};
 pub use name::{NodeName, PoolName, ServiceKey};
 pub use selector::{Labels, RawRequirement, RawSelector, Selector, SelectorError};
 pub use service::{Family, FamilyPolicy, Port, Protocol, Request, RequestError, Service};
