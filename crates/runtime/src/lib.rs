@@ -1,1 +1,12 @@
-//! Placeholder.
+//! The shell that Herald's programs share: logs, the Kubernetes client, watches, events, probes and
+//! metrics, shutdown. Nothing here knows what an address is.
+
+pub mod admin;
+pub mod client;
+pub mod event;
+pub mod log;
+pub mod shutdown;
+pub mod watch;
+
+pub use shutdown::Shutdown;
+pub use watch::Update;

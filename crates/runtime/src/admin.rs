@@ -1,0 +1,120 @@
+//! Health and metrics over HTTP.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::Context;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use prometheus::{Encoder, Registry, TextEncoder};
+use tokio::net::TcpListener;
+use tracing::warn;
+
+/// Ready when every condition that was taken out has been dropped.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness(Arc<AtomicUsize>);
+
+/// Something that has to happen before the program is ready; drop it when it has.
+#[derive(Debug)]
+#[must_use = "the program is ready once this is dropped"]
+pub struct Pending(Arc<AtomicUsize>);
+
+impl Readiness {
+    /// The program is not ready before the returned value is dropped.
+    pub fn pending(&self) -> Pending {
+        self.0.fetch_add(1, Ordering::AcqRel);
+        Pending(Arc::clone(&self.0))
+    }
+
+    /// Whether nothing is pending.
+    pub fn is_ready(&self) -> bool {
+        self.0.load(Ordering::Acquire) == 0
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A registry that also tells about this process (memory, CPU, file descriptors).
+///
+/// # Errors
+/// When the process collector cannot be registered.
+pub fn registry() -> anyhow::Result<Registry> {
+    let registry = Registry::new();
+    registry.register(Box::new(
+        prometheus::process_collector::ProcessCollector::for_self(),
+    ))?;
+    Ok(registry)
+}
+
+/// Serves `/healthz` and `/readyz` at `address` in the background.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub async fn serve_health(address: SocketAddr, readiness: Readiness) -> anyhow::Result<()> {
+    let router = Router::new()
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/readyz", get(ready))
+        .with_state(readiness);
+    serve(address, router, "--health-probe-port").await
+}
+
+/// Serves `/metrics` at `address` in the background.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub async fn serve_metrics(address: SocketAddr, registry: Registry) -> anyhow::Result<()> {
+    let router = Router::new().route("/metrics", get(metrics)).with_state(registry);
+    serve(address, router, "--port").await
+}
+
+async fn serve(address: SocketAddr, router: Router, flag: &str) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}; choose another port with {flag}"))?;
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            warn!(%error, %address, "stopped serving");
+        }
+    });
+    Ok(())
+}
+
+async fn ready(State(readiness): State<Readiness>) -> Response {
+    if readiness.is_ready() {
+        "ok".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready").into_response()
+    }
+}
+
+async fn metrics(State(registry): State<Registry>) -> Response {
+    let mut text = Vec::new();
+    match TextEncoder::new().encode(&registry.gather(), &mut text) {
+        Ok(()) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_only_when_nothing_is_pending() {
+        let readiness = Readiness::default();
+        let (one, two) = (readiness.pending(), readiness.pending());
+        assert!(!readiness.is_ready());
+        drop(one);
+        assert!(!readiness.is_ready());
+        drop(two);
+        assert!(readiness.is_ready());
+    }
+}

@@ -1,0 +1,37 @@
+//! The connection to the API server.
+
+use anyhow::Context;
+use kube::config::Config;
+use kube::Client;
+
+/// Connects as the kubeconfig (`KUBECONFIG` or `~/.kube/config`) or the Pod's service account says. Nothing
+/// is sent yet: an API server that is away is met with retries later, not here.
+///
+/// # Errors
+/// When neither can be read; the message names both causes.
+pub async fn connect(user_agent: &'static str) -> anyhow::Result<Client> {
+    // Another component of the process may have installed a provider already; both are ring's.
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    let mut config = Config::infer().await.context(
+        "no way to reach the Kubernetes API: set KUBECONFIG to a readable kubeconfig, or run in a Pod with a service account",
+    )?;
+    let agent = axum::http::HeaderValue::from_static(user_agent);
+    config.headers.push((axum::http::header::USER_AGENT, agent));
+    Client::try_from(config).context("the kubeconfig cannot be used")
+}
+
+/// The namespace this program works in: as given, else the Pod's own.
+///
+/// # Errors
+/// When neither is known.
+pub fn namespace(given: Option<&str>) -> anyhow::Result<String> {
+    const MOUNTED: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+    match given {
+        Some(namespace) if !namespace.is_empty() => Ok(namespace.to_owned()),
+        Some(_) | None => std::fs::read_to_string(MOUNTED)
+            .map(|text| text.trim().to_owned())
+            .with_context(|| {
+                format!("no namespace: give --namespace (or METALLB_NAMESPACE); {MOUNTED} cannot be read")
+            }),
+    }
+}

@@ -1,0 +1,191 @@
+//! Logs: one JSON object a line on standard output, with `ts`, `level`, `caller` and `msg` first.
+
+use std::fmt;
+
+use clap::ValueEnum;
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum LogLevel {
+    /// Everything, other crates included.
+    All,
+    /// Also what helps to understand a decision.
+    Debug,
+    /// Changes.
+    #[default]
+    Info,
+    /// What somebody should look at.
+    Warn,
+    /// What does not work.
+    Error,
+    /// Nothing.
+    None,
+}
+
+impl LogLevel {
+    /// Other crates speak only when they warn, unless everything is asked for.
+    fn filter(self) -> EnvFilter {
+        EnvFilter::new(match self {
+            Self::All => "trace",
+            Self::Debug => "warn,herald=debug",
+            Self::Info => "warn,herald=info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+            Self::None => "off",
+        })
+    }
+}
+
+/// Starts logging. Later calls change nothing.
+pub fn init(level: LogLevel) {
+    // An error means that a subscriber is set already: an embedding program wants its own.
+    let _already_set = tracing_subscriber::fmt()
+        .with_env_filter(level.filter())
+        .event_format(JsonLine)
+        .try_init();
+}
+
+struct JsonLine;
+
+impl<S, N> FormatEvent<S, N> for JsonLine
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let metadata = event.metadata();
+        let mut line = Fields::default();
+        event.record(&mut line);
+        let head = [
+            ("ts", Value::from(format!("{:.3}", jiff::Timestamp::now()))),
+            ("level", Value::from(level(*metadata.level()))),
+            ("caller", Value::from(caller(metadata))),
+            ("msg", line.0.remove("message").unwrap_or_default()),
+        ];
+        writer.write_char('{')?;
+        for (key, value) in head {
+            write!(writer, "\"{key}\":{value},")?;
+        }
+        let rest = Value::Object(line.0).to_string();
+        // `{}` leaves nothing to add; the comma before it goes.
+        match rest.trim_start_matches('{') {
+            "}" => writeln!(writer, "\"pid\":{}}}", std::process::id()),
+            rest => writeln!(writer, "{rest}"),
+        }
+    }
+}
+
+fn level(level: Level) -> &'static str {
+    match level {
+        Level::TRACE | Level::DEBUG => "debug",
+        Level::INFO => "info",
+        Level::WARN => "warn",
+        Level::ERROR => "error",
+    }
+}
+
+fn caller(metadata: &tracing::Metadata<'_>) -> String {
+    let file = metadata.file().unwrap_or_default();
+    format!(
+        "{}:{}",
+        file.trim_start_matches("crates/"),
+        metadata.line().unwrap_or_default()
+    )
+}
+
+#[derive(Default)]
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn put(&mut self, field: &Field, value: impl Into<Value>) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.put(field, format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("not poisoned").write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_is_one_json_object_with_the_promised_fields() {
+        let sink = Sink::default();
+        let writer = sink.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .event_format(JsonLine)
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(address = %"192.0.2.1", count = 3, "quoted \"message\"");
+            tracing::warn!("bare");
+        });
+        let bytes = sink.0.lock().expect("not poisoned").clone();
+        let text = String::from_utf8(bytes).expect("UTF-8");
+        let lines: Vec<Value> = text.lines().map(|l| serde_json::from_str(l).expect(l)).collect();
+        assert_eq!(lines[0]["level"], "info");
+        assert_eq!(lines[0]["msg"], "quoted \"message\"");
+        assert_eq!(
+            (&lines[0]["address"], &lines[0]["count"]),
+            (&"192.0.2.1".into(), &3.into())
+        );
+        assert!(lines[0]["caller"].as_str().is_some_and(|c| c.contains("log.rs:")));
+        assert!(
+            lines[0]["ts"]
+                .as_str()
+                .is_some_and(|t| t.parse::<jiff::Timestamp>().is_ok())
+        );
+        assert_eq!(lines[1]["msg"], "bare");
+    }
+}

@@ -1,0 +1,41 @@
+//! Told to stop: SIGTERM or SIGINT, once, seen by everybody who asks.
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// Tells whether the program was asked to stop. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Shutdown(watch::Receiver<bool>);
+
+impl Shutdown {
+    /// Listens for SIGTERM and SIGINT from now on. A second signal ends the process at once.
+    ///
+    /// # Errors
+    /// When the signal handlers cannot be installed.
+    pub fn on_signals() -> anyhow::Result<Self> {
+        let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+        let (sender, receiver) = watch::channel(false);
+        tokio::spawn(async move {
+            for round in 0.. {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                if round > 0 {
+                    std::process::exit(130);
+                }
+                tracing::info!("told to stop");
+                sender.send_replace(true);
+            }
+        });
+        Ok(Self(receiver))
+    }
+
+    /// Waits until the program is asked to stop.
+    pub async fn requested(&mut self) {
+        // The sender lives as long as the runtime; without it we are stopping anyway.
+        let _stopped = self.0.wait_for(|stop| *stop).await;
+    }
+}

@@ -1,0 +1,165 @@
+//! Watches as inputs: what the API server says about a kind, as whole replacements and single changes.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt};
+use kube::Api;
+use kube::core::Resource;
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch_kind};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+/// What happened to the objects of a kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Update<T> {
+    /// These are all there are; any other is gone. First of all, and after every gap in the watch.
+    Replaced(Vec<T>),
+    /// This one is new or changed.
+    Applied(T),
+    /// This one is gone; as it was last.
+    Deleted(T),
+}
+
+/// How a watch is kept up: a quiet connection is given up after this many seconds (plus five), because a
+/// dead peer that drops packets silently is noticed only so.
+const WATCH_SECONDS: u32 = 45;
+
+/// Watches a kind for as long as the receiver lives. Each object is reduced by `convert` on arrival, so only
+/// what the program uses is kept. Errors are logged and met with retries, from 0.2 s to 5 s apart.
+pub async fn watch<K, T, I>(
+    api: Api<K>,
+    config: watcher::Config,
+    convert: impl Fn(K) -> T,
+    into: impl Fn(Update<T>) -> I,
+    sender: mpsc::Sender<I>,
+) where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let plural = K::plural(&());
+    let mut stream = watch_kind(api, config.timeout(WATCH_SECONDS))
+        .backoff(Retry::default())
+        .inspect_err(|error| report(&plural, error))
+        .boxed();
+    let mut listed = Vec::new();
+    while let Some(event) = stream.next().await {
+        let update = match event {
+            Err(_) => continue,
+            Ok(Event::Init) => {
+                listed.clear();
+                continue;
+            }
+            Ok(Event::InitApply(object)) => {
+                listed.push(convert(object));
+                continue;
+            }
+            Ok(Event::InitDone) => {
+                info!(kind = %plural, objects = listed.len(), "listed");
+                Update::Replaced(std::mem::take(&mut listed))
+            }
+            Ok(Event::Apply(object)) => Update::Applied(convert(object)),
+            Ok(Event::Delete(object)) => Update::Deleted(convert(object)),
+        };
+        if sender.send(into(update)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// One line with the remedy where there is one.
+fn report(plural: &str, error: &watcher::Error) {
+    let status = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => Some(status),
+        watcher::Error::InitialListFailed(_)
+        | watcher::Error::WatchStartFailed(_)
+        | watcher::Error::WatchError(_)
+        | watcher::Error::WatchFailed(_)
+        | watcher::Error::NoResourceVersion => None,
+    };
+    match status.map(|s| s.code) {
+        Some(404) => warn!(
+            kind = plural,
+            "the API server does not know this kind: install the custom resource definitions (crds/); trying again"
+        ),
+        Some(403) => {
+            warn!(kind = plural, %error, "not allowed to watch: check the RBAC rules of this program; trying again")
+        }
+        Some(_) | None => {
+            let error = chain(error);
+            warn!(kind = plural, %error, "watch interrupted; trying again");
+        }
+    }
+}
+
+/// The error with its causes, outermost first, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let inner = error.to_string();
+        if !text.contains(&inner) {
+            text = format!("{text}: {inner}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Back-off of a watch: from 0.2 s doubling to 5 s, with a jitter of a quarter, so that a returning API
+/// server is used within seconds and not hit by everybody at once.
+#[derive(Debug, Clone, Default)]
+struct Retry {
+    attempts: u32,
+}
+
+impl Retry {
+    const FIRST: Duration = Duration::from_millis(200);
+    const LAST: Duration = Duration::from_secs(5);
+}
+
+impl Iterator for Retry {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let delay = Self::FIRST
+            .saturating_mul(1 << self.attempts.min(6))
+            .min(Self::LAST);
+        self.attempts = self.attempts.saturating_add(1);
+        Some(delay.mul_f64(jitter(0.75, 1.0)))
+    }
+}
+
+/// A factor between `low` and `high` from the randomness of the standard library's hasher keys.
+fn jitter(low: f64, high: f64) -> f64 {
+    use std::hash::{BuildHasher, RandomState};
+    let bits = RandomState::new().hash_one(0_u8) >> 11;
+    #[expect(clippy::cast_precision_loss, reason = "53 bits fit an f64 exactly")]
+    let unit = bits as f64 / (1_u64 << 53) as f64;
+    low + (high - low) * unit
+}
+
+impl Backoff for Retry {
+    fn reset(&mut self) {
+        self.attempts = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retries_slow_down_to_five_seconds_and_start_over_after_success() {
+        let mut retry = Retry::default();
+        let delays: Vec<Duration> = retry.by_ref().take(10).collect();
+        assert!(delays[0] <= Retry::FIRST && delays[0] >= Retry::FIRST.mul_f64(0.75));
+        assert!(delays.iter().all(|d| *d <= Retry::LAST));
+        assert!(delays[9] >= Retry::LAST.mul_f64(0.75));
+        retry.reset();
+        assert!(retry.next().is_some_and(|d| d <= Retry::FIRST));
+    }
+}
