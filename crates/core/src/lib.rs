@@ -7,12 +7,21 @@
 
 extern crate alloc;
 
+pub mod address;
+pub mod allocator;
+pub mod config;
 pub mod member;
 pub mod name;
 pub mod selector;
 pub mod service;
 pub mod time;
 
+pub use address::{AddressRange, AddressSet, Capacity};
+pub use allocator::{Assignment, Decision, Note, Outcome, Refusal, Usage};
+pub use config::{
+    Advertisement, Catalog, ConfigError, Pool, Problem, RawAdvertisement, RawAllocation, RawPool,
+    RawReservation, ResourceKind,
+};
 pub use member::{Liveness, Member, NodeState};
 pub use name::{NodeName, PoolName, ServiceKey};
 pub use selector::{Labels, RawRequirement, RawSelector, Selector, SelectorError};

@@ -1,0 +1,87 @@
+//! Pools and advertisements: what users write, what it means, and what is wrong with it.
+//!
+//! Raw resources are parsed once, into types that cannot be wrong. A resource with a mistake is set aside
+//! alone, with everything that is wrong with it; its last good version stays in force.
+
+mod advertisement;
+mod catalog;
+mod claims;
+mod pool;
+mod problem;
+mod selectors;
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+pub use advertisement::Advertisement;
+pub use catalog::Catalog;
+pub use pool::{Allocation, Pool, Reservation};
+pub use problem::{ConfigError, Problem, ResourceKind};
+
+use crate::{Labels, RawSelector};
+
+/// An `IPAddressPool` as written by the user.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RawPool {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.creationTimestamp` in seconds since 1970; of two overlapping pools the older stays.
+    pub created: i64,
+    /// `metadata.labels`.
+    pub labels: Labels,
+    /// `spec.addresses`.
+    pub addresses: Vec<String>,
+    /// `spec.autoAssign`; absent is true.
+    pub auto_assign: Option<bool>,
+    /// `spec.avoidBuggyIPs`; absent is false.
+    pub avoid_buggy_ips: Option<bool>,
+    /// `spec.serviceAllocation`.
+    pub allocation: Option<RawAllocation>,
+    /// `spec.quota.perNamespace`: the most addresses of this pool that one namespace may hold.
+    pub quota_per_namespace: Option<i64>,
+    /// `spec.reservations`.
+    pub reservations: Vec<RawReservation>,
+}
+
+/// `spec.serviceAllocation` as written by the user.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RawAllocation {
+    /// `priority`: the lowest positive number comes first; 0, absent or negative comes last.
+    pub priority: i32,
+    /// `namespaces`.
+    pub namespaces: Vec<String>,
+    /// `namespaceSelectors`.
+    pub namespace_selectors: Vec<RawSelector>,
+    /// `serviceSelectors`.
+    pub service_selectors: Vec<RawSelector>,
+}
+
+/// One entry of `spec.reservations` as written by the user.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RawReservation {
+    /// The address kept for the Service.
+    pub address: String,
+    /// The Service's namespace.
+    pub namespace: String,
+    /// The Service's name.
+    pub service: String,
+}
+
+/// An `L2Advertisement` as written by the user.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RawAdvertisement {
+    /// `metadata.name`.
+    pub name: String,
+    /// `spec.ipAddressPools`.
+    pub pools: Vec<String>,
+    /// `spec.ipAddressPoolSelectors`.
+    pub pool_selectors: Vec<RawSelector>,
+    /// `spec.nodeSelectors`.
+    pub node_selectors: Vec<RawSelector>,
+    /// `spec.interfaces`.
+    pub interfaces: Vec<String>,
+    /// `spec.serviceSelectors`.
+    pub service_selectors: Vec<RawSelector>,
+    /// `spec.preferredNodeSelectors`: weight and preference of each.
+    pub preferred_nodes: Vec<(i32, RawSelector)>,
+}

@@ -1,0 +1,125 @@
+//! A checked `L2Advertisement`.
+
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::selectors::{self, Mistakes, any_matches, empty_or_matches};
+use super::{ConfigError, Pool, RawAdvertisement};
+use crate::{Labels, PoolName, Selector};
+
+/// Which pools are announced for which Services, from which nodes and interfaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advertisement {
+    /// `metadata.name`.
+    pub name: String,
+    /// Pools by name; names of pools that do not exist are harmless.
+    pub pools: BTreeSet<PoolName>,
+    /// Pools by label, in addition to `pools`.
+    pub pool_selectors: Vec<Selector>,
+    /// Nodes that may announce; empty is all.
+    pub node_selectors: Vec<Selector>,
+    /// Interfaces to announce on, sorted; empty is all.
+    pub interfaces: Vec<String>,
+    /// Services to announce; empty is all.
+    pub service_selectors: Vec<Selector>,
+    /// Nodes to prefer, with their weights.
+    pub preferences: Vec<(i32, Selector)>,
+}
+
+impl Advertisement {
+    pub(super) fn parse(raw: &RawAdvertisement) -> Result<Self, Mistakes> {
+        let mut mistakes = Mistakes::new();
+        let advertisement = Self {
+            name: raw.name.clone(),
+            pools: parse_pools(&raw.pools, &mut mistakes),
+            pool_selectors: selectors::parse(
+                &raw.pool_selectors,
+                "ipAddressPoolSelectors",
+                "ipAddressPoolSelectors",
+                "invalid pool label selector",
+                &mut mistakes,
+            ),
+            node_selectors: selectors::parse(
+                &raw.node_selectors,
+                "nodeSelectors",
+                "nodeSelectors",
+                "failed to parse node selector",
+                &mut mistakes,
+            ),
+            interfaces: raw
+                .interfaces
+                .iter()
+                .cloned()
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect(),
+            service_selectors: selectors::parse(
+                &raw.service_selectors,
+                "serviceSelectors",
+                "serviceSelectors",
+                "failed to parse service selector",
+                &mut mistakes,
+            ),
+            preferences: parse_preferences(&raw.preferred_nodes, &mut mistakes),
+        };
+        if mistakes.is_empty() {
+            Ok(advertisement)
+        } else {
+            Err(mistakes)
+        }
+    }
+
+    /// Whether the pool is announced: by name, by label, or because the advertisement names no pools at all.
+    pub fn selects_pool(&self, pool: &Pool) -> bool {
+        let unrestricted = self.pools.is_empty() && self.pool_selectors.is_empty();
+        unrestricted || self.pools.contains(&pool.name) || any_matches(&self.pool_selectors, &pool.labels)
+    }
+
+    /// Whether a node with these labels may announce.
+    pub fn selects_node(&self, labels: &Labels) -> bool {
+        empty_or_matches(&self.node_selectors, labels)
+    }
+
+    /// Whether a Service with these labels is announced.
+    pub fn selects_service(&self, labels: &Labels) -> bool {
+        empty_or_matches(&self.service_selectors, labels)
+    }
+
+    /// Sum of the weights of all preferences that a node with these labels meets.
+    pub fn score(&self, labels: &Labels) -> i64 {
+        let met = self
+            .preferences
+            .iter()
+            .filter(|(_, selector)| selector.matches(labels));
+        met.map(|(weight, _)| i64::from(*weight)).sum()
+    }
+}
+
+fn parse_pools(raw: &[String], mistakes: &mut Mistakes) -> BTreeSet<PoolName> {
+    let mut pools = BTreeSet::new();
+    for (place, name) in raw.iter().enumerate() {
+        if !pools.insert(PoolName::new(name)) {
+            let error = ConfigError::DuplicatePoolReference(name.clone());
+            mistakes.push((format!("spec.ipAddressPools[{place}]"), error));
+        }
+    }
+    pools
+}
+
+/// Equal preferences are no mistake: their weights add up.
+fn parse_preferences(raw: &[(i32, crate::RawSelector)], mistakes: &mut Mistakes) -> Vec<(i32, Selector)> {
+    let mut preferences = Vec::new();
+    for (place, (weight, selector)) in raw.iter().enumerate() {
+        match Selector::parse(selector) {
+            Ok(selector) => preferences.push((*weight, selector)),
+            Err(error) => {
+                let context = "failed to parse preferred node selectors";
+                let field = format!("spec.preferredNodeSelectors[{place}].preference");
+                mistakes.push((field, ConfigError::Selector { context, error }));
+            }
+        }
+    }
+    preferences
+}
