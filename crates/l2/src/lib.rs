@@ -1,3 +1,14 @@
+//! Layer 2 without sockets or clocks: the codec for ARP and NDP, and the machine that answers and announces.
+//!
+//! Whole Ethernet frames go in and out, for both families. NDP is handled below the IP stack like ARP: the
+//! kernel would not deliver a unicast solicitation for an address that it does not have itself, and an
+//! advertisement can come from the announced address, as a host's own would.
 #![no_std]
-//! Placeholder.
+
 extern crate alloc;
+
+pub mod announcer;
+pub mod wire;
+
+pub use announcer::{Announcer, Answer, GroupChange, Ignored, Link, Prefix, Transmission};
+pub use wire::MacAddr;

@@ -1,0 +1,70 @@
+//! Which solicited-node groups must be joined where, so that solicitations arrive (RFC 4861 §7.2.1).
+
+use alloc::collections::{BTreeMap, VecDeque};
+use core::net::{IpAddr, Ipv6Addr};
+
+use crate::wire::ndp::solicited_node;
+
+/// A change of multicast group membership.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupChange {
+    /// Index of the link.
+    pub link: u32,
+    /// The solicited-node group.
+    pub group: Ipv6Addr,
+    /// Whether to be a member; `false` is to leave. Leaving a group on a link that is gone means nothing.
+    pub member: bool,
+}
+
+/// Addresses that share their last 24 bits share a group, so members are counted.
+#[derive(Debug)]
+pub(super) struct Memberships {
+    members: BTreeMap<(u32, Ipv6Addr), u32>,
+    changes: VecDeque<GroupChange>,
+}
+
+impl Memberships {
+    pub(super) const fn new() -> Self {
+        Self {
+            members: BTreeMap::new(),
+            changes: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn poll(&mut self) -> Option<GroupChange> {
+        self.changes.pop_front()
+    }
+
+    /// `address` is answered for on `after` instead of `before`.
+    pub(super) fn change(&mut self, address: IpAddr, before: &[u32], after: &[u32]) {
+        let IpAddr::V6(address) = address else { return };
+        let group = solicited_node(address);
+        for link in before.iter().filter(|link| !after.contains(link)) {
+            self.leave(*link, group);
+        }
+        for link in after.iter().filter(|link| !before.contains(link)) {
+            self.join(*link, group);
+        }
+    }
+
+    fn join(&mut self, link: u32, group: Ipv6Addr) {
+        let members = self.members.entry((link, group)).or_insert(0);
+        *members += 1;
+        if *members == 1 {
+            let member = true;
+            self.changes.push_back(GroupChange { link, group, member });
+        }
+    }
+
+    fn leave(&mut self, link: u32, group: Ipv6Addr) {
+        let Some(members) = self.members.get_mut(&(link, group)) else {
+            unreachable!("a group is left once for each time that it was joined");
+        };
+        *members -= 1;
+        if *members == 0 {
+            self.members.remove(&(link, group));
+            let member = false;
+            self.changes.push_back(GroupChange { link, group, member });
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Answers for the addresses that this node owns, and announces them.
+//!
+//! ```text
+//!                announce            rounds at 0, 0.1, 1.1 ... 4.4 s          every `refresh`
+//!   (not held) -----------> Burst ---------------------------------> Held ---------------------+
+//!       ^                     ^                                       |  ^                     |
+//!       |                     +------- a link appears, reannounce ----+  +--------- round -----+
+//!       +------- withdraw ----+---------------------------------------+
+//! ```
+//!
+//! Answers do not wait for any of this: an address is answered for from `announce` to `withdraw`.
+
+mod answer;
+mod link;
+mod membership;
+mod round;
+mod schedule;
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+use core::time::Duration;
+
+use herald_core::Time;
+
+pub use answer::{Answer, Ignored};
+pub use link::{Link, Prefix, select};
+pub use membership::GroupChange;
+use membership::Memberships;
+use round::Round;
+use schedule::{Burst, Pace, Schedule};
+
+/// A frame to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transmission {
+    /// Index of the link that it goes out on.
+    pub link: u32,
+    /// The address that it announces.
+    pub address: IpAddr,
+    /// Its length in the buffer.
+    pub length: usize,
+}
+
+/// Which addresses are answered for on which links, and when they are announced next.
+#[derive(Debug)]
+pub struct Announcer {
+    links: BTreeMap<u32, Link>,
+    held: BTreeMap<IpAddr, Held>,
+    schedule: Schedule,
+    pace: Pace,
+    round: Option<Round>,
+    memberships: Memberships,
+}
+
+#[derive(Debug)]
+struct Held {
+    interfaces: Option<BTreeSet<String>>,
+    /// Indices of the links that answer, ascending.
+    links: Vec<u32>,
+    burst: Burst,
+}
+
+impl Announcer {
+    /// Holds nothing yet. A burst over, addresses are announced again every `refresh`, give or take a tenth,
+    /// drawn from `seed` so that they spread out; `None` is never.
+    pub const fn new(refresh: Option<Duration>, seed: u64) -> Self {
+        Self {
+            links: BTreeMap::new(),
+            held: BTreeMap::new(),
+            schedule: Schedule::new(refresh, seed),
+            pace: Pace::new(),
+            round: None,
+            memberships: Memberships::new(),
+        }
+    }
+
+    /// Replaces the links that can be used. Where an address gains a link or a link's Ethernet address
+    /// changes, the address is announced anew, since nobody there knows it yet.
+    pub fn set_links(&mut self, links: Vec<Link>, now: Time) {
+        let links: BTreeMap<u32, Link> = links.into_iter().map(|l| (l.index, l)).collect();
+        let known = |index: &u32| self.links.get(index).map(|l| l.mac);
+        let renewed: BTreeSet<u32> = links
+            .iter()
+            .filter(|(index, link)| known(index) != Some(link.mac))
+            .map(|(index, _)| *index)
+            .collect();
+        self.links = links;
+        let mut restart = Vec::new();
+        for (address, held) in &mut self.held {
+            let before = core::mem::take(&mut held.links);
+            held.links = select(*address, held.interfaces.as_ref(), self.links.values());
+            self.memberships.change(*address, &before, &held.links);
+            let gains = |index: &u32| renewed.contains(index) || !before.contains(index);
+            if held.links.iter().any(gains) {
+                restart.push(*address);
+            }
+        }
+        for address in restart {
+            self.restart(address, now);
+        }
+    }
+
+    /// Answers for `address` from now on, on `interfaces` (see [`select`]), and announces it. The same
+    /// announcement again changes nothing.
+    pub fn announce(&mut self, address: IpAddr, interfaces: Option<BTreeSet<String>>, now: Time) {
+        let before = match self.held.get(&address) {
+            Some(held) if held.interfaces == interfaces => return,
+            Some(held) => held.links.clone(),
+            None => Vec::new(),
+        };
+        let links = select(address, interfaces.as_ref(), self.links.values());
+        self.memberships.change(address, &before, &links);
+        let gained = links.iter().any(|index| !before.contains(index));
+        if let Some(held) = self.held.get_mut(&address) {
+            held.interfaces = interfaces;
+            held.links = links;
+        } else {
+            let burst = Burst::idle();
+            let held = Held {
+                interfaces,
+                links,
+                burst,
+            };
+            self.held.insert(address, held);
+        }
+        if gained {
+            self.restart(address, now);
+        }
+    }
+
+    /// Announces a held address as if it had just been claimed.
+    pub fn reannounce(&mut self, address: IpAddr, now: Time) {
+        self.restart(address, now);
+    }
+
+    /// Answers for `address` no more. Nothing is sent: the next owner's announcements do the rest.
+    pub fn withdraw(&mut self, address: IpAddr) {
+        if let Some(held) = self.held.remove(&address) {
+            self.memberships.change(address, &held.links, &[]);
+            self.schedule.cancel(address, &held.burst);
+        }
+    }
+
+    /// Whether `address` is answered for, and on which links.
+    pub fn links_of(&self, address: IpAddr) -> Option<&[u32]> {
+        self.held.get(&address).map(|held| held.links.as_slice())
+    }
+
+    /// Decides about a frame received on a link, and writes the answer to `answer`, which must have room for
+    /// [`crate::wire::MAX_FRAME_LENGTH`] bytes. The answer goes out on the same link, at once.
+    ///
+    /// # Errors
+    /// Why the frame is not answered.
+    pub fn handle_frame(&self, link: u32, frame: &[u8], answer: &mut [u8]) -> Result<Answer, Ignored> {
+        let link = self.links.get(&link).ok_or(Ignored::UnknownLink)?;
+        let answers = |address: IpAddr| match self.held.get(&address) {
+            None => Err(Ignored::NotOurs),
+            Some(held) if held.links.contains(&link.index) => Ok(()),
+            Some(_) => Err(Ignored::OtherLink),
+        };
+        answer::answer(link, frame, answers, answer)
+    }
+
+    /// Writes the next announcement that is due to `frame`, which must have room for
+    /// [`crate::wire::MAX_FRAME_LENGTH`] bytes. Call it until it returns `None`.
+    pub fn poll_transmit(&mut self, frame: &mut [u8], now: Time) -> Option<Transmission> {
+        if self.pace.ready() > now {
+            return None;
+        }
+        loop {
+            let Some(round) = &mut self.round else {
+                self.round = Some(self.next_round(now)?);
+                continue;
+            };
+            let links = self.held.get(&round.address).map_or(&[][..], |held| &held.links);
+            if let Some(transmission) = round.next(links, &self.links, frame) {
+                self.pace.spend(now);
+                return Some(transmission);
+            }
+            self.round = None;
+        }
+    }
+
+    /// When [`Announcer::poll_transmit`] has something to send next, possibly already.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        let due = match self.round {
+            Some(_) => Some(Time::ZERO),
+            None => self.schedule.next(),
+        };
+        due.map(|due| due.max(self.pace.ready()))
+    }
+
+    /// Which solicited-node group to join or leave next.
+    pub fn poll_group(&mut self) -> Option<GroupChange> {
+        self.memberships.poll()
+    }
+
+    fn restart(&mut self, address: IpAddr, now: Time) {
+        if let Some(held) = self.held.get_mut(&address) {
+            self.schedule.cancel(address, &held.burst);
+            held.burst = Burst::starting(now);
+            self.schedule.add(address, &held.burst);
+        }
+    }
+
+    fn next_round(&mut self, now: Time) -> Option<Round> {
+        let address = self.schedule.pop(now)?;
+        if let Some(held) = self.held.get_mut(&address) {
+            held.burst = self.schedule.following(held.burst, now);
+            self.schedule.add(address, &held.burst);
+        }
+        Some(Round::new(address))
+    }
+}

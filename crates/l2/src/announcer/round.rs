@@ -1,0 +1,90 @@
+//! One round of announcements of one address: each of its links in turn.
+
+use alloc::collections::BTreeMap;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::{Link, Transmission};
+use crate::MacAddr;
+use crate::wire::arp::{Arp, Operation};
+use crate::wire::ndp::{ALL_NODES, Advertisement};
+
+/// Peers differ in whether they learn from gratuitous requests or from gratuitous replies, so both are sent.
+const ARP_FORMS: [Operation; 2] = [Operation::Request, Operation::Reply];
+
+/// A round under way.
+#[derive(Debug)]
+pub(super) struct Round {
+    pub(super) address: IpAddr,
+    /// The highest link done so far, so that links may come and go while a paced round is under way.
+    done: Option<u32>,
+    /// How many of [`ARP_FORMS`] were sent on the next link.
+    forms: usize,
+}
+
+impl Round {
+    pub(super) const fn new(address: IpAddr) -> Self {
+        Self {
+            address,
+            done: None,
+            forms: 0,
+        }
+    }
+
+    /// Writes the next frame of the round; `None` when it is over. `answering` is where the address is answered
+    /// for, ascending.
+    pub(super) fn next(
+        &mut self,
+        answering: &[u32],
+        links: &BTreeMap<u32, Link>,
+        frame: &mut [u8],
+    ) -> Option<Transmission> {
+        let next = answering.iter().find(|index| Some(**index) > self.done)?;
+        let link = links.get(next)?;
+        let length = match self.address {
+            IpAddr::V4(address) => {
+                let length = gratuitous(address, link.mac, ARP_FORMS[self.forms], frame);
+                self.forms += 1;
+                length
+            }
+            IpAddr::V6(address) => {
+                self.forms = ARP_FORMS.len();
+                unsolicited(address, link.mac, frame)
+            }
+        };
+        if self.forms == ARP_FORMS.len() {
+            self.forms = 0;
+            self.done = Some(link.index);
+        }
+        Some(Transmission {
+            link: link.index,
+            address: self.address,
+            length,
+        })
+    }
+}
+
+/// Target hardware address all ones as MetalLB sends it; receivers look at it in neither form (RFC 826, RFC 5227).
+fn gratuitous(address: Ipv4Addr, mac: MacAddr, operation: Operation, frame: &mut [u8]) -> usize {
+    let arp = Arp {
+        operation,
+        sender_mac: mac,
+        sender_ip: address,
+        target_mac: MacAddr::BROADCAST,
+        target_ip: address,
+    };
+    arp.emit(MacAddr::BROADCAST, mac, frame)
+}
+
+/// RFC 4861 §7.2.6: to all nodes, not solicited, overriding what their caches have.
+fn unsolicited(address: Ipv6Addr, mac: MacAddr, frame: &mut [u8]) -> usize {
+    let advertisement = Advertisement {
+        source: address,
+        destination: ALL_NODES,
+        router: false,
+        solicited: false,
+        overriding: true,
+        target: address,
+        link_address: Some(mac),
+    };
+    advertisement.emit(MacAddr::multicast(ALL_NODES), mac, frame)
+}
