@@ -1,0 +1,116 @@
+//! Who of several candidates owns an address: MetalLB's function, so that a migration moves nothing.
+//!
+//! Every speaker computes the same order from the same facts: preference score descending, then
+//! SHA-256 of `<node>#<address>` ascending. Removing a candidate moves only what it owned.
+
+use alloc::string::{String, ToString};
+use core::cmp::Reverse;
+use core::net::IpAddr;
+
+use sha2::{Digest, Sha256};
+
+use crate::NodeName;
+
+/// The place of a candidate; the least is the owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rank {
+    score: Reverse<i64>,
+    digest: [u8; 32],
+}
+
+impl Rank {
+    /// The rank of `node` with preference `score` for a Service whose first ingress address is `first`.
+    pub fn new(node: &NodeName, first: IpAddr, score: i64) -> Self {
+        let digest = Sha256::new()
+            .chain_update(node.as_str())
+            .chain_update("#")
+            .chain_update(text(first))
+            .finalize();
+        Self {
+            score: Reverse(score),
+            digest: digest.into(),
+        }
+    }
+}
+
+/// An address as Go's `net.IP` writes it: IPv4-mapped as IPv4, IPv6 by RFC 5952.
+fn text(address: IpAddr) -> String {
+    address.to_canonical().to_string()
+}
+
+/// The best candidate for a Service whose first ingress address is `first`.
+pub fn elect<'a>(
+    first: IpAddr,
+    candidates: impl IntoIterator<Item = (&'a NodeName, i64)>,
+) -> Option<&'a NodeName> {
+    candidates
+        .into_iter()
+        .min_by_key(|(node, score)| Rank::new(node, first, *score))
+        .map(|(node, _)| node)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+    use proptest::prelude::*;
+
+    fn order(first: &str, candidates: &[(&str, i64)]) -> Vec<String> {
+        let first: IpAddr = first.parse().expect("an address");
+        let mut ranked: Vec<(Rank, String)> = candidates
+            .iter()
+            .map(|(node, score)| (Rank::new(&NodeName::from(*node), first, *score), node.to_string()))
+            .collect();
+        ranked.sort();
+        ranked.into_iter().map(|(_, node)| node).collect()
+    }
+
+    #[test]
+    fn the_order_is_metallbs() {
+        let abc = [("node-a", 0), ("node-b", 0), ("node-c", 0)];
+        let iris = [("iris1", 0), ("iris2", 0)];
+        let kind = [("kind-control-plane", 0), ("kind-worker", 0), ("kind-worker2", 0)];
+        let two = [("edge-a", 100), ("edge-b", 100), ("worker-a", 0)];
+        let one = [("edge-a", 100), ("edge-b", 0), ("worker-a", 0), ("worker-b", 0)];
+        let vectors: [(&[(&str, i64)], &str, &[&str]); 9] = [
+            (&abc, "10.0.0.1", &["node-b", "node-a", "node-c"]),
+            (&abc, "10.0.0.2", &["node-b", "node-c", "node-a"]),
+            (&iris, "10.20.30.1", &["iris2", "iris1"]),
+            (&iris, "10.20.30.2", &["iris1", "iris2"]),
+            (&iris, "fc00:f853:0ccd:e799::0001", &["iris1", "iris2"]),
+            (
+                &kind,
+                "192.168.10.0",
+                &["kind-worker2", "kind-worker", "kind-control-plane"],
+            ),
+            (
+                &kind,
+                "fc00:f853:ccd:e799::",
+                &["kind-worker", "kind-worker2", "kind-control-plane"],
+            ),
+            (&two, "10.20.30.1", &["edge-b", "edge-a", "worker-a"]),
+            (&one, "10.20.30.1", &["edge-a", "edge-b", "worker-a", "worker-b"]),
+        ];
+        for (candidates, first, expected) in vectors {
+            assert_eq!(order(first, candidates), expected, "{first}");
+        }
+    }
+
+    #[test]
+    fn a_mapped_address_ranks_as_its_ipv4_form() {
+        let nodes = [("node-a", 0), ("node-b", 0), ("node-c", 0)];
+        assert_eq!(order("::ffff:10.0.0.2", &nodes), order("10.0.0.2", &nodes));
+    }
+
+    proptest! {
+        #[test]
+        fn losing_a_candidate_moves_only_what_it_owned(count in 2_usize..20, lost in 0_usize..20, bits: u32) {
+            let nodes: Vec<NodeName> = (0..count).map(|i| NodeName::new(alloc::format!("node-{i}"))).collect();
+            let first = IpAddr::from(core::net::Ipv4Addr::from_bits(bits));
+            let lost = &nodes[lost % count];
+            let owner = elect(first, nodes.iter().map(|n| (n, 0)));
+            let after = elect(first, nodes.iter().filter(|n| *n != lost).map(|n| (n, 0)));
+            prop_assert!(owner == Some(lost) || owner == after);
+        }
+    }
+}

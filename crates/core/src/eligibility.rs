@@ -1,0 +1,252 @@
+//! Which nodes may own the addresses of a Service, and why the others may not.
+//!
+//! The order of the checks is that of MetalLB's speaker; the first that fails is the reason.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::IpAddr;
+
+use crate::config::{Advertisement, Pool};
+use crate::{Labels, Liveness, Member, NodeName, NodeState, ServiceKey};
+
+/// Label that keeps a node out, whatever its value (Kubernetes: "Well-Known Labels").
+pub const EXCLUDE_LABEL: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
+
+/// A Service of type `LoadBalancer` as the speakers see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exposure {
+    /// Namespace and name.
+    pub key: ServiceKey,
+    /// `metadata.labels`.
+    pub labels: Labels,
+    /// `status.loadBalancer.ingress[].ip`, in that order.
+    pub addresses: Vec<IpAddr>,
+    /// Whether `ingress` has an entry that is no plain address.
+    pub foreign_ingress: bool,
+    /// `spec.externalTrafficPolicy`.
+    pub traffic_policy: TrafficPolicy,
+    /// Whether the annotation `allow-shared-ip` is there, even if empty.
+    pub shares: bool,
+}
+
+/// `spec.externalTrafficPolicy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TrafficPolicy {
+    /// Any node may take the traffic.
+    #[default]
+    Cluster,
+    /// Only a node with an endpoint of its own may.
+    Local,
+}
+
+/// The usable endpoints of a Service: ready, or serving while they terminate.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Endpoints {
+    /// Whether there is any, also on no known node.
+    pub any: bool,
+    /// The nodes that have one.
+    pub nodes: BTreeSet<NodeName>,
+}
+
+/// A Kubernetes Node as the speakers see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Its name.
+    pub name: NodeName,
+    /// `metadata.labels`.
+    pub labels: Labels,
+    /// Whether condition `NetworkUnavailable` is `True`.
+    pub network_unavailable: bool,
+}
+
+/// Why a node does not own the addresses of a Service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exclusion {
+    /// The Service has no address yet.
+    NoAddress,
+    /// An ingress entry is no plain address, so somebody else manages this Service.
+    InvalidAddress,
+    /// No single pool contains all the addresses.
+    AddressOutsidePools,
+    /// No endpoint could serve a request.
+    NoEndpoints,
+    /// The Service may share its address, and an advertisement selects by Service: sharers could be split.
+    SharedAddressWithServiceSelector,
+    /// No advertisement of the pool selects this Service.
+    NoAdvertisement,
+    /// Advertisements select the Service, but none selects the node.
+    NodeNotSelected,
+    /// The node's network is reported unavailable.
+    NetworkUnavailable,
+    /// The node carries the label [`EXCLUDE_LABEL`].
+    ExcludedByLabel,
+    /// `externalTrafficPolicy: Local` and no endpoint on the node.
+    NoLocalEndpoint,
+    /// No speaker of this node is known, or it is down.
+    NoSpeaker,
+    /// The node's speaker is starting or going away.
+    SpeakerNotReady(NodeState),
+    /// None of the interfaces that the advertisements name exists on the node.
+    NoInterface(BTreeSet<String>),
+    /// No node may own it; each has its own reason.
+    NoCandidate,
+}
+
+impl Exclusion {
+    /// One CamelCase word: reason of events and conditions, label of metrics.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::NoAddress => "NoAddress",
+            Self::InvalidAddress => "InvalidAddress",
+            Self::AddressOutsidePools => "AddressOutsidePools",
+            Self::NoEndpoints => "NoEndpoints",
+            Self::SharedAddressWithServiceSelector => "SharedAddressWithServiceSelector",
+            Self::NoAdvertisement => "NoAdvertisement",
+            Self::NodeNotSelected => "NodeNotSelected",
+            Self::NetworkUnavailable => "NetworkUnavailable",
+            Self::ExcludedByLabel => "ExcludedByLabel",
+            Self::NoLocalEndpoint => "NoLocalEndpoint",
+            Self::NoSpeaker => "NoSpeaker",
+            Self::SpeakerNotReady(_) => "SpeakerNotReady",
+            Self::NoInterface(_) => "NoInterface",
+            Self::NoCandidate => "NoCandidate",
+        }
+    }
+}
+
+impl fmt::Display for Exclusion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoAddress => f.write_str("the Service has no address"),
+            Self::InvalidAddress => f.write_str("status.loadBalancer.ingress has an entry without a valid ip"),
+            Self::AddressOutsidePools => f.write_str("no single pool contains all addresses of the Service"),
+            Self::NoEndpoints => f.write_str("the Service has no ready endpoint"),
+            Self::SharedAddressWithServiceSelector => f.write_str(
+                "the Service has the allow-shared-ip annotation and an L2Advertisement of its pool has serviceSelectors; use one of the two",
+            ),
+            Self::NoAdvertisement => f.write_str("no L2Advertisement selects the pool and the Service"),
+            Self::NodeNotSelected => f.write_str("no L2Advertisement of the Service selects the node"),
+            Self::NetworkUnavailable => f.write_str("the node has condition NetworkUnavailable"),
+            Self::ExcludedByLabel => write!(f, "the node has the label {EXCLUDE_LABEL}"),
+            Self::NoLocalEndpoint => {
+                f.write_str("externalTrafficPolicy is Local and the node has no ready endpoint")
+            }
+            Self::NoSpeaker => f.write_str("no speaker of the node is reachable"),
+            Self::SpeakerNotReady(state) => write!(f, "the node's speaker is {state}"),
+            Self::NoInterface(names) => {
+                f.write_str("none of the interfaces selected exists on the node:")?;
+                names.iter().try_for_each(|name| write!(f, " {name}"))
+            }
+            Self::NoCandidate => f.write_str("no node may announce the Service"),
+        }
+    }
+}
+
+/// Everything that eligibility depends on, besides the Service itself.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// The pools in force.
+    pub pools: &'a [Pool],
+    /// The advertisements in force.
+    pub advertisements: &'a [Advertisement],
+    /// The Nodes that exist.
+    pub nodes: &'a BTreeMap<NodeName, Node>,
+    /// The speakers, or `None` without gossip: then every node is taken to have one.
+    pub members: Option<&'a BTreeMap<NodeName, Member>>,
+    /// Whether [`EXCLUDE_LABEL`] is disregarded.
+    pub ignore_exclude_label: bool,
+}
+
+impl<'a> View<'a> {
+    /// The advertisements that apply to a Service, or why nobody may announce it.
+    pub fn advertisements_of(
+        &self,
+        service: &Exposure,
+        endpoints: &Endpoints,
+    ) -> Result<Vec<&'a Advertisement>, Exclusion> {
+        if service.foreign_ingress {
+            return Err(Exclusion::InvalidAddress);
+        }
+        if service.addresses.is_empty() {
+            return Err(Exclusion::NoAddress);
+        }
+        let Some(pool) = self
+            .pools
+            .iter()
+            .find(|pool| pool.contains_all(&service.addresses))
+        else {
+            return Err(Exclusion::AddressOutsidePools);
+        };
+        if !endpoints.any {
+            return Err(Exclusion::NoEndpoints);
+        }
+        let applying: Vec<&Advertisement> = self
+            .advertisements
+            .iter()
+            .filter(|a| a.selects_pool(pool) && a.selects_service(&service.labels))
+            .collect();
+        if applying.is_empty() {
+            return Err(Exclusion::NoAdvertisement);
+        }
+        if service.shares && applying.iter().any(|a| !a.service_selectors.is_empty()) {
+            return Err(Exclusion::SharedAddressWithServiceSelector);
+        }
+        Ok(applying)
+    }
+
+    /// The preference score of `node` for a Service with these advertisements, or why it may not own it.
+    pub fn score(
+        &self,
+        service: &Exposure,
+        endpoints: &Endpoints,
+        advertisements: &[&Advertisement],
+        node: &Node,
+    ) -> Result<i64, Exclusion> {
+        if !advertisements.iter().any(|a| a.selects_node(&node.labels)) {
+            return Err(Exclusion::NodeNotSelected);
+        }
+        if node.network_unavailable {
+            return Err(Exclusion::NetworkUnavailable);
+        }
+        if !self.ignore_exclude_label && node.labels.contains_key(EXCLUDE_LABEL) {
+            return Err(Exclusion::ExcludedByLabel);
+        }
+        if service.traffic_policy == TrafficPolicy::Local && !endpoints.nodes.contains(&node.name) {
+            return Err(Exclusion::NoLocalEndpoint);
+        }
+        self.speaker(&node.name)?;
+        Ok(advertisements
+            .iter()
+            .filter(|a| a.selects_node(&node.labels))
+            .map(|a| a.score(&node.labels))
+            .sum())
+    }
+
+    /// Whether the node's speaker can own anything. A suspect one can: suspicion may be wrong.
+    fn speaker(&self, node: &NodeName) -> Result<(), Exclusion> {
+        let Some(members) = self.members else {
+            return Ok(());
+        };
+        match members.get(node) {
+            None => Err(Exclusion::NoSpeaker),
+            Some(member) if member.liveness == Liveness::Down => Err(Exclusion::NoSpeaker),
+            Some(member) if member.state != NodeState::Ready => Err(Exclusion::SpeakerNotReady(member.state)),
+            Some(_) => Ok(()),
+        }
+    }
+}
+
+/// The interfaces on which `node` announces: the union of those named, or all (`None`) as soon as one
+/// advertisement that selects the node names none.
+pub fn interfaces(advertisements: &[&Advertisement], node: &Node) -> Option<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for advertisement in advertisements.iter().filter(|a| a.selects_node(&node.labels)) {
+        if advertisement.interfaces.is_empty() {
+            return None;
+        }
+        names.extend(advertisement.interfaces.iter().cloned());
+    }
+    Some(names)
+}

@@ -1,0 +1,266 @@
+//! What this node owns: one verdict a Service, recomputed when something it depends on changes.
+//!
+//! Membership is an input like any other, so whoever detects failures can be exchanged. Inputs replace what
+//! was known (`set_*`); [`Ownership::poll_change`] then tells one changed verdict after the other.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use crate::config::{Advertisement, Pool};
+use crate::eligibility::{Endpoints, Exclusion, Exposure, Node, View, interfaces};
+use crate::{Liveness, Member, NodeName, NodeState, ServiceKey, election};
+
+/// Decides what one node owns. Owned by value by exactly one task.
+#[derive(Debug)]
+pub struct Ownership {
+    me: NodeName,
+    ignore_exclude_label: bool,
+    pools: Vec<Pool>,
+    advertisements: Vec<Advertisement>,
+    nodes: BTreeMap<NodeName, Node>,
+    members: Option<BTreeMap<NodeName, Member>>,
+    interfaces: Option<BTreeSet<String>>,
+    services: BTreeMap<ServiceKey, Exposure>,
+    endpoints: BTreeMap<ServiceKey, Endpoints>,
+    verdicts: BTreeMap<ServiceKey, Verdict>,
+    /// Services whose verdict may have changed.
+    stale: BTreeSet<ServiceKey>,
+}
+
+/// Who owns the addresses of a Service, as this node sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// This node.
+    Owner(Claim),
+    /// Another node.
+    Standby(NodeName),
+    /// Nobody, or this node cannot although it should.
+    Unowned(Exclusion),
+}
+
+/// What this node answers for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The Service's addresses.
+    pub addresses: Vec<IpAddr>,
+    /// The interfaces that answer; `None` is all.
+    pub interfaces: Option<BTreeSet<String>>,
+}
+
+/// A changed verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The Service.
+    pub service: ServiceKey,
+    /// What held until now; `None` for a new Service.
+    pub before: Option<Verdict>,
+    /// What holds now; `None` if the Service is gone.
+    pub after: Option<Verdict>,
+}
+
+impl Ownership {
+    /// Nothing known yet, nothing owned. `gossip` tells whether [`Self::set_members`] will be used; without
+    /// it every Node is taken to have a speaker.
+    pub fn new(me: NodeName, gossip: bool, ignore_exclude_label: bool) -> Self {
+        Self {
+            me,
+            ignore_exclude_label,
+            pools: Vec::new(),
+            advertisements: Vec::new(),
+            nodes: BTreeMap::new(),
+            members: gossip.then(BTreeMap::new),
+            interfaces: None,
+            services: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            verdicts: BTreeMap::new(),
+            stale: BTreeSet::new(),
+        }
+    }
+
+    /// Replaces pools and advertisements.
+    pub fn set_config(&mut self, pools: &[Pool], advertisements: &[Advertisement]) {
+        if self.pools != pools || self.advertisements != advertisements {
+            self.pools = pools.to_vec();
+            self.advertisements = advertisements.to_vec();
+            self.all_stale();
+        }
+    }
+
+    /// A Node is new or changed.
+    pub fn set_node(&mut self, node: Node) {
+        if self.nodes.get(&node.name) != Some(&node) {
+            self.nodes.insert(node.name.clone(), node);
+            self.all_stale();
+        }
+    }
+
+    /// A Node is gone.
+    pub fn remove_node(&mut self, name: &NodeName) {
+        if self.nodes.remove(name).is_some() {
+            self.all_stale();
+        }
+    }
+
+    /// Replaces what is known of the speakers. When some only went away, nothing is looked at but what they owned.
+    pub fn set_members(&mut self, members: Vec<Member>) {
+        let Some(known) = &mut self.members else {
+            return;
+        };
+        let next: BTreeMap<NodeName, Member> = members.into_iter().map(|m| (m.node.clone(), m)).collect();
+        let before = core::mem::replace(known, next);
+        let known = &*known;
+        let gained = known
+            .values()
+            .any(|m| is_usable(m) && !before.get(&m.node).is_some_and(is_usable));
+        let lost: BTreeSet<&NodeName> = before
+            .values()
+            .filter(|m| is_usable(m) && !known.get(&m.node).is_some_and(is_usable))
+            .map(|m| &m.node)
+            .collect();
+        if gained {
+            self.all_stale();
+        } else if !lost.is_empty() {
+            let me = &self.me;
+            let theirs = self.verdicts.iter().filter(|(_, verdict)| match verdict {
+                Verdict::Owner(_) => lost.contains(me),
+                Verdict::Standby(owner) => lost.contains(owner),
+                // This node may have been the one elected, without an interface.
+                Verdict::Unowned(_) => lost.contains(me),
+            });
+            self.stale.extend(theirs.map(|(key, _)| key.clone()));
+        }
+    }
+
+    /// Replaces the names of the interfaces that exist here and may be used.
+    pub fn set_interfaces(&mut self, names: BTreeSet<String>) {
+        if self.interfaces.as_ref() != Some(&names) {
+            self.interfaces = Some(names);
+            self.all_stale();
+        }
+    }
+
+    /// A Service is new or changed.
+    pub fn set_service(&mut self, service: Exposure) {
+        if self.services.get(&service.key) != Some(&service) {
+            self.stale.insert(service.key.clone());
+            self.services.insert(service.key.clone(), service);
+        }
+    }
+
+    /// A Service is gone, or no longer ours.
+    pub fn remove_service(&mut self, key: &ServiceKey) {
+        if self.services.remove(key).is_some() {
+            self.stale.insert(key.clone());
+        }
+    }
+
+    /// Replaces the usable endpoints of a Service; `None` when it has no slices.
+    pub fn set_endpoints(&mut self, key: ServiceKey, endpoints: Option<Endpoints>) {
+        let before = match endpoints.clone() {
+            Some(endpoints) => self.endpoints.insert(key.clone(), endpoints),
+            None => self.endpoints.remove(&key),
+        };
+        if before != endpoints && self.services.contains_key(&key) {
+            self.stale.insert(key);
+        }
+    }
+
+    /// The next verdict that differs from what was told before.
+    pub fn poll_change(&mut self) -> Option<Change> {
+        while let Some(service) = self.stale.pop_first() {
+            let after = self.services.get(&service).map(|exposure| self.decide(exposure));
+            let before = match after.clone() {
+                Some(verdict) => self.verdicts.insert(service.clone(), verdict),
+                None => self.verdicts.remove(&service),
+            };
+            if before != after {
+                return Some(Change {
+                    service,
+                    before,
+                    after,
+                });
+            }
+        }
+        None
+    }
+
+    /// What holds for a Service, as last polled.
+    pub fn verdict(&self, key: &ServiceKey) -> Option<&Verdict> {
+        self.verdicts.get(key)
+    }
+
+    /// Every node with its preference score for a Service, or why it may not own it; an error when no node may.
+    pub fn candidates(
+        &self,
+        key: &ServiceKey,
+    ) -> Result<BTreeMap<&NodeName, Result<i64, Exclusion>>, Exclusion> {
+        let none = Endpoints::default();
+        let service = self.services.get(key).ok_or(Exclusion::NoAddress)?;
+        let endpoints = self.endpoints.get(key).unwrap_or(&none);
+        let view = self.view();
+        let advertisements = view.advertisements_of(service, endpoints)?;
+        let scores = self.nodes.iter();
+        Ok(scores
+            .map(|(name, node)| (name, view.score(service, endpoints, &advertisements, node)))
+            .collect())
+    }
+
+    fn decide(&self, service: &Exposure) -> Verdict {
+        match self.elect(service) {
+            Ok(verdict) => verdict,
+            Err(exclusion) => Verdict::Unowned(exclusion),
+        }
+    }
+
+    fn elect(&self, service: &Exposure) -> Result<Verdict, Exclusion> {
+        let none = Endpoints::default();
+        let endpoints = self.endpoints.get(&service.key).unwrap_or(&none);
+        let view = self.view();
+        let advertisements = view.advertisements_of(service, endpoints)?;
+        let candidates = self.nodes.values().filter_map(|node| {
+            let score = view.score(service, endpoints, &advertisements, node).ok()?;
+            Some((&node.name, score))
+        });
+        // The election is keyed by the first address, for dual stack too: both are announced by one node.
+        let first = service.addresses.first().ok_or(Exclusion::NoAddress)?;
+        let owner = election::elect(*first, candidates).ok_or(Exclusion::NoCandidate)?;
+        if *owner != self.me {
+            return Ok(Verdict::Standby(owner.clone()));
+        }
+        let me = self.nodes.get(&self.me).ok_or(Exclusion::NoCandidate)?;
+        let interfaces = interfaces(&advertisements, me);
+        if let (Some(selected), Some(existing)) = (&interfaces, &self.interfaces)
+            && selected.is_disjoint(existing)
+        {
+            return Err(Exclusion::NoInterface(selected.clone()));
+        }
+        Ok(Verdict::Owner(Claim {
+            addresses: service.addresses.clone(),
+            interfaces,
+        }))
+    }
+
+    fn view(&self) -> View<'_> {
+        View {
+            pools: &self.pools,
+            advertisements: &self.advertisements,
+            nodes: &self.nodes,
+            members: self.members.as_ref(),
+            ignore_exclude_label: self.ignore_exclude_label,
+        }
+    }
+
+    fn all_stale(&mut self) {
+        self.stale.extend(self.services.keys().cloned());
+    }
+}
+
+/// Whether a member can own anything.
+fn is_usable(member: &Member) -> bool {
+    member.liveness != Liveness::Down && member.state == NodeState::Ready
+}
+
+#[cfg(test)]
+mod tests;

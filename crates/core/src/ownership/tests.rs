@@ -1,0 +1,373 @@
+use super::*;
+use alloc::format;
+use alloc::string::ToString;
+use alloc::vec;
+use proptest::prelude::*;
+
+use crate::config::{Catalog, RawAdvertisement, RawPool};
+use crate::eligibility::{EXCLUDE_LABEL, TrafficPolicy};
+use crate::{Labels, RawSelector};
+
+const IRIS1: &str = "iris1";
+const IRIS2: &str = "iris2";
+
+fn selector(pairs: &[(&str, &str)]) -> RawSelector {
+    RawSelector {
+        match_labels: labels(pairs),
+        ..RawSelector::default()
+    }
+}
+
+fn labels(pairs: &[(&str, &str)]) -> Labels {
+    pairs
+        .iter()
+        .map(|(k, v)| (k.to_string(), v.to_string()))
+        .collect()
+}
+
+fn node(name: &str, extra: &[(&str, &str)]) -> Node {
+    let mut all = labels(extra);
+    all.insert("kubernetes.io/hostname".into(), name.into());
+    Node {
+        name: name.into(),
+        labels: all,
+        network_unavailable: false,
+    }
+}
+
+fn on(name: &str) -> RawAdvertisement {
+    RawAdvertisement {
+        name: format!("on-{name}"),
+        node_selectors: vec![selector(&[("kubernetes.io/hostname", name)])],
+        ..RawAdvertisement::default()
+    }
+}
+
+fn everywhere() -> RawAdvertisement {
+    RawAdvertisement {
+        name: "everywhere".into(),
+        ..RawAdvertisement::default()
+    }
+}
+
+fn key() -> ServiceKey {
+    ServiceKey::new("default", "web")
+}
+
+fn web(policy: TrafficPolicy) -> Exposure {
+    Exposure {
+        key: key(),
+        labels: Labels::new(),
+        addresses: vec!["10.20.30.1".parse().unwrap()],
+        foreign_ingress: false,
+        traffic_policy: policy,
+        shares: false,
+    }
+}
+
+fn endpoints(nodes: &[&str]) -> Option<Endpoints> {
+    Some(Endpoints {
+        any: !nodes.is_empty(),
+        nodes: nodes.iter().map(|n| NodeName::from(*n)).collect(),
+    })
+}
+
+/// Two nodes, of which iris2 sorts first for 10.20.30.1; the endpoint is on iris1.
+fn iris(me: &str, advertisements: Vec<RawAdvertisement>, policy: TrafficPolicy) -> Ownership {
+    iris_with(Ownership::new(me.into(), false, false), advertisements, policy)
+}
+
+fn iris_with(
+    mut machine: Ownership,
+    advertisements: Vec<RawAdvertisement>,
+    policy: TrafficPolicy,
+) -> Ownership {
+    let mut catalog = Catalog::new();
+    catalog.set_pool(&RawPool {
+        name: "pool".into(),
+        addresses: vec!["10.20.30.0/24".into(), "fc00::/120".into()],
+        ..RawPool::default()
+    });
+    for advertisement in advertisements {
+        catalog.set_advertisement(&advertisement);
+    }
+    assert_eq!(catalog.problems(), []);
+    machine.set_config(catalog.pools(), catalog.advertisements());
+    machine.set_node(node(IRIS1, &[]));
+    machine.set_node(node(IRIS2, &[]));
+    machine.set_service(web(policy));
+    machine.set_endpoints(key(), endpoints(&[IRIS1]));
+    machine
+}
+
+fn drain(machine: &mut Ownership) -> Vec<Change> {
+    core::iter::from_fn(|| machine.poll_change()).collect()
+}
+
+fn verdict(mut machine: Ownership) -> Verdict {
+    drain(&mut machine);
+    machine.verdict(&key()).expect("a known Service").clone()
+}
+
+fn owns(machine: Ownership) -> bool {
+    matches!(verdict(machine), Verdict::Owner(_))
+}
+
+fn ready(name: &str) -> Member {
+    Member::new(name.into(), Liveness::Alive, NodeState::Ready)
+}
+
+#[test]
+fn the_layer_2_vectors_of_metallb_hold() {
+    use TrafficPolicy::{Cluster, Local};
+    assert!(owns(iris(IRIS2, vec![everywhere()], Cluster)));
+    assert_eq!(
+        verdict(iris(IRIS1, vec![everywhere()], Cluster)),
+        Verdict::Standby(IRIS2.into())
+    );
+
+    let excluded = [(EXCLUDE_LABEL, "")];
+    let mut one_out = iris(IRIS1, vec![everywhere()], Cluster);
+    one_out.set_node(node(IRIS2, &excluded));
+    assert!(owns(one_out));
+
+    let mut both_out = iris(IRIS1, vec![everywhere()], Cluster);
+    both_out.set_node(node(IRIS1, &excluded));
+    both_out.set_node(node(IRIS2, &excluded));
+    assert_eq!(verdict(both_out), Verdict::Unowned(Exclusion::NoCandidate));
+
+    let ignoring = Ownership::new(IRIS1.into(), false, true);
+    let mut ignored = iris_with(ignoring, vec![everywhere()], Local);
+    ignored.set_node(node(IRIS1, &excluded));
+    assert!(owns(ignored));
+
+    for me in [IRIS1, IRIS2] {
+        let nobody = iris(me, vec![on(IRIS2)], Local);
+        assert_eq!(verdict(nobody), Verdict::Unowned(Exclusion::NoCandidate), "{me}");
+    }
+}
+
+#[test]
+fn an_unavailable_network_moves_the_service_and_back() {
+    let mut machine = iris(IRIS1, vec![everywhere()], TrafficPolicy::Cluster);
+    drain(&mut machine);
+    let down = Node {
+        network_unavailable: true,
+        ..node(IRIS2, &[])
+    };
+    machine.set_node(down);
+    let moved = drain(&mut machine);
+    assert_eq!(moved[0].before, Some(Verdict::Standby(IRIS2.into())));
+    assert!(matches!(moved[0].after, Some(Verdict::Owner(_))));
+    machine.set_node(node(IRIS2, &[]));
+    assert_eq!(drain(&mut machine)[0].after, Some(Verdict::Standby(IRIS2.into())));
+}
+
+#[test]
+fn what_nobody_may_announce_has_its_reason() {
+    let base = || web(TrafficPolicy::Cluster);
+    let by_service = || RawAdvertisement {
+        service_selectors: vec![selector(&[("app", "other")])],
+        ..everywhere()
+    };
+    let matching = || RawAdvertisement {
+        service_selectors: vec![RawSelector::default()],
+        ..everywhere()
+    };
+    let no_address = Exposure {
+        addresses: vec![],
+        ..base()
+    };
+    let hostname = Exposure {
+        foreign_ingress: true,
+        ..base()
+    };
+    let outside = Exposure {
+        addresses: vec!["192.0.2.1".parse().unwrap()],
+        ..base()
+    };
+    let shared = Exposure {
+        shares: true,
+        ..base()
+    };
+    let table = [
+        (no_address, everywhere(), true, Exclusion::NoAddress),
+        (hostname, everywhere(), true, Exclusion::InvalidAddress),
+        (outside, everywhere(), true, Exclusion::AddressOutsidePools),
+        (base(), everywhere(), false, Exclusion::NoEndpoints),
+        (base(), by_service(), true, Exclusion::NoAdvertisement),
+        (
+            shared,
+            matching(),
+            true,
+            Exclusion::SharedAddressWithServiceSelector,
+        ),
+    ];
+    for (service, advertisement, served, expected) in table {
+        let mut machine = iris(IRIS2, vec![advertisement], TrafficPolicy::Cluster);
+        machine.set_service(service);
+        if !served {
+            machine.set_endpoints(key(), None);
+        }
+        assert_eq!(verdict(machine), Verdict::Unowned(expected));
+    }
+}
+
+#[test]
+fn every_node_that_may_not_own_it_has_its_reason() {
+    let mut machine = Ownership::new(IRIS1.into(), true, false);
+    machine = iris_with(
+        machine,
+        vec![on("gone"), on("starting"), on("far"), on("cut"), on("ok")],
+        TrafficPolicy::Local,
+    );
+    let cut = Node {
+        network_unavailable: true,
+        ..node("cut", &[])
+    };
+    for node in [
+        node("gone", &[]),
+        node("starting", &[]),
+        node("far", &[]),
+        cut,
+        node("ok", &[]),
+    ] {
+        machine.set_node(node);
+    }
+    machine.set_endpoints(key(), endpoints(&["gone", "starting", "cut", "ok"]));
+    let starting = Member::new("starting".into(), Liveness::Alive, NodeState::Starting);
+    let gone = Member::new("gone".into(), Liveness::Down, NodeState::Ready);
+    machine.set_members(vec![gone, starting, ready("far"), ready("cut"), ready("ok")]);
+    let expected = [
+        ("cut", Err(Exclusion::NetworkUnavailable)),
+        ("far", Err(Exclusion::NoLocalEndpoint)),
+        ("gone", Err(Exclusion::NoSpeaker)),
+        (IRIS1, Err(Exclusion::NodeNotSelected)),
+        (IRIS2, Err(Exclusion::NodeNotSelected)),
+        ("ok", Ok(0)),
+        ("starting", Err(Exclusion::SpeakerNotReady(NodeState::Starting))),
+    ];
+    let candidates = machine.candidates(&key()).expect("candidates");
+    let seen: Vec<_> = candidates
+        .into_iter()
+        .map(|(node, score)| (node.as_str(), score))
+        .collect();
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn interfaces_are_the_union_unless_one_advertisement_takes_all() {
+    let named = |name: &str, interfaces: &[&str]| RawAdvertisement {
+        name: name.into(),
+        interfaces: interfaces.iter().map(ToString::to_string).collect(),
+        ..RawAdvertisement::default()
+    };
+    let claimed = |advertisements| match verdict(iris(IRIS2, advertisements, TrafficPolicy::Cluster)) {
+        Verdict::Owner(claim) => claim.interfaces,
+        other @ (Verdict::Standby(_) | Verdict::Unowned(_)) => panic!("{other:?}"),
+    };
+    let both: BTreeSet<String> = ["eth0".into(), "eth1".into()].into();
+    assert_eq!(
+        claimed(vec![named("a", &["eth0"]), named("b", &["eth1"])]),
+        Some(both)
+    );
+    assert_eq!(claimed(vec![named("a", &["eth0"]), named("b", &[])]), None);
+    // The other advertisement selects another node, so its interfaces do not count here.
+    assert_eq!(
+        claimed(vec![named("a", &["eth0"]), on(IRIS1)]),
+        Some(["eth0".into()].into())
+    );
+}
+
+#[test]
+fn a_node_without_the_interface_does_not_count_as_owner_until_it_has_it() {
+    let eth9 = RawAdvertisement {
+        interfaces: vec!["eth9".into()],
+        ..everywhere()
+    };
+    let mut machine = iris(IRIS2, vec![eth9], TrafficPolicy::Cluster);
+    machine.set_interfaces(["eth0".into()].into());
+    let missing = Verdict::Unowned(Exclusion::NoInterface(["eth9".into()].into()));
+    assert_eq!(drain(&mut machine)[0].after, Some(missing));
+    machine.set_interfaces(["eth0".into(), "eth9".into()].into());
+    assert!(matches!(drain(&mut machine)[0].after, Some(Verdict::Owner(_))));
+}
+
+#[test]
+fn a_preference_outweighs_the_hash_but_makes_nobody_a_candidate() {
+    let preferring = |name: &str| RawAdvertisement {
+        preferred_nodes: vec![(50, selector(&[("kubernetes.io/hostname", name)]))],
+        ..everywhere()
+    };
+    assert!(owns(iris(IRIS1, vec![preferring(IRIS1)], TrafficPolicy::Cluster)));
+    let mut machine = iris(IRIS1, vec![preferring(IRIS1)], TrafficPolicy::Local);
+    machine.set_endpoints(key(), endpoints(&[IRIS2]));
+    assert_eq!(verdict(machine), Verdict::Standby(IRIS2.into()));
+}
+
+#[test]
+fn a_removed_service_is_told_once() {
+    let mut machine = iris(IRIS2, vec![everywhere()], TrafficPolicy::Cluster);
+    drain(&mut machine);
+    machine.remove_service(&key());
+    let changes = drain(&mut machine);
+    assert_eq!((changes.len(), &changes[0].after), (1, &None));
+    assert!(matches!(changes[0].before, Some(Verdict::Owner(_))));
+    machine.remove_service(&key());
+    assert_eq!(drain(&mut machine), []);
+}
+
+#[test]
+fn a_suspect_owner_stays_and_a_dead_one_is_followed_at_once() {
+    let mut machine = iris_with(
+        Ownership::new(IRIS1.into(), true, false),
+        vec![everywhere()],
+        TrafficPolicy::Cluster,
+    );
+    machine.set_members(vec![ready(IRIS1), ready(IRIS2)]);
+    assert_eq!(drain(&mut machine)[0].after, Some(Verdict::Standby(IRIS2.into())));
+    let suspect = Member::new(IRIS2.into(), Liveness::Suspect, NodeState::Ready);
+    machine.set_members(vec![ready(IRIS1), suspect]);
+    assert_eq!(drain(&mut machine), []);
+    let down = Member::new(IRIS2.into(), Liveness::Down, NodeState::Ready);
+    machine.set_members(vec![ready(IRIS1), down]);
+    assert!(matches!(drain(&mut machine)[0].after, Some(Verdict::Owner(_))));
+}
+
+proptest! {
+    /// Looking only at what the lost members owned gives what a fresh machine computes.
+    #[test]
+    fn membership_changes_lead_where_a_fresh_start_leads(
+        steps in prop::collection::vec(prop::collection::vec((0_u8..3, 0_u8..3), 5), 1..8),
+        services in 1_u8..12,
+    ) {
+        let names: Vec<String> = (0..5).map(|i| format!("node-{i}")).collect();
+        let build = || {
+            let machine = Ownership::new(NodeName::from("node-0"), true, false);
+            let mut machine = iris_with(machine, vec![everywhere()], TrafficPolicy::Cluster);
+            names.iter().for_each(|name| machine.set_node(node(name, &[])));
+            for i in 0..services {
+                let key = ServiceKey::new("default", format!("s{i}"));
+                let addresses = vec![IpAddr::from([10, 20, 30, i])];
+                machine.set_service(Exposure { key: key.clone(), addresses, ..web(TrafficPolicy::Cluster) });
+                machine.set_endpoints(key, endpoints(&["node-0"]));
+            }
+            machine
+        };
+        let members = |step: &[(u8, u8)]| -> Vec<Member> {
+            let states = [NodeState::Starting, NodeState::Ready, NodeState::Draining];
+            names.iter().zip(step).map(|(name, (liveness, state))| Member::new(
+                name.as_str().into(), Liveness::ALL[usize::from(*liveness)], states[usize::from(*state)],
+            )).collect()
+        };
+        let mut stepped = build();
+        for step in &steps {
+            stepped.set_members(members(step));
+            drain(&mut stepped);
+        }
+        let mut fresh = build();
+        fresh.set_members(members(steps.last().expect("a step")));
+        drain(&mut fresh);
+        prop_assert_eq!(stepped.verdicts, fresh.verdicts);
+    }
+}
