@@ -1,1 +1,185 @@
-//! Gossip membership around a SWIM library.
+//! Membership: which speakers are there, and what each says of itself.
+//!
+//! [`Gossip`] is the handle; a thread of its own does the work, so that no burst from the API server ever delays
+//! an answer to a probe. Inside, from the pure to the impure: [`codec`] and [`identity`] are data,
+//! [`membership`] decides without clock or socket, `task` drives it.
+
+pub mod codec;
+pub mod identity;
+pub mod membership;
+mod metrics;
+mod task;
+mod timings;
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context as _, ensure};
+use herald_core::{Member, NodeName, NodeState};
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub use codec::seal::{Secret, SecretTooShort};
+pub use timings::Timings;
+
+use codec::seal::Seal;
+use identity::Epoch;
+use membership::Membership;
+use metrics::Metrics;
+use task::{Command, Task};
+
+/// How a speaker takes part in gossip.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The node's name, the same as in Kubernetes.
+    pub node: NodeName,
+    /// Where to listen, and where peers send to: an address of this node, not the unspecified one.
+    pub bind: SocketAddr,
+    /// The shared keys: the first seals, any opens. Without any, gossip is neither secret nor authentic.
+    pub secrets: Vec<Secret>,
+    /// How fast death is noticed.
+    pub timings: Timings,
+}
+
+/// A running gossip thread. Dropping it stops the thread without a good-bye, which peers take for a crash.
+pub struct Gossip {
+    commands: mpsc::UnboundedSender<Command>,
+    members: watch::Receiver<Vec<Member>>,
+    joined: watch::Receiver<bool>,
+    address: SocketAddr,
+}
+
+/// How long [`Gossip::leave`] waits for the good-byes; saying them takes some 60 ms.
+const LEAVE_TIMEOUT: Duration = Duration::from_millis(300);
+
+impl Gossip {
+    /// Binds the socket and starts the thread.
+    ///
+    /// # Errors
+    /// If the address cannot be bound, or the metrics are registered already.
+    pub fn start(options: Options, registry: &prometheus::Registry) -> anyhow::Result<Self> {
+        let Options {
+            node,
+            bind,
+            secrets,
+            timings,
+        } = options;
+        ensure!(
+            !bind.ip().is_unspecified(),
+            "gossip cannot listen on {bind}: peers are told this address, so it must be one of this node's"
+        );
+        if secrets.is_empty() {
+            tracing::warn!("gossip runs without a key: anybody on the network can read and forge it");
+        }
+        let metrics = Metrics::register(registry)?;
+        let socket =
+            UdpSocket::bind(bind).with_context(|| format!("cannot listen for gossip on UDP {bind}"))?;
+        socket.set_nonblocking(true)?;
+        let address = socket.local_addr()?;
+        let epoch = Epoch::at(SystemTime::now(), rand::random());
+        let membership = Membership::new(node, address, epoch, timings, rand::random());
+        let seal = Seal::new(secrets)?;
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let (members, members_receiver) = watch::channel(membership.members().to_vec());
+        let (joined, joined_receiver) = watch::channel(false);
+        metrics.set_members(membership.members());
+        spawn(move || {
+            Ok(Task {
+                socket: tokio::net::UdpSocket::from_std(socket)?,
+                seal,
+                membership,
+                metrics,
+                commands: receiver,
+                members,
+                joined,
+                zero: Instant::now(),
+            })
+        })?;
+        Ok(Self {
+            commands,
+            members: members_receiver,
+            joined: joined_receiver,
+            address,
+        })
+    }
+
+    /// Where this speaker listens; tells the port when [`Options::bind`] left it to the system.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whom to expect: node name and gossip address of every speaker that Kubernetes knows of. Replaces what was
+    /// set before; our own name is ignored. Joining starts with the first call.
+    pub fn set_peers(&self, peers: BTreeMap<NodeName, SocketAddr>) {
+        self.tell(Command::SetPeers(peers));
+    }
+
+    /// What this speaker says of its state; [`NodeState::Starting`] at first.
+    pub fn set_state(&self, state: NodeState) {
+        self.tell(Command::SetState(state));
+    }
+
+    /// From which hardware addresses this speaker answers; peers learn the lowest 16.
+    pub fn set_macs(&self, macs: Vec<[u8; 6]>) {
+        self.tell(Command::SetMacs(macs));
+    }
+
+    /// The members in order of their names, ourselves always among them. It changes only when something changed,
+    /// and is closed when the thread has ended.
+    ///
+    /// Listed are ourselves, everybody heard of who is not down, and everybody expected. Who is expected and was
+    /// never heard of is [`herald_core::Liveness::Down`] and [`NodeState::Starting`].
+    pub fn members(&self) -> watch::Receiver<Vec<Member>> {
+        self.members.clone()
+    }
+
+    /// Whether a first attempt to join is over: everybody expected answered, or somebody did and the rest had a
+    /// quarter of a second, or [`Timings::join_timeout`] has passed since the first [`Gossip::set_peers`], or
+    /// nobody is expected. Stays true.
+    pub fn joined(&self) -> watch::Receiver<bool> {
+        self.joined.clone()
+    }
+
+    /// Says good-bye, so that peers see us down at once, and stops. Takes 60 ms, 300 ms at most.
+    pub async fn leave(self) {
+        let (done, left) = oneshot::channel();
+        self.tell(Command::Leave(done));
+        if tokio::time::timeout(LEAVE_TIMEOUT, left).await.is_err() {
+            tracing::warn!("the gossip thread did not say good-bye in time");
+        }
+    }
+
+    fn tell(&self, command: Command) {
+        // Fails only when the thread has ended; whoever watches the members sees that.
+        let _ended = self.commands.send(command);
+    }
+}
+
+/// Starts the thread with a runtime of its own, and waits until the task stands.
+fn spawn(task: impl FnOnce() -> std::io::Result<Task> + Send + 'static) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot make the gossip runtime")?;
+    let (ready, standing) = std::sync::mpsc::channel();
+    std::thread::Builder::new()
+        .name("gossip".to_owned())
+        .spawn(move || {
+            runtime.block_on(async {
+                match task() {
+                    Ok(task) => {
+                        let _told = ready.send(Ok(()));
+                        task.run().await;
+                    }
+                    Err(error) => {
+                        let _told = ready.send(Err(error));
+                    }
+                }
+            });
+        })
+        .context("cannot start the gossip thread")?;
+    standing
+        .recv()
+        .context("the gossip thread died")?
+        .context("cannot watch the gossip socket")
+}

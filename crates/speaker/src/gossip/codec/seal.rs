@@ -1,0 +1,253 @@
+//! Protects datagrams with a shared key: ChaCha20-Poly1305 (RFC 8439), keys by HKDF-SHA256 (RFC 5869).
+//!
+//! ```text
+//!  0        1                9                 17               29
+//!  | format | session (8)    | sequence (8)    | nonce (12)     | ciphertext ... | tag (16) |
+//!  +----------------- authenticated ----------------------------+------ sealed -------------+
+//! ```
+//!
+//! * A sender draws a random `session` when it starts and again when it comes back under a new identity.
+//!   Each session has a key of its own, HKDF(secret, salt = session), so that the birthday bound of random
+//!   nonces counts the datagrams of one process and not those of the cluster's whole life.
+//! * `sequence` counts the session's datagrams; receivers keep a window of those seen per session.
+//!   They remember the [`MAX_SESSIONS`] sessions used last. A replay from an older one opens again, but names
+//!   an identity that its node has left behind, which membership ignores.
+//! * Without a secret, datagrams are plain: format 0 and the content. A member with a key refuses those.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::hkdf::{HKDF_SHA256, Salt};
+use ring::rand::{SecureRandom, SystemRandom};
+
+use super::Rejection;
+use super::replay::Window;
+
+/// Bytes that sealing adds.
+pub const OVERHEAD: usize = HEADER_LEN + TAG_LEN;
+
+/// Sessions whose windows are remembered. A session is one life of one speaker, so this is far above the
+/// number of nodes that a layer-2 segment carries; some 600 bytes each.
+pub const MAX_SESSIONS: usize = 4096;
+
+const PLAIN: u8 = 0;
+const SEALED: u8 = 1;
+const SESSION_LEN: usize = 8;
+const SEQUENCE_AT: usize = 1 + SESSION_LEN;
+const NONCE_AT: usize = SEQUENCE_AT + 8;
+const HEADER_LEN: usize = NONCE_AT + NONCE_LEN;
+const TAG_LEN: usize = 16;
+
+/// Binds derived keys to this use and to this format.
+const INFO: &[&[u8]] = &[b"herald gossip v1"];
+
+type Session = [u8; SESSION_LEN];
+
+/// A shared secret of at least 16 bytes, the value of the Secret's `secretkey`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Vec<u8>);
+
+/// A secret is too short to protect anything.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the gossip key has {length} bytes, at least {} are needed; make one with `openssl rand -base64 32`",
+    Secret::MIN_LEN
+)]
+pub struct SecretTooShort {
+    /// How many bytes there are.
+    pub length: usize,
+}
+
+/// The operating system gave no random bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the operating system gives no random bytes")]
+pub struct NoRandomness;
+
+impl Secret {
+    /// Fewest bytes: 128 bits, what MetalLB's controller puts there.
+    pub const MIN_LEN: usize = 16;
+
+    /// Takes the bytes as they are.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, SecretTooShort> {
+        let bytes = bytes.into();
+        if bytes.len() < Self::MIN_LEN {
+            return Err(SecretTooShort { length: bytes.len() });
+        }
+        Ok(Self(bytes))
+    }
+
+    fn session_key(&self, session: Session) -> LessSafeKey {
+        let secret = Salt::new(HKDF_SHA256, &session).extract(&self.0);
+        let okm = secret
+            .expand(INFO, &CHACHA20_POLY1305)
+            .expect("one key is shorter than HKDF's limit");
+        LessSafeKey::new(UnboundKey::from(okm))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// Seals what goes out and opens what comes in.
+pub struct Seal {
+    secrets: Vec<Secret>,
+    random: SystemRandom,
+    sender: Option<Sender>,
+    peers: Peers,
+}
+
+struct Sender {
+    session: Session,
+    key: LessSafeKey,
+    sequence: u64,
+}
+
+impl Seal {
+    /// Seals with the first of `secrets` and opens with any. With none, datagrams stay plain.
+    pub fn new(secrets: Vec<Secret>) -> Result<Self, NoRandomness> {
+        let mut seal = Self {
+            secrets,
+            random: SystemRandom::new(),
+            sender: None,
+            peers: Peers::default(),
+        };
+        seal.start_session()?;
+        Ok(seal)
+    }
+
+    /// Draws a new session. A machine restored from a snapshot would repeat its sequence numbers, and be taken
+    /// for a replay of itself, until it does this.
+    pub fn start_session(&mut self) -> Result<(), NoRandomness> {
+        let Some(secret) = self.secrets.first() else {
+            return Ok(());
+        };
+        let mut session = Session::default();
+        self.random.fill(&mut session).map_err(|_| NoRandomness)?;
+        self.sender = Some(Sender {
+            session,
+            key: secret.session_key(session),
+            sequence: 0,
+        });
+        Ok(())
+    }
+
+    /// The datagram that carries `content`.
+    pub fn seal(&mut self, content: &[u8]) -> Result<Vec<u8>, NoRandomness> {
+        let mut datagram = Vec::with_capacity(content.len() + OVERHEAD);
+        let Some(sender) = &mut self.sender else {
+            datagram.push(PLAIN);
+            datagram.extend(content);
+            return Ok(datagram);
+        };
+        let mut nonce = [0; NONCE_LEN];
+        self.random.fill(&mut nonce).map_err(|_| NoRandomness)?;
+        datagram.push(SEALED);
+        datagram.extend(sender.session);
+        datagram.extend(sender.sequence.to_be_bytes());
+        datagram.extend(nonce);
+        sender.sequence += 1;
+        let (header, _) = datagram.split_at(HEADER_LEN);
+        let aad = Aad::from(<[u8; HEADER_LEN]>::try_from(header).expect("just written"));
+        datagram.extend(content);
+        let tag = sender
+            .key
+            .seal_in_place_separate_tag(
+                Nonce::assume_unique_for_key(nonce),
+                aad,
+                &mut datagram[HEADER_LEN..],
+            )
+            .expect("a datagram is shorter than the cipher's limit");
+        datagram.extend(tag.as_ref());
+        Ok(datagram)
+    }
+
+    /// The content of `datagram`, if it is authentic and new.
+    pub fn open(&mut self, datagram: &[u8]) -> Result<Vec<u8>, Rejection> {
+        let (format, body) = datagram.split_first().ok_or(Rejection::Truncated)?;
+        match (*format, self.secrets.is_empty()) {
+            (PLAIN, true) => Ok(body.to_vec()),
+            (SEALED, false) if datagram.len() < OVERHEAD => Err(Rejection::Truncated),
+            (SEALED, false) => self.open_sealed(datagram),
+            (_, _) => Err(Rejection::Format),
+        }
+    }
+
+    fn open_sealed(&mut self, datagram: &[u8]) -> Result<Vec<u8>, Rejection> {
+        let session: Session = field(datagram, 1);
+        let sequence = u64::from_be_bytes(field(datagram, SEQUENCE_AT));
+        if let Some(peer) = self.peers.get(session) {
+            // Before decrypting: a flood of replays costs next to nothing.
+            if !peer.window.accepts(sequence) {
+                return Err(Rejection::Replayed);
+            }
+            let content = decrypt(&peer.key, datagram)?;
+            peer.window.record(sequence);
+            return Ok(content);
+        }
+        for secret in &self.secrets {
+            let key = secret.session_key(session);
+            if let Ok(content) = decrypt(&key, datagram) {
+                let mut window = Window::new();
+                window.record(sequence);
+                self.peers.insert(session, key, window);
+                return Ok(content);
+            }
+        }
+        Err(Rejection::Unauthentic)
+    }
+}
+
+fn field<const N: usize>(datagram: &[u8], at: usize) -> [u8; N] {
+    datagram[at..at + N]
+        .try_into()
+        .expect("the header's length was checked")
+}
+
+fn decrypt(key: &LessSafeKey, datagram: &[u8]) -> Result<Vec<u8>, Rejection> {
+    let nonce = Nonce::assume_unique_for_key(field(datagram, NONCE_AT));
+    let header: [u8; HEADER_LEN] = field(datagram, 0);
+    let mut content = datagram[HEADER_LEN..].to_vec();
+    let length = key
+        .open_in_place(nonce, Aad::from(header), &mut content)
+        .map_err(|_| Rejection::Unauthentic)?
+        .len();
+    content.truncate(length);
+    Ok(content)
+}
+
+/// The sessions heard of, at most [`MAX_SESSIONS`]. Only authentic datagrams make an entry.
+#[derive(Default)]
+struct Peers {
+    sessions: BTreeMap<Session, Peer>,
+    uses: u64,
+}
+
+struct Peer {
+    key: LessSafeKey,
+    window: Window,
+    used: u64,
+}
+
+impl Peers {
+    fn get(&mut self, session: Session) -> Option<&mut Peer> {
+        self.uses += 1;
+        let peer = self.sessions.get_mut(&session)?;
+        peer.used = self.uses;
+        Some(peer)
+    }
+
+    fn insert(&mut self, session: Session, key: LessSafeKey, window: Window) {
+        if self.sessions.len() >= MAX_SESSIONS {
+            let oldest = self.sessions.iter().min_by_key(|(_, peer)| peer.used);
+            if let Some((&oldest, _)) = oldest {
+                self.sessions.remove(&oldest);
+            }
+        }
+        let used = self.uses;
+        self.sessions.insert(session, Peer { key, window, used });
+    }
+}

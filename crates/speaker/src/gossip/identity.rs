@@ -1,0 +1,169 @@
+//! Who a member is: its node's name is the key, its epoch tells its lives apart.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use herald_core::NodeName;
+use serde::{Deserialize, Serialize};
+
+/// One life of a member. Of two identities with the same node name the one of the later epoch is true.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The node, the key of everything that is known about a member.
+    #[serde(with = "node_name")]
+    pub node: NodeName,
+    /// Where its datagrams go.
+    pub address: SocketAddr,
+    /// Which of its lives this is.
+    pub epoch: Epoch,
+}
+
+/// Orders the lives of a member: later starts win, and within one start later renewals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct Epoch {
+    /// Names the process: its start on the wall clock (see [`Epoch::at`]).
+    pub started: u64,
+    /// How often this process was declared down although it lived, and came back.
+    pub renewal: u32,
+}
+
+impl Epoch {
+    /// Random bits below the milliseconds: a node whose clock starts at the same instant after every boot
+    /// still gets a new epoch.
+    const NOISE_BITS: u32 = 20;
+
+    /// The epoch of a process that starts at `clock`, told apart from others of that millisecond by `noise`.
+    ///
+    /// The clock need not be right. If it went back since the last start, peers say which epoch they know
+    /// and the member takes a later one.
+    pub fn at(clock: SystemTime, noise: u32) -> Self {
+        let elapsed = clock.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX >> Self::NOISE_BITS);
+        let noise = u64::from(noise) & ((1 << Self::NOISE_BITS) - 1);
+        Self {
+            started: (millis << Self::NOISE_BITS) | noise,
+            renewal: 0,
+        }
+    }
+
+    /// The epoch of the same process after it was declared down.
+    #[must_use]
+    pub const fn renewed(self) -> Self {
+        Self {
+            started: self.started,
+            renewal: self.renewal.saturating_add(1),
+        }
+    }
+
+    /// The first epoch after every epoch of the process that `self` belongs to.
+    #[must_use]
+    pub const fn overtaken(self) -> Self {
+        Self {
+            started: self.started.saturating_add(1),
+            renewal: 0,
+        }
+    }
+}
+
+impl Identity {
+    /// The identity to address a peer by of which nothing but name and address is known: it accepts
+    /// announcements to any epoch.
+    pub fn unknown(node: NodeName, address: SocketAddr) -> Self {
+        Self {
+            node,
+            address,
+            epoch: Epoch::default(),
+        }
+    }
+}
+
+impl foca::Identity for Identity {
+    type Addr = NodeName;
+
+    /// Without a new identity foca would stay defunct for good after one false alarm.
+    fn renew(&self) -> Option<Self> {
+        Some(Self {
+            epoch: self.epoch.renewed(),
+            ..self.clone()
+        })
+    }
+
+    fn addr(&self) -> NodeName {
+        self.node.clone()
+    }
+
+    fn win_addr_conflict(&self, adversary: &Self) -> bool {
+        (self.epoch, self.address) > (adversary.epoch, adversary.address)
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}", self.node, self.address)
+    }
+}
+
+mod node_name {
+    use herald_core::NodeName;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(name: &NodeName, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(name.as_str())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<NodeName, D::Error> {
+        String::deserialize(from).map(NodeName::new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use foca::Identity as _;
+
+    use super::*;
+
+    fn identity(epoch: Epoch) -> Identity {
+        let address = SocketAddr::from(([127, 0, 0, 1], 7946));
+        let node = NodeName::from("a");
+        Identity { node, address, epoch }
+    }
+
+    fn at(millis: u64, noise: u32) -> Epoch {
+        Epoch::at(UNIX_EPOCH + Duration::from_millis(millis), noise)
+    }
+
+    #[test]
+    fn a_later_start_wins_whatever_the_noise() {
+        assert!(at(2, 0) > at(1, u32::MAX));
+    }
+
+    #[test]
+    fn two_starts_at_the_same_instant_differ_by_their_noise() {
+        assert_ne!(at(7, 1), at(7, 2));
+    }
+
+    #[test]
+    fn a_renewed_identity_wins_against_the_old_one_and_only_that_way() {
+        let old = identity(at(1, 1));
+        let new = old.renew().expect("always renewable");
+        assert!(new.win_addr_conflict(&old));
+        assert!(!old.win_addr_conflict(&new));
+        assert!(!old.win_addr_conflict(&old));
+    }
+
+    #[test]
+    fn overtaking_beats_every_renewal_of_the_overtaken_process() {
+        let mut epoch = at(1, 1);
+        epoch.renewal = u32::MAX;
+        assert!(epoch.overtaken() > epoch);
+    }
+
+    #[test]
+    fn a_clock_before_1970_gives_the_lowest_epoch() {
+        assert_eq!(
+            Epoch::at(UNIX_EPOCH - Duration::from_secs(1), 0),
+            Epoch::default()
+        );
+    }
+}

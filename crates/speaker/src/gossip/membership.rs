@@ -1,0 +1,490 @@
+//! Membership without sockets and clocks: datagram contents and time in, datagram contents and events out.
+//!
+//! The SWIM protocol itself is foca's. This adds what foca leaves to its user or gets wrong:
+//!
+//! * Members are keyed by node name. A restart or a new identity after a false alarm is the same member.
+//! * Whoever is expected and not there is announced to again and again ([`announcer`]).
+//! * A suspicion that was refuted in time is dropped here. foca would tell the member that it is down all the
+//!   same, and each lost datagram would cost somebody's identity.
+//! * A member whose epoch lies behind the one that its peers know (its clock went back between two starts) is told
+//!   so and takes a later one, instead of being ignored for ever.
+//! * What members say of themselves travels beside the SWIM messages ([`rumours`]).
+
+mod announcer;
+mod effects;
+mod rumours;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use foca::{Codec as _, Foca, NoCustomBroadcast, PostcardCodec, State, Timer};
+use herald_core::{Liveness, Member, NodeName, NodeState, Time};
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+
+use super::codec::report::MAX_MACS;
+use super::codec::{DATAGRAM_MAX, Rejection, envelope, seal};
+use super::identity::{Epoch, Identity};
+use super::timings::{GOSSIP_PERIOD, Timings};
+use announcer::Announcer;
+use effects::{Effects, Timers};
+use rumours::Rumours;
+
+/// Something worth a log line or a count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A member's liveness changed, or it appeared (`from` is `None`).
+    Liveness {
+        /// Whose.
+        node: NodeName,
+        /// What it was.
+        from: Option<Liveness>,
+        /// What it is.
+        to: Liveness,
+    },
+    /// Our peers had declared us down; we are back under a new identity.
+    Rejoined,
+    /// Our peers know a later epoch of this node, so ours was raised: the clock went back, or a second speaker
+    /// uses our name.
+    Overtaken,
+    /// foca reports that it was driven wrongly; it recovers by itself.
+    Irregular(String),
+}
+
+/// The members as one speaker sees them.
+pub struct Membership {
+    foca: Foca<Identity, PostcardCodec, StdRng, NoCustomBroadcast>,
+    effects: Effects,
+    timers: Timers,
+    rumours: Rumours,
+    rumour_due: Option<Time>,
+    announcer: Announcer,
+    timings: Timings,
+    config_for: usize,
+    peers: BTreeMap<NodeName, SocketAddr>,
+    members: Vec<Member>,
+    stale: bool,
+    overtaken_at: Option<Time>,
+    leaving: Option<Leave>,
+    transmits: VecDeque<(SocketAddr, Vec<u8>)>,
+    events: VecDeque<Event>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Leave {
+    rounds: u8,
+    next: Time,
+}
+
+/// Good-byes are said this often, so that one lost datagram does not cost a detection time.
+const LEAVE_ROUNDS: u8 = 3;
+
+/// Between good-byes.
+const LEAVE_PERIOD: Duration = Duration::from_millis(30);
+
+/// Members that each good-bye goes to: all in small clusters; they tell the rest.
+const LEAVE_FANOUT: NonZeroUsize = NonZeroUsize::new(16).expect("not zero");
+
+/// A member takes a later epoch at most this often: two speakers of one name would chase each other.
+const OVERTAKE_PERIOD: Duration = Duration::from_secs(1);
+
+impl Membership {
+    /// A member of its own, in state [`NodeState::Starting`]. It sends nothing until it is told whom to expect
+    /// or hears from somebody. `seed` drives the random choice of whom to probe and to gossip to.
+    pub fn new(node: NodeName, address: SocketAddr, epoch: Epoch, timings: Timings, seed: u64) -> Self {
+        let identity = Identity {
+            node: node.clone(),
+            address,
+            epoch,
+        };
+        let rng = StdRng::seed_from_u64(seed);
+        let rumours = Rumours::new(node, epoch);
+        let mut membership = Self {
+            foca: Foca::new(identity, timings.config(1), rng, PostcardCodec),
+            effects: Effects::default(),
+            timers: Timers::default(),
+            rumours,
+            rumour_due: None,
+            announcer: Announcer::new(timings.join_timeout),
+            timings,
+            config_for: 1,
+            peers: BTreeMap::new(),
+            members: Vec::new(),
+            stale: true,
+            overtaken_at: None,
+            leaving: None,
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+        };
+        membership.refresh();
+        membership
+    }
+
+    /// Whom to expect: the speakers that Kubernetes knows of. Our own name is ignored.
+    pub fn set_expected_peers(&mut self, mut peers: BTreeMap<NodeName, SocketAddr>, now: Time) {
+        peers.remove(&self.rumours.own().node);
+        if self.peers != peers || self.announcer.next_due().is_none() {
+            self.peers = peers;
+            self.stale = true;
+            self.announcer.handle_peers(now);
+            self.settle(now);
+        }
+    }
+
+    /// What we say of our state.
+    pub fn set_state(&mut self, state: NodeState, now: Time) {
+        self.say(|report| report.state = state, now);
+    }
+
+    /// From which hardware addresses we answer; the lowest 16 are told.
+    pub fn set_macs(&mut self, mut macs: Vec<[u8; 6]>, now: Time) {
+        macs.sort_unstable();
+        macs.dedup();
+        macs.truncate(MAX_MACS);
+        self.say(|report| report.macs = macs, now);
+    }
+
+    fn say(&mut self, change: impl FnOnce(&mut super::codec::report::Report), now: Time) {
+        if self.rumours.say(change) {
+            self.stale = true;
+            self.rumour_due = Some(now);
+            self.handle_timeout(now);
+        }
+    }
+
+    /// Takes in the content of a datagram that came from `from`.
+    pub fn handle_datagram(&mut self, content: &[u8], now: Time) -> Result<(), Rejection> {
+        if self.leaving.is_some() {
+            // Whoever answers a good-bye would bring us back to life.
+            return Ok(());
+        }
+        let (reports, swim) = envelope::parse(content)?;
+        let header = PostcardCodec
+            .decode_header(swim)
+            .map_err(|_| Rejection::Malformed)?;
+        for report in reports {
+            if self.rumours.hear(report) {
+                self.stale = true;
+                self.rumour_due.get_or_insert(now + GOSSIP_PERIOD);
+            }
+        }
+        self.overtake(&header, now);
+        let result = match self.later_identity_of(&header.src) {
+            Some(later) => self.foca.announce(later, &mut self.effects),
+            None => self.foca.handle_data(swim, &mut self.effects),
+        };
+        if header.message == foca::Message::Feed && result.is_ok() {
+            self.announcer.handle_answer(now);
+        }
+        self.settle(now);
+        result.map_err(|error| match error {
+            foca::Error::DataFromOurselves => Rejection::SameName,
+            _ => Rejection::Malformed,
+        })
+    }
+
+    /// If the sender's epoch lies behind the one that we know of its node: that one, at the sender's address.
+    /// An announcement to it tells the sender which epoch it must exceed.
+    fn later_identity_of(&self, src: &Identity) -> Option<Identity> {
+        let known = self
+            .foca
+            .iter_membership_state()
+            .map(foca::Member::id)
+            .find(|known| known.node == src.node)?;
+        (known.epoch > src.epoch).then(|| Identity {
+            address: src.address,
+            ..known.clone()
+        })
+    }
+
+    /// Takes a later epoch if a datagram is addressed to one of this node that is later than ours.
+    fn overtake(&mut self, header: &foca::Header<Identity>, now: Time) {
+        let own = self.foca.identity();
+        if header.dst.node != own.node || header.dst.epoch <= own.epoch {
+            return;
+        }
+        if self.overtaken_at.is_some_and(|at| now < at + OVERTAKE_PERIOD) {
+            return;
+        }
+        self.overtaken_at = Some(now);
+        let epoch = header.dst.epoch.overtaken();
+        let identity = Identity { epoch, ..own.clone() };
+        let changed = self.foca.change_identity(identity, &mut self.effects);
+        self.note(changed);
+        self.rumours.say(|report| report.started = epoch.started);
+        self.announcer.handle_connection(effects::Connection::Alone, now);
+        self.events.push_back(Event::Overtaken);
+    }
+
+    /// Does what is due at `now`. Call it after the datagrams that arrived before `now` were taken in: after a
+    /// stall of this process the answers lie in the socket while the timers say that they never came.
+    pub fn handle_timeout(&mut self, now: Time) {
+        if self.leaving.is_some() {
+            self.say_good_bye(now);
+            return;
+        }
+        while let Some(timer) = self.timers.pop_due(now) {
+            if self.is_moot(&timer) {
+                continue;
+            }
+            let result = self.foca.handle_timer(timer, &mut self.effects);
+            self.note(result);
+            self.absorb(now);
+        }
+        if self.rumour_due.is_some_and(|due| due <= now) {
+            let result = self.foca.gossip(&mut self.effects);
+            self.note(result);
+            self.absorb(now);
+            self.rumour_due = self.rumours.is_hot().then(|| now + GOSSIP_PERIOD);
+        }
+        self.announce(now);
+        self.settle(now);
+    }
+
+    /// Whether `timer` would declare a member down that has refuted the suspicion, or already is down. foca
+    /// would change nothing, but tell the member that it is down.
+    fn is_moot(&self, timer: &Timer<Identity>) -> bool {
+        let Timer::ChangeSuspectToDown {
+            member_id,
+            incarnation,
+            ..
+        } = timer
+        else {
+            return false;
+        };
+        !self.foca.iter_membership_state().any(|member| {
+            member.id() == member_id
+                && member.incarnation() == *incarnation
+                && member.state() == State::Suspect
+        })
+    }
+
+    fn announce(&mut self, now: Time) {
+        if self.announcer.next_due().is_none_or(|due| due > now) {
+            return;
+        }
+        let missing = self.missing();
+        self.announcer.handle_missing(missing.len(), now);
+        for node in self.announcer.poll_round(&missing, now) {
+            let to = self.last_identity_of(&node, missing[&node]);
+            let result = self.foca.announce(to, &mut self.effects);
+            self.note(result);
+        }
+        self.absorb(now);
+    }
+
+    /// Who should be announced to: the expected who are not there, everybody of whose present life we have no
+    /// report, and all while nobody knows us.
+    fn missing(&self) -> BTreeMap<NodeName, SocketAddr> {
+        let mut missing = self.peers.clone();
+        for member in self.foca.iter_members() {
+            let Identity { node, address, epoch } = member.id();
+            if self.rumours.of(node, epoch.started).is_none() {
+                missing.insert(node.clone(), *address);
+            } else if !self.announcer.is_alone() {
+                missing.remove(node);
+            }
+        }
+        missing.remove(&self.rumours.own().node);
+        missing
+    }
+
+    /// By which identity `node` was last known. The address is the expected one: it may come back elsewhere.
+    fn last_identity_of(&self, node: &NodeName, address: SocketAddr) -> Identity {
+        let known = self
+            .foca
+            .iter_membership_state()
+            .find(|member| member.id().node == *node);
+        match known {
+            Some(member) => Identity {
+                address,
+                ..member.id().clone()
+            },
+            None => Identity::unknown(node.clone(), address),
+        }
+    }
+
+    /// Says good-bye: peers see us go down at once. Until [`Membership::has_left`] there are datagrams to send.
+    pub fn leave(&mut self, now: Time) {
+        let config = foca::Config {
+            num_indirect_probes: LEAVE_FANOUT,
+            ..self.timings.config(self.config_for)
+        };
+        let changed = self.foca.set_config(config);
+        self.note(changed);
+        let left = self.foca.leave_cluster(&mut self.effects);
+        self.note(left);
+        self.leaving = Some(Leave {
+            rounds: LEAVE_ROUNDS - 1,
+            next: now + LEAVE_PERIOD,
+        });
+        self.absorb(now);
+    }
+
+    fn say_good_bye(&mut self, now: Time) {
+        if let Some(Leave { rounds: 1.., next }) = self.leaving
+            && next <= now
+        {
+            let result = self.foca.gossip(&mut self.effects);
+            self.note(result);
+            self.absorb(now);
+            if let Some(leave) = &mut self.leaving {
+                leave.rounds -= 1;
+                leave.next = now + LEAVE_PERIOD;
+            }
+        }
+    }
+
+    /// Whether all good-byes are said.
+    pub fn has_left(&self) -> bool {
+        self.leaving.is_some_and(|leave| leave.rounds == 0)
+    }
+
+    /// The next content to send, and where to.
+    pub fn poll_transmit(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
+        self.transmits.pop_front()
+    }
+
+    /// When [`Membership::handle_timeout`] wants to be called next.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        if let Some(leave) = self.leaving {
+            return (leave.rounds > 0).then_some(leave.next);
+        }
+        let timers = self.timers.next_due().into_iter();
+        timers
+            .chain(self.rumour_due)
+            .chain(self.announcer.next_due())
+            .min()
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The members in order of their names: ourselves, everybody heard of, and those expected; who is neither
+    /// there nor expected is not listed.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// Whether a first attempt to join is over: everybody expected answered, or some did and the others had
+    /// their chance, or time is up, or nobody is expected.
+    pub fn joined(&self) -> bool {
+        self.announcer.joined()
+    }
+
+    /// Who we are in this life.
+    pub fn identity(&self) -> &Identity {
+        self.foca.identity()
+    }
+
+    fn note(&mut self, result: Result<(), foca::Error>) {
+        if let Err(error) = result {
+            self.events.push_back(Event::Irregular(error.to_string()));
+        }
+    }
+
+    /// Carries on after foca was called: effects, members, joining.
+    fn settle(&mut self, now: Time) {
+        self.absorb(now);
+        self.refresh();
+        if !self.joined() && self.announcer.next_due().is_some() {
+            let missing = self.missing().len();
+            self.announcer.handle_missing(missing, now);
+        }
+    }
+
+    fn absorb(&mut self, now: Time) {
+        for (after, timer) in self.effects.timers.drain(..) {
+            self.timers.start(timer, now + after);
+        }
+        if let Some(connection) = self.effects.connection.take() {
+            self.announcer.handle_connection(connection, now);
+        }
+        if std::mem::take(&mut self.effects.rejoined) {
+            self.events.push_back(Event::Rejoined);
+        }
+        for (to, swim) in self.effects.messages.drain(..) {
+            let (names, reports) = self.rumours.for_datagram();
+            let room = DATAGRAM_MAX - seal::OVERHEAD;
+            let (content, count) = envelope::emit(reports.into_iter(), &swim, room);
+            self.rumours.passed_on(&names[..count.saturating_sub(1)]);
+            self.transmits.push_back((to.address, content));
+        }
+    }
+
+    /// Rebuilds the list of members if something may have changed. foca queues an update for every change, so
+    /// with none queued there was none: a quiet cluster costs nothing here.
+    fn refresh(&mut self) {
+        if !self.stale && self.foca.updates_backlog() == 0 {
+            return;
+        }
+        self.stale = false;
+        let members = self.snapshot();
+        if members == self.members {
+            return;
+        }
+        let before = std::mem::replace(&mut self.members, members);
+        let before: BTreeMap<&NodeName, Liveness> = before.iter().map(|m| (&m.node, m.liveness)).collect();
+        for member in &self.members {
+            let from = before.get(&member.node).copied();
+            if from != Some(member.liveness) {
+                self.events.push_back(Event::Liveness {
+                    node: member.node.clone(),
+                    from,
+                    to: member.liveness,
+                });
+            }
+        }
+        self.resize();
+    }
+
+    fn snapshot(&self) -> Vec<Member> {
+        let mut members: BTreeMap<&NodeName, Member> = self
+            .peers
+            .keys()
+            .map(|node| {
+                let member = Member::new(node.clone(), Liveness::Down, NodeState::Starting);
+                (node, member)
+            })
+            .collect();
+        for known in self.foca.iter_membership_state() {
+            let node = &known.id().node;
+            let liveness = match known.state() {
+                State::Alive => Liveness::Alive,
+                State::Suspect => Liveness::Suspect,
+                State::Down => Liveness::Down,
+            };
+            if liveness == Liveness::Down && !self.peers.contains_key(node) {
+                continue;
+            }
+            let mut member = Member::new(node.clone(), liveness, NodeState::Starting);
+            if let Some(report) = self.rumours.of(node, known.id().epoch.started) {
+                member.state = report.state;
+                member.macs.clone_from(&report.macs);
+            }
+            members.insert(node, member);
+        }
+        let own = self.rumours.own();
+        let mut ourselves = Member::new(own.node.clone(), Liveness::Alive, own.state);
+        ourselves.macs.clone_from(&own.macs);
+        members.insert(&own.node, ourselves);
+        members.into_values().collect()
+    }
+
+    /// Adapts what depends on the number of members.
+    fn resize(&mut self) {
+        let present = self.foca.num_members() + 1;
+        if present != self.config_for {
+            self.config_for = present;
+            let changed = self.foca.set_config(self.timings.config(present));
+            self.note(changed);
+        }
+        let members = &self.members;
+        self.rumours
+            .retain(|node| members.binary_search_by(|m| m.node.cmp(node)).is_ok());
+    }
+}

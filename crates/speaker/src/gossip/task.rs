@@ -1,0 +1,203 @@
+//! The thread that owns the socket and the membership.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use herald_core::{Liveness, Member, NodeName, NodeState, Time};
+use tokio::net::UdpSocket;
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{debug, info, warn};
+
+use super::codec::seal::Seal;
+use super::membership::{Event, Membership};
+use super::metrics::Metrics;
+
+/// What the rest of the speaker asks of the thread.
+pub(super) enum Command {
+    SetPeers(BTreeMap<NodeName, SocketAddr>),
+    SetState(NodeState),
+    SetMacs(Vec<[u8; 6]>),
+    /// Say good-bye, then tell that it is done, then stop.
+    Leave(oneshot::Sender<()>),
+}
+
+/// Everything that the thread owns.
+pub(super) struct Task {
+    pub(super) socket: UdpSocket,
+    pub(super) seal: Seal,
+    pub(super) membership: Membership,
+    pub(super) metrics: Metrics,
+    pub(super) commands: mpsc::UnboundedReceiver<Command>,
+    pub(super) members: watch::Sender<Vec<Member>>,
+    pub(super) joined: watch::Sender<bool>,
+    pub(super) zero: Instant,
+}
+
+/// Datagrams taken in before timers get their turn, even in a flood.
+const DRAIN: usize = 512;
+
+impl Task {
+    /// Runs until it has left, or until the [`super::Gossip`] was dropped: then it falls silent like a crash.
+    pub(super) async fn run(mut self) {
+        let mut buffer = [0; 2048];
+        let mut left = None;
+        loop {
+            self.drain_socket(&mut buffer);
+            self.membership.handle_timeout(self.now());
+            self.report_events();
+            self.flush();
+            self.publish();
+            if self.membership.has_left() {
+                break;
+            }
+            let deadline = self.membership.poll_timeout();
+            let deadline = deadline.map(|due| tokio::time::Instant::from_std(self.zero + due.elapsed()));
+            tokio::select! {
+                ready = self.socket.readable() => if let Err(error) = ready {
+                    warn!(%error, "waiting for gossip datagrams failed");
+                },
+                () = sleep_until(deadline) => {}
+                command = self.commands.recv() => match command {
+                    Some(command) => left = self.obey(command).or(left),
+                    None => return,
+                },
+            }
+        }
+        if let Some(left) = left {
+            // Whoever asked may have stopped waiting; we are gone either way.
+            let _gone = left.send(());
+        }
+    }
+
+    fn now(&self) -> Time {
+        Time::since_zero(self.zero.elapsed())
+    }
+
+    fn obey(&mut self, command: Command) -> Option<oneshot::Sender<()>> {
+        let now = self.now();
+        match command {
+            Command::SetPeers(peers) => self.membership.set_expected_peers(peers, now),
+            Command::SetState(state) => self.membership.set_state(state, now),
+            Command::SetMacs(macs) => self.membership.set_macs(macs, now),
+            Command::Leave(left) => {
+                self.membership.leave(now);
+                return Some(left);
+            }
+        }
+        None
+    }
+
+    fn drain_socket(&mut self, buffer: &mut [u8]) {
+        for _ in 0..DRAIN {
+            match self.socket.try_recv_from(buffer) {
+                Ok((length, from)) => self.take_in(&buffer[..length], from),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    debug!(%error, "receiving a gossip datagram failed");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn take_in(&mut self, datagram: &[u8], from: SocketAddr) {
+        self.metrics.received.inc();
+        let now = self.now();
+        let result = self
+            .seal
+            .open(datagram)
+            .and_then(|content| self.membership.handle_datagram(&content, now));
+        if let Err(rejection) = result {
+            self.metrics.rejected(rejection);
+            debug!(%from, reason = rejection.as_str(), "gossip datagram dropped: {rejection}");
+        }
+    }
+
+    fn flush(&mut self) {
+        while let Some((to, content)) = self.membership.poll_transmit() {
+            let datagram = match self.seal.seal(&content) {
+                Ok(datagram) => datagram,
+                Err(error) => {
+                    self.metrics.send_failed();
+                    warn!(%error, "sealing a gossip datagram failed");
+                    continue;
+                }
+            };
+            match self.socket.try_send_to(&datagram, to) {
+                Ok(_) => self.metrics.sent.inc(),
+                Err(error) => {
+                    self.metrics.send_failed();
+                    debug!(%to, %error, "sending a gossip datagram failed");
+                }
+            }
+        }
+    }
+
+    fn report_events(&mut self) {
+        while let Some(event) = self.membership.poll_event() {
+            match event {
+                Event::Liveness { node, from, to } => self.report_liveness(&node, from, to),
+                Event::Rejoined => {
+                    self.metrics.rejoins.inc();
+                    warn!("the peers had declared this speaker down; it is back");
+                    self.start_session();
+                }
+                Event::Overtaken => {
+                    warn!(
+                        "the peers know a later start of this speaker: the clock went back, or a second speaker \
+                         uses this node's name"
+                    );
+                    self.start_session();
+                }
+                Event::Irregular(error) => warn!(error, "gossip stumbled"),
+            }
+        }
+    }
+
+    fn report_liveness(&self, node: &NodeName, from: Option<Liveness>, to: Liveness) {
+        match (from, to) {
+            (_, Liveness::Suspect) => {
+                self.metrics.suspicions.inc();
+                info!(%node, "speaker suspected to be dead");
+            }
+            (Some(Liveness::Suspect), Liveness::Alive) => {
+                self.metrics.false_suspicions.inc();
+                info!(%node, "suspected speaker is alive");
+            }
+            (_, Liveness::Alive) => info!(%node, "speaker is up"),
+            (None, Liveness::Down) => debug!(%node, "speaker expected"),
+            (Some(_), Liveness::Down) => info!(%node, "speaker is down"),
+        }
+    }
+
+    fn start_session(&mut self) {
+        if let Err(error) = self.seal.start_session() {
+            warn!(%error, "going on with the old gossip session");
+        }
+    }
+
+    /// Tells the rest of the speaker what changed, and only that.
+    fn publish(&self) {
+        let members = self.membership.members();
+        self.members.send_if_modified(|published| {
+            let changed = published != members;
+            if changed {
+                *published = members.to_vec();
+                self.metrics.set_members(members);
+            }
+            changed
+        });
+        let joined = self.membership.joined();
+        self.joined
+            .send_if_modified(|published| std::mem::replace(published, joined) != joined);
+    }
+}
+
+async fn sleep_until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
