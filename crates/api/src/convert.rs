@@ -1,1 +1,9 @@
-//! Kubernetes objects into the plain inputs of `herald-core`.
+//! Kubernetes objects into the plain inputs of `herald-core`. Nothing here decides anything.
+
+mod config;
+mod network;
+mod service;
+
+pub use config::{advertisement, pool};
+pub use network::{EndpointSlice, endpoint_slice, node};
+pub use service::{exposure, is_ours, key, service};

@@ -1,6 +1,9 @@
 //! The custom resources of group `metallb.io`, version `v1beta1`, and their definitions.
 
-#![expect(clippy::duplicated_attributes, reason = "each printer column repeats the same keys")]
+#![expect(
+    clippy::duplicated_attributes,
+    reason = "each printer column repeats the same keys"
+)]
 
 mod configuration_state;
 mod ip_address_pool;

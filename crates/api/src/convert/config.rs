@@ -1,0 +1,110 @@
+//! Pools and advertisements.
+
+use herald_core::config::{RawAdvertisement, RawAllocation, RawPool};
+use herald_core::{RawRequirement, RawSelector};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+
+use crate::crd::{IPAddressPool, L2Advertisement, ServiceAllocation};
+
+/// A pool as written by the user.
+pub fn pool(pool: &IPAddressPool) -> RawPool {
+    RawPool {
+        name: name(&pool.metadata),
+        created: created(&pool.metadata),
+        labels: pool.metadata.labels.clone().unwrap_or_default(),
+        addresses: pool.spec.addresses.clone(),
+        auto_assign: pool.spec.auto_assign,
+        avoid_buggy_ips: pool.spec.avoid_buggy_ips,
+        allocation: pool.spec.service_allocation.as_ref().map(allocation),
+        ..RawPool::default()
+    }
+}
+
+/// An advertisement as written by the user.
+pub fn advertisement(advertisement: &L2Advertisement) -> RawAdvertisement {
+    let spec = &advertisement.spec.spec;
+    RawAdvertisement {
+        name: name(&advertisement.metadata),
+        pools: spec.ip_address_pools.clone(),
+        pool_selectors: selectors(&spec.ip_address_pool_selectors),
+        node_selectors: selectors(&spec.node_selectors),
+        interfaces: spec.interfaces.clone(),
+        service_selectors: selectors(&spec.service_selectors),
+        preferred_nodes: spec
+            .preferred_node_selectors
+            .iter()
+            .map(|p| (p.weight, selector(&p.preference)))
+            .collect(),
+    }
+}
+
+fn allocation(allocation: &ServiceAllocation) -> RawAllocation {
+    let priority = allocation.priority.unwrap_or_default();
+    RawAllocation {
+        // Only the order counts, so a value beyond 32 bits may stop at the end of the range.
+        priority: i32::try_from(priority).unwrap_or(if priority < 0 { i32::MIN } else { i32::MAX }),
+        namespaces: allocation.namespaces.clone(),
+        namespace_selectors: selectors(&allocation.namespace_selectors),
+        service_selectors: selectors(&allocation.service_selectors),
+    }
+}
+
+fn selectors(selectors: &[LabelSelector]) -> Vec<RawSelector> {
+    selectors.iter().map(selector).collect()
+}
+
+fn selector(selector: &LabelSelector) -> RawSelector {
+    RawSelector {
+        match_labels: selector.match_labels.clone().unwrap_or_default(),
+        match_expressions: selector
+            .match_expressions
+            .iter()
+            .flatten()
+            .map(|expression| RawRequirement {
+                key: expression.key.clone(),
+                operator: expression.operator.clone(),
+                values: expression.values.clone().unwrap_or_default(),
+            })
+            .collect(),
+    }
+}
+
+fn name(metadata: &ObjectMeta) -> String {
+    metadata.name.clone().unwrap_or_default()
+}
+
+/// `metadata.creationTimestamp` in seconds since 1970; 0 for an object that was never stored.
+pub(super) fn created(metadata: &ObjectMeta) -> i64 {
+    metadata
+        .creation_timestamp
+        .as_ref()
+        .map_or(0, |t| t.0.as_second())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_pool_is_taken_over_field_by_field() {
+        let object: IPAddressPool = serde_json::from_value(json!({
+            "apiVersion": "metallb.io/v1beta1", "kind": "IPAddressPool",
+            "metadata": {"name": "first", "labels": {"tier": "gold"}, "creationTimestamp": "1970-01-01T00:01:00Z"},
+            "spec": {"addresses": ["192.0.2.0/24"], "avoidBuggyIPs": true, "serviceAllocation": {
+                "priority": 5_000_000_000_i64, "namespaces": ["a"],
+                "serviceSelectors": [{"matchExpressions": [{"key": "k", "operator": "In", "values": ["v"]}]}]}}
+        }))
+        .expect("a pool");
+        let raw = pool(&object);
+        assert_eq!((raw.name.as_str(), raw.created), ("first", 60));
+        assert_eq!((raw.auto_assign, raw.avoid_buggy_ips), (Some(true), Some(true)));
+        assert_eq!(raw.addresses, ["192.0.2.0/24"]);
+        let allocation = raw.allocation.expect("an allocation");
+        assert_eq!(
+            (allocation.priority, allocation.namespaces),
+            (i32::MAX, vec!["a".to_owned()])
+        );
+        assert_eq!(allocation.service_selectors[0].match_expressions[0].values, ["v"]);
+    }
+}

@@ -1,0 +1,116 @@
+//! Nodes and EndpointSlices, reduced to the few fields that ownership needs.
+
+use std::collections::BTreeSet;
+
+use herald_core::eligibility::{Endpoints, Node};
+use herald_core::{NodeName, ServiceKey};
+use k8s_openapi::api::core::v1 as core_v1;
+use k8s_openapi::api::discovery::v1 as discovery_v1;
+
+/// A Node as the speakers see it.
+pub fn node(node: &core_v1::Node) -> Node {
+    let conditions = node.status.iter().flat_map(|s| s.conditions.iter().flatten());
+    Node {
+        name: NodeName::new(node.metadata.name.clone().unwrap_or_default()),
+        labels: node.metadata.labels.clone().unwrap_or_default(),
+        network_unavailable: conditions
+            .filter(|c| c.type_ == "NetworkUnavailable")
+            .any(|c| c.status == "True"),
+    }
+}
+
+/// One slice of a Service's endpoints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointSlice {
+    /// Name of the slice; unique within the namespace.
+    pub name: String,
+    /// The Service, by the label `kubernetes.io/service-name`; `None` for a slice of something else.
+    pub service: Option<ServiceKey>,
+    /// The usable endpoints in this slice.
+    pub endpoints: Endpoints,
+}
+
+/// A slice with its usable endpoints: `ready` is true or unknown, or `serving` is true. Termination is not looked
+/// at, so an endpoint that still serves while it terminates counts.
+pub fn endpoint_slice(slice: &discovery_v1::EndpointSlice) -> EndpointSlice {
+    let metadata = &slice.metadata;
+    let namespace = metadata.namespace.clone().unwrap_or_default();
+    let label = metadata
+        .labels
+        .as_ref()
+        .and_then(|l| l.get("kubernetes.io/service-name"));
+    let usable: Vec<&discovery_v1::Endpoint> = slice
+        .endpoints
+        .iter()
+        .flatten()
+        .filter(|e| is_usable(e))
+        .collect();
+    EndpointSlice {
+        name: metadata.name.clone().unwrap_or_default(),
+        service: label
+            .filter(|name| !name.is_empty())
+            .map(|name| ServiceKey::new(namespace, name.clone())),
+        endpoints: Endpoints {
+            any: !usable.is_empty(),
+            nodes: usable
+                .iter()
+                .filter_map(|e| e.node_name.as_deref())
+                .map(NodeName::from)
+                .collect::<BTreeSet<_>>(),
+        },
+    }
+}
+
+fn is_usable(endpoint: &discovery_v1::Endpoint) -> bool {
+    let Some(conditions) = &endpoint.conditions else {
+        return true;
+    };
+    conditions.ready != Some(false) || conditions.serving == Some(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn ready_or_serving_endpoints_are_usable() {
+        let slice: discovery_v1::EndpointSlice = serde_json::from_value(json!({
+            "metadata": {"name": "web-x", "namespace": "default", "labels": {"kubernetes.io/service-name": "web"}},
+            "addressType": "IPv4",
+            "endpoints": [
+                {"addresses": ["10.0.0.1"], "nodeName": "a", "conditions": {"ready": true}},
+                {"addresses": ["10.0.0.2"], "nodeName": "b", "conditions": {"ready": false, "serving": true}},
+                {"addresses": ["10.0.0.3"], "nodeName": "c", "conditions": {"ready": false}},
+                {"addresses": ["10.0.0.4"], "nodeName": "d"}
+            ]
+        }))
+        .expect("a slice");
+        let slice = endpoint_slice(&slice);
+        assert_eq!(slice.service, Some(ServiceKey::new("default", "web")));
+        let nodes: Vec<&str> = slice.endpoints.nodes.iter().map(NodeName::as_str).collect();
+        assert_eq!((slice.endpoints.any, nodes), (true, vec!["a", "b", "d"]));
+    }
+
+    #[test]
+    fn a_slice_without_usable_endpoints_has_none() {
+        let slice = serde_json::from_value(json!({
+            "metadata": {"name": "web-x"}, "addressType": "IPv4",
+            "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": false}}]
+        }))
+        .expect("a slice");
+        let slice = endpoint_slice(&slice);
+        assert_eq!((slice.service, slice.endpoints), (None, Endpoints::default()));
+    }
+
+    #[test]
+    fn a_node_is_unavailable_only_when_its_condition_says_so() {
+        let with = |status: &str| {
+            let value = json!({"metadata": {"name": "n"}, "status": {"conditions": [
+                {"type": "NetworkUnavailable", "status": status}, {"type": "Ready", "status": "True"}]}});
+            node(&serde_json::from_value(value).expect("a Node")).network_unavailable
+        };
+        assert!(with("True"));
+        assert!(!with("False"));
+    }
+}

@@ -1,0 +1,264 @@
+//! Services.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use herald_core::eligibility::{Exposure, TrafficPolicy};
+use herald_core::{
+    Family, FamilyPolicy, PoolName, Port, Protocol, Request, RequestError, Service, ServiceKey,
+};
+use k8s_openapi::api::core::v1 as core_v1;
+
+use super::config::created;
+use crate::annotation::{self, Annotations};
+
+/// Namespace and name.
+pub fn key(service: &core_v1::Service) -> ServiceKey {
+    let metadata = &service.metadata;
+    ServiceKey::new(
+        metadata.namespace.clone().unwrap_or_default(),
+        metadata.name.clone().unwrap_or_default(),
+    )
+}
+
+/// Whether a Service is our business: of type `LoadBalancer`, and of our class. Without a class of our own we
+/// take those that name none; with one, only those that name it.
+pub fn is_ours(service: &core_v1::Service, class: Option<&str>) -> bool {
+    let spec = service.spec.as_ref();
+    let kind = spec.and_then(|s| s.type_.as_deref());
+    kind == Some("LoadBalancer") && spec.and_then(|s| s.load_balancer_class.as_deref()) == class
+}
+
+/// A Service as the allocator sees it.
+pub fn service(object: &core_v1::Service) -> Service {
+    let empty = Annotations::new();
+    let annotations = object.metadata.annotations.as_ref().unwrap_or(&empty);
+    let spec = object.spec.clone().unwrap_or_default();
+    let (assigned, foreign_ingress) = ingress(object);
+    let families = spec.ip_families.iter().flatten();
+    Service {
+        key: key(object),
+        created: created(&object.metadata),
+        labels: object.metadata.labels.clone().unwrap_or_default(),
+        cluster_ips: cluster_ips(&spec),
+        family_policy: match spec.ip_family_policy.as_deref() {
+            Some("PreferDualStack") => FamilyPolicy::PreferDualStack,
+            Some("RequireDualStack") => FamilyPolicy::RequireDualStack,
+            Some(_) | None => FamilyPolicy::SingleStack,
+        },
+        primary_family: families.map(|f| family(f)).next().flatten(),
+        request: Request {
+            addresses: requested(annotations, spec.load_balancer_ip.as_deref()),
+            pool: annotation::non_empty(annotations, annotation::ADDRESS_POOL).map(PoolName::from),
+        },
+        sharing_key: annotation::non_empty(annotations, annotation::ALLOW_SHARED_IP)
+            .unwrap_or_default()
+            .to_owned(),
+        backend_key: backend_key(&spec),
+        ports: spec.ports.iter().flatten().filter_map(port).collect(),
+        assigned,
+        foreign_ingress,
+        assigned_pool: annotations
+            .get(annotation::ALLOCATED_FROM_POOL)
+            .map(|pool| PoolName::from(pool.as_str())),
+    }
+}
+
+/// A Service as the speakers see it.
+pub fn exposure(object: &core_v1::Service) -> Exposure {
+    let annotations = object.metadata.annotations.as_ref();
+    let (addresses, foreign_ingress) = ingress(object);
+    Exposure {
+        key: key(object),
+        labels: object.metadata.labels.clone().unwrap_or_default(),
+        addresses,
+        foreign_ingress,
+        traffic_policy: if is_local(object.spec.as_ref()) {
+            TrafficPolicy::Local
+        } else {
+            TrafficPolicy::Cluster
+        },
+        shares: annotations.is_some_and(|a| annotation::value(a, annotation::ALLOW_SHARED_IP).is_some()),
+    }
+}
+
+/// The addresses in `status.loadBalancer.ingress`, and whether an entry is none.
+fn ingress(object: &core_v1::Service) -> (Vec<IpAddr>, bool) {
+    let status = object.status.as_ref().and_then(|s| s.load_balancer.as_ref());
+    let mut foreign = false;
+    let entries = status.and_then(|s| s.ingress.as_ref()).into_iter().flatten();
+    let addresses = entries
+        .filter_map(|entry| {
+            let address = entry.ip.as_deref().and_then(address);
+            foreign |= address.is_none();
+            address
+        })
+        .collect();
+    (addresses, foreign)
+}
+
+/// IPv4-mapped text counts as IPv4, as everywhere in MetalLB.
+fn address(text: &str) -> Option<IpAddr> {
+    text.parse().ok().map(|address: IpAddr| address.to_canonical())
+}
+
+/// `None` (headless) and unparsable entries are dropped: they give no family.
+fn cluster_ips(spec: &core_v1::ServiceSpec) -> Vec<IpAddr> {
+    let all = spec.cluster_ips.clone().filter(|ips| !ips.is_empty());
+    let all = all.unwrap_or_else(|| spec.cluster_ip.clone().into_iter().collect());
+    all.iter().filter_map(|ip| address(ip)).collect()
+}
+
+fn requested(annotations: &Annotations, field: Option<&str>) -> Result<Vec<IpAddr>, RequestError> {
+    let field = field.filter(|ip| !ip.is_empty());
+    match (
+        annotation::non_empty(annotations, annotation::LOAD_BALANCER_IPS),
+        field,
+    ) {
+        (None, None) => Ok(Vec::new()),
+        (Some(_), Some(_)) => Err(RequestError::Both),
+        (Some(list), None) => list
+            .split(',')
+            .map(|ip| address(ip.trim()))
+            .collect::<Option<_>>()
+            .ok_or_else(|| RequestError::Annotation(list.to_owned())),
+        (None, Some(ip)) => match address(ip) {
+            Some(address) => Ok(vec![address]),
+            None => Err(RequestError::Field(ip.to_owned())),
+        },
+    }
+}
+
+/// For `externalTrafficPolicy: Local`, the selector as `k=v` pairs sorted by key, so that only Services with the
+/// same backends share an address.
+fn backend_key(spec: &core_v1::ServiceSpec) -> String {
+    if !is_local(Some(spec)) {
+        return String::new();
+    }
+    let selector: &BTreeMap<String, String> = &spec.selector.clone().unwrap_or_default();
+    let pairs: Vec<String> = selector.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    pairs.join(",")
+}
+
+fn is_local(spec: Option<&core_v1::ServiceSpec>) -> bool {
+    spec.and_then(|s| s.external_traffic_policy.as_deref()) == Some("Local")
+}
+
+fn port(port: &core_v1::ServicePort) -> Option<Port> {
+    let protocol = match port.protocol.as_deref() {
+        None | Some("TCP") => Protocol::Tcp,
+        Some("UDP") => Protocol::Udp,
+        Some("SCTP") => Protocol::Sctp,
+        Some(_) => return None,
+    };
+    let number = u16::try_from(port.port).ok()?;
+    Some(Port { protocol, number })
+}
+
+fn family(name: &str) -> Option<Family> {
+    match name {
+        "IPv4" => Some(Family::V4),
+        "IPv6" => Some(Family::V6),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn object(value: Value) -> core_v1::Service {
+        serde_json::from_value(value).expect("a Service")
+    }
+
+    fn with_request(annotations: Value, field: Option<&str>) -> Result<Vec<IpAddr>, RequestError> {
+        let mut value = json!({"metadata": {"annotations": annotations}, "spec": {}});
+        if let Some(ip) = field {
+            value["spec"]["loadBalancerIP"] = ip.into();
+        }
+        service(&object(value)).request.addresses
+    }
+
+    #[test]
+    fn only_load_balancers_of_our_class_are_ours() {
+        let of = |kind: &str, class: Option<&str>| {
+            object(json!({"spec": {"type": kind, "loadBalancerClass": class}}))
+        };
+        // (type, class of the Service, our class, ours)
+        let table = [
+            ("LoadBalancer", None, None, true),
+            ("LoadBalancer", Some("x"), None, false),
+            ("LoadBalancer", None, Some("x"), false),
+            ("LoadBalancer", Some("x"), Some("x"), true),
+            ("LoadBalancer", Some("y"), Some("x"), false),
+            ("ClusterIP", None, None, false),
+            ("NodePort", None, None, false),
+            ("ExternalName", None, None, false),
+        ];
+        for (kind, class, our_class, ours) in table {
+            assert_eq!(
+                is_ours(&of(kind, class), our_class),
+                ours,
+                "{kind} {class:?} {our_class:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_request_comes_from_the_annotation_or_the_field_but_not_both() {
+        let list = json!({"metallb.io/loadBalancerIPs": "fc00::1 , 192.0.2.1"});
+        let both: Vec<IpAddr> = vec!["fc00::1".parse().unwrap(), "192.0.2.1".parse().unwrap()];
+        assert_eq!(with_request(list.clone(), None), Ok(both));
+        assert_eq!(with_request(list, Some("192.0.2.1")), Err(RequestError::Both));
+        assert_eq!(
+            with_request(json!({}), Some("192.0.2.1")),
+            Ok(vec!["192.0.2.1".parse().unwrap()])
+        );
+        assert_eq!(
+            with_request(json!({}), Some(" 192.0.2.1")),
+            Err(RequestError::Field(" 192.0.2.1".into()))
+        );
+        let stray = json!({"metallb.io/loadBalancerIPs": "192.0.2.1,"});
+        assert_eq!(
+            with_request(stray, None),
+            Err(RequestError::Annotation("192.0.2.1,".into()))
+        );
+        assert_eq!(
+            with_request(json!({"metallb.io/loadBalancerIPs": ""}), None),
+            Ok(Vec::new())
+        );
+    }
+
+    #[test]
+    fn the_status_is_read_and_what_is_no_address_is_seen() {
+        let both = object(json!({"status": {"loadBalancer": {"ingress": [
+            {"ip": "192.0.2.1", "ipMode": "VIP"}, {"hostname": "elsewhere"}]}}}));
+        let seen = exposure(&both);
+        assert_eq!((seen.addresses.len(), seen.foreign_ingress), (1, true));
+        assert_eq!(service(&both).assigned, seen.addresses);
+    }
+
+    #[test]
+    fn the_backend_key_is_the_sorted_selector_of_a_local_service() {
+        let of = |policy: &str| {
+            let spec = json!({"externalTrafficPolicy": policy, "selector": {"b": "2", "a": "1"}});
+            service(&object(json!({"spec": spec}))).backend_key
+        };
+        assert_eq!(of("Local"), "a=1,b=2");
+        assert_eq!(of("Cluster"), "");
+    }
+
+    #[test]
+    fn headless_has_no_cluster_ip_and_families_are_read() {
+        let headless = service(&object(
+            json!({"spec": {"clusterIP": "None", "clusterIPs": ["None"]}}),
+        ));
+        assert_eq!(headless.cluster_ips, Vec::<IpAddr>::new());
+        let dual = service(&object(json!({"spec": {"clusterIPs": ["10.96.0.1", "fd00::1"],
+            "ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv6", "IPv4"]}})));
+        assert_eq!(dual.cluster_ips.len(), 2);
+        assert_eq!(dual.family_policy, FamilyPolicy::RequireDualStack);
+        assert_eq!(dual.primary_family, Some(Family::V6));
+    }
+}
