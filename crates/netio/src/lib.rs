@@ -1,9 +1,19 @@
-//! The node's network as Herald touches it: packet sockets for ARP and NDP, and its interfaces by netlink.
+//! The node's network as Herald touches it: packet sockets for ARP and NDP, multicast groups, and interfaces by
+//! netlink.
 //!
 //! The only crate with `unsafe`: each place is one system call that no safe wrapper offers.
 
+mod dump;
+pub mod frames;
+pub mod groups;
 pub mod interface;
 pub mod links;
+pub mod packet;
+pub mod poll;
 
+pub use frames::Frames;
+pub use groups::Groups;
 pub use interface::{Interface, Master, Unusable};
 pub use links::Links;
+pub use packet::{PacketError, PacketSocket, Requests};
+pub use poll::{Poller, Waker};

@@ -1,24 +1,21 @@
 //! Watches the node's interfaces by netlink.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::IpAddr;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use futures::channel::mpsc::UnboundedReceiver;
 use futures::{StreamExt, TryStreamExt};
-use ipnet::IpNet;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{
-    InfoKind, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
-};
+use netlink_packet_route::address::AddressMessage;
+use netlink_packet_route::link::{LinkFlags, LinkMessage};
 use rtnetlink::sys::SocketAddr;
 use rtnetlink::{Handle, MulticastGroup};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::{Interface, Master};
+use crate::Interface;
+use crate::dump::interfaces;
 
 /// A node that starts pods all the time changes links all the time; a change is looked at immediately, the
 /// next one not before this has passed, so that a storm of events costs 20 dumps a second at most.
@@ -163,15 +160,17 @@ impl Drop for Links {
 
 /// The index of a link that an event reports without carrier.
 fn lost_carrier(message: &NetlinkMessage<RouteNetlinkMessage>) -> Option<u32> {
-    match &message.payload {
-        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link))
-            if !link.header.flags.contains(LinkFlags::Running) =>
-        {
-            Some(link.header.index)
-        }
-        NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) => Some(link.header.index),
-        _ => None,
+    let NetlinkPayload::InnerMessage(message) = &message.payload else {
+        return None;
+    };
+    if let RouteNetlinkMessage::NewLink(link) = message {
+        let down = !link.header.flags.contains(LinkFlags::Running);
+        return down.then_some(link.header.index);
     }
+    if let RouteNetlinkMessage::DelLink(link) = message {
+        return Some(link.header.index);
+    }
+    None
 }
 
 /// `seen` as it was while the interfaces of `flapped` had no carrier.
@@ -181,98 +180,4 @@ fn with_flaps(seen: &[Interface], flapped: &BTreeSet<u32>) -> Vec<Interface> {
         interface.running &= !flapped.contains(&interface.index);
     }
     between
-}
-
-/// Puts the kernel's link and address messages together, in order of index.
-fn interfaces(links: &[LinkMessage], addresses: &[AddressMessage]) -> Vec<Interface> {
-    let kinds: BTreeMap<u32, InfoKind> = links
-        .iter()
-        .filter_map(|l| Some((l.header.index, kind(l)?)))
-        .collect();
-    let mut found: BTreeMap<u32, Interface> = links
-        .iter()
-        .map(|l| (l.header.index, interface(l, &kinds)))
-        .collect();
-    for message in addresses {
-        if let Some(interface) = found.get_mut(&message.header.index) {
-            interface.addresses.extend(address(message));
-        }
-    }
-    for interface in found.values_mut() {
-        interface.addresses.sort();
-    }
-    found.into_values().collect()
-}
-
-fn interface(link: &LinkMessage, kinds: &BTreeMap<u32, InfoKind>) -> Interface {
-    let flags = link.header.flags;
-    let mut interface = Interface {
-        index: link.header.index,
-        name: String::new(),
-        mac: None,
-        up: flags.contains(LinkFlags::Up),
-        running: flags.contains(LinkFlags::Running),
-        noarp: flags.contains(LinkFlags::Noarp),
-        broadcast: flags.contains(LinkFlags::Broadcast),
-        loopback: flags.contains(LinkFlags::Loopback),
-        master: None,
-        addresses: Vec::new(),
-    };
-    for attribute in &link.attributes {
-        match attribute {
-            LinkAttribute::IfName(name) => interface.name.clone_from(name),
-            LinkAttribute::Address(mac) if link.header.link_layer_type == LinkLayerType::Ether => {
-                interface.mac = <[u8; 6]>::try_from(mac.as_slice()).ok();
-            }
-            LinkAttribute::Controller(index) if *index != 0 => {
-                interface.master = Some(master(link, kinds.get(index)));
-            }
-            _ => {}
-        }
-    }
-    interface
-}
-
-/// The port itself says what it is a port of; kernels before 3.14 do not, the master's own kind does then.
-fn master(port: &LinkMessage, kind: Option<&InfoKind>) -> Master {
-    let port_kind = information(port).find_map(|info| match info {
-        LinkInfo::PortKind(kind) => Some(kind),
-        _ => None,
-    });
-    match (port_kind, kind) {
-        (Some(InfoPortKind::Bridge), _) | (None, Some(InfoKind::Bridge)) => Master::Bridge,
-        (Some(InfoPortKind::Bond | InfoPortKind::Team), _)
-        | (None, Some(InfoKind::Bond | InfoKind::Team)) => Master::Bond,
-        (Some(InfoPortKind::Vrf), _) | (None, Some(InfoKind::Vrf)) => Master::Vrf,
-        _ => Master::Other,
-    }
-}
-
-fn kind(link: &LinkMessage) -> Option<InfoKind> {
-    information(link).find_map(|info| match info {
-        LinkInfo::Kind(kind) => Some(kind.clone()),
-        _ => None,
-    })
-}
-
-fn information(link: &LinkMessage) -> impl Iterator<Item = &LinkInfo> {
-    let infos = link.attributes.iter().filter_map(|attribute| match attribute {
-        LinkAttribute::LinkInfo(infos) => Some(infos),
-        _ => None,
-    });
-    infos.flatten()
-}
-
-/// `IFA_LOCAL` is the interface's own address; `IFA_ADDRESS` is the peer's on point-to-point links, and the
-/// only one given for IPv6.
-fn address(message: &AddressMessage) -> Option<IpNet> {
-    let mut own: Option<IpAddr> = None;
-    for attribute in &message.attributes {
-        match attribute {
-            AddressAttribute::Local(local) => own = Some(*local),
-            AddressAttribute::Address(address) => own = own.or(Some(*address)),
-            _ => {}
-        }
-    }
-    IpNet::new(own?, message.header.prefix_len).ok()
 }

@@ -116,6 +116,10 @@ fn answer_arp(
     if request.operation != Operation::Request {
         return Err(Ignored::NotARequest);
     }
+    if request.sender_mac.is_multicast() {
+        // Nobody's address; an answer would be spread by us over the whole segment.
+        return Err(Malformed::Arp.into());
+    }
     let address = IpAddr::V4(request.target_ip);
     answers(address)?;
     // RFC 826: swap the sides and fill in what was asked for.
@@ -158,6 +162,7 @@ fn asker(solicitation: &Solicitation, sender: MacAddr, multicast: bool) -> Resul
         return Ok(MacAddr::multicast(ALL_NODES));
     }
     match solicitation.link_address {
+        Some(mac) if mac.is_multicast() => Err(Malformed::Invalid),
         Some(mac) => Ok(mac),
         None if multicast => Err(Malformed::Invalid),
         None => Ok(sender),

@@ -1,0 +1,231 @@
+//! Puts together what the kernel dumps about links and addresses.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::link::{
+    InfoKind, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+};
+
+use crate::{Interface, Master};
+
+/// The interfaces that the messages describe, in order of index.
+pub(crate) fn interfaces(links: &[LinkMessage], addresses: &[AddressMessage]) -> Vec<Interface> {
+    let kinds: BTreeMap<u32, &InfoKind> = links
+        .iter()
+        .filter_map(|l| Some((l.header.index, kind(l)?)))
+        .collect();
+    let mut found: BTreeMap<u32, Interface> = links
+        .iter()
+        .map(|l| (l.header.index, interface(l, &kinds)))
+        .collect();
+    for message in addresses {
+        if let Some(interface) = found.get_mut(&message.header.index) {
+            interface.addresses.extend(address(message));
+        }
+    }
+    for interface in found.values_mut() {
+        interface.addresses.sort();
+    }
+    found.into_values().collect()
+}
+
+fn interface(link: &LinkMessage, kinds: &BTreeMap<u32, &InfoKind>) -> Interface {
+    let flags = link.header.flags;
+    let mut interface = Interface {
+        index: link.header.index,
+        name: String::new(),
+        mac: None,
+        up: flags.contains(LinkFlags::Up),
+        running: flags.contains(LinkFlags::Running),
+        noarp: flags.contains(LinkFlags::Noarp),
+        broadcast: flags.contains(LinkFlags::Broadcast),
+        loopback: flags.contains(LinkFlags::Loopback),
+        master: None,
+        addresses: Vec::new(),
+    };
+    let ethernet = link.header.link_layer_type == LinkLayerType::Ether;
+    for attribute in &link.attributes {
+        if let LinkAttribute::IfName(name) = attribute {
+            interface.name.clone_from(name);
+        } else if let LinkAttribute::Address(mac) = attribute
+            && ethernet
+        {
+            interface.mac = <[u8; 6]>::try_from(mac.as_slice()).ok();
+        } else if let LinkAttribute::Controller(index) = attribute
+            && *index != 0
+        {
+            interface.master = Some(master(link, kinds.get(index).copied()));
+        }
+    }
+    interface
+}
+
+/// The port itself says what it is a port of; where it does not (old kernels, Open vSwitch), its master's kind does.
+fn master(port: &LinkMessage, master: Option<&InfoKind>) -> Master {
+    let port_kind = information(port).find_map(|info| {
+        if let LinkInfo::PortKind(kind) = info {
+            Some(kind)
+        } else {
+            None
+        }
+    });
+    let port = |kind: InfoPortKind| port_kind == Some(&kind);
+    let kind = |kind: InfoKind| port_kind.is_none() && master == Some(&kind);
+    if port(InfoPortKind::Bridge) || kind(InfoKind::Bridge) {
+        Master::Bridge
+    } else if port(InfoPortKind::Bond)
+        || port(InfoPortKind::Team)
+        || kind(InfoKind::Bond)
+        || kind(InfoKind::Team)
+    {
+        Master::Bond
+    } else if port(InfoPortKind::Vrf) || kind(InfoKind::Vrf) {
+        Master::Vrf
+    } else {
+        Master::Other
+    }
+}
+
+fn kind(link: &LinkMessage) -> Option<&InfoKind> {
+    information(link).find_map(|info| {
+        if let LinkInfo::Kind(kind) = info {
+            Some(kind)
+        } else {
+            None
+        }
+    })
+}
+
+fn information(link: &LinkMessage) -> impl Iterator<Item = &LinkInfo> {
+    let lists = link.attributes.iter().filter_map(|attribute| {
+        if let LinkAttribute::LinkInfo(list) = attribute {
+            Some(list)
+        } else {
+            None
+        }
+    });
+    lists.flatten()
+}
+
+/// `IFA_LOCAL` is the interface's own address; `IFA_ADDRESS` is the peer's on point-to-point links, and the only
+/// one given for IPv6.
+fn address(message: &AddressMessage) -> Option<IpNet> {
+    let mut own: Option<IpAddr> = None;
+    for attribute in &message.attributes {
+        if let AddressAttribute::Local(local) = attribute {
+            own = Some(*local);
+        } else if let AddressAttribute::Address(address) = attribute {
+            own = own.or(Some(*address));
+        }
+    }
+    IpNet::new(own?, message.header.prefix_len).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(index: u32, attributes: Vec<LinkAttribute>) -> LinkMessage {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.header.link_layer_type = LinkLayerType::Ether;
+        message.header.flags = LinkFlags::Up | LinkFlags::Running | LinkFlags::Broadcast;
+        message.attributes = attributes;
+        message
+    }
+
+    fn inet(index: u32, length: u8, attributes: Vec<AddressAttribute>) -> AddressMessage {
+        let mut message = AddressMessage::default();
+        message.header.index = index;
+        message.header.prefix_len = length;
+        message.attributes = attributes;
+        message
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("address")
+    }
+
+    #[test]
+    fn links_and_addresses_are_put_together_in_order() {
+        let links = [
+            link(3, vec![LinkAttribute::IfName("eth1".into())]),
+            link(
+                2,
+                vec![
+                    LinkAttribute::IfName("eth0".into()),
+                    LinkAttribute::Address(vec![2, 0, 0, 0, 0, 1]),
+                ],
+            ),
+        ];
+        let addresses = [
+            inet(2, 64, vec![AddressAttribute::Address(ip("fe80::1"))]),
+            inet(2, 24, vec![AddressAttribute::Local(ip("192.0.2.1"))]),
+            inet(9, 24, vec![AddressAttribute::Local(ip("192.0.2.9"))]),
+        ];
+        let found = interfaces(&links, &addresses);
+        assert_eq!(
+            found.iter().map(|i| i.name.as_str()).collect::<Vec<_>>(),
+            ["eth0", "eth1"]
+        );
+        assert_eq!(found[0].mac, Some([2, 0, 0, 0, 0, 1]));
+        assert!(found[0].up && found[0].running && found[0].broadcast);
+        assert!(!found[0].noarp && !found[0].loopback);
+        let expected = ["192.0.2.1/24", "fe80::1/64"].map(|net| net.parse().expect("prefix"));
+        assert_eq!(found[0].addresses, expected);
+        assert_eq!(found[1].addresses, []);
+    }
+
+    #[test]
+    fn the_own_address_of_a_point_to_point_link_is_the_local_one() {
+        let (local, peer) = (ip("192.0.2.1"), ip("192.0.2.2"));
+        for attributes in [
+            vec![AddressAttribute::Local(local), AddressAttribute::Address(peer)],
+            vec![AddressAttribute::Address(peer), AddressAttribute::Local(local)],
+        ] {
+            let own = address(&inet(2, 32, attributes)).expect("address");
+            assert_eq!(own.addr(), local);
+        }
+    }
+
+    #[test]
+    fn a_master_is_known_from_the_port_or_from_its_own_kind() {
+        let port = |kind: Option<InfoPortKind>| {
+            let info = kind.map(LinkInfo::PortKind).into_iter().collect();
+            link(
+                2,
+                vec![LinkAttribute::Controller(7), LinkAttribute::LinkInfo(info)],
+            )
+        };
+        let master = |kind| link(7, vec![LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind)])]);
+        let table = [
+            (Some(InfoPortKind::Bridge), None, Master::Bridge),
+            (Some(InfoPortKind::Bond), None, Master::Bond),
+            (Some(InfoPortKind::Team), None, Master::Bond),
+            (Some(InfoPortKind::Vrf), None, Master::Vrf),
+            (Some(InfoPortKind::Other("ovs".into())), None, Master::Other),
+            (None, Some(InfoKind::Bridge), Master::Bridge),
+            (None, Some(InfoKind::Bond), Master::Bond),
+            (None, Some(InfoKind::Vrf), Master::Vrf),
+            (None, Some(InfoKind::Other("openvswitch".into())), Master::Other),
+            (None, None, Master::Other),
+        ];
+        for (port_kind, master_kind, expected) in table {
+            let mut links = vec![port(port_kind)];
+            links.extend(master_kind.map(master));
+            assert_eq!(interfaces(&links, &[])[0].master, Some(expected));
+        }
+    }
+
+    #[test]
+    fn a_hardware_address_of_another_kind_is_no_ethernet_address() {
+        let mut tunnel = link(2, vec![LinkAttribute::Address(vec![192, 0, 2, 1])]);
+        assert_eq!(interfaces(std::slice::from_ref(&tunnel), &[])[0].mac, None);
+        tunnel.attributes = vec![LinkAttribute::Address(vec![0; 6])];
+        tunnel.header.link_layer_type = LinkLayerType::Tunnel;
+        assert_eq!(interfaces(&[tunnel], &[])[0].mac, None);
+    }
+}

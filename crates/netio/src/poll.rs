@@ -1,0 +1,142 @@
+//! Waiting for several sockets at once, and being woken by another thread (epoll(7), eventfd(2)).
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+/// Descriptors reported by one wait; others are reported by the next.
+const EVENTS: usize = 32;
+
+/// The token that a wake-up is reported with; descriptors must be given others.
+const WAKE: u64 = u64::MAX;
+
+/// Waits until a descriptor is readable. A closed descriptor is forgotten by itself.
+pub struct Poller {
+    epoll: Epoll,
+    wake: Arc<EventFd>,
+    events: [EpollEvent; EVENTS],
+}
+
+/// Wakes a [`Poller`] from any thread.
+#[derive(Clone)]
+pub struct Waker {
+    wake: Arc<EventFd>,
+}
+
+impl Poller {
+    /// Waits for nothing yet but its waker.
+    ///
+    /// # Errors
+    /// When the process has no descriptors left.
+    pub fn new() -> io::Result<Self> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        epoll.add(&wake, EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
+        Ok(Self {
+            epoll,
+            wake: Arc::new(wake),
+            events: [EpollEvent::empty(); EVENTS],
+        })
+    }
+
+    /// What wakes this poller.
+    pub fn waker(&self) -> Waker {
+        Waker {
+            wake: Arc::clone(&self.wake),
+        }
+    }
+
+    /// Reports `descriptor` as `token` from now on, as long as there is something to read.
+    ///
+    /// # Errors
+    /// When it is registered already, or is none that can be waited for.
+    pub fn add(&self, descriptor: impl AsFd, token: u64) -> io::Result<()> {
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, token);
+        Ok(self.epoll.add(descriptor, event)?)
+    }
+
+    /// Waits until a descriptor is readable, the waker is used or `timeout` has passed (`None` is never; rounded
+    /// up to milliseconds), and returns the tokens of the readable ones.
+    ///
+    /// # Errors
+    /// Whatever epoll_wait(2) says; being interrupted by a signal is none.
+    pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<impl Iterator<Item = u64>> {
+        let timeout = timeout.map_or(EpollTimeout::NONE, round_up);
+        let count = match self.epoll.wait(&mut self.events, timeout) {
+            Ok(count) => count,
+            Err(nix::Error::EINTR) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        let ready = &self.events[..count];
+        if ready.iter().any(|event| event.data() == WAKE) {
+            // Only resets the counter; how often it was woken does not matter.
+            let _ = self.wake.read();
+        }
+        Ok(ready.iter().map(EpollEvent::data).filter(|token| *token != WAKE))
+    }
+}
+
+impl Waker {
+    /// Makes the current or next wait return.
+    pub fn wake(&self) {
+        // Fails only when 2^64 - 2 wake-ups are pending, and then the poller wakes up anyway.
+        let _ = self.wake.write(1);
+    }
+}
+
+fn round_up(timeout: Duration) -> EpollTimeout {
+    let milliseconds = timeout.as_nanos().div_ceil(1_000_000);
+    EpollTimeout::try_from(milliseconds).unwrap_or(EpollTimeout::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn a_readable_descriptor_is_reported_as_its_token_until_it_is_read() {
+        let mut poller = Poller::new().expect("poller");
+        let (mut near, far) = UnixStream::pair().expect("pair");
+        poller.add(&far, 7).expect("added");
+        assert_eq!(poller.wait(Some(Duration::ZERO)).expect("waited").count(), 0);
+        near.write_all(b"x").expect("written");
+        for _ in 0..2 {
+            assert_eq!(poller.wait(None).expect("waited").collect::<Vec<_>>(), [7]);
+        }
+        drop(far);
+        assert_eq!(poller.wait(Some(Duration::ZERO)).expect("waited").count(), 0);
+    }
+
+    #[test]
+    fn a_waker_ends_one_wait() {
+        let mut poller = Poller::new().expect("poller");
+        poller.waker().wake();
+        poller.waker().wake();
+        assert_eq!(poller.wait(None).expect("waited").count(), 0);
+        assert_eq!(poller.wait(Some(Duration::ZERO)).expect("waited").count(), 0);
+    }
+
+    #[test]
+    fn a_waker_reaches_a_waiting_thread() {
+        let mut poller = Poller::new().expect("poller");
+        let waker = poller.waker();
+        let waiting = std::thread::spawn(move || poller.wait(None).map(Iterator::count));
+        waker.wake();
+        assert_eq!(waiting.join().expect("joined").expect("waited"), 0);
+    }
+
+    #[test]
+    fn time_outs_are_rounded_up() {
+        assert_eq!(round_up(Duration::from_micros(1)), EpollTimeout::from(1_u8));
+        assert_eq!(round_up(Duration::from_millis(2)), EpollTimeout::from(2_u8));
+        assert_eq!(round_up(Duration::ZERO), EpollTimeout::ZERO);
+        assert_eq!(round_up(Duration::MAX), EpollTimeout::MAX);
+    }
+}
