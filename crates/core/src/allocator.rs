@@ -1,3 +1,360 @@
 //! Which Service gets which address.
+//!
+//! [`Allocator`] is a machine without input or output of its own: pools and Services go in, decisions come out.
+//! It follows MetalLB's controller with these deliberate differences:
+//!
+//! * What Services have already is adopted for all of them before anything is given out, so the outcome of a
+//!   restart does not depend on the order of anything.
+//! * A request that cannot be met leaves the Service what it has until it can be met.
+//! * Services that wait are served oldest first as soon as what they wait for is released; there is no timer.
+//! * An address that was let go rests for 60 s before another Service gets it, unless there is no other one.
+//! * A Service that lost its addresses without asking for it, by deletion for example, gets them back when it
+//!   returns, while nobody else has them.
+//! * Pools of equal rank are taken in order of name.
+//! * Addresses asked for stay in the order asked for.
+
+mod books;
+mod case;
+mod claim;
 mod decision;
+mod effect;
+mod memory;
+mod need;
+mod pick;
+mod shelf;
+#[cfg(test)]
+mod tests;
+mod waiting;
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
 pub use decision::{Assignment, Decision, Note, Outcome, Refusal, Usage};
+
+use crate::{Pool, PoolName, Service, ServiceKey, Time};
+use books::Books;
+use case::{Case, Verdict};
+use waiting::{Age, Demand, Waiting};
+
+/// How many of its latest decisions on a Service are recognised in the Service's status when they come back
+/// from the API server. More than one is on its way only when the API server is slow.
+const ECHOES: usize = 8;
+
+/// Gives addresses from pools to Services.
+///
+/// Feed it pools and every Service, call [`activate`](Self::activate) once everything there is has been
+/// listed, and from then on [`poll_decision`](Self::poll_decision) after each input until it is `None`.
+#[derive(Debug, Clone, Default)]
+pub struct Allocator {
+    books: Books,
+    withheld: BTreeSet<PoolName>,
+    services: BTreeMap<Arc<ServiceKey>, Entry>,
+    waiting: Waiting,
+    /// Services whose decision may differ from the last one reported.
+    undelivered: VecDeque<Arc<ServiceKey>>,
+    has_pools: bool,
+    is_activated: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    key: Arc<ServiceKey>,
+    service: Service,
+    held: Option<Assignment>,
+    refusal: Option<Refusal>,
+    demand: Option<Demand>,
+    /// Notes on how things are.
+    lasting: Vec<Note>,
+    /// Notes on what happened since the last report.
+    happened: Vec<Note>,
+    reported: Option<(Outcome, Vec<Note>)>,
+    is_undelivered: bool,
+    /// Addresses reported and perhaps still on their way into the status.
+    echoes: VecDeque<Vec<IpAddr>>,
+}
+
+impl Allocator {
+    /// An allocator without pools or Services, not yet active.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes all usable pools, and the names of those of which no version is in force: Services whose address
+    /// is said to be from one of these keep it untouched, though none is given out. (See
+    /// [`Catalog::pools`](crate::Catalog::pools) and [`Catalog::withheld`](crate::Catalog::withheld).)
+    pub fn set_pools(&mut self, pools: &[Pool], withheld: BTreeSet<PoolName>, now: Time) {
+        let is_same = self.has_pools && self.withheld == withheld && self.books.pools().eq(pools);
+        if is_same {
+            return;
+        }
+        let was_ready = self.is_ready();
+        self.books.set_pools(pools);
+        self.withheld = withheld;
+        self.has_pools = true;
+        if was_ready {
+            self.reconsider_all(now);
+        } else {
+            self.begin(now);
+        }
+    }
+
+    /// Takes a new or changed Service.
+    pub fn set_service(&mut self, service: Service, now: Time) {
+        let is_ready = self.is_ready();
+        let Some(entry) = self.services.get_mut(&service.key) else {
+            let key = Arc::new(service.key.clone());
+            self.services
+                .insert(key.clone(), Entry::new(key.clone(), service));
+            if is_ready {
+                self.adopt(&key, now);
+                self.reconsider(&key, now);
+                self.serve_waiting(now);
+            }
+            return;
+        };
+        if entry.service == service {
+            return;
+        }
+        if let Some(demand) = entry.demand.take() {
+            self.waiting.remove(&demand, &entry.age());
+        }
+        let key = entry.key.clone();
+        let is_foreign = entry.observe(&service.assigned);
+        entry.service = service;
+        if is_ready {
+            if is_foreign {
+                self.adopt(&key, now);
+            }
+            self.reconsider(&key, now);
+            self.serve_waiting(now);
+        }
+    }
+
+    /// Forgets a Service that was deleted or is no longer ours. Nothing is decided for it any more; should it
+    /// return, it gets its addresses back if they are still free.
+    pub fn remove_service(&mut self, key: &ServiceKey, now: Time) {
+        let Some(entry) = self.services.remove(key) else {
+            return;
+        };
+        if let Some(demand) = &entry.demand {
+            self.waiting.remove(demand, &entry.age());
+        }
+        if let Some(held) = &entry.held {
+            self.books.release_all(&entry.key, &held.addresses, now);
+            self.serve_waiting(now);
+        }
+    }
+
+    /// Every Service there is has been set: adopts what their status says, then serves those that have nothing,
+    /// oldest first. Waits for the pools, if they are not set yet.
+    pub fn activate(&mut self, now: Time) {
+        if !self.is_activated {
+            self.is_activated = true;
+            self.begin(now);
+        }
+    }
+
+    /// The next decision: the first on each Service, then only what differs from the one before.
+    pub fn poll_decision(&mut self) -> Option<Decision> {
+        while let Some(key) = self.undelivered.pop_front() {
+            let decision = self.services.get_mut(&key).and_then(Entry::report);
+            if decision.is_some() {
+                return decision;
+            }
+        }
+        None
+    }
+
+    /// How much of each pool is in use, by name.
+    pub fn usage(&self) -> impl Iterator<Item = (&PoolName, Usage)> {
+        self.books.usage()
+    }
+
+    /// What a Service has.
+    pub fn assignment(&self, key: &ServiceKey) -> Option<&Assignment> {
+        self.services.get(key)?.held.as_ref()
+    }
+
+    /// What the status of a Service should say, reported or not; `None` for a Service that is unknown or not
+    /// decided on yet.
+    pub fn outcome(&self, key: &ServiceKey) -> Option<Outcome> {
+        self.services.get(key)?.outcome()
+    }
+
+    const fn is_ready(&self) -> bool {
+        self.has_pools && self.is_activated
+    }
+
+    fn begin(&mut self, now: Time) {
+        if self.is_ready() {
+            for (_, key) in self.by_age() {
+                self.adopt(&key, now);
+            }
+            self.reconsider_all(now);
+        }
+    }
+
+    fn by_age(&self) -> Vec<Age> {
+        let mut ages: Vec<Age> = self.services.values().map(Entry::age).collect();
+        ages.sort();
+        ages
+    }
+
+    /// Takes away from everybody what they may not keep before anybody gets anything, and gives back what was
+    /// lost before anybody else gets it.
+    fn reconsider_all(&mut self, now: Time) {
+        self.waiting.clear();
+        for entry in self.services.values_mut() {
+            entry.demand = None;
+        }
+        let ages = self.by_age();
+        for (_, key) in &ages {
+            self.open(key, now, |case| case.validate());
+        }
+        if !self.books.memory.is_empty() {
+            for (_, key) in &ages {
+                self.open(key, now, |case| case.restore());
+            }
+        }
+        for (_, key) in &ages {
+            self.reconsider(key, now);
+        }
+        self.serve_waiting(now);
+    }
+
+    fn adopt(&mut self, key: &Arc<ServiceKey>, now: Time) {
+        self.open(key, now, |case| case.adopt());
+    }
+
+    /// Does a part of a case.
+    fn open(&mut self, key: &Arc<ServiceKey>, now: Time, part: impl FnOnce(&mut Case<'_>)) {
+        if let Some(entry) = self.services.get_mut(key) {
+            let mut case = entry.case(&mut self.books, &self.withheld, now);
+            part(&mut case);
+            entry.happened = case.notes;
+        }
+    }
+
+    /// Decides a case.
+    fn reconsider(&mut self, key: &Arc<ServiceKey>, now: Time) {
+        let Some(entry) = self.services.get_mut(key) else {
+            return;
+        };
+        let verdict = entry.case(&mut self.books, &self.withheld, now).decide();
+        if entry.demand != verdict.demand {
+            if let Some(demand) = &entry.demand {
+                self.waiting.remove(demand, &entry.age());
+            }
+            if let Some(demand) = &verdict.demand {
+                self.waiting.insert(demand, entry.age());
+            }
+        }
+        entry.settle(verdict);
+        if !core::mem::replace(&mut entry.is_undelivered, true) {
+            self.undelivered.push_back(entry.key.clone());
+        }
+    }
+
+    /// Offers everything that was released to those who wait for it, oldest first.
+    fn serve_waiting(&mut self, now: Time) {
+        while let Some(topic) = self.books.released.pop_first() {
+            let mut last = None;
+            while self.books.offers(&topic, now) {
+                let Some(age) = self.waiting.next(&topic, last.as_ref()) else {
+                    break;
+                };
+                self.reconsider(&age.1, now);
+                last = Some(age);
+            }
+        }
+    }
+}
+
+impl Entry {
+    fn new(key: Arc<ServiceKey>, service: Service) -> Self {
+        Self {
+            key,
+            service,
+            held: None,
+            refusal: None,
+            demand: None,
+            lasting: Vec::new(),
+            happened: Vec::new(),
+            reported: None,
+            is_undelivered: false,
+            echoes: VecDeque::new(),
+        }
+    }
+
+    fn age(&self) -> Age {
+        (self.service.created, self.key.clone())
+    }
+
+    fn case<'a>(&'a mut self, books: &'a mut Books, withheld: &'a BTreeSet<PoolName>, now: Time) -> Case<'a> {
+        Case {
+            books,
+            withheld,
+            key: &self.key,
+            service: &self.service,
+            held: &mut self.held,
+            notes: core::mem::take(&mut self.happened),
+            now,
+        }
+    }
+
+    fn settle(&mut self, verdict: Verdict) {
+        let Verdict {
+            refusal,
+            demand,
+            notes,
+        } = verdict;
+        (self.lasting, self.happened) = notes.into_iter().partition(Note::lasts);
+        self.refusal = refusal;
+        self.demand = demand;
+    }
+
+    fn outcome(&self) -> Option<Outcome> {
+        let assigned = self.held.clone().map(Outcome::Assigned);
+        assigned.or_else(|| self.refusal.clone().map(Outcome::Unassigned))
+    }
+
+    fn report(&mut self) -> Option<Decision> {
+        self.is_undelivered = false;
+        let outcome = self.outcome()?;
+        let happened = core::mem::take(&mut self.happened);
+        let is_known = self
+            .reported
+            .as_ref()
+            .is_some_and(|(known, lasting)| *known == outcome && *lasting == self.lasting);
+        if is_known && happened.is_empty() {
+            return None;
+        }
+        if let Outcome::Assigned(assignment) = &outcome {
+            self.echoes.truncate(ECHOES - 1);
+            self.echoes.push_front(assignment.addresses.clone());
+        }
+        self.reported = Some((outcome.clone(), self.lasting.clone()));
+        let mut notes = happened;
+        notes.extend(self.lasting.iter().cloned());
+        let service = ServiceKey::clone(&self.key);
+        Some(Decision {
+            service,
+            outcome,
+            notes,
+        })
+    }
+
+    /// Looks at a new status. True when somebody else wrote addresses into it: when they are neither what was
+    /// there before nor what was decided here.
+    fn observe(&mut self, assigned: &[IpAddr]) -> bool {
+        let held = self.held.as_ref().map_or(&[][..], |held| &held.addresses);
+        if assigned == held {
+            self.echoes.truncate(1);
+            return false;
+        }
+        let is_echo = self.echoes.iter().any(|echo| echo == assigned);
+        !assigned.is_empty() && *assigned != self.service.assigned && !is_echo
+    }
+}

@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 
 pub use advertisement::Advertisement;
 pub use catalog::Catalog;
+pub(crate) use claims::Claims;
 pub use pool::{Allocation, Pool, Reservation};
 pub use problem::{ConfigError, Problem, ResourceKind};
 

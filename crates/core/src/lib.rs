@@ -20,7 +20,7 @@ pub mod service;
 pub mod time;
 
 pub use address::{AddressRange, AddressSet, Capacity};
-pub use allocator::{Assignment, Decision, Note, Outcome, Refusal, Usage};
+pub use allocator::{Allocator, Assignment, Decision, Note, Outcome, Refusal, Usage};
 pub use config::{
     Advertisement, Catalog, ConfigError, Pool, Problem, RawAdvertisement, RawAllocation, RawPool,
     RawReservation, ResourceKind,

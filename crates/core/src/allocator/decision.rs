@@ -109,6 +109,8 @@ pub enum Refusal {
     AddressInUse {
         /// The address.
         address: IpAddr,
+        /// The Service that is refused.
+        service: ServiceKey,
         /// Who uses it; no more than ten of them.
         holders: Vec<ServiceKey>,
     },
@@ -244,10 +246,14 @@ impl fmt::Display for Refusal {
                 quoted(addresses),
                 each(families)
             ),
-            Self::AddressInUse { address, holders } => write!(
+            Self::AddressInUse {
+                address,
+                service,
+                holders,
+            } => write!(
                 f,
-                "address \"{address}\" is already in use by {}; ask for another, or set the same \
-                 metallb.io/allow-shared-ip on all of them",
+                "can't change sharing key for \"{service}\", address also in use by {}; \"{address}\" is not \
+                 shared: ask for another, or set the same metallb.io/allow-shared-ip on all of them",
                 joined(holders)
             ),
             Self::SharingKeyMismatch { address, service, holders } => write!(
@@ -307,8 +313,9 @@ impl Note {
         matches!(self, Self::Kept { .. } | Self::UnreadableStatus(_))
     }
 
-    /// Whether this describes a state that lasts, rather than something that happened.
-    pub(super) const fn lasts(&self) -> bool {
+    /// Whether this describes a state that lasts, rather than something that happened. Lasting notes are
+    /// repeated with each decision for as long as they hold.
+    pub const fn lasts(&self) -> bool {
         matches!(self, Self::Kept { .. } | Self::AdditionalUnavailable(_))
     }
 }

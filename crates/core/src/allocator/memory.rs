@@ -1,0 +1,105 @@
+//! Which addresses a Service had when it went away.
+
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use crate::ServiceKey;
+
+/// The most Services remembered; beyond it the one that left first is forgotten. Enough for every Service of a
+/// large cluster to be deleted and applied again, at some ten megabytes.
+const CAPACITY: usize = 65_536;
+
+/// Addresses that Services lost without asking for it. They get them back while nobody else has them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Memory {
+    services: BTreeMap<Arc<ServiceKey>, (u64, Vec<IpAddr>)>,
+    addresses: BTreeMap<IpAddr, Arc<ServiceKey>>,
+    by_departure: BTreeMap<u64, Arc<ServiceKey>>,
+    departures: u64,
+}
+
+impl Memory {
+    /// Remembers that `key` had `addresses`, of which nobody else is remembered any more.
+    pub(super) fn remember(&mut self, key: &Arc<ServiceKey>, addresses: &[IpAddr]) {
+        self.forget(key);
+        for address in addresses {
+            self.forget_address(*address);
+            self.addresses.insert(*address, key.clone());
+        }
+        self.departures += 1;
+        self.by_departure.insert(self.departures, key.clone());
+        self.services
+            .insert(key.clone(), (self.departures, addresses.to_vec()));
+        if self.services.len() > CAPACITY
+            && let Some(oldest) = self.by_departure.first_key_value().map(|(_, key)| key.clone())
+        {
+            self.forget(&oldest);
+        }
+    }
+
+    /// What `key` had.
+    pub(super) fn recall(&self, key: &Arc<ServiceKey>) -> Option<&[IpAddr]> {
+        self.services.get(key).map(|(_, addresses)| addresses.as_slice())
+    }
+
+    /// Whether there is nothing to recall.
+    pub(super) fn is_empty(&self) -> bool {
+        self.services.is_empty()
+    }
+
+    /// Forgets what `key` had.
+    pub(super) fn forget(&mut self, key: &Arc<ServiceKey>) {
+        let Some((departure, addresses)) = self.services.remove(key) else {
+            return;
+        };
+        self.by_departure.remove(&departure);
+        for address in addresses {
+            self.addresses.remove(&address);
+        }
+    }
+
+    /// Forgets who had `address`: somebody else has it now.
+    pub(super) fn forget_address(&mut self, address: IpAddr) {
+        if let Some(key) = self.addresses.get(&address).cloned() {
+            self.forget(&key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> Arc<ServiceKey> {
+        Arc::new(ServiceKey::new("default", name))
+    }
+
+    fn ip(last: u32) -> IpAddr {
+        core::net::Ipv4Addr::from_bits(last).into()
+    }
+
+    #[test]
+    fn an_address_is_remembered_for_the_service_that_had_it_last() {
+        let mut memory = Memory::default();
+        memory.remember(&key("a"), &[ip(1), ip(2)]);
+        memory.remember(&key("b"), &[ip(2)]);
+        assert_eq!(memory.recall(&key("a")), None);
+        assert_eq!(memory.recall(&key("b")), Some(&[ip(2)][..]));
+        memory.forget_address(ip(2));
+        assert!(memory.is_empty() && memory.addresses.is_empty() && memory.by_departure.is_empty());
+    }
+
+    #[test]
+    fn memory_is_bounded_and_drops_who_left_first() {
+        let mut memory = Memory::default();
+        for n in 0..=CAPACITY as u32 {
+            memory.remember(&key(&alloc::format!("s{n}")), &[ip(n)]);
+        }
+        assert_eq!(memory.services.len(), CAPACITY);
+        assert_eq!(memory.addresses.len(), CAPACITY);
+        assert_eq!(memory.recall(&key("s0")), None);
+        assert!(memory.recall(&key("s1")).is_some());
+    }
+}
