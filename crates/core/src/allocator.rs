@@ -33,7 +33,7 @@ use core::net::IpAddr;
 
 pub use decision::{Assignment, Decision, Note, Outcome, Refusal, Usage};
 
-use crate::{Pool, PoolName, Service, ServiceKey, Time};
+use crate::{Catalog, PoolName, Service, ServiceKey, Time};
 use books::Books;
 use case::{Case, Verdict};
 use waiting::{Age, Demand, Waiting};
@@ -81,12 +81,11 @@ impl Allocator {
         Self::default()
     }
 
-    /// Takes all usable pools, and the names of those of which no version is in force: Services whose address
-    /// is said to be from one of these keep it untouched, though none is given out. (See
-    /// [`Catalog::pools`](crate::Catalog::pools) and [`Catalog::withheld`](crate::Catalog::withheld).)
-    pub fn set_pools(&mut self, pools: &[Pool], withheld: BTreeSet<PoolName>, now: Time) {
-        let is_same = self.has_pools && self.withheld == withheld && self.books.pools().eq(pools);
-        if is_same {
+    /// Takes the pools in force. Services whose address is said to be from a pool that exists but has no version in
+    /// force (see [`Catalog::withheld`]) keep it untouched, though nothing is given out from there.
+    pub fn set_catalog(&mut self, catalog: &Catalog, now: Time) {
+        let (pools, withheld) = (catalog.pools(), catalog.withheld());
+        if self.has_pools && self.withheld == withheld && self.books.pools().eq(pools) {
             return;
         }
         let was_ready = self.is_ready();
