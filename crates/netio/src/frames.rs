@@ -52,7 +52,7 @@ impl Frames {
         filled.map(|(buffer, length)| &buffer[..*length])
     }
 
-    /// Lets `write` fill the next buffer and keeps what it says it wrote; nothing when it fails.
+    /// Lets `write` fill the next buffer, and keeps as much of it as `write` says; nothing when it fails.
     ///
     /// # Errors
     /// That of `write`.

@@ -1,14 +1,31 @@
 //! The wire task: a thread that owns the sockets and the announcer.
 //!
 //! Nothing else runs on that thread, so no recomputation elsewhere ever delays an answer. The driver tells it
-//! what to announce over a bounded channel.
+//! what to announce over a bounded channel; `watch_interfaces` tells where.
+
+mod interfaces;
+mod metrics;
+mod outgoing;
+mod ports;
+mod task;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use herald_netio::Interface;
+use anyhow::Context;
+use herald_netio::{Interface, Poller, Waker, packet};
 use regex::Regex;
+use tokio::sync::watch;
+
+pub use interfaces::{links, watch_interfaces};
+use metrics::Metrics;
+use task::{Command, Task};
+
+/// Commands that may wait; more make the driver wait, which happens only while thousands of addresses move.
+const WAITING_COMMANDS: usize = 1024;
 
 /// How the wire task behaves.
 #[derive(Debug, Clone)]
@@ -33,40 +50,96 @@ impl Default for Options {
 pub struct Announcement {
     /// The address.
     pub address: IpAddr,
-    /// Names of the interfaces that answer; `None` is the one whose subnet has the address, or all when none has it.
+    /// Names of the interfaces that answer; `None` leaves it to [`herald_l2::announcer::select`].
     pub interfaces: Option<BTreeSet<String>>,
 }
 
 /// Handle of the wire task. Dropping it stops the thread, and with it all answers, and waits for its end.
-pub struct Wire {}
+pub struct Wire {
+    commands: Option<SyncSender<Command>>,
+    waker: Waker,
+    failure: watch::Receiver<Option<String>>,
+    thread: Option<JoinHandle<()>>,
+}
 
 impl Wire {
-    /// Starts the thread and registers its metrics.
+    /// Starts the thread and registers its metrics. It serves the network namespace of the calling thread.
     ///
     /// # Errors
     /// When packet sockets are not permitted (the message says what to do), or a metric is registered already.
     pub fn start(options: Options, registry: &prometheus::Registry) -> anyhow::Result<Self> {
-        let _ = (options, registry);
-        anyhow::bail!("the wire task is not wired up yet")
+        packet::check_permission()?;
+        let metrics = Metrics::register(registry).context("cannot register the layer-2 metrics")?;
+        let poller = Poller::new().context("cannot wait for packets")?;
+        let waker = poller.waker();
+        let (commands, received) = sync_channel(WAITING_COMMANDS);
+        let (failed, failure) = watch::channel(None);
+        let task = Task::new(options, received, metrics, rand::random());
+        let run = move || {
+            if let Err(error) = task.run(poller) {
+                failed.send_replace(Some(format!("{error:#}")));
+            }
+        };
+        let thread = std::thread::Builder::new().name("wire".into()).spawn(run);
+        Ok(Self {
+            commands: Some(commands),
+            waker,
+            failure,
+            thread: Some(thread.context("cannot start the wire thread")?),
+        })
     }
 
     /// Answers for an address from now on and announces it. The same announcement again changes nothing.
     pub fn announce(&self, announcement: Announcement) {
-        let _ = announcement;
+        self.tell(Command::Announce(announcement));
     }
 
     /// Announces an owned address anew, as if it had just been claimed: after a healed partition, for instance.
     pub fn reannounce(&self, address: IpAddr) {
-        let _ = address;
+        self.tell(Command::Reannounce(address));
     }
 
     /// Answers for an address no more.
     pub fn withdraw(&self, address: IpAddr) {
-        let _ = address;
+        self.tell(Command::Withdraw(address));
     }
 
-    /// Replaces what is known of the node's interfaces; [`herald_netio::Links`] is the source.
+    /// Replaces what is known of the node's interfaces; [`watch_interfaces`] is the source.
     pub fn set_interfaces(&self, interfaces: Vec<Interface>) {
-        let _ = interfaces;
+        self.tell(Command::SetInterfaces(interfaces));
+    }
+
+    /// Resolves when the thread has ended though nobody stopped it. Nothing is answered then: end the program.
+    pub fn failed(&self) -> impl Future<Output = anyhow::Error> + Send + use<> {
+        let mut failure = self.failure.clone();
+        async move {
+            let reason = failure.wait_for(Option::is_some).await;
+            let reason = reason.ok().and_then(|reason| reason.clone());
+            anyhow::anyhow!(
+                "the wire thread ended: {}",
+                reason.as_deref().unwrap_or("it panicked")
+            )
+        }
+    }
+
+    /// A thread that has ended cannot be told anything; [`Wire::failed`] says so to whoever can act on it.
+    fn tell(&self, command: Command) {
+        if let Some(commands) = &self.commands
+            && commands.send(command).is_ok()
+        {
+            self.waker.wake();
+        }
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.commands = None;
+        self.waker.wake();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the wire thread panicked");
+        }
     }
 }

@@ -1,0 +1,101 @@
+//! From interfaces as the kernel has them to links as the announcer wants them.
+
+use std::time::Duration;
+
+use herald_l2::{Link, MacAddr, Prefix};
+use herald_netio::Interface;
+use herald_netio::links::{Links, LinksError};
+use regex::Regex;
+
+/// Pause before netlink is tried again; it fails only when descriptors or memory are short.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The interfaces that can carry announcements: usable ones whose name no pattern of `exclude` matches.
+pub fn links(interfaces: &[Interface], exclude: &[Regex]) -> Vec<Link> {
+    let allowed = |i: &&Interface| !exclude.iter().any(|pattern| pattern.is_match(&i.name));
+    interfaces.iter().filter(allowed).filter_map(link).collect()
+}
+
+fn link(interface: &Interface) -> Option<Link> {
+    let mac = interface.usable().ok()?;
+    let prefixes = interface.addresses.iter().map(|net| Prefix {
+        address: net.addr(),
+        length: net.prefix_len(),
+    });
+    Some(Link {
+        index: interface.index,
+        name: interface.name.clone(),
+        mac: MacAddr(mac),
+        prefixes: prefixes.collect(),
+        arp: interface.resolves_v4(),
+        ndp: interface.resolves_v6(),
+    })
+}
+
+/// Calls `changed` with all interfaces of the node, now and each time that something about them changes. Never
+/// ends; errors are logged and netlink is opened anew.
+pub async fn watch_interfaces(mut changed: impl FnMut(Vec<Interface>)) {
+    loop {
+        let error = watch(&mut changed).await;
+        tracing::warn!(%error, "cannot watch network interfaces, trying again");
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+async fn watch(changed: &mut impl FnMut(Vec<Interface>)) -> LinksError {
+    let mut links = match Links::open() {
+        Ok(links) => links,
+        Err(error) => return error,
+    };
+    loop {
+        match links.next().await {
+            Ok(interfaces) => changed(interfaces),
+            Err(error) => return error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ethernet(name: &str) -> Interface {
+        Interface {
+            index: 2,
+            name: name.into(),
+            mac: Some([2, 0, 0, 0, 0, 1]),
+            up: true,
+            running: true,
+            noarp: false,
+            broadcast: true,
+            loopback: false,
+            master: None,
+            addresses: vec!["192.0.2.1/24".parse().expect("prefix")],
+        }
+    }
+
+    #[test]
+    fn excluded_and_unusable_interfaces_are_left_out() {
+        let mut down = ethernet("eth1");
+        down.up = false;
+        let interfaces = [ethernet("eth0"), down, ethernet("veth12")];
+        let exclude = [
+            Regex::new("^veth.*").expect("pattern"),
+            Regex::new("^lo$").expect("pattern"),
+        ];
+        let links = links(&interfaces, &exclude);
+        assert_eq!(
+            links.iter().map(|l| l.name.as_str()).collect::<Vec<_>>(),
+            ["eth0"]
+        );
+        assert_eq!(links[0].mac, MacAddr([2, 0, 0, 0, 0, 1]));
+        assert!(links[0].arp && !links[0].ndp);
+        assert!(links[0].prefixes[0].contains("192.0.2.77".parse().expect("address")));
+    }
+
+    #[test]
+    fn exclusion_patterns_are_not_anchored() {
+        let exclude = [Regex::new("th").expect("pattern")];
+        assert!(links(&[ethernet("eth0")], &exclude).is_empty());
+    }
+}

@@ -1,0 +1,230 @@
+//! What the wire task counts.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use herald_l2::Ignored;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{Counter, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+
+/// The wire task's counters. Counting a frame neither allocates nor locks.
+pub(super) struct Metrics {
+    addresses: BTreeMap<IpAddr, Arc<Counts>>,
+    exposed: AddressMetrics,
+    ignored: [IntCounter; Ignored::ALL.len()],
+    pub(super) send_errors: IntCounter,
+    pub(super) receive_errors: IntCounter,
+}
+
+/// What is counted for an announced address.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) requests: AtomicU64,
+    pub(super) responses: AtomicU64,
+    pub(super) gratuitous: AtomicU64,
+}
+
+impl Metrics {
+    /// Makes the counters known.
+    pub(super) fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let exposed = AddressMetrics::new()?;
+        let ignored = IntCounterVec::new(
+            Opts::new(
+                "herald_layer2_ignored_total",
+                "Frames received and not answered, by reason.",
+            ),
+            &["reason"],
+        )?;
+        let send_errors = IntCounter::new(
+            "herald_layer2_send_errors_total",
+            "Answers and announcements that the kernel refused to send.",
+        )?;
+        let receive_errors = IntCounter::new(
+            "herald_layer2_receive_errors_total",
+            "Failed attempts to receive from a packet socket.",
+        )?;
+        registry.register(Box::new(exposed.clone()))?;
+        registry.register(Box::new(ignored.clone()))?;
+        registry.register(Box::new(send_errors.clone()))?;
+        registry.register(Box::new(receive_errors.clone()))?;
+        Ok(Self {
+            addresses: BTreeMap::new(),
+            exposed,
+            ignored: Ignored::ALL.map(|reason| ignored.with_label_values(&[reason.label()])),
+            send_errors,
+            receive_errors,
+        })
+    }
+
+    /// Exposes counters for an address; they go on when it has some.
+    pub(super) fn add(&mut self, address: IpAddr) {
+        let counts = self.addresses.entry(address).or_default();
+        self.exposed.set(address, Some(Arc::clone(counts)));
+    }
+
+    /// Ends the series of an address, so that they are bounded by what is announced.
+    pub(super) fn remove(&mut self, address: IpAddr) {
+        self.addresses.remove(&address);
+        self.exposed.set(address, None);
+    }
+
+    /// Counts one more of something, if the address is announced still.
+    pub(super) fn count(&self, address: IpAddr, which: impl FnOnce(&Counts) -> &AtomicU64) {
+        if let Some(counts) = self.addresses.get(&address) {
+            which(counts).fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a frame that is not answered.
+    pub(super) fn ignored(&self, reason: Ignored) {
+        self.ignored[reason.index()].inc();
+    }
+}
+
+type Field = fn(&Counts) -> &AtomicU64;
+
+/// Name, help and value of the series that each address has; the names are MetalLB's.
+const SERIES: [(&str, &str, Field); 3] = [
+    (
+        "metallb_layer2_requests_received",
+        "Number of layer2 requests received for owned IPs",
+        |counts| &counts.requests,
+    ),
+    (
+        "metallb_layer2_responses_sent",
+        "Number of layer2 responses sent for owned IPs in response to requests",
+        |counts| &counts.responses,
+    ),
+    (
+        "metallb_layer2_gratuitous_sent",
+        "Number of gratuitous layer2 packets sent for owned IPs as a result of failovers",
+        |counts| &counts.gratuitous,
+    ),
+];
+
+/// The per-address series. Three plain counters per address instead of three labelled metrics, which would cost a
+/// kilobyte each.
+#[derive(Clone)]
+struct AddressMetrics {
+    descriptions: Arc<Vec<Desc>>,
+    counts: Arc<Mutex<BTreeMap<IpAddr, Arc<Counts>>>>,
+}
+
+impl AddressMetrics {
+    fn new() -> prometheus::Result<Self> {
+        let describe = |(name, help, _): &(&str, &str, Field)| {
+            let labels = vec!["ip".to_owned()];
+            Desc::new((*name).to_owned(), (*help).to_owned(), labels, Default::default())
+        };
+        let descriptions: prometheus::Result<Vec<Desc>> = SERIES.iter().map(describe).collect();
+        Ok(Self {
+            descriptions: Arc::new(descriptions?),
+            counts: Arc::default(),
+        })
+    }
+
+    fn set(&self, address: IpAddr, counts: Option<Arc<Counts>>) {
+        let mut all = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        match counts {
+            Some(counts) => all.insert(address, counts),
+            None => all.remove(&address),
+        };
+    }
+
+    /// A copy, so that the lock is not held while text is made.
+    fn snapshot(&self) -> Vec<(IpAddr, Arc<Counts>)> {
+        let all = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter()
+            .map(|(address, counts)| (*address, Arc::clone(counts)))
+            .collect()
+    }
+}
+
+impl Collector for AddressMetrics {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let counts = self.snapshot();
+        SERIES.iter().map(|series| family(series, &counts)).collect()
+    }
+}
+
+fn family((name, help, field): &(&str, &str, Field), counts: &[(IpAddr, Arc<Counts>)]) -> MetricFamily {
+    let metric = |(address, counts): &(IpAddr, Arc<Counts>)| {
+        let mut label = LabelPair::default();
+        label.set_name("ip".to_owned());
+        label.set_value(address.to_string());
+        let mut counter = Counter::default();
+        counter.set_value(field(counts).load(Ordering::Relaxed) as f64);
+        let mut metric = Metric::from_label(vec![label]);
+        metric.set_counter(counter);
+        metric
+    };
+    let mut family = MetricFamily::default();
+    family.set_name((*name).to_owned());
+    family.set_help((*help).to_owned());
+    family.set_field_type(MetricType::COUNTER);
+    family.set_metric(counts.iter().map(metric).collect());
+    family
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(registry: &Registry) -> String {
+        prometheus::TextEncoder::new()
+            .encode_to_string(&registry.gather())
+            .expect("metrics can be encoded")
+    }
+
+    #[test]
+    fn an_address_has_series_from_its_announcement_to_its_withdrawal() {
+        let registry = Registry::new();
+        let mut metrics = Metrics::register(&registry).expect("registered");
+        let address: IpAddr = "192.0.2.1".parse().expect("address");
+        assert!(!text(&registry).contains("metallb_layer2"));
+        metrics.add(address);
+        metrics.count(address, |c| &c.requests);
+        metrics.count(address, |c| &c.gratuitous);
+        metrics.count(address, |c| &c.gratuitous);
+        let exposed = text(&registry);
+        assert!(
+            exposed.contains("metallb_layer2_requests_received{ip=\"192.0.2.1\"} 1\n"),
+            "{exposed}"
+        );
+        assert!(
+            exposed.contains("metallb_layer2_responses_sent{ip=\"192.0.2.1\"} 0\n"),
+            "{exposed}"
+        );
+        assert!(
+            exposed.contains("metallb_layer2_gratuitous_sent{ip=\"192.0.2.1\"} 2\n"),
+            "{exposed}"
+        );
+        metrics.remove(address);
+        assert!(!text(&registry).contains("metallb_layer2"));
+    }
+
+    #[test]
+    fn ignored_frames_are_counted_by_reason() {
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry).expect("registered");
+        for reason in Ignored::ALL {
+            metrics.ignored(reason);
+            let line = format!("herald_layer2_ignored_total{{reason=\"{}\"}} 1\n", reason.label());
+            assert!(text(&registry).contains(&line), "{line}");
+        }
+    }
+
+    #[test]
+    fn metrics_are_registered_once() {
+        let registry = Registry::new();
+        Metrics::register(&registry).expect("registered");
+        assert!(Metrics::register(&registry).is_err());
+    }
+}

@@ -1,0 +1,55 @@
+//! Frames on their way out of one socket, and whose they are.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::AtomicU64;
+
+use herald_netio::frames::BATCH;
+use herald_netio::{Frames, PacketSocket};
+
+use super::metrics::{Counts, Metrics};
+
+/// A batch of frames, each of which concerns an address.
+pub(super) struct Outgoing {
+    frames: Frames,
+    addresses: [IpAddr; BATCH],
+}
+
+impl Outgoing {
+    pub(super) fn new() -> Self {
+        Self {
+            frames: Frames::default(),
+            addresses: [IpAddr::V4(Ipv4Addr::UNSPECIFIED); BATCH],
+        }
+    }
+
+    /// Lets `write` fill the next buffer; it says for which address and how much, or why not.
+    pub(super) fn push<E>(
+        &mut self,
+        write: impl FnOnce(&mut [u8]) -> Result<(IpAddr, usize), E>,
+    ) -> Result<IpAddr, E> {
+        let place = self.frames.len();
+        let address = self.frames.push(write)?;
+        self.addresses[place] = address;
+        Ok(address)
+    }
+
+    /// Sends all frames, counts those that left as `sent`, and is empty then.
+    pub(super) fn send(&mut self, socket: &PacketSocket, metrics: &Metrics, sent: fn(&Counts) -> &AtomicU64) {
+        let mut refused = [false; BATCH];
+        socket.send(&mut self.frames, |place, error| {
+            refused[place] = true;
+            metrics.send_errors.inc();
+            tracing::debug!(address = %self.addresses[place], %error, "cannot send");
+        });
+        let frames = self.addresses.iter().zip(refused).take(self.frames.len());
+        for (address, _) in frames.filter(|(_, refused)| !refused) {
+            metrics.count(*address, sent);
+        }
+        self.frames.clear();
+    }
+
+    /// Forgets all frames.
+    pub(super) fn discard(&mut self) {
+        self.frames.clear();
+    }
+}

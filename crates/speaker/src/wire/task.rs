@@ -1,0 +1,239 @@
+//! The wire thread's loop: commands, frames, announcements.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use herald_core::Time;
+use herald_l2::{Announcer, Link};
+use herald_netio::{Frames, Interface, Poller, Requests};
+
+use super::metrics::Metrics;
+use super::outgoing::Outgoing;
+use super::ports::{Ports, port};
+use super::{Announcement, Options, links};
+
+/// Commands and group changes done before frames are looked at again, so that 10 000 addresses that move at once
+/// delay no answer by more than this many system calls.
+const CHORES: usize = 32;
+
+/// Pause before sockets that could not be opened are tried again; descriptors may be free by then.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What the thread is told.
+pub(super) enum Command {
+    Announce(Announcement),
+    Reannounce(IpAddr),
+    Withdraw(IpAddr),
+    SetInterfaces(Vec<Interface>),
+}
+
+/// What the thread owns.
+pub(super) struct Task {
+    options: Options,
+    commands: Receiver<Command>,
+    announcer: Announcer,
+    links: Vec<Link>,
+    ports: BTreeMap<u32, Ports>,
+    /// When sockets that could not be opened are tried again.
+    retry: Option<Instant>,
+    received: Frames,
+    outgoing: Outgoing,
+    metrics: Metrics,
+    zero: Instant,
+}
+
+/// Whether there is more of the same to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    More,
+    Idle,
+    Stop,
+}
+
+impl Task {
+    pub(super) fn new(options: Options, commands: Receiver<Command>, metrics: Metrics, seed: u64) -> Self {
+        Self {
+            announcer: Announcer::new(options.refresh, seed),
+            options,
+            commands,
+            links: Vec::new(),
+            ports: BTreeMap::new(),
+            retry: None,
+            received: Frames::default(),
+            outgoing: Outgoing::new(),
+            metrics,
+            zero: Instant::now(),
+        }
+    }
+
+    /// Works until the handle is dropped.
+    pub(super) fn run(mut self, mut poller: Poller) -> anyhow::Result<()> {
+        loop {
+            let commands = self.obey(&poller);
+            if commands == Progress::Stop {
+                return Ok(());
+            }
+            self.reopen(&poller);
+            let groups = self.change_groups();
+            self.announce();
+            let busy = commands == Progress::More || groups == Progress::More;
+            let timeout = if busy {
+                Some(Duration::ZERO)
+            } else {
+                self.timeout()
+            };
+            for token in poller.wait(timeout).context("cannot wait for packets")? {
+                let (link, requests) = port(token);
+                self.answer(link, requests);
+            }
+        }
+    }
+
+    fn now(&self) -> Time {
+        Time::since_zero(self.zero.elapsed())
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        let announcement = self.announcer.poll_timeout().map(|due| due - self.now());
+        let retry = self.retry.map(|at| at.saturating_duration_since(Instant::now()));
+        announcement.into_iter().chain(retry).min()
+    }
+
+    fn obey(&mut self, poller: &Poller) -> Progress {
+        for _ in 0..CHORES {
+            match self.commands.try_recv() {
+                Ok(command) => self.obey_one(command, poller),
+                Err(TryRecvError::Empty) => return Progress::Idle,
+                Err(TryRecvError::Disconnected) => return Progress::Stop,
+            }
+        }
+        Progress::More
+    }
+
+    fn obey_one(&mut self, command: Command, poller: &Poller) {
+        let now = self.now();
+        match command {
+            Command::Announce(Announcement { address, interfaces }) => {
+                self.metrics.add(address);
+                self.announcer.announce(address, interfaces, now);
+            }
+            Command::Reannounce(address) => self.announcer.reannounce(address, now),
+            Command::Withdraw(address) => {
+                self.announcer.withdraw(address);
+                self.metrics.remove(address);
+            }
+            Command::SetInterfaces(interfaces) => {
+                let links = links(&interfaces, &self.options.exclude);
+                if links != self.links {
+                    self.links = links;
+                    self.open_ports(poller);
+                }
+            }
+        }
+    }
+
+    fn reopen(&mut self, poller: &Poller) {
+        if self.retry.is_some_and(|at| at <= Instant::now()) {
+            self.open_ports(poller);
+        }
+    }
+
+    /// Opens and closes sockets as the links need. A link without sockets is none to the announcer, so that it
+    /// wins no address that another link could serve.
+    fn open_ports(&mut self, poller: &Poller) {
+        self.retry = None;
+        let links = &self.links;
+        self.ports
+            .retain(|index, _| links.iter().any(|link| link.index == *index));
+        for link in links {
+            let ports = self
+                .ports
+                .entry(link.index)
+                .or_insert_with(|| Ports::new(link.index));
+            if let Err(error) = ports.adjust(link, poller) {
+                tracing::warn!(interface = %link.name, "cannot use interface: {error:#}");
+                self.ports.remove(&link.index);
+                self.retry = Some(Instant::now() + RETRY);
+            }
+        }
+        let usable = links.iter().filter(|link| self.ports.contains_key(&link.index));
+        let usable = usable.cloned().collect();
+        self.announcer.set_links(usable, self.now());
+    }
+
+    fn change_groups(&mut self) -> Progress {
+        for _ in 0..CHORES {
+            let Some(change) = self.announcer.poll_group() else {
+                return Progress::Idle;
+            };
+            let Some(ports) = self.ports.get_mut(&change.link) else {
+                continue;
+            };
+            if let Err(error) = ports.change_group(change) {
+                let (link, group) = (change.link, change.group);
+                tracing::warn!(link, %group, member = change.member, %error, "cannot change group membership");
+            }
+        }
+        Progress::More
+    }
+
+    /// Answers what waits at one socket, a batch at most: others have their turn too.
+    fn answer(&mut self, link: u32, requests: Requests) {
+        let Some(socket) = self.ports.get(&link).and_then(|ports| ports.socket(requests)) else {
+            return;
+        };
+        if let Err(error) = socket.receive(&mut self.received) {
+            self.metrics.receive_errors.inc();
+            tracing::debug!(link, %error, "cannot receive");
+            return;
+        }
+        for frame in self.received.iter() {
+            let answer = self.outgoing.push(|buffer| {
+                let answer = self.announcer.handle_frame(link, frame, buffer)?;
+                Ok((answer.address, answer.length))
+            });
+            match answer {
+                Ok(address) => self.metrics.count(address, |counts| &counts.requests),
+                Err(reason) => self.metrics.ignored(reason),
+            }
+        }
+        self.outgoing
+            .send(socket, &self.metrics, |counts| &counts.responses);
+    }
+
+    /// Sends the announcements that are due, as many as the pace allows.
+    fn announce(&mut self) {
+        let now = self.now();
+        loop {
+            let mut link = None;
+            let next = self.outgoing.push(|buffer| {
+                let next = self.announcer.poll_transmit(buffer, now).ok_or(())?;
+                link = Some(next.link);
+                Ok::<_, ()>((next.address, next.length))
+            });
+            let (Ok(address), Some(link)) = (next, link) else {
+                return;
+            };
+            match self
+                .ports
+                .get(&link)
+                .and_then(|ports| ports.socket(requests_for(address)))
+            {
+                Some(socket) => self
+                    .outgoing
+                    .send(socket, &self.metrics, |counts| &counts.gratuitous),
+                None => self.outgoing.discard(),
+            }
+        }
+    }
+}
+
+const fn requests_for(address: IpAddr) -> Requests {
+    match address {
+        IpAddr::V4(_) => Requests::Arp,
+        IpAddr::V6(_) => Requests::Ndp,
+    }
+}
