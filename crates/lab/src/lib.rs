@@ -1,1 +1,15 @@
-//! Placeholder.
+//! A cluster in a box on one machine: demo, integration tests and benchmarks.
+//!
+//! Nodes and the client are network namespaces on a bridge, the Kubernetes API is `herald-devkube`, the
+//! controller and the speakers are the real programs: the lab runs its own executable again for each of
+//! them. Nothing has a name outside the process, so labs run side by side and leave nothing behind.
+
+pub mod cli;
+pub mod clock;
+pub mod fabric;
+pub mod net;
+pub mod plan;
+pub mod prober;
+pub mod process;
+pub mod role;
+pub mod sandbox;

@@ -1,0 +1,50 @@
+//! The command line of `herald-lab`.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::process::ROLE;
+use crate::role::{self, RoleArgs};
+
+/// A cluster in a box on one machine: network namespaces as nodes, an embedded Kubernetes API, the real
+/// controller and speakers.
+#[derive(Debug, Parser)]
+#[command(name = "herald-lab", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Part of a cluster; the lab starts itself again in these.
+    #[command(hide = true, name = ROLE)]
+    Role(RoleArgs),
+}
+
+/// Runs the program. Call it before anything has started a thread.
+pub fn main() -> ExitCode {
+    finish(match Cli::parse().command {
+        Command::Role(args) => role::run(args),
+    })
+}
+
+/// Plays a role if this process was started for one, and says how it ended. A program that uses the lab
+/// as a library calls it first thing in `main`: the lab runs the program again for every part of the cluster.
+pub fn enter_role() -> Option<ExitCode> {
+    let plays_a_role = std::env::args_os()
+        .nth(1)
+        .is_some_and(|argument| argument == ROLE);
+    plays_a_role.then(main)
+}
+
+fn finish(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            anstream::eprintln!("herald-lab: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The segment: a bridge in a namespace of its own, and the machines plugged into it.
+
+use std::net::IpAddr;
+
+use anyhow::Context;
+
+use crate::net::links::Peer;
+use crate::net::{Links, Mac, Netns};
+use crate::plan;
+
+/// The bridge's name in the fabric's namespace.
+const BRIDGE: &str = "br0";
+/// The name of every machine's link, in its own namespace.
+pub const LINK: &str = "eth0";
+
+/// The switch that all machines hang on, and the network namespace that it lives in.
+pub struct Fabric {
+    netns: Netns,
+    links: Links,
+}
+
+impl Fabric {
+    /// Makes the switch, itself reachable at [`plan::fabric`].
+    pub async fn new() -> anyhow::Result<Self> {
+        let netns = Netns::new("fabric")?;
+        let links = prepare(&netns).await?;
+        links.add_bridge(BRIDGE).await?;
+        for address in plan::fabric() {
+            links
+                .add_address(BRIDGE, address, plan::prefix_length(address))
+                .await?;
+        }
+        Ok(Self { netns, links })
+    }
+
+    /// The switch's own namespace.
+    pub fn netns(&self) -> &Netns {
+        &self.netns
+    }
+
+    /// Makes a machine with these addresses and plugs it in.
+    pub async fn attach(&self, name: &str, addresses: [IpAddr; 2]) -> anyhow::Result<Host> {
+        let netns = Netns::new(name)?;
+        let links = prepare(&netns).await?;
+        let mac = plan::mac(addresses);
+        let peer = Peer {
+            name: LINK,
+            mac,
+            namespace: netns.as_raw_fd(),
+        };
+        self.links.add_port(name, BRIDGE, peer).await?;
+        for address in addresses {
+            links
+                .add_address(LINK, address, plan::prefix_length(address))
+                .await?;
+        }
+        links.set_up(LINK, true).await?;
+        Ok(Host {
+            links,
+            mac,
+            addresses,
+            port: Port {
+                name: name.to_owned(),
+                links: self.links.clone(),
+            },
+            netns,
+        })
+    }
+}
+
+/// Brings loopback up, and lets IPv6 addresses be usable at once.
+async fn prepare(netns: &Netns) -> anyhow::Result<Links> {
+    // Link-local addresses too would wait a second for duplicate address detection.
+    netns.set_sysctl("net/ipv6/conf/default/accept_dad", "0").await?;
+    let links = netns.links().await?;
+    links.set_up("lo", true).await?;
+    Ok(links)
+}
+
+/// A machine of the lab: a network namespace with one link into the fabric.
+pub struct Host {
+    links: Links,
+    mac: Mac,
+    addresses: [IpAddr; 2],
+    port: Port,
+    netns: Netns,
+}
+
+/// The switch's end of a machine's cable.
+struct Port {
+    name: String,
+    links: Links,
+}
+
+impl Host {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.netns.name()
+    }
+
+    /// Its namespace.
+    pub fn netns(&self) -> &Netns {
+        &self.netns
+    }
+
+    /// Netlink inside it.
+    pub fn links(&self) -> &Links {
+        &self.links
+    }
+
+    /// The Ethernet address of its link.
+    pub fn mac(&self) -> Mac {
+        self.mac
+    }
+
+    /// Its addresses on the segment, IPv4 first.
+    pub fn addresses(&self) -> [IpAddr; 2] {
+        self.addresses
+    }
+
+    /// Pulls its cable, or plugs it in again.
+    pub async fn set_plugged(&self, plugged: bool) -> anyhow::Result<()> {
+        let set = self.port.links.set_up(&self.port.name, plugged).await;
+        set.with_context(|| format!("the switch port of {}", self.name()))
+    }
+}

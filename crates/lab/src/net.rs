@@ -1,0 +1,8 @@
+//! Network namespaces, links and neighbour tables, made through netlink and gone with the process.
+
+pub mod links;
+pub mod netns;
+pub mod sysctl;
+
+pub use links::{Links, Mac, Neighbour};
+pub use netns::Netns;

@@ -1,0 +1,195 @@
+//! The lab's own network: namespaces, links, pods and the client, before any Kubernetes.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use herald_lab::clock::Monotonic;
+use herald_lab::fabric::{Fabric, Host, LINK};
+use herald_lab::prober::{Pace, Prober};
+use herald_lab::process::{self, Process};
+use herald_lab::{cli, plan, sandbox};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than the kernel takes to find out that nobody answers ARP or NDP: three questions, one a second.
+const SILENCE: Duration = Duration::from_secs(6);
+
+fn main() -> ExitCode {
+    if let Some(status) = cli::enter_role() {
+        return status;
+    }
+    if let Err(denied) = sandbox::enter() {
+        eprintln!("{denied}");
+        return ExitCode::FAILURE;
+    }
+    let trials = vec![
+        trial(
+            "the_kernel_accepts_an_address_without_answering_for_it",
+            accepts_silently(),
+        ),
+        trial("a_probe_measures_how_long_a_cable_was_out", measures_an_outage()),
+        trial("a_process_ends_with_its_namespace", ends_with_its_namespace()),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn trial(name: &str, body: impl Future<Output = anyhow::Result<()>> + Send + 'static) -> Trial {
+    Trial::test(name, move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime
+            .block_on(body)
+            .map_err(|error| Failed::from(format!("{error:#}")))
+    })
+}
+
+fn vips() -> [IpAddr; 2] {
+    ["192.168.67.120", "fd00:67::120"].map(|text| text.parse().unwrap())
+}
+
+async fn fabric_with_two_hosts() -> anyhow::Result<(Fabric, Host, Host)> {
+    let fabric = Fabric::new().await?;
+    let node = fabric.attach("node-1", plan::node(0)).await?;
+    let client = fabric.attach("client", plan::client()).await?;
+    Ok((fabric, node, client))
+}
+
+/// What a connection attempt from `host` ends in, at most after [`SILENCE`].
+async fn connect(host: &Host, target: SocketAddr) -> Result<(), ErrorKind> {
+    connect_within(SILENCE, host, target).await
+}
+
+async fn connect_within(patience: Duration, host: &Host, target: SocketAddr) -> Result<(), ErrorKind> {
+    let socket = host.netns().run(move || {
+        let socket = match target {
+            SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4(),
+            SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6(),
+        };
+        socket.unwrap()
+    });
+    let socket = socket.await;
+    let connected = tokio::time::timeout(patience, socket.connect(target)).await;
+    connected
+        .unwrap_or(Err(ErrorKind::TimedOut.into()))
+        .map(drop)
+        .map_err(|error| error.kind())
+}
+
+async fn accepts_silently() -> anyhow::Result<()> {
+    let (_fabric, node, client) = fabric_with_two_hosts().await?;
+    node.netns()
+        .set_sysctl("net/ipv4/conf/all/arp_ignore", "1")
+        .await?;
+    for vip in vips() {
+        let target = SocketAddr::new(vip, 80);
+        node.links().accept_locally(vip).await?;
+        assert_eq!(
+            connect(&client, target).await,
+            Err(ErrorKind::HostUnreachable),
+            "nobody answers for {vip}"
+        );
+        let entry = client.links().neighbour(vip).await?;
+        assert_eq!(
+            entry.and_then(|entry| entry.mac),
+            None,
+            "nothing was learnt about {vip}"
+        );
+
+        client.links().pin_neighbour(LINK, vip, node.mac()).await?;
+        let outcome = connect(&client, target).await;
+        assert_eq!(
+            outcome,
+            Err(ErrorKind::ConnectionRefused),
+            "the kernel takes packets for {vip}"
+        );
+
+        node.links().stop_accepting(vip).await?;
+        assert_ne!(
+            connect(&client, target).await,
+            Err(ErrorKind::ConnectionRefused),
+            "and no more for {vip}"
+        );
+    }
+    node.netns()
+        .set_sysctl("net/ipv4/conf/all/arp_ignore", "0")
+        .await?;
+    let other = "192.168.67.121".parse()?;
+    node.links().accept_locally(other).await?;
+    let outcome = connect(&client, SocketAddr::new(other, 80)).await;
+    assert_eq!(
+        outcome,
+        Err(ErrorKind::ConnectionRefused),
+        "without arp_ignore the kernel does answer"
+    );
+    Ok(())
+}
+
+async fn measures_an_outage() -> anyhow::Result<()> {
+    let (_fabric, node, client) = fabric_with_two_hosts().await?;
+    let logs = tempfile::tempdir()?;
+    let target = SocketAddr::new(node.addresses()[1], 8080);
+    let pod = process::role(&[
+        "pod".to_owned(),
+        "--name=app-1".to_owned(),
+        "--node=node-1".to_owned(),
+        format!("--listen={target}"),
+    ]);
+    let _pod = Process::start(node.netns(), "app-1", pod, logs.path()).await?;
+    let mut prober = Prober::start(client.netns(), target, Pace::default()).await?;
+    let history = prober
+        .wait_until_served(Monotonic::from_nanos(0), 5, PATIENCE)
+        .await?;
+    let answer = history.outcomes().last().unwrap().answer.clone().unwrap();
+    assert_eq!((answer.node.as_str(), answer.pod.as_str()), ("node-1", "app-1"));
+
+    let unplugged = Monotonic::now();
+    node.set_plugged(false).await?;
+    let lost = |history: &herald_lab::prober::History| {
+        history
+            .outcomes()
+            .iter()
+            .any(|outcome| outcome.started > unplugged && outcome.answer.is_err())
+    };
+    prober.wait_for(PATIENCE, lost).await?;
+    let plugged = Monotonic::now();
+    node.set_plugged(true).await?;
+    let outage = prober
+        .wait_until_served(plugged, 5, PATIENCE)
+        .await?
+        .outage(unplugged)
+        .unwrap();
+    assert!(
+        outage.gap >= plugged.since(unplugged),
+        "{outage:?} is shorter than the cable was out"
+    );
+    assert!(outage.lost > 0 && outage.answered >= 5, "{outage:?}");
+    Ok(())
+}
+
+async fn ends_with_its_namespace() -> anyhow::Result<()> {
+    let fabric = Fabric::new().await?;
+    let host = fabric.attach("node-1", plan::node(0)).await?;
+    let logs = tempfile::tempdir()?;
+    let sleeper = process::role(&["exec", "sleep", "3600"].map(str::to_owned));
+    let mut sleeper = Process::start(host.netns(), "sleeper", sleeper, logs.path()).await?;
+    assert_eq!(sleeper.exit_status()?, None);
+    drop(host);
+    let ended = tokio::time::timeout(PATIENCE, async {
+        loop {
+            if let Some(status) = sleeper.exit_status()? {
+                return anyhow::Ok(status);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    let status = ended.await??;
+    assert_eq!(
+        std::os::unix::process::ExitStatusExt::signal(&status),
+        Some(9),
+        "{status}"
+    );
+    Ok(())
+}
