@@ -1,8 +1,8 @@
 //! The connection to the API server.
 
 use anyhow::Context;
-use kube::config::Config;
 use kube::Client;
+use kube::config::Config;
 
 /// Connects as the kubeconfig (`KUBECONFIG` or `~/.kube/config`) or the Pod's service account says. Nothing
 /// is sent yet: an API server that is away is met with retries later, not here.

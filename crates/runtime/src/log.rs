@@ -1,6 +1,7 @@
 //! Logs: one JSON object a line on standard output, with `ts`, `level`, `caller` and `msg` first.
 
 use std::fmt;
+use std::process::ExitCode;
 
 use clap::ValueEnum;
 use serde_json::{Map, Value};
@@ -50,6 +51,18 @@ pub fn init(level: LogLevel) {
         .with_env_filter(level.filter())
         .event_format(JsonLine)
         .try_init();
+}
+
+/// How a program ends: an error is one line on standard error, causes included, and exit status 1.
+#[expect(clippy::print_stderr, reason = "the last word of a program that cannot go on")]
+pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 struct JsonLine;

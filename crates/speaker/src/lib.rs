@@ -1,13 +1,89 @@
 //! Owns addresses on a node and answers ARP and NDP for them.
+//!
+//! Three rooms: [`gossip`] tells which speakers live, [`wire`] answers and announces on a thread of its own,
+//! and the driver between them owns `herald_core::ownership`, fed by watches.
 
+mod args;
+mod driver;
+mod exclude;
 pub mod gossip;
+mod holdings;
+mod input;
+mod metrics;
+mod status;
 pub mod wire;
 
-/// The speaker's flags.
-#[derive(Debug, Clone, clap::Args)]
-pub struct Args {}
+pub use args::Args;
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use anyhow::Context;
+use herald_core::NodeName;
+use herald_runtime::event::Events;
+use herald_runtime::{Shutdown, admin, client};
+use tokio::sync::mpsc;
+use tracing::info;
+
+use crate::driver::Driver;
+use crate::gossip::Gossip;
+use crate::wire::Wire;
+
+/// Inputs that wait for the driver; watches slow down when it is full.
+const INPUTS: usize = 1024;
 
 /// Runs the speaker until it is told to stop.
-pub fn run(_args: Args) -> anyhow::Result<()> {
-    anyhow::bail!("the speaker is not wired up yet")
+///
+/// # Errors
+/// When it cannot start: packet sockets not permitted, no kubeconfig, a bad key or exclusion file, a port in use.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    herald_runtime::log::init(args.log_level);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    runtime.context("starting the runtime")?.block_on(serve(args))
+}
+
+async fn serve(args: Args) -> anyhow::Result<()> {
+    let shutdown = Shutdown::on_signals()?;
+    let namespace = client::namespace(args.namespace.as_deref())?;
+    let node = NodeName::new(args.node_name.clone());
+    let exclude = exclude::read(&args.exclude_interfaces)?;
+    let gossip_options = args.gossip(&node)?;
+    let registry = admin::registry()?;
+    let options = wire::Options {
+        exclude: exclude.clone(),
+        ..wire::Options::default()
+    };
+    let wire = Wire::start(options, &registry)?;
+    let client = client::connect(concat!("herald-speaker/", env!("CARGO_PKG_VERSION"))).await?;
+    let gossip = gossip_options
+        .map(|options| Gossip::start(options, &registry))
+        .transpose()?;
+    let readiness = admin::Readiness::default();
+    let pending = readiness.pending();
+    if args.port != 0 {
+        admin::serve_metrics((Ipv4Addr::UNSPECIFIED, args.port).into(), registry.clone()).await?;
+    }
+    if args.health_probe_port != 0 {
+        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, args.health_probe_port));
+        admin::serve_health(local, readiness).await?;
+    }
+    let events = Events::start(client.clone(), "metallb-speaker", &args.node_name, &registry)?;
+    let (sender, inputs) = mpsc::channel(INPUTS);
+    input::watch_all(&client, &namespace, &args, &sender)?;
+    let statuses = status::start(client, &namespace, &args.node_name, &args.pod_name);
+    let parts = driver::Parts {
+        wire,
+        gossip,
+        events,
+        statuses,
+        exclude,
+    };
+    info!(%node, namespace, "speaker started");
+    Driver::new(node, &args, parts, pending, &registry)?
+        .run(inputs, shutdown)
+        .await;
+    info!("speaker stopped");
+    Ok(())
 }

@@ -1,0 +1,109 @@
+//! The speaker's flags, named as MetalLB's.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use herald_core::NodeName;
+use herald_runtime::log::LogLevel;
+
+use crate::gossip::{Options, Secret, Timings};
+
+/// The speaker's flags.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Name of the Node that this speaker runs on.
+    #[arg(long, env = "METALLB_NODE_NAME")]
+    pub node_name: String,
+    /// Name of this Pod; it owns the ServiceL2Status objects that this speaker writes.
+    #[arg(long, env = "METALLB_POD_NAME")]
+    pub pod_name: String,
+    /// Namespace of pools, advertisements and speaker Pods; the Pod's own if not given.
+    #[arg(long, env = "METALLB_NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Address of this node to gossip on; without it there is no gossip and a dead node is not noticed.
+    #[arg(long, env = "METALLB_ML_BIND_ADDR", value_parser = optional_address)]
+    pub ml_bindaddr: Option<OptionalAddress>,
+    /// UDP port of gossip, the same on all nodes.
+    #[arg(long, env = "METALLB_ML_BIND_PORT", default_value_t = 7946)]
+    pub ml_bindport: u16,
+    /// Label selector of the speaker Pods, whose addresses are the peers; without it there is no gossip.
+    #[arg(long, env = "METALLB_ML_LABELS", default_value = "")]
+    pub ml_labels: String,
+    /// Directory with the shared key in the file `secretkey`; without it gossip is not encrypted.
+    #[arg(long, env = "METALLB_ML_SECRET_KEY_PATH")]
+    pub ml_secret_key_path: Option<PathBuf>,
+    /// Calmer gossip for slow or far networks: a death is noticed after a second instead of half a second.
+    #[arg(long)]
+    pub ml_wan_config: bool,
+    /// Also announce from nodes with the label node.kubernetes.io/exclude-from-external-load-balancers.
+    #[arg(long)]
+    pub ignore_exclude_lb: bool,
+    /// Only handle Services of this spec.loadBalancerClass; without it, only those that name none.
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub lb_class: Option<String>,
+    /// File with regular expressions of interfaces never to announce on; it may be missing.
+    #[arg(long, default_value = "/etc/metallb/excludel2.yaml")]
+    pub exclude_interfaces: PathBuf,
+    /// Port of the metrics, on all addresses; 0 is off.
+    #[arg(long, default_value_t = 9120)]
+    pub port: u16,
+    /// Port of /healthz and /readyz, on 127.0.0.1; 0 is off.
+    #[arg(long, default_value_t = 17472)]
+    pub health_probe_port: u16,
+    /// How much is logged.
+    #[arg(long, value_enum, default_value_t)]
+    pub log_level: LogLevel,
+}
+
+/// An address, or nothing: an empty environment variable is as good as none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OptionalAddress(Option<IpAddr>);
+
+fn optional_address(text: &str) -> Result<OptionalAddress, std::net::AddrParseError> {
+    let address = (!text.is_empty()).then(|| text.parse()).transpose()?;
+    Ok(OptionalAddress(address))
+}
+
+impl Args {
+    /// Where to gossip, if at all: both the address and the Pods' labels have to be given.
+    pub(crate) fn gossip_address(&self) -> Option<SocketAddr> {
+        let address = self
+            .ml_bindaddr
+            .and_then(|a| a.0)
+            .filter(|_| !self.ml_labels.is_empty())?;
+        Some(SocketAddr::new(address, self.ml_bindport))
+    }
+
+    /// How to gossip, if at all.
+    pub(crate) fn gossip(&self, node: &NodeName) -> anyhow::Result<Option<Options>> {
+        let Some(bind) = self.gossip_address() else {
+            return Ok(None);
+        };
+        let secrets = match &self.ml_secret_key_path {
+            Some(directory) => vec![read_secret(directory)?],
+            None => Vec::new(),
+        };
+        Ok(Some(Options {
+            node: node.clone(),
+            bind,
+            secrets,
+            timings: if self.ml_wan_config {
+                Timings::CALM
+            } else {
+                Timings::FAST
+            },
+        }))
+    }
+}
+
+fn read_secret(directory: &Path) -> anyhow::Result<Secret> {
+    let file = directory.join("secretkey");
+    let bytes = std::fs::read(&file).with_context(|| {
+        format!(
+            "cannot read the gossip key {}: mount the memberlist Secret there",
+            file.display()
+        )
+    })?;
+    Secret::new(bytes).with_context(|| format!("the gossip key {} cannot be used", file.display()))
+}

@@ -1,0 +1,409 @@
+//! The driver: owns ownership, and tells the wire task what to answer for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use herald_api::convert::EndpointSlice;
+use herald_core::config::{Catalog, Problem};
+use herald_core::eligibility::{Endpoints, Exclusion, Node};
+use herald_core::ownership::{Change, Claim, Ownership, Verdict};
+use herald_core::{NodeName, NodeState, PoolName, ServiceKey};
+use herald_netio::Interface;
+use herald_runtime::admin::Pending;
+use herald_runtime::event::{Events, Severity};
+use herald_runtime::{Shutdown, Update};
+use k8s_openapi::api::core::v1::ObjectReference;
+use prometheus::Registry;
+use regex::Regex;
+use tokio::sync::{mpsc, watch};
+use tracing::{error, info, warn};
+
+use crate::Args;
+use crate::gossip::Gossip;
+use crate::holdings::{Holdings, Order};
+use crate::input::{self, Input, Peer, Seen};
+use crate::metrics::Metrics;
+use crate::status::Statuses;
+use crate::wire::Wire;
+
+/// How long a speaker that goes away answers on, after it has said so: its successors learn of it and announce
+/// themselves within some 100 ms.
+const HANDOVER: Duration = Duration::from_millis(500);
+
+pub(crate) struct Driver {
+    node: NodeName,
+    gossip_port: u16,
+    catalog: Catalog,
+    ownership: Ownership,
+    holdings: Holdings,
+    services: BTreeMap<ServiceKey, ObjectReference>,
+    slices: BTreeMap<ServiceKey, BTreeMap<String, Endpoints>>,
+    nodes: BTreeSet<NodeName>,
+    peers: BTreeMap<String, Peer>,
+    problems: Vec<Problem>,
+    /// Kinds whose first list has not come yet. Until it has, nothing is owned.
+    awaited: BTreeSet<&'static str>,
+    /// Dropped when the speaker is ready.
+    pending: Option<Pending>,
+    parts: Parts,
+    metrics: Metrics,
+}
+
+/// What the driver works with.
+pub(crate) struct Parts {
+    pub(crate) wire: Wire,
+    pub(crate) gossip: Option<Gossip>,
+    pub(crate) events: Events,
+    pub(crate) statuses: Statuses,
+    /// Interfaces never to announce on.
+    pub(crate) exclude: Vec<Regex>,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        node: NodeName,
+        args: &Args,
+        parts: Parts,
+        pending: Pending,
+        registry: &Registry,
+    ) -> anyhow::Result<Self> {
+        let mut awaited = BTreeSet::from([
+            "services",
+            "slices",
+            "nodes",
+            "pools",
+            "advertisements",
+            "interfaces",
+        ]);
+        if parts.gossip.is_some() {
+            awaited.insert("peers");
+        }
+        Ok(Self {
+            metrics: Metrics::register(&node, registry)?,
+            ownership: Ownership::new(node.clone(), parts.gossip.is_some(), args.ignore_exclude_lb),
+            node,
+            gossip_port: args.ml_bindport,
+            catalog: Catalog::new(),
+            holdings: Holdings::default(),
+            services: BTreeMap::new(),
+            slices: BTreeMap::new(),
+            nodes: BTreeSet::new(),
+            peers: BTreeMap::new(),
+            problems: Vec::new(),
+            awaited,
+            pending: Some(pending),
+            parts,
+        })
+    }
+
+    /// Runs until the program is told to stop, then hands over.
+    pub(crate) async fn run(mut self, mut inputs: mpsc::Receiver<Input>, mut shutdown: Shutdown) {
+        let mut members = self.parts.gossip.as_ref().map(|gossip| unseen(gossip.members()));
+        let mut joined = self.parts.gossip.as_ref().map(|gossip| unseen(gossip.joined()));
+        loop {
+            tokio::select! {
+                input = inputs.recv() => match input {
+                    Some(input) => self.handle_input(input),
+                    None => break,
+                },
+                members = changed(&mut members) => match members {
+                    Some(members) => self.ownership.set_members(members),
+                    None => {
+                        error!("gossip has ended; so does this speaker, to be started anew");
+                        return;
+                    }
+                },
+                Some(_) = changed(&mut joined) => {}
+                () = shutdown.requested() => break,
+            }
+            let has_joined = joined.as_ref().is_none_or(|joined| *joined.borrow());
+            self.become_ready(has_joined);
+            self.drain();
+        }
+        self.hand_over().await;
+    }
+
+    /// Successors announce themselves first; then this node stops answering.
+    async fn hand_over(self) {
+        let Some(gossip) = self.parts.gossip else {
+            return;
+        };
+        gossip.set_state(NodeState::Draining);
+        tokio::time::sleep(HANDOVER).await;
+        gossip.leave().await;
+    }
+
+    fn become_ready(&mut self, joined: bool) {
+        if !joined || !self.awaited.is_empty() || self.pending.take().is_none() {
+            return;
+        }
+        info!(services = self.services.len(), nodes = self.nodes.len(), "ready");
+        if let Some(gossip) = &self.parts.gossip {
+            gossip.set_state(NodeState::Ready);
+        }
+    }
+
+    fn handle_input(&mut self, input: Input) {
+        self.metrics.updates.inc();
+        match input {
+            Input::Services(update) => self.handle_services(update),
+            Input::Slices(update) => self.handle_slices(update),
+            Input::Nodes(update) => self.handle_nodes(update),
+            Input::Pools(update) => {
+                match update {
+                    Update::Applied(pool) => self.catalog.set_pool(&pool),
+                    Update::Deleted(pool) => self.catalog.remove_pool(&PoolName::new(pool.name)),
+                    Update::Replaced(all) => {
+                        self.catalog.set_pools(all);
+                        self.awaited.remove("pools");
+                    }
+                }
+                self.config_changed();
+            }
+            Input::Advertisements(update) => {
+                match update {
+                    Update::Applied(advertisement) => self.catalog.set_advertisement(&advertisement),
+                    Update::Deleted(advertisement) => self.catalog.remove_advertisement(&advertisement.name),
+                    Update::Replaced(all) => {
+                        self.catalog.set_advertisements(all);
+                        self.awaited.remove("advertisements");
+                    }
+                }
+                self.config_changed();
+            }
+            Input::Peers(update) => self.handle_peers(update),
+            Input::Interfaces(interfaces) => self.handle_interfaces(interfaces),
+        }
+    }
+
+    fn handle_services(&mut self, update: Update<Seen>) {
+        match update {
+            Update::Applied(seen) => self.set_service(seen),
+            Update::Deleted(seen) => self.remove_service(&seen.exposure.key),
+            Update::Replaced(all) => {
+                let present: BTreeSet<&ServiceKey> = all.iter().map(|s| &s.exposure.key).collect();
+                let gone = self.services.keys().filter(|key| !present.contains(key));
+                for key in gone.cloned().collect::<Vec<_>>() {
+                    self.remove_service(&key);
+                }
+                all.into_iter().for_each(|seen| self.set_service(seen));
+                self.awaited.remove("services");
+            }
+        }
+    }
+
+    fn set_service(&mut self, seen: Seen) {
+        if seen.ours {
+            self.services.insert(seen.exposure.key.clone(), seen.reference);
+            self.ownership.set_service(seen.exposure);
+        } else {
+            self.remove_service(&seen.exposure.key);
+        }
+    }
+
+    fn remove_service(&mut self, key: &ServiceKey) {
+        self.services.remove(key);
+        self.ownership.remove_service(key);
+    }
+
+    fn handle_slices(&mut self, update: Update<EndpointSlice>) {
+        match update {
+            Update::Applied(slice) => self.set_slice(slice),
+            Update::Deleted(slice) => {
+                let Some(service) = slice.service else {
+                    return;
+                };
+                if let Some(slices) = self.slices.get_mut(&service) {
+                    slices.remove(&slice.name);
+                }
+                self.sum_endpoints(service);
+            }
+            Update::Replaced(all) => {
+                let before = std::mem::take(&mut self.slices);
+                all.into_iter().for_each(|slice| self.set_slice(slice));
+                before.into_keys().for_each(|service| self.sum_endpoints(service));
+                self.awaited.remove("slices");
+            }
+        }
+    }
+
+    fn set_slice(&mut self, slice: EndpointSlice) {
+        let Some(service) = slice.service else {
+            return;
+        };
+        let slices = self.slices.entry(service.clone()).or_default();
+        slices.insert(slice.name, slice.endpoints);
+        self.sum_endpoints(service);
+    }
+
+    /// A Service's endpoints are those of all its slices.
+    fn sum_endpoints(&mut self, service: ServiceKey) {
+        let slices = self.slices.get(&service).filter(|slices| !slices.is_empty());
+        let sum = slices.map(|slices| Endpoints {
+            any: slices.values().any(|e| e.any),
+            nodes: slices.values().flat_map(|e| e.nodes.iter().cloned()).collect(),
+        });
+        if sum.is_none() {
+            self.slices.remove(&service);
+        }
+        self.ownership.set_endpoints(service, sum);
+    }
+
+    fn handle_nodes(&mut self, update: Update<Node>) {
+        match update {
+            Update::Applied(node) => self.set_node(node),
+            Update::Deleted(node) => self.remove_node(&node.name),
+            Update::Replaced(all) => {
+                let present: BTreeSet<&NodeName> = all.iter().map(|node| &node.name).collect();
+                for gone in self.nodes.clone().iter().filter(|node| !present.contains(node)) {
+                    self.remove_node(gone);
+                }
+                all.into_iter().for_each(|node| self.set_node(node));
+                self.awaited.remove("nodes");
+            }
+        }
+    }
+
+    fn set_node(&mut self, node: Node) {
+        self.nodes.insert(node.name.clone());
+        self.ownership.set_node(node);
+    }
+
+    fn remove_node(&mut self, name: &NodeName) {
+        self.nodes.remove(name);
+        self.ownership.remove_node(name);
+    }
+
+    fn handle_peers(&mut self, update: Update<Peer>) {
+        match update {
+            Update::Applied(peer) => {
+                self.peers.insert(peer.pod.clone(), peer);
+            }
+            Update::Deleted(peer) => {
+                self.peers.remove(&peer.pod);
+            }
+            Update::Replaced(all) => {
+                self.peers = all.into_iter().map(|peer| (peer.pod.clone(), peer)).collect();
+                self.awaited.remove("peers");
+            }
+        }
+        if let Some(gossip) = &self.parts.gossip {
+            gossip.set_peers(input::addresses(self.peers.values(), self.gossip_port));
+        }
+    }
+
+    fn handle_interfaces(&mut self, interfaces: Vec<Interface>) {
+        let excluded = |interface: &Interface| self.parts.exclude.iter().any(|e| e.is_match(&interface.name));
+        let named = interfaces.iter().filter(|i| !excluded(i)).map(|i| i.name.clone());
+        self.ownership.set_interfaces(named.collect());
+        if let Some(gossip) = &self.parts.gossip {
+            let macs = interfaces
+                .iter()
+                .filter(|i| !excluded(i))
+                .filter_map(|i| i.usable().ok());
+            gossip.set_macs(macs.collect());
+        }
+        self.parts.wire.set_interfaces(interfaces);
+        self.awaited.remove("interfaces");
+    }
+
+    fn config_changed(&mut self) {
+        self.ownership
+            .set_config(self.catalog.pools(), self.catalog.advertisements());
+        let problems = self.catalog.problems().to_vec();
+        self.metrics.set_config(!problems.is_empty());
+        for problem in problems.iter().filter(|p| !self.problems.contains(p)) {
+            warn!("failed to parse the configuration: {problem}");
+        }
+        self.problems = problems;
+    }
+
+    /// Carries out every verdict that the last mutation changed; none before all is known.
+    fn drain(&mut self) {
+        while self.pending.is_none()
+            && let Some(change) = self.ownership.poll_change()
+        {
+            self.carry_out(&change);
+        }
+    }
+
+    fn carry_out(&mut self, change: &Change) {
+        let Change {
+            service,
+            before,
+            after,
+        } = change;
+        let (held, holds) = (claim(before.as_ref()), claim(after.as_ref()));
+        for order in self.holdings.replace(service, held, holds) {
+            match order {
+                Order::Announce(announcement) => self.parts.wire.announce(announcement),
+                Order::Withdraw(address) => self.parts.wire.withdraw(address),
+            }
+        }
+        for address in held.iter().flat_map(|c| &c.addresses) {
+            self.metrics.withdrawn(service, *address);
+        }
+        for address in holds.iter().flat_map(|c| &c.addresses) {
+            self.metrics.announced(service, *address);
+        }
+        self.parts.statuses.set(
+            service.clone(),
+            holds.map(|c| c.interfaces.clone().unwrap_or_default()),
+        );
+        self.tell(service, before.as_ref(), after.as_ref());
+    }
+
+    fn tell(&self, service: &ServiceKey, before: Option<&Verdict>, after: Option<&Verdict>) {
+        let emit = |severity, reason: &str, note: String| {
+            if let Some(reference) = self.services.get(service) {
+                self.parts.events.emit(reference, severity, reason, note);
+            }
+        };
+        match after {
+            None => info!(%service, "gone"),
+            Some(Verdict::Standby(owner)) => info!(%service, %owner, "owned elsewhere"),
+            Some(Verdict::Owner(holds)) => {
+                info!(%service, addresses = ?holds.addresses, "announcing");
+                if claim(before).is_none_or(|held| held.addresses != holds.addresses) {
+                    let note = format!("announcing from node \"{}\" with protocol \"layer2\"", self.node);
+                    emit(Severity::Normal, "nodeAssigned", note);
+                }
+            }
+            Some(Verdict::Unowned(exclusion)) => {
+                info!(%service, reason = exclusion.reason(), "not announced: {exclusion}");
+                if let Exclusion::NoInterface(_) = exclusion {
+                    let note = format!(
+                        "not announced from node \"{}\" with protocol \"layer2\": {exclusion}",
+                        self.node
+                    );
+                    emit(Severity::Warning, "announceFailed", note);
+                }
+            }
+        }
+    }
+}
+
+fn claim(verdict: Option<&Verdict>) -> Option<&Claim> {
+    match verdict {
+        Some(Verdict::Owner(claim)) => Some(claim),
+        Some(Verdict::Standby(_) | Verdict::Unowned(_)) | None => None,
+    }
+}
+
+/// A watched variable whose present value counts as a change.
+fn unseen<T>(mut receiver: watch::Receiver<T>) -> watch::Receiver<T> {
+    receiver.mark_changed();
+    receiver
+}
+
+/// The next value of a watched variable, `None` when its writer is gone; never, if there is none.
+async fn changed<T: Clone>(watched: &mut Option<watch::Receiver<T>>) -> Option<T> {
+    match watched {
+        Some(receiver) => receiver
+            .changed()
+            .await
+            .ok()
+            .map(|()| receiver.borrow_and_update().clone()),
+        None => std::future::pending().await,
+    }
+}

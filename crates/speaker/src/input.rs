@@ -1,0 +1,155 @@
+//! What the speaker watches, each object reduced on arrival to what ownership needs.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use anyhow::Context;
+use herald_api::{IPAddressPool, L2Advertisement, convert};
+use herald_core::NodeName;
+use herald_core::config::{RawAdvertisement, RawPool};
+use herald_core::eligibility::{Exposure, Node};
+use herald_netio::{Interface, Links};
+use herald_runtime::Update;
+use herald_runtime::watch::watch;
+use k8s_openapi::api::core::v1 as core_v1;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::discovery::v1 as discovery_v1;
+use kube::api::Api;
+use kube::runtime::watcher::Config;
+use kube::{Client, Resource};
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use crate::Args;
+
+/// Something the driver reacts to.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// Services of type `LoadBalancer`; one that changes its type is reported as deleted.
+    Services(Update<Seen>),
+    /// EndpointSlices of all Services.
+    Slices(Update<convert::EndpointSlice>),
+    /// Nodes.
+    Nodes(Update<Node>),
+    /// Pools in our namespace.
+    Pools(Update<RawPool>),
+    /// Advertisements in our namespace.
+    Advertisements(Update<RawAdvertisement>),
+    /// The speakers' Pods.
+    Peers(Update<Peer>),
+    /// All interfaces of this node.
+    Interfaces(Vec<Interface>),
+}
+
+/// What is kept of a Service object.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) exposure: Exposure,
+    /// Whether it is of our class.
+    pub(crate) ours: bool,
+    /// For events.
+    pub(crate) reference: ObjectReference,
+}
+
+/// A speaker's Pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Peer {
+    pub(crate) pod: String,
+    /// The node that it runs on and its address, once it has both.
+    pub(crate) at: Option<(NodeName, IpAddr)>,
+}
+
+/// The gossip addresses of the speakers, whose Pods all use the same port.
+pub(crate) fn addresses<'a>(
+    peers: impl Iterator<Item = &'a Peer>,
+    port: u16,
+) -> BTreeMap<NodeName, SocketAddr> {
+    peers
+        .filter_map(|peer| peer.at.clone())
+        .map(|(node, address)| (node, SocketAddr::new(address, port)))
+        .collect()
+}
+
+/// Starts the watches; each lives as long as the receiver.
+pub(crate) fn watch_all(
+    client: &Client,
+    namespace: &str,
+    args: &Args,
+    inputs: &mpsc::Sender<Input>,
+) -> anyhow::Result<()> {
+    let class = Arc::new(args.lb_class.clone());
+    let seen = move |service: core_v1::Service| Seen {
+        exposure: convert::exposure(&service),
+        ours: convert::is_ours(&service, class.as_deref()),
+        reference: service.object_ref(&()),
+    };
+    let balancers = Config::default().fields("spec.type=LoadBalancer");
+    let all = Config::default();
+    let services = Api::<core_v1::Service>::all(client.clone());
+    tokio::spawn(watch(services, balancers, seen, Input::Services, inputs.clone()));
+    let slices = Api::<discovery_v1::EndpointSlice>::all(client.clone());
+    let of_services = all.clone().labels("kubernetes.io/service-name");
+    let slice = |slice: discovery_v1::EndpointSlice| convert::endpoint_slice(&slice);
+    tokio::spawn(watch(slices, of_services, slice, Input::Slices, inputs.clone()));
+    let nodes = Api::<core_v1::Node>::all(client.clone());
+    let node = |node: core_v1::Node| convert::node(&node);
+    tokio::spawn(watch(nodes, all.clone(), node, Input::Nodes, inputs.clone()));
+    let pools = Api::<IPAddressPool>::namespaced(client.clone(), namespace);
+    let pool = |pool: IPAddressPool| convert::pool(&pool);
+    tokio::spawn(watch(pools, all.clone(), pool, Input::Pools, inputs.clone()));
+    let advertisements = Api::<L2Advertisement>::namespaced(client.clone(), namespace);
+    let advertisement = |advertisement: L2Advertisement| convert::advertisement(&advertisement);
+    tokio::spawn(watch(
+        advertisements,
+        all.clone(),
+        advertisement,
+        Input::Advertisements,
+        inputs.clone(),
+    ));
+    if args.gossip_address().is_some() {
+        let pods = Api::<core_v1::Pod>::namespaced(client.clone(), namespace);
+        let speakers = all.labels(&args.ml_labels);
+        tokio::spawn(watch(
+            pods,
+            speakers,
+            |pod| peer(&pod),
+            Input::Peers,
+            inputs.clone(),
+        ));
+    }
+    tokio::spawn(watch_interfaces(
+        Links::open().context("cannot watch interfaces")?,
+        inputs.clone(),
+    ));
+    Ok(())
+}
+
+fn peer(pod: &core_v1::Pod) -> Peer {
+    let node = pod.spec.as_ref().and_then(|s| s.node_name.as_deref());
+    let address = pod
+        .status
+        .as_ref()
+        .and_then(|s| s.pod_ip.as_deref())
+        .and_then(|ip| ip.parse().ok());
+    Peer {
+        pod: pod.metadata.name.clone().unwrap_or_default(),
+        at: node.map(NodeName::from).zip(address),
+    }
+}
+
+async fn watch_interfaces(mut links: Links, inputs: mpsc::Sender<Input>) {
+    loop {
+        match links.next().await {
+            Ok(interfaces) => {
+                if inputs.send(Input::Interfaces(interfaces)).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                warn!(%error, "interfaces can no longer be watched; what is known of them stays");
+                return;
+            }
+        }
+    }
+}
