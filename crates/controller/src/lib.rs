@@ -1,10 +1,86 @@
 //! Gives addresses to Services of type `LoadBalancer`.
+//!
+//! Watches become [`input::Input`]s; the [`driver`] owns the catalog of pools and the allocator, and sends one
+//! PATCH of `services/status` for each Service whose status is not as decided.
+
+mod driver;
+mod input;
+mod metrics;
+mod seen;
+mod write;
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use anyhow::Context;
+use herald_runtime::log::LogLevel;
+use herald_runtime::{Shutdown, admin, client, event::Events};
+use tokio::sync::mpsc;
+use tracing::info;
+
+use crate::driver::Driver;
+
+/// Inputs that wait for the driver; watches slow down when it is full.
+const INPUTS: usize = 1024;
 
 /// The controller's flags.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Namespace of the IPAddressPools; the Pod's own if not given.
+    #[arg(long, env = "METALLB_NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Name of this Pod, shown as the source of events.
+    #[arg(long, env = "METALLB_POD_NAME", default_value = "herald-controller")]
+    pub pod_name: String,
+    /// Only handle Services of this spec.loadBalancerClass; without it, only those that name none.
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub lb_class: Option<String>,
+    /// Port of the metrics, on all addresses; 0 is off.
+    #[arg(long, default_value_t = 9120)]
+    pub port: u16,
+    /// Port of /healthz and /readyz, on all addresses; 0 is off.
+    #[arg(long, default_value_t = 17472)]
+    pub health_probe_port: u16,
+    /// How much is logged.
+    #[arg(long, value_enum, default_value_t)]
+    pub log_level: LogLevel,
+}
 
 /// Runs the controller until it is told to stop.
-pub fn run(_args: Args) -> anyhow::Result<()> {
-    anyhow::bail!("the controller is not wired up yet")
+///
+/// # Errors
+/// When it cannot start: no kubeconfig, no namespace, a port in use.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    herald_runtime::log::init(args.log_level);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.context("starting the runtime")?.block_on(serve(args))
+}
+
+async fn serve(args: Args) -> anyhow::Result<()> {
+    let mut shutdown = Shutdown::on_signals()?;
+    let namespace = client::namespace(args.namespace.as_deref())?;
+    let client = client::connect(concat!("herald-controller/", env!("CARGO_PKG_VERSION"))).await?;
+    let registry = admin::registry()?;
+    let readiness = admin::Readiness::default();
+    let listed = readiness.pending();
+    if args.port != 0 {
+        admin::serve_metrics(any(args.port), registry.clone()).await?;
+    }
+    if args.health_probe_port != 0 {
+        admin::serve_health(any(args.health_probe_port), readiness).await?;
+    }
+    let events = Events::start(client.clone(), "metallb-controller", &args.pod_name, &registry)?;
+    let (sender, inputs) = mpsc::channel(INPUTS);
+    input::watch_all(&client, &namespace, args.lb_class, &sender);
+    let driver = Driver::new(client, namespace.clone(), events, &registry, listed)?;
+    info!(namespace, "controller started");
+    tokio::select! {
+        () = driver.run(inputs) => {}
+        () = shutdown.requested() => {}
+    }
+    info!("controller stopped");
+    Ok(())
+}
+
+fn any(port: u16) -> SocketAddr {
+    (Ipv4Addr::UNSPECIFIED, port).into()
 }

@@ -1,0 +1,319 @@
+//! The driver: owns the catalog and the allocator, turns inputs into decisions and decisions into writes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use herald_core::allocator::{Allocator, Decision, Outcome};
+use herald_core::config::{Catalog, Problem};
+use herald_core::{Labels, PoolName, ServiceKey, Time};
+use herald_runtime::Update;
+use herald_runtime::admin::Pending;
+use herald_runtime::event::{Events, Severity};
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Client;
+use prometheus::Registry;
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use crate::input::{Input, WrittenPool};
+use crate::metrics::Metrics;
+use crate::seen::Seen;
+use crate::write::{Done, Writes, Written};
+
+pub(crate) struct Driver {
+    started: Instant,
+    namespace: String,
+    catalog: Catalog,
+    allocator: Allocator,
+    /// Services as the API server last showed them.
+    services: BTreeMap<ServiceKey, Seen>,
+    /// What is being written onto which version, until the API server answers.
+    writing: BTreeMap<ServiceKey, (Outcome, Option<u64>)>,
+    /// The version that our last write made; anything older that the watch still shows is not news.
+    written: BTreeMap<ServiceKey, u64>,
+    namespaces: BTreeMap<String, Labels>,
+    pools: BTreeMap<PoolName, ObjectReference>,
+    problems: Vec<Problem>,
+    awaited: Awaited,
+    listed: Option<Pending>,
+    writes: Writes,
+    events: Events,
+    metrics: Metrics,
+}
+
+/// Kinds whose first list has not come yet. Until it has, nothing is decided.
+#[derive(Debug, PartialEq, Eq)]
+struct Awaited(BTreeSet<&'static str>);
+
+impl Driver {
+    pub(crate) fn new(
+        client: Client,
+        namespace: String,
+        events: Events,
+        registry: &Registry,
+        listed: Pending,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            started: Instant::now(),
+            namespace,
+            catalog: Catalog::new(),
+            allocator: Allocator::new(),
+            services: BTreeMap::new(),
+            writing: BTreeMap::new(),
+            written: BTreeMap::new(),
+            namespaces: BTreeMap::new(),
+            pools: BTreeMap::new(),
+            problems: Vec::new(),
+            awaited: Awaited(BTreeSet::from(["services", "pools", "namespaces"])),
+            listed: Some(listed),
+            writes: Writes::new(client),
+            events,
+            metrics: Metrics::register(registry)?,
+        })
+    }
+
+    /// Runs until the watches end.
+    pub(crate) async fn run(mut self, mut inputs: mpsc::Receiver<Input>) {
+        loop {
+            tokio::select! {
+                input = inputs.recv() => match input {
+                    Some(input) => self.handle_input(input),
+                    None => return,
+                },
+                done = self.writes.done() => self.handle_done(done),
+            }
+            self.drain();
+        }
+    }
+
+    fn now(&self) -> Time {
+        Time::since_zero(self.started.elapsed())
+    }
+
+    fn handle_input(&mut self, input: Input) {
+        self.metrics.updates.inc();
+        match input {
+            Input::Services(update) => self.handle_services(update),
+            Input::Pools(update) => self.handle_pools(update),
+            Input::Namespaces(update) => self.handle_namespaces(update),
+        }
+        if self.awaited.0.is_empty() && self.listed.take().is_some() {
+            info!(
+                services = self.services.len(),
+                pools = self.catalog.pools().len(),
+                "all listed; deciding from now on"
+            );
+            self.allocator.activate(self.now());
+        }
+    }
+
+    fn handle_services(&mut self, update: Update<Seen>) {
+        match update {
+            Update::Applied(seen) => self.set_service(seen),
+            Update::Deleted(seen) => self.remove_service(seen),
+            Update::Replaced(all) => {
+                let present: BTreeSet<ServiceKey> = all.iter().map(|s| s.service.key.clone()).collect();
+                let gone: Vec<Seen> = self
+                    .services
+                    .values()
+                    .filter(|s| !present.contains(&s.service.key))
+                    .cloned()
+                    .collect();
+                gone.into_iter().for_each(|seen| self.remove_service(seen));
+                all.into_iter().for_each(|seen| self.set_service(seen));
+                self.awaited.0.remove("services");
+            }
+        }
+    }
+
+    fn set_service(&mut self, seen: Seen) {
+        let key = seen.service.key.clone();
+        if !seen.ours {
+            self.forget(&key);
+            return;
+        }
+        if self.is_overtaken(&seen) {
+            return;
+        }
+        self.allocator.set_service(seen.service.clone(), self.now());
+        self.services.insert(key.clone(), seen);
+        self.reconcile(&key);
+    }
+
+    /// Deleted, or no longer a load balancer. The latter still carries what we wrote; the API server tells the
+    /// difference by refusing the patch of a Service that is gone.
+    fn remove_service(&mut self, seen: Seen) {
+        let key = seen.service.key.clone();
+        let last = self.services.get(&key).cloned();
+        self.forget(&key);
+        if seen.ours && last.is_some_and(|last| last.service.assigned_pool.is_some()) {
+            self.writes.submit(key, seen.farewell());
+        }
+    }
+
+    fn forget(&mut self, key: &ServiceKey) {
+        self.allocator.remove_service(key, self.now());
+        self.services.remove(key);
+        self.writing.remove(key);
+        self.written.remove(key);
+        self.writes.cancel(key);
+    }
+
+    fn handle_pools(&mut self, update: Update<WrittenPool>) {
+        match update {
+            Update::Applied(pool) => {
+                self.pools
+                    .insert(PoolName::new(pool.raw.name.clone()), pool.reference);
+                self.catalog.set_pool(&pool.raw);
+            }
+            Update::Deleted(pool) => {
+                let name = PoolName::new(pool.raw.name);
+                self.pools.remove(&name);
+                self.catalog.remove_pool(&name);
+            }
+            Update::Replaced(all) => {
+                let references = all
+                    .iter()
+                    .map(|p| (PoolName::new(p.raw.name.clone()), p.reference.clone()));
+                self.pools = references.collect();
+                self.catalog.set_pools(all.into_iter().map(|p| p.raw).collect());
+                self.awaited.0.remove("pools");
+            }
+        }
+        self.config_changed();
+    }
+
+    fn handle_namespaces(&mut self, update: Update<(String, Labels)>) {
+        match update {
+            Update::Applied((name, labels)) => {
+                self.namespaces.insert(name, labels);
+            }
+            Update::Deleted((name, _)) => {
+                self.namespaces.remove(&name);
+            }
+            Update::Replaced(all) => {
+                self.namespaces = all.into_iter().collect();
+                self.awaited.0.remove("namespaces");
+            }
+        }
+        self.catalog.set_namespaces(self.namespaces.clone());
+        self.config_changed();
+    }
+
+    fn config_changed(&mut self) {
+        let now = self.now();
+        self.allocator.set_catalog(&self.catalog, now);
+        let problems = self.catalog.problems().to_vec();
+        self.metrics.set_config(true, !problems.is_empty());
+        for problem in problems.iter().filter(|p| !self.problems.contains(p)) {
+            warn!(
+                namespace = self.namespace,
+                "failed to parse the configuration: {problem}"
+            );
+            if let Some(pool) = self.pools.get(&PoolName::new(problem.name.clone())) {
+                self.events.emit(
+                    pool,
+                    Severity::Warning,
+                    "InvalidConfiguration",
+                    problem.to_string(),
+                );
+            }
+        }
+        self.problems = problems;
+    }
+
+    /// Takes every decision that the last mutation led to.
+    fn drain(&mut self) {
+        let mut decided = false;
+        while let Some(decision) = self.allocator.poll_decision() {
+            self.handle_decision(decision);
+            decided = true;
+        }
+        if decided || self.listed.is_none() {
+            self.metrics.set_usage(self.allocator.usage());
+        }
+    }
+
+    fn handle_decision(&mut self, decision: Decision) {
+        let key = decision.service;
+        let Some(seen) = self.services.get(&key) else {
+            return;
+        };
+        for note in &decision.notes {
+            let severity = if note.is_warning() {
+                Severity::Warning
+            } else {
+                Severity::Normal
+            };
+            self.events
+                .emit(&seen.reference, severity, note.reason(), note.to_string());
+        }
+        match &decision.outcome {
+            Outcome::Assigned(wanted) => {
+                info!(service = %key, addresses = ?wanted.addresses, pool = %wanted.pool, "assigned");
+            }
+            Outcome::Unassigned(refusal) => {
+                info!(service = %key, reason = refusal.reason(), "no address: {refusal}");
+                let note = format!("Failed to allocate IP for \"{key}\": {refusal}");
+                self.events
+                    .emit(&seen.reference, Severity::Warning, "AllocationFailed", note);
+            }
+        }
+        self.reconcile(&key);
+    }
+
+    /// Writes the status of a Service unless it is as decided, or just being made so.
+    fn reconcile(&mut self, key: &ServiceKey) {
+        let (Some(outcome), Some(seen)) = (self.allocator.outcome(key), self.services.get(key)) else {
+            return;
+        };
+        let under_way = self
+            .writing
+            .get(key)
+            .is_some_and(|(writing, _)| *writing == outcome);
+        if under_way || seen.is_already(&outcome) || self.is_overtaken(seen) {
+            return;
+        }
+        for annotation in &seen.deprecated {
+            let note = format!("Service uses deprecated annotation {annotation}");
+            self.events
+                .emit(&seen.reference, Severity::Warning, "deprecatedAnnotation", note);
+        }
+        self.writes.submit(key.clone(), seen.patch(&outcome));
+        self.writing.insert(key.clone(), (outcome, seen.version()));
+    }
+
+    /// Whether our own last write made a newer version than the watch has shown so far.
+    fn is_overtaken(&self, seen: &Seen) -> bool {
+        match (seen.version(), self.written.get(&seen.service.key)) {
+            (Some(shown), Some(written)) => shown < *written,
+            (None, _) | (_, None) => false,
+        }
+    }
+
+    fn handle_done(&mut self, done: Done) {
+        let Done { service, result } = done;
+        self.metrics.writes.with_label_values(&[result.as_str()]).inc();
+        let wrote = self.writing.remove(&service);
+        match result {
+            Written::Version(version) => {
+                if let (Some(version), Some(_)) = (version, &wrote) {
+                    self.written.insert(service.clone(), version);
+                }
+                self.reconcile(&service);
+            }
+            // What changed the object comes by the watch, unless it has come already.
+            Written::Outdated => {
+                let shown = self.services.get(&service).and_then(Seen::version);
+                if wrote.is_some_and(|(_, version)| version != shown) {
+                    self.reconcile(&service);
+                }
+            }
+            Written::Refused(error) => warn!(%service, %error, "the API server refuses the status"),
+            Written::Failed(error) => {
+                warn!(%service, error, "the status could not be written; trying again");
+                self.reconcile(&service);
+            }
+        }
+    }
+}

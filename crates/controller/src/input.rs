@@ -1,0 +1,74 @@
+//! What the controller watches.
+
+use std::sync::Arc;
+
+use herald_api::{IPAddressPool, convert};
+use herald_core::Labels;
+use herald_core::config::RawPool;
+use herald_runtime::Update;
+use herald_runtime::watch::watch;
+use k8s_openapi::api::core::v1::{Namespace, ObjectReference, Service};
+use kube::api::{Api, PartialObjectMeta};
+use kube::runtime::watcher::Config;
+use kube::{Client, Resource};
+use tokio::sync::mpsc;
+
+use crate::seen::Seen;
+
+/// Something the driver reacts to.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// Services of type `LoadBalancer`; one that changes its type is reported as deleted.
+    Services(Update<Seen>),
+    /// Pools in our namespace.
+    Pools(Update<WrittenPool>),
+    /// Namespaces with their labels.
+    Namespaces(Update<(String, Labels)>),
+}
+
+/// A pool as written, and how to refer to it.
+#[derive(Debug)]
+pub(crate) struct WrittenPool {
+    pub(crate) raw: RawPool,
+    pub(crate) reference: ObjectReference,
+}
+
+/// Starts the watches; each lives as long as the receiver.
+pub(crate) fn watch_all(
+    client: &Client,
+    namespace: &str,
+    class: Option<String>,
+    inputs: &mpsc::Sender<Input>,
+) {
+    let class = Arc::new(class);
+    tokio::spawn(watch(
+        Api::<Service>::all(client.clone()),
+        Config::default().fields("spec.type=LoadBalancer"),
+        move |service| Seen::new(&service, class.as_deref()),
+        Input::Services,
+        inputs.clone(),
+    ));
+    tokio::spawn(watch(
+        Api::<IPAddressPool>::namespaced(client.clone(), namespace),
+        Config::default(),
+        |pool| WrittenPool {
+            raw: convert::pool(&pool),
+            reference: pool.object_ref(&()),
+        },
+        Input::Pools,
+        inputs.clone(),
+    ));
+    tokio::spawn(watch(
+        Api::<PartialObjectMeta<Namespace>>::all(client.clone()),
+        Config::default(),
+        |namespace| {
+            let metadata = namespace.metadata;
+            (
+                metadata.name.unwrap_or_default(),
+                metadata.labels.unwrap_or_default(),
+            )
+        },
+        Input::Namespaces,
+        inputs.clone(),
+    ));
+}

@@ -1,0 +1,114 @@
+//! The controller's metrics, named as MetalLB names them.
+
+use herald_core::PoolName;
+use herald_core::allocator::Usage;
+use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+/// A gauge for each pool, and the figure that it shows.
+type PoolGauge = (fn(&Usage) -> u128, GaugeVec);
+
+pub(crate) struct Metrics {
+    pool: [PoolGauge; 6],
+    /// Objects looked at.
+    pub(crate) updates: IntCounter,
+    /// Writes of a status by how they ended.
+    pub(crate) writes: IntCounterVec,
+    loaded: IntGauge,
+    stale: IntGauge,
+}
+
+impl Metrics {
+    pub(crate) fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let gauge = |name: &str, help: &str| -> prometheus::Result<GaugeVec> {
+            let gauge = GaugeVec::new(Opts::new(format!("metallb_allocator_{name}"), help), &["pool"])?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        };
+        let boolean = |name: &str, help: &str| -> prometheus::Result<IntGauge> {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        };
+        let updates = IntCounter::new(
+            "metallb_k8s_client_updates_total",
+            "Number of Kubernetes objects processed",
+        )?;
+        registry.register(Box::new(updates.clone()))?;
+        let writes = IntCounterVec::new(
+            Opts::new(
+                "herald_status_writes_total",
+                "Writes of a Service's status by how they ended",
+            ),
+            &["result"],
+        )?;
+        registry.register(Box::new(writes.clone()))?;
+        Ok(Self {
+            pool: [
+                (
+                    |u| sum(u.capacity.v4, u.capacity.v6),
+                    gauge("addresses_total", "Addresses in the pool")?,
+                ),
+                (
+                    |u| u.capacity.v4,
+                    gauge("ipv4_addresses_total", "IPv4 addresses in the pool")?,
+                ),
+                (
+                    |u| u.capacity.v6,
+                    gauge("ipv6_addresses_total", "IPv6 addresses in the pool")?,
+                ),
+                (
+                    |u| sum(u.assigned_v4, u.assigned_v6),
+                    gauge("addresses_in_use_total", "Addresses of the pool in use")?,
+                ),
+                (
+                    |u| u.assigned_v4,
+                    gauge("ipv4_addresses_in_use_total", "IPv4 addresses of the pool in use")?,
+                ),
+                (
+                    |u| u.assigned_v6,
+                    gauge("ipv6_addresses_in_use_total", "IPv6 addresses of the pool in use")?,
+                ),
+            ],
+            updates,
+            writes,
+            loaded: boolean(
+                "metallb_k8s_client_config_loaded_bool",
+                "1 once a configuration was accepted",
+            )?,
+            stale: boolean(
+                "metallb_k8s_client_config_stale_bool",
+                "1 while a resource is set aside as invalid",
+            )?,
+        })
+    }
+
+    /// Shows the pools as they are now; those that are gone lose their series.
+    pub(crate) fn set_usage<'a>(&self, usage: impl Iterator<Item = (&'a PoolName, Usage)>) {
+        for (_, gauge) in &self.pool {
+            gauge.reset();
+        }
+        for (pool, usage) in usage {
+            for (value, gauge) in &self.pool {
+                set(&gauge.with_label_values(&[pool.as_str()]), value(&usage));
+            }
+        }
+    }
+
+    pub(crate) fn set_config(&self, loaded: bool, stale: bool) {
+        self.loaded.set(i64::from(loaded));
+        self.stale.set(i64::from(stale));
+    }
+}
+
+const fn sum(v4: u128, v6: u128) -> u128 {
+    v4.saturating_add(v6)
+}
+
+/// MetalLB caps what it shows at 2^63-1, and so do we.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a gauge is a float; huge pools are approximate"
+)]
+fn set(gauge: &Gauge, value: u128) {
+    gauge.set(value.min(i64::MAX as u128) as f64);
+}
