@@ -1,1 +1,260 @@
-//! Tests of the whole allocator.
+//! Tests of the whole allocator, through a small world that writes decisions into statuses as the controller does.
+
+mod changes;
+mod choice;
+mod sharing;
+mod start;
+mod waiting;
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::net::IpAddr;
+use core::time::Duration;
+
+use super::{Allocator, Decision, Note, Outcome, Refusal};
+use crate::{
+    Catalog, Family, FamilyPolicy, Labels, PoolName, Port, Protocol, RawAllocation, RawPool, RawReservation,
+    RawSelector, Service, ServiceKey, Time,
+};
+
+/// Pools, Services with their statuses, and an allocator that decides on them.
+#[derive(Debug, Clone)]
+struct World {
+    catalog: Catalog,
+    allocator: Allocator,
+    services: BTreeMap<ServiceKey, Service>,
+    notes: Vec<(ServiceKey, Note)>,
+    now: Time,
+}
+
+impl World {
+    fn new(pools: &[RawPool]) -> Self {
+        let mut world = Self {
+            catalog: Catalog::new(),
+            allocator: Allocator::new(),
+            services: BTreeMap::new(),
+            notes: Vec::new(),
+            now: Time::ZERO,
+        };
+        world.pools(pools);
+        world.allocator.activate(world.now);
+        world
+    }
+
+    /// Replaces all pools; every one of them must be good.
+    fn pools(&mut self, pools: &[RawPool]) {
+        self.catalog.set_pools(pools.to_vec());
+        assert_eq!(
+            self.catalog.problems(),
+            [],
+            "the pools of a test are good unless it says otherwise"
+        );
+        self.apply();
+    }
+
+    fn apply(&mut self) {
+        self.allocator.set_catalog(&self.catalog, self.now);
+        self.deliver();
+    }
+
+    fn set(&mut self, service: Service) {
+        self.services.insert(service.key.clone(), service.clone());
+        self.allocator.set_service(service, self.now);
+        self.deliver();
+    }
+
+    fn change(&mut self, name: &str, change: impl FnOnce(&mut Service)) {
+        let mut service = self.services[&key(name)].clone();
+        change(&mut service);
+        self.set(service);
+    }
+
+    fn delete(&mut self, name: &str) {
+        self.services.remove(&key(name));
+        self.allocator.remove_service(&key(name), self.now);
+        self.deliver();
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        self.now = self.now + Duration::from_secs(seconds);
+    }
+
+    /// The controller's part: writes decisions into statuses, which come back by the watch.
+    fn deliver(&mut self) {
+        while let Some(decision) = self.allocator.poll_decision() {
+            let Decision {
+                service: key,
+                outcome,
+                notes,
+            } = decision;
+            self.notes
+                .extend(notes.into_iter().map(|note| (key.clone(), note)));
+            let service = self
+                .services
+                .get_mut(&key)
+                .expect("decided for a Service that exists");
+            (service.assigned, service.assigned_pool) = match outcome {
+                Outcome::Assigned(assignment) => (assignment.addresses, Some(assignment.pool)),
+                Outcome::Unassigned(_) => (Vec::new(), None),
+            };
+            service.foreign_ingress = false;
+            self.allocator.set_service(service.clone(), self.now);
+        }
+    }
+
+    /// A new controller in place of this one, which sees what is in the API.
+    fn restart(&mut self) {
+        self.allocator = Allocator::new();
+        for service in self.services.values() {
+            self.allocator.set_service(service.clone(), self.now);
+        }
+        self.allocator.set_catalog(&self.catalog, self.now);
+        assert_eq!(
+            self.allocator.poll_decision(),
+            None,
+            "nothing is decided before everything is listed"
+        );
+        self.allocator.activate(self.now);
+        self.deliver();
+    }
+
+    /// What the status says: addresses joined by commas.
+    fn ip(&self, name: &str) -> String {
+        let addresses = self.services[&key(name)].assigned.iter().map(ToString::to_string);
+        addresses.collect::<Vec<_>>().join(",")
+    }
+
+    fn pool_of(&self, name: &str) -> String {
+        let pool = &self.services[&key(name)].assigned_pool;
+        pool.as_ref().map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// Why a Service without address has none.
+    fn refusal(&self, name: &str) -> Refusal {
+        match self.allocator.outcome(&key(name)) {
+            Some(Outcome::Unassigned(refusal)) => refusal,
+            other => panic!("{name} is not refused: {other:?}"),
+        }
+    }
+
+    /// The notes on a Service since last asked, by reason.
+    fn notes(&mut self, name: &str) -> Vec<&'static str> {
+        let of_this = |(service, _): &(ServiceKey, Note)| *service == key(name);
+        let reasons = self
+            .notes
+            .iter()
+            .filter(|note| of_this(note))
+            .map(|(_, note)| note.reason())
+            .collect();
+        self.notes.retain(|note| !of_this(note));
+        reasons
+    }
+}
+
+fn key(name: &str) -> ServiceKey {
+    let (namespace, name) = name.split_once('/').unwrap_or(("default", name));
+    ServiceKey::new(namespace, name)
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+fn pool(name: &str, addresses: &[&str]) -> RawPool {
+    RawPool {
+        name: name.into(),
+        addresses: addresses.iter().map(ToString::to_string).collect(),
+        ..RawPool::default()
+    }
+}
+
+fn for_namespace(pool: RawPool, namespace: &str, priority: i32) -> RawPool {
+    let namespaces = Vec::from([namespace.to_string()]);
+    let allocation = RawAllocation {
+        priority,
+        namespaces,
+        ..RawAllocation::default()
+    };
+    RawPool {
+        allocation: Some(allocation),
+        ..pool
+    }
+}
+
+fn only_on_request(pool: RawPool) -> RawPool {
+    RawPool {
+        auto_assign: Some(false),
+        ..pool
+    }
+}
+
+fn v4(name: &str) -> Service {
+    Service {
+        cluster_ips: Vec::from([ip("10.96.0.1")]),
+        ..Service::new(key(name))
+    }
+}
+
+fn v6(name: &str) -> Service {
+    Service {
+        cluster_ips: Vec::from([ip("fd00::1")]),
+        ..Service::new(key(name))
+    }
+}
+
+fn dual(name: &str, family_policy: FamilyPolicy) -> Service {
+    let cluster_ips = Vec::from([ip("10.96.0.1"), ip("fd00::1")]);
+    Service {
+        cluster_ips,
+        family_policy,
+        ..Service::new(key(name))
+    }
+}
+
+fn asking(mut service: Service, addresses: &[&str]) -> Service {
+    service.request.addresses = Ok(addresses.iter().map(|address| ip(address)).collect());
+    service
+}
+
+fn asking_pool(mut service: Service, pool: &str) -> Service {
+    service.request.pool = Some(PoolName::from(pool));
+    service
+}
+
+fn sharing(service: Service, sharing_key: &str, port: u16) -> Service {
+    let ports = BTreeSet::from([tcp(port)]);
+    Service {
+        sharing_key: sharing_key.into(),
+        ports,
+        ..service
+    }
+}
+
+fn has(service: Service, addresses: &[&str]) -> Service {
+    Service {
+        assigned: addresses.iter().map(|address| ip(address)).collect(),
+        ..service
+    }
+}
+
+fn tcp(number: u16) -> Port {
+    Port {
+        protocol: Protocol::Tcp,
+        number,
+    }
+}
+
+fn labels(pairs: &[(&str, &str)]) -> Labels {
+    pairs
+        .iter()
+        .map(|(key, value)| (key.to_string(), value.to_string()))
+        .collect()
+}
+
+fn selector(key: &str, value: &str) -> RawSelector {
+    RawSelector {
+        match_labels: labels(&[(key, value)]),
+        ..RawSelector::default()
+    }
+}

@@ -1,0 +1,164 @@
+//! Who may share an address with whom (specification sections 5.5 and 19).
+
+use super::*;
+
+fn local(service: Service, backend: &str) -> Service {
+    Service {
+        backend_key: backend.into(),
+        ..service
+    }
+}
+
+#[test]
+fn sharers_agree_on_key_and_backends_and_have_no_port_in_common() {
+    let mut world = World::new(&[pool("p", &["10.0.0.0/32"])]);
+    world.set(sharing(v4("first"), "k", 80));
+    for (service, reason) in [
+        (v4("s"), "AddressInUse"),
+        (sharing(v4("s"), "other", 81), "SharingKeyMismatch"),
+        (local(sharing(v4("s"), "k", 81), "app=x"), "SharingKeyMismatch"),
+        (sharing(v4("s"), "k", 80), "PortInUse"),
+    ] {
+        world.set(asking(service, &["10.0.0.0"]));
+        assert_eq!(world.refusal("s").reason(), reason);
+        world.delete("s");
+    }
+    let mut udp = sharing(v4("elsewhere/s"), "k", 80);
+    udp.ports = BTreeSet::from([Port {
+        protocol: Protocol::Udp,
+        number: 80,
+    }]);
+    world.set(udp);
+    assert_eq!(world.ip("elsewhere/s"), "10.0.0.0");
+    world.set(asking(sharing(v4("s"), "k", 80), &["10.0.0.0"]));
+    assert_eq!(
+        world.refusal("s").to_string().split(" by ").next(),
+        Some("port TCP/80 is already in use on \"10.0.0.0\"")
+    );
+}
+
+#[test]
+fn an_empty_key_shares_with_nobody() {
+    let mut world = World::new(&[pool("p", &["10.0.0.0/32"])]);
+    world.set(sharing(v4("a"), "", 80));
+    world.set(asking(sharing(v4("b"), "", 81), &["10.0.0.0"]));
+    let text = world.refusal("b").to_string();
+    assert!(
+        text.starts_with("can't change sharing key for \"default/b\", address also in use by default/a"),
+        "{text}"
+    );
+}
+
+#[test]
+fn sharing_is_allowed_not_sought_first_fit_decides() {
+    let mut world = World::new(&[pool("p", &["10.0.0.0/30"])]);
+    world.set(asking(sharing(v4("a"), "k", 80), &["10.0.0.2"]));
+    world.set(sharing(v4("b"), "k", 81));
+    assert_eq!(world.ip("b"), "10.0.0.0");
+    // From now on the first address in order that will do is the shared one.
+    world.set(sharing(v4("c"), "k", 82));
+    assert_eq!(world.ip("c"), "10.0.0.0");
+    world.set(sharing(v4("d"), "k", 81));
+    assert_eq!(world.ip("d"), "10.0.0.1");
+}
+
+#[test]
+fn switching_policy_and_selector_evicts_and_readmits_as_in_the_specification() {
+    let mut world = World::new(&[pool("p", &["10.0.0.0/32"])]);
+    world.set(sharing(v4("first"), "share", 80));
+    world.set(sharing(v4("second"), "share", 81));
+    assert_eq!(
+        (world.ip("first"), world.ip("second")),
+        ("10.0.0.0".into(), "10.0.0.0".into())
+    );
+    world.notes("second");
+    world.change("second", |s| s.backend_key = "app=x".into());
+    assert_eq!(
+        (world.ip("first"), world.ip("second")),
+        ("10.0.0.0".into(), String::new())
+    );
+    assert_eq!(world.notes("second"), ["ClearAssignment"]);
+    world.change("first", |s| s.backend_key = "app=x".into());
+    assert_eq!(
+        (world.ip("first"), world.ip("second")),
+        ("10.0.0.0".into(), "10.0.0.0".into())
+    );
+    world.change("first", |s| s.backend_key = "app=y".into());
+    assert_eq!(
+        (world.ip("first"), world.ip("second")),
+        (String::new(), "10.0.0.0".into())
+    );
+    world.change("second", |s| s.backend_key = "app=y".into());
+    assert_eq!(
+        (world.ip("first"), world.ip("second")),
+        ("10.0.0.0".into(), "10.0.0.0".into())
+    );
+}
+
+#[test]
+fn a_port_that_a_sharer_drops_lets_a_waiting_service_in() {
+    let mut world = World::new(&[pool("p", &["10.0.0.0/32"])]);
+    let mut first = sharing(v4("a"), "k", 80);
+    first.ports.insert(tcp(443));
+    world.set(first);
+    world.set(sharing(v4("b"), "k", 443));
+    assert_eq!(world.ip("b"), "");
+    world.change("a", |s| {
+        s.ports.remove(&tcp(443));
+    });
+    assert_eq!(
+        (world.ip("a"), world.ip("b")),
+        ("10.0.0.0".into(), "10.0.0.0".into())
+    );
+    // Now the port is taken: who takes it back goes.
+    world.change("a", |s| {
+        s.ports.insert(tcp(443));
+    });
+    assert_eq!((world.ip("a"), world.ip("b")), (String::new(), "10.0.0.0".into()));
+}
+
+#[test]
+fn a_sole_user_changes_its_key_in_place_and_lets_others_join() {
+    let mut world = World::new(&[pool("p", &["10.0.0.0/32"])]);
+    world.set(sharing(v4("a"), "", 80));
+    world.set(sharing(v4("b"), "k", 81));
+    assert_eq!(world.ip("b"), "");
+    world.change("a", |s| s.sharing_key = "k".into());
+    assert_eq!(
+        (world.ip("a"), world.ip("b")),
+        ("10.0.0.0".into(), "10.0.0.0".into())
+    );
+    world.delete("b");
+    world.change("a", |s| s.sharing_key = String::new());
+    world.set(sharing(v4("b"), "k", 81));
+    assert_eq!((world.ip("a"), world.ip("b")), ("10.0.0.0".into(), String::new()));
+}
+
+#[test]
+fn a_service_that_waits_for_a_shared_address_by_name_joins_when_its_holder_starts_to_share() {
+    let mut world = World::new(&[pool("p", &["10.0.0.0/30"])]);
+    world.set(sharing(v4("a"), "", 80));
+    world.set(asking(sharing(v4("b"), "k", 81), &["10.0.0.0"]));
+    assert_eq!(world.refusal("b").reason(), "AddressInUse");
+    world.change("a", |s| s.sharing_key = "k".into());
+    assert_eq!(world.ip("b"), "10.0.0.0");
+}
+
+#[test]
+fn a_shared_address_counts_once_and_is_free_when_its_last_user_leaves() {
+    let mut world = World::new(&[pool("p", &["10.0.0.0/31"])]);
+    world.set(sharing(v4("a"), "k", 80));
+    world.set(sharing(v4("b"), "k", 81));
+    let used = |world: &World| {
+        world
+            .allocator
+            .usage()
+            .map(|(_, usage)| usage.assigned_v4)
+            .sum::<u128>()
+    };
+    assert_eq!(used(&world), 1);
+    world.delete("a");
+    assert_eq!((used(&world), world.ip("b")), (1, "10.0.0.0".into()));
+    world.delete("b");
+    assert_eq!(used(&world), 0);
+}

@@ -1,0 +1,151 @@
+//! Starting and restarting (specification section 5.9).
+
+use super::*;
+
+#[test]
+fn everything_in_statuses_is_adopted_before_anything_is_given_out() {
+    let mut world = World::new(&[pool("p", &["10.0.0.0/30"])]);
+    world.services.insert(key("a"), v4("a"));
+    world.services.insert(
+        key("z"),
+        Service {
+            created: 9,
+            ..has(v4("z"), &["10.0.0.0"])
+        },
+    );
+    world.restart();
+    assert_eq!(
+        (world.ip("a"), world.ip("z")),
+        ("10.0.0.1".into(), "10.0.0.0".into())
+    );
+    assert_eq!(world.notes("z"), [""; 0]);
+}
+
+#[test]
+fn of_two_services_with_one_address_the_older_keeps_it_whatever_the_order() {
+    let older = Service {
+        created: 1,
+        ..has(v4("z"), &["10.0.0.0"])
+    };
+    let younger = Service {
+        created: 2,
+        ..has(v4("a"), &["10.0.0.0"])
+    };
+    for services in [[older.clone(), younger.clone()], [younger, older]] {
+        let mut catalog = Catalog::new();
+        catalog.set_pools(Vec::from([pool("p", &["10.0.0.0/30"])]));
+        let mut allocator = Allocator::new();
+        for service in services {
+            allocator.set_service(service, Time::ZERO);
+        }
+        allocator.activate(Time::ZERO);
+        assert_eq!(
+            allocator.poll_decision(),
+            None,
+            "nothing is decided before there are pools"
+        );
+        allocator.set_catalog(&catalog, Time::ZERO);
+        let held = |name| allocator.assignment(&key(name)).expect("held").addresses.clone();
+        assert_eq!(
+            (held("z"), held("a")),
+            (Vec::from([ip("10.0.0.0")]), Vec::from([ip("10.0.0.1")]))
+        );
+    }
+}
+
+#[test]
+fn an_address_outside_all_pools_becomes_a_fresh_one() {
+    let mut world = World::new(&[pool("p", &["10.0.0.0/30"])]);
+    let service = Service {
+        foreign_ingress: true,
+        ..has(v4("s"), &["10.10.10.10"])
+    };
+    world.set(service);
+    assert_eq!(world.ip("s"), "10.0.0.0");
+    assert_eq!(world.notes("s"), ["ClearAssignment", "IPAllocated"]);
+}
+
+#[test]
+fn a_status_with_three_addresses_is_reported_and_becomes_one() {
+    let mut world = World::new(&[pool("p", &["10.0.0.0/30"])]);
+    world.set(has(v4("s"), &["10.0.0.1", "10.0.0.2", "10.0.0.3"]));
+    assert_eq!(world.ip("s"), "10.0.0.0");
+    assert_eq!(world.notes("s"), ["nolbIPsIPFamily", "IPAllocated"]);
+}
+
+#[test]
+fn a_pair_stays_in_the_order_of_the_status_even_if_asked_for_in_the_other() {
+    let mut world = World::new(&[pool("p", &["10.0.0.0/30", "fc00::/64"])]);
+    let asking = asking(
+        dual("s", FamilyPolicy::RequireDualStack),
+        &["fc00::1", "10.0.0.1"],
+    );
+    world.set(has(asking, &["10.0.0.1", "fc00::1"]));
+    // MetalLB leaves pairs in textual order; to turn one round would move its announcer.
+    assert_eq!(world.ip("s"), "10.0.0.1,fc00::1");
+}
+
+#[test]
+fn services_of_a_pool_that_cannot_be_read_after_a_restart_are_left_alone() {
+    let good = pool("p", &["10.0.0.0/30"]);
+    let mut world = World::new(&[good.clone(), pool("q", &["10.0.1.0/30"])]);
+    world.set(asking_pool(v4("s"), "p"));
+    world.set(v4("t"));
+    world.catalog = Catalog::new();
+    world.catalog.set_pools(Vec::from([
+        pool("p", &["10.0.0.0/33"]),
+        pool("q", &["10.0.1.0/30"]),
+    ]));
+    world.restart();
+    assert_eq!(
+        (world.ip("s"), world.ip("t")),
+        ("10.0.0.0".into(), "10.0.0.1".into())
+    );
+    world.set(v4("u"));
+    assert_eq!(world.ip("u"), "10.0.1.0");
+    world.pools(&[good, pool("q", &["10.0.1.0/30"])]);
+    assert_eq!(
+        (world.ip("s"), world.ip("t")),
+        ("10.0.0.0".into(), "10.0.0.1".into())
+    );
+    world.set(v4("w"));
+    assert_eq!(world.ip("w"), "10.0.0.2");
+}
+
+#[test]
+fn a_restart_decides_nothing_new() {
+    let mut world = World::new(&[pool("p", &["10.0.0.0/30", "fc00::/126"])]);
+    world.set(sharing(v4("a"), "k", 80));
+    world.set(sharing(v4("b"), "k", 81));
+    world.set(dual("c", FamilyPolicy::PreferDualStack));
+    world.set(v6("d"));
+    let before = world.services.clone();
+    world.restart();
+    assert_eq!(world.services, before);
+}
+
+#[test]
+fn quota_and_reservation_take_no_address_away() {
+    let mut world = World::new(&[pool("p", &["10.0.0.0/30"])]);
+    world.set(v4("a"));
+    world.set(v4("b"));
+    let mut stricter = RawPool {
+        quota_per_namespace: Some(0),
+        ..pool("p", &["10.0.0.0/30"])
+    };
+    stricter.reservations = Vec::from([RawReservation {
+        address: "10.0.0.0".into(),
+        namespace: "default".into(),
+        service: "b".into(),
+    }]);
+    world.pools(&[stricter]);
+    assert_eq!(
+        (world.ip("a"), world.ip("b")),
+        ("10.0.0.0".into(), "10.0.0.1".into())
+    );
+    world.restart();
+    assert_eq!(
+        (world.ip("a"), world.ip("b")),
+        ("10.0.0.0".into(), "10.0.0.1".into())
+    );
+}

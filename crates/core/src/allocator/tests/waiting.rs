@@ -1,0 +1,188 @@
+//! Waiting Services, returning Services, and addresses that rest.
+
+use super::*;
+
+#[test]
+fn a_released_address_goes_at_once_to_the_oldest_that_waits() {
+    let mut world = World::new(&[pool("p", &["1.2.3.0/31"])]);
+    for (name, created) in [("a", 0), ("b", 0), ("young", 9), ("old", 3), ("older-by-name", 3)] {
+        world.set(Service { created, ..v4(name) });
+    }
+    world.delete("a");
+    assert_eq!(
+        (world.ip("old"), world.ip("older-by-name"), world.ip("young")),
+        ("1.2.3.0".into(), "".into(), "".into())
+    );
+    world.delete("old");
+    assert_eq!(
+        (world.ip("older-by-name"), world.ip("young")),
+        ("1.2.3.0".into(), "".into())
+    );
+    world.delete("b");
+    assert_eq!(world.ip("young"), "1.2.3.1");
+}
+
+#[test]
+fn an_older_service_that_waits_for_something_else_does_not_block_a_younger_one() {
+    let mut world = World::new(&[pool("p", &["1.2.3.0/32"])]);
+    world.set(v4("a"));
+    world.set(Service {
+        created: 1,
+        ..v6("six")
+    });
+    world.set(Service {
+        created: 2,
+        ..dual("both", FamilyPolicy::RequireDualStack)
+    });
+    world.set(Service {
+        created: 3,
+        ..v4("four")
+    });
+    world.delete("a");
+    assert_eq!(
+        (world.ip("six"), world.ip("both"), world.ip("four")),
+        ("".into(), "".into(), "1.2.3.0".into())
+    );
+}
+
+#[test]
+fn a_service_that_moves_makes_room_for_one_that_waits() {
+    let mut world = World::new(&[
+        pool("p", &["1.2.3.0/32"]),
+        only_on_request(pool("q", &["1.2.4.0/32"])),
+    ]);
+    world.set(v4("a"));
+    world.set(v4("b"));
+    world.set(asking(v4("c"), &["1.2.3.0"]));
+    world.change("a", |s| s.request.pool = Some(PoolName::from("q")));
+    assert_eq!(
+        (world.ip("a"), world.ip("b"), world.ip("c")),
+        ("1.2.4.0".into(), "1.2.3.0".into(), "".into())
+    );
+    world.delete("b");
+    assert_eq!(world.ip("c"), "1.2.3.0");
+}
+
+#[test]
+fn a_service_that_stops_waiting_is_not_served() {
+    let mut world = World::new(&[pool("p", &["1.2.3.0/32"])]);
+    world.set(v4("a"));
+    world.set(v4("b"));
+    world.set(v4("c"));
+    world.delete("b");
+    world.change("c", |s| s.request.pool = Some(PoolName::from("nowhere")));
+    world.delete("a");
+    assert_eq!(world.ip("c"), "");
+    world.set(v4("d"));
+    assert_eq!(world.ip("d"), "1.2.3.0");
+}
+
+#[test]
+fn a_service_deleted_and_created_again_gets_its_address_back() {
+    let mut world = World::new(&[pool("p", &["1.2.3.0/29"])]);
+    for name in ["a", "b", "c"] {
+        world.set(v4(name));
+    }
+    world.delete("a");
+    world.delete("b");
+    world.pass(3600);
+    world.set(v4("b"));
+    assert_eq!(world.ip("b"), "1.2.3.1");
+    world.set(v4("new"));
+    assert_eq!(world.ip("new"), "1.2.3.0");
+    world.set(v4("a"));
+    assert_eq!(world.ip("a"), "1.2.3.3", "somebody else has its address now");
+}
+
+#[test]
+fn what_a_service_had_is_not_given_back_where_it_may_not_have_it() {
+    let mut world = World::new(&[pool("p", &["1.2.3.0/30"]), pool("q", &["1.2.4.0/30"])]);
+    world.set(v4("s"));
+    world.delete("s");
+    world.pass(3600);
+    world.pools(&[
+        for_namespace(pool("p", &["1.2.3.0/30"]), "other", 0),
+        pool("q", &["1.2.4.0/30"]),
+    ]);
+    world.set(v4("s"));
+    assert_eq!(world.ip("s"), "1.2.4.0");
+    world.delete("s");
+    world.set(v6("s"));
+    assert_eq!(world.refusal("s").reason(), "FamilyUnavailable");
+}
+
+#[test]
+fn deviation_an_address_just_released_rests_while_another_is_free() {
+    let mut world = World::new(&[pool("p", &["1.2.3.0/30"])]);
+    world.set(v4("a"));
+    world.delete("a");
+    world.set(v4("b"));
+    assert_eq!(world.ip("b"), "1.2.3.1");
+    world.pass(59);
+    world.set(v4("c"));
+    assert_eq!(world.ip("c"), "1.2.3.2");
+    world.pass(1);
+    world.set(v4("d"));
+    assert_eq!(world.ip("d"), "1.2.3.0");
+}
+
+#[test]
+fn when_nothing_else_is_free_the_address_that_has_rested_longest_is_given() {
+    let mut world = World::new(&[pool("p", &["1.2.3.0/31"])]);
+    world.set(v4("a"));
+    world.set(v4("b"));
+    world.delete("b");
+    world.pass(1);
+    world.delete("a");
+    world.set(v4("c"));
+    assert_eq!(world.ip("c"), "1.2.3.1");
+    world.set(asking(v4("d"), &["1.2.3.0"]));
+    assert_eq!(world.ip("d"), "1.2.3.0");
+}
+
+#[test]
+fn rest_counts_among_pools_of_one_rank_and_never_for_more_than_priority() {
+    let mut world = World::new(&[
+        for_namespace(pool("a", &["1.2.3.0/32"]), "default", 1),
+        for_namespace(pool("b", &["1.2.4.0/32"]), "default", 1),
+        for_namespace(pool("c", &["1.2.5.0/32"]), "default", 2),
+    ]);
+    world.set(v4("s"));
+    world.delete("s");
+    world.set(v4("t"));
+    assert_eq!(world.ip("t"), "1.2.4.0");
+    world.set(v4("u"));
+    assert_eq!(world.ip("u"), "1.2.3.0");
+}
+
+#[test]
+fn rest_outlasts_a_change_of_pools() {
+    let mut world = World::new(&[pool("p", &["1.2.3.0/30"])]);
+    world.set(v4("a"));
+    world.delete("a");
+    world.pools(&[pool("renamed", &["1.2.3.0/29"])]);
+    world.set(v4("b"));
+    assert_eq!(world.ip("b"), "1.2.3.1");
+}
+
+#[test]
+fn ten_thousand_that_wait_are_served_in_order_as_ten_thousand_leave() {
+    // Far beyond the deadline of any test runner if a release looked at everybody who waits.
+    const EACH: u32 = 10_000;
+    let mut world = World::new(&[pool("p", &["10.0.0.0-10.0.39.15"])]);
+    for n in 0..EACH {
+        world.set(v4(&alloc::format!("holder-{n:05}")));
+    }
+    for n in 0..EACH {
+        world.set(Service {
+            created: i64::from(EACH - n),
+            ..v4(&alloc::format!("waiter-{n:05}"))
+        });
+    }
+    for n in 0..EACH {
+        let next = alloc::format!("waiter-{:05}", EACH - 1 - n);
+        assert_eq!(world.ip(&next), "");
+        world.delete(&alloc::format!("holder-{n:05}"));
+        assert_ne!(world.ip(&next), "");
+    }
+}
