@@ -1,0 +1,23 @@
+//! Serves the embedded Kubernetes API for a person with kubectl.
+#![expect(clippy::print_stdout, reason = "the kubeconfig is this program's output")]
+
+use clap::Parser;
+use herald_devkube::{Options, Server};
+
+/// A Kubernetes API in memory, without any security: a development tool. Prints a kubeconfig.
+#[derive(Parser)]
+struct Arguments {
+    /// Address to listen on; keep it to loopback.
+    #[arg(long, default_value = "127.0.0.1:8001")]
+    listen: String,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let listener = std::net::TcpListener::bind(Arguments::parse().listen)?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let _server = Server::start(Options { listeners: vec![listener], ..Options::default() }).await?;
+    println!("# devkube is a development tool: no TLS, no users, nothing survives its end.");
+    print!("{}", Server::kubeconfig(&url));
+    Ok(tokio::signal::ctrl_c().await?)
+}

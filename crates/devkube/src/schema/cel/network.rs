@@ -1,0 +1,93 @@
+//! The IP and CIDR functions that Kubernetes adds to CEL.
+//!
+//! An IP or CIDR value is its canonical text, so that `==` and `string()` work on it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use cel::extractors::This;
+use cel::{Context, ExecutionError, Value};
+use ipnet::IpNet;
+
+type Text = Arc<String>;
+
+/// Makes `isIP`, `ip`, `isCIDR`, `cidr` and their member functions known.
+pub(super) fn add_functions(context: &mut Context<'_, '_>) {
+    let added = [
+        context.add_function("isIP", |text: Text| parse_ip(&text).is_some()),
+        context.add_function("isCIDR", |text: Text| parse_cidr(&text).is_some()),
+        context.add_function("ip", ip),
+        context.add_function("cidr", |text: Text| need_cidr(&text).map(text_value)),
+        context.add_function("family", family),
+        context.add_function("isUnspecified", |This(text): This<Text>| need_ip(&text).map(|ip| ip.is_unspecified())),
+        context.add_function("isLoopback", |This(text): This<Text>| need_ip(&text).map(|ip| ip.is_loopback())),
+        context.add_function("isLinkLocalMulticast", |This(text): This<Text>| {
+            need_ip(&text).map(|ip| match ip {
+                IpAddr::V4(v4) => v4.octets()[..3] == [224, 0, 0],
+                IpAddr::V6(v6) => v6.segments()[0] & 0xff0f == 0xff02,
+            })
+        }),
+        context.add_function("isLinkLocalUnicast", |This(text): This<Text>| {
+            need_ip(&text).map(|ip| match ip {
+                IpAddr::V4(v4) => v4.is_link_local(),
+                IpAddr::V6(v6) => v6.is_unicast_link_local(),
+            })
+        }),
+        context.add_function("isGlobalUnicast", |This(text): This<Text>| need_ip(&text).map(is_global_unicast)),
+        context.add_function("containsIP", |This(net): This<Text>, ip: Text| {
+            Ok::<_, ExecutionError>(need_cidr(&net)?.contains(&need_ip(&ip)?))
+        }),
+        context.add_function("containsCIDR", |This(net): This<Text>, other: Text| {
+            Ok::<_, ExecutionError>(need_cidr(&net)?.contains(&need_cidr(&other)?))
+        }),
+        context.add_function("prefixLength", |This(net): This<Text>| {
+            need_cidr(&net).map(|net| i64::from(net.prefix_len()))
+        }),
+        context.add_function("masked", |This(net): This<Text>| need_cidr(&net).map(|net| text_value(net.trunc()))),
+    ];
+    for result in added {
+        result.expect("no name clashes with the standard library");
+    }
+}
+
+/// `ip("10.0.0.1")`, or the address of a CIDR: `cidr("10.0.0.1/8").ip()`.
+fn ip(This(text): This<Text>) -> Result<Value, ExecutionError> {
+    let address = parse_cidr(&text).map(|net| net.addr());
+    address.map_or_else(|| need_ip(&text), Ok).map(text_value)
+}
+
+fn text_value(canonical: impl ToString) -> Value {
+    Value::String(Arc::new(canonical.to_string()))
+}
+
+fn family(This(text): This<Text>) -> Result<i64, ExecutionError> {
+    Ok(if need_ip(&text)?.is_ipv4() { 4 } else { 6 })
+}
+
+fn is_global_unicast(ip: IpAddr) -> bool {
+    let special = ip.is_unspecified() || ip.is_loopback() || ip.is_multicast();
+    let link_local = match ip {
+        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    !special && !link_local
+}
+
+/// Kubernetes refuses IPv4-mapped IPv6 addresses and zones here.
+fn parse_ip(text: &str) -> Option<IpAddr> {
+    let ip: IpAddr = text.parse().ok()?;
+    let mapped = matches!(ip, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
+    (!mapped).then_some(ip)
+}
+
+fn parse_cidr(text: &str) -> Option<IpNet> {
+    text.parse().ok()
+}
+
+fn need_ip(text: &str) -> Result<IpAddr, ExecutionError> {
+    parse_ip(text).ok_or_else(|| ExecutionError::function_error("ip", format!("{text:?} is not an IP address")))
+}
+
+fn need_cidr(text: &str) -> Result<IpNet, ExecutionError> {
+    parse_cidr(text).ok_or_else(|| ExecutionError::function_error("cidr", format!("{text:?} is not a CIDR")))
+}

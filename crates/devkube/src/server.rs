@@ -1,0 +1,113 @@
+//! Listening, and letting go.
+
+use std::io;
+use std::net::{Shutdown, TcpListener};
+use std::sync::Arc;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::api::{self, Shared};
+use crate::counts::RequestCounts;
+use crate::faults::Faults;
+
+/// Pending connections per listener; a lab opens a few dozen at once.
+const BACKLOG: i32 = 1024;
+
+/// How to run a [`Server`].
+#[derive(Debug)]
+pub struct Options {
+    /// Sockets to serve on; they may belong to different network namespaces.
+    pub listeners: Vec<TcpListener>,
+    /// How many changes are remembered for watches that resume.
+    pub history: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        // Some minutes of a busy lab; a watch that was away for longer lists anew.
+        Self { listeners: Vec::new(), history: 50_000 }
+    }
+}
+
+/// A running server. Dropping it closes its connections and stops it; its state is gone then.
+#[derive(Debug)]
+pub struct Server {
+    shared: Arc<Shared>,
+    /// One task per listener; they end with the set.
+    _listening: JoinSet<()>,
+}
+
+impl Server {
+    /// Starts serving on the current tokio runtime.
+    ///
+    /// # Errors
+    /// When a listener cannot be made non-blocking or registered with the runtime.
+    pub async fn start(options: Options) -> io::Result<Self> {
+        let shared = Arc::new(Shared::new(options.history));
+        let mut listening = JoinSet::new();
+        for listener in options.listeners {
+            listener.set_nonblocking(true)?;
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            listening.spawn(listen(listener, Arc::clone(&shared)));
+        }
+        Ok(Self { shared, _listening: listening })
+    }
+
+    /// A handle that makes the server misbehave.
+    pub fn faults(&self) -> Faults {
+        Faults::new(Arc::clone(&self.shared))
+    }
+
+    /// How often each resource was asked for so far.
+    pub fn request_counts(&self) -> RequestCounts {
+        self.shared.counts()
+    }
+
+    /// A kubeconfig (YAML) for a server at this URL (`http://127.0.0.1:8001`), without credentials.
+    pub fn kubeconfig(server_url: &str) -> String {
+        format!(
+            "apiVersion: v1\nkind: Config\nclusters:\n- name: devkube\n  cluster:\n    server: {server_url}\n\
+             users:\n- name: devkube\n  user: {{}}\ncontexts:\n- name: devkube\n  context:\n    cluster: devkube\n    \
+             user: devkube\n    namespace: default\ncurrent-context: devkube\n"
+        )
+    }
+}
+
+/// Serves one listener. Going away closes the connections and makes the kernel refuse new ones,
+/// on the same socket, so that coming back needs no new bind.
+async fn listen(listener: tokio::net::TcpListener, shared: Arc<Shared>) {
+    let mut faults = shared.faults.subscribe();
+    let mut connections = JoinSet::new();
+    loop {
+        if faults.borrow_and_update().away {
+            let refused = SockRef::from(&listener).shutdown(Shutdown::Both);
+            connections.shutdown().await;
+            let back = faults.wait_for(|state| !state.away).await.is_ok();
+            if !back || refused.is_err() || SockRef::from(&listener).listen(BACKLOG).is_err() {
+                return;
+            }
+        }
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => _ = connections.spawn(connection(stream, Arc::clone(&shared))),
+                // Out of descriptors, or the peer is gone already: let others run, then go on.
+                Err(_) => tokio::task::yield_now().await,
+            },
+            _ = faults.changed() => {}
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, shared: Arc<Shared>) {
+    // A watch event is small and must not wait for the next one; failure only costs latency.
+    stream.set_nodelay(true).ok();
+    let service = service_fn(|request| api::serve(Arc::clone(&shared), request));
+    // An error means that the client left, or that a watch was cut off on purpose.
+    http1::Builder::new().serve_connection(TokioIo::new(stream), service).await.ok();
+}
