@@ -1,0 +1,180 @@
+//! Which interfaces answer, and what happens when they come and go.
+
+use std::time::Duration;
+
+use herald_speaker::wire::Options;
+use rtnetlink::{LinkBridge, LinkMacVlan, LinkUnspec, LinkVxlan};
+
+use netlink_packet_route::link::MacVlanMode;
+
+use crate::arp::{CLIENT, OTHER, OWNER, SILENCE, foreign, ip, request};
+use crate::capture::Capture;
+use crate::host::{Host, wait_for};
+use crate::segment::Segment;
+use crate::speaker::Speaker;
+
+crate::tests![
+    an_interface_that_appears_later_starts_answering,
+    an_interface_that_loses_and_regains_its_carrier_announces_anew,
+    a_changed_ethernet_address_is_announced,
+    two_interfaces_on_one_segment_never_show_two_ethernet_addresses,
+    only_selected_interfaces_answer,
+    an_excluded_interface_does_not_answer,
+    a_bridge_port_leaves_the_answer_to_its_bridge,
+    a_macvlan_interface_answers,
+    a_vxlan_interface_answers,
+];
+
+const ADDRESS: &str = "192.0.2.100";
+
+fn an_interface_that_appears_later_starts_answering() {
+    let segment = Segment::new();
+    let client = segment.host(CLIENT, &["192.0.2.9/24", "2001:db8::9/64"]);
+    let owner = Host::new();
+    let speaker = Speaker::start(&owner);
+    speaker.announce(ip(ADDRESS));
+    speaker.announce(ip("2001:db8::100"));
+    segment.plug(&owner, "eth0", OWNER);
+    assert_eq!(client.resolve(ip(ADDRESS)), OWNER);
+    assert_eq!(client.resolve(ip("2001:db8::100")), OWNER);
+}
+
+fn an_interface_that_loses_and_regains_its_carrier_announces_anew() {
+    let segment = Segment::new();
+    let client = segment.host(CLIENT, &["192.0.2.9/24"]);
+    let owner = Host::new();
+    let port = segment.plug(&owner, "eth0", OWNER);
+    let options = Options {
+        refresh: None,
+        ..Options::default()
+    };
+    let speaker = Speaker::start_with(&owner, options);
+    speaker.announce(ip(ADDRESS));
+    assert_eq!(client.resolve(ip(ADDRESS)), OWNER);
+    // The whole first burst: whatever comes later is due to the carrier.
+    speaker.wait_announced(ip(ADDRESS), 12);
+    port.connect(false);
+    let capture = Capture::start(&client, "eth0");
+    port.connect(true);
+    let announced = capture.next(Duration::from_secs(10), |frame| foreign(frame, 0x0806, CLIENT));
+    assert!(announced.is_some());
+    assert_eq!(client.resolve(ip(ADDRESS)), OWNER);
+}
+
+fn a_changed_ethernet_address_is_announced() {
+    let segment = Segment::new();
+    let owner = segment.host(OWNER, &["192.0.2.1/24"]);
+    let client = segment.host(CLIENT, &["192.0.2.9/24"]);
+    let speaker = Speaker::start(&owner);
+    speaker.announce(ip(ADDRESS));
+    assert_eq!(client.resolve(ip(ADDRESS)), OWNER);
+    owner.set_mac("eth0", OTHER);
+    wait_for("the entry moves", || {
+        client.neighbour(ip(ADDRESS)).filter(|mac| *mac == OTHER)
+    });
+}
+
+fn two_interfaces_on_one_segment_never_show_two_ethernet_addresses() {
+    let segment = Segment::new();
+    let owner = segment.host(OWNER, &["192.0.2.1/24"]);
+    segment.plug(&owner, "eth1", OTHER);
+    owner.add_address("eth1", "192.0.2.2/24");
+    let client = segment.host(CLIENT, &["192.0.2.9/24"]);
+    let speaker = Speaker::start(&owner);
+    speaker.announce(ip(ADDRESS));
+    let capture = Capture::start(&client, "eth0");
+    speaker.wait_announced(ip(ADDRESS), 2);
+    capture.send(&request(CLIENT, [192, 0, 2, 9], [192, 0, 2, 100]));
+    let reply = |frame: &[u8]| foreign(frame, 0x0806, CLIENT).filter(|frame| frame[..6] == CLIENT);
+    let first = capture.next(Duration::from_secs(5), reply).expect("a reply");
+    assert_eq!(first[6..12], OWNER);
+    assert_eq!(capture.next(SILENCE, reply), None);
+}
+
+fn only_selected_interfaces_answer() {
+    let (left, right) = (Segment::new(), Segment::new());
+    let owner = left.host(OWNER, &["192.0.2.1/24"]);
+    right.plug(&owner, "eth1", OTHER);
+    let near = left.host(CLIENT, &["192.0.2.9/24"]);
+    let far = right.host(CLIENT, &["192.0.2.9/24"]);
+    let speaker = Speaker::start(&owner);
+    speaker.announce_on(ip(ADDRESS), "eth1");
+    assert_eq!(far.resolve(ip(ADDRESS)), OTHER);
+    let capture = Capture::start(&near, "eth0");
+    capture.send(&request(CLIENT, [192, 0, 2, 9], [192, 0, 2, 100]));
+    let ignored = "herald_layer2_ignored_total{reason=\"other_link\"}";
+    wait_for("the request is seen", || {
+        speaker.metric(ignored).filter(|n| *n >= 1)
+    });
+    assert_eq!(
+        capture.next(SILENCE, |frame| foreign(frame, 0x0806, CLIENT)),
+        None
+    );
+}
+
+fn an_excluded_interface_does_not_answer() {
+    let segment = Segment::new();
+    let owner = segment.host(OWNER, &["192.0.2.1/24"]);
+    segment.plug(&owner, "net1", OTHER);
+    let client = segment.host(CLIENT, &["192.0.2.9/24"]);
+    let exclude = vec![regex::Regex::new("^eth").expect("pattern")];
+    let speaker = Speaker::start_with(
+        &owner,
+        Options {
+            exclude,
+            ..Options::default()
+        },
+    );
+    speaker.announce(ip(ADDRESS));
+    assert_eq!(client.resolve(ip(ADDRESS)), OTHER);
+}
+
+fn a_bridge_port_leaves_the_answer_to_its_bridge() {
+    let segment = Segment::new();
+    let owner = segment.host(OTHER, &[]);
+    owner.run(|inside| {
+        inside.add(LinkBridge::new("br0").address(OWNER.to_vec()).up().build());
+        let bridge = inside.link("br0").header.index;
+        inside.set(LinkUnspec::new_with_name("eth0").controller(bridge).build());
+    });
+    owner.add_address("br0", "192.0.2.1/24");
+    let client = segment.host(CLIENT, &["192.0.2.9/24"]);
+    let speaker = Speaker::start(&owner);
+    speaker.announce(ip(ADDRESS));
+    assert_eq!(client.resolve(ip(ADDRESS)), OWNER);
+}
+
+fn a_macvlan_interface_answers() {
+    let segment = Segment::new();
+    let owner = segment.host(OTHER, &[]);
+    let parent = owner.index("eth0");
+    owner.run(move |inside| {
+        let link = LinkMacVlan::new("vlan0", parent, MacVlanMode::Bridge);
+        inside.add(link.address(OWNER.to_vec()).up().build());
+    });
+    owner.add_address("vlan0", "192.0.2.1/24");
+    let client = segment.host(CLIENT, &["192.0.2.9/24"]);
+    let speaker = Speaker::start(&owner);
+    speaker.announce(ip(ADDRESS));
+    assert_eq!(client.resolve(ip(ADDRESS)), OWNER);
+}
+
+fn a_vxlan_interface_answers() {
+    let segment = Segment::new();
+    let owner = segment.host(OWNER, &["198.51.100.1/24"]);
+    let client = segment.host(CLIENT, &["198.51.100.2/24"]);
+    let tunnel = |remote: [u8; 4]| {
+        LinkVxlan::new("vxlan0", 7)
+            .remote(remote.into())
+            .port(4789)
+            .up()
+            .build()
+    };
+    owner.run(move |inside| inside.add(tunnel([198, 51, 100, 2])));
+    client.run(move |inside| inside.add(tunnel([198, 51, 100, 1])));
+    owner.add_address("vxlan0", "192.0.2.1/24");
+    client.add_address("vxlan0", "192.0.2.9/24");
+    let speaker = Speaker::start(&owner);
+    speaker.announce(ip(ADDRESS));
+    assert_eq!(client.resolve(ip(ADDRESS)), owner.mac("vxlan0"));
+}

@@ -1,0 +1,148 @@
+//! IPv6: what clients, duplicate address detection and snooping bridges say.
+
+use std::time::Duration;
+
+use netlink_packet_route::address::AddressFlags;
+
+use crate::arp::{CLIENT, OTHER, OWNER, SILENCE, ip};
+use crate::capture::Capture;
+use crate::host::{Host, wait_for};
+use crate::segment::Segment;
+use crate::speaker::Speaker;
+
+crate::tests![
+    a_client_resolves_the_address_to_the_owner,
+    duplicate_address_detection_of_another_host_fails,
+    a_claim_moves_a_clients_entry,
+    a_unicast_solicitation_is_answered,
+    solicitations_pass_a_snooping_bridge,
+    thousands_of_addresses_are_joined,
+];
+
+const ADDRESS: &str = "2001:db8::100";
+const SOLICITATION: u8 = 135;
+const ADVERTISEMENT: u8 = 136;
+
+fn is_ndp(frame: &[u8], kind: u8) -> bool {
+    frame.len() >= 78 && frame[12..14] == [0x86, 0xdd] && frame[20] == 58 && frame[54] == kind
+}
+
+fn a_client_resolves_the_address_to_the_owner() {
+    let segment = Segment::new();
+    let owner = segment.host(OWNER, &["2001:db8::1/64"]);
+    let client = segment.host(CLIENT, &["2001:db8::9/64"]);
+    let speaker = Speaker::start(&owner);
+    speaker.announce(ip(ADDRESS));
+    assert_eq!(client.resolve(ip(ADDRESS)), OWNER);
+}
+
+fn duplicate_address_detection_of_another_host_fails() {
+    let segment = Segment::new();
+    let owner = segment.host(OWNER, &["2001:db8::1/64"]);
+    let client = Host::new();
+    segment.plug(&client, "eth0", CLIENT);
+    client.run(|_| {
+        std::fs::write("/proc/sys/net/ipv6/conf/eth0/accept_dad", "1").expect("detection can be turned on");
+    });
+    let speaker = Speaker::start(&owner);
+    speaker.announce(ip(ADDRESS));
+    speaker.wait_announced(ip(ADDRESS), 1);
+    client.add_address_with_dad("eth0", "2001:db8::100/64");
+    wait_for("the address is found to be taken", || {
+        client
+            .address_flags(ip(ADDRESS))?
+            .contains(AddressFlags::Dadfailed)
+            .then_some(())
+    });
+    client.add_address_with_dad("eth0", "2001:db8::101/64");
+    wait_for("a free address becomes usable", || {
+        let flags = client.address_flags(ip("2001:db8::101"))?;
+        assert!(!flags.contains(AddressFlags::Dadfailed));
+        (!flags.contains(AddressFlags::Tentative)).then_some(())
+    });
+}
+
+fn a_claim_moves_a_clients_entry() {
+    let segment = Segment::new();
+    let first = segment.host(OWNER, &["2001:db8::1/64"]);
+    let second = segment.host(OTHER, &["2001:db8::2/64"]);
+    let client = segment.host(CLIENT, &["2001:db8::9/64"]);
+    let owner = Speaker::start(&first);
+    owner.announce(ip(ADDRESS));
+    assert_eq!(client.resolve(ip(ADDRESS)), OWNER);
+    drop(owner);
+    let successor = Speaker::start(&second);
+    successor.announce(ip(ADDRESS));
+    wait_for("the entry moves", || {
+        client.neighbour(ip(ADDRESS)).filter(|mac| *mac == OTHER)
+    });
+}
+
+/// A kernel checks a stale entry with unicast solicitations, sent to the address itself.
+fn a_unicast_solicitation_is_answered() {
+    let segment = Segment::new();
+    let owner = segment.host(OWNER, &["2001:db8::1/64"]);
+    let client = segment.host(CLIENT, &["2001:db8::9/64"]);
+    client.run(|_| {
+        let neighbour = "/proc/sys/net/ipv6/neigh/eth0";
+        std::fs::write(format!("{neighbour}/base_reachable_time_ms"), "20").expect("written");
+        std::fs::write(format!("{neighbour}/delay_first_probe_time"), "0").expect("written");
+    });
+    let speaker = Speaker::start(&owner);
+    speaker.announce(ip(ADDRESS));
+    client.resolve(ip(ADDRESS));
+    let capture = Capture::start(&client, "eth0");
+    let patience = Duration::from_millis(50);
+    wait_for("a unicast solicitation and its answer", || {
+        client.send_to(ip(ADDRESS));
+        let unicast =
+            |frame: &[u8], to: [u8; 6], kind| (frame[..6] == to && is_ndp(frame, kind)).then_some(());
+        capture.next(patience, |frame| unicast(frame, OWNER, SOLICITATION))?;
+        capture.next(patience, |frame| unicast(frame, CLIENT, ADVERTISEMENT))
+    });
+}
+
+/// The bridge asks which groups are wanted (MLD) and forwards no other, so joining must be announced.
+fn solicitations_pass_a_snooping_bridge() {
+    let segment = Segment::snooping();
+    let owner = segment.host(OWNER, &["2001:db8::1/64"]);
+    let client = segment.host(CLIENT, &["2001:db8::9/64"]);
+    let capture = Capture::start(&owner, "eth0");
+    wait_for("the bridge holds solicitations of unwanted groups back", || {
+        client.send_to(ip("2001:db8::200"));
+        let solicitation =
+            |frame: &[u8]| (is_ndp(frame, SOLICITATION) && frame[76..78] == [2, 0]).then_some(());
+        capture.next(SILENCE, solicitation).is_none().then_some(())
+    });
+    let speaker = Speaker::start(&owner);
+    speaker.announce(ip(ADDRESS));
+    assert_eq!(client.resolve(ip(ADDRESS)), OWNER);
+}
+
+/// More groups than one socket can join.
+fn thousands_of_addresses_are_joined() {
+    let segment = Segment::new();
+    let owner = segment.host(OWNER, &["2001:db8::1/64"]);
+    let client = segment.host(CLIENT, &["2001:db8::9/64"]);
+    let speaker = Speaker::start(&owner);
+    for last in 0x1000..0x2000 {
+        speaker.announce(ip(&format!("2001:db8::{last:x}")));
+    }
+    for last in ["1000", "1800", "1fff"] {
+        assert_eq!(client.resolve(ip(&format!("2001:db8::{last}"))), OWNER);
+    }
+    let groups = || owner.run(|_| std::fs::read_to_string("/proc/thread-self/net/igmp6").expect("groups"));
+    wait_for("all groups are joined", || {
+        let joined = groups()
+            .lines()
+            .filter(|line| line.contains("ff0200000000000000000001ff00"))
+            .count();
+        (joined >= 0x1000).then_some(())
+    });
+    for last in 0x1000..0x2000 {
+        speaker.withdraw(ip(&format!("2001:db8::{last:x}")));
+    }
+    wait_for("all groups are left", || {
+        (!groups().contains("ff0200000000000000000001ff0018")).then_some(())
+    });
+}

@@ -1,0 +1,94 @@
+//! The wire task in a host, with its interfaces watched as the real program does.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use herald_speaker::wire::{Announcement, Options, Wire, watch_interfaces};
+use prometheus::{Registry, TextEncoder};
+use tokio::sync::oneshot;
+
+use crate::host::{Host, wait_for};
+
+pub(crate) struct Speaker {
+    wire: Option<Arc<Wire>>,
+    registry: Registry,
+    stop: Option<oneshot::Sender<()>>,
+    watcher: Option<JoinHandle<()>>,
+}
+
+impl Speaker {
+    pub(crate) fn start(host: &Host) -> Self {
+        Self::start_with(host, Options::default())
+    }
+
+    pub(crate) fn start_with(host: &Host, options: Options) -> Self {
+        host.run(move |_| {
+            let registry = Registry::new();
+            let wire = Arc::new(Wire::start(options, &registry).expect("the wire task starts"));
+            let (stop, stopped) = oneshot::channel();
+            let watched = Arc::clone(&wire);
+            let watcher = std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                runtime.expect("runtime").block_on(async {
+                    tokio::select! {
+                        () = watch_interfaces(|interfaces| watched.set_interfaces(interfaces)) => {}
+                        _ = stopped => {}
+                    }
+                });
+            });
+            Self {
+                wire: Some(wire),
+                registry,
+                stop: Some(stop),
+                watcher: Some(watcher),
+            }
+        })
+    }
+
+    fn wire(&self) -> &Wire {
+        self.wire.as_deref().expect("there until dropped")
+    }
+
+    pub(crate) fn announce(&self, address: IpAddr) {
+        let interfaces = None;
+        self.wire().announce(Announcement { address, interfaces });
+    }
+
+    pub(crate) fn announce_on(&self, address: IpAddr, interface: &str) {
+        let interfaces = Some(BTreeSet::from([interface.to_owned()]));
+        self.wire().announce(Announcement { address, interfaces });
+    }
+
+    pub(crate) fn withdraw(&self, address: IpAddr) {
+        self.wire().withdraw(address);
+    }
+
+    /// The value of a series, if there is one.
+    pub(crate) fn metric(&self, series: &str) -> Option<u64> {
+        let text = TextEncoder::new()
+            .encode_to_string(&self.registry.gather())
+            .expect("metrics");
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map(|value| value.parse().expect("a number"))
+    }
+
+    /// Waits until an address has been announced at least `frames` times.
+    pub(crate) fn wait_announced(&self, address: IpAddr, frames: u64) {
+        let series = format!("metallb_layer2_gratuitous_sent{{ip=\"{address}\"}}");
+        wait_for(&series, || self.metric(&series).filter(|sent| *sent >= frames));
+    }
+}
+
+impl Drop for Speaker {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(watcher) = self.watcher.take() {
+            watcher.join().expect("the watcher ends");
+        }
+        drop(self.wire.take());
+    }
+}
