@@ -21,7 +21,11 @@ pub(crate) fn prepare_create(kind: &Kind, object: &mut Value) {
             "services" => Some(json!({"loadBalancer": {}})),
             _ => None,
         };
-        set(object.as_object_mut().expect("decoded to an object"), "status", status);
+        set(
+            object.as_object_mut().expect("decoded to an object"),
+            "status",
+            status,
+        );
     }
 }
 
@@ -108,7 +112,10 @@ fn settle_secret(secret: &mut Value, old: Option<&Value>) -> Vec<FieldError> {
     let fields = secret.as_object_mut().expect("decoded to an object");
     let plain = fields.remove("stringData");
     let before = old.map(|old| old["type"].clone());
-    let secret_type = fields.entry("type").or_insert_with(|| before.clone().unwrap_or(json!("Opaque"))).clone();
+    let secret_type = fields
+        .entry("type")
+        .or_insert_with(|| before.clone().unwrap_or(json!("Opaque")))
+        .clone();
     for (key, value) in plain.as_ref().and_then(Value::as_object).into_iter().flatten() {
         let encoded = STANDARD.encode(value.as_str().unwrap_or_default());
         section_mut(secret, "data").insert(key.clone(), encoded.into());
@@ -132,7 +139,11 @@ fn fill_pod(pod: &mut Value) {
     ] {
         spec.entry(field).or_insert(value);
     }
-    let containers = spec.get_mut("containers").and_then(Value::as_array_mut).into_iter().flatten();
+    let containers = spec
+        .get_mut("containers")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten();
     for port in containers.filter_map(|c| c["ports"].as_array_mut()).flatten() {
         if port["protocol"].is_null() {
             port["protocol"] = json!("TCP");

@@ -50,7 +50,8 @@ impl Shared {
         let mut cluster = self.cluster();
         let result = change(&mut cluster);
         let revision = cluster.store.revision();
-        self.revisions.send_if_modified(|latest| std::mem::replace(latest, revision) != revision);
+        self.revisions
+            .send_if_modified(|latest| std::mem::replace(latest, revision) != revision);
         result
     }
 
@@ -65,7 +66,10 @@ impl Shared {
             Part::Main => plural.to_string(),
             Part::Status => format!("{plural}/status"),
         };
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).add(verb, resource);
+        self.counts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .add(verb, resource);
     }
 
     /// The requests counted so far.
@@ -92,7 +96,9 @@ pub(crate) async fn serve(
 fn route(shared: &Arc<Shared>, request: &Request) -> Result<Response<Body>, ApiError> {
     let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
     match path.as_slice() {
-        ["api", version, rest @ ..] if !rest.is_empty() => resources::answer(shared, request, "", version, rest),
+        ["api", version, rest @ ..] if !rest.is_empty() => {
+            resources::answer(shared, request, "", version, rest)
+        }
         ["apis", group, version, rest @ ..] if !rest.is_empty() => {
             resources::answer(shared, request, group, version, rest)
         }
@@ -118,5 +124,7 @@ fn describe(shared: &Shared, request: &Request, path: &[&str]) -> Result<Respons
         ["openapi", "v3", "apis", group, version] => openapi::document(kinds, group, version),
         _ => None,
     };
-    found.map(|value| json_reply(200, &value)).ok_or_else(ApiError::no_such_resource)
+    found
+        .map(|value| json_reply(200, &value))
+        .ok_or_else(ApiError::no_such_resource)
 }

@@ -99,8 +99,12 @@ impl Cluster {
     /// Deletes what only the object with this uid owned; others merely lose the reference.
     fn collect_dependents(&mut self, uid: &str) {
         for (collection, key) in self.dependents.get(uid).cloned().unwrap_or_default() {
-            let Some(dependent) = self.store.object(&collection, &key).cloned() else { continue };
-            let others = entries(&dependent["metadata"]["ownerReferences"]).iter().any(|o| o["uid"] != uid);
+            let Some(dependent) = self.store.object(&collection, &key).cloned() else {
+                continue;
+            };
+            let others = entries(&dependent["metadata"]["ownerReferences"])
+                .iter()
+                .any(|o| o["uid"] != uid);
             if others {
                 self.disown(&collection, &dependent, uid);
             } else if let Some(kind) = self.kinds.of_collection(&collection) {
@@ -129,7 +133,13 @@ impl Cluster {
     /// Deletes everything in a namespace that is going away, and the namespace once it is empty.
     pub(crate) fn empty_namespace(&mut self, name: &str) {
         for collection in self.store.collections() {
-            let Some(kind) = self.kinds.of_collection(&collection).filter(|kind| kind.namespaced) else { continue };
+            let Some(kind) = self
+                .kinds
+                .of_collection(&collection)
+                .filter(|kind| kind.namespaced)
+            else {
+                continue;
+            };
             let objects: Vec<_> = self.store.objects(&collection, Some(name)).cloned().collect();
             for object in objects {
                 // What an earlier deletion took along is gone already.
@@ -144,13 +154,17 @@ impl Cluster {
     fn finish_namespace(&mut self, name: &str) {
         let namespaces = Collection::new("", "namespaces");
         let key = Key::new("", name);
-        let Some(namespace) = self.store.object(&namespaces, &key) else { return };
+        let Some(namespace) = self.store.object(&namespaces, &key) else {
+            return;
+        };
         let finalizers = !entries(&namespace["metadata"]["finalizers"]).is_empty();
         if !is_terminating(namespace) || finalizers {
             return;
         }
         let content = |collection: &Collection| {
-            self.kinds.of_collection(collection).is_some_and(|kind| kind.namespaced)
+            self.kinds
+                .of_collection(collection)
+                .is_some_and(|kind| kind.namespaced)
                 && self.store.objects(collection, Some(name)).next().is_some()
         };
         if !self.store.collections().iter().any(content) {
@@ -160,6 +174,12 @@ impl Cluster {
 }
 
 fn owners(object: Option<&Value>) -> Vec<String> {
-    let references = object.map(|object| entries(&object["metadata"]["ownerReferences"])).unwrap_or_default();
-    references.iter().filter_map(|owner| owner["uid"].as_str()).map(str::to_string).collect()
+    let references = object
+        .map(|object| entries(&object["metadata"]["ownerReferences"]))
+        .unwrap_or_default();
+    references
+        .iter()
+        .filter_map(|owner| owner["uid"].as_str())
+        .map(str::to_string)
+        .collect()
 }

@@ -12,12 +12,17 @@ pub struct RequestCounts {
 impl RequestCounts {
     /// How many requests there were with this verb to this resource.
     pub fn of(&self, verb: &str, resource: &str) -> u64 {
-        self.counts.get(&(verb.to_string(), resource.to_string())).copied().unwrap_or(0)
+        self.counts
+            .get(&(verb.to_string(), resource.to_string()))
+            .copied()
+            .unwrap_or(0)
     }
 
     /// All non-zero counts as `(verb, resource, count)`, ordered by verb and resource.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str, u64)> {
-        self.counts.iter().map(|((verb, resource), count)| (verb.as_str(), resource.as_str(), *count))
+        self.counts
+            .iter()
+            .map(|((verb, resource), count)| (verb.as_str(), resource.as_str(), *count))
     }
 
     /// How many requests there were, whatever their verb and resource.
@@ -32,7 +37,9 @@ impl RequestCounts {
             let before = earlier.counts.get(key).copied().unwrap_or(0);
             (key.clone(), count.saturating_sub(before))
         });
-        Self { counts: later.filter(|(_, count)| *count > 0).collect() }
+        Self {
+            counts: later.filter(|(_, count)| *count > 0).collect(),
+        }
     }
 
     pub(crate) fn add(&mut self, verb: &str, resource: String) {
@@ -51,7 +58,10 @@ mod tests {
         let mut later = earlier.clone();
         later.add("patch", "services/status".into());
         let since = later.since(&earlier);
-        assert_eq!(since.iter().collect::<Vec<_>>(), [("patch", "services/status", 1)]);
+        assert_eq!(
+            since.iter().collect::<Vec<_>>(),
+            [("patch", "services/status", 1)]
+        );
         assert_eq!((since.total(), since.of("list", "services")), (1, 0));
     }
 }

@@ -18,7 +18,11 @@ pub(crate) fn settle(crd: &mut Value, old: Option<&Value>) -> Vec<FieldError> {
         for path in ["group", "scope"] {
             if crd["spec"][path] != old["spec"][path] {
                 let detail = "field is immutable";
-                errors.push(FieldError::invalid(format!("spec.{path}"), &crd["spec"][path], detail));
+                errors.push(FieldError::invalid(
+                    format!("spec.{path}"),
+                    &crd["spec"][path],
+                    detail,
+                ));
             }
         }
     }
@@ -34,7 +38,9 @@ fn fill(crd: &mut Value) {
     let names = section_mut(&mut crd["spec"], "names");
     names.entry("singular").or_insert(json!(kind.to_lowercase()));
     names.entry("listKind").or_insert(json!(format!("{kind}List")));
-    section_mut(crd, "spec").entry("conversion").or_insert(json!({"strategy": "None"}));
+    section_mut(crd, "spec")
+        .entry("conversion")
+        .or_insert(json!({"strategy": "None"}));
 }
 
 fn check(crd: &Value) -> Vec<FieldError> {
@@ -44,14 +50,27 @@ fn check(crd: &Value) -> Vec<FieldError> {
     let full_name = format!("{}.{}", text(&spec["names"]["plural"]), text(&spec["group"]));
     if crd["metadata"]["name"] != full_name {
         let detail = format!("must be spec.names.plural+\".\"+spec.group: {full_name:?}");
-        errors.push(FieldError::invalid("metadata.name", &crd["metadata"]["name"], detail));
+        errors.push(FieldError::invalid(
+            "metadata.name",
+            &crd["metadata"]["name"],
+            detail,
+        ));
     }
     if !matches!(spec["scope"].as_str(), Some("Namespaced" | "Cluster")) {
         let supported = ["\"Cluster\"".to_string(), "\"Namespaced\"".to_string()];
-        errors.push(FieldError::not_supported("spec.scope", &spec["scope"], &supported));
+        errors.push(FieldError::not_supported(
+            "spec.scope",
+            &spec["scope"],
+            &supported,
+        ));
     }
     let versions = entries(&spec["versions"]);
-    if versions.iter().filter(|version| version["storage"] == true).count() != 1 {
+    if versions
+        .iter()
+        .filter(|version| version["storage"] == true)
+        .count()
+        != 1
+    {
         let detail = "must have exactly one version marked as storage version";
         errors.push(FieldError::invalid("spec.versions", &spec["versions"], detail));
     }
@@ -70,13 +89,19 @@ fn check_version(version: &Value, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     if schema["type"] != "object" {
         let detail = "schemas are required, and their root must be of type object";
-        errors.push(FieldError::required(format!("{path}.schema.openAPIV3Schema.type"), detail));
+        errors.push(FieldError::required(
+            format!("{path}.schema.openAPIV3Schema.type"),
+            detail,
+        ));
     } else if let Err(error) = Document::of_custom_resource(schema) {
         let field = format!("{path}.schema.openAPIV3Schema{}", error.path);
         errors.push(FieldError::invalid(field, &json!({}), error.message));
     }
     if version["subresources"].get("scale").is_some() {
-        errors.push(FieldError::forbidden(format!("{path}.subresources.scale"), "devkube does not implement scale"));
+        errors.push(FieldError::forbidden(
+            format!("{path}.subresources.scale"),
+            "devkube does not implement scale",
+        ));
     }
     errors
 }
@@ -89,10 +114,10 @@ fn establish(crd: &mut Value) {
         .collect();
     let names = crd["spec"]["names"].clone();
     let accepted = &crd["status"]["conditions"];
-    let since = entries(accepted).first().map_or_else(|| json!(now()), |c| c["lastTransitionTime"].clone());
-    let condition = |kind: &str, reason: &str, message: &str| {
-        json!({"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": since})
-    };
+    let since = entries(accepted)
+        .first()
+        .map_or_else(|| json!(now()), |c| c["lastTransitionTime"].clone());
+    let condition = |kind: &str, reason: &str, message: &str| json!({"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": since});
     crd["status"] = json!({
         "acceptedNames": names,
         "conditions": [
@@ -115,14 +140,22 @@ pub(crate) fn follow(cluster: &mut Cluster, before: Option<&Value>, after: Optio
 
 fn collection(crd: &Value) -> Collection {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
-    Collection::new(&text(&crd["spec"]["group"]), &text(&crd["spec"]["names"]["plural"]))
+    Collection::new(
+        &text(&crd["spec"]["group"]),
+        &text(&crd["spec"]["names"]["plural"]),
+    )
 }
 
 fn kinds(crd: &Value) -> Vec<Kind> {
     let versions = entries(&crd["spec"]["versions"]);
-    let stored = versions.iter().find(|version| version["storage"] == true).unwrap_or(&Value::Null);
+    let stored = versions
+        .iter()
+        .find(|version| version["storage"] == true)
+        .unwrap_or(&Value::Null);
     let served = versions.iter().filter(|version| version["served"] == true);
-    served.filter_map(|version| kind(crd, version, &stored["name"])).collect()
+    served
+        .filter_map(|version| kind(crd, version, &stored["name"]))
+        .collect()
 }
 
 fn kind(crd: &Value, version: &Value, stored_version: &Value) -> Option<Kind> {
@@ -132,7 +165,9 @@ fn kind(crd: &Value, version: &Value, stored_version: &Value) -> Option<Kind> {
     let schema = version["schema"]["openAPIV3Schema"].clone();
     let document = Document::of_custom_resource(&schema).ok()?;
     let group = text(&spec["group"]);
-    let selectable = entries(&version["selectableFields"]).iter().filter_map(|f| f["jsonPath"].as_str());
+    let selectable = entries(&version["selectableFields"])
+        .iter()
+        .filter_map(|f| f["jsonPath"].as_str());
     Some(Kind {
         version: text(&version["name"]),
         kind: text(&spec["names"]["kind"]),
@@ -148,7 +183,9 @@ fn kind(crd: &Value, version: &Value, stored_version: &Value) -> Option<Kind> {
         stored_api_version: join_version(&group, stored_version.as_str()?),
         view: View::Same,
         custom: Some(Custom {
-            selectable: selectable.map(|path| path.trim_start_matches('.').to_string()).collect(),
+            selectable: selectable
+                .map(|path| path.trim_start_matches('.').to_string())
+                .collect(),
             columns: entries(&version["additionalPrinterColumns"]).to_vec(),
             schema,
         }),

@@ -53,8 +53,15 @@ pub(crate) fn decode(
     origin: Origin,
 ) -> Result<Vec<String>, ApiError> {
     check_type_meta(kind, object)?;
-    let unknown = if kind.custom.is_some() { prune_custom(kind, object)? } else { prune_builtin(kind, object)? };
-    let complaints: Vec<String> = unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
+    let unknown = if kind.custom.is_some() {
+        prune_custom(kind, object)?
+    } else {
+        prune_builtin(kind, object)?
+    };
+    let complaints: Vec<String> = unknown
+        .iter()
+        .map(|path| format!("unknown field {path:?}"))
+        .collect();
     match validation {
         _ if complaints.is_empty() => Ok(Vec::new()),
         FieldValidation::Ignore => Ok(Vec::new()),
@@ -74,26 +81,29 @@ pub(crate) fn decode(
 
 fn undecodable(kind: &Kind, message: &str) -> ApiError {
     let (name, version) = (&kind.kind, &kind.version);
-    ApiError::bad_request(format!("{name} in version {version:?} cannot be handled as a {name}: {message}"))
+    ApiError::bad_request(format!(
+        "{name} in version {version:?} cannot be handled as a {name}: {message}"
+    ))
 }
 
 fn check_type_meta(kind: &Kind, object: &mut Value) -> Result<(), ApiError> {
     if !object.is_object() {
-        return Err(ApiError::bad_request("the body is not an object; send a Kubernetes object as JSON or YAML"));
+        return Err(ApiError::bad_request(
+            "the body is not an object; send a Kubernetes object as JSON or YAML",
+        ));
     }
     let expected = kind.api_version();
     for (field, expected) in [("apiVersion", expected.as_str()), ("kind", kind.kind.as_str())] {
-        match &object[field] {
+        let given = &object[field];
+        if given.is_null() {
             // Typed clients leave these out of what they send.
-            Value::Null => object[field] = expected.into(),
-            Value::String(given) if given == expected => {}
-            given => {
-                let what = if field == "kind" { "kind" } else { "API version" };
-                return Err(ApiError::bad_request(format!(
-                    "the {what} in the data ({}) does not match the expected {what} ({expected})",
-                    given.as_str().unwrap_or("not a string")
-                )));
-            }
+            object[field] = expected.into();
+        } else if given != expected {
+            let what = if field == "kind" { "kind" } else { "API version" };
+            return Err(ApiError::bad_request(format!(
+                "the {what} in the data ({}) does not match the expected {what} ({expected})",
+                given.as_str().unwrap_or("not a string")
+            )));
         }
     }
     Ok(())
@@ -107,11 +117,18 @@ fn prune_builtin(kind: &Kind, object: &mut Value) -> Result<Vec<String>, ApiErro
 
 /// The schema of a custom resource says nothing of `apiVersion`, `kind` and `metadata`.
 fn prune_custom(kind: &Kind, object: &mut Value) -> Result<Vec<String>, ApiError> {
-    let meta_schema = builtin().document.definition(OBJECT_META).expect("metadata is built in");
+    let meta_schema = builtin()
+        .document
+        .definition(OBJECT_META)
+        .expect("metadata is built in");
     let mut meta = object["metadata"].take();
     let mut unknown: Vec<String> = Vec::new();
     if !meta.is_null() {
-        unknown.extend(prune(meta_schema, &mut meta).into_iter().map(|path| format!("metadata.{path}")));
+        unknown.extend(
+            prune(meta_schema, &mut meta)
+                .into_iter()
+                .map(|path| format!("metadata.{path}")),
+        );
         refuse_type_errors(kind, &type_errors(meta_schema, &meta))?;
     }
     let fields = object.as_object_mut().expect("checked to be an object");
@@ -121,13 +138,20 @@ fn prune_custom(kind: &Kind, object: &mut Value) -> Result<Vec<String>, ApiError
     for (field, value) in type_meta {
         object[field] = value.unwrap_or_default();
     }
-    object["metadata"] = if meta.is_null() { Value::Object(serde_json::Map::new()) } else { meta };
+    object["metadata"] = if meta.is_null() {
+        Value::Object(serde_json::Map::new())
+    } else {
+        meta
+    };
     Ok(unknown)
 }
 
 fn refuse_type_errors(kind: &Kind, errors: &[FieldError]) -> Result<(), ApiError> {
     match errors {
         [] => Ok(()),
-        [first, ..] => Err(undecodable(kind, &format!("json: cannot unmarshal into Go struct field {first}"))),
+        [first, ..] => Err(undecodable(
+            kind,
+            &format!("json: cannot unmarshal into Go struct field {first}"),
+        )),
     }
 }

@@ -47,15 +47,23 @@ impl Cluster {
         let Some(stored) = self.store.object(&kind.collection, key).cloned() else {
             return Err(ApiError::not_found(kind.object(&key.name)));
         };
-        for (given, field) in [(&deletion.uid, "uid"), (&deletion.resource_version, "resourceVersion")] {
+        for (given, field) in [
+            (&deletion.uid, "uid"),
+            (&deletion.resource_version, "resourceVersion"),
+        ] {
             let current = meta_text(&stored, field);
             if let Some(given) = given.as_ref().filter(|given| *given != current) {
-                let why = format!("Precondition failed: {field} in precondition: {given}, in object meta: {current}");
+                let why = format!(
+                    "Precondition failed: {field} in precondition: {given}, in object meta: {current}"
+                );
                 return Err(ApiError::conflict(kind.object(&key.name), &why));
             }
         }
         if kind.is("namespaces") && matches!(key.name.as_str(), "default" | "kube-system" | "kube-public") {
-            return Err(ApiError::forbidden(kind.object(&key.name), "this namespace may not be deleted"));
+            return Err(ApiError::forbidden(
+                kind.object(&key.name),
+                "this namespace may not be deleted",
+            ));
         }
         if !deletion.dry_run {
             if deletion.orphan {
@@ -100,9 +108,13 @@ impl Cluster {
     }
 
     fn delete_custom_objects(&mut self, crd: &Value) {
-        let (group, plural) = (crd["spec"]["group"].as_str(), crd["spec"]["names"]["plural"].as_str());
+        let (group, plural) = (
+            crd["spec"]["group"].as_str(),
+            crd["spec"]["names"]["plural"].as_str(),
+        );
         let found = group.zip(plural).and_then(|(group, plural)| {
-            self.kinds.of_collection(&crate::kinds::Collection::new(group, plural))
+            self.kinds
+                .of_collection(&crate::kinds::Collection::new(group, plural))
         });
         let Some(kind) = found else { return };
         let objects: Vec<_> = self.store.objects(&kind.collection, None).cloned().collect();
@@ -129,12 +141,16 @@ impl Cluster {
         for object in &selected {
             self.delete(kind, &Key::of(object), deletion)?;
         }
-        Ok(selected.iter().map(|object| view::present(kind, object)).collect())
+        Ok(selected
+            .iter()
+            .map(|object| view::present(kind, object))
+            .collect())
     }
 }
 
 fn deleted(kind: &Kind, object: &Value) -> Value {
-    let mut details = json!({"name": meta_text(object, "name"), "kind": kind.plural, "uid": meta_text(object, "uid")});
+    let mut details =
+        json!({"name": meta_text(object, "name"), "kind": kind.plural, "uid": meta_text(object, "uid")});
     if !kind.group.is_empty() {
         details["group"] = kind.group.clone().into();
     }

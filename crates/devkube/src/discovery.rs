@@ -7,7 +7,16 @@ use crate::kinds::{Kind, Kinds, join_version};
 use crate::reply::{Body, bytes_reply, json_reply};
 use crate::request::Format;
 
-const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const VERBS: [&str; 8] = [
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+];
 const STATUS_VERBS: [&str; 3] = ["get", "patch", "update"];
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
@@ -24,7 +33,10 @@ pub(crate) fn core(kinds: &Kinds, format: Format) -> Response<Body> {
     if format == Format::Discovery {
         return aggregated(kinds, true);
     }
-    json_reply(200, &json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}))
+    json_reply(
+        200,
+        &json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}),
+    )
 }
 
 /// `/apis`: all other groups.
@@ -32,8 +44,14 @@ pub(crate) fn groups(kinds: &Kinds, format: Format) -> Response<Body> {
     if format == Format::Discovery {
         return aggregated(kinds, false);
     }
-    let groups: Vec<Value> = group_names(kinds).iter().map(|name| group_value(kinds, name)).collect();
-    json_reply(200, &json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}))
+    let groups: Vec<Value> = group_names(kinds)
+        .iter()
+        .map(|name| group_value(kinds, name))
+        .collect();
+    json_reply(
+        200,
+        &json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}),
+    )
 }
 
 /// `/apis/GROUP`; none when there is no such group.
@@ -75,11 +93,18 @@ pub(crate) fn resources(kinds: &Kinds, group: &str, version: &str) -> Option<Val
 }
 
 fn served<'a>(kinds: &'a Kinds, group: &'a str, version: &'a str) -> impl Iterator<Item = &'a Kind> {
-    kinds.all().map(AsRef::as_ref).filter(move |kind| kind.group == group && kind.version == version)
+    kinds
+        .all()
+        .map(AsRef::as_ref)
+        .filter(move |kind| kind.group == group && kind.version == version)
 }
 
 fn group_names(kinds: &Kinds) -> Vec<String> {
-    let mut names: Vec<String> = kinds.group_versions().into_iter().map(|(group, _)| group).collect();
+    let mut names: Vec<String> = kinds
+        .group_versions()
+        .into_iter()
+        .map(|(group, _)| group)
+        .collect();
     names.dedup();
     names.retain(|name| !name.is_empty());
     names
@@ -87,9 +112,18 @@ fn group_names(kinds: &Kinds) -> Vec<String> {
 
 fn versions(kinds: &Kinds, group: &str) -> Vec<String> {
     let pairs = kinds.group_versions().into_iter();
-    let mut versions: Vec<String> = pairs.filter(|(g, _)| g == group).map(|(_, version)| version).collect();
+    let mut versions: Vec<String> = pairs
+        .filter(|(g, _)| g == group)
+        .map(|(_, version)| version)
+        .collect();
     // The preferred version comes first: stable ones before betas, then the highest.
-    versions.sort_by_key(|version| (version.contains("alpha"), version.contains("beta"), std::cmp::Reverse(version.clone())));
+    versions.sort_by_key(|version| {
+        (
+            version.contains("alpha"),
+            version.contains("beta"),
+            std::cmp::Reverse(version.clone()),
+        )
+    });
     versions
 }
 
@@ -102,14 +136,19 @@ fn group_value(kinds: &Kinds, name: &str) -> Value {
 }
 
 fn aggregated(kinds: &Kinds, core: bool) -> Response<Body> {
-    let names = if core { vec![String::new()] } else { group_names(kinds) };
+    let names = if core {
+        vec![String::new()]
+    } else {
+        group_names(kinds)
+    };
     let items: Vec<Value> = names
         .iter()
         .map(|name| {
             let versions: Vec<Value> = versions(kinds, name)
                 .iter()
                 .map(|version| {
-                    let resources: Vec<Value> = served(kinds, name, version).map(aggregated_resource).collect();
+                    let resources: Vec<Value> =
+                        served(kinds, name, version).map(aggregated_resource).collect();
                     json!({"version": version, "freshness": "Current", "resources": resources})
                 })
                 .collect();

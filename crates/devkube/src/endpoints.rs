@@ -13,7 +13,9 @@ const MANAGER: &str = "endpointslice-controller.k8s.io";
 
 /// Brings the slices of one Service up to date; owner references remove them with the Service.
 pub(crate) fn follow_service(cluster: &mut Cluster, key: &Key) {
-    let Some(service) = cluster.store.object(&services(), key).cloned() else { return };
+    let Some(service) = cluster.store.object(&services(), key).cloned() else {
+        return;
+    };
     let selector = text_map(&service["spec"]["selector"]);
     if selector.is_empty() || service["spec"]["type"] == "ExternalName" {
         return;
@@ -44,7 +46,11 @@ pub(crate) fn follow_pod(cluster: &mut Cluster, before: Option<&Value>, after: O
         .objects(&services(), Some(meta_text(pod, "namespace")))
         .filter(|service| {
             let selector = text_map(&service["spec"]["selector"]);
-            !selector.is_empty() && [before, after].into_iter().flatten().any(|pod| selects(&selector, pod))
+            !selector.is_empty()
+                && [before, after]
+                    .into_iter()
+                    .flatten()
+                    .any(|pod| selects(&selector, pod))
         })
         .map(|service| Key::of(service))
         .collect();
@@ -69,7 +75,11 @@ fn selects(selector: &BTreeMap<&str, &str>, pod: &Value) -> bool {
 /// Stable for the life of the Service, other for its next life, other for each family.
 fn slice_name(service: &Value, family: &str) -> String {
     let uid = meta_text(service, "uid");
-    let suffix = if family == "IPv4" { uid.get(..5) } else { uid.get(uid.len().saturating_sub(5)..) };
+    let suffix = if family == "IPv4" {
+        uid.get(..5)
+    } else {
+        uid.get(uid.len().saturating_sub(5)..)
+    };
     format!("{}-{}", meta_text(service, "name"), suffix.unwrap_or(uid))
 }
 
@@ -89,14 +99,28 @@ fn store(cluster: &mut Cluster, key: &Key, mut slice: Value) {
     cluster.commit(&slices(), slice);
 }
 
-fn slice<'a>(service: &Value, family: &str, name: &str, pods: impl Iterator<Item = &'a Value> + Clone) -> Value {
-    let mut labels = service["metadata"]["labels"].as_object().cloned().unwrap_or_default();
+fn slice<'a>(
+    service: &Value,
+    family: &str,
+    name: &str,
+    pods: impl Iterator<Item = &'a Value> + Clone,
+) -> Value {
+    let mut labels = service["metadata"]["labels"]
+        .as_object()
+        .cloned()
+        .unwrap_or_default();
     labels.insert("endpointslice.kubernetes.io/managed-by".into(), json!(MANAGER));
-    labels.insert("kubernetes.io/service-name".into(), service["metadata"]["name"].clone());
+    labels.insert(
+        "kubernetes.io/service-name".into(),
+        service["metadata"]["name"].clone(),
+    );
     if service["spec"]["clusterIP"] == "None" {
         labels.insert("service.kubernetes.io/headless".into(), json!(""));
     }
-    let endpoints: Vec<Value> = pods.clone().filter_map(|pod| endpoint(service, family, pod)).collect();
+    let endpoints: Vec<Value> = pods
+        .clone()
+        .filter_map(|pod| endpoint(service, family, pod))
+        .collect();
     json!({
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
@@ -125,7 +149,8 @@ fn endpoint(service: &Value, family: &str, pod: &Value) -> Option<Value> {
     let single = [&pod["status"]["podIP"]];
     let listed = entries(&pod["status"]["podIPs"]).iter().map(|entry| &entry["ip"]);
     let address = listed.chain(single).filter_map(Value::as_str).find(|ip| {
-        ip.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv4() == (family == "IPv4"))
+        ip.parse::<IpAddr>()
+            .is_ok_and(|ip| ip.is_ipv4() == (family == "IPv4"))
     })?;
     let serving = entries(&pod["status"]["conditions"])
         .iter()
@@ -147,9 +172,11 @@ fn endpoint(service: &Value, family: &str, pod: &Value) -> Option<Value> {
 }
 
 fn ports<'a>(service: &Value, pods: impl Iterator<Item = &'a Value> + Clone) -> Vec<Value> {
-    let resolve = |port: &Value| match &port["targetPort"] {
-        Value::String(name) => pods.clone().find_map(|pod| named_port(pod, name, &port["protocol"])),
-        number => Some(number.clone()),
+    let resolve = |port: &Value| match port["targetPort"].as_str() {
+        Some(name) => pods
+            .clone()
+            .find_map(|pod| named_port(pod, name, &port["protocol"])),
+        None => Some(port["targetPort"].clone()),
     };
     entries(&service["spec"]["ports"])
         .iter()

@@ -77,7 +77,10 @@ impl Faults {
     pub fn clear(&self) {
         self.change(|state| {
             let dropped_watches = state.dropped_watches;
-            *state = FaultState { dropped_watches, ..FaultState::default() };
+            *state = FaultState {
+                dropped_watches,
+                ..FaultState::default()
+            };
         });
     }
 

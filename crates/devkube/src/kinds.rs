@@ -18,7 +18,11 @@ pub(crate) struct Collection(Arc<str>);
 impl Collection {
     /// The collection of a resource in a group.
     pub(crate) fn new(group: &str, plural: &str) -> Self {
-        Self(if group.is_empty() { plural.into() } else { format!("{plural}.{group}").into() })
+        Self(if group.is_empty() {
+            plural.into()
+        } else {
+            format!("{plural}.{group}").into()
+        })
     }
 
     /// `services`, `deployments.apps`.
@@ -94,17 +98,27 @@ impl Kind {
 
     /// The kind's schema.
     pub(crate) fn schema(&self) -> Schema<'_> {
-        self.document.definition(&self.definition).expect("every kind is made with its definition")
+        self.document
+            .definition(&self.definition)
+            .expect("every kind is made with its definition")
     }
 
     /// The resource and a name, for refusals about an object.
     pub(crate) fn object<'a>(&'a self, name: &'a str) -> Subject<'a> {
-        Subject { group: &self.group, resource: &self.plural, name }
+        Subject {
+            group: &self.group,
+            resource: &self.plural,
+            name,
+        }
     }
 
     /// The kind and a name, for refusals about an object's content.
     pub(crate) fn content<'a>(&'a self, name: &'a str) -> Subject<'a> {
-        Subject { group: &self.group, resource: &self.kind, name }
+        Subject {
+            group: &self.group,
+            resource: &self.kind,
+            name,
+        }
     }
 
     /// Whether this is the built-in resource (`services`, `deployments.apps`).
@@ -123,7 +137,11 @@ pub(crate) const CRDS: &str = "customresourcedefinitions.apiextensions.k8s.io";
 
 /// `v1`, or `group/v1`.
 pub(crate) fn join_version(group: &str, version: &str) -> String {
-    if group.is_empty() { version.to_string() } else { format!("{group}/{version}") }
+    if group.is_empty() {
+        version.to_string()
+    } else {
+        format!("{group}/{version}")
+    }
 }
 
 /// Every kind that is served.
@@ -136,7 +154,9 @@ pub(crate) struct Kinds {
 impl Kinds {
     /// The built-in kinds.
     pub(crate) fn builtin() -> Self {
-        let mut kinds = Self { served: BTreeMap::new() };
+        let mut kinds = Self {
+            served: BTreeMap::new(),
+        };
         for row in table::BUILTIN {
             kinds.add(row.kind(&builtin().document));
         }
@@ -151,18 +171,25 @@ impl Kinds {
 
     /// Stops serving all versions of a custom resource.
     pub(crate) fn remove(&mut self, collection: &Collection) {
-        self.served.retain(|_, kind| kind.collection != *collection || kind.custom.is_none());
+        self.served
+            .retain(|_, kind| kind.collection != *collection || kind.custom.is_none());
     }
 
     /// The kind behind a resource path.
     pub(crate) fn find(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Kind>> {
-        self.served.get(&(group.into(), version.into(), plural.into())).cloned()
+        self.served
+            .get(&(group.into(), version.into(), plural.into()))
+            .cloned()
     }
 
     /// Any kind whose objects are in the collection; the stored form is preferred.
     pub(crate) fn of_collection(&self, collection: &Collection) -> Option<Arc<Kind>> {
         let mut kinds = self.served.values().filter(|kind| kind.collection == *collection);
-        kinds.clone().find(|k| k.stored_api_version == k.api_version()).or_else(|| kinds.next()).cloned()
+        kinds
+            .clone()
+            .find(|k| k.stored_api_version == k.api_version())
+            .or_else(|| kinds.next())
+            .cloned()
     }
 
     /// All kinds, by group, version and plural.
@@ -172,7 +199,11 @@ impl Kinds {
 
     /// The served `(group, version)` pairs, in order.
     pub(crate) fn group_versions(&self) -> Vec<(String, String)> {
-        let mut pairs: Vec<_> = self.served.keys().map(|(g, v, _)| (g.clone(), v.clone())).collect();
+        let mut pairs: Vec<_> = self
+            .served
+            .keys()
+            .map(|(g, v, _)| (g.clone(), v.clone()))
+            .collect();
         pairs.dedup();
         pairs
     }

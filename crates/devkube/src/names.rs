@@ -17,12 +17,18 @@ const PATH_SEGMENT_RULE: &str = "may not be '.' or '..', and may not contain '/'
 /// Whether `name` is an RFC 1123 label.
 pub(crate) fn is_dns_label(name: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    (1..=63).contains(&name.len()) && name.chars().all(inner) && !name.starts_with('-') && !name.ends_with('-')
+    (1..=63).contains(&name.len())
+        && name.chars().all(inner)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
 }
 
 /// Whether `name` can name a port (IANA service name).
 pub(crate) fn is_port_name(name: &str) -> bool {
-    name.len() <= 15 && is_dns_label(name) && name.contains(|c: char| c.is_ascii_lowercase()) && !name.contains("--")
+    name.len() <= 15
+        && is_dns_label(name)
+        && name.contains(|c: char| c.is_ascii_lowercase())
+        && !name.contains("--")
 }
 
 /// The rule that `name` breaks as the name of an object of this kind.

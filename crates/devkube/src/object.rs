@@ -16,7 +16,10 @@ pub(crate) struct Key {
 impl Key {
     /// Names an object; `namespace` is empty for cluster-scoped ones.
     pub(crate) fn new(namespace: &str, name: &str) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 
     /// The key of an object.
@@ -70,7 +73,9 @@ pub(crate) fn labels(object: &Value) -> BTreeMap<&str, &str> {
 /// The string entries of a JSON object.
 pub(crate) fn text_map(value: &Value) -> BTreeMap<&str, &str> {
     let fields = value.as_object().into_iter().flatten();
-    fields.filter_map(|(k, v)| Some((k.as_str(), v.as_str()?))).collect()
+    fields
+        .filter_map(|(k, v)| Some((k.as_str(), v.as_str()?)))
+        .collect()
 }
 
 /// The entries of a JSON array; none when it is not one.
@@ -85,7 +90,9 @@ pub(crate) fn strings(value: &Value) -> Vec<&str> {
 
 /// The value at a dotted path (`spec.nodeName`).
 pub(crate) fn at_path<'a>(object: &'a Value, path: &str) -> &'a Value {
-    path.split('.').filter(|step| !step.is_empty()).fold(object, |value, step| &value[step])
+    path.split('.')
+        .filter(|step| !step.is_empty())
+        .fold(object, |value, step| &value[step])
 }
 
 /// Whether deletion was asked for and waits for finalizers.
@@ -96,5 +103,7 @@ pub(crate) fn is_terminating(object: &Value) -> bool {
 /// The time now, as Kubernetes writes it: RFC 3339, whole seconds.
 pub(crate) fn now() -> String {
     let seconds = jiff::Timestamp::now().as_second();
-    jiff::Timestamp::from_second(seconds).map(|t| t.to_string()).unwrap_or_default()
+    jiff::Timestamp::from_second(seconds)
+        .map(|t| t.to_string())
+        .unwrap_or_default()
 }

@@ -52,7 +52,11 @@ pub(crate) fn document(kinds: &Kinds, group: &str, version: &str) -> Option<Valu
 }
 
 fn path(group: &str, version: &str) -> String {
-    if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
+    if group.is_empty() {
+        format!("api/{version}")
+    } else {
+        format!("apis/{group}/{version}")
+    }
 }
 
 fn group_version_kind(kind: &Kind) -> Value {
@@ -70,14 +74,21 @@ fn definition_name(kind: &Kind) -> String {
 
 fn root_schema(kind: &Kind) -> Value {
     let Some(custom) = &kind.custom else {
-        return builtin().definitions.get(&kind.definition).cloned().unwrap_or_default();
+        return builtin()
+            .definitions
+            .get(&kind.definition)
+            .cloned()
+            .unwrap_or_default();
     };
     let mut schema = custom.schema.clone();
     let text = json!({"type": "string"});
     for (name, field) in [
         ("apiVersion", text.clone()),
         ("kind", text),
-        ("metadata", json!({"allOf": [{"$ref": format!("{REFERENCE}{OBJECT_META}")}]})),
+        (
+            "metadata",
+            json!({"allOf": [{"$ref": format!("{REFERENCE}{OBJECT_META}")}]}),
+        ),
     ] {
         schema["properties"][name] = field;
     }
@@ -105,7 +116,9 @@ fn collect_references(schema: &Value, wanted: &mut BTreeSet<String>) {
             if let Some(name) = schema["$ref"].as_str().and_then(|r| r.strip_prefix(REFERENCE)) {
                 wanted.insert(name.to_string());
             }
-            fields.values().for_each(|value| collect_references(value, wanted));
+            fields
+                .values()
+                .for_each(|value| collect_references(value, wanted));
         }
         Value::Array(items) => items.iter().for_each(|value| collect_references(value, wanted)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
@@ -114,7 +127,11 @@ fn collect_references(schema: &Value, wanted: &mut BTreeSet<String>) {
 
 /// kubectl learns from the PATCH operation that the server validates fields.
 fn add_paths(kind: &Kind, definition: &str, paths: &mut Map<String, Value>) {
-    let scope = if kind.namespaced { "/namespaces/{namespace}" } else { "" };
+    let scope = if kind.namespaced {
+        "/namespaces/{namespace}"
+    } else {
+        ""
+    };
     let collection = format!("/{}{scope}/{}", path(&kind.group, &kind.version), kind.plural);
     let content = json!({"application/json": {"schema": {"$ref": format!("{REFERENCE}{definition}")}}});
     let operation = |action: &str| {
@@ -125,7 +142,10 @@ fn add_paths(kind: &Kind, definition: &str, paths: &mut Map<String, Value>) {
             "x-kubernetes-group-version-kind": group_version_kind(kind),
         })
     };
-    paths.insert(collection.clone(), json!({"get": operation("list"), "post": operation("post")}));
+    paths.insert(
+        collection.clone(),
+        json!({"get": operation("list"), "post": operation("post")}),
+    );
     paths.insert(
         format!("{collection}/{{name}}"),
         json!({

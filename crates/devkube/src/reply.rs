@@ -30,7 +30,9 @@ pub(crate) fn json_reply(code: u16, value: &Value) -> Response<Body> {
 
 /// An answer of bytes.
 pub(crate) fn bytes_reply(code: u16, content_type: &str, bytes: Bytes) -> Response<Body> {
-    let body = Full::new(bytes).map_err(|never: Infallible| match never {}).boxed_unsync();
+    let body = Full::new(bytes)
+        .map_err(|never: Infallible| match never {})
+        .boxed_unsync();
     with_head(code, content_type, body)
 }
 
@@ -55,7 +57,9 @@ fn with_head(code: u16, content_type: &str, body: Body) -> Response<Body> {
 pub(crate) fn error_reply(error: &ApiError) -> Response<Body> {
     let mut response = json_reply(error.code, &error.status());
     if matches!(error.code, 429 | 503 | 504) {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response
 }
@@ -84,7 +88,12 @@ pub(crate) fn render(kind: &Kind, format: Format, include: &str, object: &Value)
     match format {
         Format::Json | Format::Discovery => object.clone(),
         Format::Metadata => metadata_of(object),
-        Format::Table => table::table(kind, std::iter::once(object), include, &object["metadata"]["resourceVersion"]),
+        Format::Table => table::table(
+            kind,
+            std::iter::once(object),
+            include,
+            &object["metadata"]["resourceVersion"],
+        ),
     }
 }
 
@@ -103,7 +112,10 @@ pub(crate) fn render_list(
             table.to_string().into()
         }
         Format::Metadata => {
-            let items: Vec<String> = objects.iter().map(|object| metadata_of(object).to_string()).collect();
+            let items: Vec<String> = objects
+                .iter()
+                .map(|object| metadata_of(object).to_string())
+                .collect();
             list("meta.k8s.io/v1", "PartialObjectMetadataList", &revision, &items)
         }
         Format::Json | Format::Discovery => {
@@ -114,7 +126,9 @@ pub(crate) fn render_list(
 }
 
 fn list(api_version: &str, kind: &str, revision: &Value, items: &[String]) -> Bytes {
-    let head = format!(r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{{"resourceVersion":{revision}}}"#);
+    let head = format!(
+        r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{{"resourceVersion":{revision}}}"#
+    );
     format!("{head},\"items\":[{}]}}", items.join(",")).into()
 }
 

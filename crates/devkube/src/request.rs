@@ -46,10 +46,18 @@ impl Request {
             let value = head.headers.get(name).and_then(|value| value.to_str().ok());
             value.unwrap_or_default().to_string()
         };
-        let query = head.uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+        let query = head
+            .uri
+            .query()
+            .unwrap_or_default()
+            .split('&')
+            .filter(|pair| !pair.is_empty());
         let pair = |pair: &str| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (percent_decode(&name.replace('+', " ")), percent_decode(&value.replace('+', " ")))
+            (
+                percent_decode(&name.replace('+', " ")),
+                percent_decode(&value.replace('+', " ")),
+            )
         };
         let path = head.uri.path().split('/').filter(|segment| !segment.is_empty());
         Ok(Self {
@@ -81,7 +89,9 @@ impl Request {
     /// Who writes: `fieldManager`, or else the user agent up to its first slash.
     pub(crate) fn manager(&self) -> String {
         let agent = self.user_agent.split('/').next().unwrap_or_default();
-        let named = [self.parameter("fieldManager"), agent].into_iter().find(|name| !name.is_empty());
+        let named = [self.parameter("fieldManager"), agent]
+            .into_iter()
+            .find(|name| !name.is_empty());
         named.unwrap_or("unknown").to_string()
     }
 
@@ -92,7 +102,11 @@ impl Request {
 
     /// The first form that the client accepts and this server speaks.
     pub(crate) fn format(&self) -> Result<Format, ApiError> {
-        let accept = if self.accept.is_empty() { "*/*" } else { &self.accept };
+        let accept = if self.accept.is_empty() {
+            "*/*"
+        } else {
+            &self.accept
+        };
         accept.split(',').find_map(format).ok_or_else(|| {
             ApiError::not_acceptable(
                 "only the following media types are accepted: application/json, \
@@ -114,7 +128,8 @@ impl Request {
             return Ok(Value::Null);
         }
         if media_type.ends_with("yaml") {
-            let text = std::str::from_utf8(&self.body).map_err(|error| ApiError::bad_request(error.to_string()))?;
+            let text =
+                std::str::from_utf8(&self.body).map_err(|error| ApiError::bad_request(error.to_string()))?;
             return serde_saphyr::from_str(text)
                 .map_err(|error| ApiError::bad_request(format!("error converting YAML to JSON: {error}")));
         }
@@ -129,8 +144,14 @@ fn format(media_range: &str) -> Option<Format> {
         return None;
     }
     let parameters: Vec<&str> = parts.collect();
-    let variant = parameters.iter().find_map(|p| p.strip_prefix("as=")).unwrap_or_default();
-    let version = parameters.iter().find_map(|p| p.strip_prefix("v=")).unwrap_or("v1");
+    let variant = parameters
+        .iter()
+        .find_map(|p| p.strip_prefix("as="))
+        .unwrap_or_default();
+    let version = parameters
+        .iter()
+        .find_map(|p| p.strip_prefix("v="))
+        .unwrap_or("v1");
     match (variant, version) {
         ("", _) => Some(Format::Json),
         ("Table", "v1") => Some(Format::Table),
@@ -167,9 +188,18 @@ mod tests {
     #[test]
     fn clients_get_the_first_form_that_is_spoken() {
         let first = |accept: &str| accept.split(',').find_map(format);
-        assert_eq!(first("application/vnd.kubernetes.protobuf, */*"), Some(Format::Json));
-        assert_eq!(first("application/json;as=Table;v=v1;g=meta.k8s.io,application/json"), Some(Format::Table));
-        assert_eq!(first("application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json"), Some(Format::Json));
+        assert_eq!(
+            first("application/vnd.kubernetes.protobuf, */*"),
+            Some(Format::Json)
+        );
+        assert_eq!(
+            first("application/json;as=Table;v=v1;g=meta.k8s.io,application/json"),
+            Some(Format::Table)
+        );
+        assert_eq!(
+            first("application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json"),
+            Some(Format::Json)
+        );
         assert_eq!(
             first("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"),
             Some(Format::Metadata)
@@ -179,7 +209,10 @@ mod tests {
 
     #[test]
     fn query_escapes_are_decoded() {
-        assert_eq!(percent_decode("spec.type%3DLoadBalancer%2Ca%21%3Db"), "spec.type=LoadBalancer,a!=b");
+        assert_eq!(
+            percent_decode("spec.type%3DLoadBalancer%2Ca%21%3Db"),
+            "spec.type=LoadBalancer,a!=b"
+        );
         assert_eq!(percent_decode("100%"), "100%");
     }
 }

@@ -72,7 +72,11 @@ fn target(shared: &Shared, group: &str, version: &str, path: &[&str]) -> Result<
         [plural, name, subresource] => (*plural, Some(name.to_string()), Some(*subresource)),
         _ => return Err(ApiError::no_such_resource()),
     };
-    let kind = shared.cluster().kinds.find(group, version, plural).ok_or_else(ApiError::no_such_resource)?;
+    let kind = shared
+        .cluster()
+        .kinds
+        .find(group, version, plural)
+        .ok_or_else(ApiError::no_such_resource)?;
     let part = match subresource {
         None => Part::Main,
         Some("status") if kind.has_status => Part::Status,
@@ -81,7 +85,12 @@ fn target(shared: &Shared, group: &str, version: &str, path: &[&str]) -> Result<
     if kind.namespaced != namespace.is_some() && (name.is_some() || namespace.is_some()) {
         return Err(ApiError::no_such_resource());
     }
-    Ok(Target { kind, namespace, name, part })
+    Ok(Target {
+        kind,
+        namespace,
+        name,
+        part,
+    })
 }
 
 /// `/namespaces/NAME/status` is about the namespace, `/namespaces/NAME/pods` is not.
@@ -119,28 +128,46 @@ impl Target {
 
 fn get(shared: &Shared, request: &Request, target: &Target, name: &str) -> Result<Response<Body>, ApiError> {
     let format = request.format()?;
-    let found = shared.cluster().store.object(&target.kind.collection, &target.key(name)).cloned();
+    let found = shared
+        .cluster()
+        .store
+        .object(&target.kind.collection, &target.key(name))
+        .cloned();
     let object = found.ok_or_else(|| ApiError::not_found(target.kind.object(name)))?;
     let object = shown(&target.kind, &object);
-    Ok(json_reply(200, &render(&target.kind, format, request.parameter("includeObject"), &object)))
+    Ok(json_reply(
+        200,
+        &render(&target.kind, format, request.parameter("includeObject"), &object),
+    ))
 }
 
 fn list(shared: &Shared, request: &Request, target: &Target) -> Result<Response<Body>, ApiError> {
     let format = request.format()?;
     let selector = target.selector(request)?;
     if request.has_parameter("continue") && !request.parameter("continue").is_empty() {
-        return Err(ApiError::expired("devkube lists everything at once and never gives a continue token"));
+        return Err(ApiError::expired(
+            "devkube lists everything at once and never gives a continue token",
+        ));
     }
     let (objects, revision) = {
         let cluster = shared.cluster();
         check_list_version(request, cluster.store.revision())?;
-        let objects = cluster.store.objects(&target.kind.collection, target.namespace.as_deref());
-        let selected: Vec<_> = objects.filter(|object| selector.matches(object)).cloned().collect();
+        let objects = cluster
+            .store
+            .objects(&target.kind.collection, target.namespace.as_deref());
+        let selected: Vec<_> = objects
+            .filter(|object| selector.matches(object))
+            .cloned()
+            .collect();
         (selected, cluster.store.revision())
     };
     let objects: Vec<_> = objects.iter().map(|object| shown(&target.kind, object)).collect();
     let include = request.parameter("includeObject");
-    Ok(bytes_reply(200, "application/json", render_list(&target.kind, format, include, &objects, revision)))
+    Ok(bytes_reply(
+        200,
+        "application/json",
+        render_list(&target.kind, format, include, &objects, revision),
+    ))
 }
 
 /// A list is always of the present; only a version that is exactly that, or older, can be served.
@@ -149,9 +176,9 @@ fn check_list_version(request: &Request, current: u64) -> Result<(), ApiError> {
     let exact = request.parameter("resourceVersionMatch") == "Exact";
     match asked {
         Some(asked) if asked > current => Err(ApiError::too_large_resource_version(asked, current)),
-        Some(asked) if exact && asked != current => {
-            Err(ApiError::expired(format!("The provided resource version {asked} is too old: now at {current}")))
-        }
+        Some(asked) if exact && asked != current => Err(ApiError::expired(format!(
+            "The provided resource version {asked} is too old: now at {current}"
+        ))),
         Some(_) | None => Ok(()),
     }
 }
@@ -160,7 +187,10 @@ fn check_list_version(request: &Request, current: u64) -> Result<(), ApiError> {
 fn parse_version(text: &str) -> Result<Option<u64>, ApiError> {
     match text {
         "" | "0" => Ok(None),
-        text => text.parse().map(Some).map_err(|_| ApiError::bad_request(format!("invalid resource version {text:?}"))),
+        text => text
+            .parse()
+            .map(Some)
+            .map_err(|_| ApiError::bad_request(format!("invalid resource version {text:?}"))),
     }
 }
 
@@ -169,7 +199,9 @@ fn watch(shared: &Arc<Shared>, request: &Request, target: &Target) -> Result<Res
     let matching = request.parameter("resourceVersionMatch");
     if initial && matching != "NotOlderThan" {
         let message = "sendInitialEvents requires resourceVersionMatch=NotOlderThan";
-        return Err(ApiError::bad_request(format!("ListOptions.meta.k8s.io \"\" is invalid: {message}")));
+        return Err(ApiError::bad_request(format!(
+            "ListOptions.meta.k8s.io \"\" is invalid: {message}"
+        )));
     }
     let start = match parse_version(request.parameter("resourceVersion"))? {
         _ if initial => Start::Now { marked: true },
@@ -178,7 +210,11 @@ fn watch(shared: &Arc<Shared>, request: &Request, target: &Target) -> Result<Res
         None if request.has_parameter("sendInitialEvents") => Start::After(shared.cluster().store.revision()),
         None => Start::Now { marked: false },
     };
-    let timeout = request.parameter("timeoutSeconds").parse().ok().filter(|seconds| *seconds > 0);
+    let timeout = request
+        .parameter("timeoutSeconds")
+        .parse()
+        .ok()
+        .filter(|seconds| *seconds > 0);
     let interest = Interest {
         kind: Arc::clone(&target.kind),
         namespace: target.namespace.clone(),
@@ -196,7 +232,11 @@ fn options(request: &Request, target: &Target) -> Result<Write, ApiError> {
     let dry_run = match request.parameter("dryRun") {
         "" => false,
         "All" => true,
-        other => return Err(ApiError::bad_request(format!("invalid dryRun {other:?}; use All"))),
+        other => {
+            return Err(ApiError::bad_request(format!(
+                "invalid dryRun {other:?}; use All"
+            )));
+        }
     };
     Ok(Write {
         manager: request.manager(),
@@ -209,7 +249,12 @@ fn options(request: &Request, target: &Target) -> Result<Write, ApiError> {
 fn written(request: &Request, target: &Target, written: &Written) -> Result<Response<Body>, ApiError> {
     let code = if written.created { 201 } else { 200 };
     let format = request.format()?;
-    let object = render(&target.kind, format, request.parameter("includeObject"), &written.object);
+    let object = render(
+        &target.kind,
+        format,
+        request.parameter("includeObject"),
+        &written.object,
+    );
     Ok(with_warnings(json_reply(code, &object), &written.warnings))
 }
 
@@ -224,7 +269,12 @@ fn create(shared: &Shared, request: &Request, target: &Target) -> Result<Respons
     written(request, target, &done)
 }
 
-fn update(shared: &Shared, request: &Request, target: &Target, name: &str) -> Result<Response<Body>, ApiError> {
+fn update(
+    shared: &Shared,
+    request: &Request,
+    target: &Target,
+    name: &str,
+) -> Result<Response<Body>, ApiError> {
     let options = options(request, target)?;
     let body = request.json()?;
     refuse_if_told(shared, target, name)?;
@@ -232,7 +282,12 @@ fn update(shared: &Shared, request: &Request, target: &Target, name: &str) -> Re
     written(request, target, &done)
 }
 
-fn patch(shared: &Shared, request: &Request, target: &Target, name: &str) -> Result<Response<Body>, ApiError> {
+fn patch(
+    shared: &Shared,
+    request: &Request,
+    target: &Target,
+    name: &str,
+) -> Result<Response<Body>, ApiError> {
     let options = options(request, target)?;
     let patch = Patch::parse(request, request.json()?)?;
     refuse_if_told(shared, target, name)?;
@@ -242,7 +297,8 @@ fn patch(shared: &Shared, request: &Request, target: &Target, name: &str) -> Res
 
 fn refuse_if_told(shared: &Shared, target: &Target, name: &str) -> Result<(), ApiError> {
     if faults::take_conflict(&shared.faults) {
-        let why = "the object has been modified; please apply your changes to the latest version and try again";
+        let why =
+            "the object has been modified; please apply your changes to the latest version and try again";
         return Err(ApiError::conflict(target.kind.object(name), why));
     }
     Ok(())
@@ -253,7 +309,12 @@ fn deletion(request: &Request) -> Result<Deletion, ApiError> {
     Deletion::parse(&request.json()?, request.parameter("propagationPolicy"), dry_run)
 }
 
-fn delete(shared: &Shared, request: &Request, target: &Target, name: &str) -> Result<Response<Body>, ApiError> {
+fn delete(
+    shared: &Shared,
+    request: &Request,
+    target: &Target,
+    name: &str,
+) -> Result<Response<Body>, ApiError> {
     if target.part == Part::Status {
         return Err(ApiError::method_not_allowed("delete"));
     }
@@ -262,7 +323,11 @@ fn delete(shared: &Shared, request: &Request, target: &Target, name: &str) -> Re
     Ok(json_reply(200, &status))
 }
 
-fn delete_collection(shared: &Shared, request: &Request, target: &Target) -> Result<Response<Body>, ApiError> {
+fn delete_collection(
+    shared: &Shared,
+    request: &Request,
+    target: &Target,
+) -> Result<Response<Body>, ApiError> {
     let deletion = deletion(request)?;
     let selector = target.selector(request)?;
     let namespace = target.namespace.as_deref();
@@ -270,5 +335,9 @@ fn delete_collection(shared: &Shared, request: &Request, target: &Target) -> Res
         shared.change(|cluster| cluster.delete_collection(&target.kind, namespace, &selector, &deletion))?;
     let revision = shared.cluster().store.revision();
     let deleted: Vec<Arc<Value>> = deleted.into_iter().map(Arc::new).collect();
-    Ok(bytes_reply(200, "application/json", render_list(&target.kind, Format::Json, "", &deleted, revision)))
+    Ok(bytes_reply(
+        200,
+        "application/json",
+        render_list(&target.kind, Format::Json, "", &deleted, revision),
+    ))
 }

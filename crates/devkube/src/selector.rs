@@ -41,7 +41,10 @@ struct FieldRequirement {
 impl Selector {
     /// Parses `labelSelector` and `fieldSelector` for a kind.
     pub(crate) fn parse(kind: &Kind, labels: &str, fields: &str) -> Result<Self, ApiError> {
-        Ok(Self { labels: parse_labels(labels)?, fields: parse_fields(kind, fields)? })
+        Ok(Self {
+            labels: parse_labels(labels)?,
+            fields: parse_fields(kind, fields)?,
+        })
     }
 
     /// Whether a stored object is selected.
@@ -73,22 +76,31 @@ impl LabelRequirement {
 
 impl FieldRequirement {
     fn matches(&self, object: &Value) -> bool {
-        let equal = match at_path(object, &self.path) {
-            Value::Null => self.value.is_empty(),
-            Value::String(text) => *text == self.value,
-            other => other.to_string() == self.value,
+        let value = at_path(object, &self.path);
+        let text = match value.as_str() {
+            Some(text) => text.to_string(),
+            None if value.is_null() => String::new(),
+            None => value.to_string(),
         };
-        equal == self.equal
+        (text == self.value) == self.equal
     }
 }
 
 fn parse_labels(text: &str) -> Result<Vec<LabelRequirement>, ApiError> {
-    split_outside_parentheses(text).into_iter().map(parse_label).collect()
+    split_outside_parentheses(text)
+        .into_iter()
+        .map(parse_label)
+        .collect()
 }
 
 fn parse_label(term: &str) -> Result<LabelRequirement, ApiError> {
     let broken = || ApiError::bad_request(format!("unable to parse requirement: {term:?}"));
-    let requirement = |key: &str, test| Ok(LabelRequirement { key: key.trim().to_string(), test });
+    let requirement = |key: &str, test| {
+        Ok(LabelRequirement {
+            key: key.trim().to_string(),
+            test,
+        })
+    };
     if let Some((head, values)) = term.strip_suffix(')').and_then(|t| t.split_once('(')) {
         let values: Vec<String> = values.split(',').map(|v| v.trim().to_string()).collect();
         let (key, operator) = head.trim().rsplit_once(char::is_whitespace).ok_or_else(broken)?;
@@ -104,13 +116,27 @@ fn parse_label(term: &str) -> Result<LabelRequirement, ApiError> {
     for (operator, equal) in [("!=", false), ("==", true), ("=", true)] {
         if let Some((key, value)) = term.split_once(operator) {
             let values = vec![value.trim().to_string()];
-            return requirement(key, if equal { Test::In(values) } else { Test::NotIn(values) });
+            return requirement(
+                key,
+                if equal {
+                    Test::In(values)
+                } else {
+                    Test::NotIn(values)
+                },
+            );
         }
     }
     for (operator, greater) in [('>', true), ('<', false)] {
         if let Some((key, value)) = term.split_once(operator) {
             let number = value.trim().parse().map_err(|_| broken())?;
-            return requirement(key, if greater { Test::Greater(number) } else { Test::Less(number) });
+            return requirement(
+                key,
+                if greater {
+                    Test::Greater(number)
+                } else {
+                    Test::Less(number)
+                },
+            );
         }
     }
     if term.contains(char::is_whitespace) {
@@ -135,17 +161,30 @@ fn split_outside_parentheses(text: &str) -> Vec<&str> {
 }
 
 fn parse_fields(kind: &Kind, text: &str) -> Result<Vec<FieldRequirement>, ApiError> {
-    text.split(',').map(str::trim).filter(|term| !term.is_empty()).map(|term| parse_field(kind, term)).collect()
+    text.split(',')
+        .map(str::trim)
+        .filter(|term| !term.is_empty())
+        .map(|term| parse_field(kind, term))
+        .collect()
 }
 
 fn parse_field(kind: &Kind, term: &str) -> Result<FieldRequirement, ApiError> {
     let (name, value, equal) = [("!=", false), ("==", true), ("=", true)]
         .into_iter()
-        .find_map(|(operator, equal)| term.split_once(operator).map(|(name, value)| (name, value, equal)))
-        .ok_or_else(|| ApiError::bad_request(format!("invalid selector: {term:?}; can't understand {term:?}")))?;
+        .find_map(|(operator, equal)| {
+            term.split_once(operator)
+                .map(|(name, value)| (name, value, equal))
+        })
+        .ok_or_else(|| {
+            ApiError::bad_request(format!("invalid selector: {term:?}; can't understand {term:?}"))
+        })?;
     let path = stored_path(kind, name.trim())
         .ok_or_else(|| ApiError::bad_request(format!("field label not supported: {}", name.trim())))?;
-    Ok(FieldRequirement { path, value: value.trim().to_string(), equal })
+    Ok(FieldRequirement {
+        path,
+        value: value.trim().to_string(),
+        equal,
+    })
 }
 
 /// Where in the stored object a selectable field is.
@@ -159,8 +198,14 @@ fn stored_path(kind: &Kind, name: &str) -> Option<String> {
     let supported: &[&str] = match kind.collection.as_str() {
         "services" => &["spec.type", "spec.clusterIP"],
         "pods" => &[
-            "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName",
-            "spec.hostNetwork", "status.phase", "status.podIP", "status.nominatedNodeName",
+            "spec.nodeName",
+            "spec.restartPolicy",
+            "spec.schedulerName",
+            "spec.serviceAccountName",
+            "spec.hostNetwork",
+            "status.phase",
+            "status.podIP",
+            "status.nominatedNodeName",
         ],
         "nodes" => &["spec.unschedulable"],
         "namespaces" => &["status.phase"],
@@ -176,12 +221,24 @@ fn event_path(view: View, name: &str) -> Option<String> {
     let name = match view {
         View::NewEvents => match name {
             "reportingController" => "reportingComponent".to_string(),
-            other => other.strip_prefix("regarding.").map_or(other.into(), |f| format!("involvedObject.{f}")),
+            other => other
+                .strip_prefix("regarding.")
+                .map_or(other.into(), |f| format!("involvedObject.{f}")),
         },
         View::Same => name.to_string(),
     };
-    let fields = ["kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath"];
-    let involved = name.strip_prefix("involvedObject.").is_some_and(|field| fields.contains(&field));
+    let fields = [
+        "kind",
+        "namespace",
+        "name",
+        "uid",
+        "apiVersion",
+        "resourceVersion",
+        "fieldPath",
+    ];
+    let involved = name
+        .strip_prefix("involvedObject.")
+        .is_some_and(|field| fields.contains(&field));
     (involved || matches!(name.as_str(), "reason" | "type" | "reportingComponent" | "source")).then_some(name)
 }
 
@@ -194,7 +251,9 @@ mod tests {
 
     fn selects(plural: &str, labels: &str, fields: &str, object: &Value) -> bool {
         let kind = Kinds::builtin().find("", "v1", plural).expect("kind");
-        Selector::parse(&kind, labels, fields).expect("valid selector").matches(object)
+        Selector::parse(&kind, labels, fields)
+            .expect("valid selector")
+            .matches(object)
     }
 
     #[test]
@@ -223,7 +282,12 @@ mod tests {
     fn field_selectors_match_the_fields_that_the_kind_offers() {
         let service = json!({"metadata": {"name": "a"}, "spec": {"type": "LoadBalancer"}});
         assert!(selects("services", "", "spec.type=LoadBalancer", &service));
-        assert!(selects("services", "", "metadata.name=a,spec.type!=ClusterIP", &service));
+        assert!(selects(
+            "services",
+            "",
+            "metadata.name=a,spec.type!=ClusterIP",
+            &service
+        ));
         assert!(!selects("services", "", "spec.type=ClusterIP", &service));
     }
 
@@ -231,6 +295,9 @@ mod tests {
     fn a_field_that_cannot_be_selected_is_refused() {
         let kind = Kinds::builtin().find("", "v1", "services").expect("kind");
         let error = Selector::parse(&kind, "", "spec.externalName=x").expect_err("refused");
-        assert_eq!((error.code, error.message.as_str()), (400, "field label not supported: spec.externalName"));
+        assert_eq!(
+            (error.code, error.message.as_str()),
+            (400, "field label not supported: spec.externalName")
+        );
     }
 }

@@ -30,7 +30,10 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         // Some minutes of a busy lab; a watch that was away for longer lists anew.
-        Self { listeners: Vec::new(), history: 50_000 }
+        Self {
+            listeners: Vec::new(),
+            history: 50_000,
+        }
     }
 }
 
@@ -55,7 +58,10 @@ impl Server {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             listening.spawn(listen(listener, Arc::clone(&shared)));
         }
-        Ok(Self { shared, _listening: listening })
+        Ok(Self {
+            shared,
+            _listening: listening,
+        })
     }
 
     /// A handle that makes the server misbehave.
@@ -109,5 +115,8 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
     stream.set_nodelay(true).ok();
     let service = service_fn(|request| api::serve(Arc::clone(&shared), request));
     // An error means that the client left, or that a watch was cut off on purpose.
-    http1::Builder::new().serve_connection(TokioIo::new(stream), service).await.ok();
+    http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .await
+        .ok();
 }

@@ -37,7 +37,9 @@ pub(crate) fn settle_status(service: &mut Value) {
         section_mut(service, "status").insert("loadBalancer".into(), json!({}));
         return;
     }
-    let ingress = service["status"]["loadBalancer"].get_mut("ingress").and_then(Value::as_array_mut);
+    let ingress = service["status"]["loadBalancer"]
+        .get_mut("ingress")
+        .and_then(Value::as_array_mut);
     for entry in ingress.into_iter().flatten() {
         if entry["ip"].is_string() && entry["ipMode"].is_null() {
             entry["ipMode"] = json!("VIP");

@@ -29,7 +29,12 @@ pub(crate) struct Subject<'a> {
 
 impl ApiError {
     fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: Value::Null }
+        Self {
+            code,
+            reason,
+            message: message.into(),
+            details: Value::Null,
+        }
     }
 
     /// 400: the request cannot be understood.
@@ -44,7 +49,11 @@ impl ApiError {
 
     /// 404 for a path that no resource stands behind.
     pub(crate) fn no_such_resource() -> Self {
-        Self::new(404, "NotFound", "the server could not find the requested resource")
+        Self::new(
+            404,
+            "NotFound",
+            "the server could not find the requested resource",
+        )
     }
 
     /// 404 for an object that does not exist.
@@ -81,7 +90,10 @@ impl ApiError {
             owned.len(),
             if owned.len() == 1 { "" } else { "s" }
         );
-        let lines: Vec<String> = owned.iter().map(|(m, f)| format!("conflict with {m:?}: {f}")).collect();
+        let lines: Vec<String> = owned
+            .iter()
+            .map(|(m, f)| format!("conflict with {m:?}: {f}"))
+            .collect();
         message.push_str(&lines.join(", "));
         let causes: Vec<Value> = owned
             .iter()
@@ -111,15 +123,14 @@ impl ApiError {
             [only] => only.clone(),
             many => format!("[{}]", many.join(", ")),
         };
-        let message = format!("{} {:?} is invalid: {list}", qualified(kind.resource, kind.group), kind.name);
+        let message = format!(
+            "{} {:?} is invalid: {list}",
+            qualified(kind.resource, kind.group),
+            kind.name
+        );
         let mut error = Self::new(422, "Invalid", message).about(kind);
         error.details["causes"] = errors.iter().map(FieldError::cause).collect();
         error
-    }
-
-    /// 501: Kubernetes does this, the development server does not.
-    pub(crate) fn not_implemented(what: &str) -> Self {
-        Self::new(501, "NotImplemented", format!("devkube is a development tool and does not implement {what}"))
     }
 
     /// 504: the client has seen a version that this server has not reached.
@@ -149,7 +160,11 @@ impl ApiError {
             504 => "Timeout",
             _ => "",
         };
-        Self::new(code, reason, format!("devkube was told to refuse this request with {code}"))
+        Self::new(
+            code,
+            reason,
+            format!("devkube was told to refuse this request with {code}"),
+        )
     }
 
     fn about(mut self, about: Subject<'_>) -> Self {
@@ -183,7 +198,11 @@ impl fmt::Display for Subject<'_> {
 }
 
 fn qualified(resource: &str, group: &str) -> String {
-    if group.is_empty() { resource.to_string() } else { format!("{resource}.{group}") }
+    if group.is_empty() {
+        resource.to_string()
+    } else {
+        format!("{resource}.{group}")
+    }
 }
 
 /// One broken rule at one field, in the words of `k8s.io/apimachinery/.../field`.
@@ -198,49 +217,89 @@ pub(crate) struct FieldError {
 impl FieldError {
     /// The field must be there.
     pub(crate) fn required(field: impl Into<String>, detail: &str) -> Self {
-        let message = if detail.is_empty() { "Required value".into() } else { format!("Required value: {detail}") };
-        Self { reason: "FieldValueRequired", field: field.into(), message }
+        let message = if detail.is_empty() {
+            "Required value".into()
+        } else {
+            format!("Required value: {detail}")
+        };
+        Self {
+            reason: "FieldValueRequired",
+            field: field.into(),
+            message,
+        }
     }
 
     /// The value breaks a rule.
     pub(crate) fn invalid(field: impl Into<String>, value: &Value, detail: impl fmt::Display) -> Self {
         let message = format!("Invalid value: {}: {detail}", shown(value));
-        Self { reason: "FieldValueInvalid", field: field.into(), message }
+        Self {
+            reason: "FieldValueInvalid",
+            field: field.into(),
+            message,
+        }
     }
 
     /// The value is of another type.
     pub(crate) fn wrong_type(field: impl Into<String>, value: &Value, detail: impl fmt::Display) -> Self {
         let message = format!("Invalid value: {:?}: {detail}", type_name(value));
-        Self { reason: "FieldValueTypeInvalid", field: field.into(), message }
+        Self {
+            reason: "FieldValueTypeInvalid",
+            field: field.into(),
+            message,
+        }
     }
 
     /// The value is none of the allowed ones.
     pub(crate) fn not_supported(field: impl Into<String>, value: &Value, supported: &[String]) -> Self {
-        let message = format!("Unsupported value: {}: supported values: {}", shown(value), supported.join(", "));
-        Self { reason: "FieldValueNotSupported", field: field.into(), message }
+        let message = format!(
+            "Unsupported value: {}: supported values: {}",
+            shown(value),
+            supported.join(", ")
+        );
+        Self {
+            reason: "FieldValueNotSupported",
+            field: field.into(),
+            message,
+        }
     }
 
     /// The value appears twice.
     pub(crate) fn duplicate(field: impl Into<String>, value: &Value) -> Self {
         let message = format!("Duplicate value: {}", shown(value));
-        Self { reason: "FieldValueDuplicate", field: field.into(), message }
+        Self {
+            reason: "FieldValueDuplicate",
+            field: field.into(),
+            message,
+        }
     }
 
     /// The field must not be set (like this).
     pub(crate) fn forbidden(field: impl Into<String>, detail: &str) -> Self {
-        Self { reason: "FieldValueForbidden", field: field.into(), message: format!("Forbidden: {detail}") }
+        Self {
+            reason: "FieldValueForbidden",
+            field: field.into(),
+            message: format!("Forbidden: {detail}"),
+        }
     }
 
     /// More entries than allowed.
     pub(crate) fn too_many(field: impl Into<String>, count: usize, limit: u64) -> Self {
         let message = format!("Too many: {count}: must have at most {limit} items");
-        Self { reason: "FieldValueTooMany", field: field.into(), message }
+        Self {
+            reason: "FieldValueTooMany",
+            field: field.into(),
+            message,
+        }
     }
 
     /// A longer string than allowed.
     pub(crate) fn too_long(field: impl Into<String>, limit: u64) -> Self {
         let message = format!("Too long: may not be more than {limit} bytes");
-        Self { reason: "FieldValueTooLong", field: field.into(), message }
+        Self {
+            reason: "FieldValueTooLong",
+            field: field.into(),
+            message,
+        }
     }
 
     fn cause(&self) -> Value {
@@ -281,11 +340,18 @@ mod tests {
 
     #[test]
     fn a_missing_object_reads_as_kubectl_prints_it() {
-        let error = ApiError::not_found(Subject { group: "apps", resource: "deployments", name: "web" });
+        let error = ApiError::not_found(Subject {
+            group: "apps",
+            resource: "deployments",
+            name: "web",
+        });
         assert_eq!(error.message, "deployments.apps \"web\" not found");
         let status = error.status();
         assert_eq!(status["reason"], "NotFound");
-        assert_eq!(status["details"], json!({"name": "web", "kind": "deployments", "group": "apps"}));
+        assert_eq!(
+            status["details"],
+            json!({"name": "web", "kind": "deployments", "group": "apps"})
+        );
     }
 
     #[test]
@@ -294,7 +360,14 @@ mod tests {
             FieldError::required("spec.ports", ""),
             FieldError::invalid("spec.type", &json!("x"), "no such type"),
         ];
-        let error = ApiError::invalid(Subject { group: "", resource: "Service", name: "web" }, &errors);
+        let error = ApiError::invalid(
+            Subject {
+                group: "",
+                resource: "Service",
+                name: "web",
+            },
+            &errors,
+        );
         assert_eq!(
             error.message,
             "Service \"web\" is invalid: [spec.ports: Required value, spec.type: Invalid value: \"x\": no such type]"

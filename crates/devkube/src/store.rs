@@ -42,7 +42,14 @@ impl Store {
     /// An empty store that remembers so many changes.
     pub(crate) fn new(history_limit: usize) -> Self {
         let collections = BTreeMap::new();
-        Self { revision: 1, collections, history: VecDeque::new(), history_limit, floor: 0, forgotten: 0 }
+        Self {
+            revision: 1,
+            collections,
+            history: VecDeque::new(),
+            history_limit,
+            floor: 0,
+            forgotten: 0,
+        }
     }
 
     /// The latest revision.
@@ -74,7 +81,10 @@ impl Store {
         namespace: Option<&'a str>,
     ) -> impl Iterator<Item = &'a Arc<Value>> {
         let start = Key::new(namespace.unwrap_or_default(), "");
-        let range = self.collections.get(collection).map(|objects| objects.range(start..));
+        let range = self
+            .collections
+            .get(collection)
+            .map(|objects| objects.range(start..));
         range
             .into_iter()
             .flatten()
@@ -84,13 +94,21 @@ impl Store {
 
     /// Collections that hold objects.
     pub(crate) fn collections(&self) -> Vec<Collection> {
-        self.collections.iter().filter(|(_, objects)| !objects.is_empty()).map(|(c, _)| c.clone()).collect()
+        self.collections
+            .iter()
+            .filter(|(_, objects)| !objects.is_empty())
+            .map(|(c, _)| c.clone())
+            .collect()
     }
 
     /// Stores an object at a new revision.
     pub(crate) fn put(&mut self, collection: &Collection, mut object: Value) -> Arc<Change> {
         self.revision += 1;
-        set_meta(&mut object, "resourceVersion", Some(self.revision.to_string().into()));
+        set_meta(
+            &mut object,
+            "resourceVersion",
+            Some(self.revision.to_string().into()),
+        );
         let key = Key::of(&object);
         let after = Arc::new(object);
         let objects = self.collections.entry(collection.clone()).or_default();
@@ -103,7 +121,11 @@ impl Store {
         let before = self.collections.get_mut(collection)?.remove(key)?;
         self.revision += 1;
         let mut last = Value::clone(&before);
-        set_meta(&mut last, "resourceVersion", Some(self.revision.to_string().into()));
+        set_meta(
+            &mut last,
+            "resourceVersion",
+            Some(self.revision.to_string().into()),
+        );
         Some(self.remember(collection, key.clone(), Some(before), None, Some(Arc::new(last))))
     }
 
@@ -116,7 +138,14 @@ impl Store {
         tombstone: Option<Arc<Value>>,
     ) -> Arc<Change> {
         let collection = collection.clone();
-        let change = Arc::new(Change { revision: self.revision, collection, key, before, after, tombstone });
+        let change = Arc::new(Change {
+            revision: self.revision,
+            collection,
+            key,
+            before,
+            after,
+            tombstone,
+        });
         self.history.push_back(Arc::clone(&change));
         if self.history.len() > self.history_limit
             && let Some(oldest) = self.history.pop_front()
@@ -133,7 +162,10 @@ impl Store {
             return None;
         }
         let first = self.history.partition_point(|change| change.revision <= revision);
-        let changes = self.history.range(first..).filter(|change| change.collection == *collection);
+        let changes = self
+            .history
+            .range(first..)
+            .filter(|change| change.collection == *collection);
         Some(changes.cloned().collect())
     }
 }
@@ -160,7 +192,10 @@ mod tests {
         store.put(&pods(), pod("b"));
         store.remove(&pods(), &Key::new("default", "a"));
         let changes = store.changes_since(&pods(), start).expect("all remembered");
-        assert_eq!(changes.iter().map(|c| c.revision - start).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(
+            changes.iter().map(|c| c.revision - start).collect::<Vec<_>>(),
+            [1, 2, 3]
+        );
         let last = changes[2].tombstone.as_ref().expect("tombstone");
         assert_eq!(last["metadata"]["resourceVersion"], store.revision().to_string());
         assert_eq!(store.objects(&pods(), Some("default")).count(), 1);
@@ -182,7 +217,10 @@ mod tests {
     fn a_namespace_is_listed_without_its_neighbours() {
         let mut store = Store::new(10);
         for namespace in ["a", "aa", "b"] {
-            store.put(&pods(), json!({"metadata": {"name": "x", "namespace": namespace}}));
+            store.put(
+                &pods(),
+                json!({"metadata": {"name": "x", "namespace": namespace}}),
+            );
         }
         assert_eq!(store.objects(&pods(), Some("a")).count(), 1);
         assert_eq!(store.objects(&pods(), None).count(), 3);

@@ -41,7 +41,9 @@ pub(crate) fn to_stored(kind: &Kind, mut object: Value) -> Value {
 }
 
 fn rename<'a>(object: &mut Value, names: impl Iterator<Item = (&'a str, &'a str)>) {
-    let Some(fields) = object.as_object_mut() else { return };
+    let Some(fields) = object.as_object_mut() else {
+        return;
+    };
     for (from, to) in names {
         if let Some(value) = fields.remove(from) {
             fields.insert(to.to_string(), value);
@@ -66,7 +68,10 @@ mod tests {
         let stored = to_stored(&new, event.clone());
         let read = present(&core, &stored);
         assert_eq!(read["involvedObject"]["name"], "web");
-        assert_eq!((&read["message"], &read["reportingComponent"]), (&json!("hello"), &json!("herald")));
+        assert_eq!(
+            (&read["message"], &read["reportingComponent"]),
+            (&json!("hello"), &json!("herald"))
+        );
         assert_eq!(read["apiVersion"], "v1");
         assert_eq!(present(&new, &stored), event);
     }

@@ -108,8 +108,13 @@ impl Watch {
         match self.interest.start {
             Start::Now { marked } => {
                 let collection = &self.interest.kind.collection;
-                let objects = cluster.store.objects(collection, self.interest.namespace.as_deref());
-                let selected: Vec<_> = objects.filter(|o| self.interest.selector.matches(o)).cloned().collect();
+                let objects = cluster
+                    .store
+                    .objects(collection, self.interest.namespace.as_deref());
+                let selected: Vec<_> = objects
+                    .filter(|o| self.interest.selector.matches(o))
+                    .cloned()
+                    .collect();
                 for object in selected {
                     self.push("ADDED", &object);
                 }
@@ -134,8 +139,12 @@ impl Watch {
         loop {
             let faults = self.faults.borrow_and_update().clone();
             if faults.dropped_watches != self.dropped_before {
-                return (!std::mem::replace(&mut self.over, true))
-                    .then(|| Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the watch was cut off")));
+                return (!std::mem::replace(&mut self.over, true)).then(|| {
+                    Err(io::Error::new(
+                        io::ErrorKind::ConnectionAborted,
+                        "the watch was cut off",
+                    ))
+                });
             }
             if faults.stalled {
                 self.faults.changed().await.ok()?;
@@ -166,7 +175,9 @@ impl Watch {
         self.revisions.mark_unchanged();
         let (changes, current) = {
             let cluster = self.shared.cluster();
-            let changes = cluster.store.changes_since(&self.interest.kind.collection, self.position);
+            let changes = cluster
+                .store
+                .changes_since(&self.interest.kind.collection, self.position);
             (changes, cluster.store.revision())
         };
         match changes {
@@ -181,8 +192,13 @@ impl Watch {
     }
 
     fn push_change(&mut self, change: &Change) {
-        let Interest { namespace, selector, .. } = &self.interest;
-        if namespace.as_ref().is_some_and(|namespace| *namespace != change.key.namespace) {
+        let Interest {
+            namespace, selector, ..
+        } = &self.interest;
+        if namespace
+            .as_ref()
+            .is_some_and(|namespace| *namespace != change.key.namespace)
+        {
             return;
         }
         let before = change.before.as_ref().filter(|object| selector.matches(object));
@@ -225,7 +241,8 @@ impl Watch {
         }
         let bookmark = match self.interest.format {
             Format::Table => {
-                let mut table = crate::table::table(kind, std::iter::empty(), "", &json!(revision.to_string()));
+                let mut table =
+                    crate::table::table(kind, std::iter::empty(), "", &json!(revision.to_string()));
                 let object = json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": meta});
                 table["rows"] = json!([{"cells": [], "object": object}]);
                 table
@@ -237,12 +254,14 @@ impl Watch {
                 json!({"kind": kind.kind, "apiVersion": kind.api_version(), "metadata": meta})
             }
         };
-        self.lines.push_back(format!("{{\"type\":\"BOOKMARK\",\"object\":{bookmark}}}\n").into());
+        self.lines
+            .push_back(format!("{{\"type\":\"BOOKMARK\",\"object\":{bookmark}}}\n").into());
     }
 
     fn push_expired(&mut self, asked: u64, oldest: u64) {
         let status = ApiError::expired(format!("too old resource version: {asked} ({oldest})")).status();
-        self.lines.push_back(format!("{{\"type\":\"ERROR\",\"object\":{status}}}\n").into());
+        self.lines
+            .push_back(format!("{{\"type\":\"ERROR\",\"object\":{status}}}\n").into());
         self.over = true;
     }
 }

@@ -38,7 +38,12 @@ impl Write {
     /// A write by the server itself.
     pub(crate) fn internal() -> Self {
         let validation = FieldValidation::Strict;
-        Self { manager: "devkube".into(), dry_run: false, validation, part: Part::Main }
+        Self {
+            manager: "devkube".into(),
+            dry_run: false,
+            validation,
+            part: Part::Main,
+        }
     }
 }
 
@@ -71,7 +76,16 @@ impl Cluster {
         write: &Write,
     ) -> Result<Written, ApiError> {
         let warnings = decode(kind, &mut body, write.validation, Origin::Body)?;
-        self.add(kind, namespace, Proposal { object: body, warnings, fields_settled: false }, write)
+        self.add(
+            kind,
+            namespace,
+            Proposal {
+                object: body,
+                warnings,
+                fields_settled: false,
+            },
+            write,
+        )
     }
 
     fn add(
@@ -81,7 +95,11 @@ impl Cluster {
         proposal: Proposal,
         write: &Write,
     ) -> Result<Written, ApiError> {
-        let Proposal { mut object, warnings, fields_settled } = proposal;
+        let Proposal {
+            mut object,
+            warnings,
+            fields_settled,
+        } = proposal;
         begin(kind, namespace, &mut object)?;
         self.check_namespace(kind, &object)?;
         let key = Key::of(&object);
@@ -96,9 +114,16 @@ impl Cluster {
         let object = if write.dry_run {
             object
         } else {
-            view::present(kind, &self.commit(&kind.collection, view::to_stored(kind, object)))
+            view::present(
+                kind,
+                &self.commit(&kind.collection, view::to_stored(kind, object)),
+            )
         };
-        Ok(Written { object, created: true, warnings })
+        Ok(Written {
+            object,
+            created: true,
+            warnings,
+        })
     }
 
     /// Replaces an object (PUT).
@@ -120,10 +145,18 @@ impl Cluster {
             return Err(ApiError::bad_request(message));
         }
         if meta_text(&body, "resourceVersion").is_empty() && kind.needs_resource_version() {
-            let error = FieldError::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
+            let error = FieldError::invalid(
+                "metadata.resourceVersion",
+                &json!(0),
+                "must be specified for an update",
+            );
             return Err(ApiError::invalid(kind.content(&key.name), &[error]));
         }
-        let proposal = Proposal { object: body, warnings, fields_settled: false };
+        let proposal = Proposal {
+            object: body,
+            warnings,
+            fields_settled: false,
+        };
         self.replace(kind, &stored, proposal, write)
     }
 
@@ -142,7 +175,11 @@ impl Cluster {
         let old = stored.as_ref().map(|stored| view::present(kind, stored));
         let (mut object, fields_settled) = patch.apply(kind, key, old.as_ref(), write)?;
         let warnings = decode(kind, &mut object, write.validation, Origin::Patch)?;
-        let proposal = Proposal { object, warnings, fields_settled };
+        let proposal = Proposal {
+            object,
+            warnings,
+            fields_settled,
+        };
         match stored {
             None => self.add(kind, &key.namespace, proposal, write),
             Some(stored) => self.replace(kind, &stored, proposal, write),
@@ -161,7 +198,11 @@ impl Cluster {
         proposal: Proposal,
         write: &Write,
     ) -> Result<Written, ApiError> {
-        let Proposal { mut object, warnings, fields_settled } = proposal;
+        let Proposal {
+            mut object,
+            warnings,
+            fields_settled,
+        } = proposal;
         let old = view::present(kind, stored);
         check_preconditions(kind, &object, &old)?;
         carry_identity(&mut object, &old);
@@ -175,12 +216,20 @@ impl Cluster {
             set_meta(&mut object, "generation", Some(generation.into()));
         }
         if managed::same_but_for_times(&old, &object) {
-            return Ok(Written { object: old, created: false, warnings });
+            return Ok(Written {
+                object: old,
+                created: false,
+                warnings,
+            });
         }
         if !write.dry_run {
             object = self.store_or_finish(kind, object);
         }
-        Ok(Written { object, created: false, warnings })
+        Ok(Written {
+            object,
+            created: false,
+            warnings,
+        })
     }
 
     /// Stores a changed object; one that was only waiting for its last finalizer goes away.
@@ -206,17 +255,31 @@ impl Cluster {
             return Err(ApiError::not_found(namespaces.object(name)));
         };
         if is_terminating(namespace) {
-            let why = format!("unable to create new content in namespace {name} because it is being terminated");
+            let why =
+                format!("unable to create new content in namespace {name} because it is being terminated");
             return Err(ApiError::forbidden(kind.object(meta_text(object, "name")), &why));
         }
         Ok(())
     }
 
     /// Defaults, allocations and every rule of the kind.
-    fn check(&self, kind: &Kind, object: &mut Value, old: Option<&Value>, part: Part) -> Result<(), ApiError> {
+    fn check(
+        &self,
+        kind: &Kind,
+        object: &mut Value,
+        old: Option<&Value>,
+        part: Part,
+    ) -> Result<(), ApiError> {
         let mut errors = check_metadata(kind, object, old);
         errors.extend(admit::settle(self, kind, object, old, part));
-        if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(kind.content(meta_text(object, "name")), &errors)) }
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(ApiError::invalid(
+                kind.content(meta_text(object, "name")),
+                &errors,
+            ))
+        }
     }
 }
 
@@ -229,7 +292,9 @@ fn begin(kind: &Kind, namespace: &str, object: &mut Value) -> Result<(), ApiErro
         )));
     }
     if !meta_text(object, "resourceVersion").is_empty() {
-        return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
+        return Err(ApiError::bad_request(
+            "resourceVersion should not be set on objects to be created",
+        ));
     }
     let uid = uuid::Uuid::new_v4().to_string();
     let prefix = meta_text(object, "generateName").to_string();
@@ -238,7 +303,12 @@ fn begin(kind: &Kind, namespace: &str, object: &mut Value) -> Result<(), ApiErro
     if unnamed && !prefix.is_empty() {
         meta.insert("name".into(), format!("{prefix}{}", &uid[..5]).into());
     }
-    for field in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
+    for field in [
+        "resourceVersion",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "selfLink",
+    ] {
         meta.remove(field);
     }
     set(meta, "namespace", kind.namespaced.then(|| namespace.into()));
@@ -252,7 +322,8 @@ fn check_preconditions(kind: &Kind, object: &Value, old: &Value) -> Result<(), A
     let name = meta_text(old, "name");
     let seen = meta_text(object, "resourceVersion");
     if !seen.is_empty() && seen != meta_text(old, "resourceVersion") {
-        let why = "the object has been modified; please apply your changes to the latest version and try again";
+        let why =
+            "the object has been modified; please apply your changes to the latest version and try again";
         return Err(ApiError::conflict(kind.object(name), why));
     }
     let (given, current) = (meta_text(object, "uid"), meta_text(old, "uid"));
@@ -263,8 +334,11 @@ fn check_preconditions(kind: &Kind, object: &Value, old: &Value) -> Result<(), A
     for field in ["name", "namespace"] {
         let given = meta_text(object, field);
         if !given.is_empty() && given != meta_text(old, field) {
-            let error =
-                FieldError::invalid(format!("metadata.{field}"), &object["metadata"][field], "field is immutable");
+            let error = FieldError::invalid(
+                format!("metadata.{field}"),
+                &object["metadata"][field],
+                "field is immutable",
+            );
             return Err(ApiError::invalid(kind.content(name), &[error]));
         }
     }
@@ -274,8 +348,15 @@ fn check_preconditions(kind: &Kind, object: &Value, old: &Value) -> Result<(), A
 /// What clients cannot change stays as it was.
 fn carry_identity(object: &mut Value, old: &Value) {
     for field in [
-        "name", "namespace", "uid", "creationTimestamp", "generation", "resourceVersion", "deletionTimestamp",
-        "deletionGracePeriodSeconds", "generateName",
+        "name",
+        "namespace",
+        "uid",
+        "creationTimestamp",
+        "generation",
+        "resourceVersion",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generateName",
     ] {
         let value = old["metadata"].get(field).cloned();
         set_meta(object, field, value);
@@ -287,16 +368,22 @@ fn check_metadata(kind: &Kind, object: &Value, old: Option<&Value>) -> Vec<Field
     let name = meta_text(object, "name");
     if old.is_none() {
         if name.is_empty() {
-            errors.push(FieldError::required("metadata.name", "name or generateName is required"));
+            errors.push(FieldError::required(
+                "metadata.name",
+                "name or generateName is required",
+            ));
         } else if let Some(rule) = names::broken_rule(kind, name) {
             errors.push(FieldError::invalid("metadata.name", &name.into(), rule));
         }
     }
     if let Some(old) = old.filter(|old| is_terminating(old)) {
         let before = entries(&old["metadata"]["finalizers"]);
-        let added = entries(&object["metadata"]["finalizers"]).iter().find(|finalizer| !before.contains(finalizer));
+        let added = entries(&object["metadata"]["finalizers"])
+            .iter()
+            .find(|finalizer| !before.contains(finalizer));
         if let Some(finalizer) = added {
-            let detail = format!("no new finalizers can be added if the object is being deleted, found: {finalizer}");
+            let detail =
+                format!("no new finalizers can be added if the object is being deleted, found: {finalizer}");
             errors.push(FieldError::forbidden("metadata.finalizers", &detail));
         }
     }

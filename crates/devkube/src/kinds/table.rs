@@ -66,7 +66,11 @@ impl Row {
     pub(super) fn kind(&self, document: &Arc<Document>) -> Kind {
         let has = |t: Trait| self.traits.contains(&t);
         // Both Event kinds are views of one collection, whose stored form is the core one.
-        let (group, view) = if has(NewEvents) { ("", View::NewEvents) } else { (self.group, View::Same) };
+        let (group, view) = if has(NewEvents) {
+            ("", View::NewEvents)
+        } else {
+            (self.group, View::Same)
+        };
         Kind {
             group: self.group.into(),
             version: "v1".into(),

@@ -28,12 +28,18 @@ pub(crate) fn merge(schema: Option<Schema<'_>>, target: &mut Value, patch: &Valu
             return Ok(());
         }
         None | Some("merge") => {}
-        Some(other) => return Err(format!("unknown patch type {other:?}; use replace, delete or merge")),
+        Some(other) => {
+            return Err(format!(
+                "unknown patch type {other:?}; use replace, delete or merge"
+            ));
+        }
     }
     if !target.is_object() {
         *target = Value::Object(Map::new());
     }
-    let Some(fields) = target.as_object_mut() else { return Ok(()) };
+    let Some(fields) = target.as_object_mut() else {
+        return Ok(());
+    };
     if let Some(keep) = changes.get(RETAIN_KEYS).and_then(Value::as_array) {
         fields.retain(|name, _| keep.iter().any(|kept| kept == name));
     }
@@ -48,7 +54,11 @@ pub(crate) fn merge(schema: Option<Schema<'_>>, target: &mut Value, patch: &Valu
                 list.retain(|item| !entries(values).contains(item));
             }
         } else if let Some(name) = directive.strip_prefix(SET_ORDER) {
-            order(schema.and_then(|s| s.field(name)), fields.get_mut(name), entries(values));
+            order(
+                schema.and_then(|s| s.field(name)),
+                fields.get_mut(name),
+                entries(values),
+            );
         }
     }
     Ok(())
@@ -74,7 +84,8 @@ fn merge_field(
             if !list.is_array() {
                 *list = Value::Array(Vec::new());
             }
-            list.as_array_mut().map_or(Ok(()), |list| merge_list(schema, list, changes))
+            list.as_array_mut()
+                .map_or(Ok(()), |list| merge_list(schema, list, changes))
         }
         Value::Array(_) | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
             fields.insert(name.to_string(), change.clone());
@@ -100,7 +111,9 @@ fn merge_list(schema: Option<Schema<'_>>, list: &mut Vec<Value>, changes: &[Valu
     }
     for change in changes {
         let Some(value) = change.get(key) else {
-            return Err(format!("map: {change} does not contain declared merge key: {key}"));
+            return Err(format!(
+                "map: {change} does not contain declared merge key: {key}"
+            ));
         };
         if change[PATCH] == "delete" {
             list.retain(|item| item.get(key) != Some(value));
@@ -122,7 +135,9 @@ fn merge_list(schema: Option<Schema<'_>>, list: &mut Vec<Value>, changes: &[Valu
 /// Puts the entries into the order asked for; those not mentioned keep their place after the
 /// entry that they followed.
 fn order(schema: Option<Schema<'_>>, list: Option<&mut Value>, wanted: &[Value]) {
-    let Some(list) = list.and_then(Value::as_array_mut) else { return };
+    let Some(list) = list.and_then(Value::as_array_mut) else {
+        return;
+    };
     let key = schema.and_then(|s| s.patch().merge_key.as_deref());
     let identity = |item: &Value| key.map_or_else(|| item.clone(), |key| item[key].clone());
     let position = |item: &Value| wanted.iter().position(|w| identity(w) == identity(item));
@@ -140,7 +155,11 @@ fn order(schema: Option<Schema<'_>>, list: Option<&mut Value>, wanted: &[Value])
 }
 
 fn without_directives(fields: &Map<String, Value>) -> Value {
-    fields.iter().filter(|(name, _)| !name.starts_with('$')).map(|(k, v)| (k.clone(), v.clone())).collect()
+    fields
+        .iter()
+        .filter(|(name, _)| !name.starts_with('$'))
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -212,7 +231,10 @@ mod tests {
         let definition = "core.v1.Service";
         let target = json!({"metadata": {"finalizers": ["a", "b"]}});
         let patch = json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["a"], "finalizers": ["c"]}});
-        assert_eq!(merged(definition, target, patch), json!({"metadata": {"finalizers": ["b", "c"]}}));
+        assert_eq!(
+            merged(definition, target, patch),
+            json!({"metadata": {"finalizers": ["b", "c"]}})
+        );
     }
 
     #[test]
@@ -228,6 +250,9 @@ mod tests {
         let schema = builtin().document.definition("io.k8s.api.core.v1.ServiceSpec");
         let mut target = json!({"ports": []});
         let error = merge(schema, &mut target, &json!({"ports": [{"name": "a"}]})).expect_err("refused");
-        assert!(error.contains("does not contain declared merge key: port"), "{error}");
+        assert!(
+            error.contains("does not contain declared merge key: port"),
+            "{error}"
+        );
     }
 }

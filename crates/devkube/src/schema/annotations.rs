@@ -22,19 +22,43 @@ use Merge::{Atomic, Keyed, RetainKeys, Set};
 
 const FIELDS: &[(&str, &str, Merge)] = &[
     ("apimachinery.pkg.apis.meta.v1.ObjectMeta", "finalizers", Set),
-    ("apimachinery.pkg.apis.meta.v1.ObjectMeta", "ownerReferences", Keyed("uid", &["uid"])),
-    ("api.core.v1.ServiceSpec", "ports", Keyed("port", &["port", "protocol"])),
-    ("api.core.v1.ServiceStatus", "conditions", Keyed("type", &["type"])),
+    (
+        "apimachinery.pkg.apis.meta.v1.ObjectMeta",
+        "ownerReferences",
+        Keyed("uid", &["uid"]),
+    ),
+    (
+        "api.core.v1.ServiceSpec",
+        "ports",
+        Keyed("port", &["port", "protocol"]),
+    ),
+    (
+        "api.core.v1.ServiceStatus",
+        "conditions",
+        Keyed("type", &["type"]),
+    ),
     ("api.core.v1.NodeStatus", "addresses", Keyed("type", &["type"])),
     ("api.core.v1.NodeStatus", "conditions", Keyed("type", &["type"])),
     ("api.core.v1.NodeSpec", "podCIDRs", Set),
-    ("api.core.v1.NamespaceStatus", "conditions", Keyed("type", &["type"])),
+    (
+        "api.core.v1.NamespaceStatus",
+        "conditions",
+        Keyed("type", &["type"]),
+    ),
     ("api.core.v1.ServiceAccount", "secrets", Keyed("name", &["name"])),
     ("api.core.v1.PodSpec", "containers", Keyed("name", &["name"])),
     ("api.core.v1.PodSpec", "initContainers", Keyed("name", &["name"])),
-    ("api.core.v1.PodSpec", "ephemeralContainers", Keyed("name", &["name"])),
+    (
+        "api.core.v1.PodSpec",
+        "ephemeralContainers",
+        Keyed("name", &["name"]),
+    ),
     ("api.core.v1.PodSpec", "volumes", Keyed("name", &["name"])),
-    ("api.core.v1.PodSpec", "imagePullSecrets", Keyed("name", &["name"])),
+    (
+        "api.core.v1.PodSpec",
+        "imagePullSecrets",
+        Keyed("name", &["name"]),
+    ),
     ("api.core.v1.PodSpec", "hostAliases", Keyed("ip", &["ip"])),
     (
         "api.core.v1.PodSpec",
@@ -45,14 +69,38 @@ const FIELDS: &[(&str, &str, Merge)] = &[
     ("api.core.v1.PodStatus", "podIPs", Keyed("ip", &["ip"])),
     ("api.core.v1.PodStatus", "hostIPs", Keyed("ip", &["ip"])),
     ("api.core.v1.Container", "env", Keyed("name", &["name"])),
-    ("api.core.v1.Container", "ports", Keyed("containerPort", &["containerPort", "protocol"])),
-    ("api.core.v1.Container", "volumeMounts", Keyed("mountPath", &["mountPath"])),
-    ("api.core.v1.Container", "volumeDevices", Keyed("devicePath", &["devicePath"])),
+    (
+        "api.core.v1.Container",
+        "ports",
+        Keyed("containerPort", &["containerPort", "protocol"]),
+    ),
+    (
+        "api.core.v1.Container",
+        "volumeMounts",
+        Keyed("mountPath", &["mountPath"]),
+    ),
+    (
+        "api.core.v1.Container",
+        "volumeDevices",
+        Keyed("devicePath", &["devicePath"]),
+    ),
     ("api.discovery.v1.EndpointSlice", "endpoints", Atomic),
     ("api.apps.v1.DeploymentSpec", "strategy", RetainKeys),
-    ("api.apps.v1.DeploymentStatus", "conditions", Keyed("type", &["type"])),
-    ("api.apps.v1.DaemonSetStatus", "conditions", Keyed("type", &["type"])),
-    ("api.apps.v1.ReplicaSetStatus", "conditions", Keyed("type", &["type"])),
+    (
+        "api.apps.v1.DeploymentStatus",
+        "conditions",
+        Keyed("type", &["type"]),
+    ),
+    (
+        "api.apps.v1.DaemonSetStatus",
+        "conditions",
+        Keyed("type", &["type"]),
+    ),
+    (
+        "api.apps.v1.ReplicaSetStatus",
+        "conditions",
+        Keyed("type", &["type"]),
+    ),
     (
         "api.admissionregistration.v1.ValidatingWebhookConfiguration",
         "webhooks",
@@ -86,7 +134,9 @@ const ATOMIC_STRUCTS: &[&str] = &[
 /// definitions there are depends on the kinds that are served.
 pub(super) fn annotate(definitions: &mut Map<String, Value>) {
     for (definition, field, merge) in FIELDS {
-        let Some(schema) = definitions.get_mut(&format!("io.k8s.{definition}")) else { continue };
+        let Some(schema) = definitions.get_mut(&format!("io.k8s.{definition}")) else {
+            continue;
+        };
         let property = &mut schema["properties"][*field];
         assert!(property.is_object(), "{definition} has no field {field}");
         apply(property, merge);

@@ -3,8 +3,8 @@
 use std::sync::{Arc, OnceLock};
 
 use k8s_openapi::api::{
-    admissionregistration::v1 as admission, apps::v1 as apps, coordination::v1 as coordination, core::v1 as core,
-    discovery::v1 as discovery, events::v1 as events, rbac::v1 as rbac,
+    admissionregistration::v1 as admission, apps::v1 as apps, coordination::v1 as coordination,
+    core::v1 as core, discovery::v1 as discovery, events::v1 as events, rbac::v1 as rbac,
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as apiextensions;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
@@ -31,7 +31,10 @@ pub(crate) fn builtin() -> &'static Builtin {
         let definitions = definitions();
         let document = Document::of_definitions(&definitions);
         let document = Arc::new(document.expect("the generated schemas are well-formed"));
-        Builtin { definitions, document }
+        Builtin {
+            definitions,
+            document,
+        }
     })
 }
 
@@ -73,18 +76,29 @@ fn add<T: JsonSchema>(generator: &mut SchemaGenerator) {
 
 /// A built-in object type without declared fields (`RawExtension`, `FieldsV1`) takes anything.
 fn open_free_form(schema: &mut Value) {
-    let closed = ["properties", "additionalProperties", "$ref", "allOf", "x-kubernetes-int-or-string"];
+    let closed = [
+        "properties",
+        "additionalProperties",
+        "$ref",
+        "allOf",
+        "x-kubernetes-int-or-string",
+    ];
     let typed = schema["type"].is_string() && schema["type"] != "object";
     if let Some(object) = schema.as_object_mut() {
         if !typed && !closed.iter().any(|key| object.contains_key(*key)) {
             object.insert("x-kubernetes-preserve-unknown-fields".into(), json!(true));
         }
-        for key in ["properties"] {
-            let children = object.get_mut(key).and_then(Value::as_object_mut);
-            children.into_iter().flat_map(Map::values_mut).for_each(open_free_form);
-        }
+        let children = object.get_mut("properties").and_then(Value::as_object_mut);
+        children
+            .into_iter()
+            .flat_map(Map::values_mut)
+            .for_each(open_free_form);
         for key in ["items", "additionalProperties"] {
-            object.get_mut(key).filter(|child| child.is_object()).into_iter().for_each(open_free_form);
+            object
+                .get_mut(key)
+                .filter(|child| child.is_object())
+                .into_iter()
+                .for_each(open_free_form);
         }
     }
 }
@@ -96,18 +110,38 @@ mod tests {
 
     #[test]
     fn service_ports_are_told_apart_by_port_and_protocol() {
-        let service = builtin().document.definition("io.k8s.api.core.v1.Service").expect("Service");
-        let ports = service.property("spec").and_then(|s| s.property("ports")).expect("ports");
-        assert_eq!(ports.list_type(), &ListType::Map(vec!["port".into(), "protocol".into()]));
+        let service = builtin()
+            .document
+            .definition("io.k8s.api.core.v1.Service")
+            .expect("Service");
+        let ports = service
+            .property("spec")
+            .and_then(|s| s.property("ports"))
+            .expect("ports");
+        assert_eq!(
+            ports.list_type(),
+            &ListType::Map(vec!["port".into(), "protocol".into()])
+        );
         assert_eq!(ports.patch().merge_key.as_deref(), Some("port"));
-        assert!(ports.items().is_some_and(|item| item.property("nodePort").is_some()));
+        assert!(
+            ports
+                .items()
+                .is_some_and(|item| item.property("nodePort").is_some())
+        );
     }
 
     #[test]
     fn an_unknown_field_is_found_by_its_path() {
-        let service = builtin().document.definition("io.k8s.api.core.v1.Service").expect("Service");
-        let mut value = json!({"metadata": {"name": "a"}, "spec": {"foo": 1, "ports": [{"port": 1, "bar": 2}]}});
+        let service = builtin()
+            .document
+            .definition("io.k8s.api.core.v1.Service")
+            .expect("Service");
+        let mut value =
+            json!({"metadata": {"name": "a"}, "spec": {"foo": 1, "ports": [{"port": 1, "bar": 2}]}});
         assert_eq!(prune(service, &mut value), ["spec.foo", "spec.ports[0].bar"]);
-        assert_eq!(value, json!({"metadata": {"name": "a"}, "spec": {"ports": [{"port": 1}]}}));
+        assert_eq!(
+            value,
+            json!({"metadata": {"name": "a"}, "spec": {"ports": [{"port": 1}]}})
+        );
     }
 }

@@ -44,7 +44,10 @@ impl Rule {
             path: format!("{path}.x-kubernetes-validations[{i}]"),
             message,
         };
-        list.iter().enumerate().map(|(i, rule)| Self::parse(rule).map_err(|message| at(i, message))).collect()
+        list.iter()
+            .enumerate()
+            .map(|(i, rule)| Self::parse(rule).map_err(|message| at(i, message)))
+            .collect()
     }
 
     fn parse(rule: &Value) -> Result<Self, String> {
@@ -52,7 +55,8 @@ impl Rule {
             return Err("devkube does not implement optionalOldSelf".into());
         }
         let source = rule["rule"].as_str().ok_or("rule: Required value")?;
-        let program = compile(source).map_err(|error| format!("rule {source:?} does not compile: {error}"))?;
+        let program =
+            compile(source).map_err(|error| format!("rule {source:?} does not compile: {error}"))?;
         let transition = program.references().has_variable("oldSelf");
         let message_expression = rule["messageExpression"].as_str().map(compile).transpose();
         let reason = rule["reason"].as_str().map(str::to_string);
@@ -82,20 +86,27 @@ impl Rule {
         match self.program.execute(&context) {
             Ok(cel::Value::Bool(true)) => None,
             Ok(cel::Value::Bool(false)) => Some(self.refusal(field, new, &context)),
-            Ok(other) => {
-                Some(FieldError::invalid(field, new, format!("rule {:?} gave {other:?}, not a bool", self.source)))
-            }
-            Err(error) => {
-                Some(FieldError::invalid(field, new, format!("rule {:?} failed: {error}", self.source)))
-            }
+            Ok(other) => Some(FieldError::invalid(
+                field,
+                new,
+                format!("rule {:?} gave {other:?}, not a bool", self.source),
+            )),
+            Err(error) => Some(FieldError::invalid(
+                field,
+                new,
+                format!("rule {:?} failed: {error}", self.source),
+            )),
         }
     }
 
     fn refusal(&self, field: String, value: &Value, context: &Context<'_, '_>) -> FieldError {
-        let computed = self.message_expression.as_ref().and_then(|program| match program.execute(context) {
-            Ok(cel::Value::String(text)) => Some(text.to_string()),
-            Ok(_) | Err(_) => None,
-        });
+        let computed = self
+            .message_expression
+            .as_ref()
+            .and_then(|program| match program.execute(context) {
+                Ok(cel::Value::String(text)) => Some(text.to_string()),
+                Ok(_) | Err(_) => None,
+            });
         let message = computed
             .or_else(|| self.message.clone())
             .unwrap_or_else(|| format!("failed rule: {}", self.source.trim()));
@@ -116,12 +127,24 @@ pub(crate) fn check(schema: Schema<'_>, new: &Value, old: Option<&Value>) -> Vec
 }
 
 fn walk(schema: Schema<'_>, new: &Value, old: Option<&Value>, path: &str, errors: &mut Vec<FieldError>) {
-    errors.extend(schema.node.rules.iter().filter_map(|rule| rule.check(new, old, schema, path)));
+    errors.extend(
+        schema
+            .node
+            .rules
+            .iter()
+            .filter_map(|rule| rule.check(new, old, schema, path)),
+    );
     match new {
         Value::Object(fields) => {
             for (name, value) in fields {
                 if let Some(field) = schema.field(name) {
-                    walk(field, value, old.and_then(|old| old.get(name)), &join(path, name), errors);
+                    walk(
+                        field,
+                        value,
+                        old.and_then(|old| old.get(name)),
+                        &join(path, name),
+                        errors,
+                    );
                 }
             }
         }
@@ -138,9 +161,13 @@ fn walk(schema: Schema<'_>, new: &Value, old: Option<&Value>, path: &str, errors
 
 /// Only entries of associative lists can be recognised in the old value.
 fn counterpart<'a>(list: Schema<'_>, item: &Value, old: &'a Value) -> Option<&'a Value> {
-    let ListType::Map(keys) = list.list_type() else { return None };
+    let ListType::Map(keys) = list.list_type() else {
+        return None;
+    };
     let wanted = identity(list, item, keys);
-    old.as_array()?.iter().find(|entry| identity(list, entry, keys) == wanted)
+    old.as_array()?
+        .iter()
+        .find(|entry| identity(list, entry, keys) == wanted)
 }
 
 fn environment() -> Arc<Env> {
@@ -148,7 +175,8 @@ fn environment() -> Arc<Env> {
     let build = || {
         let mut env = Env::stdlib().with_optional_support(true);
         for extension in [extensions::strings, extensions::lists] {
-            env.add_extension(extension).expect("the library's own extensions do not clash");
+            env.add_extension(extension)
+                .expect("the library's own extensions do not clash");
         }
         Arc::new(env)
     };
@@ -170,7 +198,10 @@ fn to_cel(schema: Schema<'_>, value: &Value) -> cel::Value {
         },
         Value::String(text) => cel::Value::String(Arc::new(text.clone())),
         Value::Array(items) => {
-            let entries = items.iter().map(|entry| to_cel(schema.items().unwrap_or(schema), entry)).collect();
+            let entries = items
+                .iter()
+                .map(|entry| to_cel(schema.items().unwrap_or(schema), entry))
+                .collect();
             cel::Value::List(Arc::new(entries))
         }
         Value::Object(fields) => {
@@ -190,11 +221,32 @@ fn to_cel(schema: Schema<'_>, value: &Value) -> cel::Value {
 /// Property names that are no CEL identifiers are reachable under an escaped name.
 fn escape(name: &str) -> String {
     const RESERVED: [&str; 20] = [
-        "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if",
-        "import", "let", "loop", "package", "namespace", "return", "var", "void",
+        "true",
+        "false",
+        "null",
+        "in",
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "for",
+        "function",
+        "if",
+        "import",
+        "let",
+        "loop",
+        "package",
+        "namespace",
+        "return",
+        "var",
+        "void",
     ];
     if RESERVED.contains(&name) || name == "while" {
         return format!("__{name}__");
     }
-    name.replace("__", "__underscores__").replace('.', "__dot__").replace('-', "__dash__").replace('/', "__slash__")
+    name.replace("__", "__underscores__")
+        .replace('.', "__dot__")
+        .replace('-', "__dash__")
+        .replace('/', "__slash__")
 }

@@ -122,7 +122,10 @@ impl Document {
     }
 
     fn at(&self, id: NodeId) -> Schema<'_> {
-        Schema { document: self, node: &self.nodes[id.0] }
+        Schema {
+            document: self,
+            node: &self.nodes[id.0],
+        }
     }
 }
 
@@ -133,22 +136,22 @@ impl<'a> Schema<'a> {
     }
 
     /// Schema of a declared property.
-    pub(crate) fn property(self, name: &str) -> Option<Schema<'a>> {
+    pub(crate) fn property(self, name: &str) -> Option<Self> {
         self.node.properties.get(name).map(|id| self.document.at(*id))
     }
 
     /// Schema of the values of a map (`additionalProperties`).
-    pub(crate) fn additional(self) -> Option<Schema<'a>> {
+    pub(crate) fn additional(self) -> Option<Self> {
         self.node.additional.map(|id| self.document.at(id))
     }
 
     /// Schema of a field by name: declared, or any entry of a map.
-    pub(crate) fn field(self, name: &str) -> Option<Schema<'a>> {
+    pub(crate) fn field(self, name: &str) -> Option<Self> {
         self.property(name).or_else(|| self.additional())
     }
 
     /// Schema of a list's entries.
-    pub(crate) fn items(self) -> Option<Schema<'a>> {
+    pub(crate) fn items(self) -> Option<Self> {
         self.node.items.map(|id| self.document.at(id))
     }
 
@@ -178,7 +181,10 @@ impl<'a> Schema<'a> {
     }
 
     fn properties(self) -> impl Iterator<Item = (&'a str, Schema<'a>)> {
-        self.node.properties.iter().map(move |(name, id)| (name.as_str(), self.document.at(*id)))
+        self.node
+            .properties
+            .iter()
+            .map(move |(name, id)| (name.as_str(), self.document.at(*id)))
     }
 
     fn all(self, ids: &'a [NodeId]) -> impl Iterator<Item = Schema<'a>> {

@@ -20,11 +20,18 @@ pub(crate) struct ParseError {
 impl Document {
     /// Parses a set of definitions that refer to each other by `#/components/schemas/NAME`.
     pub(crate) fn of_definitions(definitions: &Map<String, Value>) -> Result<Self, ParseError> {
-        let mut parser = Parser { nodes: Vec::new(), named: BTreeMap::new(), definitions };
+        let mut parser = Parser {
+            nodes: Vec::new(),
+            named: BTreeMap::new(),
+            definitions,
+        };
         for name in definitions.keys() {
             parser.named(name)?;
         }
-        Ok(Self { nodes: parser.nodes, named: parser.named })
+        Ok(Self {
+            nodes: parser.nodes,
+            named: parser.named,
+        })
     }
 
     /// Parses the `openAPIV3Schema` of a custom resource; its root is the definition "".
@@ -45,7 +52,10 @@ impl Parser<'_> {
             return Ok(*id);
         }
         let Some(schema) = self.definitions.get(name) else {
-            return Err(ParseError { path: String::new(), message: format!("no definition named {name:?}") });
+            return Err(ParseError {
+                path: String::new(),
+                message: format!("no definition named {name:?}"),
+            });
         };
         // The slot exists before its content is parsed, so that a definition may refer to itself.
         let id = self.slot();
@@ -64,7 +74,11 @@ impl Parser<'_> {
         if let Some(target) = reference(schema) {
             let id = self.named(target)?;
             // List and patch extensions stand beside the reference, at the field.
-            return if has_extensions(schema) { self.overlay(id, schema, path) } else { Ok(id) };
+            return if has_extensions(schema) {
+                self.overlay(id, schema, path)
+            } else {
+                Ok(id)
+            };
         }
         let id = self.slot();
         let node = self.node(schema, path)?;
@@ -87,14 +101,26 @@ impl Parser<'_> {
     }
 
     fn children(&mut self, schemas: Option<&Value>, path: &str) -> Result<Vec<NodeId>, ParseError> {
-        let list = schemas.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        list.iter().enumerate().map(|(i, schema)| self.child(schema, &format!("{path}[{i}]"))).collect()
+        let list = schemas
+            .and_then(Value::as_array)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        list.iter()
+            .enumerate()
+            .map(|(i, schema)| self.child(schema, &format!("{path}[{i}]")))
+            .collect()
     }
 
     fn node(&mut self, schema: &Value, path: &str) -> Result<Node, ParseError> {
-        let fail = |message: String| ParseError { path: path.to_string(), message };
+        let fail = |message: String| ParseError {
+            path: path.to_string(),
+            message,
+        };
         let flag = |key: &str| schema[key].as_bool().unwrap_or(false);
-        let kind = schema.get("type").map(|t| parse_type(t).map_err(fail)).transpose()?;
+        let kind = schema
+            .get("type")
+            .map(|t| parse_type(t).map_err(fail))
+            .transpose()?;
         let properties = self.properties(schema, path)?;
         let additional = self.additional(schema, path)?;
         Ok(Node {
@@ -105,7 +131,10 @@ impl Parser<'_> {
             embedded_resource: flag("x-kubernetes-embedded-resource"),
             properties,
             additional,
-            items: schema.get("items").map(|items| self.child(items, &format!("{path}.items"))).transpose()?,
+            items: schema
+                .get("items")
+                .map(|items| self.child(items, &format!("{path}.items")))
+                .transpose()?,
             required: strings(&schema["required"]),
             allowed: schema["enum"].as_array().cloned(),
             default: schema.get("default").cloned(),
@@ -116,17 +145,25 @@ impl Parser<'_> {
             all_of: self.children(schema.get("allOf"), &format!("{path}.allOf"))?,
             any_of: self.children(schema.get("anyOf"), &format!("{path}.anyOf"))?,
             one_of: self.children(schema.get("oneOf"), &format!("{path}.oneOf"))?,
-            not: schema.get("not").map(|not| self.child(not, &format!("{path}.not"))).transpose()?,
+            not: schema
+                .get("not")
+                .map(|not| self.child(not, &format!("{path}.not")))
+                .transpose()?,
             rules: Rule::parse_all(&schema["x-kubernetes-validations"], path)?,
         })
     }
 
     fn properties(&mut self, schema: &Value, path: &str) -> Result<BTreeMap<String, NodeId>, ParseError> {
-        let Some(declared) = schema["properties"].as_object() else { return Ok(BTreeMap::new()) };
+        let Some(declared) = schema["properties"].as_object() else {
+            return Ok(BTreeMap::new());
+        };
         declared
             .iter()
             .map(|(name, child)| {
-                Ok((name.clone(), self.child(child, &format!("{path}.properties[{name}]"))?))
+                Ok((
+                    name.clone(),
+                    self.child(child, &format!("{path}.properties[{name}]"))?,
+                ))
             })
             .collect()
     }
@@ -139,17 +176,23 @@ impl Parser<'_> {
                 self.nodes[id.0].preserve_unknown = true;
                 Ok(Some(id))
             }
-            child => self.child(child, &format!("{path}.additionalProperties")).map(Some),
+            child @ (Value::Object(_) | Value::Array(_) | Value::Number(_) | Value::String(_)) => self
+                .child(child, &format!("{path}.additionalProperties"))
+                .map(Some),
         }
     }
 }
 
 fn reference(schema: &Value) -> Option<&str> {
-    schema["$ref"].as_str().and_then(|r| r.strip_prefix("#/components/schemas/"))
+    schema["$ref"]
+        .as_str()
+        .and_then(|r| r.strip_prefix("#/components/schemas/"))
 }
 
 fn has_extensions(schema: &Value) -> bool {
-    schema.as_object().is_some_and(|s| s.keys().any(|key| key.starts_with("x-kubernetes-")))
+    schema
+        .as_object()
+        .is_some_and(|s| s.keys().any(|key| key.starts_with("x-kubernetes-")))
 }
 
 fn parse_type(value: &Value) -> Result<Type, String> {
@@ -160,13 +203,16 @@ fn parse_type(value: &Value) -> Result<Type, String> {
         Some("number") => Ok(Type::Number),
         Some("object") => Ok(Type::Object),
         Some("string") => Ok(Type::String),
-        _ => Err(format!("unsupported type {value}; use array, boolean, integer, number, object or string")),
+        _ => Err(format!(
+            "unsupported type {value}; use array, boolean, integer, number, object or string"
+        )),
     }
 }
 
 fn bounds(schema: &Value) -> Result<Bounds, String> {
     let pattern = schema["pattern"].as_str().map(|pattern| {
-        Regex::new(pattern).map_err(|error| format!("pattern {pattern:?} is not a regular expression: {error}"))
+        Regex::new(pattern)
+            .map_err(|error| format!("pattern {pattern:?} is not a regular expression: {error}"))
     });
     Ok(Bounds {
         minimum: schema["minimum"].as_f64(),
@@ -191,10 +237,14 @@ fn list_type(schema: &Value) -> Result<ListType, String> {
         None | Some("atomic") => Ok(ListType::Atomic),
         Some("set") => Ok(ListType::Set),
         Some("map") => match strings(&schema["x-kubernetes-list-map-keys"]) {
-            keys if keys.is_empty() => Err("x-kubernetes-list-type map needs x-kubernetes-list-map-keys".into()),
+            keys if keys.is_empty() => {
+                Err("x-kubernetes-list-type map needs x-kubernetes-list-map-keys".into())
+            }
             keys => Ok(ListType::Map(keys)),
         },
-        Some(other) => Err(format!("unsupported x-kubernetes-list-type {other:?}; use atomic, set or map")),
+        Some(other) => Err(format!(
+            "unsupported x-kubernetes-list-type {other:?}; use atomic, set or map"
+        )),
     }
 }
 
@@ -203,11 +253,16 @@ fn patch_strategy(schema: &Value) -> PatchStrategy {
     PatchStrategy {
         merge: strategy.split(',').any(|s| s == "merge"),
         retain_keys: strategy.split(',').any(|s| s == "retainKeys"),
-        merge_key: schema["x-kubernetes-patch-merge-key"].as_str().map(str::to_string),
+        merge_key: schema["x-kubernetes-patch-merge-key"]
+            .as_str()
+            .map(str::to_string),
     }
 }
 
 fn strings(value: &Value) -> Vec<String> {
     let list = value.as_array().map(Vec::as_slice).unwrap_or_default();
-    list.iter().filter_map(Value::as_str).map(str::to_string).collect()
+    list.iter()
+        .filter_map(Value::as_str)
+        .map(str::to_string)
+        .collect()
 }

@@ -52,5 +52,9 @@ fn allows_null(schema: Schema<'_>) -> bool {
 
 /// `path.name`, or `name` at the root.
 pub(crate) fn join(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_string() } else { format!("{path}.{name}") }
+    if path.is_empty() {
+        name.to_string()
+    } else {
+        format!("{path}.{name}")
+    }
 }

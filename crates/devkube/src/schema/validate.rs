@@ -59,7 +59,11 @@ fn children<'a>(schema: Schema<'a>, value: &'a Value, path: &str) -> Vec<(Schema
             .filter_map(|(name, child)| schema.field(name).map(|field| (field, child, join(path, name))))
             .collect(),
         Value::Array(items) => schema.items().map_or_else(Vec::new, |item| {
-            items.iter().enumerate().map(|(i, child)| (item, child, format!("{path}[{i}]"))).collect()
+            items
+                .iter()
+                .enumerate()
+                .map(|(i, child)| (item, child, format!("{path}[{i}]")))
+                .collect()
         }),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
     }
@@ -82,7 +86,8 @@ fn check_type(node: &Node, value: &Value, path: &str, errors: &mut Vec<FieldErro
         Type::Object => (value.is_object(), "object"),
         Type::String => (value.is_string(), "string"),
     };
-    if !fits && !(value.is_null() && node.nullable) {
+    let null_is_fine = value.is_null() && node.nullable;
+    if !fits && !null_is_fine {
         errors.push(type_error(path, value, name));
     }
     fits
@@ -144,7 +149,12 @@ fn check_list(schema: Schema<'_>, items: &[Value], path: &str, errors: &mut Vec<
 
 /// The key values of an entry of an associative list, defaults filled in.
 pub(crate) fn identity(list: Schema<'_>, item: &Value, keys: &[String]) -> Value {
-    let default = |key: &str| list.items().and_then(|i| i.property(key)).and_then(Schema::default).cloned();
+    let default = |key: &str| {
+        list.items()
+            .and_then(|i| i.property(key))
+            .and_then(Schema::default)
+            .cloned()
+    };
     keys.iter()
         .filter_map(|key| Some((key.clone(), item.get(key).cloned().or_else(|| default(key))?)))
         .collect::<serde_json::Map<_, _>>()
@@ -166,7 +176,11 @@ fn check_string(node: &Node, text: &str, path: &str, errors: &mut Vec<FieldError
         let detail = format!("{path} in body should match '{pattern}'");
         errors.push(FieldError::invalid(path, &value, detail));
     }
-    if let Some(format) = bounds.format.as_deref().filter(|format| !has_format(format, text)) {
+    if let Some(format) = bounds
+        .format
+        .as_deref()
+        .filter(|format| !has_format(format, text))
+    {
         let detail = format!("{path} in body must be of type {format}: {text:?}");
         errors.push(FieldError::invalid(path, &value, detail));
     }
@@ -192,16 +206,35 @@ fn check_number(node: &Node, value: &Value, path: &str, errors: &mut Vec<FieldEr
     if let Some(min) = bounds.minimum
         && (number < min || (bounds.exclusive_minimum && number <= min))
     {
-        let than = if bounds.exclusive_minimum { "greater than" } else { "greater than or equal to" };
-        errors.push(FieldError::invalid(path, value, format!("{path} in body should be {than} {min}")));
+        let than = if bounds.exclusive_minimum {
+            "greater than"
+        } else {
+            "greater than or equal to"
+        };
+        errors.push(FieldError::invalid(
+            path,
+            value,
+            format!("{path} in body should be {than} {min}"),
+        ));
     }
     if let Some(max) = bounds.maximum
         && (number > max || (bounds.exclusive_maximum && number >= max))
     {
-        let than = if bounds.exclusive_maximum { "less than" } else { "less than or equal to" };
-        errors.push(FieldError::invalid(path, value, format!("{path} in body should be {than} {max}")));
+        let than = if bounds.exclusive_maximum {
+            "less than"
+        } else {
+            "less than or equal to"
+        };
+        errors.push(FieldError::invalid(
+            path,
+            value,
+            format!("{path} in body should be {than} {max}"),
+        ));
     }
-    if let Some(factor) = bounds.multiple_of.filter(|factor| (number / factor).fract() != 0.0) {
+    if let Some(factor) = bounds
+        .multiple_of
+        .filter(|factor| (number / factor).fract() != 0.0)
+    {
         let detail = format!("{path} in body should be a multiple of {factor}");
         errors.push(FieldError::invalid(path, value, detail));
     }

@@ -40,7 +40,11 @@ impl Allocations {
         }
         for service in after.into_iter() {
             for ip in cluster_ips(service) {
-                let next = if ip.is_ipv4() { &mut self.next_v4 } else { &mut self.next_v6 };
+                let next = if ip.is_ipv4() {
+                    &mut self.next_v4
+                } else {
+                    &mut self.next_v6
+                };
                 *next = (*next).max(offset(ip).wrapping_add(1));
                 self.addresses.insert(ip, key.clone());
             }
@@ -54,7 +58,9 @@ impl Allocations {
     fn free_address(&self, v4: bool) -> Option<IpAddr> {
         let start = if v4 { self.next_v4 } else { self.next_v6 }.max(FIRST_OFFSET);
         let candidates = (start..u16::MAX).chain(FIRST_OFFSET..start);
-        candidates.map(|offset| address(v4, offset)).find(|ip| !self.addresses.contains_key(ip))
+        candidates
+            .map(|offset| address(v4, offset))
+            .find(|ip| !self.addresses.contains_key(ip))
     }
 
     fn free_port(&self, also_taken: &BTreeSet<u16>) -> Option<u16> {
@@ -80,13 +86,23 @@ fn offset(ip: IpAddr) -> u16 {
 }
 
 fn cluster_ips(service: &Value) -> Vec<IpAddr> {
-    strings(&service["spec"]["clusterIPs"]).into_iter().filter_map(|ip| ip.parse().ok()).collect()
+    strings(&service["spec"]["clusterIPs"])
+        .into_iter()
+        .filter_map(|ip| ip.parse().ok())
+        .collect()
 }
 
 fn node_ports(service: &Value) -> BTreeSet<u16> {
     let health = &service["spec"]["healthCheckNodePort"];
-    let ports = entries(&service["spec"]["ports"]).iter().map(|port| &port["nodePort"]);
-    ports.chain([health]).filter_map(Value::as_u64).filter_map(|p| u16::try_from(p).ok()).filter(|p| *p != 0).collect()
+    let ports = entries(&service["spec"]["ports"])
+        .iter()
+        .map(|port| &port["nodePort"]);
+    ports
+        .chain([health])
+        .filter_map(Value::as_u64)
+        .filter_map(|p| u16::try_from(p).ok())
+        .filter(|p| *p != 0)
+        .collect()
 }
 
 /// Gives a Service the addresses and ports that it needs and lacks, and checks those it asks for.
@@ -107,13 +123,24 @@ fn allocate_addresses(service: &mut Value, taken: &Allocations, key: &Key, error
     for ip in &addresses {
         if let Err(why) = check_address(*ip, taken, key) {
             let given = service["spec"]["clusterIPs"].clone();
-            errors.push(FieldError::invalid("spec.clusterIPs", &given, format!("failed to allocate IP {ip}: {why}")));
+            errors.push(FieldError::invalid(
+                "spec.clusterIPs",
+                &given,
+                format!("failed to allocate IP {ip}: {why}"),
+            ));
         }
     }
-    for family in strings(&service["spec"]["ipFamilies"]).into_iter().skip(addresses.len()) {
+    for family in strings(&service["spec"]["ipFamilies"])
+        .into_iter()
+        .skip(addresses.len())
+    {
         match taken.free_address(family == "IPv4") {
             Some(ip) => addresses.push(ip),
-            None => errors.push(FieldError::invalid("spec.clusterIPs", &json!([]), "failed to allocate an IP: range is full")),
+            None => errors.push(FieldError::invalid(
+                "spec.clusterIPs",
+                &json!([]),
+                "failed to allocate an IP: range is full",
+            )),
         }
     }
     let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
@@ -123,9 +150,15 @@ fn allocate_addresses(service: &mut Value, taken: &Allocations, key: &Key, error
 }
 
 fn check_address(ip: IpAddr, taken: &Allocations, key: &Key) -> Result<(), String> {
-    let range: IpNet = if ip.is_ipv4() { CLUSTER_V4.into() } else { CLUSTER_V6.into() };
+    let range: IpNet = if ip.is_ipv4() {
+        CLUSTER_V4.into()
+    } else {
+        CLUSTER_V6.into()
+    };
     if !range.contains(&ip) {
-        return Err(format!("the provided IP ({ip}) is not in the valid range. The range of valid IPs is {range}"));
+        return Err(format!(
+            "the provided IP ({ip}) is not in the valid range. The range of valid IPs is {range}"
+        ));
     }
     match taken.addresses.get(&ip) {
         Some(owner) if owner != key => Err("provided IP is already allocated".into()),
@@ -149,7 +182,11 @@ fn allocate_ports(service: &mut Value, taken: &Allocations, key: &Key, errors: &
                 own.insert(port);
                 *slot = json!(port);
             }
-            None => errors.push(FieldError::invalid("spec.ports", &json!([]), "no node port is free")),
+            None => errors.push(FieldError::invalid(
+                "spec.ports",
+                &json!([]),
+                "no node port is free",
+            )),
         }
     };
     if needs_node_port(service) {
@@ -164,7 +201,9 @@ fn allocate_ports(service: &mut Value, taken: &Allocations, key: &Key, errors: &
 fn check_port(port: u16, taken: &Allocations, key: &Key) -> Result<(), String> {
     if !NODE_PORTS.contains(&port) {
         let (low, high) = (NODE_PORTS.start(), NODE_PORTS.end());
-        return Err(format!("provided port is not in the valid range. The range of valid ports is {low}-{high}"));
+        return Err(format!(
+            "provided port is not in the valid range. The range of valid ports is {low}-{high}"
+        ));
     }
     match taken.node_ports.get(&port) {
         Some(owner) if owner != key => Err("provided port is already allocated".into()),
@@ -173,6 +212,11 @@ fn check_port(port: u16, taken: &Allocations, key: &Key) -> Result<(), String> {
 }
 
 fn port_field(service: &Value, port: u16) -> String {
-    let index = entries(&service["spec"]["ports"]).iter().position(|entry| entry["nodePort"] == port);
-    index.map_or_else(|| "spec.healthCheckNodePort".into(), |i| format!("spec.ports[{i}].nodePort"))
+    let index = entries(&service["spec"]["ports"])
+        .iter()
+        .position(|entry| entry["nodePort"] == port);
+    index.map_or_else(
+        || "spec.healthCheckNodePort".into(),
+        |i| format!("spec.ports[{i}].nodePort"),
+    )
 }

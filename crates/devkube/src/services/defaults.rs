@@ -17,7 +17,8 @@ pub(super) fn fill(service: &mut Value) {
     let external = is_external(service);
     let spec = section_mut(service, "spec");
     if spec["sessionAffinity"] == "ClientIP" {
-        spec.entry("sessionAffinityConfig").or_insert(json!({"clientIP": {"timeoutSeconds": 10800}}));
+        spec.entry("sessionAffinityConfig")
+            .or_insert(json!({"clientIP": {"timeoutSeconds": 10800}}));
     }
     if service_type != "ExternalName" {
         spec.entry("internalTrafficPolicy").or_insert(json!("Cluster"));
@@ -28,7 +29,12 @@ pub(super) fn fill(service: &mut Value) {
     if service_type == "LoadBalancer" {
         spec.entry("allocateLoadBalancerNodePorts").or_insert(json!(true));
     }
-    for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+    for port in spec
+        .get_mut("ports")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
         fill_port(port);
     }
 }
@@ -69,14 +75,19 @@ fn keep(service: &mut Value, old: &Value, field: &str) {
 }
 
 fn carry_over_node_ports(service: &mut Value, old: &Value) {
-    let wanted: Vec<Value> =
-        entries(&service["spec"]["ports"]).iter().map(|port| port["nodePort"].clone()).collect();
+    let wanted: Vec<Value> = entries(&service["spec"]["ports"])
+        .iter()
+        .map(|port| port["nodePort"].clone())
+        .collect();
     for port in service["spec"]["ports"].as_array_mut().into_iter().flatten() {
         if port["nodePort"].as_u64().unwrap_or(0) != 0 {
             continue;
         }
         let same = |other: &&Value| other["port"] == port["port"] && other["protocol"] == port["protocol"];
-        let before = entries(&old["spec"]["ports"]).iter().find(same).map(|other| other["nodePort"].clone());
+        let before = entries(&old["spec"]["ports"])
+            .iter()
+            .find(same)
+            .map(|other| other["nodePort"].clone());
         if let Some(number) = before.filter(|number| !number.is_null() && !wanted.contains(number)) {
             port["nodePort"] = number;
         }
@@ -88,18 +99,32 @@ pub(super) fn drop_type_dependent(service: &mut Value, old: &Value) {
     let unchanged = |service: &Value, field: &str| service["spec"][field] == old["spec"][field];
     let mut drop: Vec<&str> = Vec::new();
     if needs_cluster_ip(old) && !needs_cluster_ip(service) {
-        let family = ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"];
+        let family = [
+            "clusterIP",
+            "clusterIPs",
+            "ipFamilies",
+            "ipFamilyPolicy",
+            "internalTrafficPolicy",
+        ];
         drop.extend(family.iter().filter(|field| unchanged(service, field)));
     }
     if needs_health_check_port(old) && !needs_health_check_port(service) {
-        drop.extend(["healthCheckNodePort"].iter().filter(|field| unchanged(service, field)));
+        drop.extend(
+            ["healthCheckNodePort"]
+                .iter()
+                .filter(|field| unchanged(service, field)),
+        );
     }
     if spec_type(old) == "LoadBalancer" && spec_type(service) != "LoadBalancer" {
         let fields = ["allocateLoadBalancerNodePorts", "loadBalancerClass"];
         drop.extend(fields.iter().filter(|field| unchanged(service, field)));
     }
     if is_external(old) && !is_external(service) {
-        drop.extend(["externalTrafficPolicy"].iter().filter(|field| unchanged(service, field)));
+        drop.extend(
+            ["externalTrafficPolicy"]
+                .iter()
+                .filter(|field| unchanged(service, field)),
+        );
     }
     let spec = section_mut(service, "spec");
     for field in drop {
@@ -111,10 +136,16 @@ pub(super) fn drop_type_dependent(service: &mut Value, old: &Value) {
 }
 
 fn drop_node_ports(service: &mut Value, old: &Value) {
-    let before: Vec<&Value> = entries(&old["spec"]["ports"]).iter().map(|port| &port["nodePort"]).collect();
+    let before: Vec<&Value> = entries(&old["spec"]["ports"])
+        .iter()
+        .map(|port| &port["nodePort"])
+        .collect();
     let ports = service["spec"]["ports"].as_array_mut().into_iter().flatten();
     for port in ports.filter_map(Value::as_object_mut) {
-        if port.get("nodePort").is_some_and(|number| before.contains(&number)) {
+        if port
+            .get("nodePort")
+            .is_some_and(|number| before.contains(&number))
+        {
             Map::remove(port, "nodePort");
         }
     }

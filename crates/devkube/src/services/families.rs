@@ -16,8 +16,14 @@ pub(super) fn normalize(service: &mut Value, old: Option<&Value>) {
     if !needs_cluster_ip(service) {
         return;
     }
-    let single = service["spec"]["clusterIP"].as_str().unwrap_or_default().to_string();
-    let many = strings(&service["spec"]["clusterIPs"]).into_iter().map(str::to_string).collect::<Vec<_>>();
+    let single = service["spec"]["clusterIP"]
+        .as_str()
+        .unwrap_or_default()
+        .to_string();
+    let many = strings(&service["spec"]["clusterIPs"])
+        .into_iter()
+        .map(str::to_string)
+        .collect::<Vec<_>>();
     let single_changed = old.is_some_and(|old| old["spec"]["clusterIP"] != service["spec"]["clusterIP"]);
     let many_changed = old.is_some_and(|old| old["spec"]["clusterIPs"] != service["spec"]["clusterIPs"]);
     let spec = section_mut(service, "spec");
@@ -62,14 +68,22 @@ pub(super) fn settle(service: &mut Value, old: Option<&Value>) -> Vec<FieldError
 /// A headless Service without selector is open to both families; all others ask for one by default.
 fn policy(service: &Value) -> String {
     let open = is_headless(service)
-        && service["spec"]["selector"].as_object().is_none_or(serde_json::Map::is_empty)
+        && service["spec"]["selector"]
+            .as_object()
+            .is_none_or(serde_json::Map::is_empty)
         && service["spec"]["ipFamilies"].as_array().is_none_or(Vec::is_empty);
     let default = if open { "RequireDualStack" } else { "SingleStack" };
-    service["spec"]["ipFamilyPolicy"].as_str().unwrap_or(default).to_string()
+    service["spec"]["ipFamilyPolicy"]
+        .as_str()
+        .unwrap_or(default)
+        .to_string()
 }
 
 fn requested_families(service: &Value) -> Vec<&'static str> {
-    let named: Vec<_> = strings(&service["spec"]["ipFamilies"]).into_iter().map(constant).collect();
+    let named: Vec<_> = strings(&service["spec"]["ipFamilies"])
+        .into_iter()
+        .map(constant)
+        .collect();
     let addresses = addresses(service);
     let of_addresses = addresses.iter().map(|ip| if ip.is_ipv4() { V4 } else { V6 });
     let known = named.len();
@@ -81,7 +95,10 @@ fn constant(family: &str) -> &'static str {
 }
 
 fn addresses(service: &Value) -> Vec<IpAddr> {
-    strings(&service["spec"]["clusterIPs"]).into_iter().filter_map(|ip| ip.parse().ok()).collect()
+    strings(&service["spec"]["clusterIPs"])
+        .into_iter()
+        .filter_map(|ip| ip.parse().ok())
+        .collect()
 }
 
 fn was_dual(old: Option<&Value>) -> bool {
@@ -99,13 +116,26 @@ fn mismatches(service: &Value, families: &[&str], old: Option<&Value>) -> Vec<Fi
     for (i, (ip, family)) in addresses(service).iter().zip(families).enumerate() {
         if ip.is_ipv4() != (*family == V4) {
             let detail = format!("expected an {family} value as indicated by `ipFamilies[{i}]`");
-            errors.push(FieldError::invalid(format!("spec.clusterIPs[{i}]"), &json!(ip.to_string()), detail));
+            errors.push(FieldError::invalid(
+                format!("spec.clusterIPs[{i}]"),
+                &json!(ip.to_string()),
+                detail,
+            ));
         }
     }
-    let before = old.filter(|old| needs_cluster_ip(old)).map(|old| strings(&old["spec"]["ipFamilies"]));
-    if let Some(first) = before.and_then(|before| before.first().copied()).filter(|first| *first != families[0]) {
+    let before = old
+        .filter(|old| needs_cluster_ip(old))
+        .map(|old| strings(&old["spec"]["ipFamilies"]));
+    if let Some(first) = before
+        .and_then(|before| before.first().copied())
+        .filter(|first| *first != families[0])
+    {
         let detail = format!("field is immutable: the first family is {first}");
-        errors.push(FieldError::invalid("spec.ipFamilies[0]", &json!(families[0]), detail));
+        errors.push(FieldError::invalid(
+            "spec.ipFamilies[0]",
+            &json!(families[0]),
+            detail,
+        ));
     }
     errors
 }

@@ -15,7 +15,11 @@ fn human(seconds: i64) -> String {
     let (minutes, hours) = (seconds / 60, seconds / 3600);
     let (days, years) = (hours / 24, hours / 24 / 365);
     let with = |whole: i64, unit: &str, rest: i64, rest_unit: &str| {
-        if rest == 0 { format!("{whole}{unit}") } else { format!("{whole}{unit}{rest}{rest_unit}") }
+        if rest == 0 {
+            format!("{whole}{unit}")
+        } else {
+            format!("{whole}{unit}{rest}{rest_unit}")
+        }
     };
     match seconds {
         ..=-2 => "<invalid>".into(),
@@ -39,8 +43,16 @@ mod tests {
     #[test]
     fn ages_read_as_kubectl_prints_them() {
         let table = [
-            (0, "0s"), (119, "119s"), (120, "2m"), (185, "3m5s"), (600, "10m"), (10_860, "3h1m"), (86_400, "24h"),
-            (200_000, "2d7h"), (864_000, "10d"), (-5, "<invalid>"),
+            (0, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (185, "3m5s"),
+            (600, "10m"),
+            (10_860, "3h1m"),
+            (86_400, "24h"),
+            (200_000, "2d7h"),
+            (864_000, "10d"),
+            (-5, "<invalid>"),
         ];
         for (seconds, text) in table {
             assert_eq!(human(seconds), text);

@@ -14,12 +14,25 @@ pub(super) fn columns(collection: &str) -> Vec<Column> {
         "services" => services(),
         "pods" => pods(),
         "events" => return events(),
-        "secrets" => vec![path("Type", "type"), count("Data", |secret| size(&secret["data"])), age()],
-        "configmaps" => vec![count("Data", |map| size(&map["data"]) + size(&map["binaryData"])), age()],
+        "secrets" => vec![
+            path("Type", "type"),
+            count("Data", |secret| size(&secret["data"])),
+            age(),
+        ],
+        "configmaps" => vec![
+            count("Data", |map| size(&map["data"]) + size(&map["binaryData"])),
+            age(),
+        ],
         "endpointslices.discovery.k8s.io" => slices(),
         "leases.coordination.k8s.io" => vec![path("Holder", "spec.holderIdentity"), age()],
         "deployments.apps" => vec![
-            text("Ready", |d| format!("{}/{}", number(&d["status"]["readyReplicas"]), number(&d["spec"]["replicas"]))),
+            text("Ready", |d| {
+                format!(
+                    "{}/{}",
+                    number(&d["status"]["readyReplicas"]),
+                    number(&d["spec"]["replicas"])
+                )
+            }),
             count("Up-to-date", |d| number(&d["status"]["updatedReplicas"])),
             count("Available", |d| number(&d["status"]["availableReplicas"])),
             age(),
@@ -38,13 +51,21 @@ pub(super) fn columns(collection: &str) -> Vec<Column> {
             age(),
         ],
         "rolebindings.rbac.authorization.k8s.io" | "clusterrolebindings.rbac.authorization.k8s.io" => vec![
-            text("Role", |b| format!("{}/{}", plain(&b["roleRef"]["kind"]), plain(&b["roleRef"]["name"]))),
+            text("Role", |b| {
+                format!(
+                    "{}/{}",
+                    plain(&b["roleRef"]["kind"]),
+                    plain(&b["roleRef"]["name"])
+                )
+            }),
             age(),
         ],
         "validatingwebhookconfigurations.admissionregistration.k8s.io" => {
             vec![count("Webhooks", |c| entries(&c["webhooks"]).len() as u64), age()]
         }
-        crate::kinds::CRDS => vec![text("Created At", |crd| plain(&crd["metadata"]["creationTimestamp"]))],
+        crate::kinds::CRDS => vec![text("Created At", |crd| {
+            plain(&crd["metadata"]["creationTimestamp"])
+        })],
         _ => vec![age()],
     });
     columns
@@ -57,19 +78,34 @@ pub(super) fn name() -> Column {
 
 /// The `Age` column.
 pub(super) fn age() -> Column {
-    text("Age", |object| age::since(&plain(&object["metadata"]["creationTimestamp"])))
+    text("Age", |object| {
+        age::since(&plain(&object["metadata"]["creationTimestamp"]))
+    })
 }
 
 fn text(name: &str, cell: impl Fn(&Value) -> String + Send + Sync + 'static) -> Column {
-    Column { name: name.into(), kind: "string", priority: 0, cell: Box::new(move |object| json!(cell(object))) }
+    Column {
+        name: name.into(),
+        kind: "string",
+        priority: 0,
+        cell: Box::new(move |object| json!(cell(object))),
+    }
 }
 
 fn wide(name: &str, cell: impl Fn(&Value) -> String + Send + Sync + 'static) -> Column {
-    Column { priority: 1, ..text(name, cell) }
+    Column {
+        priority: 1,
+        ..text(name, cell)
+    }
 }
 
 fn count(name: &str, cell: impl Fn(&Value) -> u64 + Send + Sync + 'static) -> Column {
-    Column { name: name.into(), kind: "integer", priority: 0, cell: Box::new(move |object| json!(cell(object))) }
+    Column {
+        name: name.into(),
+        kind: "integer",
+        priority: 0,
+        cell: Box::new(move |object| json!(cell(object))),
+    }
 }
 
 fn path(name: &str, path: &'static str) -> Column {
@@ -77,7 +113,16 @@ fn path(name: &str, path: &'static str) -> Column {
 }
 
 fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| if value.is_null() { String::new() } else { value.to_string() }, str::to_string)
+    value.as_str().map_or_else(
+        || {
+            if value.is_null() {
+                String::new()
+            } else {
+                value.to_string()
+            }
+        },
+        str::to_string,
+    )
 }
 
 fn or_none(text: String) -> String {
@@ -100,7 +145,10 @@ fn services() -> Vec<Column> {
         text("Port(s)", ports),
         age(),
         wide("Selector", |s| {
-            let pairs: Vec<String> = text_map(&s["spec"]["selector"]).iter().map(|(k, v)| format!("{k}={v}")).collect();
+            let pairs: Vec<String> = text_map(&s["spec"]["selector"])
+                .iter()
+                .map(|(k, v)| format!("{k}={v}"))
+                .collect();
             or_none(pairs.join(","))
         }),
     ]
@@ -112,9 +160,15 @@ fn external_ip(service: &Value) -> String {
         Some("ExternalName") => plain(&service["spec"]["externalName"]),
         Some("LoadBalancer") => {
             let ingress = entries(&service["status"]["loadBalancer"]["ingress"]);
-            let given = ingress.iter().filter_map(|entry| entry["ip"].as_str().or_else(|| entry["hostname"].as_str()));
+            let given = ingress
+                .iter()
+                .filter_map(|entry| entry["ip"].as_str().or_else(|| entry["hostname"].as_str()));
             let all: Vec<&str> = given.chain(external).collect();
-            if all.is_empty() { "<pending>".into() } else { all.join(",") }
+            if all.is_empty() {
+                "<pending>".into()
+            } else {
+                all.join(",")
+            }
         }
         _ => or_none(external.join(",")),
     }
@@ -138,18 +192,23 @@ fn pods() -> Vec<Column> {
             let ready = statuses.iter().filter(|status| status["ready"] == true).count();
             format!("{ready}/{}", entries(&pod["spec"]["containers"]).len())
         }),
-        text("Status", |pod| match &pod["status"]["reason"] {
+        text("Status", |pod| match pod["status"]["reason"].as_str() {
             _ if is_terminating(pod) => "Terminating".into(),
-            Value::String(reason) => reason.clone(),
-            _ => plain(&pod["status"]["phase"]),
+            Some(reason) => reason.to_string(),
+            None => plain(&pod["status"]["phase"]),
         }),
         count("Restarts", |pod| {
-            entries(&pod["status"]["containerStatuses"]).iter().map(|status| number(&status["restartCount"])).sum()
+            entries(&pod["status"]["containerStatuses"])
+                .iter()
+                .map(|status| number(&status["restartCount"]))
+                .sum()
         }),
         age(),
         wide("IP", |pod| or_none(plain(&pod["status"]["podIP"]))),
         wide("Node", |pod| or_none(plain(&pod["spec"]["nodeName"]))),
-        wide("Nominated Node", |pod| or_none(plain(&pod["status"]["nominatedNodeName"]))),
+        wide("Nominated Node", |pod| {
+            or_none(plain(&pod["status"]["nominatedNodeName"]))
+        }),
         wide("Readiness Gates", |_| "<none>".into()),
     ]
 }
@@ -157,25 +216,39 @@ fn pods() -> Vec<Column> {
 fn nodes() -> Vec<Column> {
     let address = |kind: &'static str| {
         move |node: &Value| {
-            let found = entries(&node["status"]["addresses"]).iter().find(|address| address["type"] == kind);
-            or_none(found.map(|address| plain(&address["address"])).unwrap_or_default())
+            let found = entries(&node["status"]["addresses"])
+                .iter()
+                .find(|address| address["type"] == kind);
+            or_none(
+                found
+                    .map(|address| plain(&address["address"]))
+                    .unwrap_or_default(),
+            )
         }
     };
     let info = |field: &'static str| {
         move |node: &Value| {
             let text = plain(&node["status"]["nodeInfo"][field]);
-            if text.is_empty() { "<unknown>".to_string() } else { text }
+            if text.is_empty() {
+                "<unknown>".to_string()
+            } else {
+                text
+            }
         }
     };
     vec![
         text("Status", node_status),
         text("Roles", |node| {
-            let roles: Vec<&str> =
-                labels(node).keys().filter_map(|label| label.strip_prefix("node-role.kubernetes.io/")).collect();
+            let roles: Vec<&str> = labels(node)
+                .keys()
+                .filter_map(|label| label.strip_prefix("node-role.kubernetes.io/"))
+                .collect();
             or_none(roles.join(","))
         }),
         age(),
-        text("Version", |node| plain(&node["status"]["nodeInfo"]["kubeletVersion"])),
+        text("Version", |node| {
+            plain(&node["status"]["nodeInfo"]["kubeletVersion"])
+        }),
         wide("Internal-IP", address("InternalIP")),
         wide("External-IP", address("ExternalIP")),
         wide("OS-Image", info("osImage")),
@@ -185,7 +258,9 @@ fn nodes() -> Vec<Column> {
 }
 
 fn node_status(node: &Value) -> String {
-    let ready = entries(&node["status"]["conditions"]).iter().find(|condition| condition["type"] == "Ready");
+    let ready = entries(&node["status"]["conditions"])
+        .iter()
+        .find(|condition| condition["type"] == "Ready");
     let mut status = match ready.map(|condition| condition["status"].as_str()) {
         Some(Some("True")) => "Ready",
         Some(_) => "NotReady",
@@ -202,11 +277,21 @@ fn slices() -> Vec<Column> {
     vec![
         path("AddressType", "addressType"),
         text("Ports", |slice| {
-            let ports: Vec<String> = entries(&slice["ports"]).iter().map(|port| plain(&port["port"])).collect();
-            if ports.is_empty() { "<unset>".into() } else { ports.join(",") }
+            let ports: Vec<String> = entries(&slice["ports"])
+                .iter()
+                .map(|port| plain(&port["port"]))
+                .collect();
+            if ports.is_empty() {
+                "<unset>".into()
+            } else {
+                ports.join(",")
+            }
         }),
         text("Endpoints", |slice| {
-            let all: Vec<&str> = entries(&slice["endpoints"]).iter().flat_map(|e| strings(&e["addresses"])).collect();
+            let all: Vec<&str> = entries(&slice["endpoints"])
+                .iter()
+                .flat_map(|e| strings(&e["addresses"]))
+                .collect();
             match all.len() {
                 0 => "<unset>".into(),
                 1..=3 => all.join(","),
@@ -224,24 +309,50 @@ fn events() -> Vec<Column> {
         text("Last Seen", move |event| {
             let series = plain(&event["series"]["lastObservedTime"]);
             let last = either(event, ["lastTimestamp", "deprecatedLastTimestamp"]);
-            let times = [series, last, plain(&event["eventTime"]), plain(&event["metadata"]["creationTimestamp"])];
-            age::since(times.iter().find(|time| !time.is_empty()).map(String::as_str).unwrap_or_default())
+            let times = [
+                series,
+                last,
+                plain(&event["eventTime"]),
+                plain(&event["metadata"]["creationTimestamp"]),
+            ];
+            age::since(
+                times
+                    .iter()
+                    .find(|time| !time.is_empty())
+                    .map(String::as_str)
+                    .unwrap_or_default(),
+            )
         }),
         path("Type", "type"),
         path("Reason", "reason"),
         text("Object", |event| {
-            let about = if event["regarding"].is_object() { &event["regarding"] } else { &event["involvedObject"] };
-            format!("{}/{}", plain(&about["kind"]).to_lowercase(), plain(&about["name"]))
+            let about = if event["regarding"].is_object() {
+                &event["regarding"]
+            } else {
+                &event["involvedObject"]
+            };
+            format!(
+                "{}/{}",
+                plain(&about["kind"]).to_lowercase(),
+                plain(&about["name"])
+            )
         }),
         wide("Source", move |event| {
             let source = plain(&event["source"]["component"]);
-            if source.is_empty() { either(event, ["reportingComponent", "reportingController"]) } else { source }
+            if source.is_empty() {
+                either(event, ["reportingComponent", "reportingController"])
+            } else {
+                source
+            }
         }),
         text("Message", move |event| either(event, ["message", "note"])),
         wide("Count", move |event| {
             let series = plain(&event["series"]["count"]);
             let count = either(event, ["count", "deprecatedCount"]);
-            [series, count, "1".into()].into_iter().find(|text| !text.is_empty()).unwrap_or_default()
+            [series, count, "1".into()]
+                .into_iter()
+                .find(|text| !text.is_empty())
+                .unwrap_or_default()
         }),
         wide("Name", |event| plain(&event["metadata"]["name"])),
     ]

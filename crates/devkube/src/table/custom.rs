@@ -34,7 +34,9 @@ fn printer_column(column: &Value) -> Column {
 }
 
 fn cell(kind: &str, found: &[&Value]) -> Value {
-    let Some(first) = found.first() else { return Value::Null };
+    let Some(first) = found.first() else {
+        return Value::Null;
+    };
     match (kind, first) {
         ("date", Value::String(time)) => json!(super::age::since(time)),
         ("string", Value::String(_)) if found.len() == 1 => (*first).clone(),
@@ -70,8 +72,12 @@ fn take<'a>(value: &'a Value, step: &Step) -> Vec<&'a Value> {
     match step {
         Step::Field(name) => value.get(name).into_iter().collect(),
         Step::Index(index) => value.get(index).into_iter().collect(),
-        Step::All => items().chain(value.as_object().into_iter().flat_map(serde_json::Map::values)).collect(),
-        Step::Where(field, wanted) => items().filter(|item| item[field.as_str()] == wanted.as_str()).collect(),
+        Step::All => items()
+            .chain(value.as_object().into_iter().flat_map(serde_json::Map::values))
+            .collect(),
+        Step::Where(field, wanted) => items()
+            .filter(|item| item[field.as_str()] == wanted.as_str())
+            .collect(),
     }
 }
 
@@ -111,10 +117,15 @@ fn bracket(inner: &str) -> Step {
     if inner == "*" {
         return Step::All;
     }
-    if let Some((field, value)) = inner.strip_prefix("?(@.").and_then(|f| f.strip_suffix(')')?.split_once("==")) {
+    if let Some((field, value)) = inner
+        .strip_prefix("?(@.")
+        .and_then(|f| f.strip_suffix(')')?.split_once("=="))
+    {
         return Step::Where(field.trim().to_string(), unquoted(value.trim()));
     }
-    inner.parse().map_or_else(|_| Step::Field(unquoted(inner)), Step::Index)
+    inner
+        .parse()
+        .map_or_else(|_| Step::Field(unquoted(inner)), Step::Index)
 }
 
 #[cfg(test)]

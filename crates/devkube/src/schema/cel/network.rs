@@ -19,8 +19,12 @@ pub(super) fn add_functions(context: &mut Context<'_, '_>) {
         context.add_function("ip", ip),
         context.add_function("cidr", |text: Text| need_cidr(&text).map(text_value)),
         context.add_function("family", family),
-        context.add_function("isUnspecified", |This(text): This<Text>| need_ip(&text).map(|ip| ip.is_unspecified())),
-        context.add_function("isLoopback", |This(text): This<Text>| need_ip(&text).map(|ip| ip.is_loopback())),
+        context.add_function("isUnspecified", |This(text): This<Text>| {
+            need_ip(&text).map(|ip| ip.is_unspecified())
+        }),
+        context.add_function("isLoopback", |This(text): This<Text>| {
+            need_ip(&text).map(|ip| ip.is_loopback())
+        }),
         context.add_function("isLinkLocalMulticast", |This(text): This<Text>| {
             need_ip(&text).map(|ip| match ip {
                 IpAddr::V4(v4) => v4.octets()[..3] == [224, 0, 0],
@@ -33,7 +37,9 @@ pub(super) fn add_functions(context: &mut Context<'_, '_>) {
                 IpAddr::V6(v6) => v6.is_unicast_link_local(),
             })
         }),
-        context.add_function("isGlobalUnicast", |This(text): This<Text>| need_ip(&text).map(is_global_unicast)),
+        context.add_function("isGlobalUnicast", |This(text): This<Text>| {
+            need_ip(&text).map(is_global_unicast)
+        }),
         context.add_function("containsIP", |This(net): This<Text>, ip: Text| {
             Ok::<_, ExecutionError>(need_cidr(&net)?.contains(&need_ip(&ip)?))
         }),
@@ -43,7 +49,9 @@ pub(super) fn add_functions(context: &mut Context<'_, '_>) {
         context.add_function("prefixLength", |This(net): This<Text>| {
             need_cidr(&net).map(|net| i64::from(net.prefix_len()))
         }),
-        context.add_function("masked", |This(net): This<Text>| need_cidr(&net).map(|net| text_value(net.trunc()))),
+        context.add_function("masked", |This(net): This<Text>| {
+            need_cidr(&net).map(|net| text_value(net.trunc()))
+        }),
     ];
     for result in added {
         result.expect("no name clashes with the standard library");
@@ -85,7 +93,8 @@ fn parse_cidr(text: &str) -> Option<IpNet> {
 }
 
 fn need_ip(text: &str) -> Result<IpAddr, ExecutionError> {
-    parse_ip(text).ok_or_else(|| ExecutionError::function_error("ip", format!("{text:?} is not an IP address")))
+    parse_ip(text)
+        .ok_or_else(|| ExecutionError::function_error("ip", format!("{text:?} is not an IP address")))
 }
 
 fn need_cidr(text: &str) -> Result<IpNet, ExecutionError> {
