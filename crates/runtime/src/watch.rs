@@ -1,7 +1,7 @@
 //! Watches as inputs: what the API server says about a kind, as whole replacements and single changes.
 
 use std::fmt::Debug;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt};
 use kube::Api;
@@ -110,27 +110,46 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// Back-off of a watch: from 0.2 s doubling to 5 s, with a jitter of a quarter, so that a returning API
-/// server is used within seconds and not hit by everybody at once.
+/// server is used within seconds and not hit by everybody at once. It starts over after a quiet time and not
+/// with the next event: every attempt at a list begins with one.
 #[derive(Debug, Clone, Default)]
 struct Retry {
     attempts: u32,
+    last: Option<Instant>,
 }
 
 impl Retry {
     const FIRST: Duration = Duration::from_millis(200);
     const LAST: Duration = Duration::from_secs(5);
+    /// Twice the longest delay, so that a delay itself is no quiet time.
+    const QUIET: Duration = Duration::from_secs(10);
+
+    fn after(&mut self, now: Instant) -> Duration {
+        if self
+            .last
+            .is_some_and(|last| now.duration_since(last) > Self::QUIET)
+        {
+            self.attempts = 0;
+        }
+        let delay = Self::FIRST
+            .saturating_mul(1 << self.attempts.min(6))
+            .min(Self::LAST);
+        self.attempts = self.attempts.saturating_add(1);
+        self.last = Some(now);
+        delay
+    }
 }
 
 impl Iterator for Retry {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        let delay = Self::FIRST
-            .saturating_mul(1 << self.attempts.min(6))
-            .min(Self::LAST);
-        self.attempts = self.attempts.saturating_add(1);
-        Some(delay.mul_f64(jitter(0.75, 1.0)))
+        Some(self.after(Instant::now()).mul_f64(jitter(0.75, 1.0)))
     }
+}
+
+impl Backoff for Retry {
+    fn reset(&mut self) {}
 }
 
 /// A factor between `low` and `high` from the randomness of the standard library's hasher keys.
@@ -142,24 +161,29 @@ fn jitter(low: f64, high: f64) -> f64 {
     low + (high - low) * unit
 }
 
-impl Backoff for Retry {
-    fn reset(&mut self) {
-        self.attempts = 0;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn retries_slow_down_to_five_seconds_and_start_over_after_success() {
+    fn retries_slow_down_to_five_seconds_and_start_over_after_a_quiet_time() {
         let mut retry = Retry::default();
-        let delays: Vec<Duration> = retry.by_ref().take(10).collect();
-        assert!(delays[0] <= Retry::FIRST && delays[0] >= Retry::FIRST.mul_f64(0.75));
-        assert!(delays.iter().all(|d| *d <= Retry::LAST));
-        assert!(delays[9] >= Retry::LAST.mul_f64(0.75));
-        retry.reset();
-        assert!(retry.next().is_some_and(|d| d <= Retry::FIRST));
+        let mut now = Instant::now();
+        let delays: Vec<Duration> = (0..10)
+            .map(|_| {
+                let delay = retry.after(now);
+                now += delay;
+                delay
+            })
+            .collect();
+        assert_eq!(delays[0], Retry::FIRST);
+        assert!(delays.is_sorted());
+        assert_eq!(delays[9], Retry::LAST);
+        assert_eq!(retry.after(now + Duration::from_secs(11)), Retry::FIRST);
+    }
+
+    #[test]
+    fn a_jitter_stays_within_its_bounds() {
+        assert!((0..100).all(|_| (0.75..=1.0).contains(&jitter(0.75, 1.0))));
     }
 }
