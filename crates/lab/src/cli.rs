@@ -3,9 +3,12 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
+use crate::demo::{self, DemoArgs};
 use crate::process::ROLE;
 use crate::role::{self, RoleArgs};
+use crate::sandbox;
 
 /// A cluster in a box on one machine: network namespaces as nodes, an embedded Kubernetes API, the real
 /// controller and speakers.
@@ -18,6 +21,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Show the main job from end to end, then clean up.
+    Demo(DemoArgs),
     /// Part of a cluster; the lab starts itself again in these.
     #[command(hide = true, name = ROLE)]
     Role(RoleArgs),
@@ -27,6 +32,7 @@ enum Command {
 pub fn main() -> ExitCode {
     finish(match Cli::parse().command {
         Command::Role(args) => role::run(args),
+        Command::Demo(args) => in_sandbox(demo::run(args)),
     })
 }
 
@@ -37,6 +43,20 @@ pub fn enter_role() -> Option<ExitCode> {
         .nth(1)
         .is_some_and(|argument| argument == ROLE);
     plays_a_role.then(main)
+}
+
+/// Runs `body` where network namespaces can be made, until it ends or somebody stops it.
+fn in_sandbox(body: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    sandbox::enter()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            outcome = body => outcome,
+            _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted; everything is cleaned up"),
+            _ = terminate.recv() => anyhow::bail!("terminated; everything is cleaned up"),
+        }
+    })
 }
 
 fn finish(outcome: anyhow::Result<()>) -> ExitCode {

@@ -1,12 +1,16 @@
 //! The segment: a bridge in a namespace of its own, and the machines plugged into it.
 
-use std::net::IpAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use anyhow::Context;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::net::links::Peer;
 use crate::net::{Links, Mac, Netns};
 use crate::plan;
+use crate::role::pod::Greeting;
+use crate::role::probe;
 
 /// The bridge's name in the fabric's namespace.
 const BRIDGE: &str = "br0";
@@ -116,6 +120,35 @@ impl Host {
     /// Its addresses on the segment, IPv4 first.
     pub fn addresses(&self) -> [IpAddr; 2] {
         self.addresses
+    }
+
+    /// Sends one datagram to the discard port of `address`, so that the kernel resolves it.
+    pub async fn poke(&self, address: IpAddr) -> anyhow::Result<()> {
+        let own = self.addresses[usize::from(address.is_ipv6())];
+        let sent = self
+            .netns
+            .run(move || UdpSocket::bind((own, 0))?.send_to(&[], (address, 9)))
+            .await;
+        sent.map(drop)
+            .with_context(|| format!("{} cannot send to {address}", self.name()))
+    }
+
+    /// Opens a TCP connection from this machine.
+    pub async fn connect(&self, target: SocketAddr) -> io::Result<TcpStream> {
+        let socket = self.netns.run(move || match target {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        });
+        socket.await?.connect(target).await
+    }
+
+    /// Asks `target` over HTTP which pod answers there.
+    pub async fn ask(&self, target: SocketAddr) -> anyhow::Result<Greeting> {
+        let stream = self
+            .connect(target)
+            .await
+            .with_context(|| format!("cannot connect to {target}"))?;
+        probe::ask(stream, target).await
     }
 
     /// Pulls its cable, or plugs it in again.

@@ -6,10 +6,19 @@
 
 pub mod cli;
 pub mod clock;
+pub mod cluster;
+pub mod demo;
 pub mod fabric;
+pub mod lab;
+pub mod manifest;
 pub mod net;
+pub mod node;
+pub mod objects;
 pub mod plan;
 pub mod prober;
 pub mod process;
 pub mod role;
 pub mod sandbox;
+pub mod wait;
+
+pub use lab::Lab;

@@ -11,6 +11,7 @@ use std::process::Command;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use herald_runtime::log::LogLevel;
 
 use crate::process::die_with_parent;
 
@@ -55,6 +56,7 @@ pub fn run(args: RoleArgs) -> anyhow::Result<()> {
 }
 
 fn block_on(part: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    herald_runtime::log::init(LogLevel::Info);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot start the runtime")?.block_on(part)
 }

@@ -63,15 +63,7 @@ async fn connect(host: &Host, target: SocketAddr) -> Result<(), ErrorKind> {
 }
 
 async fn connect_within(patience: Duration, host: &Host, target: SocketAddr) -> Result<(), ErrorKind> {
-    let socket = host.netns().run(move || {
-        let socket = match target {
-            SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4(),
-            SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6(),
-        };
-        socket.unwrap()
-    });
-    let socket = socket.await;
-    let connected = tokio::time::timeout(patience, socket.connect(target)).await;
+    let connected = tokio::time::timeout(patience, host.connect(target)).await;
     connected
         .unwrap_or(Err(ErrorKind::TimedOut.into()))
         .map(drop)

@@ -18,6 +18,9 @@ use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessa
 /// The routing table in which the kernel looks for its own addresses (`RT_TABLE_LOCAL`).
 const TABLE_LOCAL: u32 = 255;
 
+/// `errno(3)`: there is no such entry.
+const ENOENT: i32 = nix::errno::Errno::ENOENT as i32;
+
 /// An Ethernet address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mac(pub [u8; 6]);
@@ -192,6 +195,28 @@ impl Links {
         let request = self.handle.neighbours().add(self.index(link).await?, address);
         let pinned = request.link_layer_address(&mac.0).replace().execute().await;
         pinned.with_context(|| format!("cannot pin neighbour {address}"))
+    }
+
+    /// Removes what the kernel knows of a neighbour, so that it asks anew.
+    pub async fn forget_neighbour(&self, link: &str, address: IpAddr) -> anyhow::Result<()> {
+        let index = self.index(link).await?;
+        let mut message = NeighbourMessage::default();
+        message.header.ifindex = index;
+        message.header.family = if address.is_ipv4() {
+            AddressFamily::Inet
+        } else {
+            AddressFamily::Inet6
+        };
+        message
+            .attributes
+            .push(NeighbourAttribute::Destination(match address {
+                IpAddr::V4(v4) => NeighbourAddress::Inet(v4),
+                IpAddr::V6(v6) => NeighbourAddress::Inet6(v6),
+            }));
+        match self.handle.neighbours().del(message).execute().await {
+            Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -ENOENT => Ok(()),
+            outcome => outcome.with_context(|| format!("cannot forget neighbour {address}")),
+        }
     }
 
     /// The neighbour table: every address of either family that was resolved, or tried to.

@@ -70,7 +70,11 @@ fn report(outcome: &Outcome) -> anyhow::Result<()> {
 
 async fn attempt(target: SocketAddr, patience: Duration) -> Outcome {
     let started = Monotonic::now();
-    let answer = timeout(patience, ask(target)).await;
+    let answer = timeout(patience, async {
+        let stream = TcpStream::connect(target).await.context("cannot connect")?;
+        ask(stream, target).await
+    })
+    .await;
     Outcome {
         started,
         finished: Monotonic::now(),
@@ -80,9 +84,8 @@ async fn attempt(target: SocketAddr, patience: Duration) -> Outcome {
     }
 }
 
-/// One request over a connection of its own; HTTP/1.0 so that the end of the stream ends the body.
-pub async fn ask(target: SocketAddr) -> anyhow::Result<Greeting> {
-    let mut stream = TcpStream::connect(target).await.context("cannot connect")?;
+/// One request over a new connection to `target`; HTTP/1.0 so that the end of the stream ends the body.
+pub async fn ask(mut stream: TcpStream, target: SocketAddr) -> anyhow::Result<Greeting> {
     stream
         .write_all(format!("GET / HTTP/1.0\r\nHost: {target}\r\n\r\n").as_bytes())
         .await

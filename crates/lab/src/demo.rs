@@ -1,0 +1,218 @@
+//! `herald-lab demo`: the main job from end to end, told as it happens.
+
+mod story;
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use clap::Args;
+
+use self::story::{Chapter, Story};
+use crate::Lab;
+use crate::clock::Monotonic;
+use crate::prober::{Outage, Pace, Prober};
+use crate::wait::eventually;
+
+/// The manifest that a newcomer would apply.
+const QUICKSTART: &str = include_str!("../../../examples/quickstart.yaml");
+/// Its name in messages.
+const QUICKSTART_PATH: &str = "examples/quickstart.yaml";
+/// The Services in it, and how many addresses each gets.
+const SERVICES: [(&str, usize); 2] = [("hello", 1), ("hello-dual", 2)];
+/// Label and port of the pods that it selects.
+const APP: (&str, u16) = ("hello", 8080);
+/// Longer than anything here should ever take, so that a failure is told instead of waited out for ever.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Requests answered in a row that count as "served again": half a second of them.
+const STREAK: usize = 50;
+
+/// Arguments of the demo.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Number of nodes.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=20))]
+    nodes: u8,
+    /// One JSON object a line instead of a story; the last has "ok".
+    #[arg(long)]
+    json: bool,
+    /// Leave the cluster running at the end, for kubectl, until Ctrl-C.
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Runs the demo; an error is told already. Dropping the future cleans up.
+pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
+    let story = Story::new(args.json);
+    let outcome = play(&args, &story).await;
+    let reasons = outcome.err().map(|error| format!("{error:#}"));
+    let failed = reasons.is_some();
+    story.tell(&Chapter::End {
+        ok: !failed,
+        reasons: reasons.into_iter().collect(),
+    });
+    ensure!(!failed, "the demo failed");
+    Ok(())
+}
+
+async fn play(args: &DemoArgs, story: &Story) -> anyhow::Result<()> {
+    story.tell(&Chapter::Starting { nodes: args.nodes });
+    let mut lab = Lab::builder().nodes(args.nodes.into()).start().await?;
+    let outcome = acts(&mut lab, story).await;
+    if outcome.is_err() {
+        anstream::eprintln!("{}", lab.report().await);
+    }
+    outcome?;
+    if args.keep {
+        story.tell(&Chapter::Kept {
+            kubeconfig: lab.kubeconfig(),
+            logs: lab.logs().to_owned(),
+        });
+        std::future::pending::<()>().await;
+    }
+    Ok(())
+}
+
+async fn acts(lab: &mut Lab, story: &Story) -> anyhow::Result<()> {
+    story.tell(&Chapter::Started {
+        nodes: lab.nodes().iter().map(|node| node.host().into()).collect(),
+        client: lab.client().into(),
+        api: format!("http://{}", lab.cluster().address()),
+    });
+    let all: Vec<usize> = (0..lab.nodes().len()).collect();
+    lab.run_app(APP.0, APP.1, &all).await?;
+    for applied in lab.apply(QUICKSTART_PATH, QUICKSTART).await? {
+        story.tell(&Chapter::Applied {
+            kind: applied.kind,
+            name: applied.name,
+        });
+    }
+    for (service, count) in SERVICES {
+        let addresses = lab.wait_for_addresses(service, count, PATIENCE).await?;
+        story.tell(&Chapter::Addressed {
+            service,
+            addresses: addresses.clone(),
+        });
+        for address in addresses {
+            meet(lab, story, service, address).await?;
+        }
+    }
+    let address = lab.wait_for_addresses(SERVICES[0].0, 1, PATIENCE).await?[0];
+    power_failure(lab, story, address).await?;
+    planned_stop(lab, story, address).await
+}
+
+/// Who owns the address, by its speaker's word and by what the client's kernel learnt; and who answers.
+async fn meet(lab: &Lab, story: &Story, service: &'static str, address: IpAddr) -> anyhow::Result<()> {
+    let mac = lab.resolve(address, PATIENCE).await?;
+    let owner = lab
+        .node_with(mac)
+        .with_context(|| format!("{mac}, learnt for {address}, is no node's"))?;
+    let name = lab.node(owner).name();
+    eventually(
+        &format!("{name} says that it announces {service}"),
+        PATIENCE,
+        async || {
+            let announcer = lab.cluster().announcer(service).await?;
+            Ok((announcer.as_deref() == Some(name)).then_some(()))
+        },
+    )
+    .await?;
+    story.tell(&Chapter::Owned {
+        service,
+        address,
+        node: name.to_owned(),
+        mac: mac.to_string(),
+    });
+    for _ in 0..lab.nodes().len() {
+        let target = SocketAddr::new(address, 80);
+        let answer = eventually(&format!("{target} answers"), PATIENCE, async || {
+            lab.client().ask(target).await.map(Some)
+        })
+        .await?;
+        story.tell(&Chapter::Answered {
+            address,
+            node: answer.node,
+            pod: answer.pod,
+        });
+    }
+    Ok(())
+}
+
+/// The owner loses its power: link down, everything on it killed.
+async fn power_failure(lab: &mut Lab, story: &Story, address: IpAddr) -> anyhow::Result<()> {
+    let mut prober = served(lab, address).await?;
+    let owner = lab.owner(address, PATIENCE).await?;
+    story.tell(&Chapter::Failing {
+        node: lab.node(owner).name().to_owned(),
+        address,
+    });
+    let fault = Monotonic::now();
+    lab.node_mut(owner).power_off().await?;
+    let outage = outage(&mut prober, fault).await?;
+    let heir = heir(lab, address, owner).await?;
+    story.tell(&Chapter::TakenOver {
+        address,
+        node: lab.node(heir).name().to_owned(),
+        outage: outage.into(),
+    });
+    lab.node_mut(owner).power_on().await?;
+    eventually("the address is back at its first owner", PATIENCE, async || {
+        Ok((lab.learnt_owner(address).await? == Some(owner)).then_some(()))
+    })
+    .await?;
+    story.tell(&Chapter::Returned {
+        address,
+        node: lab.node(owner).name().to_owned(),
+    });
+    Ok(())
+}
+
+/// The owner's speaker is stopped as an upgrade would stop it.
+async fn planned_stop(lab: &mut Lab, story: &Story, address: IpAddr) -> anyhow::Result<()> {
+    let mut prober = served(lab, address).await?;
+    let owner = lab.owner(address, PATIENCE).await?;
+    story.tell(&Chapter::Stopping {
+        node: lab.node(owner).name().to_owned(),
+        address,
+    });
+    let fault = Monotonic::now();
+    let status = lab.node_mut(owner).stop_speaker().await?;
+    ensure!(status.success(), "the speaker ended with {status}");
+    let heir = heir(lab, address, owner).await?;
+    let outage = outage(&mut prober, fault).await?;
+    story.tell(&Chapter::HandedOver {
+        address,
+        node: lab.node(heir).name().to_owned(),
+        outage: outage.into(),
+    });
+    Ok(())
+}
+
+async fn served(lab: &Lab, address: IpAddr) -> anyhow::Result<Prober> {
+    let mut prober = lab.probe(address, 80, Pace::default()).await?;
+    prober
+        .wait_until_served(Monotonic::from_nanos(0), STREAK, PATIENCE)
+        .await?;
+    Ok(prober)
+}
+
+async fn outage(prober: &mut Prober, fault: Monotonic) -> anyhow::Result<Outage> {
+    let history = prober.wait_until_served(fault, STREAK, PATIENCE).await?;
+    history
+        .outage(fault)
+        .context("no answer before or after the fault")
+}
+
+/// The node that the client's kernel holds for the owner now, without having been asked to forget the former.
+async fn heir(lab: &Lab, address: IpAddr, former: usize) -> anyhow::Result<usize> {
+    eventually(
+        &format!("the client learns a new owner of {address}"),
+        PATIENCE,
+        async || {
+            let learnt = lab.learnt_owner(address).await?;
+            Ok(learnt.filter(|&node| node != former))
+        },
+    )
+    .await
+}

@@ -1,0 +1,102 @@
+//! The objects that a cluster's own components would write: nodes, pods, namespaces.
+
+use std::net::IpAddr;
+
+use serde_json::{Value, json};
+
+/// The namespace that Herald is installed in.
+pub const NAMESPACE: &str = "metallb-system";
+
+/// The labels of a speaker's Pod, as a selector.
+pub const SPEAKER_LABELS: &str = "app.kubernetes.io/name=herald,app.kubernetes.io/component=speaker";
+
+/// A Pod that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pod {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The node that it runs on.
+    pub node: String,
+    /// Its labels.
+    pub labels: Value,
+    /// Its addresses, IPv4 first.
+    pub addresses: [IpAddr; 2],
+    /// The TCP port that it serves.
+    pub port: u16,
+    /// Whether it uses its node's network.
+    pub host_network: bool,
+}
+
+impl Pod {
+    /// The Pod of the speaker on `node`.
+    pub fn speaker(node: &str, addresses: [IpAddr; 2]) -> Self {
+        Self {
+            namespace: NAMESPACE.to_owned(),
+            name: format!("speaker-{node}"),
+            node: node.to_owned(),
+            labels: json!({"app.kubernetes.io/name": "herald", "app.kubernetes.io/component": "speaker"}),
+            addresses,
+            port: 9120,
+            host_network: true,
+        }
+    }
+
+    /// What the API server is given when the Pod is created.
+    pub fn object(&self) -> Value {
+        json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": self.name, "namespace": self.namespace, "labels": self.labels},
+            "spec": {
+                "nodeName": self.node,
+                "hostNetwork": self.host_network,
+                "containers": [{
+                    "name": "main",
+                    "image": "herald-lab",
+                    "ports": [{"containerPort": self.port, "protocol": "TCP"}],
+                }],
+            },
+        })
+    }
+
+    /// What a kubelet reports once it serves.
+    pub fn status(&self) -> Value {
+        let ips: Vec<Value> = self.addresses.iter().map(|ip| json!({"ip": ip})).collect();
+        let conditions: Vec<Value> = ["PodScheduled", "Initialized", "ContainersReady", "Ready"]
+            .iter()
+            .map(|condition| json!({"type": condition, "status": "True"}))
+            .collect();
+        json!({"status": {
+            "phase": "Running",
+            "podIP": self.addresses[0],
+            "podIPs": ips,
+            "conditions": conditions,
+        }})
+    }
+}
+
+/// The Node `name`.
+pub fn node(name: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
+        "spec": {},
+    })
+}
+
+/// What a healthy node reports.
+pub fn node_status(name: &str, addresses: [IpAddr; 2]) -> Value {
+    json!({"status": {
+        "addresses": [
+            {"type": "Hostname", "address": name},
+            {"type": "InternalIP", "address": addresses[0]},
+        ],
+        "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}],
+    }})
+}
+
+/// The Namespace `name`.
+pub fn namespace(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+}
