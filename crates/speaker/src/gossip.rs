@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use codec::seal::{Secret, SecretTooShort};
 pub use timings::Timings;
 
+use codec::report;
 use codec::seal::Seal;
 use identity::Epoch;
 use membership::Membership;
@@ -64,6 +65,12 @@ impl Gossip {
             secrets,
             timings,
         } = options;
+        ensure!(
+            (1..=report::MAX_NODE).contains(&node.as_str().len()),
+            "the node's name {:?} must have 1 to {} bytes",
+            node.as_str(),
+            report::MAX_NODE
+        );
         ensure!(
             !bind.ip().is_unspecified(),
             "gossip cannot listen on {bind}: peers are told this address, so it must be one of this node's"
@@ -183,3 +190,6 @@ fn spawn(task: impl FnOnce() -> std::io::Result<Task> + Send + 'static) -> anyho
         .context("the gossip thread died")?
         .context("cannot watch the gossip socket")
 }
+
+#[cfg(test)]
+mod sim;

@@ -6,6 +6,9 @@
 //! * Whoever is expected and not there is announced to again and again ([`announcer`]).
 //! * A suspicion that was refuted in time is dropped here. foca would tell the member that it is down all the
 //!   same, and each lost datagram would cost somebody's identity.
+//! * A member hears of a suspicion against it from whoever suspects it, at once and in every datagram until it has
+//!   refuted it. With foca it hears of it by chance, and if the suspicion is never passed on (because the suspecting
+//!   member was cut off, and then lost its timers with its identity) it stands for ever.
 //! * A member whose epoch lies behind the one that its peers know (its clock went back between two starts) is told
 //!   so and takes a later one, instead of being ignored for ever.
 //! * What members say of themselves travels beside the SWIM messages ([`rumours`]).
@@ -24,6 +27,7 @@ use herald_core::{Liveness, Member, NodeName, NodeState, Time};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
+use super::codec::envelope::Envelope;
 use super::codec::report::MAX_MACS;
 use super::codec::{DATAGRAM_MAX, Rejection, envelope, seal};
 use super::identity::{Epoch, Identity};
@@ -160,7 +164,11 @@ impl Membership {
             // Whoever answers a good-bye would bring us back to life.
             return Ok(());
         }
-        let (reports, swim) = envelope::parse(content)?;
+        let Envelope {
+            suspicion,
+            reports,
+            swim,
+        } = envelope::parse(content)?;
         let header = PostcardCodec
             .decode_header(swim)
             .map_err(|_| Rejection::Malformed)?;
@@ -173,16 +181,37 @@ impl Membership {
         self.overtake(&header, now);
         let result = match self.later_identity_of(&header.src) {
             Some(later) => self.foca.announce(later, &mut self.effects),
-            None => self.foca.handle_data(swim, &mut self.effects),
+            None => {
+                // First, so that the answer to the SWIM message already refutes it.
+                self.refute(suspicion, &header);
+                self.foca.handle_data(swim, &mut self.effects)
+            }
         };
         if header.message == foca::Message::Feed && result.is_ok() {
             self.announcer.handle_answer(now);
         }
         self.settle(now);
-        result.map_err(|error| match error {
-            foca::Error::DataFromOurselves => Rejection::SameName,
-            _ => Rejection::Malformed,
+        result.map_err(|error| {
+            if error == foca::Error::DataFromOurselves {
+                Rejection::SameName
+            } else {
+                Rejection::Malformed
+            }
         })
+    }
+
+    /// Refutes the sender's suspicion of us.
+    fn refute(&mut self, suspicion: Option<u16>, header: &foca::Header<Identity>) {
+        let own = self.foca.identity();
+        if let Some(incarnation) = suspicion
+            && header.dst == *own
+        {
+            let suspected = foca::Member::new(own.clone(), incarnation, State::Suspect);
+            let result = self
+                .foca
+                .apply_many(std::iter::once(suspected), true, &mut self.effects);
+            self.note(result);
+        }
     }
 
     /// If the sender's epoch lies behind the one that we know of its node: that one, at the sender's address.
@@ -231,6 +260,7 @@ impl Membership {
             }
             let result = self.foca.handle_timer(timer, &mut self.effects);
             self.note(result);
+            self.ask_suspects();
             self.absorb(now);
         }
         if self.rumour_due.is_some_and(|due| due <= now) {
@@ -259,6 +289,24 @@ impl Membership {
                 && member.incarnation() == *incarnation
                 && member.state() == State::Suspect
         })
+    }
+
+    /// Tells whoever just failed to answer our probe that it is suspected, and gives it a message to answer.
+    fn ask_suspects(&mut self) {
+        let suspects: Vec<Identity> = self.effects.suspects().cloned().collect();
+        for suspect in suspects {
+            let result = self.foca.announce(suspect, &mut self.effects);
+            self.note(result);
+        }
+    }
+
+    /// At which incarnation we suspect `member`, if we do.
+    fn suspicion_of(&self, member: &Identity) -> Option<u16> {
+        self.foca
+            .iter_members()
+            .find(|known| known.id() == member)
+            .filter(|known| known.state() == State::Suspect)
+            .map(foca::Member::incarnation)
     }
 
     fn announce(&mut self, now: Time) {
@@ -407,10 +455,11 @@ impl Membership {
         if std::mem::take(&mut self.effects.rejoined) {
             self.events.push_back(Event::Rejoined);
         }
-        for (to, swim) in self.effects.messages.drain(..) {
+        for (to, swim) in std::mem::take(&mut self.effects.messages) {
+            let suspicion = self.suspicion_of(&to);
             let (names, reports) = self.rumours.for_datagram();
             let room = DATAGRAM_MAX - seal::OVERHEAD;
-            let (content, count) = envelope::emit(reports.into_iter(), &swim, room);
+            let (content, count) = envelope::emit(suspicion, reports.into_iter(), &swim, room);
             self.rumours.passed_on(&names[..count.saturating_sub(1)]);
             self.transmits.push_back((to.address, content));
         }

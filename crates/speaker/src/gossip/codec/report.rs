@@ -8,8 +8,11 @@ use serde::{Deserialize, Serialize};
 /// Hardware addresses in a report; a node with more tells the lowest.
 pub const MAX_MACS: usize = 16;
 
-/// Largest encoded report: a node name (253 bytes at most in Kubernetes), [`MAX_MACS`] addresses and 20 bytes.
-pub const MAX_LEN: usize = 253 + 6 * MAX_MACS + 20;
+/// Longest node name in Kubernetes, in bytes.
+pub const MAX_NODE: usize = 253;
+
+/// Largest encoded report: the node's name, [`MAX_MACS`] addresses and 19 bytes of lengths and numbers.
+pub const MAX_LEN: usize = MAX_NODE + 6 * MAX_MACS + 19;
 
 /// What a member says of itself. Of two reports of one node the later one is true.
 #[derive(Clone, PartialEq, Eq)]
@@ -41,7 +44,10 @@ impl Report {
         (self.started, self.version) > (other.started, other.version)
     }
 
-    /// The bytes that [`Report::parse`] reads. At most [`MAX_LEN`] when the node's name is at most 253 bytes.
+    /// The bytes that [`Report::parse`] reads.
+    ///
+    /// # Panics
+    /// If the node's name is longer than [`MAX_NODE`].
     pub fn emit(&self) -> Vec<u8> {
         let wire = Wire {
             node: self.node.as_str(),
@@ -54,14 +60,16 @@ impl Report {
             },
             macs: self.macs.iter().take(MAX_MACS).copied().collect(),
         };
-        postcard::to_allocvec(&wire).expect("plain data into a growing buffer cannot fail")
+        let mut buffer = [0; MAX_LEN];
+        let used = postcard::to_slice(&wire, &mut buffer);
+        used.expect("a node name of at most 253 bytes fits").to_vec()
     }
 
     /// Reads a report. A state that this version does not know counts as starting, which owns nothing; bytes
     /// after the known fields are left alone, so that later versions can add fields.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let (wire, _later_fields) = postcard::take_from_bytes::<Wire<'_>>(bytes).ok()?;
-        if wire.node.is_empty() || wire.node.len() > 253 || wire.macs.len() > MAX_MACS {
+        if wire.node.is_empty() || wire.node.len() > MAX_NODE || wire.macs.len() > MAX_MACS {
             return None;
         }
         Some(Self {
@@ -137,8 +145,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_state_of_a_later_version_counts_as_starting() {
-        let mut bytes = postcard::to_allocvec(&("a", 1_u64, 1_u32)).expect("encodes");
-        bytes.extend([9, 0]);
+        let bytes = [1, b'a', 1, 1, 9, 0];
         let report = Report::parse(&bytes).expect("reads");
         assert_eq!(report.state, NodeState::Starting);
     }

@@ -31,6 +31,21 @@ pub(super) enum Connection {
     Alone,
 }
 
+impl Effects {
+    /// Whom this call began to suspect, or found silent once more.
+    pub(super) fn suspects(&self) -> impl Iterator<Item = &Identity> {
+        self.timers.iter().filter_map(|(_, timer)| match timer {
+            Timer::ChangeSuspectToDown { member_id, .. } => Some(member_id),
+            Timer::ProbeRandomMember(_)
+            | Timer::SendIndirectProbe { .. }
+            | Timer::PeriodicAnnounce(_)
+            | Timer::PeriodicAnnounceDown(_)
+            | Timer::PeriodicGossip(_)
+            | Timer::RemoveDown(_) => None,
+        })
+    }
+}
+
 impl Runtime<Identity> for Effects {
     fn notify(&mut self, notification: Notification<'_, Identity>) {
         match notification {

@@ -1,5 +1,6 @@
 //! What members say of themselves, and how often each saying is still to be passed on.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use herald_core::{NodeName, NodeState};
@@ -97,7 +98,7 @@ impl Rumours {
     /// The reports for the next datagram in order of urgency: our own always, then the least passed on.
     pub(super) fn for_datagram(&self) -> (Vec<NodeName>, Vec<&[u8]>) {
         let mut hot: Vec<&Rumour> = self.others.values().filter(|r| r.hot > 0).collect();
-        hot.sort_by(|a, b| b.hot.cmp(&a.hot));
+        hot.sort_by_key(|rumour| Reverse(rumour.hot));
         let names = hot.iter().map(|r| r.report.node.clone()).collect();
         let own = std::iter::once(self.own_encoded.as_slice());
         let encoded = own.chain(hot.iter().map(|r| r.encoded.as_slice())).collect();

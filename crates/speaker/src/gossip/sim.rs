@@ -1,0 +1,305 @@
+//! Many members on a simulated network in virtual time, the same run for the same seed.
+
+mod crashes;
+mod hostile;
+mod joining;
+mod partitions;
+mod states;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use herald_core::{Liveness, Member, NodeName, NodeState, Time};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+use super::codec::Rejection;
+use super::codec::seal::{Seal, Secret};
+use super::identity::Epoch;
+use super::membership::{Event, Membership};
+use super::timings::Timings;
+
+/// A datagram under way: when it arrives, a tie-breaker, to whom, its bytes.
+type Flight = Reverse<(Time, u64, SocketAddr, Vec<u8>)>;
+
+/// The network and everybody on it.
+struct Net {
+    now: Time,
+    rng: StdRng,
+    /// Share of datagrams lost.
+    loss: f64,
+    /// Which datagrams cannot pass, by index of sender and receiver.
+    cut: fn(usize, usize) -> bool,
+    nodes: BTreeMap<usize, Node>,
+    flights: BinaryHeap<Flight>,
+    flown: u64,
+    /// When each node wants to be woken; outdated where [`Node::wakes`] says otherwise.
+    alarms: BinaryHeap<Reverse<(Time, usize)>>,
+    events: Vec<(Time, usize, Event)>,
+    rejections: BTreeMap<(usize, Rejection), usize>,
+}
+
+struct Node {
+    membership: Membership,
+    seal: Seal,
+    wakes: Option<Time>,
+}
+
+/// How often a condition is looked at.
+const LOOK_PERIOD: Duration = Duration::from_millis(5);
+
+fn name(index: usize) -> NodeName {
+    NodeName::new(format!("node-{index}"))
+}
+
+fn address(index: usize) -> SocketAddr {
+    let [.., high, low] = index.to_be_bytes();
+    SocketAddr::from(([10, 0, high, low], 7946))
+}
+
+fn index_of(address: SocketAddr) -> usize {
+    let SocketAddr::V4(v4) = address else {
+        panic!("the network is IPv4")
+    };
+    let [_, _, high, low] = v4.ip().octets();
+    usize::from(u16::from_be_bytes([high, low]))
+}
+
+fn peers(indices: impl IntoIterator<Item = usize>) -> BTreeMap<NodeName, SocketAddr> {
+    indices.into_iter().map(|i| (name(i), address(i))).collect()
+}
+
+fn secret(byte: u8) -> Secret {
+    Secret::new([byte; 16]).expect("long enough")
+}
+
+const fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+impl Net {
+    fn empty(seed: u64, loss: f64) -> Self {
+        Self {
+            now: Time::ZERO,
+            rng: StdRng::seed_from_u64(seed),
+            loss,
+            cut: |_, _| false,
+            nodes: BTreeMap::new(),
+            flights: BinaryHeap::new(),
+            flown: 0,
+            alarms: BinaryHeap::new(),
+            events: Vec::new(),
+            rejections: BTreeMap::new(),
+        }
+    }
+
+    /// `size` members that are ready and know each other.
+    fn cluster(size: usize, seed: u64, loss: f64) -> Self {
+        let mut net = Self::empty(seed, loss);
+        for index in 0..size {
+            net.start(index, peers(0..size));
+            net.set_state(index, NodeState::Ready);
+        }
+        let settled = net.run_until(Duration::from_secs(20), |net| {
+            net.everybody_sees(|m| (m.liveness, m.state) == (Liveness::Alive, NodeState::Ready))
+        });
+        assert!(
+            settled.is_some(),
+            "seed {seed}: {size} members never found each other"
+        );
+        net
+    }
+
+    fn start(&mut self, index: usize, peers: BTreeMap<NodeName, SocketAddr>) {
+        let epoch = Epoch {
+            started: 1 + self.now.elapsed().as_millis() as u64,
+            renewal: 0,
+        };
+        self.start_as(index, epoch, vec![secret(1)], peers);
+    }
+
+    fn start_as(
+        &mut self,
+        index: usize,
+        epoch: Epoch,
+        secrets: Vec<Secret>,
+        peers: BTreeMap<NodeName, SocketAddr>,
+    ) {
+        let seed = self.rng.random();
+        let mut membership = Membership::new(name(index), address(index), epoch, Timings::FAST, seed);
+        membership.set_expected_peers(peers, self.now);
+        let seal = Seal::new(secrets).expect("random bytes");
+        let wakes = None;
+        let node = Node {
+            membership,
+            seal,
+            wakes,
+        };
+        self.nodes.insert(index, node);
+        self.collect(index);
+    }
+
+    fn crash(&mut self, index: usize) {
+        self.nodes.remove(&index);
+    }
+
+    fn set_state(&mut self, index: usize, state: NodeState) {
+        let now = self.now;
+        self.node(index).membership.set_state(state, now);
+        self.collect(index);
+    }
+
+    fn node(&mut self, index: usize) -> &mut Node {
+        self.nodes.get_mut(&index).expect("it runs")
+    }
+
+    /// How `viewer` sees `subject`.
+    fn view(&self, viewer: usize, subject: usize) -> Option<&Member> {
+        let members = self.nodes[&viewer].membership.members();
+        let subject = name(subject);
+        let at = members.binary_search_by(|m| m.node.cmp(&subject)).ok()?;
+        Some(&members[at])
+    }
+
+    /// Whether everybody running sees every other one running, and so.
+    fn everybody_sees(&self, so: impl Fn(&Member) -> bool) -> bool {
+        self.nodes.keys().all(|&viewer| self.sees_all(viewer, &so))
+    }
+
+    fn sees_all(&self, viewer: usize, so: impl Fn(&Member) -> bool) -> bool {
+        self.nodes
+            .keys()
+            .all(|&subject| self.view(viewer, subject).is_some_and(&so))
+    }
+
+    /// Whether everybody else running sees `subject` so.
+    fn all_see(&self, subject: usize, so: impl Fn(&Member) -> bool) -> bool {
+        self.nodes
+            .keys()
+            .filter(|&&viewer| viewer != subject)
+            .all(|&viewer| self.view(viewer, subject).is_some_and(&so))
+    }
+
+    /// Declarations of death since `since`: by whom, of whom.
+    fn declared_down(&self, since: Time) -> Vec<(usize, NodeName)> {
+        let since = self.events.iter().filter(|(at, ..)| *at >= since);
+        since
+            .filter_map(|(_, viewer, event)| match event {
+                Event::Liveness {
+                    node,
+                    from: Some(_),
+                    to: Liveness::Down,
+                } => Some((*viewer, node.clone())),
+                Event::Liveness { .. } | Event::Rejoined | Event::Overtaken | Event::Irregular(_) => None,
+            })
+            .collect()
+    }
+
+    fn count_events(&self, wanted: impl Fn(&Event) -> bool) -> usize {
+        self.events.iter().filter(|(.., event)| wanted(event)).count()
+    }
+
+    fn run_for(&mut self, duration: Duration) {
+        let ran_into_it = self.run_until(duration, |_| false);
+        assert_eq!(ran_into_it, None);
+    }
+
+    /// Runs until `condition` holds, and says how long that took to some milliseconds; at most for `limit`.
+    fn run_until(&mut self, limit: Duration, condition: impl Fn(&Self) -> bool) -> Option<Duration> {
+        let start = self.now;
+        let end = start + limit;
+        let mut next_look = start;
+        loop {
+            if self.now >= next_look {
+                next_look = self.now + LOOK_PERIOD;
+                if condition(self) {
+                    return Some(self.now - start);
+                }
+            }
+            if !self.step(end) {
+                self.now = end;
+                return condition(self).then_some(limit);
+            }
+        }
+    }
+
+    /// Does whatever comes next, if that is before `end`.
+    fn step(&mut self, end: Time) -> bool {
+        let flight = self.flights.peek().map(|Reverse((due, ..))| *due);
+        let alarm = self.next_alarm();
+        let next = flight.into_iter().chain(alarm).min();
+        let Some(next) = next.filter(|next| *next < end) else {
+            return false;
+        };
+        self.now = self.now.max(next);
+        if flight == Some(next) {
+            self.deliver();
+        } else if let Some(Reverse((_, index))) = self.alarms.pop() {
+            let now = self.now;
+            self.node(index).membership.handle_timeout(now);
+            self.collect(index);
+        }
+        true
+    }
+
+    /// When the next node is to be woken; drops alarms that are out of date.
+    fn next_alarm(&mut self) -> Option<Time> {
+        while let Some(Reverse((due, index))) = self.alarms.peek() {
+            if self.nodes.get(index).is_some_and(|node| node.wakes == Some(*due)) {
+                return Some(*due);
+            }
+            self.alarms.pop();
+        }
+        None
+    }
+
+    fn deliver(&mut self) {
+        if let Some(Reverse((_, _, to, datagram))) = self.flights.pop() {
+            self.deliver_to(index_of(to), &datagram);
+        }
+    }
+
+    fn deliver_to(&mut self, index: usize, datagram: &[u8]) {
+        let now = self.now;
+        let Some(node) = self.nodes.get_mut(&index) else {
+            return;
+        };
+        let Node { membership, seal, .. } = node;
+        let result = seal
+            .open(datagram)
+            .and_then(|content| membership.handle_datagram(&content, now));
+        if let Err(rejection) = result {
+            *self.rejections.entry((index, rejection)).or_default() += 1;
+        }
+        self.collect(index);
+    }
+
+    /// Takes over what `index` sends and tells.
+    fn collect(&mut self, index: usize) {
+        let now = self.now;
+        let Some(node) = self.nodes.get_mut(&index) else {
+            return;
+        };
+        while let Some((to, content)) = node.membership.poll_transmit() {
+            let datagram = node.seal.seal(&content).expect("random bytes");
+            assert!(datagram.len() <= super::codec::DATAGRAM_MAX);
+            let lost = self.rng.random_bool(self.loss);
+            // One way through a switch and two kernels.
+            let latency = Duration::from_micros(self.rng.random_range(100..500));
+            if !lost && !(self.cut)(index, index_of(to)) {
+                self.flown += 1;
+                self.flights
+                    .push(Reverse((now + latency, self.flown, to, datagram)));
+            }
+        }
+        while let Some(event) = node.membership.poll_event() {
+            self.events.push((now, index, event));
+        }
+        node.wakes = node.membership.poll_timeout();
+        if let Some(wakes) = node.wakes {
+            self.alarms.push(Reverse((wakes, index)));
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Wrong keys, replays and garbage change nothing.
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn a_member_with_another_key_is_isolated_and_counted() {
+    let mut net = Net::cluster(3, 1, 0.0);
+    let epoch = Epoch {
+        started: 9,
+        renewal: 0,
+    };
+    net.start_as(3, epoch, vec![secret(2)], peers(0..4));
+    net.run_for(Duration::from_secs(5));
+    assert!(net.nodes.keys().all(|&i| i == 3 || net.view(i, 3).is_none()));
+    assert!((0..3).all(|i| net.view(3, i).is_some_and(|m| m.liveness == Liveness::Down)));
+    assert!(net.nodes[&3].membership.joined(), "it goes on alone");
+    for viewer in 0..3 {
+        assert!(net.rejections[&(viewer, Rejection::Unauthentic)] > 0);
+    }
+}
+
+#[test]
+fn a_plain_member_and_a_keyed_one_do_not_mix() {
+    let mut net = Net::cluster(2, 1, 0.0);
+    net.start_as(2, Epoch::default(), Vec::new(), peers(0..3));
+    let now = net.now;
+    net.node(0).membership.set_expected_peers(peers(0..3), now);
+    net.run_for(Duration::from_secs(3));
+    assert!(net.rejections[&(0, Rejection::Format)] > 0);
+    assert!(net.rejections[&(2, Rejection::Format)] > 0);
+    assert_eq!(net.view(0, 2).map(|m| m.liveness), Some(Liveness::Down));
+}
+
+#[test]
+fn keys_are_rotated_without_a_member_lost() {
+    let (old, new) = (secret(1), secret(2));
+    let mut net = Net::cluster(3, 1, 0.0);
+    let start = net.now;
+    // Everybody learns to open the new key, then everybody seals with it, then the old one goes.
+    for secrets in [vec![old.clone(), new.clone()], vec![new.clone(), old], vec![new]] {
+        for index in 0..3 {
+            net.node(index).seal = Seal::new(secrets.clone()).expect("random bytes");
+            net.run_for(Duration::from_secs(2));
+        }
+    }
+    assert_eq!(net.declared_down(start), []);
+    assert!(net.everybody_sees(|m| m.liveness == Liveness::Alive));
+}
+
+#[test]
+fn a_replay_of_everything_changes_nothing() {
+    let mut net = Net::cluster(3, 1, 0.0);
+    let mut recorded = Vec::new();
+    for _ in 0..200 {
+        recorded.extend(net.flights.iter().cloned());
+        let end = net.now + Duration::from_secs(1);
+        net.step(end);
+    }
+    net.run_for(Duration::from_secs(1));
+    let before: Vec<Vec<Member>> = (0..3)
+        .map(|i| net.nodes[&i].membership.members().to_vec())
+        .collect();
+    assert!(recorded.len() > 20);
+    let replayed = recorded.len();
+    for Reverse((_, _, to, datagram)) in recorded {
+        net.deliver_to(index_of(to), &datagram);
+    }
+    let counted: usize = (0..3)
+        .filter_map(|i| net.rejections.get(&(i, Rejection::Replayed)))
+        .sum();
+    assert_eq!(counted, replayed);
+    for (index, members) in before.iter().enumerate() {
+        assert_eq!(net.nodes[&index].membership.members(), members);
+    }
+}
+
+/// What an authenticated member could send at worst: any bytes, or real ones with a few changed.
+fn hostile_contents() -> impl Strategy<Value = Vec<u8>> {
+    let real = {
+        let mut net = Net::cluster(3, 1, 0.0);
+        let now = net.now;
+        net.crash(2);
+        net.run_for(millis(450));
+        net.node(0).membership.set_state(NodeState::Draining, now);
+        let mut contents = Vec::new();
+        while let Some((_, content)) = net.node(0).membership.poll_transmit() {
+            contents.push(content);
+        }
+        assert!(!contents.is_empty());
+        contents
+    };
+    let changes = proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6);
+    prop_oneof![
+        proptest::collection::vec(any::<u8>(), 0..200),
+        (proptest::sample::select(real), changes).prop_map(|(mut content, changes)| {
+            for (at, byte) in changes {
+                let at = at.index(content.len());
+                content[at] = byte;
+            }
+            content
+        }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_content_whatever_makes_a_member_panic(
+        contents in proptest::collection::vec(hostile_contents(), 1..30),
+    ) {
+        let mut net = Net::cluster(2, 1, 0.0);
+        for content in contents {
+            let now = net.now;
+            let _counted = net.node(0).membership.handle_datagram(&content, now);
+            net.collect(0);
+            net.run_for(millis(50));
+        }
+        prop_assert!(net.nodes[&0].membership.members().iter().any(|m| m.node == name(0)));
+    }
+}
