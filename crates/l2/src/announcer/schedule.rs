@@ -119,7 +119,7 @@ impl Schedule {
 }
 
 /// Spaces frames out: a generic cell rate algorithm (ITU-T I.371) of [`FRAME_GAP`] with a tolerance of
-/// [`FRAMES_AT_ONCE`] frames.
+/// [`FRAMES_AT_ONCE`] frames less one, the first being free.
 #[derive(Debug)]
 pub(super) struct Pace {
     /// When the next frame would leave if all were evenly spaced.
@@ -133,7 +133,7 @@ impl Pace {
 
     /// From when on a frame may leave.
     pub(super) fn ready(&self) -> Time {
-        let tolerance = FRAME_GAP * FRAMES_AT_ONCE;
+        let tolerance = FRAME_GAP * (FRAMES_AT_ONCE - 1);
         Time::since_zero(self.even.elapsed().saturating_sub(tolerance))
     }
 
