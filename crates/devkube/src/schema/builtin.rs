@@ -16,6 +16,9 @@ use super::{Document, annotations};
 /// Definition of the metadata that all objects share.
 pub(crate) const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
+/// Definition of a field that takes any JSON value, such as a default or an enum's member.
+const ANY_JSON: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON";
+
 /// The definitions in both forms: as published, and parsed.
 pub(crate) struct Builtin {
     /// JSON schemas by definition name, references as `#/components/schemas/NAME`.
@@ -64,6 +67,10 @@ fn definitions() -> Map<String, Value> {
     add::<meta::Status>(&mut generator);
     let mut definitions = generator.take_definitions(false);
     annotations::annotate(&mut definitions);
+    // Declared an object, which the published schema does not do: it may be a string or a number.
+    if let Some(any) = definitions.get_mut(ANY_JSON).and_then(Value::as_object_mut) {
+        any.remove("type");
+    }
     for schema in definitions.values_mut() {
         open_free_form(schema);
     }
