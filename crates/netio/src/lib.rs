@@ -15,5 +15,5 @@ pub use frames::Frames;
 pub use groups::Groups;
 pub use interface::{Interface, Master, Unusable};
 pub use links::Links;
-pub use packet::{PacketError, PacketSocket, Requests};
+pub use packet::{PacketError, PacketSocket, Traffic};
 pub use poll::{Poller, Waker};

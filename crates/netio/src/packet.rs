@@ -1,4 +1,4 @@
-//! Packet sockets that hear requests for addresses, and nothing else (packet(7)).
+//! Packet sockets that hear address resolution, and nothing else (packet(7)).
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -10,13 +10,15 @@ use crate::frames::{BATCH, FRAME_LENGTH, Frames};
 /// Room for a burst of requests while the thread waits for the processor; the kernel caps it at `rmem_max`.
 const RECEIVE_BUFFER: usize = 1 << 20;
 
-/// Which requests a socket hears.
+/// What a socket hears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Requests {
+pub enum Traffic {
     /// ARP requests (RFC 826), probes and announcements in request form included.
-    Arp,
+    ArpRequests,
+    /// ARP replies, announcements in reply form included: for whoever asks.
+    ArpReplies,
     /// Neighbour solicitations (RFC 4861 §4.3), multicast and unicast.
-    Ndp,
+    Solicitations,
 }
 
 /// Why no packet socket can be had.
@@ -32,7 +34,7 @@ pub enum PacketError {
     Io(#[from] io::Error),
 }
 
-/// A socket that receives requests on one interface and sends any frame on it.
+/// A socket that hears one kind of traffic on one interface, and sends any frame on it.
 ///
 /// It is bound to an EtherType, so the kernel offers it neither other traffic nor frames that this host sends.
 pub struct PacketSocket {
@@ -59,16 +61,16 @@ fn unbound() -> Result<Socket, PacketError> {
 }
 
 impl PacketSocket {
-    /// Hears `requests` on the interface with this index.
+    /// Hears `traffic` on the interface with this index.
     ///
     /// # Errors
     /// When packet sockets are not permitted or the interface is gone.
-    pub fn open(interface: u32, requests: Requests) -> Result<Self, PacketError> {
+    pub fn open(interface: u32, traffic: Traffic) -> Result<Self, PacketError> {
         let socket = unbound()?;
         // The filter is there before the first frame can be.
-        socket.attach_filter(&filter(requests))?;
+        socket.attach_filter(&filter(traffic))?;
         socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
-        socket.bind(&address(interface, requests)?)?;
+        socket.bind(&address(interface, traffic)?)?;
         Ok(Self { socket })
     }
 
@@ -166,10 +168,10 @@ fn headers(vectors: &mut [libc::iovec; BATCH]) -> [libc::mmsghdr; BATCH] {
 }
 
 /// The socket's address: an interface and an EtherType.
-fn address(interface: u32, requests: Requests) -> io::Result<SockAddr> {
-    let ethertype = match requests {
-        Requests::Arp => libc::ETH_P_ARP,
-        Requests::Ndp => libc::ETH_P_IPV6,
+fn address(interface: u32, traffic: Traffic) -> io::Result<SockAddr> {
+    let ethertype = match traffic {
+        Traffic::ArpRequests | Traffic::ArpReplies => libc::ETH_P_ARP,
+        Traffic::Solicitations => libc::ETH_P_IPV6,
     };
     let mut storage = SockAddrStorage::zeroed();
     #[expect(
@@ -225,32 +227,42 @@ mod bpf {
 
 /// What the socket hears. Frames to other hosts, which a promiscuous or VLAN-filtering interface shows too, are
 /// `PACKET_OTHERHOST`. The kernel strips VLAN tags before, so offsets are those of an untagged frame.
-fn filter(requests: Requests) -> Vec<SockFilter> {
-    const ARP_OPERATION: u32 = 14 + 6;
+fn filter(traffic: Traffic) -> Vec<SockFilter> {
     const ARP_REQUEST: u32 = 1;
+    const ARP_REPLY: u32 = 2;
+    match traffic {
+        Traffic::ArpRequests => arp_filter(ARP_REQUEST),
+        Traffic::ArpReplies => arp_filter(ARP_REPLY),
+        Traffic::Solicitations => solicitation_filter(),
+    }
+}
+
+const OTHER_HOST: u32 = libc::PACKET_OTHERHOST as u32;
+
+fn arp_filter(operation: u32) -> Vec<SockFilter> {
+    const ARP_OPERATION: u32 = 14 + 6;
+    vec![
+        bpf::load_packet_type(),
+        bpf::compare(OTHER_HOST, 3, 0),
+        bpf::load_half(ARP_OPERATION),
+        bpf::compare(operation, 0, 1),
+        bpf::accept(FRAME_LENGTH as u32),
+        bpf::accept(0),
+    ]
+}
+
+fn solicitation_filter() -> Vec<SockFilter> {
     const IPV6_NEXT_HEADER: u32 = 14 + 6;
     const ICMPV6_TYPE: u32 = 14 + 40;
     const NEIGHBOR_SOLICITATION: u32 = 135;
-    const OTHER_HOST: u32 = libc::PACKET_OTHERHOST as u32;
-    let everything = bpf::accept(FRAME_LENGTH as u32);
-    match requests {
-        Requests::Arp => vec![
-            bpf::load_packet_type(),
-            bpf::compare(OTHER_HOST, 3, 0),
-            bpf::load_half(ARP_OPERATION),
-            bpf::compare(ARP_REQUEST, 0, 1),
-            everything,
-            bpf::accept(0),
-        ],
-        Requests::Ndp => vec![
-            bpf::load_packet_type(),
-            bpf::compare(OTHER_HOST, 5, 0),
-            bpf::load_byte(IPV6_NEXT_HEADER),
-            bpf::compare(libc::IPPROTO_ICMPV6 as u32, 0, 3),
-            bpf::load_byte(ICMPV6_TYPE),
-            bpf::compare(NEIGHBOR_SOLICITATION, 0, 1),
-            everything,
-            bpf::accept(0),
-        ],
-    }
+    vec![
+        bpf::load_packet_type(),
+        bpf::compare(OTHER_HOST, 5, 0),
+        bpf::load_byte(IPV6_NEXT_HEADER),
+        bpf::compare(libc::IPPROTO_ICMPV6 as u32, 0, 3),
+        bpf::load_byte(ICMPV6_TYPE),
+        bpf::compare(NEIGHBOR_SOLICITATION, 0, 1),
+        bpf::accept(FRAME_LENGTH as u32),
+        bpf::accept(0),
+    ]
 }

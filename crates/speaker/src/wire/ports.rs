@@ -1,8 +1,9 @@
 //! The sockets of one link.
 
 use anyhow::Context;
+use herald_core::Family;
 use herald_l2::{GroupChange, Link};
-use herald_netio::{Groups, PacketSocket, Poller, Requests};
+use herald_netio::{Groups, PacketSocket, Poller, Traffic};
 
 /// Packet sockets for the families that a link resolves, and its multicast groups.
 pub(super) struct Ports {
@@ -22,14 +23,14 @@ impl Ports {
 
     /// Opens the sockets that `link` needs and closes others. Groups stay joined.
     pub(super) fn adjust(&mut self, link: &Link, poller: &Poller) -> anyhow::Result<()> {
-        adjust(&mut self.arp, link.arp, link.index, Requests::Arp, poller)?;
-        adjust(&mut self.ndp, link.ndp, link.index, Requests::Ndp, poller)
+        adjust(&mut self.arp, link.arp, link.index, Family::V4, poller)?;
+        adjust(&mut self.ndp, link.ndp, link.index, Family::V6, poller)
     }
 
-    pub(super) const fn socket(&self, requests: Requests) -> Option<&PacketSocket> {
-        match requests {
-            Requests::Arp => self.arp.as_ref(),
-            Requests::Ndp => self.ndp.as_ref(),
+    pub(super) const fn socket(&self, family: Family) -> Option<&PacketSocket> {
+        match family {
+            Family::V4 => self.arp.as_ref(),
+            Family::V6 => self.ndp.as_ref(),
         }
     }
 
@@ -46,34 +47,38 @@ fn adjust(
     socket: &mut Option<PacketSocket>,
     wanted: bool,
     link: u32,
-    requests: Requests,
+    family: Family,
     poller: &Poller,
 ) -> anyhow::Result<()> {
     if !wanted {
         *socket = None;
     } else if socket.is_none() {
-        let opened = PacketSocket::open(link, requests)?;
+        let opened = PacketSocket::open(link, requests(family))?;
         poller
-            .add(&opened, token(link, requests))
+            .add(&opened, token(link, family))
             .context("cannot wait for its packets")?;
         *socket = Some(opened);
     }
     Ok(())
 }
 
+/// What asks for addresses of a family.
+const fn requests(family: Family) -> Traffic {
+    match family {
+        Family::V4 => Traffic::ArpRequests,
+        Family::V6 => Traffic::Solicitations,
+    }
+}
+
 /// A socket's token in the poller.
-fn token(link: u32, requests: Requests) -> u64 {
-    u64::from(link) << 1 | u64::from(requests == Requests::Ndp)
+fn token(link: u32, family: Family) -> u64 {
+    u64::from(link) << 1 | u64::from(family == Family::V6)
 }
 
 /// What a token stands for.
-pub(super) const fn port(token: u64) -> (u32, Requests) {
-    let requests = if token & 1 == 1 {
-        Requests::Ndp
-    } else {
-        Requests::Arp
-    };
-    ((token >> 1) as u32, requests)
+pub(super) const fn port(token: u64) -> (u32, Family) {
+    let family = if token & 1 == 1 { Family::V6 } else { Family::V4 };
+    ((token >> 1) as u32, family)
 }
 
 #[cfg(test)]
@@ -83,8 +88,8 @@ mod tests {
     #[test]
     fn a_token_names_one_socket() {
         for link in [1, 2, u32::MAX] {
-            for requests in [Requests::Arp, Requests::Ndp] {
-                assert_eq!(port(token(link, requests)), (link, requests));
+            for family in [Family::V4, Family::V6] {
+                assert_eq!(port(token(link, family)), (link, family));
             }
         }
     }

@@ -6,9 +6,9 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use herald_core::Time;
+use herald_core::{Family, Time};
 use herald_l2::{Announcer, Link};
-use herald_netio::{Frames, Interface, Poller, Requests};
+use herald_netio::{Frames, Interface, Poller};
 
 use super::metrics::Metrics;
 use super::outgoing::Outgoing;
@@ -86,8 +86,8 @@ impl Task {
                 self.timeout()
             };
             for token in poller.wait(timeout).context("cannot wait for packets")? {
-                let (link, requests) = port(token);
-                self.answer(link, requests);
+                let (link, family) = port(token);
+                self.answer(link, family);
             }
         }
     }
@@ -181,8 +181,8 @@ impl Task {
     }
 
     /// Answers what waits at one socket, a batch at most: others have their turn too.
-    fn answer(&mut self, link: u32, requests: Requests) {
-        let Some(socket) = self.ports.get(&link).and_then(|ports| ports.socket(requests)) else {
+    fn answer(&mut self, link: u32, family: Family) {
+        let Some(socket) = self.ports.get(&link).and_then(|ports| ports.socket(family)) else {
             return;
         };
         if let Err(error) = socket.receive(&mut self.received) {
@@ -217,23 +217,13 @@ impl Task {
             let (Ok(address), Some(link)) = (next, link) else {
                 return;
             };
-            match self
-                .ports
-                .get(&link)
-                .and_then(|ports| ports.socket(requests_for(address)))
-            {
+            let family = Family::of(address);
+            match self.ports.get(&link).and_then(|ports| ports.socket(family)) {
                 Some(socket) => self
                     .outgoing
                     .send(socket, &self.metrics, |counts| &counts.gratuitous),
                 None => self.outgoing.discard(),
             }
         }
-    }
-}
-
-const fn requests_for(address: IpAddr) -> Requests {
-    match address {
-        IpAddr::V4(_) => Requests::Arp,
-        IpAddr::V6(_) => Requests::Ndp,
     }
 }
