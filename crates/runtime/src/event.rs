@@ -14,6 +14,12 @@ const QUEUE: usize = 1024;
 /// An API server that does not answer must not hold the queue for longer than this.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Limits of `events.k8s.io/v1`, in bytes.
+const LONGEST_NOTE: usize = 1024;
+/// The recorder counts an event as a repetition when action and reason are the same, whatever the note says. The
+/// action therefore repeats the note, so that another message is another event.
+const LONGEST_ACTION: usize = 128;
+
 /// Whether an event is good news.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
@@ -63,14 +69,19 @@ impl Events {
                 Severity::Warning => EventType::Warning,
             },
             reason: reason.to_owned(),
-            note: Some(note),
-            action: reason.to_owned(),
+            action: cut(&note, LONGEST_ACTION).to_owned(),
+            note: Some(cut(&note, LONGEST_NOTE).to_owned()),
             secondary: None,
         };
         if self.queue.try_send((event, about.clone())).is_err() {
             self.dropped.inc();
         }
     }
+}
+
+/// The beginning of `text`, at most `limit` bytes of it.
+fn cut(text: &str, limit: usize) -> &str {
+    &text[..text.floor_char_boundary(limit)]
 }
 
 async fn send(recorder: Recorder, mut receiver: mpsc::Receiver<(Event, ObjectReference)>) {
@@ -83,5 +94,17 @@ async fn send(recorder: Recorder, mut receiver: mpsc::Receiver<(Event, ObjectRef
                 "the API server did not take an event in time"
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        assert_eq!(cut("short", 128), "short");
+        assert_eq!(cut("aä", 2), "a");
+        assert_eq!(cut(&"x".repeat(2000), LONGEST_NOTE).len(), LONGEST_NOTE);
     }
 }
