@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
+use herald_runtime::Shutdown;
 
 use crate::demo::{self, DemoArgs};
 use crate::process::ROLE;
@@ -32,7 +32,7 @@ enum Command {
 pub fn main() -> ExitCode {
     finish(match Cli::parse().command {
         Command::Role(args) => role::run(args),
-        Command::Demo(args) => in_sandbox(demo::run(args)),
+        Command::Demo(args) => in_sandbox(|shutdown| demo::run(args, shutdown)),
     })
 }
 
@@ -45,18 +45,14 @@ pub fn enter_role() -> Option<ExitCode> {
     plays_a_role.then(main)
 }
 
-/// Runs `body` where network namespaces can be made, until it ends or somebody stops it.
-fn in_sandbox(body: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+/// Runs `body` where network namespaces can be made, until it ends or, by its own choice, when told to stop.
+fn in_sandbox<F>(body: impl FnOnce(Shutdown) -> F) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
     sandbox::enter()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            outcome = body => outcome,
-            _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted; everything is cleaned up"),
-            _ = terminate.recv() => anyhow::bail!("terminated; everything is cleaned up"),
-        }
-    })
+    runtime.block_on(async { body(Shutdown::on_signals()?).await })
 }
 
 fn finish(outcome: anyhow::Result<()>) -> ExitCode {

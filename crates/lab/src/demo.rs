@@ -5,8 +5,9 @@ mod story;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
+use herald_runtime::Shutdown;
 
 use self::story::{Chapter, Story};
 use crate::Lab;
@@ -41,10 +42,10 @@ pub struct DemoArgs {
     keep: bool,
 }
 
-/// Runs the demo; an error is told already. Dropping the future cleans up.
-pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
+/// Runs the demo. When it returns everything is cleaned up, also after it was told to stop.
+pub async fn run(args: DemoArgs, mut shutdown: Shutdown) -> anyhow::Result<()> {
     let story = Story::new(args.json);
-    let outcome = play(&args, &story).await;
+    let outcome = play(&args, &story, &mut shutdown).await;
     let reasons = outcome.err().map(|error| format!("{error:#}"));
     let failed = reasons.is_some();
     story.tell(&Chapter::End {
@@ -55,10 +56,16 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn play(args: &DemoArgs, story: &Story) -> anyhow::Result<()> {
+async fn play(args: &DemoArgs, story: &Story, shutdown: &mut Shutdown) -> anyhow::Result<()> {
     story.tell(&Chapter::Starting { nodes: args.nodes });
-    let mut lab = Lab::builder().nodes(args.nodes.into()).start().await?;
-    let outcome = acts(&mut lab, story).await;
+    let mut lab = tokio::select! {
+        lab = Lab::builder().nodes(args.nodes.into()).start() => lab?,
+        () = shutdown.requested() => bail!("interrupted"),
+    };
+    let outcome = tokio::select! {
+        outcome = acts(&mut lab, story) => outcome,
+        () = shutdown.requested() => bail!("interrupted"),
+    };
     if outcome.is_err() {
         anstream::eprintln!("{}", lab.report().await);
     }
@@ -68,7 +75,7 @@ async fn play(args: &DemoArgs, story: &Story) -> anyhow::Result<()> {
             kubeconfig: lab.kubeconfig(),
             logs: lab.logs().to_owned(),
         });
-        std::future::pending::<()>().await;
+        shutdown.requested().await;
     }
     Ok(())
 }

@@ -2,48 +2,30 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
-use std::process::ExitCode;
 use std::time::Duration;
 
 use herald_lab::clock::Monotonic;
 use herald_lab::fabric::{Fabric, Host, LINK};
+use herald_lab::plan;
 use herald_lab::prober::{Pace, Prober};
 use herald_lab::process::{self, Process};
-use herald_lab::{cli, plan, sandbox};
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::Trial;
+
+use crate::trial;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Longer than the kernel takes to find out that nobody answers ARP or NDP: three questions, one a second.
 const SILENCE: Duration = Duration::from_secs(6);
 
-fn main() -> ExitCode {
-    if let Some(status) = cli::enter_role() {
-        return status;
-    }
-    if let Err(denied) = sandbox::enter() {
-        eprintln!("{denied}");
-        return ExitCode::FAILURE;
-    }
-    let trials = vec![
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
         trial(
             "the_kernel_accepts_an_address_without_answering_for_it",
-            accepts_silently(),
+            accepts_silently,
         ),
-        trial("a_probe_measures_how_long_a_cable_was_out", measures_an_outage()),
-        trial("a_process_ends_with_its_namespace", ends_with_its_namespace()),
-    ];
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
-}
-
-fn trial(name: &str, body: impl Future<Output = anyhow::Result<()>> + Send + 'static) -> Trial {
-    Trial::test(name, move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        runtime
-            .block_on(body)
-            .map_err(|error| Failed::from(format!("{error:#}")))
-    })
+        trial("a_probe_measures_how_long_a_cable_was_out", measures_an_outage),
+        trial("a_process_ends_with_its_namespace", ends_with_its_namespace),
+    ]
 }
 
 fn vips() -> [IpAddr; 2] {

@@ -1,0 +1,149 @@
+//! The owner of an address fails or leaves; a client is served again, and its cache is never flushed by hand.
+
+use std::net::IpAddr;
+
+use anyhow::{Context, ensure};
+use herald_lab::Lab;
+use herald_lab::clock::Monotonic;
+use herald_lab::prober::{Pace, Prober};
+use herald_lab::wait::eventually;
+use libtest_mimic::Trial;
+
+use crate::{PATIENCE, QUICKSTART, in_lab};
+
+/// Requests answered in a row that count as "served".
+const STREAK: usize = 20;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        in_lab("a_cut_link_moves_the_address", cut_link),
+        in_lab("a_killed_speaker_loses_the_address", killed_speaker),
+        in_lab("a_stopped_speaker_hands_the_address_over", stopped_speaker),
+        in_lab("a_paused_speaker_loses_the_address", paused_speaker),
+        in_lab("an_ipv6_address_moves_as_well", ipv6),
+        in_lab("an_address_moves_while_the_api_server_is_away", api_away),
+    ]
+}
+
+/// A Service that a client is being served by.
+struct Scene {
+    address: IpAddr,
+    owner: usize,
+    prober: Prober,
+}
+
+async fn scene(lab: &Lab, pick: fn(&IpAddr) -> bool) -> anyhow::Result<Scene> {
+    lab.apply("quickstart.yaml", QUICKSTART).await?;
+    let addresses = lab.wait_for_addresses("hello-dual", 2, PATIENCE).await?;
+    let address = addresses
+        .into_iter()
+        .find(pick)
+        .context("no address of the family")?;
+    let owner = settled_owner(lab, address).await?;
+    let mut prober = lab.probe(address, 80, Pace::default()).await?;
+    prober
+        .wait_until_served(Monotonic::from_nanos(0), STREAK, PATIENCE)
+        .await?;
+    Ok(Scene {
+        address,
+        owner,
+        prober,
+    })
+}
+
+/// The owner, once its speaker has said so in the API, too: then nothing is moving any more.
+async fn settled_owner(lab: &Lab, address: IpAddr) -> anyhow::Result<usize> {
+    eventually("wire and status agree on the owner", PATIENCE, async || {
+        let owner = lab.owner(address, PATIENCE).await?;
+        let announcer = lab.cluster().announcer("hello-dual").await?;
+        Ok((announcer.as_deref() == Some(lab.node(owner).name())).then_some(owner))
+    })
+    .await
+}
+
+impl Scene {
+    /// Waits until the client's kernel has learnt another owner and the client is served.
+    async fn moved(&mut self, lab: &Lab, since: Monotonic) -> anyhow::Result<usize> {
+        let heir = eventually("the client learns a new owner", PATIENCE, async || {
+            Ok(lab
+                .learnt_owner(self.address)
+                .await?
+                .filter(|&node| node != self.owner))
+        })
+        .await?;
+        self.prober.wait_until_served(since, STREAK, PATIENCE).await?;
+        Ok(heir)
+    }
+}
+
+async fn cut_link(lab: &mut Lab) -> anyhow::Result<()> {
+    let mut scene = scene(lab, IpAddr::is_ipv4).await?;
+    let fault = Monotonic::now();
+    lab.node(scene.owner).unplug().await?;
+    scene.moved(lab, fault).await?;
+
+    lab.node(scene.owner).plug_in().await?;
+    eventually(
+        "the address returns to the node that ranks first",
+        PATIENCE,
+        async || Ok((lab.learnt_owner(scene.address).await? == Some(scene.owner)).then_some(())),
+    )
+    .await?;
+    scene
+        .prober
+        .wait_until_served(Monotonic::now(), STREAK, PATIENCE)
+        .await?;
+    Ok(())
+}
+
+async fn killed_speaker(lab: &mut Lab) -> anyhow::Result<()> {
+    let mut scene = scene(lab, IpAddr::is_ipv4).await?;
+    let fault = Monotonic::now();
+    lab.node_mut(scene.owner).kill_speaker().await?;
+    scene.moved(lab, fault).await?;
+    Ok(())
+}
+
+async fn stopped_speaker(lab: &mut Lab) -> anyhow::Result<()> {
+    let mut scene = scene(lab, IpAddr::is_ipv4).await?;
+    let fault = Monotonic::now();
+    let status = lab.node_mut(scene.owner).stop_speaker().await?;
+    ensure!(status.success(), "the speaker ended with {status}");
+    scene.moved(lab, fault).await?;
+    let outage = scene.prober.history().outage(fault).context("no outage")?;
+    ensure!(outage.lost == 0, "a planned stop lost requests: {outage:?}");
+    Ok(())
+}
+
+async fn paused_speaker(lab: &mut Lab) -> anyhow::Result<()> {
+    let mut scene = scene(lab, IpAddr::is_ipv4).await?;
+    let fault = Monotonic::now();
+    lab.node(scene.owner).pause_speaker(true)?;
+    scene.moved(lab, fault).await?;
+    lab.node(scene.owner).pause_speaker(false)
+}
+
+async fn ipv6(lab: &mut Lab) -> anyhow::Result<()> {
+    let mut scene = scene(lab, IpAddr::is_ipv6).await?;
+    let fault = Monotonic::now();
+    lab.node(scene.owner).unplug().await?;
+    scene.moved(lab, fault).await?;
+    Ok(())
+}
+
+async fn api_away(lab: &mut Lab) -> anyhow::Result<()> {
+    let mut scene = scene(lab, IpAddr::is_ipv4).await?;
+    lab.faults().set_away(true);
+    let away = Monotonic::now();
+    let history = scene.prober.wait_until_served(away, 100, PATIENCE).await?;
+    let outage = history.outage(away).context("no answers")?;
+    ensure!(
+        outage.lost == 0,
+        "requests were lost because the API server went away: {outage:?}"
+    );
+    let fault = Monotonic::now();
+    lab.node(scene.owner).unplug().await?;
+    scene.moved(lab, fault).await?;
+    lab.faults().set_away(false);
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! Mistakes in manifests are named, and disturb nobody else.
+
+use anyhow::ensure;
+use herald_lab::Lab;
+use herald_lab::manifest;
+use herald_lab::objects::NAMESPACE;
+use herald_lab::wait::eventually;
+use libtest_mimic::Trial;
+
+use crate::{PATIENCE, QUICKSTART, in_lab};
+
+/// Broken manifests: what the error must name.
+const BROKEN: [(&str, &str, &[&str]); 5] = [
+    (
+        "bare-address.yaml",
+        include_str!("../data/broken/bare-address.yaml"),
+        &[
+            "document 1",
+            "IPAddressPool \"bare\"",
+            "spec.addresses[0]",
+            "192.168.67.210",
+            "/32",
+        ],
+    ),
+    (
+        "overlap.yaml",
+        include_str!("../data/broken/overlap.yaml"),
+        &[
+            "document 1",
+            "IPAddressPool \"overlapping\"",
+            "spec.addresses[0]",
+            "overlaps",
+            "first-pool",
+        ],
+    ),
+    (
+        "reversed-range.yaml",
+        include_str!("../data/broken/reversed-range.yaml"),
+        &[
+            "document 1",
+            "IPAddressPool \"reversed\"",
+            "spec.addresses[0]",
+            "192.168.67.120-192.168.67.200",
+        ],
+    ),
+    (
+        "typo-kind.yaml",
+        include_str!("../data/broken/typo-kind.yaml"),
+        &["document 1", "line 3", "document 2", "\"Kind\" is spelt \"kind\""],
+    ),
+    (
+        "typo-list-item.yaml",
+        include_str!("../data/broken/typo-list-item.yaml"),
+        &[
+            "document 1",
+            "L2Advertisement \"example\"",
+            "spec.ipAddressPools",
+            "array",
+        ],
+    ),
+];
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        in_lab(
+            "a_mistake_is_named_by_file_document_and_field",
+            mistakes_are_named,
+        ),
+        in_lab(
+            "a_bad_pool_in_the_cluster_is_set_aside_and_reported",
+            bad_pools_are_set_aside,
+        ),
+    ]
+}
+
+async fn mistakes_are_named(lab: &mut Lab) -> anyhow::Result<()> {
+    lab.apply("quickstart.yaml", QUICKSTART).await?;
+    for (file, yaml, expected) in BROKEN {
+        let (_, errors) = lab.cluster().apply(file, yaml).await;
+        let text: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        let text = text.join("\n");
+        ensure!(text.starts_with(file), "{file} is not named: {text:?}");
+        for part in expected {
+            ensure!(text.contains(part), "{file}: {part:?} is not in: {text}");
+        }
+    }
+    lab.wait_for_addresses("hello", 1, PATIENCE).await?;
+    Ok(())
+}
+
+/// Pools that got past admission, as they do where no webhook is installed.
+async fn bad_pools_are_set_aside(lab: &mut Lab) -> anyhow::Result<()> {
+    lab.apply("quickstart.yaml", QUICKSTART).await?;
+    let hello = lab.wait_for_addresses("hello", 1, PATIENCE).await?;
+    for (file, yaml, _) in &BROKEN[..3] {
+        for document in manifest::split(file, yaml) {
+            lab.cluster()
+                .create(&serde_json::to_value(document.parse()?)?)
+                .await?;
+        }
+    }
+    for (pool, part) in [
+        ("bare", "192.168.67.210"),
+        ("overlapping", "overlaps"),
+        ("reversed", "192.168.67.200"),
+    ] {
+        eventually(
+            &format!("an event says what is wrong with pool {pool}"),
+            PATIENCE,
+            async || {
+                let events = lab.cluster().events(NAMESPACE).await?;
+                let about = format!("Warning IPAddressPool/{pool} ");
+                Ok(events
+                    .iter()
+                    .any(|event| event.starts_with(&about) && event.contains(part))
+                    .then_some(()))
+            },
+        )
+        .await?;
+    }
+    let dual = lab.wait_for_addresses("hello-dual", 2, PATIENCE).await?;
+    ensure!(
+        lab.cluster().addresses("hello").await? == hello,
+        "hello lost {hello:?}"
+    );
+    ensure!(!dual.contains(&hello[0]), "{dual:?}");
+    Ok(())
+}

@@ -1,0 +1,201 @@
+//! Services get addresses, and nobody else is touched.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::{Context, ensure};
+use herald_lab::Lab;
+use herald_lab::wait::eventually;
+use k8s_openapi::api::core::v1::Service;
+use libtest_mimic::Trial;
+
+use crate::{PATIENCE, QUICKSTART, in_lab};
+
+const SEED_POOL: &str = include_str!("../data/seed-first-pool.yaml");
+const SEED_SERVICES: &str = include_str!("../data/seed-services.yaml");
+/// A Service that another load balancer is meant for.
+const OTHER_CLASS: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: other-class}
+spec:
+  type: LoadBalancer
+  loadBalancerClass: example.com/other
+  selector: {app: myapp}
+  ports: [{port: 80}]
+";
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        in_lab("the_quickstart_is_reachable_in_both_families", quickstart),
+        in_lab("the_manifests_of_guides_work_as_they_are", seeds),
+        in_lab("a_client_resolves_an_address_to_its_owner_only", owner_only),
+        in_lab("policy_local_is_owned_and_served_where_the_pod_is", policy_local),
+        in_lab(
+            "a_restart_of_the_controller_keeps_all_addresses",
+            controller_restart,
+        ),
+    ]
+}
+
+fn in_pool(address: IpAddr) -> bool {
+    let (first, last): (IpAddr, IpAddr) = match address {
+        IpAddr::V4(_) => ([192, 168, 67, 120].into(), [192, 168, 67, 200].into()),
+        IpAddr::V6(_) => ("fd00:67::120".parse().unwrap(), "fd00:67::200".parse().unwrap()),
+    };
+    (first..=last).contains(&address)
+}
+
+/// Asks until each of these pods has answered.
+async fn meet_pods(lab: &Lab, address: IpAddr, expected: &[&str]) -> anyhow::Result<()> {
+    let mut met = BTreeSet::new();
+    eventually(
+        &format!("{expected:?} answer at {address}"),
+        PATIENCE,
+        async || {
+            met.insert(lab.client().ask(SocketAddr::new(address, 80)).await?.pod);
+            Ok(expected.iter().all(|pod| met.contains(*pod)).then_some(()))
+        },
+    )
+    .await?;
+    ensure!(met.len() == expected.len(), "others answered, too: {met:?}");
+    Ok(())
+}
+
+async fn quickstart(lab: &mut Lab) -> anyhow::Result<()> {
+    lab.apply("quickstart.yaml", QUICKSTART).await?;
+    let single = lab.wait_for_addresses("hello", 1, PATIENCE).await?;
+    let dual = lab.wait_for_addresses("hello-dual", 2, PATIENCE).await?;
+    let all: BTreeSet<IpAddr> = single.iter().chain(&dual).copied().collect();
+    ensure!(all.len() == 3, "an address was given twice: {single:?} {dual:?}");
+    ensure!(
+        all.iter().copied().all(in_pool),
+        "an address is outside the pool: {all:?}"
+    );
+    ensure!(
+        single[0].is_ipv4() && dual.iter().filter(|ip| ip.is_ipv6()).count() == 1,
+        "{single:?} {dual:?}"
+    );
+    for address in all {
+        meet_pods(lab, address, &["hello-node-1", "hello-node-2", "hello-node-3"]).await?;
+    }
+    Ok(())
+}
+
+async fn seeds(lab: &mut Lab) -> anyhow::Result<()> {
+    lab.run_app("myapp", 80, &[0, 1]).await?;
+    lab.apply("seed-services.yaml", SEED_SERVICES).await?;
+    lab.apply("other-class.yaml", OTHER_CLASS).await?;
+    let foreign = ["clusterip", "headless", "nodeport", "my-service", "other-class"];
+    let before = services(lab).await?;
+    lab.apply("seed-first-pool.yaml", SEED_POOL).await?;
+    let single = lab.wait_for_addresses("myapp", 1, PATIENCE).await?;
+    let dual = lab.wait_for_addresses("myapp-dual", 1, PATIENCE).await?;
+    ensure!(
+        single != dual && in_pool(single[0]) && in_pool(dual[0]),
+        "{single:?} {dual:?}"
+    );
+    for address in [single[0], dual[0]] {
+        meet_pods(lab, address, &["myapp-node-1", "myapp-node-2"]).await?;
+    }
+    let after = services(lab).await?;
+    for name in foreign {
+        let find = |services: &[Service]| {
+            services
+                .iter()
+                .find(|s| s.metadata.name.as_deref() == Some(name))
+                .cloned()
+        };
+        let untouched = find(&before).context(name)?;
+        ensure!(find(&after) == Some(untouched), "Service {name} was touched");
+    }
+    Ok(())
+}
+
+async fn services(lab: &Lab) -> anyhow::Result<Vec<Service>> {
+    lab.cluster().list::<Service>("default").await
+}
+
+async fn owner_only(lab: &mut Lab) -> anyhow::Result<()> {
+    lab.apply("quickstart.yaml", QUICKSTART).await?;
+    let addresses = lab.wait_for_addresses("hello-dual", 2, PATIENCE).await?;
+    for address in addresses {
+        // While speakers start, an address may still move to the node that ranks first.
+        let owner = eventually("wire and status agree on the owner", PATIENCE, async || {
+            let owner = lab.owner(address, PATIENCE).await?;
+            let announcer = lab.cluster().announcer("hello-dual").await?;
+            Ok((announcer.as_deref() == Some(lab.node(owner).name())).then_some(owner))
+        })
+        .await?;
+        for _ in 0..20 {
+            let answered = lab.owner(address, PATIENCE).await?;
+            ensure!(answered == owner, "{address} is at {owner} and at {answered}");
+        }
+    }
+    Ok(())
+}
+
+async fn policy_local(lab: &mut Lab) -> anyhow::Result<()> {
+    lab.run_app("local", 8080, &[1]).await?;
+    lab.apply("quickstart.yaml", QUICKSTART).await?;
+    let service = "
+apiVersion: v1
+kind: Service
+metadata: {name: local}
+spec:
+  type: LoadBalancer
+  externalTrafficPolicy: Local
+  selector: {app: local}
+  ports: [{port: 80, targetPort: 8080}]
+";
+    lab.apply("local.yaml", service).await?;
+    let address = lab.wait_for_addresses("local", 1, PATIENCE).await?[0];
+    owned_by(lab, address, 1).await?;
+    meet_pods(lab, address, &["local-node-2"]).await?;
+
+    lab.run_app("local", 8080, &[2]).await?;
+    lab.end_pod("local", 1).await?;
+    owned_by(lab, address, 2).await?;
+    meet_pods(lab, address, &["local-node-3"]).await
+}
+
+async fn owned_by(lab: &Lab, address: IpAddr, node: usize) -> anyhow::Result<()> {
+    eventually(
+        &format!("node {node} answers for {address}"),
+        PATIENCE,
+        async || Ok((lab.owner(address, PATIENCE).await? == node).then_some(())),
+    )
+    .await
+}
+
+async fn controller_restart(lab: &mut Lab) -> anyhow::Result<()> {
+    lab.apply("quickstart.yaml", QUICKSTART).await?;
+    let hello = lab.wait_for_addresses("hello", 1, PATIENCE).await?;
+    let dual = lab.wait_for_addresses("hello-dual", 2, PATIENCE).await?;
+    lab.kill_controller().await?;
+    // Sorts before the others, so that it would be served first if nothing were adopted.
+    let newcomer = QUICKSTART
+        .rsplit("---")
+        .nth(1)
+        .context("the quickstart's first Service")?;
+    lab.apply(
+        "newcomer.yaml",
+        &newcomer.replace("name: hello\n", "name: a-newcomer\n"),
+    )
+    .await?;
+    lab.start_controller().await?;
+    let new = lab.wait_for_addresses("a-newcomer", 1, PATIENCE).await?;
+    ensure!(
+        in_pool(new[0]) && new != hello && !dual.contains(&new[0]),
+        "{new:?} was given twice"
+    );
+    ensure!(
+        lab.cluster().addresses("hello").await? == hello,
+        "hello lost {hello:?}"
+    );
+    ensure!(
+        lab.cluster().addresses("hello-dual").await? == dual,
+        "hello-dual lost {dual:?}"
+    );
+    Ok(())
+}

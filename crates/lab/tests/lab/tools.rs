@@ -1,0 +1,195 @@
+//! Programs that people use to look at a network and at a cluster agree with what the lab says.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::Output;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use herald_lab::Lab;
+use herald_lab::fabric::LINK;
+use herald_lab::wait::eventually;
+use libtest_mimic::Trial;
+use tokio::process::Command;
+
+use crate::{PATIENCE, QUICKSTART, in_lab};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        with("arping", "arping_hears_one_machine_only", arping),
+        with("ndisc6", "ndisc6_hears_one_machine_only", ndisc6),
+        with("tcpdump", "tcpdump_sees_replies_of_the_owner_only", tcpdump),
+        with(
+            "kubectl",
+            "kubectl_applies_the_quickstart_and_shows_its_addresses",
+            kubectl,
+        ),
+    ]
+}
+
+/// A test that needs a program. In CI (`CI` is set) its absence is a failure, elsewhere the test shows as ignored.
+fn with<F>(program: &str, name: &str, body: F) -> Trial
+where
+    F: AsyncFnOnce(&mut Lab) -> anyhow::Result<()> + Send + 'static,
+{
+    let missing = find(program).is_none();
+    let name = if missing {
+        format!("{name} (needs {program})")
+    } else {
+        name.to_owned()
+    };
+    in_lab(&name, body).with_ignored_flag(missing && std::env::var_os("CI").is_none())
+}
+
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|directory| directory.join(program))
+        .find(|file| file.is_file())
+}
+
+/// Runs a program on the client's machine.
+async fn on_client(lab: &Lab, program: &str, arguments: &[&str]) -> anyhow::Result<Output> {
+    let mut command = herald_lab::process::role(&["exec".to_owned(), program.to_owned()]);
+    command
+        .args(arguments)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let child = lab
+        .client()
+        .netns()
+        .spawn(command)
+        .await
+        .with_context(|| format!("cannot run {program}"))?;
+    Ok(child.wait_with_output().await?)
+}
+
+/// The addresses of the dual-stack Service, and the MAC of the node that settled down to own them.
+async fn owned(lab: &Lab) -> anyhow::Result<(Vec<IpAddr>, String)> {
+    lab.apply("quickstart.yaml", QUICKSTART).await?;
+    let addresses = lab.wait_for_addresses("hello-dual", 2, PATIENCE).await?;
+    let mac = eventually("wire and status agree on the owner", PATIENCE, async || {
+        let owner = lab.node(lab.owner(addresses[0], PATIENCE).await?);
+        let announcer = lab.cluster().announcer("hello-dual").await?;
+        Ok((announcer.as_deref() == Some(owner.name())).then(|| owner.host().mac().to_string()))
+    })
+    .await?;
+    Ok((addresses, mac))
+}
+
+async fn arping(lab: &mut Lab) -> anyhow::Result<()> {
+    let (addresses, mac) = owned(lab).await?;
+    let vip = addresses
+        .iter()
+        .find(|address| address.is_ipv4())
+        .context("no IPv4 address")?
+        .to_string();
+    let output = on_client(lab, "arping", &["-c", "3", "-I", LINK, &vip]).await?;
+    let text = String::from_utf8_lossy(&output.stdout).to_lowercase();
+    let replies: Vec<&str> = text.lines().filter(|line| line.contains("reply from")).collect();
+    ensure!(
+        replies.len() == 3,
+        "three questions, {} replies: {text}",
+        replies.len()
+    );
+    ensure!(
+        replies.iter().all(|reply| reply.contains(&mac)),
+        "not all from {mac}: {text}"
+    );
+    Ok(())
+}
+
+async fn ndisc6(lab: &mut Lab) -> anyhow::Result<()> {
+    let (addresses, mac) = owned(lab).await?;
+    let vip = addresses
+        .iter()
+        .find(|address| address.is_ipv6())
+        .context("no IPv6 address")?
+        .to_string();
+    let output = on_client(lab, "ndisc6", &["-m", "-r", "1", "-w", "1000", &vip, LINK]).await?;
+    let text = String::from_utf8_lossy(&output.stdout).to_lowercase();
+    let answers: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains("target link-layer address"))
+        .collect();
+    ensure!(
+        answers.len() == 1 && answers[0].contains(&mac),
+        "one answer, from {mac}: {text}"
+    );
+    Ok(())
+}
+
+async fn tcpdump(lab: &mut Lab) -> anyhow::Result<()> {
+    let (addresses, mac) = owned(lab).await?;
+    let vip = *addresses
+        .iter()
+        .find(|address| address.is_ipv4())
+        .context("no IPv4 address")?;
+    let filter = format!("arp[6:2] = 2 and arp src host {vip}");
+    let arguments = ["-i", LINK, "-e", "-n", "-t", "-l", "-c", "3", &filter];
+    let captured = tokio::time::timeout(Duration::from_secs(20), on_client(lab, "tcpdump", &arguments));
+    let asked = async {
+        loop {
+            let answer = lab.owner(vip, PATIENCE).await;
+            if answer.is_err() {
+                return answer.map(drop);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let output = tokio::select! {
+        output = captured => output.context("tcpdump saw no three replies")??,
+        failed = asked => return failed,
+    };
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let client = lab.client().mac().to_string();
+    // Sender and receiver on the wire, then RFC 826's reply with the sender's hardware address.
+    let expected =
+        format!("{mac} > {client}, ethertype ARP (0x0806), length 42: Reply {vip} is-at {mac}, length 28");
+    let padded = expected
+        .replace("length 42", "length 60")
+        .replace("length 28", "length 46");
+    ensure!(
+        text.lines().all(|line| line == expected || line == padded),
+        "expected {expected}, captured {text}"
+    );
+    Ok(())
+}
+
+async fn kubectl(lab: &mut Lab) -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("quickstart.yaml");
+    std::fs::write(&file, QUICKSTART)?;
+    let kubeconfig = lab.kubeconfig();
+    let run = async |arguments: &[&str]| {
+        let mut command = Command::new("kubectl");
+        command
+            .args(arguments)
+            .env("KUBECONFIG", &kubeconfig)
+            .env("HOME", directory.path())
+            .kill_on_drop(true);
+        let output = command.output().await?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(
+            output.status.success(),
+            "{arguments:?}: {text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        anyhow::Ok(text)
+    };
+    run(&["apply", "-f", &file.display().to_string()]).await?;
+    let jsonpath = "--for=jsonpath={.status.loadBalancer.ingress[0].ip}";
+    run(&["wait", "service/hello", jsonpath, "--timeout=30s"]).await?;
+    let address = lab.wait_for_addresses("hello", 1, PATIENCE).await?[0].to_string();
+    let table = run(&["get", "service", "hello"]).await?;
+    ensure!(
+        table.contains(&address) && table.contains("EXTERNAL-IP"),
+        "{table}"
+    );
+    let described = run(&["describe", "service", "hello"]).await?;
+    ensure!(
+        described.contains(&address) && described.contains("IPAllocated"),
+        "no event about it: {described}"
+    );
+    Ok(())
+}
