@@ -192,4 +192,6 @@ fn spawn(task: impl FnOnce() -> std::io::Result<Task> + Send + 'static) -> anyho
 }
 
 #[cfg(test)]
+mod loopback;
+#[cfg(test)]
 mod sim;

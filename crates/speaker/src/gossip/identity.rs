@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use herald_core::NodeName;
@@ -10,9 +11,10 @@ use serde::{Deserialize, Serialize};
 /// One life of a member. Of two identities with the same node name the one of the later epoch is true.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// The node, the key of everything that is known about a member.
+    /// The node, the key of everything that is known about a member. Shared, as the SWIM library copies it for every
+    /// comparison.
     #[serde(with = "node_name")]
-    pub node: NodeName,
+    pub node: Arc<NodeName>,
     /// Where its datagrams go.
     pub address: SocketAddr,
     /// Which of its lives this is.
@@ -71,7 +73,7 @@ impl Identity {
     /// announcements to any epoch.
     pub fn unknown(node: NodeName, address: SocketAddr) -> Self {
         Self {
-            node,
+            node: Arc::new(node),
             address,
             epoch: Epoch::default(),
         }
@@ -79,7 +81,7 @@ impl Identity {
 }
 
 impl foca::Identity for Identity {
-    type Addr = NodeName;
+    type Addr = Arc<NodeName>;
 
     /// Without a new identity foca would stay defunct for good after one false alarm.
     fn renew(&self) -> Option<Self> {
@@ -89,8 +91,8 @@ impl foca::Identity for Identity {
         })
     }
 
-    fn addr(&self) -> NodeName {
-        self.node.clone()
+    fn addr(&self) -> Arc<NodeName> {
+        Arc::clone(&self.node)
     }
 
     fn win_addr_conflict(&self, adversary: &Self) -> bool {
@@ -105,6 +107,8 @@ impl fmt::Display for Identity {
 }
 
 mod node_name {
+    use std::sync::Arc;
+
     use herald_core::NodeName;
     use serde::{Deserialize, Deserializer, Serializer};
 
@@ -112,8 +116,8 @@ mod node_name {
         to.serialize_str(name.as_str())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<NodeName, D::Error> {
-        String::deserialize(from).map(NodeName::new)
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<NodeName>, D::Error> {
+        <&str>::deserialize(from).map(|name| Arc::new(NodeName::from(name)))
     }
 }
 
@@ -125,7 +129,7 @@ mod tests {
 
     fn identity(epoch: Epoch) -> Identity {
         let address = SocketAddr::from(([127, 0, 0, 1], 7946));
-        let node = NodeName::from("a");
+        let node = Arc::new(NodeName::from("a"));
         Identity { node, address, epoch }
     }
 

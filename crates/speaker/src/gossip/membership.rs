@@ -15,11 +15,13 @@
 
 mod announcer;
 mod effects;
+mod roster;
 mod rumours;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use foca::{Codec as _, Foca, NoCustomBroadcast, PostcardCodec, State, Timer};
@@ -34,6 +36,7 @@ use super::identity::{Epoch, Identity};
 use super::timings::{GOSSIP_PERIOD, Timings};
 use announcer::Announcer;
 use effects::{Effects, Timers};
+use roster::Roster;
 use rumours::Rumours;
 
 /// Something worth a log line or a count.
@@ -67,8 +70,7 @@ pub struct Membership {
     announcer: Announcer,
     timings: Timings,
     config_for: usize,
-    peers: BTreeMap<NodeName, SocketAddr>,
-    members: Vec<Member>,
+    roster: Roster,
     stale: bool,
     overtaken_at: Option<Time>,
     leaving: Option<Leave>,
@@ -99,7 +101,7 @@ impl Membership {
     /// or hears from somebody. `seed` drives the random choice of whom to probe and to gossip to.
     pub fn new(node: NodeName, address: SocketAddr, epoch: Epoch, timings: Timings, seed: u64) -> Self {
         let identity = Identity {
-            node: node.clone(),
+            node: Arc::new(node.clone()),
             address,
             epoch,
         };
@@ -114,8 +116,7 @@ impl Membership {
             announcer: Announcer::new(timings.join_timeout),
             timings,
             config_for: 1,
-            peers: BTreeMap::new(),
-            members: Vec::new(),
+            roster: Roster::default(),
             stale: true,
             overtaken_at: None,
             leaving: None,
@@ -129,8 +130,7 @@ impl Membership {
     /// Whom to expect: the speakers that Kubernetes knows of. Our own name is ignored.
     pub fn set_expected_peers(&mut self, mut peers: BTreeMap<NodeName, SocketAddr>, now: Time) {
         peers.remove(&self.rumours.own().node);
-        if self.peers != peers || self.announcer.next_due().is_none() {
-            self.peers = peers;
+        if self.roster.set_peers(peers) || self.announcer.next_due().is_none() {
             self.stale = true;
             self.announcer.handle_peers(now);
             self.settle(now);
@@ -326,13 +326,13 @@ impl Membership {
     /// Who should be announced to: the expected who are not there, everybody of whose present life we have no
     /// report, and all while nobody knows us.
     fn missing(&self) -> BTreeMap<NodeName, SocketAddr> {
-        let mut missing = self.peers.clone();
+        let mut missing = self.roster.peers().clone();
         for member in self.foca.iter_members() {
             let Identity { node, address, epoch } = member.id();
             if self.rumours.of(node, epoch.started).is_none() {
-                missing.insert(node.clone(), *address);
+                missing.insert((**node).clone(), *address);
             } else if !self.announcer.is_alone() {
-                missing.remove(node);
+                missing.remove(&**node);
             }
         }
         missing.remove(&self.rumours.own().node);
@@ -344,7 +344,7 @@ impl Membership {
         let known = self
             .foca
             .iter_membership_state()
-            .find(|member| member.id().node == *node);
+            .find(|member| *member.id().node == *node);
         match known {
             Some(member) => Identity {
                 address,
@@ -415,7 +415,7 @@ impl Membership {
     /// The members in order of their names: ourselves, everybody heard of, and those expected; who is neither
     /// there nor expected is not listed.
     pub fn members(&self) -> &[Member] {
-        &self.members
+        self.roster.members()
     }
 
     /// Whether a first attempt to join is over: everybody expected answered, or some did and the others had
@@ -465,63 +465,18 @@ impl Membership {
         }
     }
 
-    /// Rebuilds the list of members if something may have changed. foca queues an update for every change, so
-    /// with none queued there was none: a quiet cluster costs nothing here.
+    /// Puts the list of members together anew if something may have changed. foca queues an update for every
+    /// change, so with none queued there was none: a quiet cluster costs nothing here.
     fn refresh(&mut self) {
         if !self.stale && self.foca.updates_backlog() == 0 {
             return;
         }
         self.stale = false;
-        let members = self.snapshot();
-        if members == self.members {
-            return;
+        let known = self.foca.iter_membership_state();
+        if let Some(events) = self.roster.update(known, &self.rumours) {
+            self.events.extend(events);
+            self.resize();
         }
-        let before = std::mem::replace(&mut self.members, members);
-        let before: BTreeMap<&NodeName, Liveness> = before.iter().map(|m| (&m.node, m.liveness)).collect();
-        for member in &self.members {
-            let from = before.get(&member.node).copied();
-            if from != Some(member.liveness) {
-                self.events.push_back(Event::Liveness {
-                    node: member.node.clone(),
-                    from,
-                    to: member.liveness,
-                });
-            }
-        }
-        self.resize();
-    }
-
-    fn snapshot(&self) -> Vec<Member> {
-        let mut members: BTreeMap<&NodeName, Member> = self
-            .peers
-            .keys()
-            .map(|node| {
-                let member = Member::new(node.clone(), Liveness::Down, NodeState::Starting);
-                (node, member)
-            })
-            .collect();
-        for known in self.foca.iter_membership_state() {
-            let node = &known.id().node;
-            let liveness = match known.state() {
-                State::Alive => Liveness::Alive,
-                State::Suspect => Liveness::Suspect,
-                State::Down => Liveness::Down,
-            };
-            if liveness == Liveness::Down && !self.peers.contains_key(node) {
-                continue;
-            }
-            let mut member = Member::new(node.clone(), liveness, NodeState::Starting);
-            if let Some(report) = self.rumours.of(node, known.id().epoch.started) {
-                member.state = report.state;
-                member.macs.clone_from(&report.macs);
-            }
-            members.insert(node, member);
-        }
-        let own = self.rumours.own();
-        let mut ourselves = Member::new(own.node.clone(), Liveness::Alive, own.state);
-        ourselves.macs.clone_from(&own.macs);
-        members.insert(&own.node, ourselves);
-        members.into_values().collect()
     }
 
     /// Adapts what depends on the number of members.
@@ -532,8 +487,6 @@ impl Membership {
             let changed = self.foca.set_config(self.timings.config(present));
             self.note(changed);
         }
-        let members = &self.members;
-        self.rumours
-            .retain(|node| members.binary_search_by(|m| m.node.cmp(node)).is_ok());
+        self.rumours.retain(|node| self.roster.lists(node));
     }
 }

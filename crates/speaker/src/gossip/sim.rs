@@ -45,6 +45,8 @@ struct Node {
     membership: Membership,
     seal: Seal,
     wakes: Option<Time>,
+    /// Until when its process gets no time. What arrives waits in its socket.
+    frozen_until: Time,
 }
 
 /// How often a condition is looked at.
@@ -136,6 +138,7 @@ impl Net {
             membership,
             seal,
             wakes,
+            frozen_until: Time::ZERO,
         };
         self.nodes.insert(index, node);
         self.collect(index);
@@ -143,6 +146,13 @@ impl Net {
 
     fn crash(&mut self, index: usize) {
         self.nodes.remove(&index);
+    }
+
+    /// Gives the process of `index` no time for `duration`.
+    fn freeze(&mut self, index: usize, duration: Duration) {
+        let until = self.now + duration;
+        self.node(index).frozen_until = until;
+        self.set_alarm(index);
     }
 
     fn set_state(&mut self, index: usize, state: NodeState) {
@@ -256,8 +266,15 @@ impl Net {
     }
 
     fn deliver(&mut self) {
-        if let Some(Reverse((_, _, to, datagram))) = self.flights.pop() {
-            self.deliver_to(index_of(to), &datagram);
+        let Some(Reverse((_, order, to, datagram))) = self.flights.pop() else {
+            return;
+        };
+        let frozen_until = self.nodes.get(&index_of(to)).map(|node| node.frozen_until);
+        match frozen_until {
+            Some(until) if until > self.now => {
+                self.flights.push(Reverse((until, order, to, datagram)));
+            }
+            Some(_) | None => self.deliver_to(index_of(to), &datagram),
         }
     }
 
@@ -297,7 +314,13 @@ impl Net {
         while let Some(event) = node.membership.poll_event() {
             self.events.push((now, index, event));
         }
-        node.wakes = node.membership.poll_timeout();
+        self.set_alarm(index);
+    }
+
+    fn set_alarm(&mut self, index: usize) {
+        let node = self.node(index);
+        let due = node.membership.poll_timeout();
+        node.wakes = due.map(|due| due.max(node.frozen_until));
         if let Some(wakes) = node.wakes {
             self.alarms.push(Reverse((wakes, index)));
         }

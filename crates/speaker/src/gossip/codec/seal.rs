@@ -251,3 +251,146 @@ impl Peers {
         self.sessions.insert(session, Peer { key, window, used });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn secret(byte: u8) -> Secret {
+        Secret::new([byte; 22]).expect("long enough")
+    }
+
+    fn seal(secrets: impl IntoIterator<Item = u8>) -> Seal {
+        Seal::new(secrets.into_iter().map(secret).collect()).expect("random bytes")
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_sealed_opens_once(content: Vec<u8>) {
+            let (mut sender, mut receiver) = (seal([1]), seal([1]));
+            let datagram = sender.seal(&content).expect("random bytes");
+            prop_assert_eq!(datagram.len(), content.len() + OVERHEAD);
+            prop_assert_eq!(receiver.open(&datagram), Ok(content));
+            prop_assert_eq!(receiver.open(&datagram), Err(Rejection::Replayed));
+        }
+
+        #[test]
+        fn a_datagram_changed_anywhere_is_refused(
+            content: Vec<u8>,
+            known_sender: bool,
+            at: prop::sample::Index,
+            bit in 0_u8..8,
+        ) {
+            let (mut sender, mut receiver) = (seal([1]), seal([1]));
+            if known_sender {
+                let first = sender.seal(b"hello").expect("random bytes");
+                prop_assert!(receiver.open(&first).is_ok());
+            }
+            let datagram = sender.seal(&content).expect("random bytes");
+            let mut changed = datagram.clone();
+            changed[at.index(datagram.len())] ^= 1_u8 << bit;
+            prop_assert!(receiver.open(&changed).is_err());
+            // The refused one must not have used up the place of the true one.
+            prop_assert_eq!(receiver.open(&datagram), Ok(content));
+        }
+
+        #[test]
+        fn a_datagram_cut_short_is_refused(content: Vec<u8>, cut: prop::sample::Index) {
+            let (mut sender, mut receiver) = (seal([1]), seal([1]));
+            let datagram = sender.seal(&content).expect("random bytes");
+            prop_assert!(receiver.open(&datagram[..cut.index(datagram.len())]).is_err());
+        }
+
+        #[test]
+        fn garbage_is_refused(mut bytes: Vec<u8>, as_sealed: bool) {
+            if as_sealed && !bytes.is_empty() {
+                bytes[0] = SEALED;
+            }
+            prop_assert!(seal([1]).open(&bytes).is_err());
+        }
+    }
+
+    #[test]
+    fn the_content_cannot_be_read_and_never_looks_the_same() {
+        let mut sender = seal([1]);
+        let content = b"node-1 is draining";
+        let first = sender.seal(content).expect("random bytes");
+        let second = sender.seal(content).expect("random bytes");
+        assert!(!first.windows(6).any(|window| content.starts_with(window)));
+        assert_ne!(first[HEADER_LEN..], second[HEADER_LEN..]);
+    }
+
+    #[test]
+    fn any_of_the_receivers_keys_opens_and_the_senders_first_seals() {
+        let datagram = seal([2, 1]).seal(b"x").expect("random bytes");
+        assert_eq!(seal([1, 2]).open(&datagram), Ok(b"x".to_vec()));
+        assert_eq!(seal([2]).open(&datagram), Ok(b"x".to_vec()));
+        assert_eq!(seal([1]).open(&datagram), Err(Rejection::Unauthentic));
+    }
+
+    #[test]
+    fn late_datagrams_open_in_any_order_within_the_window() {
+        let (mut sender, mut receiver) = (seal([1]), seal([1]));
+        let mut seal_one = || sender.seal(b"x").expect("random bytes");
+        let datagrams: Vec<Vec<u8>> = (0..200).map(|_| seal_one()).collect();
+        for datagram in datagrams.iter().rev() {
+            assert!(receiver.open(datagram).is_ok());
+        }
+        for datagram in &datagrams {
+            assert_eq!(receiver.open(datagram), Err(Rejection::Replayed));
+        }
+    }
+
+    #[test]
+    fn a_new_session_of_the_same_sender_is_no_replay() {
+        let (mut sender, mut receiver) = (seal([1]), seal([1]));
+        for _ in 0..3 {
+            let datagram = sender.seal(b"x").expect("random bytes");
+            assert!(receiver.open(&datagram).is_ok());
+            sender.start_session().expect("random bytes");
+        }
+    }
+
+    #[test]
+    fn sessions_beyond_the_limit_push_out_those_used_least_recently() {
+        let mut receiver = seal([1]);
+        let (mut faithful, mut forgotten) = (seal([1]), seal([1]));
+        let lost = forgotten.seal(b"x").expect("random bytes");
+        assert!(receiver.open(&lost).is_ok());
+        let mut many = seal([1]);
+        let mut kept = Vec::new();
+        for _ in 0..MAX_SESSIONS {
+            let datagram = faithful.seal(b"x").expect("random bytes");
+            assert!(receiver.open(&datagram).is_ok());
+            kept = datagram;
+            many.start_session().expect("random bytes");
+            let datagram = many.seal(b"x").expect("random bytes");
+            assert!(receiver.open(&datagram).is_ok());
+        }
+        assert_eq!(receiver.peers.sessions.len(), MAX_SESSIONS);
+        assert_eq!(receiver.open(&kept), Err(Rejection::Replayed));
+        assert!(receiver.open(&lost).is_ok(), "its window is forgotten");
+    }
+
+    #[test]
+    fn without_a_key_datagrams_are_plain_and_sealed_ones_refused() {
+        let datagram = seal([]).seal(b"x").expect("random bytes");
+        assert_eq!(seal([]).open(&datagram), Ok(b"x".to_vec()));
+        assert_eq!(seal([1]).open(&datagram), Err(Rejection::Format));
+        let datagram = seal([1]).seal(b"x").expect("random bytes");
+        assert_eq!(seal([]).open(&datagram), Err(Rejection::Format));
+        assert_eq!(seal([]).open(&[]), Err(Rejection::Truncated));
+    }
+
+    #[test]
+    fn a_short_secret_is_refused_with_the_remedy_and_none_is_ever_printed() {
+        let refused = Secret::new([7; 15]).expect_err("too short");
+        assert_eq!(
+            refused.to_string(),
+            "the gossip key has 15 bytes, at least 16 are needed; make one with `openssl rand -base64 32`"
+        );
+        assert_eq!(format!("{:?}", secret(7)), "Secret(..)");
+    }
+}

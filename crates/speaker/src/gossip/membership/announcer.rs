@@ -169,3 +169,84 @@ impl Announcer {
         self.next = Some(self.next.map_or(earliest, |next| next.min(earliest)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn missing(count: usize) -> BTreeMap<NodeName, SocketAddr> {
+        let address = SocketAddr::from(([10, 0, 0, 1], 7946));
+        let name = |i| NodeName::new(format!("node-{i:04}"));
+        (0..count).map(|i| (name(i), address)).collect()
+    }
+
+    fn at(millis: u64) -> Time {
+        Time::since_zero(Duration::from_millis(millis))
+    }
+
+    /// When announcements went out up to `end`, and how many.
+    fn rounds(announcer: &mut Announcer, missing: usize, end: Time) -> Vec<(Time, usize)> {
+        let missing = self::missing(missing);
+        let mut rounds = Vec::new();
+        while let Some(due) = announcer.next_due().filter(|due| *due <= end) {
+            announcer.handle_missing(missing.len(), due);
+            let round = announcer.poll_round(&missing, due);
+            if !round.is_empty() {
+                rounds.push((due, round.len()));
+            }
+        }
+        rounds
+    }
+
+    #[test]
+    fn it_announces_often_while_joining_and_once_a_second_after_that() {
+        let mut announcer = Announcer::new(Duration::from_millis(500));
+        assert_eq!(announcer.next_due(), None);
+        announcer.handle_peers(at(0));
+        let rounds = rounds(&mut announcer, 2, at(3000));
+        let expected = [0, 200, 400, 600, 1600, 2600].map(|millis| (at(millis), 2));
+        assert_eq!(rounds, expected);
+        assert!(announcer.joined());
+    }
+
+    #[test]
+    fn many_are_announced_to_in_batches_each_once_a_round() {
+        let mut announcer = Announcer::new(Duration::ZERO);
+        announcer.handle_peers(at(0));
+        let missing = missing(150);
+        let mut told = BTreeMap::<NodeName, u32>::new();
+        for due in [0, 50, 100].map(at) {
+            announcer.handle_missing(missing.len(), due);
+            for node in announcer.poll_round(&missing, due) {
+                *told.entry(node).or_default() += 1;
+            }
+        }
+        assert_eq!(told.len(), 150);
+        assert!(told.values().all(|times| *times == 1));
+        assert_eq!(announcer.next_due(), Some(at(1100)));
+    }
+
+    #[test]
+    fn who_loses_everybody_announces_soon_but_never_in_a_storm() {
+        let mut announcer = Announcer::new(Duration::ZERO);
+        announcer.handle_peers(at(0));
+        let mut sent = 0;
+        for millis in 0..1000 {
+            announcer.handle_connection(Connection::Alone, at(millis));
+            sent += announcer.poll_round(&missing(1), at(millis)).len();
+        }
+        assert_eq!(sent, 10);
+    }
+
+    #[test]
+    fn joining_waits_for_the_slower_ones_but_not_for_long() {
+        let mut announcer = Announcer::new(Duration::from_secs(1));
+        announcer.handle_peers(at(0));
+        announcer.handle_missing(2, at(3));
+        announcer.handle_answer(at(3));
+        announcer.handle_missing(1, at(4));
+        assert!(!announcer.joined());
+        announcer.handle_missing(1, at(3) + SETTLE);
+        assert!(announcer.joined());
+    }
+}

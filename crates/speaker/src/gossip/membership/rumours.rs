@@ -115,3 +115,76 @@ impl Rumours {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rumours() -> Rumours {
+        Rumours::new(NodeName::from("own"), Epoch::default())
+    }
+
+    fn report(node: &str, started: u64, version: u32) -> Report {
+        Report {
+            node: NodeName::from(node),
+            started,
+            version,
+            state: NodeState::Ready,
+            macs: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn only_later_reports_are_news() {
+        let mut rumours = rumours();
+        assert!(rumours.hear(report("a", 2, 5)));
+        for (started, version) in [(2, 5), (2, 4), (1, 9)] {
+            assert!(!rumours.hear(report("a", started, version)));
+        }
+        assert!(rumours.hear(report("a", 2, 6)));
+        assert!(rumours.hear(report("a", 3, 0)));
+    }
+
+    #[test]
+    fn nobody_else_speaks_for_us() {
+        let mut rumours = rumours();
+        assert!(!rumours.hear(report("own", 9, 9)));
+        assert_eq!(rumours.own().state, NodeState::Starting);
+    }
+
+    #[test]
+    fn what_an_earlier_process_said_does_not_count_for_a_later_one() {
+        let mut rumours = rumours();
+        rumours.hear(report("a", 2, 5));
+        assert!(rumours.of(&NodeName::from("a"), 2).is_some());
+        assert!(rumours.of(&NodeName::from("a"), 3).is_none());
+    }
+
+    #[test]
+    fn news_is_passed_on_a_bounded_number_of_times_and_the_freshest_first() {
+        let mut rumours = rumours();
+        rumours.hear(report("a", 1, 1));
+        let (names, _) = rumours.for_datagram();
+        rumours.passed_on(&names);
+        rumours.hear(report("b", 1, 1));
+        let mut sent = 0;
+        while rumours.is_hot() {
+            let (names, encoded) = rumours.for_datagram();
+            assert_eq!(encoded.len(), names.len() + 1, "our own comes first");
+            if sent == 0 {
+                assert_eq!(names, [NodeName::from("b"), NodeName::from("a")]);
+            }
+            rumours.passed_on(&names);
+            sent += 1;
+        }
+        assert_eq!(sent, u32::from(TRANSMISSIONS.get()));
+    }
+
+    #[test]
+    fn saying_the_same_again_is_no_news() {
+        let mut rumours = rumours();
+        assert!(rumours.say(|own| own.state = NodeState::Ready));
+        assert!(!rumours.say(|own| own.state = NodeState::Ready));
+        assert_eq!(rumours.own().version, 1);
+    }
+}

@@ -91,3 +91,35 @@ fn a_leave_is_noticed_faster_than_any_probe() {
         assert!(net.all_see(0, |m| m.liveness == Liveness::Down), "seed {seed}");
     }
 }
+
+/// Freezes one of ten members for `stall` ten times over; how often anybody was declared down, and by whom.
+fn stalled(stall: Duration, seed: u64) -> Vec<(usize, NodeName)> {
+    let mut net = Net::cluster(10, seed, 0.0);
+    let start = net.now;
+    for _ in 0..10 {
+        net.freeze(4, stall);
+        net.run_for(stall + Duration::from_secs(3));
+    }
+    assert!(net.everybody_sees(|m| m.liveness == Liveness::Alive));
+    net.declared_down(start)
+}
+
+#[test]
+fn a_stall_shorter_than_the_suspicion_goes_unpunished() {
+    for seed in 0..5 {
+        let stall = Timings::FAST.suspicion - Timings::FAST.probe_period;
+        assert_eq!(stalled(stall, seed), [], "seed {seed}");
+    }
+}
+
+#[test]
+fn a_stalled_member_takes_nobody_else_for_dead() {
+    for seed in 0..5 {
+        let declared = stalled(Duration::from_secs(2), seed);
+        assert!(!declared.is_empty(), "seed {seed}");
+        assert!(
+            declared.iter().all(|(_, node)| *node == name(4)),
+            "seed {seed}: {declared:?}"
+        );
+    }
+}

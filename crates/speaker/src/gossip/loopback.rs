@@ -1,0 +1,177 @@
+//! Three speakers' gossip over real sockets on the loopback interface.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use herald_core::{Liveness, Member, NodeName, NodeState};
+use prometheus::Registry;
+use tokio::sync::watch;
+
+use super::{Gossip, Options, Secret, Timings};
+
+/// How long to wait for what takes well below a second on an idle machine.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+struct Speaker {
+    gossip: Gossip,
+    registry: Registry,
+}
+
+fn name(index: u8) -> NodeName {
+    NodeName::new(format!("node-{index}"))
+}
+
+/// Starts the speaker of node `index` on 127.0.0.`index`, at any free port or at `port`.
+fn start(index: u8, port: u16, secret: u8) -> Speaker {
+    let registry = Registry::new();
+    let options = Options {
+        node: name(index),
+        bind: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, index)), port),
+        secrets: vec![Secret::new([secret; 32]).expect("long enough")],
+        // Test machines stall.
+        timings: Timings::CALM,
+    };
+    let gossip = Gossip::start(options, &registry).expect("starts");
+    Speaker { gossip, registry }
+}
+
+fn addresses<'a>(speakers: impl IntoIterator<Item = (u8, &'a Speaker)>) -> BTreeMap<NodeName, SocketAddr> {
+    let address = |(index, speaker): (u8, &Speaker)| (name(index), speaker.gossip.address());
+    speakers.into_iter().map(address).collect()
+}
+
+async fn until<T: Clone + Send + Sync + std::fmt::Debug + 'static>(
+    mut watched: watch::Receiver<T>,
+    condition: impl FnMut(&T) -> bool,
+) {
+    let held = tokio::time::timeout(DEADLINE, watched.wait_for(condition)).await;
+    let held = held.map(|value| value.is_ok());
+    assert_eq!(held, Ok(true), "still {:?}", watched.borrow());
+}
+
+impl Speaker {
+    async fn sees(&self, index: u8, liveness: Liveness, state: NodeState) {
+        let wanted = Member::new(name(index), liveness, state);
+        until(self.gossip.members(), |members| members.contains(&wanted)).await;
+    }
+
+    /// The value of the metric `name`, of the child whose first label has the value `label`.
+    fn metric(&self, name: &str, label: Option<&str>) -> f64 {
+        let family = self
+            .registry
+            .gather()
+            .into_iter()
+            .find(|family| family.name() == name);
+        let family = family.expect("the metric exists");
+        let children = family.get_metric().iter();
+        let mut wanted = children.filter(|child| {
+            label.is_none_or(|label| child.get_label().iter().any(|pair| pair.value() == label))
+        });
+        let child = wanted.next().expect("the label exists");
+        child.get_counter().get_value() + child.get_gauge().get_value()
+    }
+}
+
+#[tokio::test]
+async fn three_speakers_crash_leave_and_come_back() {
+    let (one, two, three) = (start(1, 0, 1), start(2, 0, 1), start(3, 0, 1));
+    let peers = addresses([(1, &one), (2, &two), (3, &three)]);
+    for speaker in [&one, &two, &three] {
+        assert!(!*speaker.gossip.joined().borrow());
+        speaker.gossip.set_peers(peers.clone());
+        speaker.gossip.set_state(NodeState::Ready);
+    }
+    for speaker in [&one, &two, &three] {
+        until(speaker.gossip.joined(), |joined| *joined).await;
+        for index in 1..=3 {
+            speaker.sees(index, Liveness::Alive, NodeState::Ready).await;
+        }
+    }
+    assert_eq!(one.metric("herald_gossip_members", Some("alive")), 3.0);
+    assert!(one.metric("herald_gossip_datagrams_total", Some("received")) > 0.0);
+
+    one.gossip.set_state(NodeState::Draining);
+    two.sees(1, Liveness::Alive, NodeState::Draining).await;
+    three.sees(1, Liveness::Alive, NodeState::Draining).await;
+
+    // A crash: no good-bye.
+    let port = three.gossip.address().port();
+    drop(three);
+    let mut twos_view = two.gossip.members();
+    let mut liveness = Vec::new();
+    while liveness.last() != Some(&Liveness::Down) {
+        let changed = tokio::time::timeout(DEADLINE, twos_view.changed()).await;
+        assert!(matches!(changed, Ok(Ok(()))), "saw {liveness:?}");
+        let seen = twos_view.borrow_and_update();
+        liveness.extend(seen.iter().find(|m| m.node == name(3)).map(|m| m.liveness));
+    }
+    one.sees(3, Liveness::Down, NodeState::Ready).await;
+    assert!(two.metric("herald_gossip_suspicions_total", None) >= 1.0);
+    assert_eq!(two.metric("herald_gossip_members", Some("down")), 1.0);
+
+    // Back under the same name and address, a new life that has said nothing yet.
+    let three = start(3, port, 1);
+    three.gossip.set_peers(peers);
+    until(three.gossip.joined(), |joined| *joined).await;
+    three.sees(1, Liveness::Alive, NodeState::Draining).await;
+    two.sees(3, Liveness::Alive, NodeState::Starting).await;
+
+    one.gossip.leave().await;
+    two.sees(1, Liveness::Down, NodeState::Draining).await;
+    three.sees(1, Liveness::Down, NodeState::Draining).await;
+}
+
+#[tokio::test]
+async fn a_speaker_with_another_key_stays_alone_and_is_counted() {
+    let (one, two) = (start(1, 0, 1), start(2, 0, 2));
+    let peers = addresses([(1, &one), (2, &two)]);
+    one.gossip.set_peers(peers.clone());
+    two.gossip.set_peers(peers);
+    until(one.gossip.joined(), |joined| *joined).await;
+    one.sees(2, Liveness::Down, NodeState::Starting).await;
+    two.sees(1, Liveness::Down, NodeState::Starting).await;
+    assert!(one.metric("herald_gossip_dropped_total", Some("unauthentic")) >= 1.0);
+}
+
+#[tokio::test]
+async fn members_are_told_only_when_something_changed() {
+    let (one, two) = (start(1, 0, 1), start(2, 0, 1));
+    let peers = addresses([(1, &one), (2, &two)]);
+    for speaker in [&one, &two] {
+        speaker.gossip.set_peers(peers.clone());
+        until(speaker.gossip.joined(), |joined| *joined).await;
+    }
+    let mut members = one.gossip.members();
+    let mut before = members.borrow_and_update().clone();
+    let received = one.metric("herald_gossip_datagrams_total", Some("received"));
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    while one.metric("herald_gossip_datagrams_total", Some("received")) < received + 10.0 {
+        assert!(tokio::time::Instant::now() < deadline, "no datagrams");
+        let changed = tokio::time::timeout(Timings::CALM.probe_period, members.changed()).await;
+        if changed.is_ok() {
+            let after = members.borrow_and_update().clone();
+            assert_ne!(after, before);
+            before = after;
+        }
+    }
+}
+
+#[test]
+fn what_cannot_work_is_refused_with_the_reason() {
+    let options = |node: &str, bind: &str| Options {
+        node: NodeName::from(node),
+        bind: bind.parse().expect("an address"),
+        secrets: Vec::new(),
+        timings: Timings::FAST,
+    };
+    let refused = |options| {
+        let error = Gossip::start(options, &Registry::new()).err();
+        format!("{:#}", error.expect("refused"))
+    };
+    assert!(refused(options("a", "0.0.0.0:7946")).contains("must be one of this node's"));
+    assert!(refused(options("", "127.0.0.1:0")).contains("must have 1 to 253 bytes"));
+    let taken = start(1, 0, 1);
+    let bind = taken.gossip.address().to_string();
+    assert!(refused(options("a", &bind)).contains(&format!("cannot listen for gossip on UDP {bind}")));
+}

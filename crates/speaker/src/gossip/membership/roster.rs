@@ -1,0 +1,110 @@
+//! The list of members that the rest of the speaker sees, put together from whom Kubernetes expects, whom the SWIM
+//! library knows and what the members say of themselves.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use foca::State;
+use herald_core::{Liveness, Member, NodeName, NodeState};
+
+use super::super::identity::Identity;
+use super::Event;
+use super::rumours::Rumours;
+
+#[derive(Default)]
+pub(super) struct Roster {
+    /// Whom to expect, ourselves not among them.
+    peers: BTreeMap<NodeName, SocketAddr>,
+    /// In order of their names.
+    members: Vec<Member>,
+}
+
+impl Roster {
+    pub(super) fn peers(&self) -> &BTreeMap<NodeName, SocketAddr> {
+        &self.peers
+    }
+
+    /// Replaces whom to expect; false if that changes nothing.
+    pub(super) fn set_peers(&mut self, peers: BTreeMap<NodeName, SocketAddr>) -> bool {
+        let changed = self.peers != peers;
+        self.peers = peers;
+        changed
+    }
+
+    pub(super) fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    pub(super) fn lists(&self, node: &NodeName) -> bool {
+        self.members
+            .binary_search_by(|member| member.node.cmp(node))
+            .is_ok()
+    }
+
+    /// Puts the list together anew; `None` if it stayed the same, else whose liveness changed.
+    pub(super) fn update<'a>(
+        &mut self,
+        known: impl Iterator<Item = &'a foca::Member<Identity>>,
+        rumours: &Rumours,
+    ) -> Option<Vec<Event>> {
+        let members = self.compile(known, rumours);
+        if members == self.members {
+            return None;
+        }
+        let events = changes(&self.members, &members);
+        self.members = members;
+        Some(events)
+    }
+
+    fn compile<'a>(
+        &self,
+        known: impl Iterator<Item = &'a foca::Member<Identity>>,
+        rumours: &Rumours,
+    ) -> Vec<Member> {
+        let unheard_of = |node: &NodeName| {
+            let member = Member::new(node.clone(), Liveness::Down, NodeState::Starting);
+            (node.clone(), member)
+        };
+        let mut members: BTreeMap<NodeName, Member> = self.peers.keys().map(unheard_of).collect();
+        for known in known {
+            let Identity { node, epoch, .. } = known.id();
+            let liveness = liveness(known.state());
+            if liveness == Liveness::Down && !self.peers.contains_key(&**node) {
+                continue;
+            }
+            let mut member = Member::new((**node).clone(), liveness, NodeState::Starting);
+            if let Some(report) = rumours.of(node, epoch.started) {
+                member.state = report.state;
+                member.macs.clone_from(&report.macs);
+            }
+            members.insert((**node).clone(), member);
+        }
+        let own = rumours.own();
+        let mut ourselves = Member::new(own.node.clone(), Liveness::Alive, own.state);
+        ourselves.macs.clone_from(&own.macs);
+        members.insert(own.node.clone(), ourselves);
+        members.into_values().collect()
+    }
+}
+
+const fn liveness(state: State) -> Liveness {
+    match state {
+        State::Alive => Liveness::Alive,
+        State::Suspect => Liveness::Suspect,
+        State::Down => Liveness::Down,
+    }
+}
+
+/// Who appeared in `after`, or has another liveness than in `before`.
+fn changes(before: &[Member], after: &[Member]) -> Vec<Event> {
+    let before: BTreeMap<&NodeName, Liveness> = before.iter().map(|m| (&m.node, m.liveness)).collect();
+    let change = |member: &Member| {
+        let from = before.get(&member.node).copied();
+        (from != Some(member.liveness)).then(|| Event::Liveness {
+            node: member.node.clone(),
+            from,
+            to: member.liveness,
+        })
+    };
+    after.iter().filter_map(change).collect()
+}
