@@ -2,22 +2,35 @@
 
 use anyhow::Context;
 use kube::Client;
-use kube::config::Config;
+use kube::config::{Config, KubeConfigOptions};
 
 /// Connects as the kubeconfig (`KUBECONFIG` or `~/.kube/config`) or the Pod's service account says. Nothing
 /// is sent yet: an API server that is away is met with retries later, not here.
 ///
 /// # Errors
-/// When neither can be read; the message names both causes.
+/// When none of them can be used; the message names the cause and the remedy.
 pub async fn connect(user_agent: &'static str) -> anyhow::Result<Client> {
     // Another component of the process may have installed a provider already; both are ring's.
     let _installed = rustls::crypto::ring::default_provider().install_default();
-    let mut config = Config::infer().await.context(
-        "no way to reach the Kubernetes API: set KUBECONFIG to a readable kubeconfig, or run in a Pod with a service account",
-    )?;
+    let mut config = config().await?;
     let agent = axum::http::HeaderValue::from_static(user_agent);
     config.headers.push((axum::http::header::USER_AGENT, agent));
     Client::try_from(config).context("the kubeconfig cannot be used")
+}
+
+async fn config() -> anyhow::Result<Config> {
+    let Some(path) = std::env::var_os("KUBECONFIG").filter(|path| !path.is_empty()) else {
+        return Config::infer().await.context(
+            "no way to reach the Kubernetes API: set KUBECONFIG to a readable kubeconfig, or run in a Pod with a service account",
+        );
+    };
+    let config = Config::from_kubeconfig(&KubeConfigOptions::default()).await;
+    config.with_context(|| {
+        format!(
+            "KUBECONFIG={}: set it to a readable kubeconfig with a current-context",
+            path.display()
+        )
+    })
 }
 
 /// The namespace this program works in: as given, else the Pod's own.

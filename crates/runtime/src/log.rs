@@ -1,5 +1,6 @@
 //! Logs: one JSON object a line on standard output, with `ts`, `level`, `caller` and `msg` first.
 
+use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
 
@@ -31,14 +32,15 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    /// Other crates speak only when they warn, unless everything is asked for.
+    /// Other crates speak only when they warn, unless everything is asked for. The Kubernetes client reports its
+    /// errors to the caller, who logs them with what they mean.
     fn filter(self) -> EnvFilter {
         EnvFilter::new(match self {
             Self::All => "trace",
-            Self::Debug => "warn,herald=debug",
-            Self::Info => "warn,herald=info",
-            Self::Warn => "warn",
-            Self::Error => "error",
+            Self::Debug => "warn,kube_client=off,herald=debug",
+            Self::Info => "warn,kube_client=off,herald=info",
+            Self::Warn => "warn,kube_client=off",
+            Self::Error => "error,kube_client=off",
             Self::None => "off",
         })
     }
@@ -59,10 +61,29 @@ pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", one_line(error.as_ref()));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error with its causes, outermost first: the first line of each that says something new.
+pub fn one_line(error: &dyn Error) -> String {
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let cause = error.to_string();
+        let line = cause.lines().next().unwrap_or_default();
+        if !text.contains(line) {
+            text = if text.is_empty() {
+                line.to_owned()
+            } else {
+                format!("{text}: {line}")
+            };
+        }
+        next = error.source();
+    }
+    text
 }
 
 struct JsonLine;
@@ -87,16 +108,17 @@ where
             ("caller", Value::from(caller(metadata))),
             ("msg", line.0.remove("message").unwrap_or_default()),
         ];
-        writer.write_char('{')?;
-        for (key, value) in head {
-            write!(writer, "\"{key}\":{value},")?;
+        let rest = line.0.iter().map(|(key, value)| (key.as_str(), value));
+        for (i, (key, value)) in head
+            .iter()
+            .map(|(key, value)| (*key, value))
+            .chain(rest)
+            .enumerate()
+        {
+            let before = if i == 0 { '{' } else { ',' };
+            write!(writer, "{before}\"{key}\":{value}")?;
         }
-        let rest = Value::Object(line.0).to_string();
-        // `{}` leaves nothing to add; the comma before it goes.
-        match rest.trim_start_matches('{') {
-            "}" => writeln!(writer, "\"pid\":{}}}", std::process::id()),
-            rest => writeln!(writer, "{rest}"),
-        }
+        writeln!(writer, "}}")
     }
 }
 
@@ -109,13 +131,11 @@ fn level(level: Level) -> &'static str {
     }
 }
 
+/// Crate, folder and file; where the crate lay when it was built is nobody's business.
 fn caller(metadata: &tracing::Metadata<'_>) -> String {
     let file = metadata.file().unwrap_or_default();
-    format!(
-        "{}:{}",
-        file.trim_start_matches("crates/"),
-        metadata.line().unwrap_or_default()
-    )
+    let start = file.rmatch_indices('/').nth(2).map_or(0, |(slash, _)| slash + 1);
+    format!("{}:{}", &file[start..], metadata.line().unwrap_or_default())
 }
 
 #[derive(Default)]
@@ -170,6 +190,15 @@ mod tests {
         fn flush(&mut self) -> std::io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn causes_are_told_once_and_in_one_line() {
+        let inner = std::io::Error::other("no such file\nand a drawing of it");
+        let error = anyhow::Error::new(inner)
+            .context("cannot read: no such file")
+            .context("no key");
+        assert_eq!(one_line(error.as_ref()), "no key: cannot read: no such file");
     }
 
     #[test]

@@ -13,6 +13,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use crate::log::one_line;
+
 /// What happened to the objects of a kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Update<T> {
@@ -89,24 +91,10 @@ fn report(plural: &str, error: &watcher::Error) {
             warn!(kind = plural, %error, "not allowed to watch: check the RBAC rules of this program; trying again")
         }
         Some(_) | None => {
-            let error = chain(error);
+            let error = one_line(error);
             warn!(kind = plural, %error, "watch interrupted; trying again");
         }
     }
-}
-
-/// The error with its causes, outermost first, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let inner = error.to_string();
-        if !text.contains(&inner) {
-            text = format!("{text}: {inner}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// Back-off of a watch: from 0.2 s doubling to 5 s, with a jitter of a quarter, so that a returning API
