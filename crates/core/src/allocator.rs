@@ -124,6 +124,7 @@ impl Allocator {
         entry.service = service;
         if is_ready {
             if is_foreign {
+                self.open(&key, now, |case| case.validate());
                 self.adopt(&key, now);
             }
             self.reconsider(&key, now);

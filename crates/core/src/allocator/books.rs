@@ -266,6 +266,11 @@ impl Books {
     /// Takes `key` out as a holder of `address` for good.
     pub(super) fn release(&mut self, key: &Arc<ServiceKey>, address: IpAddr, now: Time) {
         self.vacate(key, address);
+        self.let_go(key, address, now);
+    }
+
+    /// `key`, which was taken out as a holder of `address` for an attempt, does not come back.
+    pub(super) fn let_go(&mut self, key: &Arc<ServiceKey>, address: IpAddr, now: Time) {
         self.rest(address, now + REST);
         self.publish(key, address);
     }
@@ -313,6 +318,12 @@ impl Books {
         if self.pools[number].pool.quota_per_namespace.is_some() {
             self.released.insert(Topic::Quota(number, key.namespace.clone()));
         }
+    }
+
+    /// Notes that `address` is about to be shared under the key `sharing`, for those who wait to join.
+    pub(super) fn announce_shared(&mut self, address: IpAddr, sharing: &str) {
+        self.released.insert(Topic::Address(address));
+        self.released.insert(Topic::Sharing(sharing.to_string()));
     }
 
     /// Whether there is still something of `topic` to be had.

@@ -45,7 +45,8 @@ pub(super) struct Verdict {
 }
 
 impl Case<'_> {
-    /// Takes what the status says, if the Service may have it; in place of what it holds, if it holds something.
+    /// Takes what the status says, if the Service may have it; in place of what it holds, if it holds something
+    /// (which must be valid).
     pub(super) fn adopt(&mut self) {
         let claimed = &self.service.assigned;
         let Ok(need) = Need::of(self.service) else { return };
@@ -85,31 +86,31 @@ impl Case<'_> {
     /// Takes away what the Service may no longer hold, and keeps the books of what it may in step with it.
     pub(super) fn validate(&mut self) {
         let Some(held) = self.held.clone() else { return };
-        let Ok(need) = Need::of(self.service) else { return };
-        let (kept, superfluous) = needed(&held.addresses, &need);
-        let families = need.families().to_vec();
-        if kept.is_empty() {
-            let addresses = held.addresses;
-            return self.clear(Refusal::FamilyMismatch { addresses, families });
-        }
         match self.adoptable(&held.addresses, Some(&held.pool)) {
             Err(because) => return self.clear(because),
             Ok(assignment) => *self.held = Some(assignment),
         }
+        for address in &held.addresses {
+            self.renew_claim(*address);
+        }
+        let Ok(need) = Need::of(self.service) else { return };
+        let (kept, superfluous) = needed(&held.addresses, &need);
+        if superfluous.is_empty() {
+            return;
+        }
+        let families = need.families().to_vec();
+        let because = Refusal::FamilyMismatch {
+            addresses: superfluous.clone(),
+            families,
+        };
+        if kept.is_empty() {
+            return self.clear(because);
+        }
         for address in &superfluous {
             self.release(*address);
         }
-        if !superfluous.is_empty() {
-            let addresses = superfluous;
-            let because = Refusal::FamilyMismatch {
-                addresses: addresses.clone(),
-                families,
-            };
-            self.notes.push(Note::Cleared { addresses, because });
-        }
-        for address in kept {
-            self.renew_claim(address);
-        }
+        let addresses = superfluous;
+        self.notes.push(Note::Cleared { addresses, because });
     }
 
     /// Gives back what the Service had before, if nobody else has it and it still may have it.

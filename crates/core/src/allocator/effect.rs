@@ -232,17 +232,14 @@ impl Case<'_> {
         }
     }
 
-    /// Enters `assignment` as what the Service holds.
+    /// Enters `assignment` as what the Service holds, and tells those who could share it.
     pub(super) fn occupy(&mut self, assignment: Assignment) {
-        for address in &assignment.addresses {
-            self.books
-                .occupy(&Claimant::new(self.key, self.service), *address);
-            if !self.service.sharing_key.is_empty() {
-                self.books.publish(self.key, *address);
+        if !self.service.sharing_key.is_empty() {
+            for address in &assignment.addresses {
+                self.books.announce_shared(*address, &self.service.sharing_key);
             }
         }
-        self.books.memory.forget(self.key);
-        *self.held = Some(assignment);
+        self.put_back(Some(assignment));
     }
 
     /// Frees what the Service held, for the time of an attempt to get something else.
@@ -252,10 +249,15 @@ impl Case<'_> {
         }
     }
 
-    /// The attempt failed.
+    /// Enters `previous` as what the Service holds; after an attempt that failed, nobody can be helped by that.
     pub(super) fn put_back(&mut self, previous: Option<Assignment>) {
         if let Some(previous) = previous {
-            self.occupy(previous);
+            for address in &previous.addresses {
+                self.books
+                    .occupy(&Claimant::new(self.key, self.service), *address);
+            }
+            self.books.memory.forget(self.key);
+            *self.held = Some(previous);
         }
     }
 
@@ -264,7 +266,7 @@ impl Case<'_> {
         let held = self.held.as_ref().map_or(&[][..], |held| &held.addresses);
         for address in previous.iter().flat_map(|previous| &previous.addresses) {
             if !held.contains(address) {
-                self.books.release(self.key, *address, self.now);
+                self.books.let_go(self.key, *address, self.now);
             }
         }
     }

@@ -2,6 +2,8 @@
 
 mod changes;
 mod choice;
+mod model;
+mod properties;
 mod sharing;
 mod start;
 mod waiting;

@@ -136,7 +136,7 @@ fn a_released_address_of_the_second_family_completes_prefer_dual_stack() {
 #[test]
 fn a_better_pool_moves_nothing() {
     let first = pool("p", &["1.2.3.0/30"]);
-    let mut world = assigned(&[first.clone()], v4("s"));
+    let mut world = assigned(core::slice::from_ref(&first), v4("s"));
     world.pools(&[
         first,
         for_namespace(pool("better", &["1.2.4.0/30"]), "default", 1),
@@ -271,7 +271,7 @@ fn an_unreadable_request_keeps_the_address_and_warns_once() {
 fn deviation_require_dual_stack_keeps_one_address_until_the_pair_can_be_had() {
     let prefer = dual("s", FamilyPolicy::PreferDualStack);
     let one = pool("p", &["1.2.3.0/30"]);
-    let mut world = assigned(&[one.clone()], prefer);
+    let mut world = assigned(core::slice::from_ref(&one), prefer);
     world.change("s", |s| s.family_policy = FamilyPolicy::RequireDualStack);
     assert_eq!(world.ip("s"), "1.2.3.0");
     world.pools(&[one, pool("q", &["1.2.4.0/30", "fc00::/64"])]);

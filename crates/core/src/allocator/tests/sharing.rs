@@ -162,3 +162,46 @@ fn a_shared_address_counts_once_and_is_free_when_its_last_user_leaves() {
     world.delete("b");
     assert_eq!(used(&world), 0);
 }
+
+#[test]
+fn a_status_that_changes_together_with_the_ports_lets_nobody_in_on_a_taken_port() {
+    let mut world = World::new(&[pool("p", &["10.0.0.0/32"])]);
+    world.set(sharing(v4("a"), "k", 80));
+    world.set(sharing(v4("b"), "k", 81));
+    world.change("b", |s| {
+        s.ports = BTreeSet::from([tcp(80)]);
+        s.assigned = Vec::from([ip("9.9.9.9")]);
+    });
+    assert_eq!((world.ip("a"), world.ip("b")), ("10.0.0.0".into(), String::new()));
+}
+
+#[test]
+fn a_sharer_that_moves_gives_its_namespace_back_one_address_not_two() {
+    let limited = RawPool {
+        quota_per_namespace: Some(2),
+        ..pool("p", &["10.0.0.0/29"])
+    };
+    let mut world = World::new(&[limited]);
+    world.set(sharing(v4("x/1"), "k", 80));
+    world.set(sharing(v4("y/1"), "k", 81));
+    world.set(v4("y/2"));
+    world.change("y/1", |s| s.request.addresses = Ok(Vec::from([ip("10.0.0.5")])));
+    assert_eq!(world.ip("y/1"), "10.0.0.5");
+    world.set(v4("y/3"));
+    assert_eq!(world.refusal("y/3").reason(), "QuotaExceeded");
+}
+
+#[test]
+fn ports_that_come_into_conflict_while_cluster_addresses_cannot_be_read_still_evict() {
+    let mut world = World::new(&[pool("p", &["10.0.0.0/32"])]);
+    world.set(sharing(v4("a"), "k", 80));
+    world.set(sharing(v4("b"), "k", 81));
+    world.change("b", |s| {
+        s.ports = BTreeSet::from([tcp(80)]);
+        s.cluster_ips.push(ip("10.96.0.2"));
+    });
+    assert_eq!(
+        (world.ip("a"), world.refusal("b").reason()),
+        ("10.0.0.0".into(), "InvalidClusterIPs")
+    );
+}

@@ -1,0 +1,369 @@
+//! What holds after any sequence of changes, against a model that looks at every address.
+
+use alloc::boxed::Box;
+
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::model::{is_content, is_owed, is_still_open, may_share};
+use super::*;
+
+/// What can happen to the world.
+#[derive(Debug, Clone)]
+enum Step {
+    Set(Box<Service>),
+    Delete(&'static str),
+    Pools(usize),
+    Pass(u64),
+    Restart(usize),
+}
+
+const NAMES: [&str; 7] = ["a/1", "a/2", "a/3", "a/4", "b/1", "b/2", "b/3"];
+
+/// Small pools, so that the model can look at everything and Services get into each other's way.
+fn configurations() -> [Vec<RawPool>; 5] {
+    let small = pool("small", &["10.0.0.1-10.0.0.2", "fc00::/127"]);
+    let reservation = RawReservation {
+        address: "10.0.0.2".into(),
+        namespace: "a".into(),
+        service: "3".into(),
+    };
+    let strict = RawPool {
+        quota_per_namespace: Some(2),
+        reservations: Vec::from([reservation]),
+        ..pool("strict", &["10.0.0.0-10.0.0.4", "fc00::/126"])
+    };
+    let buggy = RawPool {
+        avoid_buggy_ips: Some(true),
+        ..pool("small", &["10.0.0.254-10.0.1.1", "10.0.0.0/31"])
+    };
+    [
+        Vec::from([small.clone()]),
+        Vec::from([
+            small.clone(),
+            for_namespace(pool("pinned", &["10.0.1.0/31"]), "a", 3),
+            only_on_request(pool("asked", &["fc01::/127"])),
+        ]),
+        Vec::from([strict]),
+        Vec::from([buggy, pool("six", &["fc00::/127"])]),
+        Vec::new(),
+    ]
+}
+
+fn requests() -> impl Strategy<Value = Vec<IpAddr>> {
+    let addresses = ["10.0.0.1", "10.0.0.2", "10.0.1.0", "fc00::1", "fc01::"]
+        .map(ip)
+        .to_vec();
+    prop_oneof![
+        4 => Just(Vec::new()),
+        1 => prop::sample::subsequence(addresses, 1..=2),
+    ]
+}
+
+fn services() -> impl Strategy<Value = Service> {
+    let policies = [
+        FamilyPolicy::SingleStack,
+        FamilyPolicy::PreferDualStack,
+        FamilyPolicy::RequireDualStack,
+    ];
+    let pool = prop_oneof![5 => Just(None), 1 => select(Vec::from(["small", "asked", "strict", "pinned"])).prop_map(Some)];
+    (
+        select(NAMES.to_vec()),
+        (0i64..3, 0usize..4, select(policies.to_vec())),
+        (
+            select(Vec::from(["", "", "k"])),
+            select(Vec::from(["", "", "x"])),
+            80u16..82,
+        ),
+        requests(),
+        pool,
+        prop::option::weighted(0.1, requests()),
+    )
+        .prop_map(
+            |(name, (created, families, policy), (sharing_key, backend, port), asked, pool, status)| {
+                let base = match families {
+                    0 | 1 => v4(name),
+                    2 => v6(name),
+                    _ => dual(name, policy),
+                };
+                let mut service = sharing(base, sharing_key, port);
+                service.created = created;
+                service.family_policy = policy;
+                service.backend_key = backend.into();
+                service.request.addresses = Ok(asked);
+                service.request.pool = pool.map(PoolName::from);
+                service.assigned = status.unwrap_or_default();
+                service
+            },
+        )
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        8 => services().prop_map(Box::new).prop_map(Step::Set),
+        3 => select(NAMES.to_vec()).prop_map(Step::Delete),
+        1 => (0usize..5).prop_map(Step::Pools),
+        1 => select(Vec::from([1u64, 60])).prop_map(Step::Pass),
+        1 => (0usize..7).prop_map(Step::Restart),
+    ];
+    prop::collection::vec(step, 1..40)
+}
+
+impl World {
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Set(mut service) => {
+                // A change of a Service leaves its status alone, unless somebody meddles.
+                if let Some(existing) = self
+                    .services
+                    .get(&service.key)
+                    .filter(|_| service.assigned.is_empty())
+                {
+                    service.assigned.clone_from(&existing.assigned);
+                    service.assigned_pool.clone_from(&existing.assigned_pool);
+                    service.created = existing.created;
+                }
+                self.set(*service);
+                self.write_back();
+            }
+            Step::Delete(name) => self.delete(name),
+            Step::Pools(number) => {
+                let pools = &configurations()[number];
+                self.pools(pools);
+            }
+            Step::Pass(seconds) => self.pass(seconds),
+            Step::Restart(turn) => self.restart_in_order(turn),
+        }
+    }
+
+    /// The controller writes again what somebody else changed.
+    fn write_back(&mut self) {
+        for (key, service) in &mut self.services {
+            let (assigned, pool) = match self.allocator.outcome(key) {
+                Some(Outcome::Assigned(assignment)) => (assignment.addresses, Some(assignment.pool)),
+                Some(Outcome::Unassigned(_)) | None => (Vec::new(), None),
+            };
+            if service.assigned != assigned || service.assigned_pool != pool {
+                (service.assigned, service.assigned_pool) = (assigned, pool);
+                self.allocator.set_service(service.clone(), self.now);
+            }
+        }
+        self.deliver();
+    }
+
+    /// A restart that lists the Services from the one at `turn` on, then the rest.
+    fn restart_in_order(&mut self, turn: usize) {
+        let mut services: Vec<Service> = self.services.values().cloned().collect();
+        let turn = turn.min(services.len());
+        services.rotate_left(turn);
+        self.allocator = Allocator::new();
+        for service in services {
+            self.allocator.set_service(service, self.now);
+        }
+        self.allocator.set_catalog(&self.catalog, self.now);
+        self.allocator.activate(self.now);
+        self.deliver();
+    }
+
+    fn statuses(&self) -> BTreeMap<ServiceKey, (Vec<IpAddr>, Option<PoolName>)> {
+        let status = |service: &Service| (service.assigned.clone(), service.assigned_pool.clone());
+        self.services
+            .iter()
+            .map(|(key, service)| (key.clone(), status(service)))
+            .collect()
+    }
+
+    /// No address twice unless shared, and none outside the pools.
+    fn assert_sound(&self) {
+        for service in self
+            .services
+            .values()
+            .filter(|service| !service.assigned.is_empty())
+        {
+            let name = service.assigned_pool.as_ref().expect("an address is from a pool");
+            let pool = self
+                .catalog
+                .pools()
+                .iter()
+                .find(|pool| pool.name == *name)
+                .expect("the pool exists");
+            assert!(pool.allows(service), "{} may use {name}", service.key);
+            let families: BTreeSet<_> = service
+                .assigned
+                .iter()
+                .map(|address| Family::of(*address))
+                .collect();
+            assert_eq!(families.len(), service.assigned.len());
+            for address in &service.assigned {
+                assert!(pool.owns(*address), "{address} is in {name}");
+                let serves = |cluster_ip: &IpAddr| Family::of(*cluster_ip) == Family::of(*address);
+                assert!(
+                    service.cluster_ips.iter().any(serves),
+                    "{} can serve {address}",
+                    service.key
+                );
+                let holds_too =
+                    |other: &&Service| other.key != service.key && other.assigned.contains(address);
+                for other in self.services.values().filter(holds_too) {
+                    assert!(
+                        may_share(service, other),
+                        "{} and {} on {address}",
+                        service.key,
+                        other.key
+                    );
+                }
+            }
+        }
+    }
+
+    fn assert_nobody_is_owed(&self) {
+        for service in self.services.values() {
+            let outcome = self.allocator.outcome(&service.key);
+            assert!(
+                !is_owed(self, service),
+                "{service:?} could have more than {outcome:?}"
+            );
+        }
+    }
+
+    fn assert_usage_is_what_statuses_say(&self) {
+        for (name, usage) in self.allocator.usage() {
+            let pool = self
+                .catalog
+                .pools()
+                .iter()
+                .find(|pool| pool.name == *name)
+                .expect("a pool");
+            let used: BTreeSet<_> = self
+                .services
+                .values()
+                .flat_map(|s| &s.assigned)
+                .filter(|a| pool.owns(**a))
+                .collect();
+            let (four, six): (Vec<IpAddr>, Vec<IpAddr>) =
+                used.into_iter().partition(|address| address.is_ipv4());
+            assert_eq!(
+                (usage.assigned_v4, usage.assigned_v6),
+                (four.len() as u128, six.len() as u128)
+            );
+            assert_eq!(usage.available_v4 + usage.assigned_v4, usage.capacity.v4);
+            assert_eq!(usage.available_v6 + usage.assigned_v6, usage.capacity.v6);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_address_twice_none_outside_and_nobody_waits_in_vain(steps in steps()) {
+        let mut world = World::new(&configurations()[0]);
+        for step in steps {
+            world.step(step);
+            world.assert_sound();
+            world.assert_nobody_is_owed();
+            world.assert_usage_is_what_statuses_say();
+        }
+    }
+
+    #[test]
+    fn who_has_what_it_asks_for_is_not_moved_by_others(steps in steps()) {
+        let mut world = World::new(&configurations()[0]);
+        for step in steps {
+            let touched = match &step {
+                Step::Set(service) => Some(service.key.clone()),
+                Step::Delete(name) => Some(key(name)),
+                Step::Pools(_) => None,
+                Step::Pass(_) | Step::Restart(_) => Some(key("nobody/none")),
+            };
+            let before = world.clone();
+            world.step(step);
+            let Some(touched) = touched else { continue };
+            for (key, service) in &before.services {
+                if *key != touched && is_content(service) {
+                    prop_assert_eq!(&world.services[key].assigned, &service.assigned);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_restart_in_any_order_changes_nothing(steps in steps(), turn in 0usize..7) {
+        let mut world = World::new(&configurations()[0]);
+        for step in steps {
+            world.step(step);
+        }
+        let before = world.statuses();
+        world.restart_in_order(turn);
+        prop_assert_eq!(world.statuses(), before);
+    }
+
+    #[test]
+    fn adoption_does_not_depend_on_the_order(
+        services in prop::collection::btree_map(select(NAMES.to_vec()), (services(), requests()), 0..7),
+        number in 0usize..5,
+        turn in 0usize..7,
+    ) {
+        let mut world = World::new(&configurations()[number]);
+        for (name, (mut service, status)) in services {
+            service.key = key(name);
+            service.assigned = status;
+            world.services.insert(service.key.clone(), service);
+        }
+        let mut other = world.clone();
+        world.restart_in_order(0);
+        other.restart_in_order(turn);
+        prop_assert_eq!(world.statuses(), other.statuses());
+        world.assert_sound();
+        world.assert_nobody_is_owed();
+    }
+
+    #[test]
+    fn deciding_again_decides_nothing(steps in steps()) {
+        let mut world = World::new(&configurations()[0]);
+        for step in steps {
+            world.step(step);
+        }
+        let before = world.statuses();
+        // A change of what does not matter makes the allocator decide again. The first time it may find a newer
+        // reason for an old refusal.
+        for value in ["first", "second"] {
+            for service in world.services.values() {
+                let labels = labels(&[("unused", value)]);
+                world.allocator.set_service(Service { labels, ..service.clone() }, world.now);
+                let decision = world.allocator.poll_decision();
+                let is_still_refused = matches!(
+                    decision.as_ref().map(|decision| &decision.outcome),
+                    Some(Outcome::Unassigned(_))
+                );
+                prop_assert!(decision.is_none() || value == "first" && is_still_refused, "{decision:?}");
+            }
+        }
+        prop_assert_eq!(world.statuses(), before);
+    }
+
+    #[test]
+    fn who_is_deleted_and_returns_before_anybody_else_comes_has_its_address_again(
+        steps in steps(), index in 0usize..7,
+    ) {
+        let mut world = World::new(&configurations()[0]);
+        for step in steps {
+            world.step(step);
+        }
+        let name = NAMES[index];
+        let Some(service) = world.services.get(&key(name)).cloned() else { return Ok(()) };
+        // Who waits takes what is released, rightly; so only where nobody did.
+        let others = |world: &World| {
+            let mut statuses = world.statuses();
+            statuses.remove(&key(name));
+            statuses
+        };
+        let before = others(&world);
+        world.delete(name);
+        if others(&world) != before || !is_content(&service) || !is_still_open(&world, &service) {
+            return Ok(());
+        }
+        world.set(Service { assigned: Vec::new(), assigned_pool: None, ..service.clone() });
+        prop_assert_eq!(&world.services[&key(name)].assigned, &service.assigned);
+    }
+}
