@@ -84,23 +84,26 @@ impl Server {
     }
 }
 
-/// Serves one listener. Going away closes the connections and makes the kernel refuse new ones,
-/// on the same socket, so that coming back needs no new bind.
-async fn listen(listener: tokio::net::TcpListener, shared: Arc<Shared>) {
+/// Serves one listener, through all its absences.
+async fn listen(mut listener: tokio::net::TcpListener, shared: Arc<Shared>) {
+    loop {
+        accept(&listener, &shared).await;
+        match stay_away(listener, &shared).await {
+            Ok(back) => listener = back,
+            // The socket cannot listen again: from here on this address refuses for good.
+            Err(_) => return,
+        }
+    }
+}
+
+/// Accepts and serves connections until the server is to be away; then they are closed.
+async fn accept(listener: &tokio::net::TcpListener, shared: &Arc<Shared>) {
     let mut faults = shared.faults.subscribe();
     let mut connections = JoinSet::new();
-    loop {
-        if faults.borrow_and_update().away {
-            let refused = SockRef::from(&listener).shutdown(Shutdown::Both);
-            connections.shutdown().await;
-            let back = faults.wait_for(|state| !state.away).await.is_ok();
-            if !back || refused.is_err() || SockRef::from(&listener).listen(BACKLOG).is_err() {
-                return;
-            }
-        }
+    while !faults.borrow_and_update().away {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => _ = connections.spawn(connection(stream, Arc::clone(&shared))),
+                Ok((stream, _)) => _ = connections.spawn(connection(stream, Arc::clone(shared))),
                 // Out of descriptors, or the peer is gone already: let others run, then go on.
                 Err(_) => tokio::task::yield_now().await,
             },
@@ -108,6 +111,24 @@ async fn listen(listener: tokio::net::TcpListener, shared: Arc<Shared>) {
             Some(_) = connections.join_next() => {}
         }
     }
+}
+
+/// Makes the kernel refuse connections until the server is back. The socket stays bound, so coming
+/// back needs no new bind (which might happen in another network namespace).
+async fn stay_away(
+    listener: tokio::net::TcpListener,
+    shared: &Shared,
+) -> io::Result<tokio::net::TcpListener> {
+    // The runtime never forgets that a socket was shut down, so it must not know it meanwhile.
+    let listener = listener.into_std()?;
+    SockRef::from(&listener).shutdown(Shutdown::Both)?;
+    let mut faults = shared.faults.subscribe();
+    faults
+        .wait_for(|state| !state.away)
+        .await
+        .map_err(io::Error::other)?;
+    SockRef::from(&listener).listen(BACKLOG)?;
+    tokio::net::TcpListener::from_std(listener)
 }
 
 async fn connection(stream: TcpStream, shared: Arc<Shared>) {

@@ -14,11 +14,15 @@ enum Merge {
     Set,
     /// A struct whose keys a patch retains explicitly.
     RetainKeys,
-    /// A struct that is owned as a whole.
+    /// A list that is owned as a whole.
     Atomic,
+    /// A map that is owned as a whole.
+    AtomicMap,
+    /// Not a list: a field with this default, because it is a key of an associative list.
+    Default(&'static str),
 }
 
-use Merge::{Atomic, Keyed, RetainKeys, Set};
+use Merge::{Atomic, AtomicMap, Default, Keyed, RetainKeys, Set};
 
 const FIELDS: &[(&str, &str, Merge)] = &[
     ("apimachinery.pkg.apis.meta.v1.ObjectMeta", "finalizers", Set),
@@ -32,6 +36,9 @@ const FIELDS: &[(&str, &str, Merge)] = &[
         "ports",
         Keyed("port", &["port", "protocol"]),
     ),
+    ("api.core.v1.ServiceSpec", "selector", AtomicMap),
+    ("api.core.v1.ServicePort", "protocol", Default("TCP")),
+    ("api.core.v1.ContainerPort", "protocol", Default("TCP")),
     (
         "api.core.v1.ServiceStatus",
         "conditions",
@@ -130,6 +137,12 @@ const ATOMIC_STRUCTS: &[&str] = &[
     "api.rbac.v1.Subject",
 ];
 
+/// Definitions that take any JSON (or any number besides a string), although they are generated with a type.
+const UNTYPED: &[&str] = &[
+    "apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON",
+    "apimachinery.pkg.api.resource.Quantity",
+];
+
 /// Writes the extensions into the definitions; names that are absent are skipped, because which
 /// definitions there are depends on the kinds that are served.
 pub(super) fn annotate(definitions: &mut Map<String, Value>) {
@@ -140,6 +153,12 @@ pub(super) fn annotate(definitions: &mut Map<String, Value>) {
         let property = &mut schema["properties"][*field];
         assert!(property.is_object(), "{definition} has no field {field}");
         apply(property, merge);
+    }
+    for definition in UNTYPED {
+        let schema = definitions
+            .get_mut(&format!("io.k8s.{definition}"))
+            .and_then(Value::as_object_mut);
+        schema.and_then(|schema| schema.remove("type"));
     }
     for definition in ATOMIC_STRUCTS {
         if let Some(schema) = definitions.get_mut(&format!("io.k8s.{definition}")) {
@@ -162,5 +181,7 @@ fn apply(property: &mut Value, merge: &Merge) {
         }
         RetainKeys => property["x-kubernetes-patch-strategy"] = json!("retainKeys"),
         Atomic => property["x-kubernetes-list-type"] = json!("atomic"),
+        AtomicMap => property["x-kubernetes-map-type"] = json!("atomic"),
+        Default(value) => property["default"] = json!(value),
     }
 }

@@ -185,7 +185,34 @@ fn environment() -> Arc<Env> {
 
 fn compile(source: &str) -> Result<Program, String> {
     let program = environment().compile(source).map_err(|error| error.to_string())?;
-    Ok(program)
+    let unknown = program
+        .references()
+        .functions()
+        .into_iter()
+        .find(|name| !is_declared(name))
+        .map(str::to_string);
+    match unknown {
+        Some(name) => Err(format!("undeclared reference to '{name}'")),
+        None => Ok(program),
+    }
+}
+
+/// Whether a function can be called: operators are written with `_` or `@`; of the environment's own
+/// names the library tells by refusing to have them declared again.
+fn is_declared(name: &str) -> bool {
+    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) || network::NAMES.contains(&name) {
+        return true;
+    }
+    let mut context = Context::with_env(environment());
+    let qualified = [
+        name.to_string(),
+        format!("strings.{name}"),
+        format!("lists.{name}"),
+        format!("optional.{name}"),
+    ];
+    qualified
+        .iter()
+        .any(|name| context.add_function(name, || true).is_err())
 }
 
 fn to_cel(schema: Schema<'_>, value: &Value) -> cel::Value {

@@ -91,6 +91,8 @@ impl Parser<'_> {
         let mut node = self.node(schema, path)?;
         let base = &self.nodes[target.0];
         node.kind = base.kind;
+        node.int_or_string = base.int_or_string;
+        node.atomic_map |= base.atomic_map;
         node.properties = base.properties.clone();
         node.additional = base.additional;
         node.items = base.items;

@@ -11,6 +11,24 @@ use ipnet::IpNet;
 
 type Text = Arc<String>;
 
+/// The names of these functions.
+pub(super) const NAMES: &[&str] = &[
+    "isIP",
+    "isCIDR",
+    "ip",
+    "cidr",
+    "family",
+    "isUnspecified",
+    "isLoopback",
+    "isLinkLocalMulticast",
+    "isLinkLocalUnicast",
+    "isGlobalUnicast",
+    "containsIP",
+    "containsCIDR",
+    "prefixLength",
+    "masked",
+];
+
 /// Makes `isIP`, `ip`, `isCIDR`, `cidr` and their member functions known.
 pub(super) fn add_functions(context: &mut Context<'_, '_>) {
     let added = [
