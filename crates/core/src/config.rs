@@ -9,6 +9,8 @@ mod claims;
 mod pool;
 mod problem;
 mod selectors;
+#[cfg(test)]
+mod tests;
 
 use alloc::string::String;
 use alloc::vec::Vec;
