@@ -157,16 +157,15 @@ impl Stage {
         runs: usize,
         emit: &mut dyn FnMut(Figure),
     ) -> anyhow::Result<()> {
+        self.wait_for_answers(first, addresses)
+            .await
+            .with_context(|| format!("{subject} does not answer"))?;
         for outstanding in OUTSTANDING {
             let mut rates = Vec::new();
             let mut latencies = Vec::new();
             for _ in 0..runs {
-                let asked = self
-                    .client
-                    .run(move || Asker::new(outstanding, first, addresses)?.ask());
-                let answers = asked
-                    .await
-                    .with_context(|| format!("{subject} does not answer"))?;
+                let answers = self.ask(outstanding, first, addresses).await;
+                let answers = answers.with_context(|| format!("{subject} lost a request"))?;
                 rates.push(answers.per_second);
                 latencies.extend(answers.microseconds);
             }
@@ -175,6 +174,22 @@ impl Stage {
             emit(figure(subject, &case, "latency", "us", latencies));
         }
         Ok(())
+    }
+
+    async fn ask(&self, outstanding: usize, first: Ipv4Addr, addresses: u32) -> anyhow::Result<Answers> {
+        let ask = move || Asker::new(outstanding, first, addresses)?.ask();
+        self.client.run(ask).await
+    }
+
+    /// A link carries frames only some time after both its ends are up.
+    async fn wait_for_answers(&self, first: Ipv4Addr, addresses: u32) -> anyhow::Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let answers = self.ask(1, first, addresses).await;
+            if answers.is_ok() || Instant::now() > deadline {
+                return answers.map(drop);
+            }
+        }
     }
 }
 
