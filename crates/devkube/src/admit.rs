@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 use crate::kinds::{CRDS, Kind};
-use crate::object::{meta_mut, section_mut, set};
+use crate::object::{entries_mut, meta_mut, section_mut, set};
 use crate::schema::{cel, default, validate};
 use crate::status::FieldError;
 use crate::write::Part;
@@ -139,12 +139,7 @@ fn fill_pod(pod: &mut Value) {
     ] {
         spec.entry(field).or_insert(value);
     }
-    let containers = spec
-        .get_mut("containers")
-        .and_then(Value::as_array_mut)
-        .into_iter()
-        .flatten();
-    for port in containers.filter_map(|c| c["ports"].as_array_mut()).flatten() {
+    for port in entries_mut(pod, "/spec/containers").flat_map(|container| entries_mut(container, "/ports")) {
         if port["protocol"].is_null() {
             port["protocol"] = json!("TCP");
         }

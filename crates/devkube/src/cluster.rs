@@ -88,12 +88,14 @@ impl Cluster {
         for uid in owners(change.before.as_deref()) {
             if let Some(set) = self.dependents.get_mut(&uid) {
                 set.remove(&dependent);
+                if set.is_empty() {
+                    self.dependents.remove(&uid);
+                }
             }
         }
         for uid in owners(change.after.as_deref()) {
             self.dependents.entry(uid).or_default().insert(dependent.clone());
         }
-        self.dependents.retain(|_, set| !set.is_empty());
     }
 
     /// Deletes what only the object with this uid owned; others merely lose the reference.
@@ -124,7 +126,10 @@ impl Cluster {
 
     fn disown(&mut self, collection: &Collection, dependent: &Value, uid: &str) {
         let mut dependent = dependent.clone();
-        if let Some(owners) = dependent["metadata"]["ownerReferences"].as_array_mut() {
+        let owners = dependent
+            .pointer_mut("/metadata/ownerReferences")
+            .and_then(Value::as_array_mut);
+        if let Some(owners) = owners {
             owners.retain(|owner| owner["uid"] != uid);
         }
         self.commit(collection, dependent);

@@ -83,6 +83,16 @@ pub(crate) fn entries(value: &Value) -> &[Value] {
     value.as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
+/// The entries of the array at a JSON pointer, to be changed; none when there is no array.
+pub(crate) fn entries_mut<'a>(value: &'a mut Value, pointer: &str) -> impl Iterator<Item = &'a mut Value> {
+    // Indexing would leave a null where there is nothing.
+    value
+        .pointer_mut(pointer)
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+}
+
 /// The strings in a JSON array.
 pub(crate) fn strings(value: &Value) -> Vec<&str> {
     entries(value).iter().filter_map(Value::as_str).collect()

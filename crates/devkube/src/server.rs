@@ -121,7 +121,12 @@ async fn stay_away(
 ) -> io::Result<tokio::net::TcpListener> {
     // The runtime never forgets that a socket was shut down, so it must not know it meanwhile.
     let listener = listener.into_std()?;
+    let address = listener.local_addr()?;
     SockRef::from(&listener).shutdown(Shutdown::Both)?;
+    if listener.local_addr()? != address {
+        // A port that the kernel had chosen is given up with the shutdown; one that was asked for is kept.
+        SockRef::from(&listener).bind(&address.into())?;
+    }
     let mut faults = shared.faults.subscribe();
     faults
         .wait_for(|state| !state.away)

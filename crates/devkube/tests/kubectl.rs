@@ -7,10 +7,10 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use herald_devkube::{Options, Server};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -136,6 +136,16 @@ impl Kubectl {
         Ok(text(&output.stderr))
     }
 
+    /// The lines of a kubectl that goes on; it ends with them.
+    pub(crate) fn follow(&self, arguments: &[&str]) -> Result<Lines, Failed> {
+        let mut child = self.command(arguments).stderr(Stdio::inherit()).spawn()?;
+        let output = child.stdout.take().ok_or("no standard output")?;
+        Ok(Lines {
+            child,
+            lines: BufReader::new(output).lines(),
+        })
+    }
+
     /// Exit status and standard output.
     pub(crate) fn status(&self, arguments: &[&str]) -> Result<(Option<i32>, String), Failed> {
         let output = self.command(arguments).output()?;
@@ -150,6 +160,27 @@ impl Kubectl {
             .take()
             .map(|mut stdin| stdin.write_all(input.as_bytes()));
         Ok(child.wait_with_output()?)
+    }
+}
+
+/// Lines of a running kubectl, which is killed when they are dropped.
+pub(crate) struct Lines {
+    child: Child,
+    lines: std::io::Lines<BufReader<ChildStdout>>,
+}
+
+impl Lines {
+    /// The next line; fails when kubectl ends.
+    pub(crate) fn next(&mut self) -> Result<String, Failed> {
+        Ok(self.lines.next().ok_or("kubectl ended")??)
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        self.child.kill().ok();
+        self.child.wait().ok();
     }
 }
 

@@ -7,7 +7,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_json::{Value, json};
 
 use super::{is_headless, needs_cluster_ip, needs_health_check_port, needs_node_port};
-use crate::object::{Key, entries, section_mut, strings};
+use crate::object::{Key, entries, entries_mut, section_mut, strings};
 use crate::status::FieldError;
 
 const CLUSTER_V4: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 16);
@@ -190,8 +190,7 @@ fn allocate_ports(service: &mut Value, taken: &Allocations, key: &Key, errors: &
         }
     };
     if needs_node_port(service) {
-        let ports = service["spec"]["ports"].as_array_mut().into_iter().flatten();
-        ports.for_each(|port| allocate(&mut port["nodePort"]));
+        entries_mut(service, "/spec/ports").for_each(|port| allocate(&mut port["nodePort"]));
     }
     if needs_health_check_port(service) {
         allocate(&mut service["spec"]["healthCheckNodePort"]);

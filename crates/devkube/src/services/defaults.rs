@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{is_external, needs_cluster_ip, needs_health_check_port, needs_node_port, spec_type};
-use crate::object::{entries, section_mut};
+use crate::object::{entries, entries_mut, section_mut};
 
 /// Fills the fields that have a default.
 pub(super) fn fill(service: &mut Value) {
@@ -79,7 +79,7 @@ fn carry_over_node_ports(service: &mut Value, old: &Value) {
         .iter()
         .map(|port| port["nodePort"].clone())
         .collect();
-    for port in service["spec"]["ports"].as_array_mut().into_iter().flatten() {
+    for port in entries_mut(service, "/spec/ports") {
         if port["nodePort"].as_u64().unwrap_or(0) != 0 {
             continue;
         }
@@ -140,8 +140,7 @@ fn drop_node_ports(service: &mut Value, old: &Value) {
         .iter()
         .map(|port| &port["nodePort"])
         .collect();
-    let ports = service["spec"]["ports"].as_array_mut().into_iter().flatten();
-    for port in ports.filter_map(Value::as_object_mut) {
+    for port in entries_mut(service, "/spec/ports").filter_map(Value::as_object_mut) {
         if port
             .get("nodePort")
             .is_some_and(|number| before.contains(&number))

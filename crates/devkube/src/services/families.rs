@@ -106,7 +106,10 @@ fn was_dual(old: Option<&Value>) -> bool {
 }
 
 fn truncate(service: &mut Value, field: &str) {
-    if let Some(list) = service["spec"][field].as_array_mut() {
+    if let Some(list) = section_mut(service, "spec")
+        .get_mut(field)
+        .and_then(Value::as_array_mut)
+    {
         list.truncate(1);
     }
 }

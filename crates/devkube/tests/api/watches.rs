@@ -193,10 +193,11 @@ async fn a_forgotten_version_is_an_error_event_in_a_watch_and_a_status_in_a_list
         .await
         .expect("a watch")
         .boxed();
-    match next(&mut watch).await.expect("an event") {
-        WatchEvent::Error(status) => assert_eq!((status.code, status.reason.as_str()), (410, "Expired")),
-        other => panic!("expected an error event, got {other:?}"),
-    }
+    let event = next(&mut watch).await.expect("an event");
+    let WatchEvent::Error(status) = event else {
+        panic!("expected an error event, got {event:?}")
+    };
+    assert_eq!((status.code, status.reason.as_str()), (410, "Expired"));
     let exact = cluster
         .get(&format!(
             "{SERVICES}?resourceVersion=2&resourceVersionMatch=Exact"
@@ -219,12 +220,11 @@ async fn initial_events_end_with_a_marked_bookmark() {
     };
     let mut watch = api.watch(&params, "0").await.expect("a watch").boxed();
     assert!(matches!(next(&mut watch).await, Ok(WatchEvent::Added(_))));
-    match next(&mut watch).await.expect("an event") {
-        WatchEvent::Bookmark(bookmark) => {
-            assert_eq!(bookmark.metadata.annotations["k8s.io/initial-events-end"], "true");
-        }
-        other => panic!("expected a bookmark, got {other:?}"),
-    }
+    let event = next(&mut watch).await.expect("an event");
+    let WatchEvent::Bookmark(bookmark) = event else {
+        panic!("expected a bookmark, got {event:?}")
+    };
+    assert_eq!(bookmark.metadata.annotations["k8s.io/initial-events-end"], "true");
 }
 
 #[tokio::test]

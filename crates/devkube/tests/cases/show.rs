@@ -2,7 +2,7 @@
 
 use libtest_mimic::Failed;
 
-use crate::{Case, Kubectl, contains, equal};
+use crate::{Case, Kubectl, contains};
 
 /// The cases of this file.
 pub(crate) const CASES: &[Case] = &[
@@ -103,15 +103,20 @@ fn api_resources_list_every_kind(kubectl: &Kubectl) -> Result<(), Failed> {
 
 fn watch_output_follows_changes(kubectl: &Kubectl) -> Result<(), Failed> {
     kubectl.apply("seed-services.yaml")?;
-    // kubectl itself ends the watch, when the server has ended it twice over.
-    let watched = kubectl.run(&[
+    let watched = [
         "get",
         "svc",
         "nodeport",
         "-w",
-        "--request-timeout=2s",
-        "-o",
-        "name",
-    ])?;
-    equal(&watched, "service/nodeport")
+        "--request-timeout=60s",
+        "-L",
+        "tier",
+    ];
+    let mut lines = kubectl.follow(&watched)?;
+    contains(&lines.next()?, "TIER")?;
+    contains(&lines.next()?, "nodeport")?;
+    kubectl.run(&["label", "svc", "nodeport", "tier=front"])?;
+    contains(&lines.next()?, "front")?;
+    kubectl.run(&["delete", "svc", "nodeport"])?;
+    contains(&lines.next()?, "front")
 }
