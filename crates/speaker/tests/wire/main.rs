@@ -3,6 +3,7 @@
 //! No test framework of the standard library, since a user namespace must be entered before the first thread.
 
 mod arp;
+mod capability;
 mod capture;
 mod host;
 mod interfaces;
@@ -16,9 +17,18 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
+    if let Some(code) = capability::go_without() {
+        return code;
+    }
     host::enter_user_namespace();
     let arguments = Arguments::from_args();
-    let tests = [arp::tests(), interfaces::tests(), ndp::tests(), tools::tests()];
+    let tests = [
+        arp::tests(),
+        capability::tests(),
+        interfaces::tests(),
+        ndp::tests(),
+        tools::tests(),
+    ];
     libtest_mimic::run(&arguments, tests.into_iter().flatten().collect()).exit_code()
 }
 
