@@ -128,16 +128,16 @@ impl Case<'_> {
             return;
         };
         let enough = need.is_met_by(&addresses) || matches!(need, Need::BothOr(_));
-        let reserved_for_it = !self.books.pool(number).reserved_for(self.key).is_empty();
+        let for_it = self.reserved_now(number, &need);
+        // What is kept for the Service by name outweighs what it happened to have.
+        let is_outweighed = for_it.iter().any(|address| !addresses.contains(address));
         if enough
-            && !reserved_for_it
+            && !is_outweighed
             && self.may_get_from(number)
             && self.obtainable(number, &addresses).is_ok()
         {
-            self.assign(Assignment {
-                addresses,
-                pool: self.pool_name(number),
-            });
+            let pool = self.pool_name(number);
+            self.assign(Assignment { addresses, pool });
         }
     }
 

@@ -99,6 +99,15 @@ impl Case<'_> {
         open && pool.allows(self.service)
     }
 
+    /// The addresses of pool `number` that are reserved for the Service, of use to it, and to be had.
+    pub(super) fn reserved_now(&self, number: usize, need: &Need) -> Vec<IpAddr> {
+        let reserved = self.books.pool(number).reserved_for(self.key).iter().copied();
+        let of_use = reserved.filter(|address| need.families().contains(&Family::of(*address)));
+        of_use
+            .filter(|address| self.books.admits(&self.claimant(), *address).is_ok())
+            .collect()
+    }
+
     /// The pools in question: the one asked for, or all that the Service may use without asking, best first.
     pub(super) fn pools(&self, asked: Option<usize>) -> Vec<usize> {
         match asked {

@@ -392,3 +392,21 @@ fn a_full_quota_still_lets_services_of_the_namespace_share_what_it_has() {
     world.set(sharing(v4("a/3"), "k", 80));
     assert_eq!(world.refusal("a/3").reason(), "QuotaExceeded");
 }
+
+#[test]
+fn a_reservation_of_one_family_does_not_keep_a_service_of_the_other_from_its_old_address() {
+    let mut reserving = pool("p", &["10.0.0.0/30", "fc00::/126"]);
+    let (namespace, service) = ("default".into(), "s".into());
+    reserving.reservations = Vec::from([RawReservation {
+        address: "10.0.0.2".into(),
+        namespace,
+        service,
+    }]);
+    let mut world = World::new(&[reserving]);
+    world.set(v6("s"));
+    world.delete("s");
+    world.set(v6("s"));
+    assert_eq!(world.ip("s"), "fc00::");
+    world.set(v4("s"));
+    assert_eq!(world.ip("s"), "10.0.0.2");
+}

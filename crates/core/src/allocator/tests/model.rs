@@ -21,7 +21,7 @@ pub(super) fn is_content(service: &Service) -> bool {
     is_whole && has_asked && has_pool
 }
 
-/// Whether `service`, which is gone, could have again what its status says.
+/// Whether `service`, which is gone, could have again what its status says, and no reservation says otherwise.
 pub(super) fn is_still_open(world: &World, service: &Service) -> bool {
     let pools = world.catalog.pools();
     let mut eligible = pools.iter().filter(|pool| is_eligible(service, pool));
@@ -31,7 +31,9 @@ pub(super) fn is_still_open(world: &World, service: &Service) -> bool {
         .as_ref()
         .is_ok_and(|asked| !asked.is_empty());
     let is_open = asked || eligible.any(|pool| service.assigned_pool.as_ref() == Some(&pool.name));
-    is_open && is_obtainable(world, service, &service.assigned)
+    let mut reservations = pools.iter().flat_map(|pool| pool.reservations.values());
+    let has_reservation = reservations.any(|owner| *owner == service.key);
+    is_open && !has_reservation && is_obtainable(world, service, &service.assigned)
 }
 
 /// Whether there is something for `service` that it should have been given and was not.
