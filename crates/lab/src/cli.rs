@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use herald_runtime::Shutdown;
 
+use crate::bench::{self, BenchArgs};
 use crate::demo::{self, DemoArgs};
 use crate::process::ROLE;
 use crate::role::{self, RoleArgs};
@@ -23,6 +24,8 @@ struct Cli {
 enum Command {
     /// Show the main job from end to end, then clean up.
     Demo(DemoArgs),
+    /// Measure, beside references.
+    Bench(BenchArgs),
     /// Part of a cluster; the lab starts itself again in these.
     #[command(hide = true, name = ROLE)]
     Role(RoleArgs),
@@ -32,6 +35,7 @@ enum Command {
 pub fn main() -> ExitCode {
     finish(match Cli::parse().command {
         Command::Role(args) => role::run(args),
+        Command::Bench(args) => in_sandbox(|shutdown| bench::run(args, shutdown)),
         Command::Demo(args) => in_sandbox(|shutdown| demo::run(args, shutdown)),
     })
 }

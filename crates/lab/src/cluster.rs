@@ -161,7 +161,10 @@ impl Cluster {
                 };
                 let mut pools = self.list::<IPAddressPool>(NAMESPACE).await?;
                 pools.retain(|pool| pool.name_any() != new.name_any());
-                catalog.set_pools(pools.iter().chain([&new]).map(convert::pool).collect());
+                let mut raw = convert::pool(&new);
+                // Of two pools that overlap the older one is right; what is not stored yet is the youngest.
+                raw.created = i64::MAX;
+                catalog.set_pools(pools.iter().map(convert::pool).chain([raw]).collect());
             }
             Some("L2Advertisement") => {
                 let Ok(new) = serde_json::from_value::<L2Advertisement>(raw) else {

@@ -143,7 +143,11 @@ async fn api_away(lab: &mut Lab) -> anyhow::Result<()> {
     );
     let fault = Monotonic::now();
     lab.node(scene.owner).unplug().await?;
-    scene.moved(lab, fault).await?;
+    let heir = scene.moved(lab, fault).await?;
     lab.faults().set_away(false);
-    Ok(())
+    eventually("the API server learns what happened", PATIENCE, async || {
+        let announcer = lab.cluster().announcer("hello-dual").await?;
+        Ok((announcer.as_deref() == Some(lab.node(heir).name())).then_some(()))
+    })
+    .await
 }

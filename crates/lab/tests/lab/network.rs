@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
 use herald_lab::clock::Monotonic;
@@ -9,6 +10,7 @@ use herald_lab::fabric::{Fabric, Host, LINK};
 use herald_lab::plan;
 use herald_lab::prober::{Pace, Prober};
 use herald_lab::process::{self, Process};
+use herald_lab::wait::eventually;
 use libtest_mimic::Trial;
 
 use crate::trial;
@@ -149,21 +151,14 @@ async fn ends_with_its_namespace() -> anyhow::Result<()> {
     let logs = tempfile::tempdir()?;
     let sleeper = process::role(&["exec", "sleep", "3600"].map(str::to_owned));
     let mut sleeper = Process::start(host.netns(), "sleeper", sleeper, logs.path()).await?;
+    let comm = format!("/proc/{}/comm", sleeper.id().unwrap());
+    eventually("the sleeper sleeps", PATIENCE, async || {
+        Ok((std::fs::read_to_string(&comm)? == "sleep\n").then_some(()))
+    })
+    .await?;
     assert_eq!(sleeper.exit_status()?, None);
     drop(host);
-    let ended = tokio::time::timeout(PATIENCE, async {
-        loop {
-            if let Some(status) = sleeper.exit_status()? {
-                return anyhow::Ok(status);
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    });
-    let status = ended.await??;
-    assert_eq!(
-        std::os::unix::process::ExitStatusExt::signal(&status),
-        Some(9),
-        "{status}"
-    );
+    let status = eventually("the sleeper ends", PATIENCE, async || Ok(sleeper.exit_status()?)).await?;
+    assert_eq!(status.signal(), Some(9), "{status}");
     Ok(())
 }

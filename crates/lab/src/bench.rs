@@ -1,0 +1,80 @@
+//! `herald-lab bench`: whole figures, each beside a reference measured in the same run.
+
+pub mod alloc;
+pub mod arp;
+pub mod failover;
+mod figure;
+mod keepalived;
+
+use std::io::Write;
+
+use anyhow::bail;
+use clap::{Args, Subcommand};
+use herald_runtime::Shutdown;
+
+pub use self::figure::Figure;
+
+/// Arguments of the benchmarks.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    #[command(subcommand)]
+    bench: Bench,
+    /// How often to measure; each benchmark has a default of its own.
+    #[arg(long, global = true, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: Option<u32>,
+    /// One JSON object a line instead of a table.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum Bench {
+    /// Decisions of the allocator, beside a bare search for the lowest free address.
+    Alloc,
+    /// ARP answers, beside the kernel's own and a bare loop around a packet socket.
+    Arp,
+    /// How long a client is not served when the owner of an address fails or leaves, beside keepalived.
+    Failover,
+}
+
+/// Measures, and prints each figure as soon as it is known.
+pub async fn run(args: BenchArgs, mut shutdown: Shutdown) -> anyhow::Result<()> {
+    let mut print = Printer {
+        json: args.json,
+        begun: false,
+    };
+    let runs = |default: usize| args.runs.map_or(default, |runs| runs as usize);
+    let measured = async {
+        match args.bench {
+            Bench::Alloc => alloc::run(runs(20), &mut |figure| print.figure(&figure)),
+            Bench::Arp => arp::run(runs(5), &mut |figure| print.figure(&figure.into())).await,
+            Bench::Failover => failover::run(runs(5), &mut |figure| print.figure(&figure)).await,
+        }
+    };
+    tokio::select! {
+        outcome = measured => outcome,
+        () = shutdown.requested() => bail!("interrupted"),
+    }
+}
+
+struct Printer {
+    json: bool,
+    begun: bool,
+}
+
+impl Printer {
+    /// A reader who has gone away does not stop the measurement.
+    fn figure(&mut self, figure: &Figure) {
+        let mut out = anstream::stdout().lock();
+        if self.json {
+            let line = serde_json::to_string(figure).unwrap_or_else(|error| error.to_string());
+            let _ = writeln!(out, "{line}");
+        } else {
+            if !self.begun {
+                let _ = writeln!(out, "{}", Figure::HEADINGS);
+            }
+            let _ = writeln!(out, "{figure}");
+        }
+        self.begun = true;
+    }
+}
