@@ -22,6 +22,7 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
 
+use hashbrown::HashSet;
 use herald_core::Time;
 
 pub use answer::{Answer, Ignored};
@@ -47,6 +48,9 @@ pub struct Transmission {
 pub struct Announcer {
     links: BTreeMap<u32, Link>,
     held: BTreeMap<IpAddr, Held>,
+    /// Which address is answered for on which link: all that a request needs, in one probe however many there are.
+    /// Never iterated, so its order decides nothing.
+    answering: HashSet<(u32, IpAddr)>,
     schedule: Schedule,
     pace: Pace,
     round: Option<Round>,
@@ -64,10 +68,11 @@ struct Held {
 impl Announcer {
     /// Holds nothing yet. A burst over, addresses are announced again every `refresh`, give or take a tenth,
     /// drawn from `seed` so that they spread out; `None` is never.
-    pub const fn new(refresh: Option<Duration>, seed: u64) -> Self {
+    pub fn new(refresh: Option<Duration>, seed: u64) -> Self {
         Self {
             links: BTreeMap::new(),
             held: BTreeMap::new(),
+            answering: HashSet::new(),
             schedule: Schedule::new(refresh, seed),
             pace: Pace::new(),
             round: None,
@@ -91,6 +96,7 @@ impl Announcer {
             let before = core::mem::take(&mut held.links);
             held.links = select(*address, held.interfaces.as_ref(), self.links.values());
             self.memberships.change(*address, &before, &held.links);
+            rebind(&mut self.answering, *address, &before, &held.links);
             let gains = |index: &u32| renewed.contains(index) || !before.contains(index);
             if held.links.iter().any(gains) {
                 restart.push(*address);
@@ -111,6 +117,7 @@ impl Announcer {
         };
         let links = select(address, interfaces.as_ref(), self.links.values());
         self.memberships.change(address, &before, &links);
+        rebind(&mut self.answering, address, &before, &links);
         let gained = links.iter().any(|index| !before.contains(index));
         if let Some(held) = self.held.get_mut(&address) {
             held.interfaces = interfaces;
@@ -138,6 +145,7 @@ impl Announcer {
     pub fn withdraw(&mut self, address: IpAddr) {
         if let Some(held) = self.held.remove(&address) {
             self.memberships.change(address, &held.links, &[]);
+            rebind(&mut self.answering, address, &held.links, &[]);
             self.schedule.cancel(address, &held.burst);
         }
     }
@@ -154,10 +162,16 @@ impl Announcer {
     /// Why the frame is not answered.
     pub fn handle_frame(&self, link: u32, frame: &[u8], answer: &mut [u8]) -> Result<Answer, Ignored> {
         let link = self.links.get(&link).ok_or(Ignored::UnknownLink)?;
-        let answers = |address: IpAddr| match self.held.get(&address) {
-            None => Err(Ignored::NotOurs),
-            Some(held) if held.links.contains(&link.index) => Ok(()),
-            Some(_) => Err(Ignored::OtherLink),
+        let answers = |address: IpAddr| {
+            if self.answering.contains(&(link.index, address)) {
+                return Ok(());
+            }
+            let elsewhere = self.held.contains_key(&address);
+            Err(if elsewhere {
+                Ignored::OtherLink
+            } else {
+                Ignored::NotOurs
+            })
         };
         answer::answer(link, frame, answers, answer)
     }
@@ -212,4 +226,12 @@ impl Announcer {
         }
         Some(Round::new(address))
     }
+}
+
+/// `address` is answered for on `after` instead of `before`.
+fn rebind(answering: &mut HashSet<(u32, IpAddr)>, address: IpAddr, before: &[u32], after: &[u32]) {
+    for link in before {
+        answering.remove(&(*link, address));
+    }
+    answering.extend(after.iter().map(|link| (*link, address)));
 }

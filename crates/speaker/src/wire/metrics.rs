@@ -1,6 +1,6 @@
 //! What the wire task counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,8 @@ use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 
 /// The wire task's counters. Counting a frame neither allocates nor locks.
 pub(super) struct Metrics {
-    addresses: BTreeMap<IpAddr, Arc<Counts>>,
+    /// Hashed, so that a frame costs the same however many addresses there are.
+    addresses: HashMap<IpAddr, Arc<Counts>>,
     exposed: AddressMetrics,
     ignored: [IntCounter; Ignored::ALL.len()],
     pub(super) send_errors: IntCounter,
@@ -21,10 +22,10 @@ pub(super) struct Metrics {
 
 /// What is counted for an announced address.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
-    pub(super) requests: AtomicU64,
-    pub(super) responses: AtomicU64,
-    pub(super) gratuitous: AtomicU64,
+struct Counts {
+    requests: AtomicU64,
+    responses: AtomicU64,
+    gratuitous: AtomicU64,
 }
 
 impl Metrics {
@@ -51,7 +52,7 @@ impl Metrics {
         registry.register(Box::new(send_errors.clone()))?;
         registry.register(Box::new(receive_errors.clone()))?;
         Ok(Self {
-            addresses: BTreeMap::new(),
+            addresses: HashMap::new(),
             exposed,
             ignored: Ignored::ALL.map(|reason| ignored.with_label_values(&[reason.label()])),
             send_errors,
@@ -71,10 +72,18 @@ impl Metrics {
         self.exposed.set(address, None);
     }
 
-    /// Counts one more of something, if the address is announced still.
-    pub(super) fn count(&self, address: IpAddr, which: impl FnOnce(&Counts) -> &AtomicU64) {
+    /// Counts a request for an address, and that it was answered.
+    pub(super) fn request(&self, address: IpAddr, answered: bool) {
         if let Some(counts) = self.addresses.get(&address) {
-            which(counts).fetch_add(1, Ordering::Relaxed);
+            counts.requests.fetch_add(1, Ordering::Relaxed);
+            counts.responses.fetch_add(answered.into(), Ordering::Relaxed);
+        }
+    }
+
+    /// Counts an announcement of an address.
+    pub(super) fn announcement(&self, address: IpAddr) {
+        if let Some(counts) = self.addresses.get(&address) {
+            counts.gratuitous.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -190,20 +199,20 @@ mod tests {
         let address: IpAddr = "192.0.2.1".parse().expect("address");
         assert!(!text(&registry).contains("metallb_layer2"));
         metrics.add(address);
-        metrics.count(address, |c| &c.requests);
-        metrics.count(address, |c| &c.gratuitous);
-        metrics.count(address, |c| &c.gratuitous);
+        metrics.request(address, true);
+        metrics.request(address, false);
+        metrics.announcement(address);
         let exposed = text(&registry);
         assert!(
-            exposed.contains("metallb_layer2_requests_received{ip=\"192.0.2.1\"} 1\n"),
+            exposed.contains("metallb_layer2_requests_received{ip=\"192.0.2.1\"} 2\n"),
             "{exposed}"
         );
         assert!(
-            exposed.contains("metallb_layer2_responses_sent{ip=\"192.0.2.1\"} 0\n"),
+            exposed.contains("metallb_layer2_responses_sent{ip=\"192.0.2.1\"} 1\n"),
             "{exposed}"
         );
         assert!(
-            exposed.contains("metallb_layer2_gratuitous_sent{ip=\"192.0.2.1\"} 2\n"),
+            exposed.contains("metallb_layer2_gratuitous_sent{ip=\"192.0.2.1\"} 1\n"),
             "{exposed}"
         );
         metrics.remove(address);

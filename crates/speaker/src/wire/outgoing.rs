@@ -1,12 +1,11 @@
 //! Frames on their way out of one socket, and whose they are.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::atomic::AtomicU64;
 
 use herald_netio::frames::BATCH;
 use herald_netio::{Frames, PacketSocket};
 
-use super::metrics::{Counts, Metrics};
+use super::metrics::Metrics;
 
 /// A batch of frames, each of which concerns an address.
 pub(super) struct Outgoing {
@@ -33,8 +32,8 @@ impl Outgoing {
         Ok(address)
     }
 
-    /// Sends all frames, counts those that left as `sent`, and is empty then.
-    pub(super) fn send(&mut self, socket: &PacketSocket, metrics: &Metrics, sent: fn(&Counts) -> &AtomicU64) {
+    /// Sends all frames and is empty then. Tells `sent` of each whose it is, and whether it left.
+    pub(super) fn send(&mut self, socket: &PacketSocket, metrics: &Metrics, sent: impl Fn(IpAddr, bool)) {
         let mut refused = [false; BATCH];
         socket.send(&mut self.frames, |place, error| {
             refused[place] = true;
@@ -42,8 +41,8 @@ impl Outgoing {
             tracing::debug!(address = %self.addresses[place], %error, "cannot send");
         });
         let frames = self.addresses.iter().zip(refused).take(self.frames.len());
-        for (address, _) in frames.filter(|(_, refused)| !refused) {
-            metrics.count(*address, sent);
+        for (address, refused) in frames {
+            sent(*address, !refused);
         }
         self.frames.clear();
     }

@@ -195,13 +195,13 @@ impl Task {
                 let answer = self.announcer.handle_frame(link, frame, buffer)?;
                 Ok((answer.address, answer.length))
             });
-            match answer {
-                Ok(address) => self.metrics.count(address, |counts| &counts.requests),
-                Err(reason) => self.metrics.ignored(reason),
+            if let Err(reason) = answer {
+                self.metrics.ignored(reason);
             }
         }
+        let metrics = &self.metrics;
         self.outgoing
-            .send(socket, &self.metrics, |counts| &counts.responses);
+            .send(socket, metrics, |address, sent| metrics.request(address, sent));
     }
 
     /// Sends the announcements that are due, as many as the pace allows.
@@ -217,11 +217,14 @@ impl Task {
             let (Ok(address), Some(link)) = (next, link) else {
                 return;
             };
+            let metrics = &self.metrics;
             let family = Family::of(address);
             match self.ports.get(&link).and_then(|ports| ports.socket(family)) {
-                Some(socket) => self
-                    .outgoing
-                    .send(socket, &self.metrics, |counts| &counts.gratuitous),
+                Some(socket) => self.outgoing.send(socket, metrics, |address, sent| {
+                    if sent {
+                        metrics.announcement(address);
+                    }
+                }),
                 None => self.outgoing.discard(),
             }
         }
