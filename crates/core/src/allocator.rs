@@ -26,6 +26,7 @@ mod shelf;
 mod tests;
 mod waiting;
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -50,7 +51,8 @@ const ECHOES: usize = 8;
 pub struct Allocator {
     books: Books,
     withheld: BTreeSet<PoolName>,
-    services: BTreeMap<Arc<ServiceKey>, Entry>,
+    /// Boxed, so that the map moves pointers and not Services about.
+    services: BTreeMap<Arc<ServiceKey>, Box<Entry>>,
     waiting: Waiting,
     /// Services whose decision may differ from the last one reported.
     undelivered: VecDeque<Arc<ServiceKey>>,
@@ -105,7 +107,7 @@ impl Allocator {
         let Some(entry) = self.services.get_mut(&service.key) else {
             let key = Arc::new(service.key.clone());
             self.services
-                .insert(key.clone(), Entry::new(key.clone(), service));
+                .insert(key.clone(), Box::new(Entry::new(key.clone(), service)));
             if is_ready {
                 self.adopt(&key, now);
                 self.reconsider(&key, now);
@@ -159,7 +161,7 @@ impl Allocator {
     /// The next decision: the first on each Service, then only what differs from the one before.
     pub fn poll_decision(&mut self) -> Option<Decision> {
         while let Some(key) = self.undelivered.pop_front() {
-            let decision = self.services.get_mut(&key).and_then(Entry::report);
+            let decision = self.services.get_mut(&key).and_then(|entry| entry.report());
             if decision.is_some() {
                 return decision;
             }
@@ -197,7 +199,7 @@ impl Allocator {
     }
 
     fn by_age(&self) -> Vec<Age> {
-        let mut ages: Vec<Age> = self.services.values().map(Entry::age).collect();
+        let mut ages: Vec<Age> = self.services.values().map(|entry| entry.age()).collect();
         ages.sort();
         ages
     }

@@ -49,7 +49,12 @@ impl Case<'_> {
     /// (which must be valid).
     pub(super) fn adopt(&mut self) {
         let claimed = &self.service.assigned;
-        let Ok(need) = Need::of(self.service) else { return };
+        let families = match Need::of(self.service) {
+            Ok(need) => need.families(),
+            // Cluster addresses that make no sense are no reason to take anything away.
+            Err(Refusal::InvalidClusterIps(_)) => &[Family::V4, Family::V6],
+            Err(_) => return,
+        };
         if claimed.is_empty() {
             return;
         }
@@ -57,8 +62,11 @@ impl Case<'_> {
             self.notes.push(Note::UnreadableStatus(claimed.clone()));
             return;
         }
-        if needed(claimed, &need).0.is_empty() {
-            let (addresses, families) = (claimed.clone(), need.families().to_vec());
+        if claimed
+            .iter()
+            .all(|address| !families.contains(&Family::of(*address)))
+        {
+            let (addresses, families) = (claimed.clone(), families.to_vec());
             let because = Refusal::FamilyMismatch {
                 addresses: addresses.clone(),
                 families,

@@ -149,3 +149,15 @@ fn quota_and_reservation_take_no_address_away() {
         ("10.0.0.0".into(), "10.0.0.1".into())
     );
 }
+
+#[test]
+fn cluster_addresses_that_make_no_sense_take_nothing_away_not_even_after_a_restart() {
+    let mut world = World::new(&[pool("p", &["10.0.0.0/30"])]);
+    world.set(v4("s"));
+    world.change("s", |s| s.cluster_ips.push(ip("10.96.0.2")));
+    assert_eq!(world.ip("s"), "10.0.0.0");
+    world.restart();
+    assert_eq!(world.ip("s"), "10.0.0.0");
+    world.set(v4("t"));
+    assert_eq!(world.ip("t"), "10.0.0.1");
+}
