@@ -15,12 +15,12 @@
 
 mod announcer;
 mod effects;
+mod farewell;
 mod roster;
 mod rumours;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +36,7 @@ use super::identity::{Epoch, Identity};
 use super::timings::{GOSSIP_PERIOD, Timings};
 use announcer::Announcer;
 use effects::{Effects, Timers};
+use farewell::Farewell;
 use roster::Roster;
 use rumours::Rumours;
 
@@ -66,32 +67,22 @@ pub struct Membership {
     effects: Effects,
     timers: Timers,
     rumours: Rumours,
-    rumour_due: Option<Time>,
+    /// When to gossip outside foca's own rhythm, and when that was done last.
+    news_due: Option<Time>,
+    news_sent: Option<Time>,
     announcer: Announcer,
     timings: Timings,
     config_for: usize,
     roster: Roster,
     stale: bool,
     overtaken_at: Option<Time>,
-    leaving: Option<Leave>,
+    leaving: Option<Farewell>,
     transmits: VecDeque<(SocketAddr, Vec<u8>)>,
     events: VecDeque<Event>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Leave {
-    rounds: u8,
-    next: Time,
-}
-
-/// Good-byes are said this often, so that one lost datagram does not cost a detection time.
-const LEAVE_ROUNDS: u8 = 3;
-
-/// Between good-byes.
-const LEAVE_PERIOD: Duration = Duration::from_millis(30);
-
-/// Members that each good-bye goes to: all in small clusters; they tell the rest.
-const LEAVE_FANOUT: NonZeroUsize = NonZeroUsize::new(16).expect("not zero");
+/// News is passed on at once, but not more often than this: when much happens, it goes out together.
+const NEWS_PERIOD: Duration = Duration::from_millis(10);
 
 /// A member takes a later epoch at most this often: two speakers of one name would chase each other.
 const OVERTAKE_PERIOD: Duration = Duration::from_secs(1);
@@ -112,7 +103,8 @@ impl Membership {
             effects: Effects::default(),
             timers: Timers::default(),
             rumours,
-            rumour_due: None,
+            news_due: None,
+            news_sent: None,
             announcer: Announcer::new(timings.join_timeout),
             timings,
             config_for: 1,
@@ -153,7 +145,7 @@ impl Membership {
     fn say(&mut self, change: impl FnOnce(&mut super::codec::report::Report), now: Time) {
         if self.rumours.say(change) {
             self.stale = true;
-            self.rumour_due = Some(now);
+            self.spread_news(now);
             self.handle_timeout(now);
         }
     }
@@ -175,7 +167,7 @@ impl Membership {
         for report in reports {
             if self.rumours.hear(report) {
                 self.stale = true;
-                self.rumour_due.get_or_insert(now + GOSSIP_PERIOD);
+                self.spread_news(now);
             }
         }
         self.overtake(&header, now);
@@ -263,11 +255,12 @@ impl Membership {
             self.ask_suspects();
             self.absorb(now);
         }
-        if self.rumour_due.is_some_and(|due| due <= now) {
+        if self.news_due.is_some_and(|due| due <= now) {
             let result = self.foca.gossip(&mut self.effects);
             self.note(result);
             self.absorb(now);
-            self.rumour_due = self.rumours.is_hot().then(|| now + GOSSIP_PERIOD);
+            self.news_sent = Some(now);
+            self.news_due = self.rumours.is_hot().then(|| now + GOSSIP_PERIOD);
         }
         self.announce(now);
         self.settle(now);
@@ -357,37 +350,28 @@ impl Membership {
     /// Says good-bye: peers see us go down at once. Until [`Membership::has_left`] there are datagrams to send.
     pub fn leave(&mut self, now: Time) {
         let config = foca::Config {
-            num_indirect_probes: LEAVE_FANOUT,
+            num_indirect_probes: farewell::FANOUT,
             ..self.timings.config(self.config_for)
         };
         let changed = self.foca.set_config(config);
         self.note(changed);
         let left = self.foca.leave_cluster(&mut self.effects);
         self.note(left);
-        self.leaving = Some(Leave {
-            rounds: LEAVE_ROUNDS - 1,
-            next: now + LEAVE_PERIOD,
-        });
+        self.leaving = Some(Farewell::new(now));
         self.absorb(now);
     }
 
     fn say_good_bye(&mut self, now: Time) {
-        if let Some(Leave { rounds: 1.., next }) = self.leaving
-            && next <= now
-        {
+        if self.leaving.as_mut().is_some_and(|leave| leave.poll_round(now)) {
             let result = self.foca.gossip(&mut self.effects);
             self.note(result);
             self.absorb(now);
-            if let Some(leave) = &mut self.leaving {
-                leave.rounds -= 1;
-                leave.next = now + LEAVE_PERIOD;
-            }
         }
     }
 
     /// Whether all good-byes are said.
     pub fn has_left(&self) -> bool {
-        self.leaving.is_some_and(|leave| leave.rounds == 0)
+        self.leaving.is_some_and(|leave| leave.next_due().is_none())
     }
 
     /// The next content to send, and where to.
@@ -398,13 +382,10 @@ impl Membership {
     /// When [`Membership::handle_timeout`] wants to be called next.
     pub fn poll_timeout(&self) -> Option<Time> {
         if let Some(leave) = self.leaving {
-            return (leave.rounds > 0).then_some(leave.next);
+            return leave.next_due();
         }
         let timers = self.timers.next_due().into_iter();
-        timers
-            .chain(self.rumour_due)
-            .chain(self.announcer.next_due())
-            .min()
+        timers.chain(self.news_due).chain(self.announcer.next_due()).min()
     }
 
     /// The next event.
@@ -435,10 +416,18 @@ impl Membership {
         }
     }
 
+    /// Passes news on at once instead of in foca's rhythm, which would cost half a period at every hop.
+    fn spread_news(&mut self, now: Time) {
+        let earliest = self.news_sent.map_or(now, |sent| now.max(sent + NEWS_PERIOD));
+        self.news_due = Some(self.news_due.map_or(earliest, |due| due.min(earliest)));
+    }
+
     /// Carries on after foca was called: effects, members, joining.
     fn settle(&mut self, now: Time) {
         self.absorb(now);
-        self.refresh();
+        if self.refresh() {
+            self.spread_news(now);
+        }
         if !self.joined() && self.announcer.next_due().is_some() {
             let missing = self.missing().len();
             self.announcer.handle_missing(missing, now);
@@ -467,16 +456,21 @@ impl Membership {
 
     /// Puts the list of members together anew if something may have changed. foca queues an update for every
     /// change, so with none queued there was none: a quiet cluster costs nothing here.
-    fn refresh(&mut self) {
+    /// True if somebody was found suspect, down or alive again.
+    fn refresh(&mut self) -> bool {
         if !self.stale && self.foca.updates_backlog() == 0 {
-            return;
+            return false;
         }
         self.stale = false;
         let known = self.foca.iter_membership_state();
-        if let Some(events) = self.roster.update(known, &self.rumours) {
-            self.events.extend(events);
-            self.resize();
-        }
+        let Some(events) = self.roster.update(known, &self.rumours) else {
+            return false;
+        };
+        let urgent = |event: &Event| matches!(event, Event::Liveness { from: Some(_), .. });
+        let news = events.iter().any(urgent);
+        self.events.extend(events);
+        self.resize();
+        news
     }
 
     /// Adapts what depends on the number of members.
