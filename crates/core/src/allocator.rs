@@ -49,15 +49,21 @@ const ECHOES: usize = 8;
 /// listed, and from then on [`poll_decision`](Self::poll_decision) after each input until it is `None`.
 #[derive(Debug, Clone, Default)]
 pub struct Allocator {
-    books: Books,
-    withheld: BTreeSet<PoolName>,
+    desk: Desk,
     /// Boxed, so that the map moves pointers and not Services about.
     services: BTreeMap<Arc<ServiceKey>, Box<Entry>>,
+    has_pools: bool,
+    is_activated: bool,
+}
+
+/// Everything that a decision on one Service reads and changes, but for the Service.
+#[derive(Debug, Clone, Default)]
+struct Desk {
+    books: Books,
+    withheld: BTreeSet<PoolName>,
     waiting: Waiting,
     /// Services whose decision may differ from the last one reported.
     undelivered: VecDeque<Arc<ServiceKey>>,
-    has_pools: bool,
-    is_activated: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -87,12 +93,12 @@ impl Allocator {
     /// force (see [`Catalog::withheld`]) keep it untouched, though nothing is given out from there.
     pub fn set_catalog(&mut self, catalog: &Catalog, now: Time) {
         let (pools, withheld) = (catalog.pools(), catalog.withheld());
-        if self.has_pools && self.withheld == withheld && self.books.pools().eq(pools) {
+        if self.has_pools && self.desk.withheld == withheld && self.desk.books.pools().eq(pools) {
             return;
         }
         let was_ready = self.is_ready();
-        self.books.set_pools(pools);
-        self.withheld = withheld;
+        self.desk.books.set_pools(pools);
+        self.desk.withheld = withheld;
         self.has_pools = true;
         if was_ready {
             self.reconsider_all(now);
@@ -106,30 +112,29 @@ impl Allocator {
         let is_ready = self.is_ready();
         let Some(entry) = self.services.get_mut(&service.key) else {
             let key = Arc::new(service.key.clone());
-            self.services
-                .insert(key.clone(), Box::new(Entry::new(key.clone(), service)));
+            let mut entry = Box::new(Entry::new(key.clone(), service));
             if is_ready {
-                self.adopt(&key, now);
-                self.reconsider(&key, now);
-                self.serve_waiting(now);
+                self.desk.open(&mut entry, now, |case| case.adopt());
+                self.desk.decide(&mut entry, now);
             }
+            self.services.insert(key, entry);
+            self.serve_waiting(now);
             return;
         };
         if entry.service == service {
             return;
         }
         if let Some(demand) = entry.demand.take() {
-            self.waiting.remove(&demand, &entry.age());
+            self.desk.waiting.remove(&demand, &entry.age());
         }
-        let key = entry.key.clone();
         let is_foreign = entry.observe(&service.assigned);
         entry.service = service;
         if is_ready {
             if is_foreign {
-                self.open(&key, now, |case| case.validate());
-                self.adopt(&key, now);
+                self.desk.open(entry, now, |case| case.validate());
+                self.desk.open(entry, now, |case| case.adopt());
             }
-            self.reconsider(&key, now);
+            self.desk.decide(entry, now);
             self.serve_waiting(now);
         }
     }
@@ -141,10 +146,10 @@ impl Allocator {
             return;
         };
         if let Some(demand) = &entry.demand {
-            self.waiting.remove(demand, &entry.age());
+            self.desk.waiting.remove(demand, &entry.age());
         }
         if let Some(held) = &entry.held {
-            self.books.release_all(&entry.key, &held.addresses, now);
+            self.desk.books.release_all(&entry.key, &held.addresses, now);
             self.serve_waiting(now);
         }
     }
@@ -160,7 +165,7 @@ impl Allocator {
 
     /// The next decision: the first on each Service, then only what differs from the one before.
     pub fn poll_decision(&mut self) -> Option<Decision> {
-        while let Some(key) = self.undelivered.pop_front() {
+        while let Some(key) = self.desk.undelivered.pop_front() {
             let decision = self.services.get_mut(&key).and_then(|entry| entry.report());
             if decision.is_some() {
                 return decision;
@@ -171,7 +176,7 @@ impl Allocator {
 
     /// How much of each pool is in use, by name.
     pub fn usage(&self) -> impl Iterator<Item = (&PoolName, Usage)> {
-        self.books.usage()
+        self.desk.books.usage()
     }
 
     /// What a Service has.
@@ -191,59 +196,62 @@ impl Allocator {
 
     fn begin(&mut self, now: Time) {
         if self.is_ready() {
-            for (_, key) in self.by_age() {
-                self.adopt(&key, now);
-            }
+            self.each_by_age(|desk, entry| desk.open(entry, now, |case| case.adopt()));
             self.reconsider_all(now);
         }
-    }
-
-    fn by_age(&self) -> Vec<Age> {
-        let mut ages: Vec<Age> = self.services.values().map(|entry| entry.age()).collect();
-        ages.sort();
-        ages
     }
 
     /// Takes away from everybody what they may not keep before anybody gets anything, and gives back what was
     /// lost before anybody else gets it.
     fn reconsider_all(&mut self, now: Time) {
-        self.waiting.clear();
-        for entry in self.services.values_mut() {
+        self.desk.waiting.clear();
+        self.each_by_age(|desk, entry| {
             entry.demand = None;
+            desk.open(entry, now, |case| case.validate());
+        });
+        if !self.desk.books.memory.is_empty() {
+            self.each_by_age(|desk, entry| desk.open(entry, now, |case| case.restore()));
         }
-        let ages = self.by_age();
-        for (_, key) in &ages {
-            self.open(key, now, |case| case.validate());
-        }
-        if !self.books.memory.is_empty() {
-            for (_, key) in &ages {
-                self.open(key, now, |case| case.restore());
-            }
-        }
-        for (_, key) in &ages {
-            self.reconsider(key, now);
-        }
+        self.each_by_age(|desk, entry| desk.decide(entry, now));
         self.serve_waiting(now);
     }
 
-    fn adopt(&mut self, key: &Arc<ServiceKey>, now: Time) {
-        self.open(key, now, |case| case.adopt());
-    }
-
-    /// Does a part of a case.
-    fn open(&mut self, key: &Arc<ServiceKey>, now: Time, part: impl FnOnce(&mut Case<'_>)) {
-        if let Some(entry) = self.services.get_mut(key) {
-            let mut case = entry.case(&mut self.books, &self.withheld, now);
-            part(&mut case);
-            entry.happened = case.notes;
+    fn each_by_age(&mut self, mut step: impl FnMut(&mut Desk, &mut Entry)) {
+        let mut entries: Vec<&mut Box<Entry>> = self.services.values_mut().collect();
+        // Stable, and by name already.
+        entries.sort_by_key(|entry| entry.service.created);
+        for entry in entries {
+            step(&mut self.desk, entry);
         }
     }
 
+    /// Offers everything that was released to those who wait for it, oldest first.
+    fn serve_waiting(&mut self, now: Time) {
+        while let Some(topic) = self.desk.books.released.pop_first() {
+            let mut last = None;
+            while self.desk.books.offers(&topic, now) {
+                let Some(age) = self.desk.waiting.next(&topic, last.as_ref()) else {
+                    break;
+                };
+                if let Some(entry) = self.services.get_mut(&age.1) {
+                    self.desk.decide(entry, now);
+                }
+                last = Some(age);
+            }
+        }
+    }
+}
+
+impl Desk {
+    /// Does a part of a case.
+    fn open(&mut self, entry: &mut Entry, now: Time, part: impl FnOnce(&mut Case<'_>)) {
+        let mut case = entry.case(&mut self.books, &self.withheld, now);
+        part(&mut case);
+        entry.happened = case.notes;
+    }
+
     /// Decides a case.
-    fn reconsider(&mut self, key: &Arc<ServiceKey>, now: Time) {
-        let Some(entry) = self.services.get_mut(key) else {
-            return;
-        };
+    fn decide(&mut self, entry: &mut Entry, now: Time) {
         let verdict = entry.case(&mut self.books, &self.withheld, now).decide();
         if entry.demand != verdict.demand {
             if let Some(demand) = &entry.demand {
@@ -256,20 +264,6 @@ impl Allocator {
         entry.settle(verdict);
         if !core::mem::replace(&mut entry.is_undelivered, true) {
             self.undelivered.push_back(entry.key.clone());
-        }
-    }
-
-    /// Offers everything that was released to those who wait for it, oldest first.
-    fn serve_waiting(&mut self, now: Time) {
-        while let Some(topic) = self.books.released.pop_first() {
-            let mut last = None;
-            while self.books.offers(&topic, now) {
-                let Some(age) = self.waiting.next(&topic, last.as_ref()) else {
-                    break;
-                };
-                self.reconsider(&age.1, now);
-                last = Some(age);
-            }
         }
     }
 }
