@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use herald_core::allocator::{Allocator, Decision, Outcome};
+use herald_core::allocator::{Allocator, Decision, Note, Outcome};
 use herald_core::config::{Catalog, Problem};
 use herald_core::{Labels, PoolName, ServiceKey, Time};
 use herald_runtime::Update;
 use herald_runtime::admin::Pending;
 use herald_runtime::event::{Events, Severity};
-use k8s_openapi::api::core::v1::ObjectReference;
+use jiff::Timestamp;
 use kube::Client;
 use prometheus::Registry;
 use tokio::sync::mpsc;
@@ -17,8 +17,9 @@ use tracing::{info, warn};
 
 use crate::input::{Input, WrittenPool};
 use crate::metrics::Metrics;
-use crate::seen::Seen;
-use crate::write::{Done, Writes, Written};
+use crate::pools::Pools;
+use crate::seen::{Decided, Seen};
+use crate::write::{Done, Target, Writes, Written};
 
 pub(crate) struct Driver {
     started: Instant,
@@ -27,12 +28,14 @@ pub(crate) struct Driver {
     allocator: Allocator,
     /// Services as the API server last showed them.
     services: BTreeMap<ServiceKey, Seen>,
+    /// Wishes that are not met although the Service has addresses.
+    unmet: BTreeMap<ServiceKey, Note>,
     /// What is being written onto which version, until the API server answers.
-    writing: BTreeMap<ServiceKey, (Outcome, Option<u64>)>,
+    writing: BTreeMap<ServiceKey, (Decided, Option<u64>)>,
     /// The version that our last write made; anything older that the watch still shows is not news.
     written: BTreeMap<ServiceKey, u64>,
     namespaces: BTreeMap<String, Labels>,
-    pools: BTreeMap<PoolName, ObjectReference>,
+    pools: Pools,
     problems: Vec<Problem>,
     awaited: Awaited,
     listed: Option<Pending>,
@@ -55,18 +58,19 @@ impl Driver {
     ) -> anyhow::Result<Self> {
         Ok(Self {
             started: Instant::now(),
+            writes: Writes::new(client, namespace.clone()),
             namespace,
             catalog: Catalog::new(),
             allocator: Allocator::new(),
             services: BTreeMap::new(),
+            unmet: BTreeMap::new(),
             writing: BTreeMap::new(),
             written: BTreeMap::new(),
             namespaces: BTreeMap::new(),
-            pools: BTreeMap::new(),
+            pools: Pools::default(),
             problems: Vec::new(),
             awaited: Awaited(BTreeSet::from(["services", "pools", "namespaces"])),
             listed: Some(listed),
-            writes: Writes::new(client),
             events,
             metrics: Metrics::register(registry)?,
         })
@@ -107,10 +111,10 @@ impl Driver {
         }
     }
 
-    fn handle_services(&mut self, update: Update<Seen>) {
+    fn handle_services(&mut self, update: Update<Box<Seen>>) {
         match update {
-            Update::Applied(seen) => self.set_service(seen),
-            Update::Deleted(seen) => self.remove_service(seen),
+            Update::Applied(seen) => self.set_service(*seen),
+            Update::Deleted(seen) => self.remove_service(*seen),
             Update::Replaced(all) => {
                 let present: BTreeSet<ServiceKey> = all.iter().map(|s| s.service.key.clone()).collect();
                 let gone: Vec<Seen> = self
@@ -120,7 +124,7 @@ impl Driver {
                     .cloned()
                     .collect();
                 gone.into_iter().for_each(|seen| self.remove_service(seen));
-                all.into_iter().for_each(|seen| self.set_service(seen));
+                all.into_iter().for_each(|seen| self.set_service(*seen));
                 self.awaited.0.remove("services");
             }
         }
@@ -147,35 +151,34 @@ impl Driver {
         let last = self.services.get(&key).cloned();
         self.forget(&key);
         if seen.ours && last.is_some_and(|last| last.service.assigned_pool.is_some()) {
-            self.writes.submit(key, seen.farewell());
+            self.writes.submit(Target::Service(key), seen.farewell());
         }
     }
 
     fn forget(&mut self, key: &ServiceKey) {
         self.allocator.remove_service(key, self.now());
         self.services.remove(key);
+        self.unmet.remove(key);
         self.writing.remove(key);
         self.written.remove(key);
-        self.writes.cancel(key);
+        self.writes.cancel(&Target::Service(key.clone()));
     }
 
-    fn handle_pools(&mut self, update: Update<WrittenPool>) {
+    fn handle_pools(&mut self, update: Update<Box<WrittenPool>>) {
         match update {
             Update::Applied(pool) => {
-                self.pools
-                    .insert(PoolName::new(pool.raw.name.clone()), pool.reference);
+                self.pools.set(&pool);
                 self.catalog.set_pool(&pool.raw);
             }
             Update::Deleted(pool) => {
                 let name = PoolName::new(pool.raw.name);
                 self.pools.remove(&name);
+                self.metrics.forget_pool(&name);
                 self.catalog.remove_pool(&name);
             }
             Update::Replaced(all) => {
-                let references = all
-                    .iter()
-                    .map(|p| (PoolName::new(p.raw.name.clone()), p.reference.clone()));
-                self.pools = references.collect();
+                self.pools.replace(&all);
+                self.metrics.forget_pools();
                 self.catalog.set_pools(all.into_iter().map(|p| p.raw).collect());
                 self.awaited.0.remove("pools");
             }
@@ -210,7 +213,7 @@ impl Driver {
                 namespace = self.namespace,
                 "failed to parse the configuration: {problem}"
             );
-            if let Some(pool) = self.pools.get(&PoolName::new(problem.name.clone())) {
+            if let Some(pool) = self.pools.reference(&PoolName::new(problem.name.clone())) {
                 self.events.emit(
                     pool,
                     Severity::Warning,
@@ -222,15 +225,17 @@ impl Driver {
         self.problems = problems;
     }
 
-    /// Takes every decision that the last mutation led to.
+    /// Takes every decision that the last mutation led to, and shows how full the pools are then.
     fn drain(&mut self) {
-        let mut decided = false;
         while let Some(decision) = self.allocator.poll_decision() {
             self.handle_decision(decision);
-            decided = true;
         }
-        if decided || self.listed.is_none() {
-            self.metrics.set_usage(self.allocator.usage());
+        if self.listed.is_some() {
+            return;
+        }
+        for (pool, usage) in self.allocator.usage() {
+            self.metrics.set_usage(pool, &usage);
+            self.pools.reconcile(pool, &usage, &mut self.writes);
         }
     }
 
@@ -259,6 +264,10 @@ impl Driver {
                     .emit(&seen.reference, Severity::Warning, "AllocationFailed", note);
             }
         }
+        match decision.notes.into_iter().rfind(Note::lasts) {
+            Some(note) => self.unmet.insert(key.clone(), note),
+            None => self.unmet.remove(&key),
+        };
         self.reconcile(&key);
     }
 
@@ -267,11 +276,13 @@ impl Driver {
         let (Some(outcome), Some(seen)) = (self.allocator.outcome(key), self.services.get(key)) else {
             return;
         };
+        let unmet = self.unmet.get(key).cloned();
+        let decided = Decided { outcome, unmet };
         let under_way = self
             .writing
             .get(key)
-            .is_some_and(|(writing, _)| *writing == outcome);
-        if under_way || seen.is_already(&outcome) || self.is_overtaken(seen) {
+            .is_some_and(|(writing, _)| *writing == decided);
+        if under_way || seen.is_already(&decided) || self.is_overtaken(seen) {
             return;
         }
         for annotation in &seen.deprecated {
@@ -279,8 +290,9 @@ impl Driver {
             self.events
                 .emit(&seen.reference, Severity::Warning, "deprecatedAnnotation", note);
         }
-        self.writes.submit(key.clone(), seen.patch(&outcome));
-        self.writing.insert(key.clone(), (outcome, seen.version()));
+        let patch = seen.patch(&decided, Timestamp::now());
+        self.writing.insert(key.clone(), (decided, seen.version()));
+        self.writes.submit(Target::Service(key.clone()), patch);
     }
 
     /// Whether our own last write made a newer version than the watch has shown so far.
@@ -292,28 +304,38 @@ impl Driver {
     }
 
     fn handle_done(&mut self, done: Done) {
-        let Done { service, result } = done;
+        let Done { target, result } = done;
         self.metrics.writes.with_label_values(&[result.as_str()]).inc();
-        let wrote = self.writing.remove(&service);
+        match &result {
+            Written::Refused(error) => warn!(?target, %error, "the API server refuses the status"),
+            Written::Failed(error) => warn!(?target, error, "the status could not be written; trying again"),
+            Written::Version(_) | Written::Outdated => {}
+        }
+        match target {
+            Target::Service(service) => self.handle_written(&service, &result),
+            Target::Pool(pool) => self.pools.handle_written(&pool, &result),
+        }
+    }
+
+    fn handle_written(&mut self, service: &ServiceKey, result: &Written) {
+        let wrote = self.writing.remove(service);
         match result {
             Written::Version(version) => {
                 if let (Some(version), Some(_)) = (version, &wrote) {
-                    self.written.insert(service.clone(), version);
+                    self.written.insert(service.clone(), *version);
                 }
-                self.reconcile(&service);
+                self.reconcile(service);
             }
             // What changed the object comes by the watch, unless it has come already.
             Written::Outdated => {
-                let shown = self.services.get(&service).and_then(Seen::version);
+                let shown = self.services.get(service).and_then(Seen::version);
                 if wrote.is_some_and(|(_, version)| version != shown) {
-                    self.reconcile(&service);
+                    self.reconcile(service);
                 }
             }
-            Written::Refused(error) => warn!(%service, %error, "the API server refuses the status"),
-            Written::Failed(error) => {
-                warn!(%service, error, "the status could not be written; trying again");
-                self.reconcile(&service);
-            }
+            // Another try would be refused as well; the next change of the Service brings one.
+            Written::Refused(_) => {}
+            Written::Failed(_) => self.reconcile(service),
         }
     }
 }

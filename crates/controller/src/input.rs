@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use herald_api::{IPAddressPool, convert};
+use herald_api::{IPAddressPool, IPAddressPoolStatus, convert};
 use herald_core::Labels;
 use herald_core::config::RawPool;
 use herald_runtime::Update;
@@ -19,9 +19,9 @@ use crate::seen::Seen;
 #[derive(Debug)]
 pub(crate) enum Input {
     /// Services of type `LoadBalancer`; one that changes its type is reported as deleted.
-    Services(Update<Seen>),
+    Services(Update<Box<Seen>>),
     /// Pools in our namespace.
-    Pools(Update<WrittenPool>),
+    Pools(Update<Box<WrittenPool>>),
     /// Namespaces with their labels.
     Namespaces(Update<(String, Labels)>),
 }
@@ -31,6 +31,7 @@ pub(crate) enum Input {
 pub(crate) struct WrittenPool {
     pub(crate) raw: RawPool,
     pub(crate) reference: ObjectReference,
+    pub(crate) status: Option<IPAddressPoolStatus>,
 }
 
 /// Starts the watches; each lives as long as the receiver.
@@ -44,16 +45,19 @@ pub(crate) fn watch_all(
     tokio::spawn(watch(
         Api::<Service>::all(client.clone()),
         Config::default().fields("spec.type=LoadBalancer"),
-        move |service| Seen::new(&service, class.as_deref()),
+        move |service| Box::new(Seen::new(&service, class.as_deref())),
         Input::Services,
         inputs.clone(),
     ));
     tokio::spawn(watch(
         Api::<IPAddressPool>::namespaced(client.clone(), namespace),
         Config::default(),
-        |pool| WrittenPool {
-            raw: convert::pool(&pool),
-            reference: pool.object_ref(&()),
+        |pool| {
+            Box::new(WrittenPool {
+                raw: convert::pool(&pool),
+                reference: pool.object_ref(&()),
+                status: pool.status,
+            })
         },
         Input::Pools,
         inputs.clone(),

@@ -6,6 +6,7 @@
 mod driver;
 mod input;
 mod metrics;
+mod pools;
 mod seen;
 mod write;
 

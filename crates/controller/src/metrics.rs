@@ -82,15 +82,25 @@ impl Metrics {
         })
     }
 
-    /// Shows the pools as they are now; those that are gone lose their series.
-    pub(crate) fn set_usage<'a>(&self, usage: impl Iterator<Item = (&'a PoolName, Usage)>) {
+    /// Shows a pool as it is now.
+    pub(crate) fn set_usage(&self, pool: &PoolName, usage: &Usage) {
+        for (value, gauge) in &self.pool {
+            set(&gauge.with_label_values(&[pool.as_str()]), value(usage));
+        }
+    }
+
+    /// A pool that is gone loses its series.
+    pub(crate) fn forget_pool(&self, pool: &PoolName) {
+        for (_, gauge) in &self.pool {
+            // An error means that there is no such series, which is what we want.
+            let _absent = gauge.remove_label_values(&[pool.as_str()]);
+        }
+    }
+
+    /// All of them may be gone; those that are not are shown again at once.
+    pub(crate) fn forget_pools(&self) {
         for (_, gauge) in &self.pool {
             gauge.reset();
-        }
-        for (pool, usage) in usage {
-            for (value, gauge) in &self.pool {
-                set(&gauge.with_label_values(&[pool.as_str()]), value(&usage));
-            }
         }
     }
 

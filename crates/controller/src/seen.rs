@@ -2,9 +2,11 @@
 
 use herald_api::{annotation, convert};
 use herald_core::Service;
-use herald_core::allocator::Outcome;
+use herald_core::allocator::{Note, Outcome};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core_v1;
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::Resource;
 use serde_json::{Value, json};
 
@@ -15,61 +17,81 @@ pub(crate) struct Seen {
     pub(crate) service: Service,
     /// Whether it is of our class.
     pub(crate) ours: bool,
-    /// For events, and as precondition of writes.
+    /// For events; its `uid` is a precondition of writes.
     pub(crate) reference: ObjectReference,
+    /// The other precondition.
+    resource_version: Option<String>,
     /// Annotations with the prefix that is out of use.
     pub(crate) deprecated: Vec<String>,
+    /// Our condition as it stands in the status.
+    condition: Option<Condition>,
+    generation: Option<i64>,
 }
+
+/// Type of the condition that says whether a Service has its addresses, and why not.
+const ALLOCATED: &str = "herald.io/Allocated";
+/// Its reason when all is well.
+const ALLOCATED_REASON: &str = "Allocated";
 
 impl Seen {
     pub(crate) fn new(object: &core_v1::Service, class: Option<&str>) -> Self {
         let annotations = object.metadata.annotations.iter();
+        let mut conditions = object
+            .status
+            .iter()
+            .flat_map(|status| status.conditions.iter().flatten());
         Self {
             service: convert::service(object),
             ours: convert::is_ours(object, class),
             reference: object.object_ref(&()),
+            resource_version: object.metadata.resource_version.clone(),
             deprecated: annotations
                 .flat_map(annotation::deprecated)
                 .map(str::to_owned)
                 .collect(),
+            condition: conditions.find(|c| c.type_ == ALLOCATED).cloned(),
+            generation: object.metadata.generation,
         }
     }
 
     /// Versions are compared as numbers, as API servers order them; `None` if they are not.
     pub(crate) fn version(&self) -> Option<u64> {
-        self.reference.resource_version.as_deref()?.parse().ok()
+        self.resource_version.as_deref()?.parse().ok()
     }
 
     /// Whether the status is as decided. Fields that the API server fills in, such as `ipMode`, are no difference.
-    pub(crate) fn is_already(&self, outcome: &Outcome) -> bool {
+    pub(crate) fn is_already(&self, decided: &Decided) -> bool {
         let service = &self.service;
-        if service.foreign_ingress {
-            return false;
-        }
-        match outcome {
+        let has_addresses = match &decided.outcome {
             Outcome::Assigned(wanted) => {
                 service.assigned == wanted.addresses && service.assigned_pool.as_ref() == Some(&wanted.pool)
             }
             Outcome::Unassigned(_) => service.assigned.is_empty() && service.assigned_pool.is_none(),
-        }
+        };
+        let says_so = self
+            .condition
+            .as_ref()
+            .is_some_and(|condition| decided.is_said_by(condition));
+        has_addresses && !service.foreign_ingress && says_so
     }
 
-    /// The merge patch of `services/status` that makes it so: one request for addresses and annotation. It only
-    /// applies to the object that the decision was made for (`uid`, `resourceVersion`).
-    pub(crate) fn patch(&self, outcome: &Outcome) -> Value {
-        let (ingress, pool) = match outcome {
+    /// The strategic merge patch of `services/status` that makes it so: one request for addresses, annotation and
+    /// condition. It only applies to the object that the decision was made for (`uid`, `resourceVersion`).
+    pub(crate) fn patch(&self, decided: &Decided, now: Timestamp) -> Value {
+        let (ingress, pool) = match &decided.outcome {
             Outcome::Assigned(wanted) => {
                 let entries: Vec<Value> = wanted.addresses.iter().map(|ip| json!({"ip": ip})).collect();
                 (json!(entries), json!(wanted.pool.as_str()))
             }
             Outcome::Unassigned(_) => (Value::Null, Value::Null),
         };
+        let condition = decided.condition(self.condition.as_ref(), self.generation, now);
         self.guarded(json!({
             "metadata": {
-                "resourceVersion": self.reference.resource_version,
+                "resourceVersion": self.resource_version,
                 "annotations": {annotation::ALLOCATED_FROM_POOL: pool},
             },
-            "status": {"loadBalancer": {"ingress": ingress}},
+            "status": {"loadBalancer": {"ingress": ingress}, "conditions": [condition]},
         }))
     }
 
@@ -78,7 +100,10 @@ impl Seen {
     pub(crate) fn farewell(&self) -> Value {
         self.guarded(json!({
             "metadata": {"annotations": {annotation::ALLOCATED_FROM_POOL: null}},
-            "status": {"loadBalancer": {"ingress": null}},
+            "status": {
+                "loadBalancer": {"ingress": null},
+                "conditions": [{"type": ALLOCATED, "$patch": "delete"}],
+            },
         }))
     }
 
@@ -89,6 +114,58 @@ impl Seen {
     }
 }
 
+/// What a Service's status must say: its addresses or why it has none, and what else the user should know.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Decided {
+    pub(crate) outcome: Outcome,
+    /// A wish that is not met although the Service has addresses.
+    pub(crate) unmet: Option<Note>,
+}
+
+impl Decided {
+    fn status(&self) -> &'static str {
+        match self.outcome {
+            Outcome::Assigned(_) => "True",
+            Outcome::Unassigned(_) => "False",
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match (&self.outcome, &self.unmet) {
+            (Outcome::Unassigned(refusal), _) => refusal.reason(),
+            (Outcome::Assigned(_), Some(note)) => note.reason(),
+            (Outcome::Assigned(_), None) => ALLOCATED_REASON,
+        }
+    }
+
+    fn message(&self) -> String {
+        match (&self.outcome, &self.unmet) {
+            (Outcome::Unassigned(refusal), _) => refusal.to_string(),
+            (Outcome::Assigned(_), Some(note)) => note.to_string(),
+            (Outcome::Assigned(wanted), None) => format!("from pool {}", wanted.pool),
+        }
+    }
+
+    fn is_said_by(&self, condition: &Condition) -> bool {
+        condition.status == self.status()
+            && condition.reason == self.reason()
+            && condition.message == self.message()
+    }
+
+    /// `metav1.Condition`: the time is that of the last change of `status`.
+    fn condition(&self, before: Option<&Condition>, generation: Option<i64>, now: Timestamp) -> Condition {
+        let unchanged = before.filter(|before| before.status == self.status());
+        Condition {
+            type_: ALLOCATED.to_owned(),
+            status: self.status().to_owned(),
+            reason: self.reason().to_owned(),
+            message: self.message(),
+            observed_generation: generation,
+            last_transition_time: unchanged.map_or(Time(now), |before| before.last_transition_time.clone()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,57 +173,118 @@ mod tests {
 
     fn seen(status: Value, annotations: Value) -> Seen {
         let object = json!({
-            "metadata": {"namespace": "default", "name": "web", "uid": "u", "resourceVersion": "7",
+            "metadata": {"namespace": "default", "name": "web", "uid": "u", "resourceVersion": "7", "generation": 3,
                 "annotations": annotations},
             "spec": {"type": "LoadBalancer", "clusterIPs": ["10.96.0.1"]},
-            "status": {"loadBalancer": status},
+            "status": status,
         });
         Seen::new(&serde_json::from_value(object).expect("a Service"), None)
     }
 
-    fn assigned(addresses: &[&str]) -> Outcome {
-        Outcome::Assigned(Assignment {
-            addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
-            pool: "first".into(),
-        })
+    fn assigned(addresses: &[&str]) -> Decided {
+        Decided {
+            outcome: Outcome::Assigned(Assignment {
+                addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
+                pool: "first".into(),
+            }),
+            unmet: None,
+        }
+    }
+
+    fn refused() -> Decided {
+        Decided {
+            outcome: Outcome::Unassigned(Refusal::NoPool),
+            unmet: None,
+        }
+    }
+
+    fn condition(decided: &Decided) -> Value {
+        json!(decided.condition(None, Some(3), Timestamp::UNIX_EPOCH))
     }
 
     #[test]
     fn what_is_already_so_is_not_written() {
         let pool = json!({"metallb.io/ip-allocated-from-pool": "first"});
+        let status = |ingress: Value, decided: &Decided| json!({"loadBalancer": {"ingress": ingress}, "conditions": [condition(decided)]});
+        let has_one = assigned(&["192.0.2.1"]);
         let one = seen(
-            json!({"ingress": [{"ip": "192.0.2.1", "ipMode": "VIP"}]}),
+            status(json!([{"ip": "192.0.2.1", "ipMode": "VIP"}]), &has_one),
             pool.clone(),
         );
-        assert!(one.is_already(&assigned(&["192.0.2.1"])));
+        assert!(one.is_already(&has_one));
         assert!(!one.is_already(&assigned(&["192.0.2.2"])));
         assert!(!one.is_already(&assigned(&["192.0.2.1", "fc00::1"])));
-        assert!(!one.is_already(&Outcome::Unassigned(Refusal::NoPool)));
-        let none = seen(json!({}), json!({}));
-        assert!(none.is_already(&Outcome::Unassigned(Refusal::NoPool)));
-        assert!(!seen(json!({}), pool).is_already(&Outcome::Unassigned(Refusal::NoPool)));
-        let foreign = seen(json!({"ingress": [{"hostname": "x"}]}), json!({}));
-        assert!(!foreign.is_already(&Outcome::Unassigned(Refusal::NoPool)));
+        assert!(!one.is_already(&refused()));
+        assert!(seen(status(json!([]), &refused()), json!({})).is_already(&refused()));
+        assert!(!seen(status(json!([]), &refused()), pool.clone()).is_already(&refused()));
+        assert!(!seen(status(json!([{"hostname": "x"}]), &refused()), json!({})).is_already(&refused()));
+        let without_condition = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}});
+        assert!(!seen(without_condition, pool).is_already(&has_one));
     }
 
     #[test]
-    fn one_patch_carries_addresses_and_pool_for_exactly_this_object() {
-        let patch = seen(json!({}), json!({})).patch(&assigned(&["192.0.2.1", "fc00::1"]));
+    fn one_patch_carries_addresses_pool_and_condition_for_exactly_this_object() {
+        let both = assigned(&["192.0.2.1", "fc00::1"]);
+        let patch = seen(json!({}), json!({})).patch(&both, Timestamp::UNIX_EPOCH);
         let expected = json!({
             "metadata": {"uid": "u", "resourceVersion": "7",
                 "annotations": {"metallb.io/ip-allocated-from-pool": "first"}},
-            "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}, {"ip": "fc00::1"}]}},
+            "status": {
+                "loadBalancer": {"ingress": [{"ip": "192.0.2.1"}, {"ip": "fc00::1"}]},
+                "conditions": [{"type": "herald.io/Allocated", "status": "True", "reason": "Allocated",
+                    "message": "from pool first", "observedGeneration": 3,
+                    "lastTransitionTime": "1970-01-01T00:00:00Z"}],
+            },
         });
         assert_eq!(patch, expected);
     }
 
     #[test]
-    fn taking_an_address_back_removes_the_annotation_too() {
-        let patch = seen(json!({}), json!({})).patch(&Outcome::Unassigned(Refusal::NoPool));
+    fn taking_an_address_back_removes_the_annotation_too_and_says_why() {
+        let patch = seen(json!({}), json!({})).patch(&refused(), Timestamp::UNIX_EPOCH);
         assert_eq!(patch["status"]["loadBalancer"]["ingress"], Value::Null);
         assert_eq!(
             patch["metadata"]["annotations"]["metallb.io/ip-allocated-from-pool"],
             Value::Null
+        );
+        let condition = &patch["status"]["conditions"][0];
+        assert_eq!(
+            (&condition["status"], &condition["reason"]),
+            (&json!("False"), &json!("NoPool"))
+        );
+    }
+
+    #[test]
+    fn the_time_of_a_condition_moves_only_with_its_status() {
+        let later = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(60);
+        let time = |decided: &Decided, before: &Decided| {
+            let before = before.condition(None, None, Timestamp::UNIX_EPOCH);
+            decided
+                .condition(Some(&before), None, later)
+                .last_transition_time
+                .0
+        };
+        assert_eq!(
+            time(&assigned(&["192.0.2.1"]), &assigned(&["192.0.2.2"])),
+            Timestamp::UNIX_EPOCH
+        );
+        assert_eq!(time(&refused(), &assigned(&["192.0.2.2"])), later);
+    }
+
+    #[test]
+    fn a_wish_that_is_not_met_is_said_although_there_is_an_address() {
+        let kept = Note::Kept {
+            addresses: vec!["192.0.2.1".parse().unwrap()],
+            because: Refusal::PoolUnknown("gold".into()),
+        };
+        let decided = Decided {
+            unmet: Some(kept),
+            ..assigned(&["192.0.2.1"])
+        };
+        let condition = condition(&decided);
+        assert_eq!(
+            (&condition["status"], &condition["reason"]),
+            (&json!("True"), &json!("RequestNotMet"))
         );
     }
 }

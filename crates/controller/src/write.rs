@@ -1,9 +1,10 @@
-//! Writes of statuses: several at a time, one for each Service, the latest wins.
+//! Writes of statuses: several at a time, one for each object, the latest wins.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use herald_core::ServiceKey;
+use herald_api::IPAddressPool;
+use herald_core::{PoolName, ServiceKey};
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, ResourceExt};
@@ -17,20 +18,30 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause after a failure that is worth another try.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// An object whose status we write.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Target {
+    Service(ServiceKey),
+    /// A pool in our namespace.
+    Pool(PoolName),
+}
+
 /// The writes that wait or are under way.
 pub(crate) struct Writes {
     client: Client,
-    /// One for each Service that waits; a newer patch replaces it.
-    waiting: BTreeMap<ServiceKey, Value>,
-    order: VecDeque<ServiceKey>,
-    in_flight: BTreeSet<ServiceKey>,
+    /// Where the pools are.
+    namespace: String,
+    /// One for each object that waits; a newer patch replaces it.
+    waiting: BTreeMap<Target, Value>,
+    order: VecDeque<Target>,
+    in_flight: BTreeSet<Target>,
     requests: JoinSet<Done>,
 }
 
 /// How a write ended.
 #[derive(Debug)]
 pub(crate) struct Done {
-    pub(crate) service: ServiceKey,
+    pub(crate) target: Target,
     pub(crate) result: Written,
 }
 
@@ -59,9 +70,10 @@ impl Written {
 }
 
 impl Writes {
-    pub(crate) fn new(client: Client) -> Self {
+    pub(crate) fn new(client: Client, namespace: String) -> Self {
         Self {
             client,
+            namespace,
             waiting: BTreeMap::new(),
             order: VecDeque::new(),
             in_flight: BTreeSet::new(),
@@ -69,18 +81,18 @@ impl Writes {
         }
     }
 
-    /// Sends `patch` as soon as there is room, instead of what waits for the same Service.
-    pub(crate) fn submit(&mut self, service: ServiceKey, patch: Value) {
-        if self.waiting.insert(service.clone(), patch).is_none() {
-            self.order.push_back(service);
+    /// Sends `patch` as soon as there is room, instead of what waits for the same object.
+    pub(crate) fn submit(&mut self, target: Target, patch: Value) {
+        if self.waiting.insert(target.clone(), patch).is_none() {
+            self.order.push_back(target);
         }
         self.start();
     }
 
-    /// Forgets what waits for a Service.
-    pub(crate) fn cancel(&mut self, service: &ServiceKey) {
-        if self.waiting.remove(service).is_some() {
-            self.order.retain(|waiting| waiting != service);
+    /// Forgets what waits for an object.
+    pub(crate) fn cancel(&mut self, target: &Target) {
+        if self.waiting.remove(target).is_some() {
+            self.order.retain(|waiting| waiting != target);
         }
     }
 
@@ -88,7 +100,7 @@ impl Writes {
     pub(crate) async fn done(&mut self) -> Done {
         match self.requests.join_next().await {
             Some(Ok(done)) => {
-                self.in_flight.remove(&done.service);
+                self.in_flight.remove(&done.target);
                 self.start();
                 done
             }
@@ -97,32 +109,29 @@ impl Writes {
         }
     }
 
-    /// Starts what may start: a Service whose last write is still under way waits for it.
+    /// Starts what may start: an object whose last write is still under way waits for it.
     fn start(&mut self) {
         for _ in 0..self.order.len() {
             if self.in_flight.len() >= PARALLEL {
                 return;
             }
-            let Some(service) = self.order.pop_front() else {
+            let Some(target) = self.order.pop_front() else {
                 return;
             };
-            if self.in_flight.contains(&service) {
-                self.order.push_back(service);
-            } else if let Some(patch) = self.waiting.remove(&service) {
-                self.in_flight.insert(service.clone());
-                self.requests.spawn(send(self.client.clone(), service, patch));
+            if self.in_flight.contains(&target) {
+                self.order.push_back(target);
+            } else if let Some(patch) = self.waiting.remove(&target) {
+                self.in_flight.insert(target.clone());
+                let (client, namespace) = (self.client.clone(), self.namespace.clone());
+                self.requests.spawn(send(client, namespace, target, patch));
             }
         }
     }
 }
 
-async fn send(client: Client, service: ServiceKey, patch: Value) -> Done {
-    let api: Api<Service> = Api::namespaced(client, &service.namespace);
-    let params = PatchParams::default();
-    let patch = Patch::Merge(&patch);
-    let request = api.patch_status(&service.name, &params, &patch);
-    let result = match tokio::time::timeout(TIMEOUT, request).await {
-        Ok(Ok(object)) => Written::Version(object.resource_version().and_then(|v| v.parse().ok())),
+async fn send(client: Client, namespace: String, target: Target, patch: Value) -> Done {
+    let result = match tokio::time::timeout(TIMEOUT, request(client, &namespace, &target, &patch)).await {
+        Ok(Ok(version)) => Written::Version(version.and_then(|v| v.parse().ok())),
         Ok(Err(kube::Error::Api(status))) if status.is_conflict() || status.is_not_found() => {
             Written::Outdated
         }
@@ -135,5 +144,30 @@ async fn send(client: Client, service: ServiceKey, patch: Value) -> Done {
     if matches!(result, Written::Failed(_)) {
         tokio::time::sleep(PAUSE).await;
     }
-    Done { service, result }
+    Done { target, result }
+}
+
+/// Patches the status subresource and tells the version that it made. Only built-in kinds know strategic merge, by
+/// which conditions of others stay as they are.
+async fn request(
+    client: Client,
+    namespace: &str,
+    target: &Target,
+    patch: &Value,
+) -> kube::Result<Option<String>> {
+    let params = PatchParams::default();
+    match target {
+        Target::Service(ServiceKey { namespace, name }) => {
+            let api: Api<Service> = Api::namespaced(client, namespace);
+            let object = api.patch_status(name, &params, &Patch::Strategic(patch)).await?;
+            Ok(object.resource_version())
+        }
+        Target::Pool(name) => {
+            let api: Api<IPAddressPool> = Api::namespaced(client, namespace);
+            let object = api
+                .patch_status(name.as_str(), &params, &Patch::Merge(patch))
+                .await?;
+            Ok(object.resource_version())
+        }
+    }
 }

@@ -1,0 +1,108 @@
+//! Pools as the API server last showed them, and what their status should say.
+
+use std::collections::BTreeMap;
+
+use herald_api::IPAddressPoolStatus;
+use herald_core::PoolName;
+use herald_core::allocator::Usage;
+use k8s_openapi::api::core::v1::ObjectReference;
+use serde_json::json;
+
+use crate::input::WrittenPool;
+use crate::write::{Target, Writes, Written};
+
+/// The pools that exist, in force or not.
+#[derive(Debug, Default)]
+pub(crate) struct Pools(BTreeMap<PoolName, Known>);
+
+#[derive(Debug)]
+struct Known {
+    reference: ObjectReference,
+    /// What the status says, as far as we know.
+    shown: Option<IPAddressPoolStatus>,
+    writing: Option<IPAddressPoolStatus>,
+}
+
+impl Pools {
+    pub(crate) fn set(&mut self, pool: &WrittenPool) {
+        let known = Known {
+            reference: pool.reference.clone(),
+            shown: pool.status.clone(),
+            writing: None,
+        };
+        let name = PoolName::new(pool.raw.name.clone());
+        let writing = self.0.remove(&name).and_then(|before| before.writing);
+        self.0.insert(name, Known { writing, ..known });
+    }
+
+    pub(crate) fn remove(&mut self, name: &PoolName) {
+        self.0.remove(name);
+    }
+
+    pub(crate) fn replace(&mut self, all: &[Box<WrittenPool>]) {
+        let mut before = std::mem::take(&mut self.0);
+        for pool in all {
+            let name = PoolName::new(pool.raw.name.clone());
+            if let Some(known) = before.remove(&name) {
+                self.0.insert(name, known);
+            }
+            self.set(pool);
+        }
+    }
+
+    pub(crate) fn reference(&self, name: &PoolName) -> Option<&ObjectReference> {
+        self.0.get(name).map(|known| &known.reference)
+    }
+
+    /// Writes the status of a pool unless it says so already. One write at a time: what changes meanwhile goes into
+    /// the next, so that 10 000 assignments are not 10 000 writes.
+    pub(crate) fn reconcile(&mut self, name: &PoolName, usage: &Usage, writes: &mut Writes) {
+        let Some(known) = self.0.get_mut(name) else {
+            return;
+        };
+        let status = status(usage);
+        if known.writing.is_none() && known.shown.as_ref() != Some(&status) {
+            writes.submit(Target::Pool(name.clone()), json!({"status": status}));
+            known.writing = Some(status);
+        }
+    }
+
+    /// A write has ended. Only one that failed for the moment is worth another try.
+    pub(crate) fn handle_written(&mut self, name: &PoolName, result: &Written) {
+        let Some(known) = self.0.get_mut(name) else {
+            return;
+        };
+        let wrote = known.writing.take();
+        match result {
+            Written::Version(_) | Written::Outdated | Written::Refused(_) => known.shown = wrote,
+            Written::Failed(_) => {}
+        }
+    }
+}
+
+/// Counts beyond 63 bits stop at their end, as in MetalLB.
+fn status(usage: &Usage) -> IPAddressPoolStatus {
+    let count = |n: u128| i64::try_from(n).unwrap_or(i64::MAX);
+    IPAddressPoolStatus {
+        assigned_ipv4: count(usage.assigned_v4),
+        assigned_ipv6: count(usage.assigned_v6),
+        available_ipv4: count(usage.available_v4),
+        available_ipv6: count(usage.available_v6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn huge_counts_stop_at_63_bits() {
+        let usage = Usage {
+            assigned_v6: 1,
+            available_v6: u128::MAX,
+            ..Usage::default()
+        };
+        let status = status(&usage);
+        assert_eq!((status.assigned_ipv6, status.available_ipv6), (1, i64::MAX));
+    }
+}
