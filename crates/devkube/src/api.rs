@@ -1,6 +1,7 @@
 //! The top of the API: what every request shares, and which part answers it.
 
 use std::convert::Infallible;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::body::Incoming;
@@ -29,8 +30,8 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// A new cluster.
-    pub(crate) fn new(history_limit: usize) -> Self {
-        let cluster = Cluster::new(history_limit);
+    pub(crate) fn new(history_limit: usize, node_ports: RangeInclusive<u16>) -> Self {
+        let cluster = Cluster::new(history_limit, node_ports);
         Self {
             revisions: watch::Sender::new(cluster.store.revision()),
             cluster: Mutex::new(cluster),

@@ -1,6 +1,7 @@
 //! The whole state of the cluster, and what follows from every change of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -26,11 +27,11 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// A cluster with the namespaces that every cluster has.
-    pub(crate) fn new(history_limit: usize) -> Self {
+    pub(crate) fn new(history_limit: usize, node_ports: RangeInclusive<u16>) -> Self {
         let mut cluster = Self {
             store: Store::new(history_limit),
             kinds: Kinds::builtin(),
-            allocations: Allocations::default(),
+            allocations: Allocations::new(node_ports),
             dependents: BTreeMap::new(),
         };
         for name in ["default", "kube-node-lease", "kube-public", "kube-system"] {

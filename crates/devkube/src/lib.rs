@@ -1,6 +1,6 @@
 //! An embedded Kubernetes API over plain HTTP/1.1, in memory: **a development tool**.
 //!
-//! It stands in for a control plane in Herald's lab, demo and tests. Stock kubectl (1.31 and later),
+//! It stands in for a control plane in Herald's lab, demo and tests. Stock kubectl (1.29 and later),
 //! kube-rs and client-go programs work against it as against a real API server, and it can be told to
 //! misbehave in the ways that a real one does ([`Faults`]). It has no TLS, no users and no storage:
 //! whoever reaches its sockets may do anything, and all state ends with the [`Server`].

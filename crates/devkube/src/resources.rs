@@ -41,7 +41,7 @@ pub(crate) fn answer(
     path: &[&str],
 ) -> Result<Response<Body>, ApiError> {
     let target = target(shared, group, version, path)?;
-    let verb = verb(request, &target);
+    let verb = verb(request, &target)?;
     shared.count(verb, &target.kind.plural, target.part);
     if let Some(code) = faults::take_refusal(&shared.faults) {
         return Err(ApiError::injected(code));
@@ -98,8 +98,8 @@ fn is_namespace_subresource(rest: &[&str]) -> bool {
     matches!(rest, ["status" | "finalize"])
 }
 
-fn verb(request: &Request, target: &Target) -> &'static str {
-    match (&request.method, target.name.is_some()) {
+fn verb(request: &Request, target: &Target) -> Result<&'static str, ApiError> {
+    Ok(match (&request.method, target.name.is_some()) {
         (&Method::GET, _) if request.flag("watch") => "watch",
         (&Method::GET, true) => "get",
         (&Method::GET, false) => "list",
@@ -108,8 +108,8 @@ fn verb(request: &Request, target: &Target) -> &'static str {
         (&Method::PATCH, _) => "patch",
         (&Method::DELETE, true) => "delete",
         (&Method::DELETE, false) => "deletecollection",
-        _ => "",
-    }
+        (other, _) => return Err(ApiError::method_not_allowed(other.as_str())),
+    })
 }
 
 impl Target {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Shutdown, TcpListener};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use hyper::server::conn::http1;
@@ -25,6 +26,8 @@ pub struct Options {
     pub listeners: Vec<TcpListener>,
     /// How many changes are remembered for watches that resume.
     pub history: usize,
+    /// Ports that are given to Services as node ports.
+    pub node_ports: RangeInclusive<u16>,
 }
 
 impl Default for Options {
@@ -33,6 +36,8 @@ impl Default for Options {
         Self {
             listeners: Vec::new(),
             history: 50_000,
+            // The range that kube-apiserver uses by default.
+            node_ports: 30000..=32767,
         }
     }
 }
@@ -51,7 +56,7 @@ impl Server {
     /// # Errors
     /// When a listener cannot be made non-blocking or registered with the runtime.
     pub async fn start(options: Options) -> io::Result<Self> {
-        let shared = Arc::new(Shared::new(options.history));
+        let shared = Arc::new(Shared::new(options.history, options.node_ports));
         let mut listening = JoinSet::new();
         for listener in options.listeners {
             listener.set_nonblocking(true)?;
@@ -123,9 +128,11 @@ async fn stay_away(
     let listener = listener.into_std()?;
     let address = listener.local_addr()?;
     SockRef::from(&listener).shutdown(Shutdown::Both)?;
-    if listener.local_addr()? != address {
-        // A port that the kernel had chosen is given up with the shutdown; one that was asked for is kept.
-        SockRef::from(&listener).bind(&address.into())?;
+    // A port that the kernel had chosen is given up with the shutdown, one that was asked for is kept:
+    // then the socket is bound already, which is an invalid argument to bind(2).
+    match SockRef::from(&listener).bind(&address.into()) {
+        Err(error) if error.kind() != io::ErrorKind::InvalidInput => return Err(error),
+        Ok(()) | Err(_) => {}
     }
     let mut faults = shared.faults.subscribe();
     faults

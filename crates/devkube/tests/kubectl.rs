@@ -37,10 +37,10 @@ type Case = (&'static str, fn(&Kubectl) -> Result<(), Failed>);
 fn main() {
     let arguments = Arguments::from_args();
     let program = find_kubectl();
-    if program.is_none() {
+    let in_ci = env::var_os("CI").is_some();
+    if program.is_none() && !in_ci {
         eprintln!("kubectl tests need kubectl: set KUBECTL or put it on the PATH. They are ignored now.");
     }
-    let in_ci = env::var_os("CI").is_some();
     let cases = [cases::apply::CASES, cases::change::CASES, cases::show::CASES].concat();
     let trials = cases.into_iter().map(|(name, case)| {
         let kubectl = program.clone();
@@ -53,7 +53,9 @@ fn main() {
 }
 
 fn find_kubectl() -> Option<PathBuf> {
-    let named = env::var_os("KUBECTL").map(PathBuf::from);
+    let named = env::var_os("KUBECTL")
+        .filter(|name| !name.is_empty())
+        .map(PathBuf::from);
     let path = env::var_os("PATH").unwrap_or_default();
     let mut on_path = env::split_paths(&path).map(|directory| directory.join("kubectl"));
     named.or_else(|| on_path.find(|program| program.is_file()))

@@ -20,10 +20,21 @@ pub(crate) struct ParseError {
 impl Document {
     /// Parses a set of definitions that refer to each other by `#/components/schemas/NAME`.
     pub(crate) fn of_definitions(definitions: &Map<String, Value>) -> Result<Self, ParseError> {
+        Self::parse(definitions, false)
+    }
+
+    /// Parses the `openAPIV3Schema` of a custom resource, which must be structural; its root is the
+    /// definition "".
+    pub(crate) fn of_custom_resource(schema: &Value) -> Result<Self, ParseError> {
+        Self::parse(&Map::from_iter([(String::new(), schema.clone())]), true)
+    }
+
+    fn parse(definitions: &Map<String, Value>, structural: bool) -> Result<Self, ParseError> {
         let mut parser = Parser {
             nodes: Vec::new(),
             named: BTreeMap::new(),
             definitions,
+            structural,
         };
         for name in definitions.keys() {
             parser.named(name)?;
@@ -33,17 +44,14 @@ impl Document {
             named: parser.named,
         })
     }
-
-    /// Parses the `openAPIV3Schema` of a custom resource; its root is the definition "".
-    pub(crate) fn of_custom_resource(schema: &Value) -> Result<Self, ParseError> {
-        Self::of_definitions(&Map::from_iter([(String::new(), schema.clone())]))
-    }
 }
 
 struct Parser<'a> {
     nodes: Vec<Node>,
     named: BTreeMap<String, NodeId>,
     definitions: &'a Map<String, Value>,
+    /// Every field must have a type of its own, as Kubernetes demands of custom resources.
+    structural: bool,
 }
 
 impl Parser<'_> {
@@ -68,6 +76,26 @@ impl Parser<'_> {
     fn slot(&mut self) -> NodeId {
         self.nodes.push(Node::default());
         NodeId(self.nodes.len() - 1)
+    }
+
+    /// The schema of a field, an entry or a map's value.
+    fn value(&mut self, schema: &Value, path: &str) -> Result<NodeId, ParseError> {
+        let untyped = [
+            "type",
+            "x-kubernetes-int-or-string",
+            "x-kubernetes-preserve-unknown-fields",
+        ]
+        .iter()
+        .all(|key| schema.get(key).is_none());
+        let fault = match (self.structural, untyped) {
+            (true, _) if schema.get("$ref").is_some() => "$ref is not supported",
+            (true, true) => "type: Required value: must not be empty, schemas are structural",
+            (true, false) | (false, _) => return self.child(schema, path),
+        };
+        Err(ParseError {
+            path: path.to_string(),
+            message: fault.to_string(),
+        })
     }
 
     fn child(&mut self, schema: &Value, path: &str) -> Result<NodeId, ParseError> {
@@ -135,7 +163,7 @@ impl Parser<'_> {
             additional,
             items: schema
                 .get("items")
-                .map(|items| self.child(items, &format!("{path}.items")))
+                .map(|items| self.value(items, &format!("{path}.items")))
                 .transpose()?,
             required: strings(&schema["required"]),
             allowed: schema["enum"].as_array().cloned(),
@@ -164,7 +192,7 @@ impl Parser<'_> {
             .map(|(name, child)| {
                 Ok((
                     name.clone(),
-                    self.child(child, &format!("{path}.properties[{name}]"))?,
+                    self.value(child, &format!("{path}.properties[{name}]"))?,
                 ))
             })
             .collect()
@@ -179,7 +207,7 @@ impl Parser<'_> {
                 Ok(Some(id))
             }
             child @ (Value::Object(_) | Value::Array(_) | Value::Number(_) | Value::String(_)) => self
-                .child(child, &format!("{path}.additionalProperties"))
+                .value(child, &format!("{path}.additionalProperties"))
                 .map(Some),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_json::{Value, json};
@@ -12,46 +13,60 @@ use crate::status::FieldError;
 
 const CLUSTER_V4: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 16);
 const CLUSTER_V6: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xfd00, 0x10, 0x96, 0, 0, 0, 0, 0), 112);
-/// The range that kube-apiserver uses by default.
-const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
 /// Kubernetes keeps the first address for the `kubernetes` Service, and clusters .10 for DNS.
 const FIRST_OFFSET: u16 = 16;
 
 /// Which Service has which address and node port; follows the stored Services.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Allocations {
     addresses: BTreeMap<IpAddr, Key>,
     node_ports: BTreeMap<u16, Key>,
     next_v4: u16,
     next_v6: u16,
     next_port: u16,
+    port_range: RangeInclusive<u16>,
 }
 
 impl Allocations {
+    /// Nothing taken yet; node ports come from this range.
+    pub(crate) fn new(port_range: RangeInclusive<u16>) -> Self {
+        Self {
+            addresses: BTreeMap::new(),
+            node_ports: BTreeMap::new(),
+            next_v4: FIRST_OFFSET,
+            next_v6: FIRST_OFFSET,
+            next_port: *port_range.start(),
+            port_range,
+        }
+    }
+
     /// Follows a change of one Service.
     pub(crate) fn record(&mut self, key: &Key, before: Option<&Value>, after: Option<&Value>) {
-        for service in before.into_iter() {
-            for ip in cluster_ips(service) {
-                self.addresses.remove(&ip);
-            }
-            for port in node_ports(service) {
-                self.node_ports.remove(&port);
-            }
+        let addresses = |service: Option<&Value>| service.map(cluster_ips).unwrap_or_default();
+        let ports = |service: Option<&Value>| service.map(node_ports).unwrap_or_default();
+        for ip in addresses(before) {
+            self.addresses.remove(&ip);
         }
-        for service in after.into_iter() {
-            for ip in cluster_ips(service) {
+        for port in ports(before) {
+            self.node_ports.remove(&port);
+        }
+        // The search goes on behind what was taken last, so that a full range is not searched from its start.
+        for ip in addresses(after) {
+            if !addresses(before).contains(&ip) {
                 let next = if ip.is_ipv4() {
                     &mut self.next_v4
                 } else {
                     &mut self.next_v6
                 };
-                *next = (*next).max(offset(ip).wrapping_add(1));
-                self.addresses.insert(ip, key.clone());
+                *next = offset(ip).saturating_add(1);
             }
-            for port in node_ports(service) {
-                self.next_port = port - NODE_PORTS.start() + 1;
-                self.node_ports.insert(port, key.clone());
+            self.addresses.insert(ip, key.clone());
+        }
+        for port in ports(after) {
+            if !ports(before).contains(&port) {
+                self.next_port = port.saturating_add(1);
             }
+            self.node_ports.insert(port, key.clone());
         }
     }
 
@@ -64,8 +79,9 @@ impl Allocations {
     }
 
     fn free_port(&self, also_taken: &BTreeSet<u16>) -> Option<u16> {
-        let start = (NODE_PORTS.start() + self.next_port).min(*NODE_PORTS.end());
-        let mut candidates = (start..=*NODE_PORTS.end()).chain(*NODE_PORTS.start()..start);
+        let (first, last) = (*self.port_range.start(), *self.port_range.end());
+        let start = self.next_port.clamp(first, last);
+        let mut candidates = (start..=last).chain(first..start);
         candidates.find(|port| !self.node_ports.contains_key(port) && !also_taken.contains(port))
     }
 }
@@ -198,8 +214,8 @@ fn allocate_ports(service: &mut Value, taken: &Allocations, key: &Key, errors: &
 }
 
 fn check_port(port: u16, taken: &Allocations, key: &Key) -> Result<(), String> {
-    if !NODE_PORTS.contains(&port) {
-        let (low, high) = (NODE_PORTS.start(), NODE_PORTS.end());
+    if !taken.port_range.contains(&port) {
+        let (low, high) = (taken.port_range.start(), taken.port_range.end());
         return Err(format!(
             "provided port is not in the valid range. The range of valid ports is {low}-{high}"
         ));

@@ -215,3 +215,41 @@ async fn tables_show_the_printer_columns() {
     );
     assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
 }
+
+#[tokio::test]
+async fn a_schema_that_is_not_structural_is_refused() {
+    let cluster = Cluster::start().await;
+    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    for (field, text) in [
+        (
+            json!({"description": "no type"}),
+            "properties[spec]: Invalid value",
+        ),
+        (json!({"$ref": "#/definitions/x"}), "$ref is not supported"),
+        (
+            json!({"type": "object", "properties": {"a": {"type": "text"}}}),
+            "unsupported type \"text\"",
+        ),
+        (
+            json!({"type": "string", "pattern": "("}),
+            "is not a regular expression",
+        ),
+        (
+            json!({"type": "array", "x-kubernetes-list-type": "map"}),
+            "needs x-kubernetes-list-map-keys",
+        ),
+    ] {
+        let body = json!({
+            "metadata": {"name": "pools.example.org"},
+            "spec": {
+                "group": "example.org", "scope": "Namespaced", "names": {"kind": "Pool", "plural": "pools"},
+                "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
+                    "type": "object", "properties": {"spec": field.clone()},
+                }}}],
+            },
+        });
+        let (code, message) = refusal(cluster.create(path, body).await);
+        assert_eq!(code, 422, "{field}");
+        assert!(message.contains(text), "{field}: {message}");
+    }
+}

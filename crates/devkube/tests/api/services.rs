@@ -1,5 +1,6 @@
 //! What the API server does to Services.
 
+use herald_devkube::Options;
 use serde_json::{Value, json};
 
 use crate::{Cluster, SERVICES, refusal, service_path};
@@ -304,4 +305,22 @@ async fn what_is_immutable_stays() {
         assert_eq!(code, 422);
         assert!(message.contains("may not change once set"), "{message}");
     }
+}
+
+#[tokio::test]
+async fn node_ports_come_from_the_range_that_was_asked_for_until_it_is_full() {
+    let options = Options {
+        node_ports: 40000..=40001,
+        ..Options::default()
+    };
+    let cluster = Cluster::with(options).await;
+    for (name, port) in [("a", 40000), ("b", 40001)] {
+        let created = create(&cluster, name, json!({"type": "NodePort"}))
+            .await
+            .expect("created");
+        assert_eq!(created["spec"]["ports"][0]["nodePort"], port);
+    }
+    let (code, message) = refusal(create(&cluster, "c", json!({"type": "NodePort"})).await);
+    assert_eq!(code, 422);
+    assert!(message.contains("no node port is free"), "{message}");
 }

@@ -1,5 +1,8 @@
 //! Create, update and delete: identity, versions, parts, preconditions.
 
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::runtime::events::{Event, EventType, Recorder};
 use serde_json::{Value, json};
 
 use crate::{Cluster, SERVICES, refusal, service_path};
@@ -324,5 +327,69 @@ async fn both_event_apis_show_the_same_events() {
     assert_eq!(
         (&counted["note"], &counted["series"]["count"]),
         (&json!("gave an address"), &json!(2))
+    );
+}
+
+#[tokio::test]
+async fn of_many_who_replace_the_same_version_one_succeeds() {
+    let cluster = Cluster::start().await;
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases";
+    let mut lease = cluster
+        .create(leases, json!({"metadata": {"name": "l"}, "spec": {}}))
+        .await
+        .expect("created");
+    for _ in 0..10 {
+        let path = format!("{leases}/l");
+        let attempts = (0..8).map(|candidate| {
+            let mut mine = lease.clone();
+            mine["spec"]["holderIdentity"] = json!(format!("c{candidate}"));
+            mine["spec"]["leaseTransitions"] =
+                json!(lease["spec"]["leaseTransitions"].as_u64().unwrap_or(0) + 1);
+            cluster.put(&path, mine)
+        });
+        let mut winners: Vec<_> = join_all(attempts)
+            .await
+            .into_iter()
+            .filter_map(Result::ok)
+            .collect();
+        assert_eq!(winners.len(), 1);
+        lease = winners.remove(0);
+    }
+}
+
+#[tokio::test]
+async fn the_event_recorder_of_kube_counts_repetitions() {
+    let cluster = Cluster::start().await;
+    let about = cluster.create(SERVICES, service("web")).await.expect("created");
+    let about = ObjectReference {
+        api_version: Some("v1".into()),
+        kind: Some("Service".into()),
+        name: Some("web".into()),
+        namespace: Some("default".into()),
+        uid: about["metadata"]["uid"].as_str().map(str::to_string),
+        ..ObjectReference::default()
+    };
+    let recorder = Recorder::new(cluster.client.clone(), "herald-controller".into());
+    let event = Event {
+        type_: EventType::Normal,
+        reason: "IPAllocated".into(),
+        note: Some("Assigned IP".into()),
+        action: "Assign".into(),
+        secondary: None,
+    };
+    for _ in 0..2 {
+        recorder.publish(&event, &about).await.expect("published");
+    }
+    let events = cluster
+        .get("/api/v1/namespaces/default/events")
+        .await
+        .expect("a list");
+    assert_eq!(events["items"].as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        (
+            &events["items"][0]["message"],
+            &events["items"][0]["series"]["count"]
+        ),
+        (&json!("Assigned IP"), &json!(2))
     );
 }

@@ -76,8 +76,7 @@ fn a_crd_can_be_used_right_after_it_was_applied(kubectl: &Kubectl) -> Result<(),
         "crd/pools.example.org",
         "--timeout=10s",
     ])?;
-    let pool =
-        "{apiVersion: example.org/v1, kind: Pool, metadata: {name: p}, spec: {addresses: [10.0.0.0/24]}}";
+    let pool = "---\n{apiVersion: example.org/v1, kind: Pool, metadata: {name: p}, spec: {addresses: [10.0.0.0/24]}}";
     contains(&kubectl.pipe(pool, &["apply", "-f", "-"])?, "created")?;
     contains(&kubectl.pipe(pool, &["apply", "-f", "-"])?, "unchanged")?;
     let changed = pool.replace("[10.0.0.0/24]", "[10.0.0.0/24, 10.1.0.1], mode: bgp");

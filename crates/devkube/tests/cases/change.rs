@@ -96,7 +96,8 @@ fn edit_stores_what_the_editor_wrote(kubectl: &Kubectl) -> Result<(), Failed> {
 }
 
 fn wait_sees_conditions_and_values(kubectl: &Kubectl) -> Result<(), Failed> {
-    let pod = "{apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {containers: [{name: c, image: i}]}}";
+    let pod =
+        "---\n{apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {containers: [{name: c, image: i}]}}";
     kubectl.pipe(pod, &["apply", "-f", "-"])?;
     let ready = r#"{"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"}]}}"#;
     kubectl.run(&[
@@ -135,6 +136,7 @@ fn delete_waits_until_the_object_is_gone(kubectl: &Kubectl) -> Result<(), Failed
 
 fn a_namespace_goes_with_its_content(kubectl: &Kubectl) -> Result<(), Failed> {
     let content = "
+---
 {apiVersion: v1, kind: Namespace, metadata: {name: shop}}
 ---
 {apiVersion: v1, kind: ConfigMap, metadata: {name: m, namespace: shop}, data: {a: b}}
@@ -146,7 +148,7 @@ fn a_namespace_goes_with_its_content(kubectl: &Kubectl) -> Result<(), Failed> {
 }
 
 fn replace_and_create_work_from_files(kubectl: &Kubectl) -> Result<(), Failed> {
-    let secret = "{apiVersion: v1, kind: Secret, metadata: {name: s}, stringData: {key: plain}}";
+    let secret = "---\n{apiVersion: v1, kind: Secret, metadata: {name: s}, stringData: {key: plain}}";
     kubectl.pipe(secret, &["create", "-f", "-"])?;
     equal(
         &kubectl.run(&["get", "secret", "s", "-o", "jsonpath={.data.key} {.type}"])?,

@@ -72,7 +72,7 @@ fn describe_shows_services_nodes_and_events(kubectl: &Kubectl) -> Result<(), Fai
     kubectl.pipe(NODE, &["apply", "-f", "-"])?;
     let uid = kubectl.run(&["get", "svc", "myapp", "-o", "jsonpath={.metadata.uid}"])?;
     let event = format!(
-        "{{apiVersion: events.k8s.io/v1, kind: Event, metadata: {{name: e}}, type: Normal, reason: IPAllocated, \
+        "---\n{{apiVersion: events.k8s.io/v1, kind: Event, metadata: {{name: e}}, type: Normal, reason: IPAllocated, \
          note: Assigned IP, action: Assign, eventTime: '2026-01-01T00:00:00.000000Z', \
          reportingController: herald-controller, reportingInstance: a, regarding: {{apiVersion: v1, kind: Service, \
          name: myapp, namespace: default, uid: {uid}}}}}"

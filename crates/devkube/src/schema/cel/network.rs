@@ -118,3 +118,40 @@ fn need_ip(text: &str) -> Result<IpAddr, ExecutionError> {
 fn need_cidr(text: &str) -> Result<IpNet, ExecutionError> {
     parse_cidr(text).ok_or_else(|| ExecutionError::function_error("cidr", format!("{text:?} is not a CIDR")))
 }
+
+#[cfg(test)]
+mod tests {
+    use cel::{Context, Value};
+
+    use super::super::{compile, environment};
+    use super::add_functions;
+
+    #[test]
+    fn the_functions_do_what_kubernetes_documents() {
+        for rule in [
+            "isIP('10.0.0.1') && isIP('fd00::1') && !isIP('10.0.0.1/8') && !isIP('::ffff:1.2.3.4')",
+            "isCIDR('10.0.0.0/8') && isCIDR('fd00::/64') && !isCIDR('10.0.0.1') && !isCIDR('10.0.0.0/33')",
+            "ip('10.0.0.1').family() == 4 && ip('fd00::1').family() == 6",
+            "ip('fd00:0::1') == ip('fd00::1') && string(ip('fd00:0::1')) == 'fd00::1'",
+            "ip('127.0.0.1').isLoopback() && ip('::').isUnspecified() && ip('169.254.1.1').isLinkLocalUnicast()",
+            "ip('224.0.0.1').isLinkLocalMulticast() && ip('192.0.2.1').isGlobalUnicast()",
+            "!ip('ff02::1').isGlobalUnicast() && ip('ff02::1').isLinkLocalMulticast()",
+            "cidr('10.0.0.0/8').containsIP('10.1.2.3') && !cidr('10.0.0.0/8').containsIP(ip('11.0.0.1'))",
+            "cidr('10.0.0.0/8').containsCIDR('10.1.0.0/16') && !cidr('10.1.0.0/16').containsCIDR('10.0.0.0/8')",
+            "cidr('10.1.2.3/8').prefixLength() == 8 && cidr('10.1.2.3/8').masked() == cidr('10.0.0.0/8')",
+            "cidr('10.1.2.3/8').ip() == ip('10.1.2.3')",
+            "'a-b'.split('-').size() == 2 && ['b', 'a'].sort() == ['a', 'b'] && 'AbC'.lowerAscii() == 'abc'",
+        ] {
+            let mut context = Context::with_env(environment());
+            add_functions(&mut context);
+            let program = compile(rule).expect(rule);
+            assert_eq!(program.execute(&context), Ok(Value::Bool(true)), "{rule}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_function_does_not_compile() {
+        let error = compile("self.frobnicate()").err();
+        assert_eq!(error.as_deref(), Some("undeclared reference to 'frobnicate'"));
+    }
+}
