@@ -49,7 +49,7 @@ pub struct Links {
     pending: VecDeque<Vec<Interface>>,
     flapped: BTreeSet<u32>,
     stale: bool,
-    looked: Instant,
+    looked: Option<Instant>,
 }
 
 impl Links {
@@ -75,7 +75,7 @@ impl Links {
             pending: VecDeque::new(),
             flapped: BTreeSet::new(),
             stale: true,
-            looked: Instant::now(),
+            looked: None,
         })
     }
 
@@ -97,10 +97,12 @@ impl Links {
                 self.flapped.extend(lost_carrier(&event));
                 self.stale = true;
             }
-            tokio::time::sleep_until(self.looked + PAUSE).await;
+            if let Some(looked) = self.looked {
+                tokio::time::sleep_until(looked + PAUSE).await;
+            }
             self.drain();
             let seen = self.dump().await?;
-            self.looked = Instant::now();
+            self.looked = Some(Instant::now());
             self.stale = false;
             self.compare(seen);
         }

@@ -16,6 +16,7 @@ use crate::speaker::Speaker;
 crate::tests![
     an_interface_that_appears_later_starts_answering,
     an_interface_that_loses_and_regains_its_carrier_announces_anew,
+    an_interface_that_is_switched_off_and_on_answers_again,
     a_changed_ethernet_address_is_announced,
     two_interfaces_on_one_segment_never_show_two_ethernet_addresses,
     only_selected_interfaces_answer,
@@ -59,6 +60,27 @@ fn an_interface_that_loses_and_regains_its_carrier_announces_anew() {
     let announced = capture.next(Duration::from_secs(10), |frame| foreign(frame, 0x0806, CLIENT));
     assert!(announced.is_some());
     assert_eq!(client.resolve(ip(ADDRESS)), OWNER);
+}
+
+fn an_interface_that_is_switched_off_and_on_answers_again() {
+    let segment = Segment::new();
+    let owner = segment.host(OWNER, &["192.0.2.1/24"]);
+    let client = segment.host(CLIENT, &["192.0.2.9/24", "2001:db8::9/64"]);
+    let speaker = Speaker::start(&owner);
+    for address in [ip(ADDRESS), ip("2001:db8::100")] {
+        speaker.announce(address);
+        assert_eq!(client.resolve(address), OWNER);
+    }
+    owner.set_up("eth0", false);
+    let unanswered = [ip("192.0.2.101"), ip("2001:db8::101")];
+    for address in unanswered {
+        speaker.announce(address);
+        client.send_to(address);
+    }
+    owner.set_up("eth0", true);
+    for address in unanswered {
+        assert_eq!(client.resolve(address), OWNER);
+    }
 }
 
 fn a_changed_ethernet_address_is_announced() {

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
+    tools::become_tool();
     if let Some(code) = capability::go_without() {
         return code;
     }

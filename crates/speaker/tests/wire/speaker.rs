@@ -61,6 +61,10 @@ impl Speaker {
         self.wire().announce(Announcement { address, interfaces });
     }
 
+    pub(crate) fn reannounce(&self, address: IpAddr) {
+        self.wire().reannounce(address);
+    }
+
     pub(crate) fn withdraw(&self, address: IpAddr) {
         self.wire().withdraw(address);
     }

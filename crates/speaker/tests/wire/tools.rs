@@ -1,12 +1,21 @@
 //! What arping, ndisc6 and tcpdump make of it. They are not part of the project: where one is missing its test
 //! is ignored and says so, but under continuous integration (`CI` set) it fails.
 
-use std::io::{BufRead, BufReader};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
+use herald_l2::MacAddr;
+use herald_l2::wire::MAX_FRAME_LENGTH;
+use herald_l2::wire::ndp::{Solicitation, solicited_node};
 use libtest_mimic::{Completion, Failed, Trial};
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::Uid;
 
-use crate::arp::{CLIENT, OWNER, ip};
+use crate::arp::{CLIENT, OWNER, ip, request};
+use crate::capture::Capture;
 use crate::segment::Segment;
 use crate::speaker::Speaker;
 
@@ -125,50 +134,113 @@ fn ndisc6_finds_the_owner() {
 
 fn tcpdump_decodes_without_complaint() {
     let scene = scene();
-    let filter = "ether src 02:00:00:00:00:0a and (arp or icmp6[0] == 136)";
-    let arguments = [
-        "-i",
-        "eth0",
-        "-n",
-        "-e",
-        "-vv",
-        "-l",
-        "-c",
-        "4",
-        "--immediate-mode",
-        filter,
-    ];
-    let capturing = scene.client.run(move |_| {
-        let mut command = Command::new("tcpdump");
-        command
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-    });
-    let mut capturing = capturing.expect("tcpdump runs");
-    let mut said = BufReader::new(capturing.stderr.take().expect("piped")).lines();
-    let listening = said.any(|line| line.expect("text").contains("listening on"));
-    assert!(listening);
-    let asking = [ip("192.0.2.100"), ip("2001:db8::100")];
-    for address in asking {
-        scene.speaker.withdraw(address);
-        scene.speaker.announce(address);
-        scene.client.resolve(address);
+    let capture = Capture::start(&scene.client, "eth0");
+    scene.speaker.reannounce(ip("192.0.2.100"));
+    scene.speaker.reannounce(ip("2001:db8::100"));
+    capture.send(&request(CLIENT, [192, 0, 2, 9], [192, 0, 2, 100]));
+    capture.send(&solicitation());
+    let text = decode(&frames_of_each_kind(&capture));
+    for line in [
+        "Request who-has 192.0.2.100 (ff:ff:ff:ff:ff:ff) tell 192.0.2.100, length 46",
+        "Reply 192.0.2.100 is-at 02:00:00:00:00:0a, length 46",
+        "2001:db8::100 > ff02::1: [icmp6 sum ok] ICMP6, neighbor advertisement",
+        "2001:db8::100 > fe80::ff:fe00:c: [icmp6 sum ok] ICMP6, neighbor advertisement",
+        "Flags [override]",
+        "Flags [solicited, override]",
+        "destination link-address option (2), length 8 (1): 02:00:00:00:00:0a",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
     }
-    let output = capturing.wait_with_output().expect("tcpdump ends");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(text.contains("Request who-has 192.0.2.100"), "{text}");
-    assert!(
-        text.contains("Reply 192.0.2.100 is-at 02:00:00:00:00:0a"),
-        "{text}"
-    );
-    assert!(
-        text.contains("[icmp6 sum ok] ICMP6, neighbor advertisement"),
-        "{text}"
-    );
-    assert!(text.contains("Flags [override]"), "{text}");
     for complaint in ["bad", "invalid", "truncated", "[|", "wrong"] {
         assert!(!text.contains(complaint), "{complaint}: {text}");
     }
+}
+
+fn solicitation() -> Vec<u8> {
+    let target = "2001:db8::100".parse().expect("address");
+    let destination = solicited_node(target);
+    let solicitation = Solicitation {
+        source: "fe80::ff:fe00:c".parse().expect("address"),
+        destination,
+        target,
+        link_address: Some(MacAddr(CLIENT)),
+    };
+    let mut frame = vec![0; MAX_FRAME_LENGTH];
+    let length = solicitation.emit(MacAddr::multicast(destination), MacAddr(CLIENT), &mut frame);
+    frame.truncate(length);
+    frame
+}
+
+/// What the owner sends: two forms of announcement and an answer of each family.
+fn frames_of_each_kind(capture: &Capture) -> Vec<Vec<u8>> {
+    const KINDS: usize = 5;
+    let mut frames = BTreeMap::new();
+    while frames.len() < KINDS {
+        let next = capture.next(Duration::from_secs(10), |frame| {
+            let kind = match frame[12..14] {
+                [0x08, 0x06] => frame[21],
+                [0x86, 0xdd] if frame[54] == 136 => 136,
+                _ => return None,
+            };
+            (frame[6..12] == OWNER).then(|| ((kind, frame[..6].to_vec()), frame.to_vec()))
+        });
+        frames.extend([next.expect("another kind of frame")]);
+    }
+    frames.into_values().collect()
+}
+
+fn decode(frames: &[Vec<u8>]) -> String {
+    let arguments = ["-n", "-e", "-vv", "-r", "-"];
+    let mut decoding = unprivileged("tcpdump", &arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("tcpdump runs");
+    let mut input = decoding.stdin.take().expect("piped");
+    input.write_all(&pcap(frames)).expect("tcpdump reads");
+    drop(input);
+    let output = decoding.wait_with_output().expect("tcpdump ends");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    text
+}
+
+/// A capture file (draft-ietf-opsawg-pcap) of Ethernet frames.
+fn pcap(frames: &[Vec<u8>]) -> Vec<u8> {
+    let header = [0xa1b2_c3d4, 2 | 4 << 16, 0, 0, 65535, 1_u32];
+    let mut bytes: Vec<u8> = header.into_iter().flat_map(u32::to_le_bytes).collect();
+    for frame in frames {
+        let length = frame.len() as u32;
+        bytes.extend([0, 0, length, length].into_iter().flat_map(u32::to_le_bytes));
+        bytes.extend(frame);
+    }
+    bytes
+}
+
+/// Set in the process that is to become the tool of this name.
+const UNPRIVILEGED: &str = "HERALD_TEST_UNPRIVILEGED";
+
+/// Whoever looks like root to tcpdump must be able to become somebody else, which a user namespace with one user
+/// does not allow. So it is run as an ordinary user of a namespace of its own, by way of this program.
+fn unprivileged(tool: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    command.args(arguments).env(UNPRIVILEGED, tool);
+    command
+}
+
+/// Becomes the tool, if this process was started for that.
+pub(crate) fn become_tool() {
+    let Some(tool) = std::env::var_os(UNPRIVILEGED) else {
+        return;
+    };
+    let outside = Uid::effective();
+    unshare(CloneFlags::CLONE_NEWUSER).expect("user namespaces are needed");
+    std::fs::write("/proc/self/uid_map", format!("1000 {outside} 1")).expect("the user can be mapped");
+    let error = Command::new(tool).args(std::env::args_os().skip(1)).exec();
+    panic!("cannot become the tool: {error}");
 }
