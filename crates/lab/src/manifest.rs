@@ -82,11 +82,20 @@ impl Document<'_> {
     pub fn parse(&self) -> Result<DynamicObject, ManifestError> {
         // Empty lines before it, so that the parser counts lines as the file does.
         let padded = "\n".repeat(self.line - 1) + self.text;
-        let value: Value = serde_saphyr::from_str(&padded)
-            .map_err(|error| self.error(format!("not valid YAML: {}", error.without_snippet())))?;
-        let fields = value
-            .as_object()
-            .ok_or_else(|| self.error(not_an_object(&value)))?;
+        let value: Value = serde_saphyr::from_str(&padded).map_err(|error| {
+            let hint = self
+                .missing_space()
+                .map(|hint| format!("; {hint}"))
+                .unwrap_or_default();
+            self.error(format!("not valid YAML: {}{hint}", error.without_snippet()))
+        })?;
+        let fields = value.as_object().ok_or_else(|| {
+            let hint = self
+                .missing_space()
+                .map(|hint| format!("; {hint}"))
+                .unwrap_or_default();
+            self.error(format!("not a mapping of fields but {value}{hint}"))
+        })?;
         for wanted in ["apiVersion", "kind", "metadata"] {
             if !fields.contains_key(wanted) {
                 let found = fields.keys().find(|key| key.eq_ignore_ascii_case(wanted));
@@ -94,6 +103,27 @@ impl Document<'_> {
             }
         }
         serde_json::from_value(value).map_err(|error| self.error(format!("not a Kubernetes object: {error}")))
+    }
+
+    /// The commonest slip of all: no space after a dash or a colon, which makes YAML read one word.
+    fn missing_space(&self) -> Option<String> {
+        self.text.lines().enumerate().find_map(|(index, text)| {
+            let number = self.line + index;
+            let text = text.trim();
+            if let Some(item) = text
+                .strip_prefix('-')
+                .filter(|item| item.starts_with(char::is_alphanumeric))
+            {
+                return Some(format!(
+                    "in line {number} write a space after the dash: \"- {item}\""
+                ));
+            }
+            let (key, value) = text.split_once(':')?;
+            let is_key = !key.is_empty() && key.chars().all(char::is_alphanumeric);
+            let is_word = value.starts_with(char::is_alphanumeric);
+            (is_key && is_word)
+                .then(|| format!("in line {number} write a space after the colon: \"{key}: {value}\""))
+        })
     }
 
     /// An error at this document.
@@ -105,14 +135,6 @@ impl Document<'_> {
             message: message.into(),
         }
     }
-}
-
-fn not_an_object(value: &Value) -> String {
-    let hint = match value.as_str().and_then(|text| text.split_once(':')) {
-        Some((key, rest)) => format!("; write a space after the colon: {key:?}: {:?}", rest.trim()),
-        None => String::new(),
-    };
-    format!("not a mapping of fields but {value}{hint}")
 }
 
 fn missing(wanted: &str, found: Option<&String>) -> String {
@@ -175,6 +197,20 @@ mod tests {
         let error = parse("# a\n---\napiVersion: v1\nkind:Service\nmetadata:\n  name: a\n")
             .remove(0)
             .unwrap_err();
-        assert!(error.contains("line 4") || error.contains("line 5"), "{error}");
+        assert!(
+            error.ends_with("in line 4 write a space after the colon: \"kind: Service\""),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_missing_space_after_a_dash_is_located() {
+        let error = parse("apiVersion: v1\nkind: A\nmetadata: {name: a}\nspec:\n  pools:\n  -first\n")
+            .remove(0)
+            .unwrap_err();
+        assert!(
+            error.ends_with("in line 6 write a space after the dash: \"- first\""),
+            "{error}"
+        );
     }
 }

@@ -46,16 +46,20 @@ const BROKEN: [(&str, &str, &[&str]); 5] = [
     (
         "typo-kind.yaml",
         include_str!("../data/broken/typo-kind.yaml"),
-        &["document 1", "line 3", "document 2", "\"Kind\" is spelt \"kind\""],
+        &[
+            "document 1",
+            "in line 3 write a space after the colon: \"kind: IPAddressPool\"",
+            "document 2",
+            "\"Kind\" is spelt \"kind\"",
+        ],
     ),
     (
         "typo-list-item.yaml",
         include_str!("../data/broken/typo-list-item.yaml"),
         &[
             "document 1",
-            "L2Advertisement \"example\"",
-            "spec.ipAddressPools",
-            "array",
+            "line 9",
+            "in line 9 write a space after the dash: \"- first-pool\"",
         ],
     ),
 ];
