@@ -3,7 +3,7 @@
 //! The SWIM protocol itself is foca's. This adds what foca leaves to its user or gets wrong:
 //!
 //! * Members are keyed by node name. A restart or a new identity after a false alarm is the same member.
-//! * Whoever is expected and not there is announced to again and again ([`announcer`]).
+//! * Whoever is expected and not there is announced to again and again (`announcer`).
 //! * A suspicion that was refuted in time is dropped here. foca would tell the member that it is down all the
 //!   same, and each lost datagram would cost somebody's identity.
 //! * A member hears of a suspicion against it from whoever suspects it, at once and in every datagram until it has
@@ -11,7 +11,7 @@
 //!   member was cut off, and then lost its timers with its identity) it stands for ever.
 //! * A member whose epoch lies behind the one that its peers know (its clock went back between two starts) is told
 //!   so and takes a later one, instead of being ignored for ever.
-//! * What members say of themselves travels beside the SWIM messages ([`rumours`]).
+//! * What members say of themselves travels beside the SWIM messages (`rumours`).
 
 mod announcer;
 mod effects;
@@ -150,7 +150,10 @@ impl Membership {
         }
     }
 
-    /// Takes in the content of a datagram that came from `from`.
+    /// Takes in the content of a datagram.
+    ///
+    /// # Errors
+    /// If it makes no sense, or comes from somebody who uses our name. The members stay as they were.
     pub fn handle_datagram(&mut self, content: &[u8], now: Time) -> Result<(), Rejection> {
         if self.leaving.is_some() {
             // Whoever answers a good-bye would bring us back to life.

@@ -216,23 +216,19 @@ impl Net {
         assert_eq!(ran_into_it, None);
     }
 
-    /// Runs until `condition` holds, and says how long that took to some milliseconds; at most for `limit`.
+    /// Runs until `condition` holds, and says how long that took, to [`LOOK_PERIOD`]; at most for `limit`.
     fn run_until(&mut self, limit: Duration, condition: impl Fn(&Self) -> bool) -> Option<Duration> {
         let start = self.now;
         let end = start + limit;
-        let mut next_look = start;
-        loop {
-            if self.now >= next_look {
-                next_look = self.now + LOOK_PERIOD;
-                if condition(self) {
-                    return Some(self.now - start);
-                }
+        while !condition(self) {
+            if self.now >= end {
+                return None;
             }
-            if !self.step(end) {
-                self.now = end;
-                return condition(self).then_some(limit);
-            }
+            let look = end.min(self.now + LOOK_PERIOD);
+            while self.step(look) {}
+            self.now = look;
         }
+        Some(self.now - start)
     }
 
     /// Does whatever comes next, if that is before `end`.

@@ -21,7 +21,11 @@ fn joining_a_silent_cluster_ends_at_its_time_out() {
     let mut net = Net::empty(1, 0.0);
     net.start(0, peers(0..3));
     let joined = net.run_until(Duration::from_secs(10), |net| net.nodes[&0].membership.joined());
-    assert_eq!(joined, Some(Timings::FAST.join_timeout));
+    let time_out = Timings::FAST.join_timeout;
+    assert!(
+        joined.is_some_and(|took| (time_out..=time_out + LOOK_PERIOD).contains(&took)),
+        "{joined:?}"
+    );
     assert_eq!(net.view(0, 2).map(|m| m.liveness), Some(Liveness::Down));
 }
 
@@ -38,7 +42,7 @@ fn a_late_joiner_knows_everybodys_state_when_it_has_joined() {
         for loss in [0.0, 0.05] {
             let mut net = Net::cluster(size, 7, loss);
             net.set_state(0, NodeState::Draining);
-            net.run_for(Duration::from_secs(30));
+            net.run_for(Duration::from_secs(5));
             net.start(size, peers(0..=size));
             let joined = net.run_until(Duration::from_secs(2), |net| net.nodes[&size].membership.joined());
             assert!(joined.is_some(), "{size} members, loss {loss}");
@@ -137,7 +141,7 @@ fn a_node_that_nobody_expects_any_more_is_forgotten_when_it_is_down() {
 }
 
 #[test]
-fn two_hundred_members_started_at_once_find_each_other() {
-    let net = Net::cluster(200, 3, 0.0);
+fn a_hundred_members_started_at_once_find_each_other() {
+    let net = Net::cluster(100, 3, 0.0);
     assert!(net.now < Time::ZERO + Duration::from_secs(10), "{:?}", net.now);
 }

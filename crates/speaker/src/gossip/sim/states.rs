@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn a_change_of_state_reaches_everybody_within_half_a_second() {
-    for (size, seeds) in [(3, 20), (10, 10), (50, 3)] {
+    for (size, seeds) in [(3, 20), (10, 5), (50, 1)] {
         for loss in [0.0, 0.01, 0.05] {
             for seed in 0..seeds {
                 let mut net = Net::cluster(size, seed, loss);
@@ -70,10 +70,10 @@ fn a_member_that_was_declared_down_by_mistake_keeps_its_state() {
 fn a_quiet_cluster_sends_two_datagrams_per_probe() {
     for size in [3, 50] {
         let mut net = Net::cluster(size, 8, 0.0);
-        net.run_for(Duration::from_secs(60));
+        net.run_for(Duration::from_secs(20));
         let before = net.flown;
-        net.run_for(Duration::from_secs(60));
-        let per_node_and_second = (net.flown - before) as f64 / 60.0 / size as f64;
+        net.run_for(Duration::from_secs(20));
+        let per_node_and_second = (net.flown - before) as f64 / 20.0 / size as f64;
         assert!(
             (19.0..21.0).contains(&per_node_and_second),
             "{per_node_and_second}"
