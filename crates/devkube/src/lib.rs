@@ -44,7 +44,10 @@
 //! * Subresources other than `/status` (scale, log, exec, eviction, token, binding), access reviews,
 //!   and OpenAPI v2: 404. Scale in a CRD is refused.
 //! * Paging: a list comes whole whatever its `limit`; lists of the past are 410 Expired.
-//! * CEL: see the module `schema::cel`; a rule that uses a function unknown here is refused with its CRD.
+//! * CEL: rules are not type-checked when the CRD is made (a mistake shows at the first write) and have
+//!   no cost budget; `format: date-time` values are strings until `timestamp()` is called on them. A rule
+//!   that does not parse, or calls a function that is unknown here, is refused with its CRD.
+//! * Garbage collection acts when an owner goes; an object made with an owner that never was, stays.
 //! * Deleting a CRD deletes its objects at once, finalizers or not.
 
 mod admit;

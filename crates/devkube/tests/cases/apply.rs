@@ -19,6 +19,10 @@ pub(crate) const CASES: &[Case] = &[
         a_crd_can_be_used_right_after_it_was_applied,
     ),
     (
+        "the_projects_own_crds_and_examples_are_accepted",
+        the_projects_own_crds_and_examples_are_accepted,
+    ),
+    (
         "server_side_apply_conflicts_are_shown_and_can_be_forced",
         server_side_conflicts_are_shown,
     ),
@@ -87,6 +91,27 @@ fn a_crd_can_be_used_right_after_it_was_applied(kubectl: &Kubectl) -> Result<(),
     contains(&kubectl.run(&["explain", "pool.spec.addresses"])?, "[]string")?;
     kubectl.run(&["delete", "pool", "p"])?;
     equal(&kubectl.run(&["get", "pools", "-o", "name"])?, "")
+}
+
+fn the_projects_own_crds_and_examples_are_accepted(kubectl: &Kubectl) -> Result<(), Failed> {
+    let crds = data("../../../../crds")
+        .into_string()
+        .map_err(|_| "an odd path")?;
+    kubectl.run(&["apply", "-f", &crds])?;
+    let namespace = "---\n{apiVersion: v1, kind: Namespace, metadata: {name: metallb-system}}";
+    kubectl.pipe(namespace, &["apply", "-f", "-"])?;
+    contains(
+        &kubectl.apply("seed-first-pool.yaml")?,
+        "ipaddresspool.metallb.io/first-pool created",
+    )?;
+    contains(
+        &kubectl.apply("seed-first-pool.yaml")?,
+        "ipaddresspool.metallb.io/first-pool unchanged",
+    )?;
+    contains(
+        &kubectl.run(&["get", "ipaddresspools", "-A"])?,
+        "192.168.67.120-192.168.67.200",
+    )
 }
 
 fn server_side_conflicts_are_shown(kubectl: &Kubectl) -> Result<(), Failed> {
