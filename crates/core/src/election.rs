@@ -55,6 +55,9 @@ mod tests {
     use alloc::vec::Vec;
     use proptest::prelude::*;
 
+    /// Candidates with their scores, the first address, and the order expected.
+    type Vector<'a> = (&'a [(&'a str, i64)], &'a str, &'a [&'a str]);
+
     fn order(first: &str, candidates: &[(&str, i64)]) -> Vec<String> {
         let first: IpAddr = first.parse().expect("an address");
         let mut ranked: Vec<(Rank, String)> = candidates
@@ -72,7 +75,7 @@ mod tests {
         let kind = [("kind-control-plane", 0), ("kind-worker", 0), ("kind-worker2", 0)];
         let two = [("edge-a", 100), ("edge-b", 100), ("worker-a", 0)];
         let one = [("edge-a", 100), ("edge-b", 0), ("worker-a", 0), ("worker-b", 0)];
-        let vectors: [(&[(&str, i64)], &str, &[&str]); 9] = [
+        let vectors: [Vector<'_>; 9] = [
             (&abc, "10.0.0.1", &["node-b", "node-a", "node-c"]),
             (&abc, "10.0.0.2", &["node-b", "node-c", "node-a"]),
             (&iris, "10.20.30.1", &["iris2", "iris1"]),
