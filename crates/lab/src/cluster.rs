@@ -281,8 +281,9 @@ fn title(object: &DynamicObject) -> String {
 
 /// The API server's own words, without the client's wrapping.
 fn refusal(error: kube::Error) -> anyhow::Error {
-    match error {
-        kube::Error::Api(status) => anyhow::anyhow!("{}", status.message),
-        other => anyhow::Error::new(other),
+    if let kube::Error::Api(status) = error {
+        anyhow::anyhow!("{}", status.message)
+    } else {
+        anyhow::Error::new(error)
     }
 }

@@ -49,8 +49,8 @@ pub struct Outage {
     /// From the last answer before to the first answer after the longest silence. Without any trouble it is
     /// the interval between two requests.
     pub gap: Duration,
-    /// Requests begun since the fault that were refused or lost.
-    pub lost: usize,
+    /// Why requests begun since the fault were not answered, one reason for each.
+    pub losses: Vec<String>,
     /// Requests begun since the fault that were answered.
     pub answered: usize,
 }
@@ -145,7 +145,9 @@ impl History {
         let since = || self.0.iter().filter(|outcome| outcome.started > fault);
         Some(Outage {
             gap,
-            lost: since().filter(|outcome| outcome.answer.is_err()).count(),
+            losses: since()
+                .filter_map(|outcome| outcome.answer.clone().err())
+                .collect(),
             answered: since().filter(|outcome| outcome.answer.is_ok()).count(),
         })
     }
@@ -192,7 +194,7 @@ mod tests {
         ]);
         let outage = history.outage(at(105)).unwrap();
         assert_eq!(outage.gap, Duration::from_millis(191));
-        assert_eq!((outage.lost, outage.answered), (1, 2));
+        assert_eq!((outage.losses.len(), outage.answered), (1, 2));
     }
 
     #[test]

@@ -111,7 +111,7 @@ impl From<Outage> for Seen {
     fn from(outage: Outage) -> Self {
         Self {
             outage_ms: milliseconds(outage.gap),
-            lost_requests: outage.lost,
+            lost_requests: outage.losses.len(),
             answered_requests: outage.answered,
         }
     }
@@ -271,7 +271,7 @@ mod tests {
     fn an_outage_is_told_in_tenths_of_milliseconds() {
         let outage = Outage {
             gap: Duration::from_micros(123_456),
-            lost: 3,
+            losses: vec!["no answer".into(); 3],
             answered: 50,
         };
         let value = serde_json::to_value(Seen::from(outage)).unwrap();

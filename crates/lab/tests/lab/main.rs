@@ -22,7 +22,7 @@ fn main() -> ExitCode {
         return status;
     }
     if let Err(denied) = sandbox::enter() {
-        eprintln!("{denied}");
+        anstream::eprintln!("{denied}");
         return ExitCode::FAILURE;
     }
     let all = [

@@ -39,10 +39,11 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 fn in_pool(address: IpAddr) -> bool {
-    let (first, last): (IpAddr, IpAddr) = match address {
-        IpAddr::V4(_) => ([192, 168, 67, 120].into(), [192, 168, 67, 200].into()),
-        IpAddr::V6(_) => ("fd00:67::120".parse().unwrap(), "fd00:67::200".parse().unwrap()),
+    let (first, last) = match address {
+        IpAddr::V4(_) => ("192.168.67.120", "192.168.67.200"),
+        IpAddr::V6(_) => ("fd00:67::120", "fd00:67::200"),
     };
+    let [first, last] = [first, last].map(|text| text.parse::<IpAddr>().expect("a literal address"));
     (first..=last).contains(&address)
 }
 
