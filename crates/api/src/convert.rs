@@ -5,5 +5,5 @@ mod network;
 mod service;
 
 pub use config::{advertisement, pool};
-pub use network::{EndpointSlice, endpoint_slice, node};
+pub use network::{EndpointSlice, SliceId, endpoint_slice, node};
 pub use service::{exposure, is_ours, key, service};

@@ -35,13 +35,8 @@ pub(crate) struct WrittenPool {
 }
 
 /// Starts the watches; each lives as long as the receiver.
-pub(crate) fn watch_all(
-    client: &Client,
-    namespace: &str,
-    class: Option<String>,
-    inputs: &mpsc::Sender<Input>,
-) {
-    let class = Arc::new(class);
+pub(crate) fn watch_all(client: &Client, namespace: &str, class: &str, inputs: &mpsc::Sender<Input>) {
+    let class = Some(Arc::<str>::from(class)).filter(|class| !class.is_empty());
     tokio::spawn(watch(
         Api::<Service>::all(client.clone()),
         Config::default().fields("spec.type=LoadBalancer"),

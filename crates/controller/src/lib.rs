@@ -10,8 +10,6 @@ mod pools;
 mod seen;
 mod write;
 
-use std::net::{Ipv4Addr, SocketAddr};
-
 use anyhow::Context;
 use herald_runtime::log::LogLevel;
 use herald_runtime::{Shutdown, admin, client, event::Events};
@@ -33,8 +31,8 @@ pub struct Args {
     #[arg(long, env = "METALLB_POD_NAME", default_value = "herald-controller")]
     pub pod_name: String,
     /// Only handle Services of this spec.loadBalancerClass; without it, only those that name none.
-    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    pub lb_class: Option<String>,
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub lb_class: String,
     /// Port of the metrics, on all addresses; 0 is off.
     #[arg(long, default_value_t = 9120)]
     pub port: u16,
@@ -64,14 +62,14 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let readiness = admin::Readiness::default();
     let listed = readiness.pending();
     if args.port != 0 {
-        admin::serve_metrics(any(args.port), registry.clone()).await?;
+        admin::serve_metrics(admin::everywhere(args.port), registry.clone()).await?;
     }
     if args.health_probe_port != 0 {
-        admin::serve_health(any(args.health_probe_port), readiness).await?;
+        admin::serve_health(admin::everywhere(args.health_probe_port), readiness).await?;
     }
     let events = Events::start(client.clone(), "metallb-controller", &args.pod_name, &registry)?;
     let (sender, inputs) = mpsc::channel(INPUTS);
-    input::watch_all(&client, &namespace, args.lb_class, &sender);
+    input::watch_all(&client, &namespace, &args.lb_class, &sender);
     let driver = Driver::new(client, namespace.clone(), events, &registry, listed)?;
     info!(namespace, "controller started");
     tokio::select! {
@@ -80,8 +78,4 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     }
     info!("controller stopped");
     Ok(())
-}
-
-fn any(port: u16) -> SocketAddr {
-    (Ipv4Addr::UNSPECIFIED, port).into()
 }

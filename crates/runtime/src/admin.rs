@@ -1,6 +1,6 @@
 //! Health and metrics over HTTP.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -52,6 +52,17 @@ pub fn registry() -> anyhow::Result<Registry> {
         prometheus::process_collector::ProcessCollector::for_self(),
     ))?;
     Ok(registry)
+}
+
+/// All addresses of this host, of both families where it has IPv6: probes come by the family of the Pod.
+pub fn everywhere(port: u16) -> SocketAddr {
+    let has_ipv6 = std::net::UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok();
+    let any: IpAddr = if has_ipv6 {
+        Ipv6Addr::UNSPECIFIED.into()
+    } else {
+        Ipv4Addr::UNSPECIFIED.into()
+    };
+    (any, port).into()
 }
 
 /// Serves `/healthz` and `/readyz` at `address` in the background.

@@ -1,8 +1,14 @@
 //! The connection to the API server.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use kube::Client;
 use kube::config::{Config, KubeConfigOptions};
+
+/// A request that is not answered for so long never will be. Longer than the silence of a watch with nothing to
+/// tell, which ends by itself (see [`crate::watch`]).
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Connects as the kubeconfig (`KUBECONFIG` or `~/.kube/config`) or the Pod's service account says. Nothing
 /// is sent yet: an API server that is away is met with retries later, not here.
@@ -14,6 +20,7 @@ pub async fn connect(user_agent: &'static str) -> anyhow::Result<Client> {
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let mut config = config().await?;
     let agent = axum::http::HeaderValue::from_static(user_agent);
+    config.read_timeout = Some(READ_TIMEOUT);
     config.headers.push((axum::http::header::USER_AGENT, agent));
     Client::try_from(config).context("the kubeconfig cannot be used")
 }

@@ -87,6 +87,9 @@ fn report(plural: &str, error: &watcher::Error) {
             kind = plural,
             "the API server does not know this kind: install the custom resource definitions (crds/); trying again"
         ),
+        Some(400) => {
+            warn!(kind = plural, %error, "the API server refuses this watch; for Services it has to be 1.31 or newer")
+        }
         Some(403) => {
             warn!(kind = plural, %error, "not allowed to watch: check the RBAC rules of this program; trying again")
         }

@@ -34,14 +34,14 @@ pub struct Args {
     #[arg(long, env = "METALLB_ML_SECRET_KEY_PATH")]
     pub ml_secret_key_path: Option<PathBuf>,
     /// Calmer gossip for slow or far networks: a death is noticed after a second instead of half a second.
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     pub ml_wan_config: bool,
     /// Also announce from nodes with the label node.kubernetes.io/exclude-from-external-load-balancers.
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     pub ignore_exclude_lb: bool,
     /// Only handle Services of this spec.loadBalancerClass; without it, only those that name none.
-    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    pub lb_class: Option<String>,
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub lb_class: String,
     /// File with regular expressions of interfaces never to announce on; it may be missing.
     #[arg(long, default_value = "/etc/metallb/excludel2.yaml")]
     pub exclude_interfaces: PathBuf,

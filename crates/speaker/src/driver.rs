@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use herald_api::convert::EndpointSlice;
+use anyhow::bail;
+use herald_api::convert::{EndpointSlice, SliceId};
 use herald_core::config::{Catalog, Problem};
 use herald_core::eligibility::{Endpoints, Exclusion, Node};
 use herald_core::ownership::{Change, Claim, Ownership, Verdict};
@@ -16,7 +17,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use prometheus::Registry;
 use regex::Regex;
 use tokio::sync::{mpsc, watch};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::Args;
 use crate::gossip::Gossip;
@@ -37,7 +38,8 @@ pub(crate) struct Driver {
     ownership: Ownership,
     holdings: Holdings,
     services: BTreeMap<ServiceKey, ObjectReference>,
-    slices: BTreeMap<ServiceKey, BTreeMap<String, Endpoints>>,
+    slices: BTreeMap<ServiceKey, BTreeMap<SliceId, Endpoints>>,
+    slice_of: BTreeMap<SliceId, ServiceKey>,
     nodes: BTreeSet<NodeName>,
     peers: BTreeMap<String, Peer>,
     problems: Vec<Problem>,
@@ -87,6 +89,7 @@ impl Driver {
             holdings: Holdings::default(),
             services: BTreeMap::new(),
             slices: BTreeMap::new(),
+            slice_of: BTreeMap::new(),
             nodes: BTreeSet::new(),
             peers: BTreeMap::new(),
             problems: Vec::new(),
@@ -97,23 +100,31 @@ impl Driver {
     }
 
     /// Runs until the program is told to stop, then hands over.
-    pub(crate) async fn run(mut self, mut inputs: mpsc::Receiver<Input>, mut shutdown: Shutdown) {
+    ///
+    /// # Errors
+    /// When a thread that this speaker cannot do without has ended. Its peers take over then, as after a crash.
+    pub(crate) async fn run(
+        mut self,
+        mut inputs: mpsc::Receiver<Input>,
+        mut interfaces: watch::Receiver<Vec<Interface>>,
+        mut shutdown: Shutdown,
+    ) -> anyhow::Result<()> {
         let mut members = self.parts.gossip.as_ref().map(|gossip| unseen(gossip.members()));
         let mut joined = self.parts.gossip.as_ref().map(|gossip| unseen(gossip.joined()));
+        let mut wire_failed = Box::pin(self.parts.wire.failed());
         loop {
             tokio::select! {
-                input = inputs.recv() => match input {
-                    Some(input) => self.handle_input(input),
-                    None => break,
-                },
+                Some(input) = inputs.recv() => self.handle_input(input),
+                Ok(()) = interfaces.changed() => {
+                    let interfaces = interfaces.borrow_and_update().clone();
+                    self.handle_interfaces(interfaces);
+                }
                 members = changed(&mut members) => match members {
                     Some(members) => self.ownership.set_members(members),
-                    None => {
-                        error!("gossip has ended; so does this speaker, to be started anew");
-                        return;
-                    }
+                    None => bail!("the gossip thread ended"),
                 },
                 Some(_) = changed(&mut joined) => {}
+                error = &mut wire_failed => return Err(error),
                 () = shutdown.requested() => break,
             }
             let has_joined = joined.as_ref().is_none_or(|joined| *joined.borrow());
@@ -121,6 +132,7 @@ impl Driver {
             self.drain();
         }
         self.hand_over().await;
+        Ok(())
     }
 
     /// Successors announce themselves first; then this node stops answering.
@@ -172,7 +184,6 @@ impl Driver {
                 self.config_changed();
             }
             Input::Peers(update) => self.handle_peers(update),
-            Input::Interfaces(interfaces) => self.handle_interfaces(interfaces),
         }
     }
 
@@ -209,30 +220,39 @@ impl Driver {
     fn handle_slices(&mut self, update: Update<EndpointSlice>) {
         match update {
             Update::Applied(slice) => self.set_slice(slice),
-            Update::Deleted(slice) => {
-                let Some(service) = slice.service else {
-                    return;
-                };
-                if let Some(slices) = self.slices.get_mut(&service) {
-                    slices.remove(&slice.name);
-                }
-                self.sum_endpoints(service);
-            }
+            Update::Deleted(slice) => self.remove_slice(&slice.id),
             Update::Replaced(all) => {
-                let before = std::mem::take(&mut self.slices);
+                let present: BTreeSet<&SliceId> = all.iter().map(|slice| &slice.id).collect();
+                let gone = self.slice_of.keys().filter(|id| !present.contains(id));
+                for id in gone.cloned().collect::<Vec<_>>() {
+                    self.remove_slice(&id);
+                }
                 all.into_iter().for_each(|slice| self.set_slice(slice));
-                before.into_keys().for_each(|service| self.sum_endpoints(service));
                 self.awaited.remove("slices");
             }
         }
     }
 
+    /// A slice counts for the Service that it names now, and no longer for one that it named before.
     fn set_slice(&mut self, slice: EndpointSlice) {
-        let Some(service) = slice.service else {
+        if self.slice_of.get(&slice.id) != slice.service.as_ref() {
+            self.remove_slice(&slice.id);
+        }
+        if let Some(service) = slice.service {
+            self.slice_of.insert(slice.id.clone(), service.clone());
+            let slices = self.slices.entry(service.clone()).or_default();
+            slices.insert(slice.id, slice.endpoints);
+            self.sum_endpoints(service);
+        }
+    }
+
+    fn remove_slice(&mut self, id: &SliceId) {
+        let Some(service) = self.slice_of.remove(id) else {
             return;
         };
-        let slices = self.slices.entry(service.clone()).or_default();
-        slices.insert(slice.name, slice.endpoints);
+        if let Some(slices) = self.slices.get_mut(&service) {
+            slices.remove(id);
+        }
         self.sum_endpoints(service);
     }
 

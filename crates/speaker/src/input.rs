@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use anyhow::Context;
 use herald_api::{IPAddressPool, L2Advertisement, convert};
 use herald_core::NodeName;
 use herald_core::config::{RawAdvertisement, RawPool};
 use herald_core::eligibility::{Exposure, Node};
-use herald_netio::{Interface, Links};
 use herald_runtime::Update;
 use herald_runtime::watch::watch;
 use k8s_openapi::api::core::v1 as core_v1;
@@ -19,7 +17,6 @@ use kube::api::Api;
 use kube::runtime::watcher::Config;
 use kube::{Client, Resource};
 use tokio::sync::mpsc;
-use tracing::warn;
 
 use crate::Args;
 
@@ -38,8 +35,6 @@ pub(crate) enum Input {
     Advertisements(Update<RawAdvertisement>),
     /// The speakers' Pods.
     Peers(Update<Peer>),
-    /// All interfaces of this node.
-    Interfaces(Vec<Interface>),
 }
 
 /// What is kept of a Service object.
@@ -72,13 +67,8 @@ pub(crate) fn addresses<'a>(
 }
 
 /// Starts the watches; each lives as long as the receiver.
-pub(crate) fn watch_all(
-    client: &Client,
-    namespace: &str,
-    args: &Args,
-    inputs: &mpsc::Sender<Input>,
-) -> anyhow::Result<()> {
-    let class = Arc::new(args.lb_class.clone());
+pub(crate) fn watch_all(client: &Client, namespace: &str, args: &Args, inputs: &mpsc::Sender<Input>) {
+    let class = Some(Arc::<str>::from(args.lb_class.as_str())).filter(|class| !class.is_empty());
     let seen = move |service: core_v1::Service| Seen {
         exposure: convert::exposure(&service),
         ours: convert::is_ours(&service, class.as_deref()),
@@ -118,11 +108,6 @@ pub(crate) fn watch_all(
             inputs.clone(),
         ));
     }
-    tokio::spawn(watch_interfaces(
-        Links::open().context("cannot watch interfaces")?,
-        inputs.clone(),
-    ));
-    Ok(())
 }
 
 fn peer(pod: &core_v1::Pod) -> Peer {
@@ -135,21 +120,5 @@ fn peer(pod: &core_v1::Pod) -> Peer {
     Peer {
         pod: pod.metadata.name.clone().unwrap_or_default(),
         at: node.map(NodeName::from).zip(address),
-    }
-}
-
-async fn watch_interfaces(mut links: Links, inputs: mpsc::Sender<Input>) {
-    loop {
-        match links.next().await {
-            Ok(interfaces) => {
-                if inputs.send(Input::Interfaces(interfaces)).await.is_err() {
-                    return;
-                }
-            }
-            Err(error) => {
-                warn!(%error, "interfaces can no longer be watched; what is known of them stays");
-                return;
-            }
-        }
     }
 }

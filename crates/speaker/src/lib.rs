@@ -21,7 +21,7 @@ use anyhow::Context;
 use herald_core::NodeName;
 use herald_runtime::event::Events;
 use herald_runtime::{Shutdown, admin, client};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::info;
 
 use crate::driver::Driver;
@@ -63,7 +63,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let readiness = admin::Readiness::default();
     let pending = readiness.pending();
     if args.port != 0 {
-        admin::serve_metrics((Ipv4Addr::UNSPECIFIED, args.port).into(), registry.clone()).await?;
+        admin::serve_metrics(admin::everywhere(args.port), registry.clone()).await?;
     }
     if args.health_probe_port != 0 {
         let local = SocketAddr::from((Ipv4Addr::LOCALHOST, args.health_probe_port));
@@ -71,7 +71,11 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     }
     let events = Events::start(client.clone(), "metallb-speaker", &args.node_name, &registry)?;
     let (sender, inputs) = mpsc::channel(INPUTS);
-    input::watch_all(&client, &namespace, &args, &sender)?;
+    input::watch_all(&client, &namespace, &args, &sender);
+    let (newest, interfaces) = watch::channel(Vec::new());
+    tokio::spawn(wire::watch_interfaces(move |interfaces| {
+        newest.send_replace(interfaces);
+    }));
     let statuses = status::start(client, &namespace, &args.node_name, &args.pod_name);
     let parts = driver::Parts {
         wire,
@@ -81,9 +85,8 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         exclude,
     };
     info!(%node, namespace, "speaker started");
-    Driver::new(node, &args, parts, pending, &registry)?
-        .run(inputs, shutdown)
-        .await;
+    let driver = Driver::new(node, &args, parts, pending, &registry)?;
+    driver.run(inputs, interfaces, shutdown).await?;
     info!("speaker stopped");
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! A task of its own writes these objects one after the other. They inform; nothing waits for them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -53,6 +54,7 @@ pub(crate) fn start(client: Client, namespace: &str, node: &str, pod: &str) -> S
         owner: None,
         announced: BTreeMap::new(),
         stale: BTreeSet::new(),
+        last: None,
     };
     tokio::spawn(writer.run(receiver));
     Statuses(sender)
@@ -68,6 +70,8 @@ struct Writer {
     announced: BTreeMap<ServiceKey, Interfaces>,
     /// Services whose objects may not be as they should.
     stale: BTreeSet<ServiceKey>,
+    /// The one that was tried last.
+    last: Option<ServiceKey>,
 }
 
 impl Writer {
@@ -106,18 +110,26 @@ impl Writer {
 
     async fn step(&mut self) -> anyhow::Result<()> {
         if self.owner.is_none() {
-            self.owner = Some(in_time(self.find_owner()).await?);
+            let owner = in_time(self.find_owner()).await?;
             let ours = ListParams::default().labels(&format!("{NODE}={}", self.node));
             let left = in_time(self.list(&ours)).await?;
             self.stale.extend(left.iter().filter_map(service_of));
+            self.owner = Some(owner);
             return Ok(());
         }
-        if let Some(service) = self.stale.first().cloned() {
-            in_time(self.reconcile(&service))
-                .await
-                .with_context(|| format!("Service {service}"))?;
-            self.stale.remove(&service);
-        }
+        // Each in turn, so that one that cannot be written holds up no other.
+        let next = match &self.last {
+            Some(last) => self.stale.range((Bound::Excluded(last), Bound::Unbounded)).next(),
+            None => None,
+        };
+        let Some(service) = next.or(self.stale.first()).cloned() else {
+            return Ok(());
+        };
+        self.last = Some(service.clone());
+        in_time(self.reconcile(&service))
+            .await
+            .with_context(|| format!("Service {service}"))?;
+        self.stale.remove(&service);
         Ok(())
     }
 

@@ -19,11 +19,20 @@ pub fn node(node: &core_v1::Node) -> Node {
     }
 }
 
+/// Namespace and name of a slice.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SliceId {
+    /// The slice's namespace, which is its Service's.
+    pub namespace: String,
+    /// The slice's name.
+    pub name: String,
+}
+
 /// One slice of a Service's endpoints.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointSlice {
-    /// Name of the slice; unique within the namespace.
-    pub name: String,
+    /// Which slice it is.
+    pub id: SliceId,
     /// The Service, by the label `kubernetes.io/service-name`; `None` for a slice of something else.
     pub service: Option<ServiceKey>,
     /// The usable endpoints in this slice.
@@ -46,10 +55,13 @@ pub fn endpoint_slice(slice: &discovery_v1::EndpointSlice) -> EndpointSlice {
         .filter(|e| is_usable(e))
         .collect();
     EndpointSlice {
-        name: metadata.name.clone().unwrap_or_default(),
         service: label
             .filter(|name| !name.is_empty())
-            .map(|name| ServiceKey::new(namespace, name.clone())),
+            .map(|name| ServiceKey::new(namespace.clone(), name.clone())),
+        id: SliceId {
+            namespace,
+            name: metadata.name.clone().unwrap_or_default(),
+        },
         endpoints: Endpoints {
             any: !usable.is_empty(),
             nodes: usable
