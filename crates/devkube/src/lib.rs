@@ -35,8 +35,8 @@
 //!
 //! # What it does not do
 //!
-//! * Protobuf bodies (415): `kubectl create namespace` and the like of kubectl 1.33 and later send
-//!   them, `kubectl apply -f` and `create -f` do not.
+//! * Protobuf bodies (415), but for Namespaces, Secrets, ConfigMaps and ServiceAccounts, which kubectl 1.33
+//!   and later (`kubectl create namespace`) and Helm send in no other form. Answers are always JSON.
 //! * Controllers beyond namespaces, garbage collection and EndpointSlices: nothing makes Pods of a
 //!   Deployment, nothing schedules or runs Pods; deleting a Pod takes effect at once.
 //! * Admission webhooks: their configurations are stored and never called. CRDs of several versions
@@ -65,6 +65,7 @@ mod names;
 mod object;
 mod openapi;
 mod patch;
+mod protobuf;
 mod reply;
 mod request;
 mod resources;

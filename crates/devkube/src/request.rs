@@ -9,6 +9,7 @@ use hyper::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use hyper::{Method, header::HeaderName};
 use serde_json::Value;
 
+use crate::protobuf;
 use crate::status::ApiError;
 
 /// One request, read to its end.
@@ -116,22 +117,25 @@ impl Request {
         })
     }
 
-    /// The body as JSON, whether it came as JSON or YAML; null when empty.
+    /// The body as JSON, whether it came as JSON, YAML or protobuf; null when empty.
     pub(crate) fn json(&self) -> Result<Value, ApiError> {
         let media_type = self.media_type();
-        if media_type.contains("protobuf") {
-            return Err(ApiError::unsupported_media_type(
-                "devkube does not read protobuf; send JSON or YAML (with kubectl: use apply -f or create -f)",
-            ));
-        }
         if self.body.is_empty() {
             return Ok(Value::Null);
+        }
+        if media_type == "application/vnd.kubernetes.protobuf" {
+            return protobuf::decode(&self.body);
         }
         if media_type.ends_with("yaml") {
             let text =
                 std::str::from_utf8(&self.body).map_err(|error| ApiError::bad_request(error.to_string()))?;
             return serde_saphyr::from_str(text)
                 .map_err(|error| ApiError::bad_request(format!("error converting YAML to JSON: {error}")));
+        }
+        if !matches!(media_type, "" | "application/json") && !media_type.ends_with("+json") {
+            return Err(ApiError::unsupported_media_type(format!(
+                "the body of the request was in an unknown format {media_type:?}; send JSON or YAML"
+            )));
         }
         serde_json::from_slice(&self.body)
             .map_err(|error| ApiError::bad_request(format!("error decoding the body as JSON: {error}")))

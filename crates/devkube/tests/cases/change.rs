@@ -25,6 +25,10 @@ pub(crate) const CASES: &[Case] = &[
         a_namespace_goes_with_its_content,
     ),
     (
+        "what_kubectl_sends_as_protobuf_is_read",
+        what_kubectl_sends_as_protobuf_is_read,
+    ),
+    (
         "replace_and_create_work_from_files",
         replace_and_create_work_from_files,
     ),
@@ -159,5 +163,31 @@ fn replace_and_create_work_from_files(kubectl: &Kubectl) -> Result<(), Failed> {
     equal(
         &kubectl.run(&["get", "secret", "s", "-o", "jsonpath={.data.key}"])?,
         "b3RoZXI=",
+    )
+}
+
+fn what_kubectl_sends_as_protobuf_is_read(kubectl: &Kubectl) -> Result<(), Failed> {
+    contains(
+        &kubectl.run(&["create", "namespace", "shop"])?,
+        "namespace/shop created",
+    )?;
+    let secret = [
+        "create",
+        "secret",
+        "generic",
+        "s",
+        "-n",
+        "shop",
+        "--from-literal=key=plain",
+    ];
+    contains(&kubectl.run(&secret)?, "secret/s created")?;
+    equal(
+        &kubectl.run(&["get", "secret", "s", "-n", "shop", "-o", "jsonpath={.data.key}"])?,
+        "cGxhaW4=",
+    )?;
+    kubectl.run(&["create", "configmap", "m", "--from-literal=a=b"])?;
+    equal(
+        &kubectl.run(&["get", "cm", "m", "-o", "jsonpath={.data.a}"])?,
+        "b",
     )
 }
