@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use herald_core::allocator::{Allocator, Decision, Note, Outcome};
+use herald_core::allocator::{Allocator, Decision, Note, Outcome, Refusal};
 use herald_core::config::{Catalog, Problem};
 use herald_core::{Labels, PoolName, ServiceKey, Time};
 use herald_runtime::Update;
@@ -12,6 +12,7 @@ use herald_runtime::event::{Events, Severity};
 use jiff::Timestamp;
 use kube::Client;
 use prometheus::Registry;
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
@@ -34,6 +35,8 @@ pub(crate) struct Driver {
     writing: BTreeMap<ServiceKey, (Decided, Option<u64>)>,
     /// The version that our last write made; anything older that the watch still shows is not news.
     written: BTreeMap<ServiceKey, u64>,
+    /// Patches that take back what we wrote to Services that stopped being load balancers.
+    farewells: BTreeMap<ServiceKey, Value>,
     namespaces: BTreeMap<String, Labels>,
     pools: Pools,
     problems: Vec<Problem>,
@@ -66,6 +69,7 @@ impl Driver {
             unmet: BTreeMap::new(),
             writing: BTreeMap::new(),
             written: BTreeMap::new(),
+            farewells: BTreeMap::new(),
             namespaces: BTreeMap::new(),
             pools: Pools::default(),
             problems: Vec::new(),
@@ -124,6 +128,8 @@ impl Driver {
                     .cloned()
                     .collect();
                 gone.into_iter().for_each(|seen| self.remove_service(seen));
+                // A list is never behind our writes, and an API server restored from a backup counts anew.
+                self.written.clear();
                 all.into_iter().for_each(|seen| self.set_service(*seen));
                 self.awaited.0.remove("services");
             }
@@ -139,6 +145,7 @@ impl Driver {
         if self.is_overtaken(&seen) {
             return;
         }
+        self.farewells.remove(&key);
         self.allocator.set_service(seen.service.clone(), self.now());
         self.services.insert(key.clone(), seen);
         self.reconcile(&key);
@@ -149,8 +156,10 @@ impl Driver {
     fn remove_service(&mut self, seen: Seen) {
         let key = seen.service.key.clone();
         let last = self.services.get(&key).cloned();
+        let wrote = self.writing.contains_key(&key) || self.written.contains_key(&key);
         self.forget(&key);
-        if seen.ours && last.is_some_and(|last| last.service.assigned_pool.is_some()) {
+        if seen.ours && (wrote || last.is_some_and(|last| last.is_marked())) {
+            self.farewells.insert(key.clone(), seen.farewell());
             self.writes.submit(Target::Service(key), seen.farewell());
         }
     }
@@ -161,6 +170,7 @@ impl Driver {
         self.unmet.remove(key);
         self.writing.remove(key);
         self.written.remove(key);
+        self.farewells.remove(key);
         self.writes.cancel(&Target::Service(key.clone()));
     }
 
@@ -257,12 +267,19 @@ impl Driver {
             Outcome::Assigned(wanted) => {
                 info!(service = %key, addresses = ?wanted.addresses, pool = %wanted.pool, "assigned");
             }
+            // Kubernetes is about to give it some; there is nothing for the user to do.
+            Outcome::Unassigned(Refusal::NoClusterIps) => {}
             Outcome::Unassigned(refusal) => {
                 info!(service = %key, reason = refusal.reason(), "no address: {refusal}");
                 let note = format!("Failed to allocate IP for \"{key}\": {refusal}");
                 self.events
                     .emit(&seen.reference, Severity::Warning, "AllocationFailed", note);
             }
+        }
+        for annotation in &seen.deprecated {
+            let note = format!("Service uses deprecated annotation {annotation}");
+            self.events
+                .emit(&seen.reference, Severity::Warning, "deprecatedAnnotation", note);
         }
         match decision.notes.into_iter().rfind(Note::lasts) {
             Some(note) => self.unmet.insert(key.clone(), note),
@@ -285,11 +302,6 @@ impl Driver {
         if under_way || seen.is_already(&decided) || self.is_overtaken(seen) {
             return;
         }
-        for annotation in &seen.deprecated {
-            let note = format!("Service uses deprecated annotation {annotation}");
-            self.events
-                .emit(&seen.reference, Severity::Warning, "deprecatedAnnotation", note);
-        }
         let patch = seen.patch(&decided, Timestamp::now());
         self.writing.insert(key.clone(), (decided, seen.version()));
         self.writes.submit(Target::Service(key.clone()), patch);
@@ -305,19 +317,28 @@ impl Driver {
 
     fn handle_done(&mut self, done: Done) {
         let Done { target, result } = done;
-        self.metrics.writes.with_label_values(&[result.as_str()]).inc();
         match &result {
-            Written::Refused(error) => warn!(?target, %error, "the API server refuses the status"),
-            Written::Failed(error) => warn!(?target, error, "the status could not be written; trying again"),
-            Written::Version(_) | Written::Outdated => {}
+            Written::Refused(error) => {
+                warn!(?target, %error, "the API server refuses a status: check the permission to patch services/status and ipaddresspools/status, and admission policies; trying again later");
+            }
+            Written::Failed(error) => warn!(?target, error, "a status could not be written; trying again"),
+            Written::Version(_) | Written::Outdated | Written::PauseOver => {}
         }
+        self.metrics.count_write(&result);
         match target {
+            Target::Service(service) if self.farewells.contains_key(&service) => {
+                self.part_with(service, &result)
+            }
             Target::Service(service) => self.handle_written(&service, &result),
             Target::Pool(pool) => self.pools.handle_written(&pool, &result),
         }
     }
 
     fn handle_written(&mut self, service: &ServiceKey, result: &Written) {
+        // After a failure the entry stays until the pause is over, so that the same is not tried before.
+        if matches!(result, Written::Failed(_) | Written::Refused(_)) {
+            return;
+        }
         let wrote = self.writing.remove(service);
         match result {
             Written::Version(version) => {
@@ -333,9 +354,26 @@ impl Driver {
                     self.reconcile(service);
                 }
             }
-            // Another try would be refused as well; the next change of the Service brings one.
-            Written::Refused(_) => {}
-            Written::Failed(_) => self.reconcile(service),
+            Written::PauseOver => self.reconcile(service),
+            Written::Failed(_) | Written::Refused(_) => {}
+        }
+    }
+
+    /// A Service that is no load balancer any more: what we wrote is taken back until the API server has it.
+    fn part_with(&mut self, service: ServiceKey, result: &Written) {
+        match result {
+            // Refused: another Service of that name, most likely; a policy would have refused the address, too.
+            Written::Version(_) | Written::Outdated | Written::Refused(_) => {
+                self.farewells.remove(&service);
+                // It may have come back meanwhile, and the farewell has emptied its status.
+                self.reconcile(&service);
+            }
+            Written::PauseOver => {
+                if let Some(patch) = self.farewells.get(&service) {
+                    self.writes.submit(Target::Service(service), patch.clone());
+                }
+            }
+            Written::Failed(_) => {}
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The controller's metrics, named as MetalLB names them.
 
+use crate::write::Written;
 use herald_core::PoolName;
 use herald_core::allocator::Usage;
 use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
@@ -11,8 +12,8 @@ pub(crate) struct Metrics {
     pool: [PoolGauge; 6],
     /// Objects looked at.
     pub(crate) updates: IntCounter,
-    /// Writes of a status by how they ended.
-    pub(crate) writes: IntCounterVec,
+    errors: IntCounter,
+    writes: IntCounterVec,
     loaded: IntGauge,
     stale: IntGauge,
 }
@@ -34,6 +35,11 @@ impl Metrics {
             "Number of Kubernetes objects processed",
         )?;
         registry.register(Box::new(updates.clone()))?;
+        let errors = IntCounter::new(
+            "metallb_k8s_client_update_errors_total",
+            "Number of Kubernetes objects that could not be brought to what was decided",
+        )?;
+        registry.register(Box::new(errors.clone()))?;
         let writes = IntCounterVec::new(
             Opts::new(
                 "herald_status_writes_total",
@@ -70,6 +76,7 @@ impl Metrics {
                 ),
             ],
             updates,
+            errors,
             writes,
             loaded: boolean(
                 "metallb_k8s_client_config_loaded_bool",
@@ -80,6 +87,21 @@ impl Metrics {
                 "1 while a resource is set aside as invalid",
             )?,
         })
+    }
+
+    /// Counts a request by how it ended; the end of a pause is none.
+    pub(crate) fn count_write(&self, result: &Written) {
+        let label = match result {
+            Written::Version(_) => "ok",
+            Written::Outdated => "outdated",
+            Written::Refused(_) => "refused",
+            Written::Failed(_) => "failed",
+            Written::PauseOver => return,
+        };
+        self.writes.with_label_values(&[label]).inc();
+        if matches!(result, Written::Refused(_) | Written::Failed(_)) {
+            self.errors.inc();
+        }
     }
 
     /// Shows a pool as it is now.

@@ -67,15 +67,15 @@ impl Pools {
         }
     }
 
-    /// A write has ended. Only one that failed for the moment is worth another try.
+    /// A write has ended. After a failure the next waits until the pause is over.
     pub(crate) fn handle_written(&mut self, name: &PoolName, result: &Written) {
         let Some(known) = self.0.get_mut(name) else {
             return;
         };
-        let wrote = known.writing.take();
         match result {
-            Written::Version(_) | Written::Outdated | Written::Refused(_) => known.shown = wrote,
-            Written::Failed(_) => {}
+            Written::Version(_) | Written::Outdated => known.shown = known.writing.take(),
+            Written::PauseOver => known.writing = None,
+            Written::Refused(_) | Written::Failed(_) => {}
         }
     }
 }

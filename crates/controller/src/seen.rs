@@ -59,6 +59,11 @@ impl Seen {
         self.resource_version.as_deref()?.parse().ok()
     }
 
+    /// Whether the object carries something that only we write.
+    pub(crate) fn is_marked(&self) -> bool {
+        self.service.assigned_pool.is_some() || self.condition.is_some()
+    }
+
     /// Whether the status is as decided. Fields that the API server fills in, such as `ipMode`, are no difference.
     pub(crate) fn is_already(&self, decided: &Decided) -> bool {
         let service = &self.service;

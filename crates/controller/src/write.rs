@@ -15,8 +15,12 @@ use tokio::task::JoinSet;
 const PARALLEL: usize = 32;
 /// An API server that does not answer for so long is away.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Pause after a failure that is worth another try.
-const PAUSE: Duration = Duration::from_millis(500);
+/// Pause after the first failure in a row; it doubles with each.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// Longest pause while the API server is away or busy: when it returns, we are soon there.
+const AWAY_PAUSE: Duration = Duration::from_secs(5);
+/// Longest pause after a refusal: somebody has to change a policy first.
+const REFUSED_PAUSE: Duration = Duration::from_secs(300);
 
 /// An object whose status we write.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +39,8 @@ pub(crate) struct Writes {
     waiting: BTreeMap<Target, Value>,
     order: VecDeque<Target>,
     in_flight: BTreeSet<Target>,
+    /// Failures in a row.
+    failures: BTreeMap<Target, u32>,
     requests: JoinSet<Done>,
 }
 
@@ -51,22 +57,12 @@ pub(crate) enum Written {
     Version(Option<u64>),
     /// The object is another one by now, or is gone: the watch tells.
     Outdated,
-    /// The API server refuses the patch itself.
+    /// The API server refuses the patch: a missing permission, a policy.
     Refused(kube::Error),
     /// Not now: the API server is away or busy.
     Failed(String),
-}
-
-impl Written {
-    /// Label of the metric.
-    pub(crate) const fn as_str(&self) -> &'static str {
-        match self {
-            Self::Version(_) => "ok",
-            Self::Outdated => "outdated",
-            Self::Refused(_) => "refused",
-            Self::Failed(_) => "failed",
-        }
-    }
+    /// The pause after a failure is over.
+    PauseOver,
 }
 
 impl Writes {
@@ -77,6 +73,7 @@ impl Writes {
             waiting: BTreeMap::new(),
             order: VecDeque::new(),
             in_flight: BTreeSet::new(),
+            failures: BTreeMap::new(),
             requests: JoinSet::new(),
         }
     }
@@ -100,13 +97,37 @@ impl Writes {
     pub(crate) async fn done(&mut self) -> Done {
         match self.requests.join_next().await {
             Some(Ok(done)) => {
-                self.in_flight.remove(&done.target);
+                self.account(&done);
                 self.start();
                 done
             }
             Some(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
             None => std::future::pending().await,
         }
+    }
+
+    /// A failure is followed by a pause, after which whoever decides decides anew. The pause holds up nobody else.
+    fn account(&mut self, done: &Done) {
+        let longest = match done.result {
+            Written::PauseOver => return,
+            Written::Version(_) | Written::Outdated => {
+                self.in_flight.remove(&done.target);
+                self.failures.remove(&done.target);
+                return;
+            }
+            Written::Failed(_) => AWAY_PAUSE,
+            Written::Refused(_) => REFUSED_PAUSE,
+        };
+        self.in_flight.remove(&done.target);
+        let failures = self.failures.entry(done.target.clone()).or_default();
+        let pause = FIRST_PAUSE.saturating_mul(1 << (*failures).min(16)).min(longest);
+        *failures += 1;
+        let target = done.target.clone();
+        self.requests.spawn(async move {
+            tokio::time::sleep(pause).await;
+            let result = Written::PauseOver;
+            Done { target, result }
+        });
     }
 
     /// Starts what may start: an object whose last write is still under way waits for it.
@@ -135,15 +156,14 @@ async fn send(client: Client, namespace: String, target: Target, patch: Value) -
         Ok(Err(kube::Error::Api(status))) if status.is_conflict() || status.is_not_found() => {
             Written::Outdated
         }
-        Ok(Err(kube::Error::Api(status))) if status.is_invalid() || matches!(status.code, 400 | 415) => {
+        Ok(Err(kube::Error::Api(status)))
+            if status.is_invalid() || matches!(status.code, 400 | 401 | 403 | 415) =>
+        {
             Written::Refused(kube::Error::Api(status))
         }
         Ok(Err(error)) => Written::Failed(error.to_string()),
         Err(_) => Written::Failed(format!("no answer within {TIMEOUT:?}")),
     };
-    if matches!(result, Written::Failed(_)) {
-        tokio::time::sleep(PAUSE).await;
-    }
     Done { target, result }
 }
 
