@@ -1,5 +1,6 @@
 //! The misbehaviour that tests ask for.
 
+use std::net::TcpListener;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
@@ -126,4 +127,24 @@ async fn requests_are_counted_by_verb_and_resource() {
             ("patch", "services/status", 1)
         ]
     );
+}
+
+#[tokio::test]
+async fn a_dropped_server_lets_go_of_its_connections_and_its_port() {
+    let Cluster {
+        server,
+        client,
+        address,
+    } = Cluster::start().await;
+    let api: Api<ConfigMap> = Api::default_namespaced(client);
+    let mut watch = pin!(api.watch(&WatchParams::default(), "0").await.expect("a watch"));
+    drop(server);
+    let ended = timeout(DEADLINE, async { while let Some(Ok(_)) = watch.next().await {} }).await;
+    ended.expect("the connection is closed");
+    let free = timeout(DEADLINE, async {
+        while TcpListener::bind(address).is_err() {
+            tokio::task::yield_now().await;
+        }
+    });
+    free.await.expect("the port is free in time");
 }

@@ -8,7 +8,7 @@ mod services;
 mod watches;
 mod writes;
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use herald_devkube::{Options, Server};
@@ -23,6 +23,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 struct Cluster {
     server: Server,
     client: Client,
+    address: SocketAddr,
 }
 
 impl Cluster {
@@ -32,7 +33,8 @@ impl Cluster {
 
     async fn with(options: Options) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let address = listener.local_addr().expect("an address");
+        let url = format!("http://{address}");
         let options = Options {
             listeners: vec![listener],
             ..options
@@ -45,6 +47,7 @@ impl Cluster {
         Self {
             server,
             client: Client::try_from(config).expect("a client"),
+            address,
         }
     }
 
