@@ -56,6 +56,7 @@ fn check(crd: &Value) -> Vec<FieldError> {
             detail,
         ));
     }
+    errors.extend(check_group(crd));
     if !matches!(spec["scope"].as_str(), Some("Namespaced" | "Cluster")) {
         let supported = ["\"Cluster\"".to_string(), "\"Namespaced\"".to_string()];
         errors.push(FieldError::not_supported(
@@ -82,6 +83,22 @@ fn check(crd: &Value) -> Vec<FieldError> {
         errors.extend(check_version(version, &format!("spec.versions[{i}]")));
     }
     errors
+}
+
+/// Groups of the project itself are open to approved CRDs only, so none can take a built-in kind's place.
+fn check_group(crd: &Value) -> Option<FieldError> {
+    const APPROVED: &str = "api-approved.kubernetes.io";
+    let group = crd["spec"]["group"].as_str().unwrap_or_default();
+    if !group.contains('.') {
+        let detail = "should be a domain with at least one dot";
+        return Some(FieldError::invalid("spec.group", &json!(group), detail));
+    }
+    let protected = group.ends_with(".k8s.io") || group.ends_with(".kubernetes.io");
+    let approved = crd["metadata"]["annotations"][APPROVED].is_string();
+    (protected && !approved).then(|| {
+        let detail = format!("protected groups must have approval annotation {APPROVED:?}");
+        FieldError::required(format!("metadata.annotations[{APPROVED}]"), &detail)
+    })
 }
 
 fn check_version(version: &Value, path: &str) -> Vec<FieldError> {

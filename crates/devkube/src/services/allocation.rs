@@ -189,28 +189,42 @@ fn allocate_ports(service: &mut Value, taken: &Allocations, key: &Key, errors: &
             errors.push(FieldError::invalid(port_field(service, port), &json!(port), why));
         }
     }
-    let mut allocate = |slot: &mut Value| {
-        if slot.as_u64().unwrap_or(0) != 0 {
-            return;
+    // TCP and UDP on one port share a node port.
+    let mut by_port: BTreeMap<u64, Value> = entries(&service["spec"]["ports"])
+        .iter()
+        .filter(|port| !is_unset(&port["nodePort"]))
+        .filter_map(|port| Some((port["port"].as_u64()?, port["nodePort"].clone())))
+        .collect();
+    let mut allocate = |slot: &mut Value| match taken.free_port(&own) {
+        Some(port) => {
+            own.insert(port);
+            *slot = json!(port);
         }
-        match taken.free_port(&own) {
-            Some(port) => {
-                own.insert(port);
-                *slot = json!(port);
-            }
-            None => errors.push(FieldError::invalid(
-                "spec.ports",
-                &json!([]),
-                "no node port is free",
-            )),
-        }
+        None => errors.push(FieldError::invalid(
+            "spec.ports",
+            &json!([]),
+            "no node port is free",
+        )),
     };
     if needs_node_port(service) {
-        entries_mut(service, "/spec/ports").for_each(|port| allocate(&mut port["nodePort"]));
+        for port in entries_mut(service, "/spec/ports").filter(|port| is_unset(&port["nodePort"])) {
+            let number = port["port"].as_u64().unwrap_or(0);
+            match by_port.get(&number) {
+                Some(shared) => port["nodePort"] = shared.clone(),
+                None => {
+                    allocate(&mut port["nodePort"]);
+                    by_port.insert(number, port["nodePort"].clone());
+                }
+            }
+        }
     }
-    if needs_health_check_port(service) {
+    if needs_health_check_port(service) && is_unset(&service["spec"]["healthCheckNodePort"]) {
         allocate(&mut service["spec"]["healthCheckNodePort"]);
     }
+}
+
+fn is_unset(port: &Value) -> bool {
+    port.as_u64().unwrap_or(0) == 0
 }
 
 fn check_port(port: u16, taken: &Allocations, key: &Key) -> Result<(), String> {

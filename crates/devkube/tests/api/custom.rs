@@ -253,3 +253,43 @@ async fn a_schema_that_is_not_structural_is_refused() {
         assert!(message.contains(text), "{field}: {message}");
     }
 }
+
+#[tokio::test]
+async fn every_served_version_shows_the_same_objects() {
+    let cluster = Cluster::start().await;
+    let mut crd: Value = serde_saphyr::from_str(include_str!("../data/pool-crd.yaml")).expect("YAML");
+    let mut beta = crd["spec"]["versions"][0].clone();
+    beta["name"] = json!("v1beta1");
+    beta["storage"] = json!(false);
+    crd["spec"]["versions"]
+        .as_array_mut()
+        .expect("versions")
+        .push(beta);
+    let crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    cluster.create(crds, crd.clone()).await.expect("accepted");
+    cluster
+        .create(POOLS, pool(json!({"addresses": ["1.1.1.1"]})))
+        .await
+        .expect("created");
+    let beta = "/apis/example.org/v1beta1/namespaces/default/pools";
+    let found = cluster.get(&format!("{beta}/p")).await.expect("the object");
+    assert_eq!(
+        (&found["apiVersion"], &found["spec"]["mode"]),
+        (&json!("example.org/v1beta1"), &json!("layer2"))
+    );
+    cluster
+        .merge(&format!("{beta}/p"), json!({"spec": {"mode": "bgp"}}))
+        .await
+        .expect("changed");
+    let list = cluster.get(POOLS).await.expect("a list");
+    assert_eq!(
+        (&list["items"][0]["apiVersion"], &list["items"][0]["spec"]["mode"]),
+        (&json!("example.org/v1"), &json!("bgp"))
+    );
+
+    crd["metadata"]["name"] = json!("pools.apps.k8s.io");
+    crd["spec"]["group"] = json!("apps.k8s.io");
+    let (code, message) = refusal(cluster.create(crds, crd).await);
+    assert_eq!(code, 422);
+    assert!(message.contains("must have approval annotation"), "{message}");
+}

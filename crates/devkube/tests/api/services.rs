@@ -324,3 +324,17 @@ async fn node_ports_come_from_the_range_that_was_asked_for_until_it_is_full() {
     assert_eq!(code, 422);
     assert!(message.contains("no node port is free"), "{message}");
 }
+
+#[tokio::test]
+async fn one_port_in_two_protocols_is_one_node_port() {
+    let cluster = Cluster::start().await;
+    let ports = json!([
+        {"name": "udp", "port": 53, "protocol": "UDP"}, {"name": "tcp", "port": 53}, {"name": "metrics", "port": 9153},
+    ]);
+    let created = create(&cluster, "dns", json!({"type": "NodePort", "ports": ports}))
+        .await
+        .expect("created");
+    let ports = &created["spec"]["ports"];
+    assert_eq!(ports[0]["nodePort"], ports[1]["nodePort"]);
+    assert_ne!(ports[0]["nodePort"], ports[2]["nodePort"]);
+}
