@@ -36,7 +36,12 @@ pub fn main() -> ExitCode {
     finish(match Cli::parse().command {
         Command::Role(args) => role::run(args),
         Command::Bench(args) => in_sandbox(|shutdown| bench::run(args, shutdown)),
-        Command::Demo(args) => in_sandbox(|shutdown| demo::run(args, shutdown)),
+        Command::Demo(args) => {
+            let json = args.json;
+            let outcome = in_sandbox(|shutdown| demo::run(args, shutdown));
+            demo::conclude(json, &outcome);
+            outcome
+        }
     })
 }
 

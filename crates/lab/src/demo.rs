@@ -36,7 +36,7 @@ pub struct DemoArgs {
     nodes: u8,
     /// One JSON object a line instead of a story; the last has "ok".
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
     /// Leave the cluster running at the end, for kubectl, until Ctrl-C.
     #[arg(long)]
     keep: bool,
@@ -44,16 +44,16 @@ pub struct DemoArgs {
 
 /// Runs the demo. When it returns everything is cleaned up, also after it was told to stop.
 pub async fn run(args: DemoArgs, mut shutdown: Shutdown) -> anyhow::Result<()> {
-    let story = Story::new(args.json);
-    let outcome = play(&args, &story, &mut shutdown).await;
-    let reasons = outcome.err().map(|error| format!("{error:#}"));
-    let failed = reasons.is_some();
-    story.tell(&Chapter::End {
-        ok: !failed,
+    play(&args, &Story::new(args.json), &mut shutdown).await
+}
+
+/// Tells how it ended, also when it could not even begin.
+pub fn conclude(json: bool, outcome: &anyhow::Result<()>) {
+    let reasons = outcome.as_ref().err().map(|error| format!("{error:#}"));
+    Story::new(json).tell(&Chapter::End {
+        ok: outcome.is_ok(),
         reasons: reasons.into_iter().collect(),
     });
-    ensure!(!failed, "the demo failed");
-    Ok(())
 }
 
 async fn play(args: &DemoArgs, story: &Story, shutdown: &mut Shutdown) -> anyhow::Result<()> {

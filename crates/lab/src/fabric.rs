@@ -2,12 +2,14 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
 
 use crate::net::links::Peer;
-use crate::net::{Links, Mac, Netns};
+use crate::net::{Links, MacAddr, Netns};
 use crate::plan;
 use crate::role::pod::Greeting;
 use crate::role::probe;
@@ -84,7 +86,7 @@ async fn prepare(netns: &Netns) -> anyhow::Result<Links> {
 /// A machine of the lab: a network namespace with one link into the fabric.
 pub struct Host {
     links: Links,
-    mac: Mac,
+    mac: MacAddr,
     addresses: [IpAddr; 2],
     port: Port,
     netns: Netns,
@@ -113,7 +115,7 @@ impl Host {
     }
 
     /// The Ethernet address of its link.
-    pub fn mac(&self) -> Mac {
+    pub fn mac(&self) -> MacAddr {
         self.mac
     }
 
@@ -149,6 +151,23 @@ impl Host {
             .await
             .with_context(|| format!("cannot connect to {target}"))?;
         probe::ask(stream, target).await
+    }
+
+    /// Sends a datagram and waits for one that comes back, at most half a second.
+    pub async fn exchange_datagram(&self, target: SocketAddr, payload: &[u8]) -> io::Result<Vec<u8>> {
+        let own = self.addresses[usize::from(target.is_ipv6())];
+        let socket = self.netns.run(move || {
+            let socket = UdpSocket::bind((own, 0))?;
+            socket.set_nonblocking(true)?;
+            tokio::net::UdpSocket::from_std(socket)
+        });
+        let socket = socket.await?;
+        socket.connect(target).await?;
+        socket.send(payload).await?;
+        let mut answer = vec![0; 1500];
+        let length = timeout(Duration::from_millis(500), socket.recv(&mut answer)).await??;
+        answer.truncate(length);
+        Ok(answer)
     }
 
     /// Pulls its cable, or plugs it in again.

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::cluster::{Applied, Cluster};
 use crate::fabric::{Fabric, Host};
-use crate::net::Mac;
+use crate::net::MacAddr;
 use crate::node::{Files, Node};
 use crate::objects::{NAMESPACE, Pod};
 use crate::plan;
@@ -264,7 +264,7 @@ impl Lab {
     }
 
     /// The Ethernet address that the client's kernel resolves `address` to, asking anew.
-    pub async fn resolve(&self, address: IpAddr, patience: Duration) -> anyhow::Result<Mac> {
+    pub async fn resolve(&self, address: IpAddr, patience: Duration) -> anyhow::Result<MacAddr> {
         self.client
             .links()
             .forget_neighbour(crate::fabric::LINK, address)
@@ -278,7 +278,7 @@ impl Lab {
     }
 
     /// The index of the node that has this Ethernet address.
-    pub fn node_with(&self, mac: Mac) -> Option<usize> {
+    pub fn node_with(&self, mac: MacAddr) -> Option<usize> {
         self.nodes.iter().position(|node| node.host().mac() == mac)
     }
 

@@ -4,5 +4,6 @@ pub mod links;
 pub mod netns;
 pub mod sysctl;
 
-pub use links::{Links, Mac, Neighbour};
+pub use herald_l2::MacAddr;
+pub use links::{Links, Neighbour};
 pub use netns::Netns;

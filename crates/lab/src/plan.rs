@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::net::Mac;
+use crate::net::MacAddr;
 
 /// Prefix length of the segment, IPv4.
 pub const PREFIX_V4: u8 = 24;
@@ -38,12 +38,12 @@ pub fn pod(node: usize, pod: usize) -> [IpAddr; 2] {
 }
 
 /// The Ethernet address of the machine with these addresses: locally administered, and easy to recognise.
-pub fn mac(addresses: [IpAddr; 2]) -> Mac {
+pub fn mac(addresses: [IpAddr; 2]) -> MacAddr {
     let host = match addresses[0] {
         IpAddr::V4(v4) => v4.octets()[3],
         IpAddr::V6(v6) => v6.octets()[15],
     };
-    Mac([0x02, 0x00, 0x00, 0x00, 0x67, host])
+    MacAddr([0x02, 0x00, 0x00, 0x00, 0x67, host])
 }
 
 /// The prefix length that goes with an address of the segment.

@@ -9,7 +9,7 @@ use super::{Figure, keepalived};
 use crate::Lab;
 use crate::clock::Monotonic;
 use crate::fabric::Host;
-use crate::net::Mac;
+use crate::net::MacAddr;
 use crate::prober::{Outage, Pace, Prober};
 use crate::wait::eventually;
 
@@ -143,13 +143,13 @@ async fn herald_fault(lab: &mut Lab, address: IpAddr, fault: Fault) -> anyhow::R
 /// A client that is being served by the owner of an address.
 pub(super) struct Observer {
     address: IpAddr,
-    owner: Mac,
+    owner: MacAddr,
     prober: Prober,
 }
 
 impl Observer {
     /// Starts to request `address` on port 80 and waits until that has gone well for a while.
-    pub(super) async fn start(client: &Host, address: IpAddr, owner: Mac) -> anyhow::Result<Self> {
+    pub(super) async fn start(client: &Host, address: IpAddr, owner: MacAddr) -> anyhow::Result<Self> {
         let mut prober = Prober::start(client.netns(), SocketAddr::new(address, 80), Pace::default()).await?;
         prober
             .wait_until_served(Monotonic::from_nanos(0), STREAK, PATIENCE)

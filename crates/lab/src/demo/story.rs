@@ -217,7 +217,8 @@ impl fmt::Display for Chapter {
                 write!(f, "  {QUIET}logs: {}{QUIET:#}", logs.display())
             }
             Self::End { ok: true, .. } => write!(f, "{GOOD}Done; everything is cleaned up.{GOOD:#}"),
-            Self::End { reasons, .. } => write!(f, "{BAD}Failed:{BAD:#} {}", reasons.join("; ")),
+            // Why stands on standard error, as for every command.
+            Self::End { ok: false, .. } => write!(f, "{BAD}Failed; everything is cleaned up.{BAD:#}"),
         }
     }
 }

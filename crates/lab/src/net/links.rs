@@ -6,6 +6,7 @@ use std::os::fd::RawFd;
 
 use anyhow::{Context, anyhow};
 use futures::{StreamExt, TryStreamExt};
+use herald_l2::MacAddr;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags};
 use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute};
@@ -21,30 +22,13 @@ const TABLE_LOCAL: u32 = 255;
 /// `errno(3)`: there is no such entry.
 const ENOENT: i32 = nix::errno::Errno::ENOENT as i32;
 
-/// An Ethernet address.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Mac(pub [u8; 6]);
-
-impl fmt::Display for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
-}
-
-impl fmt::Debug for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 /// One entry of the kernel's neighbour table: what ARP or NDP taught it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Neighbour {
     /// The network address that was asked for.
     pub address: IpAddr,
     /// The Ethernet address learnt; `None` while the question is open or nobody answered.
-    pub mac: Option<Mac>,
+    pub mac: Option<MacAddr>,
     /// Reachable, stale, failed and so on, as `ip neigh` shows it.
     pub state: NeighbourState,
 }
@@ -63,7 +47,7 @@ pub struct Peer<'a> {
     /// Its name there.
     pub name: &'a str,
     /// Its Ethernet address.
-    pub mac: Mac,
+    pub mac: MacAddr,
     /// The namespace, see [`super::Netns::as_raw_fd`].
     pub namespace: RawFd,
 }
@@ -191,7 +175,7 @@ impl Links {
     }
 
     /// Tells the kernel for good which Ethernet address a neighbour has, so that it never asks.
-    pub async fn pin_neighbour(&self, link: &str, address: IpAddr, mac: Mac) -> anyhow::Result<()> {
+    pub async fn pin_neighbour(&self, link: &str, address: IpAddr, mac: MacAddr) -> anyhow::Result<()> {
         let request = self.handle.neighbours().add(self.index(link).await?, address);
         let pinned = request.link_layer_address(&mac.0).replace().execute().await;
         pinned.with_context(|| format!("cannot pin neighbour {address}"))
@@ -261,7 +245,7 @@ fn neighbour(message: &NeighbourMessage) -> Option<Neighbour> {
         } else if let NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) = attribute {
             address = Some(IpAddr::V6(*v6));
         } else if let NeighbourAttribute::LinkLayerAddress(bytes) = attribute {
-            mac = bytes.as_slice().try_into().ok().map(Mac);
+            mac = bytes.as_slice().try_into().ok().map(MacAddr);
         }
     }
     Some(Neighbour {

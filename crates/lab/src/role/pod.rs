@@ -1,4 +1,4 @@
-//! A pod: a small HTTP server that says which pod it is and on which node it runs.
+//! A pod: a small server that says which pod it is and on which node it runs, over HTTP and over UDP.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use axum::{Json, Router};
 use clap::Args;
 use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 
 /// Arguments of the pod role.
 #[derive(Debug, Args)]
@@ -33,26 +33,41 @@ pub struct Greeting {
     pub pod: String,
 }
 
-/// Answers every request with a [`Greeting`], for ever.
+/// Answers every request and every datagram with a [`Greeting`], for ever.
 pub async fn run(args: PodArgs) -> anyhow::Result<()> {
     let greeting = Greeting {
         node: args.node,
         pod: args.name,
     };
-    let router = Router::new().fallback(greet).with_state(greeting);
     try_join_all(
         args.listen
             .into_iter()
-            .map(|address| serve(address, router.clone())),
+            .map(|address| serve(address, greeting.clone())),
     )
     .await?;
     Ok(())
 }
 
-async fn serve(address: SocketAddr, router: Router) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(address).await;
-    let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
-    axum::serve(listener, router).await.context("the server ended")
+async fn serve(address: SocketAddr, greeting: Greeting) -> anyhow::Result<()> {
+    let udp = UdpSocket::bind(address).await;
+    let udp = udp.with_context(|| format!("cannot receive on {address}"))?;
+    let tcp = TcpListener::bind(address).await;
+    let tcp = tcp.with_context(|| format!("cannot listen on {address}"))?;
+    let datagram = serde_json::to_vec(&greeting)?;
+    let router = Router::new().fallback(greet).with_state(greeting);
+    tokio::try_join!(
+        async { axum::serve(tcp, router).await.context("the server ended") },
+        answer_datagrams(&udp, &datagram),
+    )?;
+    Ok(())
+}
+
+async fn answer_datagrams(socket: &UdpSocket, answer: &[u8]) -> anyhow::Result<()> {
+    loop {
+        let (_, client) = socket.recv_from(&mut []).await.context("cannot receive")?;
+        // A client that cannot be reached is its own trouble.
+        let _ = socket.send_to(answer, client).await;
+    }
 }
 
 async fn greet(State(greeting): State<Greeting>) -> Json<Greeting> {

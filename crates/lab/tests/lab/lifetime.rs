@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -25,6 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("a_killed_demo_leaves_no_process_behind", async || {
             nothing_after(Signal::SIGKILL).await
         }),
+        trial("an_ordinary_user_can_run_the_demo", ordinary_user),
         trial("bad_arguments_are_refused_with_exit_status_2", bad_arguments),
     ]
 }
@@ -146,6 +148,45 @@ fn children(parent: u32) -> Vec<u32> {
         after_name.split_whitespace().nth(1)?.parse::<u32>().ok()
     };
     processes().filter(|id| started_by(id) == Some(parent)).collect()
+}
+
+/// Root steps down to the user "nobody"; anybody else is an ordinary user already.
+async fn ordinary_user() -> anyhow::Result<()> {
+    const NOBODY: u32 = 65_534;
+    let directory = tempfile::tempdir()?;
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777))?;
+    // Where cargo builds is often a place that only root can enter.
+    let program = directory.path().join("herald-lab");
+    fs::copy(env!("CARGO_BIN_EXE_herald-lab"), &program)?;
+    let mut command = tokio::process::Command::new(&program);
+    command
+        .args(["demo", "--json", "--nodes=2"])
+        .env("TMPDIR", directory.path())
+        .current_dir(directory.path());
+    if maps_user(&fs::read_to_string("/proc/self/uid_map")?, NOBODY) {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let output = command.kill_on_drop(true).output().await?;
+    let told = String::from_utf8_lossy(&output.stdout);
+    let last = told.lines().last().unwrap_or_default();
+    ensure!(
+        last == r#"{"step":"end","ok":true,"reasons":[]}"#,
+        "{told}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    ensure!(output.status.success(), "{}", output.status);
+    Ok(())
+}
+
+/// Whether a user exists in the user namespace with this `uid_map` (`user_namespaces(7)`).
+fn maps_user(uid_map: &str, user: u32) -> bool {
+    uid_map.lines().any(|line| {
+        let fields: Vec<u32> = line
+            .split_whitespace()
+            .filter_map(|field| field.parse().ok())
+            .collect();
+        matches!(fields[..], [first, _, length] if user >= first && user - first < length)
+    })
 }
 
 async fn bad_arguments() -> anyhow::Result<()> {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, ensure};
 use herald_lab::Lab;
+use herald_lab::role::pod::Greeting;
 use herald_lab::wait::eventually;
 use k8s_openapi::api::core::v1::Service;
 use libtest_mimic::Trial;
@@ -31,6 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         in_lab("the_manifests_of_guides_work_as_they_are", seeds),
         in_lab("a_client_resolves_an_address_to_its_owner_only", owner_only),
         in_lab("policy_local_is_owned_and_served_where_the_pod_is", policy_local),
+        in_lab("datagrams_reach_a_pod", datagrams),
         in_lab(
             "a_restart_of_the_controller_keeps_all_addresses",
             controller_restart,
@@ -158,6 +160,37 @@ spec:
     lab.end_pod("local", 1).await?;
     owned_by(lab, address, 2).await?;
     meet_pods(lab, address, &["local-node-3"]).await
+}
+
+async fn datagrams(lab: &mut Lab) -> anyhow::Result<()> {
+    lab.apply("quickstart.yaml", QUICKSTART).await?;
+    let service = "
+apiVersion: v1
+kind: Service
+metadata: {name: datagrams}
+spec:
+  type: LoadBalancer
+  ipFamilyPolicy: RequireDualStack
+  selector: {app: hello}
+  ports: [{port: 5353, targetPort: 8080, protocol: UDP}]
+";
+    lab.apply("datagrams.yaml", service).await?;
+    for address in lab.wait_for_addresses("datagrams", 2, PATIENCE).await? {
+        let answer = eventually(
+            &format!("a pod answers a datagram to {address}"),
+            PATIENCE,
+            async || {
+                let answer = lab
+                    .client()
+                    .exchange_datagram(SocketAddr::new(address, 5353), b"hello")
+                    .await?;
+                Ok(Some(serde_json::from_slice::<Greeting>(&answer)?))
+            },
+        )
+        .await?;
+        ensure!(answer.pod.starts_with("hello-node-"), "{answer:?}");
+    }
+    Ok(())
 }
 
 async fn owned_by(lab: &Lab, address: IpAddr, node: usize) -> anyhow::Result<()> {

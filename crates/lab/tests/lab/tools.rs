@@ -127,7 +127,9 @@ async fn tcpdump(lab: &mut Lab) -> anyhow::Result<()> {
         .iter()
         .find(|address| address.is_ipv4())
         .context("no IPv4 address")?;
-    let filter = format!("arp[6:2] = 2 and arp src host {vip}");
+    let client = lab.client().mac().to_string();
+    // Announcements are replies, too, but go to everybody.
+    let filter = format!("arp[6:2] = 2 and arp src host {vip} and ether dst {client}");
     let arguments = ["-i", LINK, "-e", "-n", "-t", "-l", "-c", "3", &filter];
     let captured = tokio::time::timeout(Duration::from_secs(20), on_client(lab, "tcpdump", &arguments));
     let asked = async {
@@ -144,7 +146,6 @@ async fn tcpdump(lab: &mut Lab) -> anyhow::Result<()> {
         failed = asked => return failed,
     };
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let client = lab.client().mac().to_string();
     // Sender and receiver on the wire, then RFC 826's reply with the sender's hardware address.
     let expected =
         format!("{mac} > {client}, ethertype ARP (0x0806), length 42: Reply {vip} is-at {mac}, length 28");
