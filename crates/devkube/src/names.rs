@@ -53,3 +53,31 @@ fn is_subdomain(name: &str) -> bool {
     };
     name.len() <= 253 && name.split('.').all(label)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds::Kinds;
+
+    #[test]
+    fn each_kind_has_its_own_rule_for_names() {
+        // (group, plural, name, allowed)
+        for (group, plural, name, allowed) in [
+            ("", "services", "web-1", true),
+            ("", "services", "1-web", false),
+            ("", "services", "web.1", false),
+            ("", "namespaces", "1-shop", true),
+            ("", "namespaces", "a.b", false),
+            ("", "configmaps", "kube-root-ca.crt", true),
+            ("", "configmaps", "Upper", false),
+            ("", "configmaps", "-a", false),
+            ("", "configmaps", "", false),
+            ("rbac.authorization.k8s.io", "clusterroles", "system:node", true),
+            ("rbac.authorization.k8s.io", "clusterroles", "a/b", false),
+        ] {
+            let kind = Kinds::builtin().find(group, "v1", plural).expect("kind");
+            assert_eq!(broken_rule(&kind, name).is_none(), allowed, "{plural} {name:?}");
+        }
+        assert!(is_port_name("http-2") && !is_port_name("80") && !is_port_name("a--b"));
+    }
+}

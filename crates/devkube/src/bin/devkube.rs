@@ -16,11 +16,9 @@ struct Arguments {
 async fn main() -> anyhow::Result<()> {
     let listener = std::net::TcpListener::bind(Arguments::parse().listen)?;
     let url = format!("http://{}", listener.local_addr()?);
-    let _server = Server::start(Options {
-        listeners: vec![listener],
-        ..Options::default()
-    })
-    .await?;
+    let mut options = Options::default();
+    options.listeners.push(listener);
+    let _server = Server::start(options).await?;
     println!("# devkube is a development tool: no TLS, no users, nothing survives its end.");
     print!("{}", Server::kubeconfig(&url));
     Ok(tokio::signal::ctrl_c().await?)
