@@ -204,15 +204,21 @@ impl Cluster {
         let service = Api::<Service>::namespaced(self.client(), "default")
             .get(service)
             .await?;
-        let balancer = service
-            .status
-            .and_then(|status| status.load_balancer)
-            .unwrap_or_default();
-        let ingress = balancer.ingress.unwrap_or_default();
-        Ok(ingress
-            .iter()
-            .filter_map(|entry| entry.ip.as_deref()?.parse().ok())
-            .collect())
+        Ok(ingress(&service))
+    }
+
+    /// The Services of namespace `default` and their addresses, one a line.
+    pub async fn services(&self) -> anyhow::Result<Vec<String>> {
+        let services = self.list::<Service>("default").await?;
+        let line = |service: &Service| {
+            let kind = service
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.type_.as_deref())
+                .unwrap_or_default();
+            format!("{} {kind} {:?}", service.name_any(), ingress(service))
+        };
+        Ok(services.iter().map(line).collect())
     }
 
     /// The node that, by its speaker's word, announces a Service of namespace `default`.
@@ -269,6 +275,20 @@ impl Cluster {
             discovery::Scope::Namespaced => Api::namespaced_with(self.client(), &namespace, &resource),
         })
     }
+}
+
+fn ingress(service: &Service) -> Vec<IpAddr> {
+    let balancer = service
+        .status
+        .as_ref()
+        .and_then(|status| status.load_balancer.as_ref());
+    let entries = balancer
+        .and_then(|balancer| balancer.ingress.as_deref())
+        .unwrap_or_default();
+    entries
+        .iter()
+        .filter_map(|entry| entry.ip.as_deref()?.parse().ok())
+        .collect()
 }
 
 fn title(object: &DynamicObject) -> String {

@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -105,8 +104,7 @@ fn write_files(directory: &Path, cluster: &Cluster, inside: SocketAddr) -> anyho
         ),
         (files.secret.join("secretkey"), key),
     ] {
-        let mut file = fs::File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-        file.write_all(content.as_bytes())?;
+        fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(files)
 }
@@ -307,6 +305,9 @@ impl Lab {
         // An API server that was told to misbehave would keep its part of the story to itself.
         self.faults().clear();
         let mut report = String::new();
+        let services = self.cluster.services().await;
+        let services = services.unwrap_or_else(|error| vec![format!("{error:#}")]);
+        section(&mut report, "services", &services);
         for namespace in ["default", NAMESPACE] {
             let events = self
                 .cluster

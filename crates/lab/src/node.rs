@@ -59,7 +59,6 @@ impl Node {
         let host = fabric
             .attach(&format!("node-{}", index + 1), plan::node(index))
             .await?;
-        // Packets for pods of this node arrive on its link and leave by loopback addresses.
         Ok(Self {
             index,
             files,

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -58,7 +58,6 @@ pub fn die_with_parent() -> anyhow::Result<()> {
 /// A running process of the cluster, killed when dropped.
 pub struct Process {
     name: String,
-    log: PathBuf,
     child: Child,
 }
 
@@ -77,19 +76,8 @@ impl Process {
         let child = namespace.spawn(command).await;
         Ok(Self {
             name: name.to_owned(),
-            log,
             child: child.with_context(|| format!("cannot start {name}"))?,
         })
-    }
-
-    /// Its name, as in the name of its log.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The file that holds its output.
-    pub fn log(&self) -> &Path {
-        &self.log
     }
 
     /// Its process id; `None` once it has ended and was waited for.

@@ -110,12 +110,6 @@ impl Links {
         set.with_context(|| format!("cannot set link {name} {}", if up { "up" } else { "down" }))
     }
 
-    /// Removes a link, and its other end with it.
-    pub async fn remove(&self, name: &str) -> anyhow::Result<()> {
-        let removed = self.handle.link().del(self.index(name).await?).execute().await;
-        removed.with_context(|| format!("cannot remove link {name}"))
-    }
-
     /// Gives a link an address, usable at once: IPv6 duplicate address detection (RFC 4862 section 5.4) would
     /// hold it back for a second, and here nobody else has it.
     pub async fn add_address(&self, link: &str, address: IpAddr, prefix_length: u8) -> anyhow::Result<()> {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Service, ServicePort};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 
 /// The label by which an EndpointSlice names its Service.
@@ -69,26 +69,31 @@ impl Table {
         for address in ingress_addresses(service) {
             self.addresses.insert(address);
             for port in spec.and_then(|spec| spec.ports.as_deref()).unwrap_or_default() {
-                let transport = match port.protocol.as_deref() {
-                    None | Some("TCP") => Transport::Tcp,
-                    Some("UDP") => Transport::Udp,
-                    Some(other) => {
-                        tracing::warn!("the stand-in for kube-proxy does not forward {other}");
-                        continue;
-                    }
-                };
-                let Ok(number) = u16::try_from(port.port) else {
+                let Some(frontend) = frontend(port, address) else {
                     continue;
                 };
                 let name = port.name.as_deref().unwrap_or_default();
                 let endpoints = endpoints(&slices, name, address, local.then_some(node));
                 if !endpoints.is_empty() {
-                    let address = SocketAddr::new(address, number);
-                    self.frontends.insert(Frontend { address, transport }, endpoints);
+                    self.frontends.insert(frontend, endpoints);
                 }
             }
         }
     }
+}
+
+/// `None` for what the stand-in does not forward.
+fn frontend(port: &ServicePort, address: IpAddr) -> Option<Frontend> {
+    let transport = match port.protocol.as_deref() {
+        None | Some("TCP") => Transport::Tcp,
+        Some("UDP") => Transport::Udp,
+        Some(other) => {
+            tracing::warn!("the stand-in for kube-proxy does not forward {other}");
+            return None;
+        }
+    };
+    let address = SocketAddr::new(address, u16::try_from(port.port).ok()?);
+    Some(Frontend { address, transport })
 }
 
 fn ingress_addresses(service: &Service) -> Vec<IpAddr> {
