@@ -45,7 +45,7 @@ impl Figure {
         unit: &'static str,
         samples: &[f64],
     ) -> Option<Self> {
-        let mut sorted = samples.to_vec();
+        let mut sorted: Vec<f64> = samples.iter().map(|&sample| to_thousandths(sample)).collect();
         sorted.sort_by(f64::total_cmp);
         Some(Self {
             bench,
@@ -95,6 +95,11 @@ impl From<arp::Figure> for Figure {
     }
 }
 
+/// No figure here is known better; more digits would only look so.
+fn to_thousandths(sample: f64) -> f64 {
+    (sample * 1e3).round() / 1e3
+}
+
 /// Nearest rank: the smallest sample that is not below `percent` of all.
 fn percentile(sorted: &[f64], percent: usize) -> Option<f64> {
     let rank = (sorted.len() * percent).div_ceil(100);
@@ -125,7 +130,7 @@ mod tests {
             (figure.p50, figure.p99, figure.max, figure.runs),
             (100.0, 198.0, 200.0, 200)
         );
-        let single = Figure::of("b", "s", "m", "u", &[7.0]).unwrap();
+        let single = Figure::of("b", "s", "m", "u", &[7.000_1]).unwrap();
         assert_eq!((single.p50, single.p99, single.max), (7.0, 7.0, 7.0));
         assert_eq!(Figure::of("b", "s", "m", "u", &[]), None);
     }
