@@ -13,6 +13,7 @@ use herald_lab::wait::eventually;
 use libtest_mimic::Trial;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 
 use crate::{PATIENCE, QUICKSTART, trial};
 
@@ -26,6 +27,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("a_killed_demo_leaves_no_process_behind", async || {
             nothing_after(Signal::SIGKILL).await
         }),
+        trial("a_kept_demo_runs_until_it_is_interrupted", kept_demo),
         trial("an_ordinary_user_can_run_the_demo", ordinary_user),
         trial("bad_arguments_are_refused_with_exit_status_2", bad_arguments),
     ]
@@ -105,7 +107,7 @@ async fn nothing_after(signal: Signal) -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let mut demo = demo(directory.path())?;
     let output = BufReader::new(demo.stdout.take().context("no output")?);
-    let (last, reader) = tokio::task::spawn_blocking(move || {
+    let (addressed, reader) = tokio::task::spawn_blocking(move || {
         let mut lines = output.lines();
         let found = lines
             .by_ref()
@@ -113,7 +115,7 @@ async fn nothing_after(signal: Signal) -> anyhow::Result<()> {
         (found.is_some(), lines)
     })
     .await?;
-    ensure!(last, "the demo ended early");
+    ensure!(addressed, "the demo ended early");
     let parts = children(demo.id());
     ensure!(parts.len() >= 8, "the demo has few parts: {parts:?}");
     kill(Pid::from_raw(demo.id().try_into()?), signal)?;
@@ -137,6 +139,41 @@ async fn nothing_after(signal: Signal) -> anyhow::Result<()> {
             .collect();
         ensure!(left.is_empty(), "files are left: {left:?}");
     }
+    Ok(())
+}
+
+async fn kept_demo() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let mut demo = demo(directory.path())?;
+    let id = Pid::from_raw(demo.id().try_into()?);
+    let output = BufReader::new(demo.stdout.take().context("no output")?);
+    let told = tokio::task::spawn_blocking(move || {
+        let mut told = Vec::new();
+        for line in output.lines().map_while(Result::ok) {
+            if line.contains(r#""step":"kept""#) {
+                kill(id, Signal::SIGINT)?;
+            }
+            told.push(line);
+        }
+        anyhow::Ok((told, demo.wait()?))
+    });
+    let (told, status) = told.await??;
+    let steps: Vec<Value> = told
+        .iter()
+        .map(|line| serde_json::from_str(line))
+        .collect::<Result<_, _>>()?;
+    let kept = steps
+        .iter()
+        .find(|step| step["step"] == "kept")
+        .context("the demo was not kept")?;
+    ensure!(
+        kept["kubeconfig"]
+            .as_str()
+            .is_some_and(|path| path.ends_with("/kubeconfig")),
+        "{kept}"
+    );
+    ensure!(steps.last().is_some_and(|last| last["ok"] == true), "{told:?}");
+    ensure!(status.success(), "{status}");
     Ok(())
 }
 
