@@ -1,10 +1,10 @@
 //! Pools and advertisements.
 
-use herald_core::config::{RawAdvertisement, RawAllocation, RawPool};
+use herald_core::config::{RawAdvertisement, RawAllocation, RawPool, RawReservation};
 use herald_core::{RawRequirement, RawSelector};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
-use crate::crd::{IPAddressPool, L2Advertisement, ServiceAllocation};
+use crate::crd::{IPAddressPool, L2Advertisement, Reservation, ServiceAllocation};
 
 /// A pool as written by the user.
 pub fn pool(pool: &IPAddressPool) -> RawPool {
@@ -16,7 +16,8 @@ pub fn pool(pool: &IPAddressPool) -> RawPool {
         auto_assign: pool.spec.auto_assign,
         avoid_buggy_ips: pool.spec.avoid_buggy_ips,
         allocation: pool.spec.service_allocation.as_ref().map(allocation),
-        ..RawPool::default()
+        quota_per_namespace: pool.spec.quota.as_ref().and_then(|quota| quota.per_namespace),
+        reservations: pool.spec.reservations.iter().map(reservation).collect(),
     }
 }
 
@@ -46,6 +47,14 @@ fn allocation(allocation: &ServiceAllocation) -> RawAllocation {
         namespaces: allocation.namespaces.clone(),
         namespace_selectors: selectors(&allocation.namespace_selectors),
         service_selectors: selectors(&allocation.service_selectors),
+    }
+}
+
+fn reservation(reservation: &Reservation) -> RawReservation {
+    RawReservation {
+        address: reservation.address.clone(),
+        namespace: reservation.namespace.clone(),
+        service: reservation.service.clone(),
     }
 }
 
@@ -93,13 +102,19 @@ mod tests {
             "metadata": {"name": "first", "labels": {"tier": "gold"}, "creationTimestamp": "1970-01-01T00:01:00Z"},
             "spec": {"addresses": ["192.0.2.0/24"], "avoidBuggyIPs": true, "serviceAllocation": {
                 "priority": 5_000_000_000_i64, "namespaces": ["a"],
-                "serviceSelectors": [{"matchExpressions": [{"key": "k", "operator": "In", "values": ["v"]}]}]}}
+                "serviceSelectors": [{"matchExpressions": [{"key": "k", "operator": "In", "values": ["v"]}]}]},
+                "quota": {"perNamespace": 3},
+                "reservations": [{"address": "192.0.2.1", "namespace": "a", "service": "web"}]}
         }))
         .expect("a pool");
         let raw = pool(&object);
         assert_eq!((raw.name.as_str(), raw.created), ("first", 60));
         assert_eq!((raw.auto_assign, raw.avoid_buggy_ips), (Some(true), Some(true)));
         assert_eq!(raw.addresses, ["192.0.2.0/24"]);
+        assert_eq!(
+            (raw.quota_per_namespace, raw.reservations[0].service.as_str()),
+            (Some(3), "web")
+        );
         let allocation = raw.allocation.expect("an allocation");
         assert_eq!(
             (allocation.priority, allocation.namespaces),

@@ -45,6 +45,13 @@ pub struct IPAddressPoolSpec {
     /// Allocate IPs from this pool only to the Services selected here, and with this priority.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_allocation: Option<ServiceAllocation>,
+    /// Addresses of this pool that are kept for particular Services, whether these exist or not. Herald's own
+    /// addition to MetalLB's fields.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reservations: Vec<Reservation>,
+    /// How much of this pool may be used. Herald's own addition to MetalLB's fields.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<Quota>,
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "serde's default has the field's type")]
@@ -77,6 +84,27 @@ pub struct ServiceAllocation {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::label_selectors")]
     pub service_selectors: Vec<LabelSelector>,
+}
+
+/// An address that is kept for one Service.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Reservation {
+    /// The address; it has to be in the pool.
+    pub address: String,
+    /// Namespace of the Service that may have it.
+    pub namespace: String,
+    /// Name of the Service that may have it.
+    pub service: String,
+}
+
+/// Limits on the use of a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Quota {
+    /// The most addresses of this pool that the Services of one namespace may hold. Lowering it takes nothing away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub per_namespace: Option<i64>,
 }
 
 /// IPAddressPoolStatus defines the observed state of IPAddressPool.
