@@ -47,7 +47,7 @@ pub async fn run(args: BenchArgs, mut shutdown: Shutdown) -> anyhow::Result<()> 
     let measured = async {
         match args.bench {
             Bench::Alloc => alloc::run(runs(20), &mut |figure| print.figure(&figure)),
-            Bench::Arp => arp::run(runs(5), &mut |figure| print.figure(&figure.into())).await,
+            Bench::Arp => arp::run(runs(5), &mut |figure| print.figure(&figure)).await,
             Bench::Failover => failover::run(runs(5), &mut |figure| print.figure(&figure)).await,
         }
     };

@@ -19,9 +19,9 @@ use herald_speaker::wire::{Announcement, Options, Wire};
 use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute};
 use prometheus::Registry;
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
-use serde::Serialize;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::Figure;
 use crate::net::Netns;
 
 /// How long one measurement lasts; the first tenth of it only warms up.
@@ -48,29 +48,6 @@ const FIRST: Ipv4Addr = Ipv4Addr::new(10, 77, 64, 0);
 /// Requests say that they come from this address plus the number of the request under way, so that replies can be
 /// told apart.
 const ASKER: Ipv4Addr = Ipv4Addr::new(10, 77, 200, 0);
-
-/// One measured figure.
-#[derive(Debug, Clone, Serialize)]
-pub struct Figure {
-    /// Which benchmark.
-    pub bench: &'static str,
-    /// Who was measured: `herald`, or a reference beside it.
-    pub subject: &'static str,
-    /// The circumstances.
-    pub case: String,
-    /// What was measured.
-    pub metric: &'static str,
-    /// Its unit.
-    pub unit: &'static str,
-    /// How many values there are.
-    pub runs: usize,
-    /// The median.
-    pub p50: f64,
-    /// 99 of 100 values are not above it.
-    pub p99: f64,
-    /// The highest.
-    pub max: f64,
-}
 
 /// Measures everything `runs` times and tells each figure as soon as it is known.
 ///
@@ -170,8 +147,15 @@ impl Stage {
                 latencies.extend(answers.microseconds);
             }
             let case = format!("outstanding={outstanding} addresses={addresses}");
-            emit(figure(subject, &case, "answers_per_second", "1/s", rates));
-            emit(figure(subject, &case, "latency", "us", latencies));
+            for (metric, unit, samples) in
+                [("answers_per_second", "1/s", rates), ("latency", "us", latencies)]
+            {
+                let figure = Figure::of("arp", subject, metric, unit, &samples);
+                figure
+                    .map(|figure| figure.in_case(&case))
+                    .into_iter()
+                    .for_each(&mut *emit);
+            }
         }
         Ok(())
     }
@@ -190,28 +174,6 @@ impl Stage {
                 return answers.map(drop);
             }
         }
-    }
-}
-
-fn figure(
-    subject: &'static str,
-    case: &str,
-    metric: &'static str,
-    unit: &'static str,
-    mut values: Vec<f64>,
-) -> Figure {
-    values.sort_by(f64::total_cmp);
-    let at = |share: f64| values[((values.len() - 1) as f64 * share).round() as usize];
-    Figure {
-        bench: "arp",
-        subject,
-        case: case.to_owned(),
-        metric,
-        unit,
-        runs: values.len(),
-        p50: at(0.5),
-        p99: at(0.99),
-        max: at(1.0),
     }
 }
 

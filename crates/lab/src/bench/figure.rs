@@ -4,8 +4,6 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::arp;
-
 /// What was measured, how often, and how the samples spread.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Figure {
@@ -74,23 +72,6 @@ impl Figure {
         Self {
             fault: Some(fault),
             ..self
-        }
-    }
-}
-
-impl From<arp::Figure> for Figure {
-    fn from(figure: arp::Figure) -> Self {
-        Self {
-            bench: figure.bench,
-            subject: figure.subject,
-            case: Some(figure.case),
-            fault: None,
-            metric: figure.metric,
-            unit: figure.unit,
-            runs: figure.runs,
-            p50: figure.p50,
-            p99: figure.p99,
-            max: figure.max,
         }
     }
 }

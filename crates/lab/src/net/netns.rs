@@ -64,6 +64,9 @@ impl Netns {
     ///
     /// The caller's runtime is entered for the time of the job: an asynchronous socket or child made in it
     /// belongs to this namespace for good and yet is driven by that runtime.
+    ///
+    /// # Panics
+    /// When called outside a runtime, and when `job` panics.
     pub async fn run<T, F>(&self, job: F) -> T
     where
         T: Send + 'static,
