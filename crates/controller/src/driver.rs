@@ -20,6 +20,7 @@ use crate::input::{Input, WrittenPool};
 use crate::metrics::Metrics;
 use crate::pools::Pools;
 use crate::seen::{Decided, Seen};
+use crate::shown::Shown;
 use crate::write::{Done, Target, Writes, Written};
 
 pub(crate) struct Driver {
@@ -29,6 +30,8 @@ pub(crate) struct Driver {
     allocator: Allocator,
     /// Services as the API server last showed them.
     services: BTreeMap<ServiceKey, Seen>,
+    /// The addresses that they show.
+    shown: Shown,
     /// Wishes that are not met although the Service has addresses.
     unmet: BTreeMap<ServiceKey, Note>,
     /// What is being written onto which version, until the API server answers.
@@ -66,6 +69,7 @@ impl Driver {
             catalog: Catalog::new(),
             allocator: Allocator::new(),
             services: BTreeMap::new(),
+            shown: Shown::default(),
             unmet: BTreeMap::new(),
             writing: BTreeMap::new(),
             written: BTreeMap::new(),
@@ -147,8 +151,10 @@ impl Driver {
         }
         self.farewells.remove(&key);
         self.allocator.set_service(seen.service.clone(), self.now());
+        let freed = self.shown.set(&key, &seen.service.assigned);
         self.services.insert(key.clone(), seen);
         self.reconcile(&key);
+        freed.iter().for_each(|waiting| self.reconcile(waiting));
     }
 
     /// Deleted, or no longer a load balancer. The latter still carries what we wrote; the API server tells the
@@ -167,11 +173,13 @@ impl Driver {
     fn forget(&mut self, key: &ServiceKey) {
         self.allocator.remove_service(key, self.now());
         self.services.remove(key);
+        let freed = self.shown.set(key, &[]);
         self.unmet.remove(key);
         self.writing.remove(key);
         self.written.remove(key);
         self.farewells.remove(key);
         self.writes.cancel(&Target::Service(key.clone()));
+        freed.iter().for_each(|waiting| self.reconcile(waiting));
     }
 
     fn handle_pools(&mut self, update: Update<Box<WrittenPool>>) {
@@ -301,6 +309,15 @@ impl Driver {
             .is_some_and(|(writing, _)| *writing == decided);
         if under_way || seen.is_already(&decided) || self.is_overtaken(seen) {
             return;
+        }
+        if let Outcome::Assigned(wanted) = &decided.outcome {
+            let has = |other: &ServiceKey, address| {
+                let held = self.allocator.assignment(other);
+                held.is_some_and(|held| held.addresses.contains(&address))
+            };
+            if self.shown.must_wait(key, &wanted.addresses, has) {
+                return;
+            }
         }
         let patch = seen.patch(&decided, Timestamp::now());
         self.writing.insert(key.clone(), (decided, seen.version()));

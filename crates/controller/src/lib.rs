@@ -8,6 +8,7 @@ mod input;
 mod metrics;
 mod pools;
 mod seen;
+mod shown;
 mod write;
 
 use anyhow::Context;
