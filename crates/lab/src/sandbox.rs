@@ -20,8 +20,8 @@ impl std::fmt::Display for Denied {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "cannot {}: {}; run as root, or allow user namespaces: sysctl user.max_user_namespaces > 0, \
-             kernel.unprivileged_userns_clone=1 (Debian) and kernel.apparmor_restrict_unprivileged_userns=0 \
+            "cannot {}: {}; run as root, or allow namespaces: sysctl user.max_user_namespaces and \
+             user.max_net_namespaces > 0, kernel.unprivileged_userns_clone=1 (Debian) and kernel.apparmor_restrict_unprivileged_userns=0 \
              (Ubuntu), and in a container a security profile that permits unshare(2)",
             self.step, self.cause
         )
