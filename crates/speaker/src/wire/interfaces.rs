@@ -1,5 +1,6 @@
 //! From interfaces as the kernel has them to links as the announcer wants them.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use herald_l2::{Link, MacAddr, Prefix};
@@ -33,25 +34,30 @@ fn link(interface: &Interface) -> Option<Link> {
 }
 
 /// Calls `changed` with all interfaces of the node, now and each time that something about them changes. Never
-/// ends; errors are logged and netlink is opened anew.
+/// ends; errors are logged and netlink is opened anew. Each call counts: an interface that lost its carrier and
+/// regained it is told of in both states, one right after the other.
 pub async fn watch_interfaces(mut changed: impl FnMut(Vec<Interface>)) {
+    let mut links = None;
     loop {
-        let error = watch(&mut changed).await;
+        let Err(error) = watch(&mut links, &mut changed).await;
         tracing::warn!(%error, "cannot watch network interfaces, trying again");
         tokio::time::sleep(RETRY).await;
     }
 }
 
-async fn watch(changed: &mut impl FnMut(Vec<Interface>)) -> LinksError {
-    let mut links = match Links::open() {
-        Ok(links) => links,
-        Err(error) => return error,
+async fn watch(
+    links: &mut Option<Links>,
+    changed: &mut impl FnMut(Vec<Interface>),
+) -> Result<Infallible, LinksError> {
+    let links = match links {
+        Some(broken) => {
+            broken.reopen()?;
+            broken
+        }
+        None => links.insert(Links::open()?),
     };
     loop {
-        match links.next().await {
-            Ok(interfaces) => changed(interfaces),
-            Err(error) => return error,
-        }
+        changed(links.next().await?);
     }
 }
 
