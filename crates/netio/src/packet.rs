@@ -77,7 +77,8 @@ impl PacketSocket {
     /// Receives what has arrived into `frames`, up to a full batch, without waiting; zero is nothing.
     ///
     /// # Errors
-    /// `ENETDOWN` once after the interface went down; whatever recvmmsg(2) says else.
+    /// `ENETDOWN` once after the interface went down or vanished; whatever recvmmsg(2) says else. Open another
+    /// socket then: this one may be unbound for ever.
     pub fn receive(&self, frames: &mut Frames) -> io::Result<usize> {
         frames.clear();
         let mut vectors: [libc::iovec; BATCH] = std::array::from_fn(|i| libc::iovec {
@@ -113,13 +114,20 @@ impl PacketSocket {
     }
 
     /// Sends all frames and tells `failed` about each that the kernel refused, with its place in the batch. None
-    /// is tried again: whoever asked will ask again, and announcements repeat.
+    /// is tried again: whoever asked will ask again, and announcements repeat. When there is no room or no
+    /// interface, neither is there for the rest of the batch, which fails without being tried.
     pub fn send(&self, frames: &mut Frames, mut failed: impl FnMut(usize, io::Error)) {
         let mut next = 0;
         while next < frames.count {
             match self.send_from(frames, next) {
                 Ok(sent) => next += sent,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_congestion(&error) || is_dead(&error) => {
+                    for place in next..frames.count {
+                        failed(place, same(&error));
+                    }
+                    return;
+                }
                 Err(error) => {
                     failed(next, error);
                     next += 1;
@@ -158,6 +166,26 @@ impl AsFd for PacketSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// Whether an error of [`PacketSocket::send`] means that the interface is down or gone, and the socket may be unbound.
+pub fn is_dead(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENETDOWN | libc::ENXIO | libc::ENODEV)
+    )
+}
+
+/// The send buffer or the interface's queue is full.
+fn is_congestion(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS))
+}
+
+/// Errors cannot be cloned.
+fn same(error: &io::Error) -> io::Error {
+    error
+        .raw_os_error()
+        .map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
 /// Headers that point at `vectors`, one each.
@@ -272,4 +300,47 @@ fn solicitation_filter() -> Vec<SockFilter> {
         bpf::accept(FRAME_LENGTH as u32),
         bpf::accept(0),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+
+    /// A socket pair fills up like a send buffer does, and can be emptied at will.
+    #[test]
+    fn without_room_for_a_frame_the_rest_of_the_batch_is_not_tried() {
+        let (near, far) = UnixDatagram::pair().expect("pair");
+        near.set_nonblocking(true).expect("set");
+        far.set_nonblocking(true).expect("set");
+        while near.send(&[0; 60]).is_ok() {}
+        far.recv(&mut [0; 60]).expect("one makes room");
+        let socket = PacketSocket { socket: near.into() };
+        let mut frames = Frames::default();
+        while !frames.is_full() {
+            frames.push(|_| Ok::<_, ()>(((), 60))).expect("pushed");
+        }
+        let mut failed = Vec::new();
+        socket.send(&mut frames, |place, error| {
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+            // Room for all that follow, were they tried.
+            while far.recv(&mut [0; 60]).is_ok() {}
+            failed.push(place);
+        });
+        assert_eq!(failed, (1..BATCH).collect::<Vec<_>>());
+        assert!(far.recv(&mut [0; 60]).is_err());
+    }
+
+    #[test]
+    fn errors_tell_a_full_queue_from_a_lost_interface() {
+        let of = io::Error::from_raw_os_error;
+        for code in [libc::EAGAIN, libc::ENOBUFS] {
+            assert!(is_congestion(&of(code)) && !is_dead(&of(code)));
+        }
+        for code in [libc::ENETDOWN, libc::ENXIO, libc::ENODEV] {
+            assert!(is_dead(&of(code)) && !is_congestion(&of(code)));
+        }
+        assert!(!is_dead(&of(libc::EMSGSIZE)) && !is_congestion(&of(libc::EMSGSIZE)));
+    }
 }

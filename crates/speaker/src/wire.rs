@@ -8,6 +8,7 @@ mod metrics;
 mod outgoing;
 mod ports;
 mod task;
+mod unjoined;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use herald_l2::Ignored;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, LabelPair, Metric, MetricFamily, MetricType};
-use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 /// The wire task's counters. Counting a frame neither allocates nor locks.
 pub(super) struct Metrics {
@@ -18,6 +18,7 @@ pub(super) struct Metrics {
     ignored: [IntCounter; Ignored::ALL.len()],
     pub(super) send_errors: IntCounter,
     pub(super) receive_errors: IntCounter,
+    unjoined: IntGauge,
 }
 
 /// What is counted for an announced address.
@@ -47,6 +48,11 @@ impl Metrics {
             "herald_layer2_receive_errors_total",
             "Failed attempts to receive from a packet socket.",
         )?;
+        let unjoined = IntGauge::new(
+            "herald_layer2_groups_unjoined",
+            "Solicited-node multicast groups that could not be joined and are tried again.",
+        )?;
+        registry.register(Box::new(unjoined.clone()))?;
         registry.register(Box::new(exposed.clone()))?;
         registry.register(Box::new(ignored.clone()))?;
         registry.register(Box::new(send_errors.clone()))?;
@@ -57,6 +63,7 @@ impl Metrics {
             ignored: Ignored::ALL.map(|reason| ignored.with_label_values(&[reason.label()])),
             send_errors,
             receive_errors,
+            unjoined,
         })
     }
 
@@ -85,6 +92,11 @@ impl Metrics {
         if let Some(counts) = self.addresses.get(&address) {
             counts.gratuitous.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Shows how many groups could not be joined.
+    pub(super) fn set_unjoined(&self, groups: usize) {
+        self.unjoined.set(groups as i64);
     }
 
     /// Counts a frame that is not answered.

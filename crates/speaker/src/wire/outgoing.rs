@@ -1,9 +1,10 @@
 //! Frames on their way out of one socket, and whose they are.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
 use herald_netio::frames::BATCH;
-use herald_netio::{Frames, PacketSocket};
+use herald_netio::{Frames, PacketSocket, packet};
 
 use super::metrics::Metrics;
 
@@ -33,18 +34,31 @@ impl Outgoing {
     }
 
     /// Sends all frames and is empty then. Tells `sent` of each whose it is, and whether it left.
-    pub(super) fn send(&mut self, socket: &PacketSocket, metrics: &Metrics, sent: impl Fn(IpAddr, bool)) {
+    ///
+    /// # Errors
+    /// When the socket's interface is down or gone.
+    pub(super) fn send(
+        &mut self,
+        socket: &PacketSocket,
+        metrics: &Metrics,
+        sent: impl Fn(IpAddr, bool),
+    ) -> io::Result<()> {
         let mut refused = [false; BATCH];
+        let mut dead = Ok(());
         socket.send(&mut self.frames, |place, error| {
             refused[place] = true;
             metrics.send_errors.inc();
             tracing::debug!(address = %self.addresses[place], %error, "cannot send");
+            if packet::is_dead(&error) {
+                dead = Err(error);
+            }
         });
         let frames = self.addresses.iter().zip(refused).take(self.frames.len());
         for (address, refused) in frames {
             sent(*address, !refused);
         }
         self.frames.clear();
+        dead
     }
 
     /// Forgets all frames.

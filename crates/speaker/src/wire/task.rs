@@ -1,25 +1,28 @@
 //! The wire thread's loop: commands, frames, announcements.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use herald_core::{Family, Time};
-use herald_l2::{Announcer, Link};
+use herald_l2::{Announcer, GroupChange, Link};
 use herald_netio::{Frames, Interface, Poller};
 
 use super::metrics::Metrics;
 use super::outgoing::Outgoing;
 use super::ports::{Ports, port};
+use super::unjoined::Unjoined;
 use super::{Announcement, Options, links};
 
 /// Commands and group changes done before frames are looked at again, so that 10 000 addresses that move at once
 /// delay no answer by more than this many system calls.
 const CHORES: usize = 32;
 
-/// Pause before sockets that could not be opened are tried again; descriptors may be free by then.
+/// Pause before what failed is tried again: descriptors or memory may be free by then, an interface up. A socket that
+/// is bound to an interface which is down fails at once, so there must be a pause.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// What the thread is told.
@@ -37,7 +40,8 @@ pub(super) struct Task {
     announcer: Announcer,
     links: Vec<Link>,
     ports: BTreeMap<u32, Ports>,
-    /// When sockets that could not be opened are tried again.
+    unjoined: Unjoined,
+    /// When sockets that could not be opened, or have died, and groups that could not be joined are tried again.
     retry: Option<Instant>,
     received: Frames,
     outgoing: Outgoing,
@@ -61,6 +65,7 @@ impl Task {
             commands,
             links: Vec::new(),
             ports: BTreeMap::new(),
+            unjoined: Unjoined::default(),
             retry: None,
             received: Frames::default(),
             outgoing: Outgoing::new(),
@@ -76,7 +81,7 @@ impl Task {
             if commands == Progress::Stop {
                 return Ok(());
             }
-            self.reopen(&poller);
+            self.try_again(&poller);
             let groups = self.change_groups();
             self.announce();
             let busy = commands == Progress::More || groups == Progress::More;
@@ -135,16 +140,21 @@ impl Task {
         }
     }
 
-    fn reopen(&mut self, poller: &Poller) {
+    fn try_again(&mut self, poller: &Poller) {
         if self.retry.is_some_and(|at| at <= Instant::now()) {
             self.open_ports(poller);
         }
     }
 
-    /// Opens and closes sockets as the links need. A link without sockets is none to the announcer, so that it
-    /// wins no address that another link could serve.
+    fn retry_later(&mut self) {
+        self.retry.get_or_insert_with(|| Instant::now() + RETRY);
+    }
+
+    /// Opens and closes sockets as the links need, and lets failed joins be tried again.
     fn open_ports(&mut self, poller: &Poller) {
         self.retry = None;
+        self.unjoined.try_again();
+        let mut failed = false;
         let links = &self.links;
         self.ports
             .retain(|index, _| links.iter().any(|link| link.index == *index));
@@ -156,28 +166,58 @@ impl Task {
             if let Err(error) = ports.adjust(link, poller) {
                 tracing::warn!(interface = %link.name, "cannot use interface: {error:#}");
                 self.ports.remove(&link.index);
-                self.retry = Some(Instant::now() + RETRY);
+                failed = true;
             }
         }
-        let usable = links.iter().filter(|link| self.ports.contains_key(&link.index));
+        if failed {
+            self.retry_later();
+        }
+        self.use_links();
+    }
+
+    /// A link without sockets is none to the announcer, so that it wins no address that another link could serve.
+    fn use_links(&mut self) {
+        let links = self.links.iter();
+        let usable = links.filter(|link| self.ports.contains_key(&link.index));
         let usable = usable.cloned().collect();
         self.announcer.set_links(usable, self.now());
     }
 
+    /// Closes the sockets of a link after an error. The kernel unbinds them for ever when the interface is gone, and
+    /// one with the same index may take its place without anybody telling, so they are never trusted again.
+    fn lose(&mut self, link: u32, error: &io::Error) {
+        tracing::warn!(link, %error, "lost the sockets of an interface, opening them anew");
+        self.ports.remove(&link);
+        self.retry_later();
+        self.use_links();
+    }
+
     fn change_groups(&mut self) -> Progress {
+        let mut progress = Progress::More;
         for _ in 0..CHORES {
-            let Some(change) = self.announcer.poll_group() else {
-                return Progress::Idle;
+            let Some(change) = self.announcer.poll_group().or_else(|| self.unjoined.pop()) else {
+                progress = Progress::Idle;
+                break;
             };
-            let Some(ports) = self.ports.get_mut(&change.link) else {
-                continue;
-            };
-            if let Err(error) = ports.change_group(change) {
-                let (link, group) = (change.link, change.group);
-                tracing::warn!(link, %group, member = change.member, %error, "cannot change group membership");
+            self.change_group(change);
+        }
+        self.metrics.set_unjoined(self.unjoined.len());
+        progress
+    }
+
+    fn change_group(&mut self, change: GroupChange) {
+        self.unjoined.remove(change);
+        let Some(ports) = self.ports.get_mut(&change.link) else {
+            return;
+        };
+        if let Err(error) = ports.change_group(change) {
+            let (link, group) = (change.link, change.group);
+            tracing::warn!(link, %group, member = change.member, %error, "cannot change group membership");
+            if change.member {
+                self.unjoined.insert(change);
+                self.retry_later();
             }
         }
-        Progress::More
     }
 
     /// Answers what waits at one socket, a batch at most: others have their turn too.
@@ -187,7 +227,7 @@ impl Task {
         };
         if let Err(error) = socket.receive(&mut self.received) {
             self.metrics.receive_errors.inc();
-            tracing::debug!(link, %error, "cannot receive");
+            self.lose(link, &error);
             return;
         }
         for frame in self.received.iter() {
@@ -200,8 +240,12 @@ impl Task {
             }
         }
         let metrics = &self.metrics;
-        self.outgoing
+        let sent = self
+            .outgoing
             .send(socket, metrics, |address, sent| metrics.request(address, sent));
+        if let Err(error) = sent {
+            self.lose(link, &error);
+        }
     }
 
     /// Sends the announcements that are due, as many as the pace allows.
@@ -219,13 +263,17 @@ impl Task {
             };
             let metrics = &self.metrics;
             let family = Family::of(address);
-            match self.ports.get(&link).and_then(|ports| ports.socket(family)) {
-                Some(socket) => self.outgoing.send(socket, metrics, |address, sent| {
-                    if sent {
-                        metrics.announcement(address);
-                    }
-                }),
-                None => self.outgoing.discard(),
+            let Some(socket) = self.ports.get(&link).and_then(|ports| ports.socket(family)) else {
+                self.outgoing.discard();
+                continue;
+            };
+            let sent = self.outgoing.send(socket, metrics, |address, sent| {
+                if sent {
+                    metrics.announcement(address);
+                }
+            });
+            if let Err(error) = sent {
+                self.lose(link, &error);
             }
         }
     }

@@ -199,6 +199,12 @@ impl Inside {
         done.expect("the link can be added");
     }
 
+    pub(crate) fn delete(&self, interface: &str) {
+        let index = self.link(interface).header.index;
+        let done = self.runtime.block_on(self.kernel.link().del(index).execute());
+        done.expect("the link can be deleted");
+    }
+
     fn set_up(&self, interface: &str, up: bool) {
         let link = LinkUnspec::new_with_name(interface);
         self.set(if up { link.up() } else { link.down() }.build());

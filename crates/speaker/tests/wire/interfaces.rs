@@ -9,7 +9,7 @@ use netlink_packet_route::link::MacVlanMode;
 
 use crate::arp::{CLIENT, OTHER, OWNER, SILENCE, foreign, ip, request};
 use crate::capture::Capture;
-use crate::host::{Host, wait_for};
+use crate::host::{Host, Inside, wait_for};
 use crate::segment::Segment;
 use crate::speaker::Speaker;
 
@@ -17,6 +17,7 @@ crate::tests![
     an_interface_that_appears_later_starts_answering,
     an_interface_that_loses_and_regains_its_carrier_announces_anew,
     an_interface_that_is_switched_off_and_on_answers_again,
+    an_interface_that_is_made_anew_answers_though_nobody_told,
     a_changed_ethernet_address_is_announced,
     two_interfaces_on_one_segment_never_show_two_ethernet_addresses,
     only_selected_interfaces_answer,
@@ -80,6 +81,34 @@ fn an_interface_that_is_switched_off_and_on_answers_again() {
     owner.set_up("eth0", true);
     for address in unanswered {
         assert_eq!(client.resolve(address), OWNER);
+    }
+}
+
+/// The kernel unbinds packet sockets for ever when their interface goes, and the next may get the same index.
+fn an_interface_that_is_made_anew_answers_though_nobody_told() {
+    const INDEX: u32 = 77;
+    let segment = Segment::new();
+    let owner = segment.host(OTHER, &[]);
+    let client = segment.host(CLIENT, &["192.0.2.9/24", "2001:db8::9/64"]);
+    let parent = owner.index("eth0");
+    let make = move |inside: &Inside| {
+        let link = LinkMacVlan::new("vlan0", parent, MacVlanMode::Bridge).index(INDEX);
+        inside.add(link.address(OWNER.to_vec()).up().build());
+    };
+    owner.run(make);
+    let speaker = Speaker::start_deaf(&owner, "vlan0");
+    for address in ["192.0.2.100", "2001:db8::100"] {
+        speaker.announce_on(ip(address), "vlan0");
+        assert_eq!(client.resolve(ip(address)), OWNER);
+    }
+    owner.run(move |inside| {
+        inside.delete("vlan0");
+        make(inside);
+    });
+    // Addresses that the client has no entry for, so that it must ask.
+    for address in ["192.0.2.101", "2001:db8::101"] {
+        speaker.announce_on(ip(address), "vlan0");
+        assert_eq!(client.resolve(ip(address)), OWNER);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use netlink_packet_route::address::AddressFlags;
+use rtnetlink::LinkUnspec;
 
 use crate::arp::{CLIENT, OTHER, OWNER, SILENCE, ip};
 use crate::capture::Capture;
@@ -17,6 +18,7 @@ crate::tests![
     a_unicast_solicitation_is_answered,
     solicitations_pass_a_snooping_bridge,
     thousands_of_addresses_are_joined,
+    a_group_that_could_not_be_joined_is_joined_later,
 ];
 
 const ADDRESS: &str = "2001:db8::100";
@@ -145,4 +147,28 @@ fn thousands_of_addresses_are_joined() {
     wait_for("all groups are left", || {
         (!groups().contains("ff0200000000000000000001ff0018")).then_some(())
     });
+}
+
+/// The kernel takes IPv6 from an interface whose MTU is below its minimum, and gives it back later.
+fn a_group_that_could_not_be_joined_is_joined_later() {
+    let segment = Segment::new();
+    let owner = segment.host(OWNER, &["2001:db8::1/64"]);
+    let speaker = Speaker::start_deaf(&owner, "eth0");
+    let set_mtu =
+        |mtu| owner.run(move |inside| inside.set(LinkUnspec::new_with_name("eth0").mtu(mtu).build()));
+    let unjoined = |groups| {
+        let gauge = || speaker.metric("herald_layer2_groups_unjoined");
+        wait_for("the gauge shows it", || gauge().filter(|shown| *shown == groups));
+    };
+    set_mtu(1000);
+    speaker.announce(ip(ADDRESS));
+    speaker.announce(ip("2001:db8::200"));
+    unjoined(2);
+    speaker.withdraw(ip("2001:db8::200"));
+    unjoined(1);
+    set_mtu(1500);
+    unjoined(0);
+    let groups = owner.run(|_| std::fs::read_to_string("/proc/thread-self/net/igmp6").expect("groups"));
+    assert!(groups.contains("ff0200000000000000000001ff000100"), "{groups}");
+    assert!(!groups.contains("ff0200000000000000000001ff000200"), "{groups}");
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use herald_netio::{Interface, Links};
 use herald_speaker::wire::{Announcement, Options, Wire, watch_interfaces};
 use prometheus::{Registry, TextEncoder};
 use tokio::sync::oneshot;
@@ -43,6 +44,37 @@ impl Speaker {
                 registry,
                 stop: Some(stop),
                 watcher: Some(watcher),
+            }
+        })
+    }
+
+    /// Waits until `interface` can announce both families, and hears of no change from then on, as when netlink
+    /// loses events.
+    pub(crate) fn start_deaf(host: &Host, interface: &'static str) -> Self {
+        host.run(move |inside| {
+            let registry = Registry::new();
+            let wire = Wire::start(Options::default(), &registry).expect("the wire task starts");
+            let ready = |found: &Interface| {
+                found.name == interface
+                    && found.usable().is_ok()
+                    && found.resolves_v4()
+                    && found.resolves_v6()
+            };
+            let interfaces = inside.block_on(async {
+                let mut links = Links::open().expect("netlink");
+                loop {
+                    let interfaces = links.next().await.expect("interfaces");
+                    if interfaces.iter().any(ready) {
+                        return interfaces;
+                    }
+                }
+            });
+            wire.set_interfaces(interfaces);
+            Self {
+                wire: Some(Arc::new(wire)),
+                registry,
+                stop: None,
+                watcher: None,
             }
         })
     }

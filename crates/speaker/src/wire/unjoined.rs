@@ -1,0 +1,75 @@
+//! Multicast groups that could not be joined. Without them switches that snoop keep solicitations from us.
+
+use std::collections::BTreeSet;
+use std::net::Ipv6Addr;
+
+use herald_l2::GroupChange;
+
+/// Groups by link, each until it is joined or not wanted any more.
+#[derive(Debug, Default)]
+pub(super) struct Unjoined {
+    groups: BTreeSet<(u32, Ipv6Addr)>,
+    /// Those of them that are to be tried again now.
+    again: Vec<(u32, Ipv6Addr)>,
+}
+
+impl Unjoined {
+    /// How many groups there are.
+    pub(super) fn len(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// A join has failed.
+    pub(super) fn insert(&mut self, join: GroupChange) {
+        self.groups.insert((join.link, join.group));
+    }
+
+    /// The group is joined or left, or about to be.
+    pub(super) fn remove(&mut self, change: GroupChange) {
+        self.groups.remove(&(change.link, change.group));
+    }
+
+    /// Lets [`Unjoined::pop`] return each group once.
+    pub(super) fn try_again(&mut self) {
+        self.again = self.groups.iter().copied().collect();
+    }
+
+    /// The next join to be tried again.
+    pub(super) fn pop(&mut self) -> Option<GroupChange> {
+        loop {
+            let (link, group) = self.again.pop()?;
+            if self.groups.contains(&(link, group)) {
+                let member = true;
+                return Some(GroupChange { link, group, member });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(link: u32, member: bool) -> GroupChange {
+        let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 1);
+        GroupChange { link, group, member }
+    }
+
+    #[test]
+    fn a_failed_join_is_tried_once_each_time_and_not_after_it_was_left() {
+        let mut unjoined = Unjoined::default();
+        unjoined.insert(change(2, true));
+        unjoined.insert(change(3, true));
+        assert_eq!(unjoined.pop(), None);
+        for _ in 0..2 {
+            unjoined.try_again();
+            assert_eq!(unjoined.pop(), Some(change(3, true)));
+            assert_eq!(unjoined.pop(), Some(change(2, true)));
+            assert_eq!(unjoined.pop(), None);
+        }
+        unjoined.try_again();
+        unjoined.remove(change(3, false));
+        assert_eq!(unjoined.pop(), Some(change(2, true)));
+        assert_eq!((unjoined.pop(), unjoined.len()), (None, 1));
+    }
+}
