@@ -8,6 +8,8 @@ pub mod seal;
 
 use std::num::NonZeroUsize;
 
+use super::identity;
+
 /// Largest datagram, so that it crosses a 1500-byte link and common tunnels in one piece.
 pub(super) const DATAGRAM_MAX: usize = 1400;
 
@@ -16,6 +18,12 @@ pub(super) const DATAGRAM_MAX: usize = 1400;
 pub(super) const SWIM_MAX: NonZeroUsize = NonZeroUsize::new(960).expect("not zero");
 
 const _: () = assert!(SWIM_MAX.get() + seal::OVERHEAD + envelope::OVERHEAD + report::MAX_LEN <= DATAGRAM_MAX);
+
+/// The SWIM library's header at its largest: the sender, its incarnation, the receiver, the kind of message, somebody
+/// probed for another, the probe's number; then the number of updates.
+const HEADER_MAX: usize = 3 * identity::MAX_LEN + 3 + 1 + 3 + 2;
+
+const _: () = assert!(HEADER_MAX <= SWIM_MAX.get());
 
 /// Why a datagram was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
@@ -38,17 +46,25 @@ pub enum Rejection {
     /// Somebody else sends under this member's name.
     #[error("another speaker uses this node's name")]
     SameName,
+    /// It came from another address than the one that it names.
+    #[error("the datagram comes from another address than it says")]
+    Address,
+    /// Nobody expects its sender, and there are too many members already.
+    #[error("there are too many members to let a stranger in")]
+    Full,
 }
 
 impl Rejection {
     /// All values.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Truncated,
         Self::Format,
         Self::Unauthentic,
         Self::Replayed,
         Self::Malformed,
         Self::SameName,
+        Self::Address,
+        Self::Full,
     ];
 
     /// The value as metric labels spell it.
@@ -60,6 +76,8 @@ impl Rejection {
             Self::Replayed => "replayed",
             Self::Malformed => "malformed",
             Self::SameName => "same_name",
+            Self::Address => "address",
+            Self::Full => "full",
         }
     }
 }

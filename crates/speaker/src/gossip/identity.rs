@@ -8,6 +8,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use herald_core::NodeName;
 use serde::{Deserialize, Serialize};
 
+use super::codec::report::MAX_NODE;
+
+/// Bytes of the longest identity: the name and its length, an IPv6 address with its kind and port, the epoch.
+pub const MAX_LEN: usize = (MAX_NODE + 2) + (1 + 16 + 3) + (10 + 5);
+
 /// One life of a member. Of two identities with the same node name the one of the later epoch is true.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
@@ -34,6 +39,7 @@ impl Epoch {
     /// Random bits below the milliseconds: a node whose clock starts at the same instant after every boot
     /// still gets a new epoch.
     const NOISE_BITS: u32 = 20;
+    const NOISE: u64 = (1 << Self::NOISE_BITS) - 1;
 
     /// The epoch of a process that starts at `clock`, told apart from others of that millisecond by `noise`.
     ///
@@ -42,11 +48,7 @@ impl Epoch {
     pub fn at(clock: SystemTime, noise: u32) -> Self {
         let elapsed = clock.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX >> Self::NOISE_BITS);
-        let noise = u64::from(noise) & ((1 << Self::NOISE_BITS) - 1);
-        Self {
-            started: (millis << Self::NOISE_BITS) | noise,
-            renewal: 0,
-        }
+        Self::first_of((millis << Self::NOISE_BITS) | (u64::from(noise) & Self::NOISE))
     }
 
     /// The epoch of the same process after it was declared down.
@@ -58,13 +60,17 @@ impl Epoch {
         }
     }
 
-    /// The first epoch after every epoch of the process that `self` belongs to.
+    /// The first epoch of the process that started so.
+    pub const fn first_of(started: u64) -> Self {
+        Self { started, renewal: 0 }
+    }
+
+    /// An epoch after every epoch of the process that `self` belongs to. Two processes that both overtake it are
+    /// told apart by `noise`.
     #[must_use]
-    pub const fn overtaken(self) -> Self {
-        Self {
-            started: self.started.saturating_add(1),
-            renewal: 0,
-        }
+    pub fn overtaken(self, noise: u32) -> Self {
+        let step = 1 + (u64::from(noise) & Self::NOISE);
+        Self::first_of(self.started.saturating_add(step))
     }
 }
 
@@ -110,14 +116,25 @@ mod node_name {
     use std::sync::Arc;
 
     use herald_core::NodeName;
+    use serde::de::Error as _;
     use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::MAX_NODE;
 
     pub(super) fn serialize<S: Serializer>(name: &NodeName, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(name.as_str())
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<NodeName>, D::Error> {
-        <&str>::deserialize(from).map(|name| Arc::new(NodeName::from(name)))
+        let name = <&str>::deserialize(from)?;
+        // With a longer one no message to this member would fit, and foca stops probing when one does not.
+        if !(1..=MAX_NODE).contains(&name.len()) {
+            return Err(D::Error::invalid_length(
+                name.len(),
+                &"a node name of 1 to 253 bytes",
+            ));
+        }
+        Ok(Arc::new(NodeName::from(name)))
     }
 }
 
@@ -131,6 +148,12 @@ mod tests {
         let address = SocketAddr::from(([127, 0, 0, 1], 7946));
         let node = Arc::new(NodeName::from("a"));
         Identity { node, address, epoch }
+    }
+
+    fn encoded(identity: &Identity) -> Vec<u8> {
+        let mut buffer = [0; 2048];
+        let used = postcard::to_slice(identity, &mut buffer);
+        used.expect("large enough").to_vec()
     }
 
     fn at(millis: u64, noise: u32) -> Epoch {
@@ -160,7 +183,33 @@ mod tests {
     fn overtaking_beats_every_renewal_of_the_overtaken_process() {
         let mut epoch = at(1, 1);
         epoch.renewal = u32::MAX;
-        assert!(epoch.overtaken() > epoch);
+        for noise in [0, 1, u32::MAX] {
+            assert!(epoch.overtaken(noise) > epoch);
+        }
+        assert_ne!(epoch.overtaken(1), epoch.overtaken(2));
+    }
+
+    #[test]
+    fn the_longest_identity_takes_no_more_than_its_bound() {
+        let mut longest = identity(Epoch {
+            started: u64::MAX,
+            renewal: u32::MAX,
+        });
+        longest.node = Arc::new(NodeName::new("n".repeat(MAX_NODE)));
+        longest.address = SocketAddr::new([u16::MAX; 8].into(), u16::MAX);
+        let encoded = encoded(&longest);
+        assert_eq!(encoded.len(), MAX_LEN);
+        assert_eq!(postcard::from_bytes(&encoded), Ok(longest));
+    }
+
+    #[test]
+    fn a_node_name_of_another_length_than_in_kubernetes_is_refused() {
+        for length in [0, MAX_NODE + 1, 900] {
+            let mut odd = identity(at(1, 1));
+            odd.node = Arc::new(NodeName::new("n".repeat(length)));
+            let read = postcard::from_bytes::<Identity>(&encoded(&odd));
+            assert!(read.is_err(), "{length} bytes");
+        }
     }
 
     #[test]

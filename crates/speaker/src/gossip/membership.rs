@@ -14,8 +14,10 @@
 //! * What members say of themselves travels beside the SWIM messages (`rumours`).
 
 mod announcer;
+mod chase;
 mod effects;
 mod farewell;
+pub(super) mod intake;
 mod roster;
 mod rumours;
 
@@ -24,17 +26,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use foca::{Codec as _, Foca, NoCustomBroadcast, PostcardCodec, State, Timer};
+use foca::{Foca, NoCustomBroadcast, PostcardCodec, State, Timer};
 use herald_core::{Liveness, Member, NodeName, NodeState, Time};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
-use super::codec::envelope::Envelope;
 use super::codec::report::MAX_MACS;
-use super::codec::{DATAGRAM_MAX, Rejection, envelope, seal};
+use super::codec::{DATAGRAM_MAX, envelope, seal};
 use super::identity::{Epoch, Identity};
 use super::timings::{GOSSIP_PERIOD, Timings};
 use announcer::Announcer;
+use chase::Chase;
 use effects::{Effects, Timers};
 use farewell::Farewell;
 use roster::Roster;
@@ -75,7 +77,9 @@ pub struct Membership {
     config_for: usize,
     roster: Roster,
     stale: bool,
-    overtaken_at: Option<Time>,
+    chase: Chase,
+    /// Tells our later epochs apart from those of a second speaker of our name.
+    rng: StdRng,
     leaving: Option<Farewell>,
     transmits: VecDeque<(SocketAddr, Vec<u8>)>,
     events: VecDeque<Event>,
@@ -83,9 +87,6 @@ pub struct Membership {
 
 /// News is passed on at once, but not more often than this: when much happens, it goes out together.
 const NEWS_PERIOD: Duration = Duration::from_millis(10);
-
-/// A member takes a later epoch at most this often: two speakers of one name would chase each other.
-const OVERTAKE_PERIOD: Duration = Duration::from_secs(1);
 
 impl Membership {
     /// A member of its own, in state [`NodeState::Starting`]. It sends nothing until it is told whom to expect
@@ -110,7 +111,8 @@ impl Membership {
             config_for: 1,
             roster: Roster::default(),
             stale: true,
-            overtaken_at: None,
+            chase: Chase::new(),
+            rng: StdRng::seed_from_u64(seed.rotate_left(32)),
             leaving: None,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
@@ -148,98 +150,6 @@ impl Membership {
             self.spread_news(now);
             self.handle_timeout(now);
         }
-    }
-
-    /// Takes in the content of a datagram.
-    ///
-    /// # Errors
-    /// If it makes no sense, or comes from somebody who uses our name. The members stay as they were.
-    pub fn handle_datagram(&mut self, content: &[u8], now: Time) -> Result<(), Rejection> {
-        if self.leaving.is_some() {
-            // Whoever answers a good-bye would bring us back to life.
-            return Ok(());
-        }
-        let Envelope {
-            suspicion,
-            reports,
-            swim,
-        } = envelope::parse(content)?;
-        let header = PostcardCodec
-            .decode_header(swim)
-            .map_err(|_| Rejection::Malformed)?;
-        for report in reports {
-            if self.rumours.hear(report) {
-                self.stale = true;
-                self.spread_news(now);
-            }
-        }
-        self.overtake(&header, now);
-        let result = match self.later_identity_of(&header.src) {
-            Some(later) => self.foca.announce(later, &mut self.effects),
-            None => {
-                // First, so that the answer to the SWIM message already refutes it.
-                self.refute(suspicion, &header);
-                self.foca.handle_data(swim, &mut self.effects)
-            }
-        };
-        if header.message == foca::Message::Feed && result.is_ok() {
-            self.announcer.handle_answer(now);
-        }
-        self.settle(now);
-        result.map_err(|error| {
-            if error == foca::Error::DataFromOurselves {
-                Rejection::SameName
-            } else {
-                Rejection::Malformed
-            }
-        })
-    }
-
-    /// Refutes the sender's suspicion of us.
-    fn refute(&mut self, suspicion: Option<u16>, header: &foca::Header<Identity>) {
-        let own = self.foca.identity();
-        if let Some(incarnation) = suspicion
-            && header.dst == *own
-        {
-            let suspected = foca::Member::new(own.clone(), incarnation, State::Suspect);
-            let result = self
-                .foca
-                .apply_many(std::iter::once(suspected), true, &mut self.effects);
-            self.note(result);
-        }
-    }
-
-    /// If the sender's epoch lies behind the one that we know of its node: that one, at the sender's address.
-    /// An announcement to it tells the sender which epoch it must exceed.
-    fn later_identity_of(&self, src: &Identity) -> Option<Identity> {
-        let known = self
-            .foca
-            .iter_membership_state()
-            .map(foca::Member::id)
-            .find(|known| known.node == src.node)?;
-        (known.epoch > src.epoch).then(|| Identity {
-            address: src.address,
-            ..known.clone()
-        })
-    }
-
-    /// Takes a later epoch if a datagram is addressed to one of this node that is later than ours.
-    fn overtake(&mut self, header: &foca::Header<Identity>, now: Time) {
-        let own = self.foca.identity();
-        if header.dst.node != own.node || header.dst.epoch <= own.epoch {
-            return;
-        }
-        if self.overtaken_at.is_some_and(|at| now < at + OVERTAKE_PERIOD) {
-            return;
-        }
-        self.overtaken_at = Some(now);
-        let epoch = header.dst.epoch.overtaken();
-        let identity = Identity { epoch, ..own.clone() };
-        let changed = self.foca.change_identity(identity, &mut self.effects);
-        self.note(changed);
-        self.rumours.say(|report| report.started = epoch.started);
-        self.announcer.handle_connection(effects::Connection::Alone, now);
-        self.events.push_back(Event::Overtaken);
     }
 
     /// Does what is due at `now`. Call it after the datagrams that arrived before `now` were taken in: after a

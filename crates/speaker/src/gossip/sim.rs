@@ -1,6 +1,7 @@
 //! Many members on a simulated network in virtual time, the same run for the same seed.
 
 mod crashes;
+mod forged;
 mod hostile;
 mod joining;
 mod partitions;
@@ -21,8 +22,8 @@ use super::identity::Epoch;
 use super::membership::{Event, Membership};
 use super::timings::Timings;
 
-/// A datagram under way: when it arrives, a tie-breaker, to whom, its bytes.
-type Flight = Reverse<(Time, u64, SocketAddr, Vec<u8>)>;
+/// A datagram under way: when it arrives, a tie-breaker, from whom to whom, its bytes.
+type Flight = Reverse<(Time, u64, [SocketAddr; 2], Vec<u8>)>;
 
 /// The network and everybody on it.
 struct Net {
@@ -129,8 +130,19 @@ impl Net {
         secrets: Vec<Secret>,
         peers: BTreeMap<NodeName, SocketAddr>,
     ) {
+        self.start_named(index, name(index), epoch, secrets, peers);
+    }
+
+    fn start_named(
+        &mut self,
+        index: usize,
+        name: NodeName,
+        epoch: Epoch,
+        secrets: Vec<Secret>,
+        peers: BTreeMap<NodeName, SocketAddr>,
+    ) {
         let seed = self.rng.random();
-        let mut membership = Membership::new(name(index), address(index), epoch, Timings::FAST, seed);
+        let mut membership = Membership::new(name, address(index), epoch, Timings::FAST, seed);
         membership.set_expected_peers(peers, self.now);
         let seal = Seal::new(secrets).expect("random bytes");
         let wakes = None;
@@ -262,19 +274,19 @@ impl Net {
     }
 
     fn deliver(&mut self) {
-        let Some(Reverse((_, order, to, datagram))) = self.flights.pop() else {
+        let Some(Reverse((_, order, [from, to], datagram))) = self.flights.pop() else {
             return;
         };
         let frozen_until = self.nodes.get(&index_of(to)).map(|node| node.frozen_until);
         match frozen_until {
             Some(until) if until > self.now => {
-                self.flights.push(Reverse((until, order, to, datagram)));
+                self.flights.push(Reverse((until, order, [from, to], datagram)));
             }
-            Some(_) | None => self.deliver_to(index_of(to), &datagram),
+            Some(_) | None => self.deliver_to(index_of(to), from, &datagram),
         }
     }
 
-    fn deliver_to(&mut self, index: usize, datagram: &[u8]) {
+    fn deliver_to(&mut self, index: usize, from: SocketAddr, datagram: &[u8]) {
         let now = self.now;
         let Some(node) = self.nodes.get_mut(&index) else {
             return;
@@ -282,7 +294,7 @@ impl Net {
         let Node { membership, seal, .. } = node;
         let result = seal
             .open(datagram)
-            .and_then(|content| membership.handle_datagram(&content, now));
+            .and_then(|content| membership.handle_datagram(&content, from, now));
         if let Err(rejection) = result {
             *self.rejections.entry((index, rejection)).or_default() += 1;
         }
@@ -303,8 +315,12 @@ impl Net {
             let latency = Duration::from_micros(self.rng.random_range(100..500));
             if !lost && !(self.cut)(index, index_of(to)) {
                 self.flown += 1;
-                self.flights
-                    .push(Reverse((now + latency, self.flown, to, datagram)));
+                self.flights.push(Reverse((
+                    now + latency,
+                    self.flown,
+                    [address(index), to],
+                    datagram,
+                )));
             }
         }
         while let Some(event) = node.membership.poll_event() {

@@ -108,7 +108,7 @@ impl Task {
         let result = self
             .seal
             .open(datagram)
-            .and_then(|content| self.membership.handle_datagram(&content, now));
+            .and_then(|content| self.membership.handle_datagram(&content, from, now));
         if let Err(rejection) = result {
             self.metrics.rejected(rejection);
             debug!(%from, reason = rejection.as_str(), "gossip datagram dropped: {rejection}");

@@ -67,6 +67,11 @@ impl Rumours {
         (rumour.report.started == started).then_some(&rumour.report)
     }
 
+    /// Which process of `node` is the latest that said anything.
+    pub(super) fn started(&self, node: &NodeName) -> Option<u64> {
+        self.others.get(node).map(|rumour| rumour.report.started)
+    }
+
     /// Takes in a report; false if it is ours or no news.
     pub(super) fn hear(&mut self, report: Report) -> bool {
         if report.node == self.own.node {

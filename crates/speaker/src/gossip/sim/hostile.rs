@@ -64,8 +64,8 @@ fn a_replay_of_everything_changes_nothing() {
         .collect();
     assert!(recorded.len() > 20);
     let replayed = recorded.len();
-    for Reverse((_, _, to, datagram)) in recorded {
-        net.deliver_to(index_of(to), &datagram);
+    for Reverse((_, _, [from, to], datagram)) in recorded {
+        net.deliver_to(index_of(to), from, &datagram);
     }
     let counted: usize = (0..3)
         .filter_map(|i| net.rejections.get(&(i, Rejection::Replayed)))
@@ -115,7 +115,7 @@ proptest! {
         let mut net = Net::cluster(2, 1, 0.0);
         for content in contents {
             let now = net.now;
-            let _counted = net.node(0).membership.handle_datagram(&content, now);
+            let _counted = net.node(0).membership.handle_datagram(&content, address(1), now);
             net.collect(0);
             net.run_for(millis(50));
         }

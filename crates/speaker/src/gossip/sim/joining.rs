@@ -129,6 +129,39 @@ fn a_restart_with_the_clock_set_back_is_seen() {
 }
 
 #[test]
+fn a_restart_with_the_clock_set_back_is_seen_after_the_old_life_is_forgotten() {
+    for seed in 0..3 {
+        let mut net = Net::cluster(3, seed, 0.01);
+        net.crash(1);
+        net.run_for(Duration::from_secs(700));
+        net.start_as(1, Epoch::default(), vec![secret(1)], peers(0..3));
+        net.set_state(1, NodeState::Ready);
+        let seen = net.run_until(Duration::from_secs(4), |net| net.everybody_sees(ALIVE_AND_READY));
+        assert!(seen.is_some(), "seed {seed}");
+    }
+}
+
+/// How often somebody takes a later epoch within `duration`.
+fn overtaken_in(net: &mut Net, duration: Duration) -> usize {
+    let before = net.count_events(|e| *e == Event::Overtaken);
+    net.run_for(duration);
+    net.count_events(|e| *e == Event::Overtaken) - before
+}
+
+#[test]
+fn two_speakers_with_one_name_chase_each_other_less_and_less() {
+    let mut net = Net::cluster(3, 2, 0.0);
+    let epoch = Epoch::first_of(1 + u64::from(u32::MAX));
+    net.start_named(9, name(1), epoch, vec![secret(1)], peers(0..3));
+    assert!(overtaken_in(&mut net, Duration::from_secs(60)) >= 5);
+    assert!(overtaken_in(&mut net, Duration::from_secs(600)) <= 12);
+    let flown = net.flown;
+    assert!(overtaken_in(&mut net, Duration::from_secs(600)) <= 5);
+    let per_second = (net.flown - flown) / 600;
+    assert!(per_second < 150, "a storm of {per_second} datagrams a second");
+}
+
+#[test]
 fn a_node_that_nobody_expects_any_more_is_forgotten_when_it_is_down() {
     let mut net = Net::cluster(3, 9, 0.0);
     net.crash(2);
