@@ -4,6 +4,7 @@
 //! an answer to a probe. Inside, from the pure to the impure: [`codec`] and [`identity`] are data,
 //! [`membership`] decides without clock or socket, `task` drives it.
 
+mod allowance;
 pub mod codec;
 pub mod identity;
 pub mod membership;
@@ -22,6 +23,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use codec::seal::{Secret, SecretTooShort};
 pub use timings::Timings;
 
+use allowance::Allowance;
 use codec::report;
 use codec::seal::Seal;
 use identity::Epoch;
@@ -79,9 +81,7 @@ impl Gossip {
             tracing::warn!("gossip runs without a key: anybody on the network can read and forge it");
         }
         let metrics = Metrics::register(registry)?;
-        let socket =
-            UdpSocket::bind(bind).with_context(|| format!("cannot listen for gossip on UDP {bind}"))?;
-        socket.set_nonblocking(true)?;
+        let socket = listen(bind).with_context(|| format!("cannot listen for gossip on UDP {bind}"))?;
         let address = socket.local_addr()?;
         let epoch = Epoch::at(SystemTime::now(), rand::random());
         let membership = Membership::new(node, address, epoch, timings, rand::random());
@@ -99,6 +99,7 @@ impl Gossip {
                 commands: receiver,
                 members,
                 joined,
+                strangers: Allowance::default(),
                 zero: Instant::now(),
             })
         })?;
@@ -160,6 +161,20 @@ impl Gossip {
         // Fails only when the thread has ended; whoever watches the members sees that.
         let _ended = self.commands.send(command);
     }
+}
+
+/// Room for what arrives while the process gets no time: the answers of a large cluster, or a flood of datagrams of
+/// which the good ones are not to be lost.
+const RECEIVE_BUFFER: usize = 4 << 20;
+
+fn listen(bind: SocketAddr) -> std::io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(bind)?;
+    socket.set_nonblocking(true)?;
+    // The kernel gives at most net.core.rmem_max; gossip works with less.
+    if let Err(error) = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER) {
+        tracing::warn!(%error, "gossip goes on with the default receive buffer");
+    }
+    Ok(socket)
 }
 
 /// Starts the thread with a runtime of its own, and waits until the task stands.

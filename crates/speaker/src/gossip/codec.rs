@@ -52,11 +52,14 @@ pub enum Rejection {
     /// Nobody expects its sender, and there are too many members already.
     #[error("there are too many members to let a stranger in")]
     Full,
+    /// It would cost deriving a key, its sender is not known, and such datagrams come too often.
+    #[error("too many datagrams of unknown senders")]
+    Flood,
 }
 
 impl Rejection {
     /// All values.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Truncated,
         Self::Format,
         Self::Unauthentic,
@@ -65,6 +68,7 @@ impl Rejection {
         Self::SameName,
         Self::Address,
         Self::Full,
+        Self::Flood,
     ];
 
     /// The value as metric labels spell it.
@@ -78,6 +82,7 @@ impl Rejection {
             Self::SameName => "same_name",
             Self::Address => "address",
             Self::Full => "full",
+            Self::Flood => "flood",
         }
     }
 }

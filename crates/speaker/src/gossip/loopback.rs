@@ -135,6 +135,34 @@ async fn a_speaker_with_another_key_stays_alone_and_is_counted() {
 }
 
 #[tokio::test]
+async fn a_flood_of_made_up_sessions_is_dropped_cheaply_and_parts_nobody() {
+    let (one, two) = (start(1, 0, 1), start(2, 0, 1));
+    let peers = addresses([(1, &one), (2, &two)]);
+    let stranger = std::net::UdpSocket::bind("127.0.0.3:0").expect("binds");
+    let flooded = |speaker: &Speaker| speaker.metric("herald_gossip_dropped_total", Some("flood")) > 0.0;
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    let mut datagram = [1_u8; 200];
+    for session in 0_u64.. {
+        datagram[1..9].copy_from_slice(&session.to_be_bytes());
+        stranger.send_to(&datagram, one.gossip.address()).expect("sends");
+        if session % 100 == 0 && flooded(&one) {
+            break;
+        }
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "nothing dropped as a flood"
+        );
+    }
+    assert!(one.metric("herald_gossip_dropped_total", Some("unauthentic")) >= 100.0);
+    // The allowance is used up, and still those who expect each other meet.
+    for speaker in [&one, &two] {
+        speaker.gossip.set_peers(peers.clone());
+    }
+    one.sees(2, Liveness::Alive, NodeState::Starting).await;
+    two.sees(1, Liveness::Alive, NodeState::Starting).await;
+}
+
+#[tokio::test]
 async fn members_are_told_only_when_something_changed() {
     let (one, two) = (start(1, 0, 1), start(2, 0, 1));
     let peers = addresses([(1, &one), (2, &two)]);

@@ -10,6 +10,8 @@ use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
+use super::allowance::Allowance;
+use super::codec::Rejection;
 use super::codec::seal::Seal;
 use super::membership::{Event, Membership};
 use super::metrics::Metrics;
@@ -32,6 +34,8 @@ pub(super) struct Task {
     pub(super) commands: mpsc::UnboundedReceiver<Command>,
     pub(super) members: watch::Sender<Vec<Member>>,
     pub(super) joined: watch::Sender<bool>,
+    /// What datagrams of unknown senders may cost.
+    pub(super) strangers: Allowance,
     pub(super) zero: Instant,
 }
 
@@ -106,13 +110,20 @@ impl Task {
         self.metrics.received.inc();
         let now = self.now();
         let result = self
-            .seal
-            .open(datagram)
+            .open(datagram, from, now)
             .and_then(|content| self.membership.handle_datagram(&content, from, now));
         if let Err(rejection) = result {
             self.metrics.rejected(rejection);
             debug!(%from, reason = rejection.as_str(), "gossip datagram dropped: {rejection}");
         }
+    }
+
+    fn open(&mut self, datagram: &[u8], from: SocketAddr, now: Time) -> Result<Vec<u8>, Rejection> {
+        if self.seal.must_derive(datagram) && !self.membership.is_peer(from) && !self.strangers.poll_use(now)
+        {
+            return Err(Rejection::Flood);
+        }
+        self.seal.open(datagram)
     }
 
     fn flush(&mut self) {

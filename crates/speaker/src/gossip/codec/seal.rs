@@ -176,6 +176,12 @@ impl Seal {
         }
     }
 
+    /// Whether opening `datagram` takes deriving a key, which anybody can bring about by making up a session.
+    pub fn must_derive(&self, datagram: &[u8]) -> bool {
+        let is_sealed = datagram.first() == Some(&SEALED) && datagram.len() >= OVERHEAD;
+        is_sealed && !self.secrets.is_empty() && !self.peers.sessions.contains_key(&field(datagram, 1))
+    }
+
     fn open_sealed(&mut self, datagram: &[u8]) -> Result<Vec<u8>, Rejection> {
         let session: Session = field(datagram, 1);
         let sequence = u64::from_be_bytes(field(datagram, SEQUENCE_AT));
@@ -372,6 +378,17 @@ mod tests {
         assert_eq!(receiver.peers.sessions.len(), MAX_SESSIONS);
         assert_eq!(receiver.open(&kept), Err(Rejection::Replayed));
         assert!(receiver.open(&lost).is_ok(), "its window is forgotten");
+    }
+
+    #[test]
+    fn only_the_first_datagram_of_a_session_takes_deriving_a_key() {
+        let (mut sender, mut receiver) = (seal([1]), seal([1]));
+        let datagrams = [(); 2].map(|()| sender.seal(b"x").expect("random bytes"));
+        assert!(receiver.must_derive(&datagrams[0]));
+        assert!(receiver.open(&datagrams[0]).is_ok());
+        assert!(!receiver.must_derive(&datagrams[1]));
+        assert!(!seal([]).must_derive(&datagrams[1]));
+        assert!(!receiver.must_derive(&datagrams[1][..OVERHEAD - 1]));
     }
 
     #[test]

@@ -75,6 +75,16 @@ impl Membership {
         })
     }
 
+    /// Whether somebody expected or known has the address `from`.
+    pub fn is_peer(&self, from: SocketAddr) -> bool {
+        let known = self
+            .foca
+            .iter_membership_state()
+            .map(|member| &member.id().address);
+        let mut addresses = self.roster.peers().values().chain(known);
+        addresses.any(|address| is_same_endpoint(*address, from))
+    }
+
     /// Takes in what members say of themselves: only from a datagram to us in our present life, as one that was
     /// recorded before our start may hold what a dead member said when it lived; and only of those expected or
     /// known, so that nobody can fill our memory with names.
