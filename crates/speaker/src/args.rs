@@ -1,5 +1,6 @@
 //! The speaker's flags, named as MetalLB's.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -31,6 +32,11 @@ pub struct Args {
     #[arg(long, env = "METALLB_ML_LABELS", default_value = "")]
     pub ml_labels: String,
     /// Directory with the shared key in the file `secretkey`; without it gossip is not encrypted.
+    ///
+    /// The files `secretkey.next` and `secretkey.previous` may hold keys that only open what others seal. A key is
+    /// changed in three steps, each rolled out to all speakers, which read the files when they start: (1) add the
+    /// new key as `secretkey.next`; (2) make the new key `secretkey` and the old one `secretkey.previous`, without
+    /// `secretkey.next`; (3) remove `secretkey.previous`.
     #[arg(long, env = "METALLB_ML_SECRET_KEY_PATH")]
     pub ml_secret_key_path: Option<PathBuf>,
     /// Calmer gossip for slow or far networks: a death is noticed after a second instead of half a second.
@@ -81,7 +87,7 @@ impl Args {
             return Ok(None);
         };
         let secrets = match &self.ml_secret_key_path {
-            Some(directory) => vec![read_secret(directory)?],
+            Some(directory) => read_secrets(directory)?,
             None => Vec::new(),
         };
         Ok(Some(Options {
@@ -97,13 +103,81 @@ impl Args {
     }
 }
 
-fn read_secret(directory: &Path) -> anyhow::Result<Secret> {
+/// The key to seal with, then those that only open.
+fn read_secrets(directory: &Path) -> anyhow::Result<Vec<Secret>> {
     let file = directory.join("secretkey");
-    let bytes = std::fs::read(&file).with_context(|| {
+    let own = read_secret(&file)?.with_context(|| {
         format!(
-            "cannot read the gossip key {}: mount the memberlist Secret there",
+            "there is no gossip key {}: mount the memberlist Secret there",
             file.display()
         )
     })?;
-    Secret::new(bytes).with_context(|| format!("the gossip key {} cannot be used", file.display()))
+    let mut secrets = vec![own];
+    for name in ["secretkey.next", "secretkey.previous"] {
+        secrets.extend(read_secret(&directory.join(name))?);
+    }
+    Ok(secrets)
+}
+
+/// The key in `file`, if there is such a file.
+fn read_secret(file: &Path) -> anyhow::Result<Option<Secret>> {
+    let bytes = match std::fs::read(file) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot read the gossip key {}", file.display()));
+        }
+    };
+    let secret =
+        Secret::new(bytes).with_context(|| format!("the gossip key {} cannot be used", file.display()))?;
+    Ok(Some(secret))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(byte: u8) -> Secret {
+        Secret::new([byte; 16]).expect("long enough")
+    }
+
+    /// A directory with these files, each of 16 times that byte.
+    fn directory(files: &[(&str, u8)]) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().expect("a directory");
+        for (name, byte) in files {
+            std::fs::write(directory.path().join(name), [*byte; 16]).expect("writes");
+        }
+        directory
+    }
+
+    #[test]
+    fn the_present_key_comes_first_in_every_step_of_a_rotation() {
+        let steps: [(&[(&str, u8)], &[u8]); 4] = [
+            (&[("secretkey", 1)], &[1]),
+            (&[("secretkey", 1), ("secretkey.next", 2)], &[1, 2]),
+            (&[("secretkey", 2), ("secretkey.previous", 1)], &[2, 1]),
+            (&[("secretkey", 2)], &[2]),
+        ];
+        for (files, expected) in steps {
+            let read = read_secrets(directory(files).path()).expect("reads");
+            let expected: Vec<Secret> = expected.iter().copied().map(secret).collect();
+            assert!(read == expected, "{files:?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_present_key_is_refused_with_the_remedy() {
+        let directory = directory(&[("secretkey.next", 2)]);
+        let error = read_secrets(directory.path()).expect_err("refused");
+        assert!(error.to_string().contains("mount the memberlist Secret there"));
+    }
+
+    #[test]
+    fn a_short_key_is_refused_by_the_name_of_its_file() {
+        let directory = directory(&[("secretkey", 1)]);
+        let short = directory.path().join("secretkey.previous");
+        std::fs::write(&short, "short").expect("writes");
+        let error = read_secrets(directory.path()).expect_err("refused");
+        assert!(error.to_string().contains(&short.display().to_string()));
+    }
 }
