@@ -67,18 +67,18 @@ fn answers(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("answer");
     let (mut frame, mut reply) = ([0; MAX_FRAME_LENGTH], [0; MAX_FRAME_LENGTH]);
     for held in HELD {
-        let announcer = announcer(held);
+        let mut announcer = announcer(held);
         let length = request(v4(held / 2), &mut frame);
         group.bench_function(BenchmarkId::new("arp", held), |bencher| {
-            bencher.iter(|| announcer.handle_frame(2, black_box(&frame[..length]), &mut reply));
+            bencher.iter(|| announcer.handle_frame(2, black_box(&frame[..length]), &mut reply, Time::ZERO));
         });
         let length = solicitation(v6(held / 2), &mut frame);
         group.bench_function(BenchmarkId::new("ndp", held), |bencher| {
-            bencher.iter(|| announcer.handle_frame(2, black_box(&frame[..length]), &mut reply));
+            bencher.iter(|| announcer.handle_frame(2, black_box(&frame[..length]), &mut reply, Time::ZERO));
         });
         let length = request(v4(held), &mut frame);
         group.bench_function(BenchmarkId::new("arp_for_another", held), |bencher| {
-            bencher.iter(|| announcer.handle_frame(2, black_box(&frame[..length]), &mut reply));
+            bencher.iter(|| announcer.handle_frame(2, black_box(&frame[..length]), &mut reply, Time::ZERO));
         });
     }
     group.finish();

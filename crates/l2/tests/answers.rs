@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use herald_core::Time;
 use herald_l2::announcer::select;
@@ -42,7 +43,7 @@ fn announcer() -> Announcer {
 
 fn ask(link: u32, frame: &[u8]) -> Result<(Answer, Vec<u8>), Ignored> {
     let mut buffer = [0xa5; MAX_FRAME_LENGTH];
-    let answer = announcer().handle_frame(link, frame, &mut buffer)?;
+    let answer = announcer().handle_frame(link, frame, &mut buffer, Time::ZERO)?;
     Ok((answer, buffer[..answer.length].to_vec()))
 }
 
@@ -68,6 +69,15 @@ fn solicitation() -> Solicitation {
         destination: solicited_node(V6),
         target: V6,
         link_address: Some(ASKER),
+    }
+}
+
+/// Duplicate address detection (RFC 4862 §5.4.2).
+fn probe() -> Solicitation {
+    Solicitation {
+        source: Ipv6Addr::UNSPECIFIED,
+        link_address: None,
+        ..solicitation()
     }
 }
 
@@ -128,11 +138,25 @@ fn arp_that_asks_us_nothing_is_ignored_for_its_reason() {
         target_ip: Ipv4Addr::new(192, 0, 2, 2),
         ..request()
     };
-    let from_group = Arp {
-        sender_mac: group,
+    let from = |sender_mac| Arp {
+        sender_mac,
         ..request()
     };
+    let unknown_source = Ignored::Malformed(Malformed::Source);
     let table = [
+        (2, with(request(), MacAddr::BROADCAST, group), unknown_source),
+        (2, with(request(), OWN, MacAddr::BROADCAST), unknown_source),
+        (
+            2,
+            with(request(), MacAddr::BROADCAST, MacAddr::ZERO),
+            unknown_source,
+        ),
+        (2, with(from(OWN), MacAddr::BROADCAST, ASKER), Ignored::Own),
+        (
+            2,
+            with(from(MacAddr::ZERO), MacAddr::BROADCAST, ASKER),
+            Ignored::Malformed(Malformed::Arp),
+        ),
         (2, with(request(), other, ASKER), Ignored::OtherStation),
         (2, with(request(), group, ASKER), Ignored::OtherStation),
         (2, with(reply, OWN, ASKER), Ignored::NotARequest),
@@ -140,7 +164,7 @@ fn arp_that_asks_us_nothing_is_ignored_for_its_reason() {
         (2, with(request(), MacAddr::BROADCAST, OWN), Ignored::Own),
         (
             2,
-            with(from_group, MacAddr::BROADCAST, ASKER),
+            with(from(group), MacAddr::BROADCAST, ASKER),
             Ignored::Malformed(Malformed::Arp),
         ),
         (3, plain.clone(), Ignored::OtherLink),
@@ -171,12 +195,7 @@ fn a_solicitation_is_answered_to_its_sender() {
 
 #[test]
 fn a_probe_is_answered_to_all_nodes_and_not_as_solicited() {
-    let probe = Solicitation {
-        source: Ipv6Addr::UNSPECIFIED,
-        link_address: None,
-        ..solicitation()
-    };
-    let (_, bytes) = ask(2, &multicast(probe)).expect("answered");
+    let (_, bytes) = ask(2, &multicast(probe())).expect("answered");
     assert_eq!(
         Frame::parse(&bytes).expect("frame").destination,
         MacAddr([0x33, 0x33, 0, 0, 0, 1])
@@ -186,6 +205,27 @@ fn a_probe_is_answered_to_all_nodes_and_not_as_solicited() {
         (sent.destination, sent.solicited, sent.overriding),
         (ALL_NODES, false, true)
     );
+}
+
+#[test]
+fn probes_are_answered_twenty_times_a_second_and_link_and_solicitations_always() {
+    let mut announcer = announcer();
+    announcer.announce(V6.into(), None, Time::ZERO);
+    let mut buffer = [0; MAX_FRAME_LENGTH];
+    let probe = multicast(probe());
+    let mut answered = |link, frame: &[u8], milliseconds: u64| {
+        let now = Time::ZERO + Duration::from_millis(milliseconds);
+        let asked = (0..1000).map(|_| announcer.handle_frame(link, frame, &mut buffer, now));
+        let (answered, refused): (Vec<_>, Vec<_>) = asked.partition(Result::is_ok);
+        assert!(refused.iter().all(|r| *r == Err(Ignored::TooMany)), "{refused:?}");
+        answered.len()
+    };
+    assert_eq!(answered(2, &probe, 0), 20);
+    assert_eq!(answered(2, &probe, 49), 0);
+    assert_eq!(answered(2, &probe, 50), 1);
+    assert_eq!(answered(3, &probe, 50), 20);
+    assert_eq!(answered(2, &multicast(solicitation()), 50), 1000);
+    assert_eq!(answered(2, &probe, 60_000), 20);
 }
 
 #[test]
@@ -218,8 +258,13 @@ fn ndp_that_asks_us_nothing_is_ignored_for_its_reason() {
         destination: solicited_node(elsewhere),
         ..solicitation()
     };
-    let from_group = Solicitation {
-        link_address: Some(group),
+    let from = |mac| Solicitation {
+        link_address: Some(mac),
+        ..solicitation()
+    };
+    let invalid = Ignored::Malformed(Malformed::Invalid);
+    let unanswerable = Solicitation {
+        link_address: None,
         ..solicitation()
     };
     let claim = Advertisement {
@@ -239,7 +284,15 @@ fn ndp_that_asks_us_nothing_is_ignored_for_its_reason() {
             Ignored::OtherStation,
         ),
         (2, multicast(elsewhere), Ignored::NotOurs),
-        (2, multicast(from_group), Ignored::Malformed(Malformed::Invalid)),
+        (2, multicast(from(group)), invalid),
+        (2, multicast(from(MacAddr::ZERO)), invalid),
+        (2, multicast(from(OWN)), Ignored::Own),
+        (2, frame(|buffer| probe().emit(OWN, ASKER, buffer)), invalid),
+        (
+            2,
+            frame(|buffer| unanswerable.emit(OWN, group, buffer)),
+            Ignored::Malformed(Malformed::Source),
+        ),
         (2, own, Ignored::Own),
         (
             2,
@@ -382,7 +435,7 @@ proptest! {
                 }
                 for index in 2..6 {
                     let answers = on.as_ref().is_some_and(|on| on.contains(&index));
-                    prop_assert_eq!(answered(&announcer, index, address), answers);
+                    prop_assert_eq!(answered(&mut announcer, index, address), answers);
                 }
             }
             prop_assert_eq!(&groups, &expected);
@@ -392,11 +445,11 @@ proptest! {
     #[test]
     fn no_bytes_make_the_announcer_panic(bytes in proptest::collection::vec(any::<u8>(), 0..128)) {
         let mut buffer = [0; MAX_FRAME_LENGTH];
-        prop_assert!(announcer().handle_frame(2, &bytes, &mut buffer).is_err());
+        prop_assert!(announcer().handle_frame(2, &bytes, &mut buffer, Time::ZERO).is_err());
     }
 }
 
-fn answered(announcer: &Announcer, link: u32, address: IpAddr) -> bool {
+fn answered(announcer: &mut Announcer, link: u32, address: IpAddr) -> bool {
     let asked = match address {
         IpAddr::V4(target_ip) => {
             let asked = Arp {
@@ -412,5 +465,7 @@ fn answered(announcer: &Announcer, link: u32, address: IpAddr) -> bool {
         }),
     };
     let mut buffer = [0; MAX_FRAME_LENGTH];
-    announcer.handle_frame(link, &asked, &mut buffer).is_ok()
+    announcer
+        .handle_frame(link, &asked, &mut buffer, Time::ZERO)
+        .is_ok()
 }

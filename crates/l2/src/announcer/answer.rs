@@ -39,6 +39,9 @@ pub enum Ignored {
     /// The address is held, but other links answer for it.
     #[error("asks for an address that is announced on other links")]
     OtherLink,
+    /// It would be answered to everybody, and that has been done too often lately.
+    #[error("too many probes at a time")]
+    TooMany,
     /// It cannot be understood, or an RFC tells to discard it.
     #[error(transparent)]
     Malformed(#[from] Malformed),
@@ -46,13 +49,14 @@ pub enum Ignored {
 
 impl Ignored {
     /// One of each, in the order of [`Ignored::index`]; [`Malformed`] counts as one reason.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::UnknownLink,
         Self::Own,
         Self::OtherStation,
         Self::NotARequest,
         Self::NotOurs,
         Self::OtherLink,
+        Self::TooMany,
         Self::Malformed(Malformed::Truncated),
     ];
 
@@ -65,7 +69,8 @@ impl Ignored {
             Self::NotARequest => 3,
             Self::NotOurs => 4,
             Self::OtherLink => 5,
-            Self::Malformed(_) => 6,
+            Self::TooMany => 6,
+            Self::Malformed(_) => 7,
         }
     }
 
@@ -78,25 +83,31 @@ impl Ignored {
             Self::NotARequest => "not_a_request",
             Self::NotOurs => "not_ours",
             Self::OtherLink => "other_link",
+            Self::TooMany => "too_many",
             Self::Malformed(_) => "malformed",
         }
     }
 }
 
-/// Answers a frame that came in on `link` if it asks for an address that `answers` accepts.
+/// Answers a frame that came in on `link` if it asks for an address that `answers` accepts. `allowed` is asked before
+/// everybody is answered.
 pub(super) fn answer(
     link: &Link,
     frame: &[u8],
     answers: impl FnOnce(IpAddr) -> Result<(), Ignored>,
+    allowed: impl FnOnce() -> Result<(), Ignored>,
     reply: &mut [u8],
 ) -> Result<Answer, Ignored> {
     let frame = Frame::parse(frame)?;
+    if !frame.source.is_station() {
+        return Err(Malformed::Source.into());
+    }
     if frame.source == link.mac {
         return Err(Ignored::Own);
     }
     match frame.protocol {
         Protocol::Arp if link.arp => answer_arp(link, &frame, answers, reply),
-        Protocol::Ipv6 if link.ndp => answer_ndp(link, &frame, answers, reply),
+        Protocol::Ipv6 if link.ndp => answer_ndp(link, &frame, answers, allowed, reply),
         Protocol::Arp | Protocol::Ipv6 | Protocol::Other(_) => Err(Ignored::NotARequest),
     }
 }
@@ -116,8 +127,11 @@ fn answer_arp(
     if request.operation != Operation::Request {
         return Err(Ignored::NotARequest);
     }
-    if request.sender_mac.is_multicast() {
-        // Nobody's address; an answer would be spread by us over the whole segment.
+    if request.sender_mac == link.mac {
+        return Err(Ignored::Own);
+    }
+    if !request.sender_mac.is_station() {
+        // An answer to a group would be spread by us over the whole segment.
         return Err(Malformed::Arp.into());
     }
     let address = IpAddr::V4(request.target_ip);
@@ -138,6 +152,7 @@ fn answer_ndp(
     link: &Link,
     frame: &Frame<'_>,
     answers: impl FnOnce(IpAddr) -> Result<(), Ignored>,
+    allowed: impl FnOnce() -> Result<(), Ignored>,
     reply: &mut [u8],
 ) -> Result<Answer, Ignored> {
     let multicast = frame.destination.is_multicast();
@@ -150,20 +165,31 @@ fn answer_ndp(
     let address = IpAddr::V6(solicitation.target);
     answers(address)?;
     let asker = asker(&solicitation, frame.source, multicast)?;
+    if asker == link.mac {
+        return Err(Ignored::Own);
+    }
+    if asker.is_multicast() {
+        allowed()?;
+    }
     let advertisement = advertisement(link.mac, &solicitation);
     let length = advertisement.emit(asker, link.mac, reply);
     Ok(Answer { address, length })
 }
 
 /// Where the answer is sent. A unicast solicitation may leave its option out (RFC 4861 §4.3), the frame says then
-/// who sent it; a multicast one may not.
+/// who sent it; a multicast one may not. A probe is sent to a group (RFC 4862 §5.4.2), and only then everybody hears
+/// the answer: one that comes in a frame to us alone wants us to spread what only we were told.
 fn asker(solicitation: &Solicitation, sender: MacAddr, multicast: bool) -> Result<MacAddr, Malformed> {
     if solicitation.source.is_unspecified() {
-        return Ok(MacAddr::multicast(ALL_NODES));
+        return if multicast {
+            Ok(MacAddr::multicast(ALL_NODES))
+        } else {
+            Err(Malformed::Invalid)
+        };
     }
     match solicitation.link_address {
-        Some(mac) if mac.is_multicast() => Err(Malformed::Invalid),
-        Some(mac) => Ok(mac),
+        Some(mac) if mac.is_station() => Ok(mac),
+        Some(_) => Err(Malformed::Invalid),
         None if multicast => Err(Malformed::Invalid),
         None => Ok(sender),
     }

@@ -53,6 +53,8 @@ pub struct Announcer {
     answering: HashSet<(u32, IpAddr)>,
     schedule: Schedule,
     pace: Pace,
+    /// Of the answers that go to everybody, by link.
+    answers_to_all: BTreeMap<u32, Pace>,
     round: Option<Round>,
     memberships: Memberships,
 }
@@ -74,7 +76,8 @@ impl Announcer {
             held: BTreeMap::new(),
             answering: HashSet::new(),
             schedule: Schedule::new(refresh, seed),
-            pace: Pace::new(),
+            pace: Pace::announcements(),
+            answers_to_all: BTreeMap::new(),
             round: None,
             memberships: Memberships::new(),
         }
@@ -91,6 +94,8 @@ impl Announcer {
             .map(|(index, _)| *index)
             .collect();
         self.links = links;
+        self.answers_to_all
+            .retain(|index, _| self.links.contains_key(index));
         let mut restart = Vec::new();
         for (address, held) in &mut self.held {
             let before = core::mem::take(&mut held.links);
@@ -156,11 +161,18 @@ impl Announcer {
     }
 
     /// Decides about a frame received on a link, and writes the answer to `answer`, which must have room for
-    /// [`crate::wire::MAX_FRAME_LENGTH`] bytes. The answer goes out on the same link, at once.
+    /// [`crate::wire::MAX_FRAME_LENGTH`] bytes. The answer goes out on the same link, at once. Answers that go to
+    /// all nodes are limited to 20 a second and link.
     ///
     /// # Errors
     /// Why the frame is not answered.
-    pub fn handle_frame(&self, link: u32, frame: &[u8], answer: &mut [u8]) -> Result<Answer, Ignored> {
+    pub fn handle_frame(
+        &mut self,
+        link: u32,
+        frame: &[u8],
+        answer: &mut [u8],
+        now: Time,
+    ) -> Result<Answer, Ignored> {
         let link = self.links.get(&link).ok_or(Ignored::UnknownLink)?;
         let answers = |address: IpAddr| {
             if self.answering.contains(&(link.index, address)) {
@@ -173,7 +185,16 @@ impl Announcer {
                 Ignored::NotOurs
             })
         };
-        answer::answer(link, frame, answers, answer)
+        let allowed = || {
+            let pace = self.answers_to_all.entry(link.index);
+            let pace = pace.or_insert_with(Pace::answers_to_all);
+            if pace.ready() > now {
+                return Err(Ignored::TooMany);
+            }
+            pace.spend(now);
+            Ok(())
+        };
+        answer::answer(link, frame, answers, allowed, answer)
     }
 
     /// Writes the next announcement that is due to `frame`, which must have room for

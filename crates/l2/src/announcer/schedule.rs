@@ -26,6 +26,13 @@ const FRAME_GAP: Duration = Duration::from_micros(50);
 /// room beside them.
 const FRAMES_AT_ONCE: u32 = 20;
 
+/// 20 answers a second: a probe's answer goes to every station, so whoever can send us frames could make us flood the
+/// segment. Hosts probe once when they configure an address, so even a rack that boots stays below.
+const ANSWER_GAP: Duration = Duration::from_millis(50);
+
+/// How many answers to everybody may leave back to back, for a host that wants several of our addresses at once.
+const ANSWERS_AT_ONCE: u32 = 20;
+
 /// Where an address stands in its burst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Burst {
@@ -118,27 +125,43 @@ impl Schedule {
     }
 }
 
-/// Spaces frames out: a generic cell rate algorithm (ITU-T I.371) of [`FRAME_GAP`] with a tolerance of
-/// [`FRAMES_AT_ONCE`] frames less one, the first being free.
+/// Spaces frames out: a generic cell rate algorithm (ITU-T I.371) with a tolerance of as many frames as may leave at
+/// once less one, the first being free.
 #[derive(Debug)]
 pub(super) struct Pace {
     /// When the next frame would leave if all were evenly spaced.
     even: Time,
+    gap: Duration,
+    at_once: u32,
 }
 
 impl Pace {
-    pub(super) const fn new() -> Self {
-        Self { even: Time::ZERO }
+    /// That of all announcements together.
+    pub(super) const fn announcements() -> Self {
+        Self {
+            even: Time::ZERO,
+            gap: FRAME_GAP,
+            at_once: FRAMES_AT_ONCE,
+        }
+    }
+
+    /// That of one link's answers to everybody.
+    pub(super) const fn answers_to_all() -> Self {
+        Self {
+            even: Time::ZERO,
+            gap: ANSWER_GAP,
+            at_once: ANSWERS_AT_ONCE,
+        }
     }
 
     /// From when on a frame may leave.
     pub(super) fn ready(&self) -> Time {
-        let tolerance = FRAME_GAP * (FRAMES_AT_ONCE - 1);
+        let tolerance = self.gap * (self.at_once - 1);
         Time::since_zero(self.even.elapsed().saturating_sub(tolerance))
     }
 
     /// Accounts for a frame that leaves at `now`.
     pub(super) fn spend(&mut self, now: Time) {
-        self.even = self.even.max(now) + FRAME_GAP;
+        self.even = self.even.max(now) + self.gap;
     }
 }

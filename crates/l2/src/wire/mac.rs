@@ -24,6 +24,11 @@ impl MacAddr {
     pub const fn is_multicast(self) -> bool {
         self.0[0] & 1 == 1
     }
+
+    /// Whether one station can have it: it is neither a group's nor all zeroes.
+    pub fn is_station(self) -> bool {
+        !self.is_multicast() && self != Self::ZERO
+    }
 }
 
 impl fmt::Display for MacAddr {
@@ -63,5 +68,13 @@ mod tests {
         assert_eq!(MacAddr::multicast(all_nodes), MacAddr([0x33, 0x33, 0, 0, 0, 1]));
         assert!(MacAddr::multicast(all_nodes).is_multicast());
         assert!(!MacAddr([2, 0, 0, 0, 0, 1]).is_multicast());
+    }
+
+    #[test]
+    fn groups_and_zeroes_are_no_station() {
+        assert!(MacAddr([2, 0, 0, 0, 0, 1]).is_station());
+        for nobody in [MacAddr::ZERO, MacAddr::BROADCAST, MacAddr([1, 0, 0x5e, 0, 0, 1])] {
+            assert!(!nobody.is_station());
+        }
     }
 }

@@ -19,6 +19,9 @@ pub enum Malformed {
     /// Shorter than its headers say.
     #[error("truncated frame")]
     Truncated,
+    /// Sent from an address that is no station's: a group, or all zeroes.
+    #[error("frame from no station's address")]
+    Source,
     /// Tagged with a VLAN that is not this interface's.
     #[error("frame of another VLAN")]
     Vlan,

@@ -230,9 +230,10 @@ impl Task {
             self.lose(link, &error);
             return;
         }
+        let now = self.now();
         for frame in self.received.iter() {
             let answer = self.outgoing.push(|buffer| {
-                let answer = self.announcer.handle_frame(link, frame, buffer)?;
+                let answer = self.announcer.handle_frame(link, frame, buffer, now)?;
                 Ok((answer.address, answer.length))
             });
             if let Err(reason) = answer {
