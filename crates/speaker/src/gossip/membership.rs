@@ -37,7 +37,7 @@ use super::identity::{Epoch, Identity};
 use super::timings::{GOSSIP_PERIOD, Timings};
 use announcer::Announcer;
 use chase::Chase;
-use effects::{Effects, Timers};
+use effects::{Connection, Effects, Timers};
 use farewell::Farewell;
 use roster::Roster;
 use rumours::Rumours;
@@ -59,8 +59,21 @@ pub enum Event {
     /// Our peers know a later epoch of this node, so ours was raised: the clock went back, or a second speaker
     /// uses our name.
     Overtaken,
+    /// The last peer is gone. Peers may still be there and take what we send for a replay: they do when this machine
+    /// was rolled back to a snapshot. Told at most once a second.
+    Alone,
     /// foca reports that it was driven wrongly; it recovers by itself.
     Irregular(String),
+}
+
+impl Event {
+    /// Whether the seal's session is to end here, so that peers listen to us again.
+    pub const fn ends_session(&self) -> bool {
+        match self {
+            Self::Rejoined | Self::Overtaken | Self::Alone => true,
+            Self::Liveness { .. } | Self::Irregular(_) => false,
+        }
+    }
 }
 
 /// The members as one speaker sees them.
@@ -77,6 +90,7 @@ pub struct Membership {
     config_for: usize,
     roster: Roster,
     stale: bool,
+    alone_told: Option<Time>,
     chase: Chase,
     /// Tells our later epochs apart from those of a second speaker of our name.
     rng: StdRng,
@@ -84,6 +98,9 @@ pub struct Membership {
     transmits: VecDeque<(SocketAddr, Vec<u8>)>,
     events: VecDeque<Event>,
 }
+
+/// Receivers remember a bounded number of sessions: this is how often losing all peers may start another one.
+const ALONE_PERIOD: Duration = Duration::from_secs(1);
 
 /// News is passed on at once, but not more often than this: when much happens, it goes out together.
 const NEWS_PERIOD: Duration = Duration::from_millis(10);
@@ -111,6 +128,7 @@ impl Membership {
             config_for: 1,
             roster: Roster::default(),
             stale: true,
+            alone_told: None,
             chase: Chase::new(),
             rng: StdRng::seed_from_u64(seed.rotate_left(32)),
             leaving: None,
@@ -351,11 +369,17 @@ impl Membership {
         for (after, timer) in self.effects.timers.drain(..) {
             self.timers.start(timer, now + after);
         }
+        let rejoined = std::mem::take(&mut self.effects.rejoined);
+        if rejoined {
+            self.events.push_back(Event::Rejoined);
+        }
         if let Some(connection) = self.effects.connection.take() {
             self.announcer.handle_connection(connection, now);
-        }
-        if std::mem::take(&mut self.effects.rejoined) {
-            self.events.push_back(Event::Rejoined);
+            let told = self.alone_told.is_some_and(|told| now < told + ALONE_PERIOD);
+            if connection == Connection::Alone && !rejoined && !told {
+                self.alone_told = Some(now);
+                self.events.push_back(Event::Alone);
+            }
         }
         for (to, swim) in std::mem::take(&mut self.effects.messages) {
             let suspicion = self.suspicion_of(&to);

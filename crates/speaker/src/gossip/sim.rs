@@ -214,7 +214,11 @@ impl Net {
                     from: Some(_),
                     to: Liveness::Down,
                 } => Some((*viewer, node.clone())),
-                Event::Liveness { .. } | Event::Rejoined | Event::Overtaken | Event::Irregular(_) => None,
+                Event::Liveness { .. }
+                | Event::Rejoined
+                | Event::Overtaken
+                | Event::Alone
+                | Event::Irregular(_) => None,
             })
             .collect()
     }
@@ -307,6 +311,12 @@ impl Net {
         let Some(node) = self.nodes.get_mut(&index) else {
             return;
         };
+        while let Some(event) = node.membership.poll_event() {
+            if event.ends_session() {
+                node.seal.start_session().expect("random bytes");
+            }
+            self.events.push((now, index, event));
+        }
         while let Some((to, content)) = node.membership.poll_transmit() {
             let datagram = node.seal.seal(&content).expect("random bytes");
             assert!(datagram.len() <= super::codec::DATAGRAM_MAX);
@@ -322,9 +332,6 @@ impl Net {
                     datagram,
                 )));
             }
-        }
-        while let Some(event) = node.membership.poll_event() {
-            self.events.push((now, index, event));
         }
         self.set_alarm(index);
     }

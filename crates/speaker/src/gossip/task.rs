@@ -148,20 +148,20 @@ impl Task {
 
     fn report_events(&mut self) {
         while let Some(event) = self.membership.poll_event() {
+            if event.ends_session() {
+                self.start_session();
+            }
             match event {
                 Event::Liveness { node, from, to } => self.report_liveness(&node, from, to),
                 Event::Rejoined => {
                     self.metrics.rejoins.inc();
                     warn!("the peers had declared this speaker down; it is back");
-                    self.start_session();
                 }
-                Event::Overtaken => {
-                    warn!(
-                        "the peers know a later start of this speaker: the clock went back, or a second speaker \
-                         uses this node's name"
-                    );
-                    self.start_session();
-                }
+                Event::Overtaken => warn!(
+                    "the peers know a later start of this speaker: the clock went back, or a second speaker \
+                     uses this node's name"
+                ),
+                Event::Alone => info!("the last peer is gone"),
                 Event::Irregular(error) => warn!(error, "gossip stumbled"),
             }
         }

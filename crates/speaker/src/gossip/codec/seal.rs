@@ -6,7 +6,8 @@
 //!  +----------------- authenticated ----------------------------+------ sealed -------------+
 //! ```
 //!
-//! * A sender draws a random `session` when it starts and again when it comes back under a new identity.
+//! * A sender draws a random `session` when it starts, when it comes back under a new identity, and when it has
+//!   lost all peers.
 //!   Each session has a key of its own, HKDF(secret, salt = session), so that the birthday bound of random
 //!   nonces counts the datagrams of one process and not those of the cluster's whole life.
 //! * `sequence` counts the session's datagrams; receivers keep a window of those seen per session.
@@ -119,8 +120,8 @@ impl Seal {
         Ok(seal)
     }
 
-    /// Draws a new session. A machine restored from a snapshot would repeat its sequence numbers, and be taken
-    /// for a replay of itself, until it does this.
+    /// Draws a new session. A machine rolled back to a snapshot repeats its sequence numbers, and is taken for a
+    /// replay of itself, until it does this.
     pub fn start_session(&mut self) -> Result<(), NoRandomness> {
         let Some(secret) = self.secrets.first() else {
             return Ok(());
@@ -263,6 +264,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    impl Seal {
+        /// As after a roll-back of the machine to when the present session began.
+        pub(in super::super::super) fn roll_back(&mut self) {
+            self.sender.as_mut().expect("it has a key").sequence = 0;
+        }
+    }
 
     fn secret(byte: u8) -> Secret {
         Secret::new([byte; 22]).expect("long enough")

@@ -11,7 +11,8 @@ use super::super::codec::Rejection;
 use super::super::codec::envelope::{self, Envelope};
 use super::super::codec::report::Report;
 use super::super::identity::{Epoch, Identity};
-use super::{Event, Membership, effects};
+use super::effects::Connection;
+use super::{Event, Membership};
 
 /// Members known of, the dead of the last minutes included; with that many only those that Kubernetes knows of are
 /// still let in. Far above the number of nodes that a layer-2 segment carries.
@@ -183,7 +184,7 @@ impl Membership {
         let changed = self.foca.change_identity(identity, &mut self.effects);
         self.note(changed);
         self.rumours.say(|report| report.started = epoch.started);
-        self.announcer.handle_connection(effects::Connection::Alone, now);
+        self.announcer.handle_connection(Connection::Alone, now);
         self.events.push_back(Event::Overtaken);
     }
 }

@@ -76,6 +76,26 @@ fn a_replay_of_everything_changes_nothing() {
     }
 }
 
+#[test]
+fn a_machine_rolled_back_to_a_snapshot_is_heard_again() {
+    for (size, seed) in [(2, 1), (3, 2), (5, 3)] {
+        let mut net = Net::cluster(size, seed, 0.0);
+        // Until its peers' replay windows have left the first sequence numbers behind.
+        net.run_for(Duration::from_secs(100));
+        // Off for a while, then as it was: it believes itself connected, and counts its datagrams anew.
+        net.cut = |from, to| from == 0 || to == 0;
+        net.freeze(0, Duration::from_secs(5));
+        net.run_for(Duration::from_secs(4));
+        net.node(0).seal.roll_back();
+        net.cut = |_, _| false;
+        let heard = net.run_until(Duration::from_secs(5), |net| {
+            net.everybody_sees(|m| (m.liveness, m.state) == (Liveness::Alive, NodeState::Ready))
+        });
+        assert!(heard.is_some(), "{size} members");
+        assert!(net.count_events(|e| *e == Event::Alone) > 0, "{size} members");
+    }
+}
+
 /// What an authenticated member could send at worst: any bytes, or real ones with a few changed.
 fn hostile_contents() -> impl Strategy<Value = Vec<u8>> {
     let real = {
