@@ -141,8 +141,10 @@ mod tests {
         Secret::new([byte; 16]).expect("long enough")
     }
 
-    /// A directory with these files, each of 16 times that byte.
-    fn directory(files: &[(&str, u8)]) -> tempfile::TempDir {
+    /// Names of files, each of 16 times that byte.
+    type Files<'a> = &'a [(&'a str, u8)];
+
+    fn directory(files: Files<'_>) -> tempfile::TempDir {
         let directory = tempfile::tempdir().expect("a directory");
         for (name, byte) in files {
             std::fs::write(directory.path().join(name), [*byte; 16]).expect("writes");
@@ -152,7 +154,7 @@ mod tests {
 
     #[test]
     fn the_present_key_comes_first_in_every_step_of_a_rotation() {
-        let steps: [(&[(&str, u8)], &[u8]); 4] = [
+        let steps: [(Files<'_>, &[u8]); 4] = [
             (&[("secretkey", 1)], &[1]),
             (&[("secretkey", 1), ("secretkey.next", 2)], &[1, 2]),
             (&[("secretkey", 2), ("secretkey.previous", 1)], &[2, 1]),
