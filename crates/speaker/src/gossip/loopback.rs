@@ -162,6 +162,19 @@ async fn a_flood_of_made_up_sessions_is_dropped_cheaply_and_parts_nobody() {
     two.sees(1, Liveness::Alive, NodeState::Starting).await;
 }
 
+#[test]
+fn the_socket_has_as_much_room_as_the_kernel_gives() {
+    let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let greedy = std::net::UdpSocket::bind(loopback).expect("binds");
+    let greedy = socket2::SockRef::from(&greedy);
+    greedy.set_recv_buffer_size(1 << 30).expect("cut to the limit");
+    let limit = greedy.recv_buffer_size().expect("known");
+    let socket = super::listen(loopback).expect("binds");
+    let room = socket2::SockRef::from(&socket).recv_buffer_size();
+    // The kernel doubles what is asked for, to account for its own overhead.
+    assert_eq!(room.expect("known"), limit.min(2 * super::RECEIVE_BUFFER));
+}
+
 #[tokio::test]
 async fn members_are_told_only_when_something_changed() {
     let (one, two) = (start(1, 0, 1), start(2, 0, 1));

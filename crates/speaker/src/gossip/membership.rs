@@ -11,7 +11,10 @@
 //!   member was cut off, and then lost its timers with its identity) it stands for ever.
 //! * A member whose epoch lies behind the one that its peers know (its clock went back between two starts) is told
 //!   so and takes a later one, instead of being ignored for ever.
+//!   Two speakers of one name would do that in turn for ever, so they do it less and less (`chase`).
 //! * What members say of themselves travels beside the SWIM messages (`rumours`).
+//! * A datagram is believed as far as its sender can know what it says, and what strangers can make us remember
+//!   has a bound (`intake`).
 
 mod announcer;
 mod chase;

@@ -11,8 +11,9 @@
 //!   Each session has a key of its own, HKDF(secret, salt = session), so that the birthday bound of random
 //!   nonces counts the datagrams of one process and not those of the cluster's whole life.
 //! * `sequence` counts the session's datagrams; receivers keep a window of those seen per session.
-//!   They remember the [`MAX_SESSIONS`] sessions used last. A replay from an older one opens again, but names
-//!   an identity that its node has left behind, which membership ignores.
+//!   They remember the [`MAX_SESSIONS`] sessions used last. A replay from an older one opens again, and to a
+//!   receiver that restarted every one does, but it names an identity of the sender or the receiver that is gone,
+//!   so membership believes nothing that it says of anybody's state.
 //! * Without a secret, datagrams are plain: format 0 and the content. A member with a key refuses those.
 
 use std::collections::BTreeMap;
