@@ -8,9 +8,9 @@ mod keepalived;
 
 use std::io::Write;
 
+use crate::interrupt::Interrupt;
 use anyhow::bail;
 use clap::{Args, Subcommand};
-use herald_runtime::Shutdown;
 
 pub use self::figure::Figure;
 
@@ -38,7 +38,7 @@ enum Bench {
 }
 
 /// Measures, and prints each figure as soon as it is known.
-pub async fn run(args: BenchArgs, mut shutdown: Shutdown) -> anyhow::Result<()> {
+pub async fn run(args: BenchArgs, mut interrupt: Interrupt) -> anyhow::Result<()> {
     let mut print = Printer {
         json: args.json,
         begun: false,
@@ -53,7 +53,7 @@ pub async fn run(args: BenchArgs, mut shutdown: Shutdown) -> anyhow::Result<()> 
     };
     tokio::select! {
         outcome = measured => outcome,
-        () = shutdown.requested() => bail!("interrupted"),
+        () = interrupt.requested() => bail!("interrupted"),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::interrupt::Interrupt;
 use clap::{Parser, Subcommand};
-use herald_runtime::Shutdown;
 
 use crate::bench::{self, BenchArgs};
 use crate::demo::{self, DemoArgs};
@@ -35,10 +35,10 @@ enum Command {
 pub fn main() -> ExitCode {
     finish(match Cli::parse().command {
         Command::Role(args) => role::run(args),
-        Command::Bench(args) => in_sandbox(|shutdown| bench::run(args, shutdown)),
+        Command::Bench(args) => in_sandbox(|interrupt| bench::run(args, interrupt)),
         Command::Demo(args) => {
             let json = args.json;
-            let outcome = in_sandbox(|shutdown| demo::run(args, shutdown));
+            let outcome = in_sandbox(|interrupt| demo::run(args, interrupt));
             demo::conclude(json, &outcome);
             outcome
         }
@@ -55,13 +55,13 @@ pub fn enter_role() -> Option<ExitCode> {
 }
 
 /// Runs `body` where network namespaces can be made, until it ends or, by its own choice, when told to stop.
-fn in_sandbox<F>(body: impl FnOnce(Shutdown) -> F) -> anyhow::Result<()>
+fn in_sandbox<F>(body: impl FnOnce(Interrupt) -> F) -> anyhow::Result<()>
 where
     F: Future<Output = anyhow::Result<()>>,
 {
     sandbox::enter()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async { body(Shutdown::on_signals()?).await })
+    runtime.block_on(async { body(Interrupt::listen()?).await })
 }
 
 fn finish(outcome: anyhow::Result<()>) -> ExitCode {

@@ -5,9 +5,9 @@ mod story;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use crate::interrupt::Interrupt;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
-use herald_runtime::Shutdown;
 
 use self::story::{Chapter, Story};
 use crate::Lab;
@@ -43,8 +43,8 @@ pub struct DemoArgs {
 }
 
 /// Runs the demo. When it returns everything is cleaned up, also after it was told to stop.
-pub async fn run(args: DemoArgs, mut shutdown: Shutdown) -> anyhow::Result<()> {
-    play(&args, &Story::new(args.json), &mut shutdown).await
+pub async fn run(args: DemoArgs, mut interrupt: Interrupt) -> anyhow::Result<()> {
+    play(&args, &Story::new(args.json), &mut interrupt).await
 }
 
 /// Tells how it ended, also when it could not even begin.
@@ -56,15 +56,15 @@ pub fn conclude(json: bool, outcome: &anyhow::Result<()>) {
     });
 }
 
-async fn play(args: &DemoArgs, story: &Story, shutdown: &mut Shutdown) -> anyhow::Result<()> {
+async fn play(args: &DemoArgs, story: &Story, interrupt: &mut Interrupt) -> anyhow::Result<()> {
     story.tell(&Chapter::Starting { nodes: args.nodes });
     let mut lab = tokio::select! {
         lab = Lab::builder().nodes(args.nodes.into()).start() => lab?,
-        () = shutdown.requested() => bail!("interrupted"),
+        () = interrupt.requested() => bail!("interrupted"),
     };
     let outcome = tokio::select! {
         outcome = acts(&mut lab, story) => outcome,
-        () = shutdown.requested() => bail!("interrupted"),
+        () = interrupt.requested() => bail!("interrupted"),
     };
     if outcome.is_err() {
         anstream::eprintln!("{}", lab.report().await);
@@ -75,7 +75,7 @@ async fn play(args: &DemoArgs, story: &Story, shutdown: &mut Shutdown) -> anyhow
             kubeconfig: lab.kubeconfig(),
             logs: lab.logs().to_owned(),
         });
-        shutdown.requested().await;
+        interrupt.requested().await;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod cluster;
 pub mod demo;
 pub mod fabric;
+pub mod interrupt;
 pub mod lab;
 pub mod manifest;
 pub mod net;
