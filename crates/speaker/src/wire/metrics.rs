@@ -1,10 +1,11 @@
 //! What the wire task counts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use hashbrown::HashMap;
 use herald_l2::Ignored;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, LabelPair, Metric, MetricFamily, MetricType};
@@ -12,7 +13,9 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 /// The wire task's counters. Counting a frame neither allocates nor locks.
 pub(super) struct Metrics {
-    /// Hashed, so that a frame costs the same however many addresses there are.
+    /// Hashed, so that a frame costs the same however many addresses there are; by a short hash, so that the processor
+    /// waits for the memory of several addresses of a batch at a time. Only announced addresses get in, so nobody
+    /// outside can make them collide.
     addresses: HashMap<IpAddr, Arc<Counts>>,
     exposed: AddressMetrics,
     ignored: [IntCounter; Ignored::ALL.len()],
