@@ -106,7 +106,7 @@ impl Driver {
     pub(crate) async fn run(
         mut self,
         mut inputs: mpsc::Receiver<Input>,
-        mut interfaces: watch::Receiver<Vec<Interface>>,
+        mut interfaces: mpsc::UnboundedReceiver<Vec<Interface>>,
         mut shutdown: Shutdown,
     ) -> anyhow::Result<()> {
         let mut members = self.parts.gossip.as_ref().map(|gossip| unseen(gossip.members()));
@@ -115,10 +115,7 @@ impl Driver {
         loop {
             tokio::select! {
                 Some(input) = inputs.recv() => self.handle_input(input),
-                Ok(()) = interfaces.changed() => {
-                    let interfaces = interfaces.borrow_and_update().clone();
-                    self.handle_interfaces(interfaces);
-                }
+                Some(interfaces) = interfaces.recv() => self.handle_interfaces(interfaces),
                 members = changed(&mut members) => match members {
                     Some(members) => self.ownership.set_members(members),
                     None => bail!("the gossip thread ended"),

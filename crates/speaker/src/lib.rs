@@ -21,7 +21,7 @@ use anyhow::Context;
 use herald_core::NodeName;
 use herald_runtime::event::Events;
 use herald_runtime::{Shutdown, admin, client};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tracing::info;
 
 use crate::driver::Driver;
@@ -72,9 +72,12 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let events = Events::start(client.clone(), "metallb-speaker", &args.node_name, &registry)?;
     let (sender, inputs) = mpsc::channel(INPUTS);
     input::watch_all(&client, &namespace, &args, &sender);
-    let (newest, interfaces) = watch::channel(Vec::new());
+    // Every look counts, as one may show a carrier lost that the next shows back. They come at the pace of netlink
+    // events and the driver keeps up with that, hence no bound.
+    let (looks, interfaces) = mpsc::unbounded_channel();
     tokio::spawn(wire::watch_interfaces(move |interfaces| {
-        newest.send_replace(interfaces);
+        // Fails only while the program ends.
+        let _ended = looks.send(interfaces);
     }));
     let statuses = status::start(client, &namespace, &args.node_name, &args.pod_name);
     let parts = driver::Parts {
