@@ -1,6 +1,6 @@
 //! Gives addresses to Services of type `LoadBalancer`.
 //!
-//! Watches become [`input::Input`]s; the [`driver`] owns the catalog of pools and the allocator, and sends one
+//! Watches become inputs; the driver owns the catalog of pools and the allocator, and sends one
 //! PATCH of `services/status` for each Service whose status is not as decided.
 
 mod driver;

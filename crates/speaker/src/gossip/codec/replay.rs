@@ -4,7 +4,7 @@
 /// sequence and sends bursts of some hundred, so that reordering within a burst stays inside.
 const WIDTH: u64 = 1024;
 
-/// Remembers the newest sequence number and which of the [`WIDTH`] up to it were seen.
+/// Remembers the newest sequence number and which of the `WIDTH` up to it were seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window {
     newest: Option<u64>,
