@@ -336,7 +336,11 @@ impl Driver {
         let Done { target, result } = done;
         match &result {
             Written::Refused(error) => {
-                warn!(?target, %error, "the API server refuses a status: check the permission to patch services/status and ipaddresspools/status, and admission policies; trying again later");
+                warn!(
+                    ?target,
+                    error,
+                    "the API server refuses a status: check the permission to patch services/status and ipaddresspools/status, and admission policies; trying again later"
+                );
             }
             Written::Failed(error) => warn!(?target, error, "a status could not be written; trying again"),
             Written::Version(_) | Written::Outdated | Written::PauseOver => {}

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use herald_api::IPAddressPool;
 use herald_core::{PoolName, ServiceKey};
+use herald_runtime::log::one_line;
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, ResourceExt};
@@ -58,7 +59,7 @@ pub(crate) enum Written {
     /// The object is another one by now, or is gone: the watch tells.
     Outdated,
     /// The API server refuses the patch: a missing permission, a policy.
-    Refused(kube::Error),
+    Refused(String),
     /// Not now: the API server is away or busy.
     Failed(String),
     /// The pause after a failure is over.
@@ -159,9 +160,9 @@ async fn send(client: Client, namespace: String, target: Target, patch: Value) -
         Ok(Err(kube::Error::Api(status)))
             if status.is_invalid() || matches!(status.code, 400 | 401 | 403 | 415) =>
         {
-            Written::Refused(kube::Error::Api(status))
+            Written::Refused(status.message)
         }
-        Ok(Err(error)) => Written::Failed(error.to_string()),
+        Ok(Err(error)) => Written::Failed(one_line(&error)),
         Err(_) => Written::Failed(format!("no answer within {TIMEOUT:?}")),
     };
     Done { target, result }

@@ -9,6 +9,8 @@ use prometheus::IntCounter;
 use tokio::sync::mpsc;
 use tracing::warn;
 
+use crate::log::one_line;
+
 /// More than this many unsent events are dropped: they inform, they are not the state.
 const QUEUE: usize = 1024;
 /// An API server that does not answer must not hold the queue for longer than this.
@@ -88,7 +90,10 @@ async fn send(recorder: Recorder, mut receiver: mpsc::Receiver<(Event, ObjectRef
     while let Some((event, about)) = receiver.recv().await {
         match tokio::time::timeout(TIMEOUT, recorder.publish(&event, &about)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(reason = event.reason, %error, "an event could not be sent"),
+            Ok(Err(error)) => {
+                let error = one_line(&error);
+                warn!(reason = event.reason, error, "an event could not be sent");
+            }
             Err(_) => warn!(
                 reason = event.reason,
                 "the API server did not take an event in time"

@@ -67,12 +67,17 @@ pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-/// The error with its causes, outermost first: the first line of each that says something new.
-pub fn one_line(error: &dyn Error) -> String {
+/// The error with its causes, outermost first: the first line of each that says something new. Of an answer of the
+/// API server its message, not the whole object.
+pub fn one_line(error: &(dyn Error + 'static)) -> String {
     let mut text = String::new();
     let mut next = Some(error);
     while let Some(error) = next {
-        let cause = error.to_string();
+        let status = match error.downcast_ref::<kube::Error>() {
+            Some(kube::Error::Api(status)) if !status.message.is_empty() => Some(status),
+            Some(_) | None => None,
+        };
+        let cause = status.map_or_else(|| error.to_string(), |status| status.message.clone());
         let line = cause.lines().next().unwrap_or_default();
         if !text.contains(line) {
             text = if text.is_empty() {
@@ -81,7 +86,8 @@ pub fn one_line(error: &dyn Error) -> String {
                 format!("{text}: {line}")
             };
         }
-        next = error.source();
+        // What an answer is made of says nothing that its message does not.
+        next = if status.is_some() { None } else { error.source() };
     }
     text
 }
@@ -199,6 +205,13 @@ mod tests {
             .context("cannot read: no such file")
             .context("no key");
         assert_eq!(one_line(error.as_ref()), "no key: cannot read: no such file");
+    }
+
+    #[test]
+    fn an_answer_of_the_api_server_is_its_message() {
+        let status = kube::core::Status::failure("pods \"p1\" not found", "NotFound").with_code(404);
+        let error = anyhow::Error::new(kube::Error::Api(Box::new(status))).context("reading the Pod");
+        assert_eq!(one_line(error.as_ref()), "reading the Pod: pods \"p1\" not found");
     }
 
     #[test]

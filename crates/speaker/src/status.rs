@@ -10,6 +10,7 @@ use anyhow::Context;
 use herald_api::crd::{Interface, ServiceL2StatusFields};
 use herald_api::{ServiceL2Status, ServiceL2StatusStatus};
 use herald_core::ServiceKey;
+use herald_runtime::log::one_line;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
@@ -18,8 +19,10 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tracing::warn;
 
-/// Pause after a request that failed.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Pause after the first request that failed; it doubles with each failure in a row.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Longest pause.
+const LAST_PAUSE: Duration = Duration::from_secs(30);
 /// An API server that does not answer for so long is away.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -76,6 +79,7 @@ struct Writer {
 
 impl Writer {
     async fn run(mut self, mut changes: mpsc::UnboundedReceiver<(ServiceKey, Option<Interfaces>)>) {
+        let mut pause = FIRST_PAUSE;
         loop {
             let work = self.owner.is_none() || !self.stale.is_empty();
             tokio::select! {
@@ -85,9 +89,14 @@ impl Writer {
                     None => return,
                 },
                 () = std::future::ready(()), if work => {
-                    if let Err(error) = self.step().await {
-                        warn!(error = format!("{error:#}"), "the ServiceL2Status objects are not up to date; trying again");
-                        tokio::time::sleep(PAUSE).await;
+                    match self.step().await {
+                        Ok(()) => pause = FIRST_PAUSE,
+                        Err(error) => {
+                            let error = one_line(error.as_ref());
+                            warn!(error, "the ServiceL2Status objects are not up to date; trying again");
+                            tokio::time::sleep(pause).await;
+                            pause = (pause * 2).min(LAST_PAUSE);
+                        }
                     }
                 }
             }
