@@ -1,0 +1,246 @@
+//! One active among several: a `coordination.k8s.io/v1` Lease, held as client-go's leader election holds it, so that
+//! the usual tools understand it.
+//!
+//! Every candidate watches the lease; it takes it when it is free, released, or has not been renewed for as long as its
+//! holder promised, by the candidate's own clock. The holder may rely on it for a shorter time than that, which
+//! [`Leadership::remaining`] tells: ask it immediately before each write, and let no write last longer.
+
+mod candidate;
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease as Object;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Api, ObjectMeta, PostParams};
+use kube::runtime::watcher::Config;
+use kube::{Client, ResourceExt};
+use nix::time::{ClockId, clock_gettime};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tracing::{info, warn};
+
+use crate::Update;
+use crate::log::one_line;
+use candidate::{Candidate, Record, Step, Tried, Try};
+
+/// An API server that has not taken a renewal by then is asked anew: well within [`Timing::deadline`].
+const TIMEOUT: Duration = Duration::from_secs(4);
+
+/// The three times of client-go's leader election, with its defaults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// Without a renewal for so long the lease is free for others.
+    pub duration: Duration,
+    /// A holder whose last renewal was sent so long ago stops relying on it. Less than `duration` by more than a
+    /// request of the holder may be under way after it was given up.
+    pub deadline: Duration,
+    /// From one renewal, or one failed try, to the next.
+    pub retry: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            duration: Duration::from_secs(15),
+            deadline: Duration::from_secs(10),
+            retry: Duration::from_secs(2),
+        }
+    }
+}
+
+/// A lease that nobody here stands for yet.
+pub struct Lease {
+    client: Client,
+    namespace: String,
+    name: String,
+    identity: String,
+    timing: Timing,
+    held_until: watch::Sender<Option<Duration>>,
+}
+
+/// Tells whether the lease is ours. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Leadership(watch::Receiver<Option<Duration>>);
+
+/// A candidacy under way.
+pub struct Campaign {
+    resign: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Lease {
+    /// The lease `name` in `namespace`, for which this process will stand as `identity`, which no other living process
+    /// may use: the name of its Pod.
+    pub fn new(client: Client, namespace: &str, name: &str, identity: &str) -> (Self, Leadership) {
+        let (held_until, receiver) = watch::channel(None);
+        let lease = Self {
+            client,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            identity: identity.to_owned(),
+            timing: Timing::default(),
+            held_until,
+        };
+        (lease, Leadership(receiver))
+    }
+
+    /// Stands for the lease from now on, in the background.
+    pub fn stand(self) -> Campaign {
+        let (resign, resigned) = oneshot::channel();
+        Campaign {
+            resign,
+            task: tokio::spawn(self.run(resigned)),
+        }
+    }
+
+    async fn run(self, mut resigned: oneshot::Receiver<()>) {
+        let api: Api<Object> = Api::namespaced(self.client.clone(), &self.namespace);
+        let (sender, mut updates) = mpsc::channel(16);
+        tokio::spawn(crate::watch::watch(
+            api.clone(),
+            Config::default().fields(&format!("metadata.name={}", self.name)),
+            record,
+            |update| update,
+            sender,
+        ));
+        let mut candidate = Candidate::new(&self.identity, self.timing);
+        let mut tries = JoinSet::new();
+        let mut rival = None;
+        loop {
+            let step = candidate.poll(uptime(), Timestamp::now());
+            self.publish(&candidate);
+            if candidate.rival() != rival.as_deref() {
+                rival = candidate.rival().map(str::to_owned);
+                if let Some(holder) = &rival {
+                    info!(holder, "standing by: another holds the lease {}", self.name);
+                }
+            }
+            let pause = match step {
+                Step::Try(wanted) => {
+                    tries.spawn(write(api.clone(), self.name.clone(), wanted));
+                    continue;
+                }
+                Step::Wait(until) => until.map(|until| until.saturating_sub(uptime())),
+            };
+            tokio::select! {
+                Some(update) = updates.recv() => handle_update(&mut candidate, update),
+                Some(Ok(tried)) = tries.join_next() => candidate.handle_tried(tried, uptime()),
+                () = sleep(pause) => {}
+                _ = &mut resigned => break,
+            }
+        }
+        self.held_until.send_replace(None);
+        // The release replaces the version that the last renewal makes.
+        while let Some(Ok(tried)) = tries.join_next().await {
+            candidate.handle_tried(tried, uptime());
+        }
+        if let Some(release) = candidate.resign(uptime(), Timestamp::now())
+            && let Tried::Written(_) = write(api, self.name.clone(), release).await
+        {
+            info!("the lease {} is given back: another may take it at once", self.name);
+        }
+    }
+
+    fn publish(&self, candidate: &Candidate) {
+        let until = candidate.held_until();
+        let before = self.held_until.send_replace(until);
+        match (before, until) {
+            (None, Some(_)) => info!(identity = self.identity, "holding the lease {}", self.name),
+            (Some(_), None) => warn!(identity = self.identity, "the lease {} is lost", self.name),
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+    }
+}
+
+impl Leadership {
+    /// How much longer the lease may be relied on; `None` if it is not ours, or has run out unnoticed: this process
+    /// may have been paused.
+    pub fn remaining(&self) -> Option<Duration> {
+        let until = (*self.0.borrow())?;
+        until.checked_sub(uptime()).filter(|left| !left.is_zero())
+    }
+
+    /// Waits until the lease is ours (`true`), or no longer (`false`).
+    pub async fn becomes(&mut self, held: bool) {
+        if self.0.wait_for(|until| until.is_some() == held).await.is_err() && held {
+            // Nobody stands for it any more.
+            std::future::pending().await
+        }
+    }
+}
+
+impl Campaign {
+    /// Gives the lease back, if it is held, so that another candidate takes it at once. No write may be under way.
+    pub async fn resign(self) {
+        // An error means that the task has ended, which is all that is wanted.
+        let _ended = self.resign.send(());
+        let _panicked = self.task.await;
+    }
+}
+
+/// Time since the machine was started, sleep included: a process that was suspended with its machine must notice.
+fn uptime() -> Duration {
+    clock_gettime(ClockId::CLOCK_BOOTTIME)
+        .expect("Linux has this clock")
+        .into()
+}
+
+async fn sleep(pause: Option<Duration>) {
+    match pause {
+        Some(pause) => tokio::time::sleep(pause).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn record(object: Object) -> Record {
+    Record {
+        version: object.resource_version().unwrap_or_default(),
+        spec: object.spec.unwrap_or_default(),
+    }
+}
+
+fn handle_update(candidate: &mut Candidate, update: Update<Record>) {
+    match update {
+        Update::Replaced(all) => candidate.handle_listed(all.into_iter().next(), uptime()),
+        Update::Applied(record) => candidate.handle_seen(Some(record), uptime()),
+        Update::Deleted(_) => candidate.handle_seen(None, uptime()),
+    }
+}
+
+/// Creates the lease, or replaces the version that the candidate knows and no other.
+async fn write(api: Api<Object>, name: String, wanted: Try) -> Tried {
+    let object = Object {
+        metadata: ObjectMeta {
+            name: Some(name.clone()),
+            resource_version: wanted.version.clone(),
+            ..ObjectMeta::default()
+        },
+        spec: Some(wanted.spec),
+    };
+    let params = PostParams::default();
+    let request = async {
+        match wanted.version {
+            None => api.create(&params, &object).await,
+            Some(_) => api.replace(&name, &params, &object).await,
+        }
+    };
+    match tokio::time::timeout(TIMEOUT, request).await {
+        Ok(Ok(object)) => Tried::Written(record(object)),
+        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => Tried::Outdated,
+        Ok(Err(kube::Error::Api(status))) if status.code == 403 => {
+            warn!(
+                error = status.message,
+                "not allowed to hold the lease {name}: this controller needs get, list, watch, create and update on leases.coordination.k8s.io in its namespace; until then it gives out no address"
+            );
+            Tried::Failed
+        }
+        Ok(Err(error)) => {
+            warn!(error = one_line(&error), "the lease {name} could not be written; trying again");
+            Tried::Failed
+        }
+        Err(_) => {
+            warn!("the lease {name} could not be written: no answer within {TIMEOUT:?}; trying again");
+            Tried::Failed
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! A few candidates before one lease, first by hand, then in a simulation that loses, delays and pauses.
+
+use super::*;
+
+mod sim;
+
+fn at(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn candidate(identity: &str) -> Candidate {
+    Candidate::new(identity, Timing::default())
+}
+
+fn record(holder: &str, version: &str) -> Record {
+    Record {
+        spec: LeaseSpec {
+            holder_identity: Some(holder.to_owned()),
+            lease_duration_seconds: Some(15),
+            lease_transitions: Some(3),
+            acquire_time: Some(MicroTime(Timestamp::UNIX_EPOCH)),
+            ..LeaseSpec::default()
+        },
+        version: version.to_owned(),
+    }
+}
+
+/// Polls, expecting a try.
+fn tries(candidate: &mut Candidate, now: Duration) -> Try {
+    match candidate.poll(now, Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(9)) {
+        Step::Try(wanted) => wanted,
+        Step::Wait(until) => panic!("it waits until {until:?}"),
+    }
+}
+
+fn waits(candidate: &mut Candidate, now: Duration) -> Option<Duration> {
+    match candidate.poll(now, Timestamp::UNIX_EPOCH) {
+        Step::Wait(until) => until,
+        Step::Try(wanted) => panic!("it tries {wanted:?}"),
+    }
+}
+
+/// The API server takes what is tried.
+fn succeed(candidate: &mut Candidate, wanted: Try, version: &str, now: Duration) {
+    let record = Record {
+        spec: wanted.spec,
+        version: version.to_owned(),
+    };
+    candidate.handle_tried(Tried::Written(record), now);
+}
+
+/// A candidate that took an absent lease at `now`; its version is 1.
+fn holder(identity: &str, now: Duration) -> Candidate {
+    let mut candidate = candidate(identity);
+    candidate.handle_listed(None, now);
+    let wanted = tries(&mut candidate, now);
+    succeed(&mut candidate, wanted, "1", now);
+    candidate
+}
+
+#[test]
+fn nothing_is_tried_before_the_lease_was_seen() {
+    assert_eq!(waits(&mut candidate("a"), at(100)), None);
+}
+
+#[test]
+fn an_absent_lease_is_created_and_then_renewed_on_the_version_written() {
+    let mut a = candidate("a");
+    a.handle_listed(None, at(10));
+    let create = tries(&mut a, at(10));
+    assert_eq!(
+        (create.version.as_deref(), create.spec.lease_transitions),
+        (None, Some(0))
+    );
+    assert_eq!(a.held_until(), None);
+    succeed(&mut a, create, "1", at(11));
+    // From when the request was sent, not from when the answer came.
+    assert_eq!(a.held_until(), Some(at(20)));
+    assert_eq!(waits(&mut a, at(11)), Some(at(12)));
+    let renewal = tries(&mut a, at(12));
+    assert_eq!(renewal.version.as_deref(), Some("1"));
+    assert_eq!(renewal.spec.lease_transitions, Some(0));
+    assert_eq!(waits(&mut a, at(12)), Some(at(20)));
+}
+
+#[test]
+fn another_ones_lease_is_taken_when_it_stood_still_for_as_long_as_it_promised() {
+    let mut b = candidate("b");
+    b.handle_listed(Some(record("a", "1")), at(0));
+    assert_eq!(b.rival(), Some("a"));
+    assert_eq!(waits(&mut b, at(1)), Some(at(15)));
+    b.handle_seen(Some(record("a", "2")), at(10));
+    b.handle_seen(Some(record("a", "1")), at(12));
+    b.handle_seen(Some(record("a", "2")), at(13));
+    assert_eq!(waits(&mut b, at(15)), Some(at(25)));
+    let wanted = tries(&mut b, at(25));
+    assert_eq!(wanted.version.as_deref(), Some("2"));
+    assert_eq!(wanted.spec.holder_identity.as_deref(), Some("b"));
+    assert_eq!(wanted.spec.lease_transitions, Some(4));
+    assert_ne!(wanted.spec.acquire_time, Some(MicroTime(Timestamp::UNIX_EPOCH)));
+}
+
+#[test]
+fn a_released_lease_is_taken_at_once() {
+    let mut b = candidate("b");
+    b.handle_listed(Some(record("a", "1")), at(0));
+    b.handle_seen(Some(record("", "2")), at(3));
+    assert_eq!(tries(&mut b, at(3)).version.as_deref(), Some("2"));
+}
+
+#[test]
+fn a_restarted_holder_renews_at_once_and_relies_on_nothing_before() {
+    let mut a = candidate("a");
+    a.handle_listed(Some(record("a", "7")), at(0));
+    assert_eq!(a.held_until(), None);
+    let renewal = tries(&mut a, at(0));
+    assert_eq!(renewal.spec.lease_transitions, Some(3));
+    assert_eq!(renewal.spec.acquire_time, Some(MicroTime(Timestamp::UNIX_EPOCH)));
+    succeed(&mut a, renewal, "8", at(0));
+    assert_eq!(a.held_until(), Some(at(10)));
+}
+
+#[test]
+fn renewals_that_fail_are_repeated_until_the_deadline_and_then_the_lease_is_lost() {
+    let mut a = holder("a", at(0));
+    for second in [2, 4, 6, 8] {
+        tries(&mut a, at(second));
+        a.handle_tried(Tried::Failed, at(second));
+        assert_eq!(a.held_until(), Some(at(10)));
+    }
+    assert_eq!(waits(&mut a, at(9)), Some(at(10)));
+    tries(&mut a, at(10));
+    assert_eq!(a.held_until(), None);
+}
+
+#[test]
+fn a_try_without_an_answer_does_not_keep_the_lease() {
+    let mut a = holder("a", at(0));
+    tries(&mut a, at(2));
+    assert_eq!(waits(&mut a, at(9)), Some(at(10)));
+    assert_eq!(waits(&mut a, at(10)), None);
+    assert_eq!(a.held_until(), None);
+}
+
+#[test]
+fn whoever_sees_another_holder_stands_down() {
+    let mut a = holder("a", at(0));
+    a.handle_seen(Some(record("b", "2")), at(1));
+    assert_eq!((a.held_until(), a.rival()), (None, Some("b")));
+    let mut a = holder("a", at(0));
+    a.handle_listed(Some(record("b", "2")), at(1));
+    assert_eq!(a.held_until(), None);
+}
+
+#[test]
+fn a_success_that_is_overtaken_by_the_news_of_another_holder_counts_for_nothing() {
+    let mut a = holder("a", at(0));
+    let renewal = tries(&mut a, at(2));
+    a.handle_seen(Some(record("b", "3")), at(3));
+    succeed(&mut a, renewal, "2", at(4));
+    assert_eq!((a.held_until(), a.rival()), (None, Some("b")));
+}
+
+#[test]
+fn a_lease_that_somebody_edits_or_deletes_is_renewed_on_what_is_there_now() {
+    let mut a = holder("a", at(0));
+    tries(&mut a, at(2));
+    a.handle_tried(Tried::Outdated, at(2));
+    a.handle_seen(Some(record("a", "5")), at(3));
+    assert_eq!(tries(&mut a, at(3)).version.as_deref(), Some("5"));
+    a.handle_tried(Tried::Outdated, at(3));
+    a.handle_seen(None, at(4));
+    assert_eq!(tries(&mut a, at(4)).version, None);
+    assert_eq!(a.held_until(), Some(at(10)));
+}
+
+#[test]
+fn resigning_writes_only_if_the_lease_is_held() {
+    assert_eq!(candidate("b").resign(at(0), Timestamp::UNIX_EPOCH), None);
+    let mut late = holder("a", at(0));
+    assert_eq!(late.resign(at(10), Timestamp::UNIX_EPOCH), None);
+    let mut a = holder("a", at(0));
+    let release = a.resign(at(1), Timestamp::UNIX_EPOCH).expect("it is held");
+    assert_eq!(release.version.as_deref(), Some("1"));
+    assert_eq!(release.spec.holder_identity.as_deref(), Some(""));
+    assert_eq!(a.held_until(), None);
+}
