@@ -6,9 +6,10 @@ use std::time::Instant;
 use herald_core::allocator::{Allocator, Decision, Note, Outcome, Refusal};
 use herald_core::config::{Catalog, Problem};
 use herald_core::{Labels, PoolName, ServiceKey, Time};
-use herald_runtime::Update;
 use herald_runtime::admin::Pending;
 use herald_runtime::event::{Events, Severity};
+use herald_runtime::lease::{Campaign, Leadership, Lease, Term};
+use herald_runtime::{Shutdown, Update};
 use jiff::Timestamp;
 use kube::Client;
 use prometheus::Registry;
@@ -43,28 +44,38 @@ pub(crate) struct Driver {
     namespaces: BTreeMap<String, Labels>,
     pools: Pools,
     problems: Vec<Problem>,
-    awaited: Awaited,
-    listed: Option<Pending>,
+    /// Until everything has been listed.
+    listing: Option<Listing>,
+    leadership: Leadership,
+    /// From then on.
+    campaign: Option<Campaign>,
+    /// While it is ours this controller decides and writes; the others stand by with warm caches.
+    term: Option<Term>,
     writes: Writes,
     events: Events,
     metrics: Metrics,
 }
 
-/// Kinds whose first list has not come yet. Until it has, nothing is decided.
-#[derive(Debug, PartialEq, Eq)]
-struct Awaited(BTreeSet<&'static str>);
+/// The time before the first lists have come. Until then this controller is not ready and does not stand for the lease.
+struct Listing {
+    awaited: BTreeSet<&'static str>,
+    lease: Lease,
+    /// Dropped with the rest when all is listed.
+    _pending: Pending,
+}
 
 impl Driver {
     pub(crate) fn new(
         client: Client,
         namespace: String,
+        (lease, leadership): (Lease, Leadership),
         events: Events,
         registry: &Registry,
-        listed: Pending,
+        pending: Pending,
     ) -> anyhow::Result<Self> {
         Ok(Self {
             started: Instant::now(),
-            writes: Writes::new(client, namespace.clone()),
+            writes: Writes::new(client, leadership.clone(), namespace.clone()),
             namespace,
             catalog: Catalog::new(),
             allocator: Allocator::new(),
@@ -77,24 +88,34 @@ impl Driver {
             namespaces: BTreeMap::new(),
             pools: Pools::default(),
             problems: Vec::new(),
-            awaited: Awaited(BTreeSet::from(["services", "pools", "namespaces"])),
-            listed: Some(listed),
+            listing: Some(Listing {
+                awaited: BTreeSet::from(["services", "pools", "namespaces"]),
+                lease,
+                _pending: pending,
+            }),
+            leadership,
+            campaign: None,
+            term: None,
             events,
             metrics: Metrics::register(registry)?,
         })
     }
 
-    /// Runs until the watches end.
-    pub(crate) async fn run(mut self, mut inputs: mpsc::Receiver<Input>) {
+    /// Runs until it is told to stop; then another controller may take over at once.
+    pub(crate) async fn run(mut self, mut inputs: mpsc::Receiver<Input>, mut shutdown: Shutdown) {
         loop {
             tokio::select! {
-                input = inputs.recv() => match input {
-                    Some(input) => self.handle_input(input),
-                    None => return,
-                },
+                Some(input) = inputs.recv() => self.handle_input(input),
                 done = self.writes.done() => self.handle_done(done),
+                term = self.leadership.after(self.term) => self.set_term(term),
+                () = shutdown.requested() => break,
             }
             self.drain();
+        }
+        self.writes.cancel_all();
+        self.writes.settle().await;
+        if let Some(campaign) = self.campaign {
+            campaign.resign().await;
         }
     }
 
@@ -109,14 +130,50 @@ impl Driver {
             Input::Pools(update) => self.handle_pools(update),
             Input::Namespaces(update) => self.handle_namespaces(update),
         }
-        if self.awaited.0.is_empty() && self.listed.take().is_some() {
+        if let Some(listing) = self.listing.take_if(|listing| listing.awaited.is_empty()) {
             info!(
                 services = self.services.len(),
                 pools = self.catalog.pools().len(),
-                "all listed; deciding from now on"
+                "all listed"
             );
-            self.allocator.activate(self.now());
+            self.campaign = Some(listing.lease.stand());
         }
+    }
+
+    fn handle_listed(&mut self, kind: &str) {
+        if let Some(listing) = &mut self.listing {
+            listing.awaited.remove(kind);
+        }
+    }
+
+    /// This controller becomes the active one, or stands by again.
+    fn set_term(&mut self, term: Option<Term>) {
+        if self.term.is_some() {
+            self.stand_by();
+        }
+        self.term = term;
+        self.metrics.set_active(term.is_some());
+        if term.is_some() {
+            info!("active: deciding from now on");
+            self.allocator.activate(self.now());
+            self.problems.iter().for_each(|problem| self.tell(problem));
+        }
+    }
+
+    /// What this controller had in mind is worth nothing any more: the next active one goes by what the statuses say.
+    fn stand_by(&mut self) {
+        info!("standing by");
+        self.allocator = Allocator::new();
+        self.allocator.set_catalog(&self.catalog, self.now());
+        for seen in self.services.values() {
+            self.allocator.set_service(seen.service.clone(), self.now());
+        }
+        self.unmet.clear();
+        self.writing.clear();
+        self.farewells.clear();
+        self.writes.cancel_all();
+        self.pools.cancel_writes();
+        self.metrics.forget_pools();
     }
 
     fn handle_services(&mut self, update: Update<Box<Seen>>) {
@@ -135,7 +192,7 @@ impl Driver {
                 // A list is never behind our writes, and an API server restored from a backup counts anew.
                 self.written.clear();
                 all.into_iter().for_each(|seen| self.set_service(*seen));
-                self.awaited.0.remove("services");
+                self.handle_listed("services");
             }
         }
     }
@@ -164,7 +221,7 @@ impl Driver {
         let last = self.services.get(&key).cloned();
         let wrote = self.writing.contains_key(&key) || self.written.contains_key(&key);
         self.forget(&key);
-        if seen.ours && (wrote || last.is_some_and(|last| last.is_marked())) {
+        if self.term.is_some() && seen.ours && (wrote || last.is_some_and(|last| last.is_marked())) {
             self.farewells.insert(key.clone(), seen.farewell());
             self.writes.submit(Target::Service(key), seen.farewell());
         }
@@ -198,7 +255,7 @@ impl Driver {
                 self.pools.replace(&all);
                 self.metrics.forget_pools();
                 self.catalog.set_pools(all.into_iter().map(|p| p.raw).collect());
-                self.awaited.0.remove("pools");
+                self.handle_listed("pools");
             }
         }
         self.config_changed();
@@ -214,7 +271,7 @@ impl Driver {
             }
             Update::Replaced(all) => {
                 self.namespaces = all.into_iter().collect();
-                self.awaited.0.remove("namespaces");
+                self.handle_listed("namespaces");
             }
         }
         self.catalog.set_namespaces(self.namespaces.clone());
@@ -231,25 +288,29 @@ impl Driver {
                 namespace = self.namespace,
                 "failed to parse the configuration: {problem}"
             );
-            if let Some(pool) = self.pools.reference(&PoolName::new(problem.name.clone())) {
-                self.events.emit(
-                    pool,
-                    Severity::Warning,
-                    "InvalidConfiguration",
-                    problem.to_string(),
-                );
+            if self.term.is_some() {
+                self.tell(problem);
             }
         }
         self.problems = problems;
     }
 
+    /// Tells whoever looks at the pool what is wrong with it.
+    fn tell(&self, problem: &Problem) {
+        if let Some(pool) = self.pools.reference(&PoolName::new(problem.name.clone())) {
+            let note = problem.to_string();
+            self.events
+                .emit(pool, Severity::Warning, "InvalidConfiguration", note);
+        }
+    }
+
     /// Takes every decision that the last mutation led to, and shows how full the pools are then.
     fn drain(&mut self) {
+        if self.term.is_none() {
+            return;
+        }
         while let Some(decision) = self.allocator.poll_decision() {
             self.handle_decision(decision);
-        }
-        if self.listed.is_some() {
-            return;
         }
         for (pool, usage) in self.allocator.usage() {
             self.metrics.set_usage(pool, &usage);
@@ -343,6 +404,7 @@ impl Driver {
                 );
             }
             Written::Failed(error) => warn!(?target, error, "a status could not be written; trying again"),
+            Written::Fenced => warn!(?target, "not written: the lease has run out"),
             Written::Version(_) | Written::Outdated | Written::PauseOver => {}
         }
         self.metrics.count_write(&result);
@@ -357,7 +419,7 @@ impl Driver {
 
     fn handle_written(&mut self, service: &ServiceKey, result: &Written) {
         // After a failure the entry stays until the pause is over, so that the same is not tried before.
-        if matches!(result, Written::Failed(_) | Written::Refused(_)) {
+        if matches!(result, Written::Failed(_) | Written::Refused(_) | Written::Fenced) {
             return;
         }
         let wrote = self.writing.remove(service);
@@ -376,7 +438,7 @@ impl Driver {
                 }
             }
             Written::PauseOver => self.reconcile(service),
-            Written::Failed(_) | Written::Refused(_) => {}
+            Written::Failed(_) | Written::Refused(_) | Written::Fenced => {}
         }
     }
 
@@ -394,7 +456,7 @@ impl Driver {
                     self.writes.submit(Target::Service(service), patch.clone());
                 }
             }
-            Written::Failed(_) => {}
+            Written::Failed(_) | Written::Fenced => {}
         }
     }
 }

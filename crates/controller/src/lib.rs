@@ -12,12 +12,14 @@ mod shown;
 mod write;
 
 use anyhow::Context;
+use herald_runtime::lease::Lease;
 use herald_runtime::log::LogLevel;
 use herald_runtime::{Shutdown, admin, client, event::Events};
 use tokio::sync::mpsc;
 use tracing::info;
 
 use crate::driver::Driver;
+use crate::metrics::LEASE;
 
 /// Inputs that wait for the driver; watches slow down when it is full.
 const INPUTS: usize = 1024;
@@ -28,8 +30,8 @@ pub struct Args {
     /// Namespace of the IPAddressPools; the Pod's own if not given.
     #[arg(long, env = "METALLB_NAMESPACE")]
     pub namespace: Option<String>,
-    /// Name of this Pod, shown as the source of events.
-    #[arg(long, env = "METALLB_POD_NAME", default_value = "herald-controller")]
+    /// Name of this Pod: the source of events, and the identity by which it holds the lease of the active controller.
+    #[arg(long, env = "METALLB_POD_NAME")]
     pub pod_name: String,
     /// Only handle Services of this spec.loadBalancerClass; without it, only those that name none.
     #[arg(long, default_value = "", hide_default_value = true)]
@@ -56,7 +58,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 async fn serve(args: Args) -> anyhow::Result<()> {
-    let mut shutdown = Shutdown::on_signals()?;
+    let shutdown = Shutdown::on_signals()?;
     let namespace = client::namespace(args.namespace.as_deref())?;
     let client = client::connect(concat!("herald-controller/", env!("CARGO_PKG_VERSION"))).await?;
     let registry = admin::registry()?;
@@ -71,12 +73,10 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let events = Events::start(client.clone(), "metallb-controller", &args.pod_name, &registry)?;
     let (sender, inputs) = mpsc::channel(INPUTS);
     input::watch_all(&client, &namespace, &args.lb_class, &sender);
-    let driver = Driver::new(client, namespace.clone(), events, &registry, listed)?;
+    let lease = Lease::new(client.clone(), &namespace, LEASE, &args.pod_name);
+    let driver = Driver::new(client, namespace.clone(), lease, events, &registry, listed)?;
     info!(namespace, "controller started");
-    tokio::select! {
-        () = driver.run(inputs) => {}
-        () = shutdown.requested() => {}
-    }
+    driver.run(inputs, shutdown).await;
     info!("controller stopped");
     Ok(())
 }

@@ -3,7 +3,7 @@
 use crate::write::Written;
 use herald_core::PoolName;
 use herald_core::allocator::Usage;
-use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 /// A gauge for each pool, and the figure that it shows.
 type PoolGauge = (fn(&Usage) -> u128, GaugeVec);
@@ -16,7 +16,12 @@ pub(crate) struct Metrics {
     writes: IntCounterVec,
     loaded: IntGauge,
     stale: IntGauge,
+    /// 1 while this is the active controller; client-go's name.
+    active: IntGauge,
 }
+
+/// Name of the Lease by which controllers agree on the active one.
+pub(crate) const LEASE: &str = "herald-controller";
 
 impl Metrics {
     pub(crate) fn register(registry: &Registry) -> prometheus::Result<Self> {
@@ -48,7 +53,16 @@ impl Metrics {
             &["result"],
         )?;
         registry.register(Box::new(writes.clone()))?;
+        let active = IntGaugeVec::new(
+            Opts::new(
+                "leader_election_master_status",
+                "1 if this process holds the lease, 0 if it stands by",
+            ),
+            &["name"],
+        )?;
+        registry.register(Box::new(active.clone()))?;
         Ok(Self {
+            active: active.with_label_values(&[LEASE]),
             pool: [
                 (
                     |u| sum(u.capacity.v4, u.capacity.v6),
@@ -96,6 +110,7 @@ impl Metrics {
             Written::Outdated => "outdated",
             Written::Refused(_) => "refused",
             Written::Failed(_) => "failed",
+            Written::Fenced => "fenced",
             Written::PauseOver => return,
         };
         self.writes.with_label_values(&[label]).inc();
@@ -124,6 +139,10 @@ impl Metrics {
         for (_, gauge) in &self.pool {
             gauge.reset();
         }
+    }
+
+    pub(crate) fn set_active(&self, active: bool) {
+        self.active.set(i64::from(active));
     }
 
     pub(crate) fn set_config(&self, loaded: bool, stale: bool) {

@@ -67,6 +67,11 @@ impl Pools {
         }
     }
 
+    /// Nothing is being written any more.
+    pub(crate) fn cancel_writes(&mut self) {
+        self.0.values_mut().for_each(|known| known.writing = None);
+    }
+
     /// A write has ended. After a failure the next waits until the pause is over.
     pub(crate) fn handle_written(&mut self, name: &PoolName, result: &Written) {
         let Some(known) = self.0.get_mut(name) else {
@@ -75,7 +80,7 @@ impl Pools {
         match result {
             Written::Version(_) | Written::Outdated => known.shown = known.writing.take(),
             Written::PauseOver => known.writing = None,
-            Written::Refused(_) | Written::Failed(_) => {}
+            Written::Refused(_) | Written::Failed(_) | Written::Fenced => {}
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use herald_api::IPAddressPool;
 use herald_core::{PoolName, ServiceKey};
+use herald_runtime::lease::Leadership;
 use herald_runtime::log::one_line;
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{Api, Patch, PatchParams};
@@ -34,6 +35,8 @@ pub(crate) enum Target {
 /// The writes that wait or are under way.
 pub(crate) struct Writes {
     client: Client,
+    /// Without it nothing goes out.
+    leadership: Leadership,
     /// Where the pools are.
     namespace: String,
     /// One for each object that waits; a newer patch replaces it.
@@ -62,14 +65,17 @@ pub(crate) enum Written {
     Refused(String),
     /// Not now: the API server is away or busy.
     Failed(String),
+    /// Not sent: another controller may be active by now.
+    Fenced,
     /// The pause after a failure is over.
     PauseOver,
 }
 
 impl Writes {
-    pub(crate) fn new(client: Client, namespace: String) -> Self {
+    pub(crate) fn new(client: Client, leadership: Leadership, namespace: String) -> Self {
         Self {
             client,
+            leadership,
             namespace,
             waiting: BTreeMap::new(),
             order: VecDeque::new(),
@@ -91,6 +97,19 @@ impl Writes {
     pub(crate) fn cancel(&mut self, target: &Target) {
         if self.waiting.remove(target).is_some() {
             self.order.retain(|waiting| waiting != target);
+        }
+    }
+
+    /// Forgets everything that waits; what is under way goes on.
+    pub(crate) fn cancel_all(&mut self) {
+        self.waiting.clear();
+        self.order.clear();
+    }
+
+    /// Waits until nothing is under way.
+    pub(crate) async fn settle(&mut self) {
+        while !self.in_flight.is_empty() {
+            self.done().await;
         }
     }
 
@@ -116,7 +135,7 @@ impl Writes {
                 self.failures.remove(&done.target);
                 return;
             }
-            Written::Failed(_) => AWAY_PAUSE,
+            Written::Failed(_) | Written::Fenced => AWAY_PAUSE,
             Written::Refused(_) => REFUSED_PAUSE,
         };
         self.in_flight.remove(&done.target);
@@ -144,15 +163,28 @@ impl Writes {
                 self.order.push_back(target);
             } else if let Some(patch) = self.waiting.remove(&target) {
                 self.in_flight.insert(target.clone());
-                let (client, namespace) = (self.client.clone(), self.namespace.clone());
-                self.requests.spawn(send(client, namespace, target, patch));
+                let (client, leadership) = (self.client.clone(), self.leadership.clone());
+                self.requests
+                    .spawn(send(client, leadership, self.namespace.clone(), target, patch));
             }
         }
     }
 }
 
-async fn send(client: Client, namespace: String, target: Target, patch: Value) -> Done {
-    let result = match tokio::time::timeout(TIMEOUT, request(client, &namespace, &target, &patch)).await {
+/// The lease is asked at the last moment, because this process may have been paused since the decision. It outlasts the
+/// request, so that whoever is active next finds nothing of ours under way.
+async fn send(
+    client: Client,
+    leadership: Leadership,
+    namespace: String,
+    target: Target,
+    patch: Value,
+) -> Done {
+    let Some(timeout) = leadership.remaining().map(|left| left.min(TIMEOUT)) else {
+        let result = Written::Fenced;
+        return Done { target, result };
+    };
+    let result = match tokio::time::timeout(timeout, request(client, &namespace, &target, &patch)).await {
         Ok(Ok(version)) => Written::Version(version.and_then(|v| v.parse().ok())),
         Ok(Err(kube::Error::Api(status))) if status.is_conflict() || status.is_not_found() => {
             Written::Outdated
@@ -163,7 +195,7 @@ async fn send(client: Client, namespace: String, target: Target, patch: Value) -
             Written::Refused(status.message)
         }
         Ok(Err(error)) => Written::Failed(one_line(&error)),
-        Err(_) => Written::Failed(format!("no answer within {TIMEOUT:?}")),
+        Err(_) => Written::Failed(format!("no answer within {timeout:.1?}")),
     };
     Done { target, result }
 }

@@ -55,12 +55,22 @@ pub struct Lease {
     name: String,
     identity: String,
     timing: Timing,
-    held_until: watch::Sender<Option<Duration>>,
+    held: watch::Sender<Option<Held>>,
 }
 
 /// Tells whether the lease is ours. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Leadership(watch::Receiver<Option<Duration>>);
+pub struct Leadership(watch::Receiver<Option<Held>>);
+
+/// One time of holding the lease without a gap. What was decided in another term may be wrong by now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Term(u64);
+
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    term: Term,
+    until: Duration,
+}
 
 /// A candidacy under way.
 pub struct Campaign {
@@ -72,14 +82,14 @@ impl Lease {
     /// The lease `name` in `namespace`, for which this process will stand as `identity`, which no other living process
     /// may use: the name of its Pod.
     pub fn new(client: Client, namespace: &str, name: &str, identity: &str) -> (Self, Leadership) {
-        let (held_until, receiver) = watch::channel(None);
+        let (held, receiver) = watch::channel(None);
         let lease = Self {
             client,
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             identity: identity.to_owned(),
             timing: Timing::default(),
-            held_until,
+            held,
         };
         (lease, Leadership(receiver))
     }
@@ -106,9 +116,10 @@ impl Lease {
         let mut candidate = Candidate::new(&self.identity, self.timing);
         let mut tries = JoinSet::new();
         let mut rival = None;
+        let mut term = Term(0);
         loop {
             let step = candidate.poll(uptime(), Timestamp::now());
-            self.publish(&candidate);
+            self.publish(&candidate, &mut term);
             if candidate.rival() != rival.as_deref() {
                 rival = candidate.rival().map(str::to_owned);
                 if let Some(holder) = &rival {
@@ -129,7 +140,7 @@ impl Lease {
                 _ = &mut resigned => break,
             }
         }
-        self.held_until.send_replace(None);
+        self.held.send_replace(None);
         // The release replaces the version that the last renewal makes.
         while let Some(Ok(tried)) = tries.join_next().await {
             candidate.handle_tried(tried, uptime());
@@ -137,18 +148,26 @@ impl Lease {
         if let Some(release) = candidate.resign(uptime(), Timestamp::now())
             && let Tried::Written(_) = write(api, self.name.clone(), release).await
         {
-            info!("the lease {} is given back: another may take it at once", self.name);
+            info!(
+                "the lease {} is given back: another may take it at once",
+                self.name
+            );
         }
     }
 
-    fn publish(&self, candidate: &Candidate) {
+    fn publish(&self, candidate: &Candidate, term: &mut Term) {
+        let was_held = self.held.borrow().is_some();
         let until = candidate.held_until();
-        let before = self.held_until.send_replace(until);
-        match (before, until) {
-            (None, Some(_)) => info!(identity = self.identity, "holding the lease {}", self.name),
-            (Some(_), None) => warn!(identity = self.identity, "the lease {} is lost", self.name),
-            (None, None) | (Some(_), Some(_)) => {}
+        match (was_held, until) {
+            (false, Some(_)) => {
+                term.0 += 1;
+                info!(identity = self.identity, "holding the lease {}", self.name);
+            }
+            (true, None) => warn!(identity = self.identity, "the lease {} is lost", self.name),
+            (false, None) | (true, Some(_)) => {}
         }
+        let term = *term;
+        self.held.send_replace(until.map(|until| Held { term, until }));
     }
 }
 
@@ -156,15 +175,17 @@ impl Leadership {
     /// How much longer the lease may be relied on; `None` if it is not ours, or has run out unnoticed: this process
     /// may have been paused.
     pub fn remaining(&self) -> Option<Duration> {
-        let until = (*self.0.borrow())?;
+        let until = self.0.borrow().as_ref()?.until;
         until.checked_sub(uptime()).filter(|left| !left.is_zero())
     }
 
-    /// Waits until the lease is ours (`true`), or no longer (`false`).
-    pub async fn becomes(&mut self, held: bool) {
-        if self.0.wait_for(|until| until.is_some() == held).await.is_err() && held {
+    /// Waits until the term is another one than `term`: `None` is that of somebody else.
+    pub async fn after(&mut self, term: Option<Term>) -> Option<Term> {
+        let is_other = |held: &Option<Held>| held.map(|held| held.term) != term;
+        match self.0.wait_for(is_other).await {
+            Ok(held) => held.map(|held| held.term),
             // Nobody stands for it any more.
-            std::future::pending().await
+            Err(_) => std::future::pending().await,
         }
     }
 }
@@ -235,7 +256,10 @@ async fn write(api: Api<Object>, name: String, wanted: Try) -> Tried {
             Tried::Failed
         }
         Ok(Err(error)) => {
-            warn!(error = one_line(&error), "the lease {name} could not be written; trying again");
+            warn!(
+                error = one_line(&error),
+                "the lease {name} could not be written; trying again"
+            );
             Tried::Failed
         }
         Err(_) => {

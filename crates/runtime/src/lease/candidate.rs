@@ -201,7 +201,9 @@ impl Candidate {
 
     fn learn(&mut self, record: Option<Record>, now: Duration) {
         let is_free = record.as_ref().is_none_or(|record| record.holder().is_empty());
-        let is_ours = record.as_ref().is_some_and(|record| record.holder() == self.identity);
+        let is_ours = record
+            .as_ref()
+            .is_some_and(|record| record.holder() == self.identity);
         self.known = record.map_or(Known::Absent, |record| Known::Present { record, since: now });
         if !is_free && !is_ours {
             self.held_until = None;
