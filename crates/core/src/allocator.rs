@@ -7,11 +7,14 @@
 //!   restart does not depend on the order of anything.
 //! * A request that cannot be met leaves the Service what it has until it can be met.
 //! * Services that wait are served oldest first as soon as what they wait for is released; there is no timer.
-//! * An address that was let go rests for 60 s before another Service gets it, unless there is no other one.
+//! * An address that was let go rests ([`DEFAULT_REST`]) before another Service gets it, unless there is no other one.
 //! * A Service that lost its addresses without asking for it, by deletion for example, gets them back when it
 //!   returns, while nobody else has them.
 //! * Pools of equal rank are taken in order of name.
 //! * Addresses asked for stay in the order asked for.
+//!
+//! Several controllers may run, of which one is active. The others follow what it does by the statuses it writes, so
+//! that whichever takes over lets rest and remembers what the active one would have.
 
 mod books;
 mod case;
@@ -22,6 +25,7 @@ mod memory;
 mod need;
 mod pick;
 mod shelf;
+mod standby;
 #[cfg(test)]
 mod tests;
 mod waiting;
@@ -31,6 +35,7 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
+use core::time::Duration;
 
 pub use decision::{Assignment, Decision, Note, Outcome, Refusal, Usage};
 
@@ -38,6 +43,10 @@ use crate::{Catalog, PoolName, Service, ServiceKey, Time};
 use books::Books;
 use case::{Case, Verdict};
 use waiting::{Age, Demand, Waiting};
+
+/// How long an address that was let go rests before it is given to another Service, unless nothing else is
+/// free: long enough for clients and resolvers with usual time-outs to forget who had it.
+pub const DEFAULT_REST: Duration = Duration::from_secs(60);
 
 /// How many of its latest decisions on a Service are recognised in the Service's status when they come back
 /// from the API server. More than one is on its way only when the API server is slow.
@@ -47,7 +56,9 @@ const ECHOES: usize = 8;
 ///
 /// Feed it pools and every Service, call [`activate`](Self::activate) once everything there is has been
 /// listed, and from then on [`poll_decision`](Self::poll_decision) after each input until it is `None`.
-#[derive(Debug, Clone, Default)]
+/// Until then, and after [`deactivate`](Self::deactivate), it is a standby: it decides nothing and learns from the
+/// statuses.
+#[derive(Debug, Clone)]
 pub struct Allocator {
     desk: Desk,
     /// Boxed, so that the map moves pointers and not Services about.
@@ -57,7 +68,7 @@ pub struct Allocator {
 }
 
 /// Everything that a decision on one Service reads and changes, but for the Service.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Desk {
     books: Books,
     withheld: BTreeSet<PoolName>,
@@ -84,9 +95,24 @@ struct Entry {
 }
 
 impl Allocator {
-    /// An allocator without pools or Services, not yet active.
+    /// An allocator without pools or Services, not yet active, in which addresses rest for [`DEFAULT_REST`].
     pub fn new() -> Self {
-        Self::default()
+        Self::with_rest(DEFAULT_REST)
+    }
+
+    /// The same with another rest; with none, an address let go may be given to anybody at once.
+    pub fn with_rest(rest: Duration) -> Self {
+        Self {
+            desk: Desk {
+                books: Books::new(rest),
+                withheld: BTreeSet::new(),
+                waiting: Waiting::default(),
+                undelivered: VecDeque::new(),
+            },
+            services: BTreeMap::new(),
+            has_pools: false,
+            is_activated: false,
+        }
     }
 
     /// Takes the pools in force. Services whose address is said to be from a pool that exists but has no version in
@@ -116,6 +142,8 @@ impl Allocator {
             if is_ready {
                 self.desk.open(&mut entry, now, |case| case.adopt());
                 self.desk.decide(&mut entry, now);
+            } else {
+                self.desk.follow(&entry, &[], &entry.service.assigned, now);
             }
             self.services.insert(key, entry);
             self.serve_waiting(now);
@@ -127,30 +155,36 @@ impl Allocator {
         if let Some(demand) = entry.demand.take() {
             self.desk.waiting.remove(&demand, &entry.age());
         }
+        if !is_ready {
+            self.desk
+                .follow(entry, &entry.service.assigned, &service.assigned, now);
+            entry.service = service;
+            return;
+        }
         let is_foreign = entry.observe(&service.assigned);
         entry.service = service;
-        if is_ready {
-            if is_foreign {
-                self.desk.open(entry, now, |case| case.validate());
-                self.desk.open(entry, now, |case| case.adopt());
-            }
-            self.desk.decide(entry, now);
-            self.serve_waiting(now);
+        if is_foreign {
+            self.desk.open(entry, now, |case| case.validate());
+            self.desk.open(entry, now, |case| case.adopt());
         }
+        self.desk.decide(entry, now);
+        self.serve_waiting(now);
     }
 
     /// Forgets a Service that was deleted or is no longer ours. Nothing is decided for it any more; should it
     /// return, it gets its addresses back if they are still free.
     pub fn remove_service(&mut self, key: &ServiceKey, now: Time) {
-        let Some(entry) = self.services.remove(key) else {
+        let Some(mut entry) = self.services.remove(key) else {
             return;
         };
         if let Some(demand) = &entry.demand {
             self.desk.waiting.remove(demand, &entry.age());
         }
-        if let Some(held) = &entry.held {
-            self.desk.books.release_all(&entry.key, &held.addresses, now);
+        if self.is_ready() {
+            self.desk.open(&mut entry, now, |case| case.release_all());
             self.serve_waiting(now);
+        } else {
+            self.desk.follow(&entry, &entry.service.assigned, &[], now);
         }
     }
 
@@ -239,6 +273,12 @@ impl Allocator {
                 last = Some(age);
             }
         }
+    }
+}
+
+impl Default for Allocator {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -15,13 +15,11 @@ use super::{Refusal, Usage};
 use crate::config::Claims;
 use crate::{Family, Pool, PoolName, ServiceKey, Time};
 
-/// How long an address that was let go rests before it is given to another Service, unless nothing else is
-/// free: long enough for clients and resolvers with usual time-outs to forget who had it.
-const REST: Duration = Duration::from_secs(60);
-
 /// All pools and all addresses in use.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Books {
+    /// How long an address that was let go rests.
+    rest: Duration,
     /// Sorted by name; a pool's place is its number until the pools change.
     pools: Vec<PoolBook>,
     owners: Claims<usize>,
@@ -133,6 +131,20 @@ impl PoolBook {
 }
 
 impl Books {
+    /// Books without pools, in which addresses rest for `rest`.
+    pub(super) fn new(rest: Duration) -> Self {
+        Self {
+            rest,
+            pools: Vec::new(),
+            owners: Claims::default(),
+            pinned: Vec::new(),
+            generic: Vec::new(),
+            occupied: BTreeMap::new(),
+            memory: Memory::default(),
+            released: BTreeSet::new(),
+        }
+    }
+
     /// Takes new pools; who holds what stays as it is.
     pub(super) fn set_pools(&mut self, pools: &[Pool]) {
         let resting: Vec<(IpAddr, Time)> = self
@@ -153,7 +165,7 @@ impl Books {
         }
         self.occupied = occupied;
         for (address, until) in resting {
-            self.rest(address, until);
+            self.rest_until(address, until);
         }
         self.released.clear();
     }
@@ -217,7 +229,6 @@ impl Books {
 
     /// Enters `claimant`, whom [`Self::admits`] let in, as a holder of `address`.
     pub(super) fn occupy(&mut self, claimant: &Claimant<'_>, address: IpAddr) {
-        self.memory.forget_address(address);
         let namespace = &claimant.key.namespace;
         if let Some(occupancy) = self.occupied.get_mut(&address) {
             let is_new = !occupancy.reaches(namespace);
@@ -263,28 +274,12 @@ impl Books {
         }
     }
 
-    /// Takes `key` out as a holder of `address` for good.
-    pub(super) fn release(&mut self, key: &Arc<ServiceKey>, address: IpAddr, now: Time) {
-        self.vacate(key, address);
-        self.let_go(key, address, now);
+    /// Lets `address` rest from now on before anybody gets it who does not ask for it.
+    pub(super) fn let_rest(&mut self, address: IpAddr, now: Time) {
+        self.rest_until(address, now + self.rest);
     }
 
-    /// `key`, which was taken out as a holder of `address` for an attempt, does not come back.
-    pub(super) fn let_go(&mut self, key: &Arc<ServiceKey>, address: IpAddr, now: Time) {
-        self.rest(address, now + REST);
-        self.publish(key, address);
-    }
-
-    /// Takes `key` out of all `addresses`, remembering that it had them.
-    pub(super) fn release_all(&mut self, key: &Arc<ServiceKey>, addresses: &[IpAddr], now: Time) {
-        self.memory.remember(key, addresses);
-        for address in addresses {
-            self.release(key, *address, now);
-        }
-    }
-
-    /// Lets `address` rest until `until` before anybody gets it who does not ask for it.
-    pub(super) fn rest(&mut self, address: IpAddr, until: Time) {
+    fn rest_until(&mut self, address: IpAddr, until: Time) {
         let Some(book) = self
             .owners
             .claimant(address)

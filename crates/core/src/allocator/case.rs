@@ -67,11 +67,7 @@ impl Case<'_> {
             .all(|address| !families.contains(&Family::of(*address)))
         {
             let (addresses, families) = (claimed.clone(), families.to_vec());
-            let because = Refusal::FamilyMismatch {
-                addresses: addresses.clone(),
-                families,
-            };
-            self.notes.push(Note::Cleared { addresses, because });
+            self.reject_status(Refusal::FamilyMismatch { addresses, families });
             return;
         }
         let previous = self.held.take();
@@ -82,12 +78,17 @@ impl Case<'_> {
                 self.let_go(previous.as_ref());
             }
             Err(because) => {
-                if previous.is_none() {
-                    let addresses = claimed.clone();
-                    self.notes.push(Note::Cleared { addresses, because });
-                }
                 self.put_back(previous);
+                self.reject_status(because);
             }
+        }
+    }
+
+    /// The status is not to be had. Who holds something keeps that, so nothing is taken from it.
+    fn reject_status(&mut self, because: Refusal) {
+        if self.held.is_none() {
+            let addresses = self.service.assigned.clone();
+            self.notes.push(Note::Cleared { addresses, because });
         }
     }
 

@@ -272,12 +272,22 @@ impl Case<'_> {
 
     /// The attempt succeeded: what the Service held and does not hold any more goes to whoever waits for it.
     pub(super) fn let_go(&mut self, previous: Option<&Assignment>) {
-        let held = self.held.as_ref().map_or(&[][..], |held| &held.addresses);
         for address in previous.iter().flat_map(|previous| &previous.addresses) {
-            if !held.contains(address) {
-                self.books.let_go(self.key, *address, self.now);
+            let is_held = self
+                .held
+                .as_ref()
+                .is_some_and(|held| held.addresses.contains(address));
+            if !is_held {
+                self.leave(*address);
             }
         }
+    }
+
+    /// The Service, which was taken out as a holder of `address`, does not come back.
+    fn leave(&mut self, address: IpAddr) {
+        self.books.memory.give_way(address, &self.service.sharing_key);
+        self.books.let_rest(address, self.now);
+        self.books.publish(self.key, address);
     }
 
     /// Takes one address from the Service.
@@ -285,13 +295,19 @@ impl Case<'_> {
         if let Some(held) = self.held {
             held.addresses.retain(|other| *other != address);
         }
-        self.books.release(self.key, address, self.now);
+        self.books.vacate(self.key, address);
+        self.leave(address);
     }
 
     /// Takes everything from the Service, remembering it.
     pub(super) fn release_all(&mut self) {
         if let Some(held) = self.held.take() {
-            self.books.release_all(self.key, &held.addresses, self.now);
+            for address in &held.addresses {
+                self.books.vacate(self.key, *address);
+                self.leave(*address);
+            }
+            let sharing = &self.service.sharing_key;
+            self.books.memory.remember(self.key, sharing, &held.addresses);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Which addresses a Service had when it went away.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -12,21 +13,34 @@ use crate::ServiceKey;
 const CAPACITY: usize = 65_536;
 
 /// Addresses that Services lost without asking for it. They get them back while nobody else has them.
+///
+/// An address is remembered for who had it last: for one Service, or for several that shared it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Memory {
     services: BTreeMap<Arc<ServiceKey>, (u64, Vec<IpAddr>)>,
-    addresses: BTreeMap<IpAddr, Arc<ServiceKey>>,
+    addresses: BTreeMap<IpAddr, Departed>,
     by_departure: BTreeMap<u64, Arc<ServiceKey>>,
     departures: u64,
 }
 
+/// Who had an address last.
+#[derive(Debug, Clone)]
+struct Departed {
+    sharing: String,
+    services: BTreeSet<Arc<ServiceKey>>,
+}
+
 impl Memory {
-    /// Remembers that `key` had `addresses`, of which nobody else is remembered any more.
-    pub(super) fn remember(&mut self, key: &Arc<ServiceKey>, addresses: &[IpAddr]) {
+    /// Remembers that `key`, which shares under the key `sharing` if that is not empty, had `addresses`.
+    pub(super) fn remember(&mut self, key: &Arc<ServiceKey>, sharing: &str, addresses: &[IpAddr]) {
         self.forget(key);
         for address in addresses {
-            self.forget_address(*address);
-            self.addresses.insert(*address, key.clone());
+            self.give_way(*address, sharing);
+            let departed = self.addresses.entry(*address).or_insert_with(|| Departed {
+                sharing: sharing.to_string(),
+                services: BTreeSet::new(),
+            });
+            departed.services.insert(key.clone());
         }
         self.departures += 1;
         self.by_departure.insert(self.departures, key.clone());
@@ -56,13 +70,23 @@ impl Memory {
         };
         self.by_departure.remove(&departure);
         for address in addresses {
-            self.addresses.remove(&address);
+            if let Some(departed) = self.addresses.get_mut(&address) {
+                departed.services.remove(key);
+                if departed.services.is_empty() {
+                    self.addresses.remove(&address);
+                }
+            }
         }
     }
 
-    /// Forgets who had `address`: somebody else has it now.
-    pub(super) fn forget_address(&mut self, address: IpAddr) {
-        if let Some(key) = self.addresses.get(&address).cloned() {
+    /// Forgets who had `address` before somebody who let go of it now, unless they shared it under the key `sharing`.
+    pub(super) fn give_way(&mut self, address: IpAddr, sharing: &str) {
+        let departed = self.addresses.get(&address);
+        let Some(departed) = departed.filter(|departed| sharing.is_empty() || departed.sharing != sharing)
+        else {
+            return;
+        };
+        for key in departed.services.clone() {
             self.forget(&key);
         }
     }
@@ -83,19 +107,30 @@ mod tests {
     #[test]
     fn an_address_is_remembered_for_the_service_that_had_it_last() {
         let mut memory = Memory::default();
-        memory.remember(&key("a"), &[ip(1), ip(2)]);
-        memory.remember(&key("b"), &[ip(2)]);
+        memory.remember(&key("a"), "", &[ip(1), ip(2)]);
+        memory.remember(&key("b"), "", &[ip(2)]);
         assert_eq!(memory.recall(&key("a")), None);
         assert_eq!(memory.recall(&key("b")), Some(&[ip(2)][..]));
-        memory.forget_address(ip(2));
+        memory.forget(&key("b"));
         assert!(memory.is_empty() && memory.addresses.is_empty() && memory.by_departure.is_empty());
+    }
+
+    #[test]
+    fn an_address_is_remembered_for_all_who_shared_it_last() {
+        let mut memory = Memory::default();
+        memory.remember(&key("a"), "k", &[ip(1)]);
+        memory.remember(&key("b"), "k", &[ip(1)]);
+        assert!(memory.recall(&key("a")).is_some() && memory.recall(&key("b")).is_some());
+        memory.remember(&key("c"), "l", &[ip(1)]);
+        assert!(memory.recall(&key("a")).is_none() && memory.recall(&key("b")).is_none());
+        assert!(memory.recall(&key("c")).is_some());
     }
 
     #[test]
     fn memory_is_bounded_and_drops_who_left_first() {
         let mut memory = Memory::default();
         for n in 0..=CAPACITY as u32 {
-            memory.remember(&key(&alloc::format!("s{n}")), &[ip(n)]);
+            memory.remember(&key(&alloc::format!("s{n}")), "", &[ip(n)]);
         }
         assert_eq!(memory.services.len(), CAPACITY);
         assert_eq!(memory.addresses.len(), CAPACITY);

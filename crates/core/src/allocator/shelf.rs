@@ -90,12 +90,15 @@ impl Shelf {
         }
     }
 
-    /// Lets `position` rest until `until`, if it is free.
+    /// Lets `position` rest until `until`, if it is free; the latest word counts.
     pub(super) fn rest(&mut self, position: u128, until: Time) {
-        if self.free.take(position) {
-            self.resting.insert(position, until);
-            self.resting_by_time.insert((until, position));
+        if let Some(until) = self.resting.remove(&position) {
+            self.resting_by_time.remove(&(until, position));
+        } else if !self.free.take(position) {
+            return;
         }
+        self.resting.insert(position, until);
+        self.resting_by_time.insert((until, position));
     }
 
     /// The resting addresses and until when they rest.

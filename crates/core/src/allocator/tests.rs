@@ -5,6 +5,7 @@ mod choice;
 mod model;
 mod properties;
 mod sharing;
+mod standby;
 mod start;
 mod waiting;
 
@@ -25,6 +26,8 @@ use crate::{
 struct World {
     catalog: Catalog,
     allocator: Allocator,
+    /// Sees all that the allocator sees, and is not active.
+    standby: Allocator,
     services: BTreeMap<ServiceKey, Service>,
     notes: Vec<(ServiceKey, Note)>,
     now: Time,
@@ -35,6 +38,7 @@ impl World {
         let mut world = Self {
             catalog: Catalog::new(),
             allocator: Allocator::new(),
+            standby: Allocator::new(),
             services: BTreeMap::new(),
             notes: Vec::new(),
             now: Time::ZERO,
@@ -57,13 +61,20 @@ impl World {
 
     fn apply(&mut self) {
         self.allocator.set_catalog(&self.catalog, self.now);
+        self.standby.set_catalog(&self.catalog, self.now);
         self.deliver();
     }
 
     fn set(&mut self, service: Service) {
         self.services.insert(service.key.clone(), service.clone());
-        self.allocator.set_service(service, self.now);
+        self.watch(service);
         self.deliver();
+    }
+
+    /// The watches bring the Service as it is now.
+    fn watch(&mut self, service: Service) {
+        self.standby.set_service(service.clone(), self.now);
+        self.allocator.set_service(service, self.now);
     }
 
     fn change(&mut self, name: &str, change: impl FnOnce(&mut Service)) {
@@ -75,6 +86,7 @@ impl World {
     fn delete(&mut self, name: &str) {
         self.services.remove(&key(name));
         self.allocator.remove_service(&key(name), self.now);
+        self.standby.remove_service(&key(name), self.now);
         self.deliver();
     }
 
@@ -101,8 +113,17 @@ impl World {
                 Outcome::Unassigned(_) => (Vec::new(), None),
             };
             service.foreign_ingress = false;
-            self.allocator.set_service(service.clone(), self.now);
+            let service = service.clone();
+            self.watch(service);
         }
+    }
+
+    /// The standby becomes the active one, and the other way round.
+    fn hand_over(&mut self) {
+        self.allocator.deactivate(self.now);
+        core::mem::swap(&mut self.allocator, &mut self.standby);
+        self.allocator.activate(self.now);
+        self.deliver();
     }
 
     /// A new controller in place of this one, which sees what is in the API.

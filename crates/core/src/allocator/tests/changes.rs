@@ -335,9 +335,15 @@ fn another_good_address_that_somebody_writes_into_the_status_is_adopted() {
     assert_eq!(world.ip("a"), "1.2.3.3");
     let held = |world: &World| world.allocator.assignment(&key("a")).map(|a| a.addresses.clone());
     assert_eq!(held(&world), Some(Vec::from([ip("1.2.3.3")])));
-    for bad in ["1.2.3.1", "9.9.9.9"] {
+    for bad in ["1.2.3.1", "9.9.9.9", "fc00::1"] {
+        world.notes("a");
         world.change("a", |s| s.assigned = Vec::from([ip(bad)]));
         assert_eq!(held(&world), Some(Vec::from([ip("1.2.3.3")])), "{bad}");
+        assert_eq!(
+            world.notes("a"),
+            [""; 0],
+            "{bad}: nothing is taken from the Service"
+        );
     }
 }
 

@@ -16,6 +16,7 @@ enum Step {
     Pools(usize),
     Pass(u64),
     Restart(usize),
+    HandOver,
 }
 
 const NAMES: [&str; 7] = ["a/1", "a/2", "a/3", "a/4", "b/1", "b/2", "b/3"];
@@ -103,10 +104,20 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         8 => services().prop_map(Box::new).prop_map(Step::Set),
         3 => select(NAMES.to_vec()).prop_map(Step::Delete),
         1 => (0usize..5).prop_map(Step::Pools),
-        1 => select(Vec::from([1u64, 60])).prop_map(Step::Pass),
+        1 => select(Vec::from([1u64, 30, 60])).prop_map(Step::Pass),
         1 => (0usize..7).prop_map(Step::Restart),
+        1 => Just(Step::HandOver),
     ];
     prop::collection::vec(step, 1..40)
+}
+
+/// What leaves two controllers with the same knowledge: none is new, and nobody else writes statuses.
+fn undisturbed(step: Step) -> Option<Step> {
+    match step {
+        Step::Set(service) => Some(Step::Set(Box::new(has(*service, &[])))),
+        Step::Restart(_) | Step::HandOver => None,
+        Step::Delete(_) | Step::Pools(_) | Step::Pass(_) => Some(step),
+    }
 }
 
 impl World {
@@ -133,11 +144,13 @@ impl World {
             }
             Step::Pass(seconds) => self.pass(seconds),
             Step::Restart(turn) => self.restart_in_order(turn),
+            Step::HandOver => self.hand_over(),
         }
     }
 
     /// The controller writes again what somebody else changed.
     fn write_back(&mut self) {
+        let mut changed = Vec::new();
         for (key, service) in &mut self.services {
             let (assigned, pool) = match self.allocator.outcome(key) {
                 Some(Outcome::Assigned(assignment)) => (assignment.addresses, Some(assignment.pool)),
@@ -145,8 +158,11 @@ impl World {
             };
             if service.assigned != assigned || service.assigned_pool != pool {
                 (service.assigned, service.assigned_pool) = (assigned, pool);
-                self.allocator.set_service(service.clone(), self.now);
+                changed.push(service.clone());
             }
+        }
+        for service in changed {
+            self.watch(service);
         }
         self.deliver();
     }
@@ -274,7 +290,7 @@ proptest! {
                 Step::Set(service) => Some(service.key.clone()),
                 Step::Delete(name) => Some(key(name)),
                 Step::Pools(_) => None,
-                Step::Pass(_) | Step::Restart(_) => Some(key("nobody/none")),
+                Step::Pass(_) | Step::Restart(_) | Step::HandOver => Some(key("nobody/none")),
             };
             let before = world.clone();
             world.step(step);
@@ -296,6 +312,51 @@ proptest! {
         let before = world.statuses();
         world.restart_in_order(turn);
         prop_assert_eq!(world.statuses(), before);
+    }
+
+    #[test]
+    fn a_hand_over_changes_nothing(steps in steps()) {
+        let mut world = World::new(&configurations()[0]);
+        for step in steps {
+            world.step(step);
+        }
+        let before = world.statuses();
+        world.hand_over();
+        prop_assert_eq!(world.statuses(), before);
+    }
+
+    #[test]
+    fn to_stand_by_and_return_changes_nothing(steps in steps()) {
+        let mut world = World::new(&configurations()[0]);
+        for step in steps {
+            world.step(step);
+        }
+        let before = world.statuses();
+        world.allocator.deactivate(world.now);
+        for key in before.keys() {
+            prop_assert_eq!((world.allocator.outcome(key), world.allocator.assignment(key)), (None, None));
+        }
+        prop_assert_eq!(world.allocator.poll_decision(), None);
+        world.allocator.activate(world.now);
+        world.deliver();
+        prop_assert_eq!(world.statuses(), before);
+    }
+
+    #[test]
+    fn who_takes_over_goes_on_as_the_other_would_have(
+        before in steps(), after in steps(),
+    ) {
+        let mut world = World::new(&configurations()[0]);
+        for step in before.into_iter().filter_map(undisturbed) {
+            world.step(step);
+        }
+        let mut handed_over = world.clone();
+        handed_over.hand_over();
+        for step in after.into_iter().filter_map(undisturbed) {
+            world.step(step.clone());
+            handed_over.step(step);
+            prop_assert_eq!(handed_over.statuses(), world.statuses());
+        }
     }
 
     #[test]

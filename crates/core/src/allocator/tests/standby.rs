@@ -1,0 +1,111 @@
+//! Several controllers, of which one is active.
+
+use super::*;
+
+fn two_gone() -> World {
+    let mut world = World::new(&[pool("p", &["10.0.0.0/29"])]);
+    for name in ["a", "b", "c"] {
+        world.set(v4(name));
+    }
+    world.delete("a");
+    world.delete("b");
+    world
+}
+
+#[test]
+fn a_service_deleted_under_one_controller_gets_its_address_back_from_the_next() {
+    let mut world = two_gone();
+    world.pass(120);
+    world.hand_over();
+    world.set(v4("b"));
+    world.set(v4("d"));
+    assert_eq!(
+        (world.ip("b"), world.ip("d")),
+        ("10.0.0.1".into(), "10.0.0.0".into())
+    );
+}
+
+#[test]
+fn an_address_released_under_one_controller_rests_on_under_the_next() {
+    let mut world = two_gone();
+    world.pass(59);
+    world.hand_over();
+    world.set(v4("d"));
+    assert_eq!(world.ip("d"), "10.0.0.3");
+    world.pass(1);
+    world.set(v4("e"));
+    assert_eq!(world.ip("e"), "10.0.0.0");
+}
+
+#[test]
+fn an_address_that_two_showed_rests_from_when_the_last_stops_showing_it() {
+    let mut world = World::new(&[pool("p", &["10.0.0.0/31"])]);
+    world.set(sharing(v4("a"), "k", 80));
+    world.set(sharing(v4("b"), "k", 81));
+    assert_eq!(world.ip("a"), world.ip("b"));
+    world.delete("a");
+    world.pass(30);
+    world.delete("b");
+    world.pass(59);
+    world.hand_over();
+    world.set(v4("c"));
+    assert_eq!(world.ip("c"), "10.0.0.1");
+}
+
+#[test]
+fn an_address_that_somebody_else_got_meanwhile_is_not_remembered() {
+    let mut world = World::new(&[pool("p", &["10.0.0.0/32"])]);
+    world.set(v4("a"));
+    world.set(v4("b"));
+    world.delete("a");
+    assert_eq!(world.ip("b"), "10.0.0.0");
+    world.pools(&[pool("p", &["10.0.0.0/30"])]);
+    world.delete("b");
+    world.hand_over();
+    world.set(v4("a"));
+    assert_eq!(world.ip("a"), "10.0.0.1");
+}
+
+#[test]
+fn what_no_status_says_yet_is_released_and_kept_for_the_service() {
+    let mut world = World::new(&[pool("p", &["10.0.0.0/30"])]);
+    world.set(v4("a"));
+    // The address of this one is not written: the lease is lost before.
+    world.services.insert(key("b"), v4("b"));
+    world.watch(v4("b"));
+    world.allocator.deactivate(world.now);
+    assert_eq!(world.allocator.poll_decision(), None);
+    assert_eq!(world.allocator.outcome(&key("b")), None);
+    assert_eq!(world.allocator.assignment(&key("a")), None);
+    world.allocator.activate(world.now);
+    world.set(v4("c"));
+    assert_eq!(
+        [world.ip("a"), world.ip("b"), world.ip("c")],
+        ["10.0.0.0", "10.0.0.1", "10.0.0.2"]
+    );
+}
+
+#[test]
+fn a_controller_that_returns_reports_on_every_service_again() {
+    let mut world = World::new(&[pool("p", &["10.0.0.0/31"])]);
+    world.set(v4("a"));
+    world.hand_over();
+    // The first gave this address and reported it; since then somebody has emptied the status unseen by the other.
+    let emptied = v4("a");
+    world.services.insert(key("a"), emptied.clone());
+    world.standby.set_service(emptied, world.now);
+    world.hand_over();
+    assert_eq!(world.ip("a"), "10.0.0.0");
+}
+
+#[test]
+fn without_rest_a_released_address_is_given_out_at_once() {
+    let mut world = World::new(&[]);
+    world.allocator = Allocator::with_rest(Duration::ZERO);
+    world.allocator.activate(world.now);
+    world.pools(&[pool("p", &["10.0.0.0/30"])]);
+    world.set(v4("a"));
+    world.delete("a");
+    world.set(v4("b"));
+    assert_eq!(world.ip("b"), "10.0.0.0");
+}
