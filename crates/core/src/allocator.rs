@@ -24,6 +24,7 @@ mod effect;
 mod memory;
 mod need;
 mod pick;
+mod sharers;
 mod shelf;
 mod standby;
 #[cfg(test)]

@@ -28,6 +28,24 @@ impl FreeSet {
         self.intervals.is_empty()
     }
 
+    /// The end of the interval of free positions that `position` is in.
+    pub fn end_of(&self, position: u128) -> Option<u128> {
+        let (_, end) = self.intervals.range(..=position).next_back()?;
+        (position <= *end).then_some(*end)
+    }
+
+    /// Gives back `first` to `last`, of which some may be free already.
+    pub fn give_all(&mut self, mut first: u128, mut last: u128) {
+        let touching = (..=last.saturating_add(1), first.saturating_sub(1));
+        while let Some((&start, &end)) = self.intervals.range(touching.0).next_back()
+            && end >= touching.1
+        {
+            self.intervals.remove(&start);
+            (first, last) = (first.min(start), last.max(end));
+        }
+        self.intervals.insert(first, last);
+    }
+
     /// Takes `position`; false when it was not free.
     pub fn take(&mut self, position: u128) -> bool {
         let Some((&first, last)) = self.intervals.range_mut(..=position).next_back() else {
@@ -50,20 +68,7 @@ impl FreeSet {
 
     /// Gives `position` back; nothing happens when it is free already.
     pub fn give(&mut self, position: u128) {
-        let before = self.intervals.range(..=position).next_back();
-        let mut first = position;
-        if let Some((&start, &end)) = before {
-            if position <= end {
-                return;
-            }
-            if end + 1 == position {
-                first = start;
-            }
-        }
-        let after = position
-            .checked_add(1)
-            .and_then(|next| self.intervals.remove(&next));
-        self.intervals.insert(first, after.unwrap_or(position));
+        self.give_all(position, position);
     }
 }
 
@@ -88,16 +93,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_behaves_as_a_plain_set(steps in prop::collection::vec((any::<bool>(), 0u128..40), 0..200)) {
+        fn it_behaves_as_a_plain_set(steps in prop::collection::vec((any::<bool>(), 0u128..40, 0u128..3), 0..200)) {
             let mut free = FreeSet::up_to(Some(31));
             let mut model: BTreeSet<u128> = (0..=31).collect();
-            for (take, position) in steps {
+            for (take, position, width) in steps {
                 if take {
                     prop_assert_eq!(free.take(position), model.remove(&position));
                 } else if position < 32 {
-                    free.give(position);
-                    model.insert(position);
+                    let last = (position + width).min(31);
+                    free.give_all(position, last);
+                    model.extend(position..=last);
                 }
+                let gap = (position..).find(|position| !model.contains(position));
+                prop_assert_eq!(free.end_of(position), gap.filter(|gap| *gap > position).map(|gap| gap - 1));
                 prop_assert_eq!(free.first(), model.first().copied());
                 prop_assert_eq!(free.is_empty(), model.is_empty());
             }

@@ -220,6 +220,29 @@ impl Books {
         self.occupied.get(&address)
     }
 
+    /// The first shared address in positions `from..before` of a pool on which `claimant` would not clash with anybody.
+    pub(super) fn first_open(
+        &mut self,
+        claimant: &Claimant<'_>,
+        number: usize,
+        family: Family,
+        positions: (u128, Option<u128>),
+    ) -> Option<u128> {
+        let PoolBook { pool, v4, v6, .. } = &mut self.pools[number];
+        let shelf = match family {
+            Family::V4 => v4,
+            Family::V6 => v6,
+        };
+        let sharers = shelf.shared_under(claimant.sharing, claimant.backend)?;
+        sharers.first_open(positions, claimant.ports, |position, port| {
+            let address = pool.addresses.at(family, position);
+            let occupancy = address.and_then(|address| self.occupied.get(&address));
+            occupancy
+                .and_then(Occupancy::shared)
+                .is_some_and(|shared| shared.uses(port))
+        })
+    }
+
     /// Whether `claimant` may hold `address` beside those who do.
     pub(super) fn admits(&self, claimant: &Claimant<'_>, address: IpAddr) -> Result<(), Refusal> {
         self.occupied
@@ -248,22 +271,30 @@ impl Books {
         let Some(occupancy) = self.occupied.get_mut(&address) else {
             return;
         };
-        let is_empty = occupancy.leave(key);
-        let stays_in_namespace = !is_empty && occupancy.reaches(&key.namespace);
+        let freed = occupancy.leave(key);
+        let stays_in_namespace = freed.is_some() && occupancy.reaches(&key.namespace);
         let owner = self.owners.claimant(address).copied();
         if let Some(number) = owner.filter(|_| !stays_in_namespace) {
             self.pools[number].count_namespace(&key.namespace, false);
         }
-        if !is_empty {
+        let book = owner.map(|number| &mut self.pools[number]);
+        let place = book.and_then(|book| {
+            book.pool
+                .addresses
+                .position(address)
+                .map(|position| (book, position))
+        });
+        if let Some(freed) = freed {
+            if let (Some((book, position)), Some(shared)) = (place, occupancy.shared()) {
+                book.shelf_mut(Family::of(address))
+                    .open(&shared.sharing, &shared.backend, position, &freed);
+            }
             return;
         }
         let Some(occupancy) = self.occupied.remove(&address) else {
             return;
         };
-        let Some(book) = owner.map(|number| &mut self.pools[number]) else {
-            return;
-        };
-        let Some(position) = book.pool.addresses.position(address) else {
+        let Some((book, position)) = place else {
             return;
         };
         let to_anybody = book.pool.owns(address) && !book.pool.reservations.contains_key(&address);

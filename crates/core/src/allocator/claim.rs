@@ -113,10 +113,10 @@ impl Occupancy {
         }
     }
 
-    /// Takes `key` out; true when nobody is left.
-    pub(super) fn leave(&mut self, key: &Arc<ServiceKey>) -> bool {
+    /// Takes `key` out; the ports that it had when others are left.
+    pub(super) fn leave(&mut self, key: &Arc<ServiceKey>) -> Option<Vec<Port>> {
         match self {
-            Self::Sole(holder) => holder == key,
+            Self::Sole(holder) => (holder != key).then(Vec::new),
             Self::Shared(shared) => shared.leave(key),
         }
     }
@@ -170,12 +170,17 @@ impl Shared {
         }
     }
 
-    fn leave(&mut self, key: &Arc<ServiceKey>) -> bool {
+    /// Whether a holder has `port`.
+    pub(super) fn uses(&self, port: Port) -> bool {
+        self.ports.contains_key(&port)
+    }
+
+    fn leave(&mut self, key: &Arc<ServiceKey>) -> Option<Vec<Port>> {
         let Some(ports) = self.holders.remove(key) else {
-            return self.holders.is_empty();
+            return Some(Vec::new());
         };
-        for port in ports {
-            self.ports.remove(&port);
+        for port in &ports {
+            self.ports.remove(port);
         }
         if let Some(count) = self.namespaces.get_mut(&key.namespace) {
             *count -= 1;
@@ -183,7 +188,7 @@ impl Shared {
                 self.namespaces.remove(&key.namespace);
             }
         }
-        self.holders.is_empty()
+        (!self.holders.is_empty()).then_some(ports)
     }
 
     fn ports_admit(&self, claimant: &Claimant<'_>, address: IpAddr) -> Result<(), Refusal> {

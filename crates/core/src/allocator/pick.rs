@@ -138,33 +138,27 @@ impl Search<'_> {
     /// The first shared address before position `before` that the Service may join.
     fn first_shared(
         &self,
-        books: &Books,
+        books: &mut Books,
         number: usize,
         family: Family,
         before: Option<u128>,
         supply: Option<Supply>,
     ) -> Option<IpAddr> {
-        let Claimant {
-            sharing,
-            backend,
-            key,
-            ..
-        } = self.claimant;
-        if sharing.is_empty() {
+        if self.claimant.sharing.is_empty() {
             return None;
         }
-        let book = books.pool(number);
-        let positions = book.shelf(family).shared_under(sharing, backend);
-        positions
-            .take_while(|position| before.is_none_or(|before| *position < before))
-            .filter_map(|position| book.pool.addresses.at(family, position))
-            .filter(|address| {
-                book.pool
-                    .reservations
-                    .get(address)
-                    .is_none_or(|owner| *owner == **key)
-            })
-            .find(|address| self.may_hold(books, *address, supply))
+        let mut from = 0;
+        loop {
+            let position = books.first_open(&self.claimant, number, family, (from, before))?;
+            let pool = &books.pool(number).pool;
+            let address = pool.addresses.at(family, position)?;
+            let owner = pool.reservations.get(&address);
+            let is_open = owner.is_none_or(|owner| *owner == **self.claimant.key);
+            if is_open && self.may_hold(books, address, supply) {
+                return Some(address);
+            }
+            from = position.checked_add(1)?;
+        }
     }
 
     fn may_hold(&self, books: &Books, address: IpAddr, supply: Option<Supply>) -> bool {

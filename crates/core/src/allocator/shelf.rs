@@ -4,8 +4,9 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use core::net::IpAddr;
 
+use super::sharers::Sharers;
 use crate::address::{FreeSet, is_buggy};
-use crate::{Family, Pool, Time};
+use crate::{Family, Pool, Port, Time};
 
 /// Positions (see [`crate::AddressSet`]) that are free, that rest, and that are shared.
 #[derive(Debug, Clone)]
@@ -17,7 +18,7 @@ pub(super) struct Shelf {
     resting: BTreeMap<u128, Time>,
     resting_by_time: BTreeSet<(Time, u128)>,
     /// Shared addresses by sharing key, then backend key.
-    shared: BTreeMap<String, BTreeMap<String, BTreeSet<u128>>>,
+    shared: BTreeMap<String, BTreeMap<String, Sharers>>,
     /// Distinct addresses in use.
     pub(super) assigned: u128,
 }
@@ -110,7 +111,7 @@ impl Shelf {
     /// Records that `position` is shared.
     pub(super) fn share(&mut self, sharing: &str, backend: &str, position: u128) {
         let backends = self.shared.entry(sharing.to_string()).or_default();
-        backends.entry(backend.to_string()).or_default().insert(position);
+        backends.entry(backend.to_string()).or_default().add(position);
     }
 
     /// Forgets that `position` is shared.
@@ -118,9 +119,9 @@ impl Shelf {
         let Some(backends) = self.shared.get_mut(sharing) else {
             return;
         };
-        if let Some(positions) = backends.get_mut(backend) {
-            positions.remove(&position);
-            if positions.is_empty() {
+        if let Some(sharers) = backends.get_mut(backend) {
+            sharers.remove(position);
+            if sharers.is_empty() {
                 backends.remove(backend);
             }
         }
@@ -129,12 +130,15 @@ impl Shelf {
         }
     }
 
-    /// Positions shared under these keys, lowest first.
-    pub(super) fn shared_under(&self, sharing: &str, backend: &str) -> impl Iterator<Item = u128> + '_ {
-        let positions = self
-            .shared
-            .get(sharing)
-            .and_then(|backends| backends.get(backend));
-        positions.into_iter().flatten().copied()
+    /// Records that `ports` are no longer in use at `position`, which stays shared.
+    pub(super) fn open(&mut self, sharing: &str, backend: &str, position: u128, ports: &[Port]) {
+        if let Some(sharers) = self.shared_under(sharing, backend) {
+            sharers.open(position, ports);
+        }
+    }
+
+    /// What is shared under these keys.
+    pub(super) fn shared_under(&mut self, sharing: &str, backend: &str) -> Option<&mut Sharers> {
+        self.shared.get_mut(sharing)?.get_mut(backend)
     }
 }
