@@ -3,9 +3,11 @@
 //! A decision is everything from a Service to the answer what its status must say; that the Service leaves again is
 //! not counted. The scan keeps no books but the set: it only finds, takes and gives back an address.
 
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -15,6 +17,34 @@ use herald_core::{Allocator, Catalog, Outcome, Port, Protocol, RawPool, Service,
 const SLASH_16: u32 = 1 << 16;
 const IN_USE: u32 = SLASH_16 - SLASH_16 / 1000;
 const BURST: u32 = 10_000;
+
+/// Bytes in use, of the whole program.
+static IN_MEMORY: AtomicUsize = AtomicUsize::new(0);
+
+#[global_allocator]
+static COUNTED: Counted = Counted;
+
+/// The system's allocator, counted.
+struct Counted;
+
+#[expect(
+    unsafe_code,
+    reason = "the trait of global allocators is unsafe; everything is passed on as it is"
+)]
+// SAFETY: every call goes unchanged to the system's allocator.
+unsafe impl GlobalAlloc for Counted {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        IN_MEMORY.fetch_add(layout.size(), Ordering::Relaxed);
+        // SAFETY: as promised by the caller.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        IN_MEMORY.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: as promised by the caller.
+        unsafe { System.dealloc(place, layout) }
+    }
+}
 
 fn allocator(addresses: &str) -> Allocator {
     let mut catalog = Catalog::new();
@@ -59,6 +89,12 @@ fn scan(used: &BTreeSet<u128>, addresses: u128) -> Option<u128> {
     (0..addresses).find(|address| !used.contains(address))
 }
 
+#[expect(clippy::print_stderr, reason = "what a benchmark measures")]
+fn report_memory(name: &str, bytes: usize, services: u32) {
+    let each = bytes / services as usize;
+    eprintln!("{name}: {each} bytes a Service, the Service itself included");
+}
+
 fn next_free(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("next-free");
     group.throughput(Throughput::Elements(1));
@@ -70,7 +106,9 @@ fn next_free(criterion: &mut Criterion) {
         ("v6-64", "fc00::/64", IN_USE, six),
     ] {
         let mut allocator = allocator(addresses);
+        let before = IN_MEMORY.load(Ordering::Relaxed);
         fill(&mut allocator, count, cluster_ip);
+        report_memory(name, IN_MEMORY.load(Ordering::Relaxed) - before, count);
         let service = service("one-more", cluster_ip);
         let key = service.key.clone();
         group.bench_function(BenchmarkId::new("herald", name), |bencher| {
@@ -179,5 +217,40 @@ fn burst(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, next_free, burst);
+/// Services with one key and one port, which cannot share: each needs an address of its own. Twice as many
+/// should take little more than twice the time.
+fn sharers_in_conflict(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("one-key-one-port");
+    group.sample_size(10);
+    let cluster_ip = IpAddr::from(Ipv4Addr::new(10, 96, 0, 1));
+    for count in [2_500, 5_000, 10_000u32] {
+        group.throughput(Throughput::Elements(u64::from(count)));
+        let names = (0..count).map(|n| format!("service-{n}"));
+        let port = Port {
+            protocol: Protocol::Tcp,
+            number: 443,
+        };
+        let services: Vec<Service> = names
+            .map(|name| Service {
+                sharing_key: "k".into(),
+                ports: BTreeSet::from([port]),
+                ..service(&name, cluster_ip)
+            })
+            .collect();
+        group.bench_function(BenchmarkId::new("herald", count), |bencher| {
+            bencher.iter_batched_ref(
+                || allocator("10.0.0.0/16"),
+                |allocator| {
+                    for service in &services {
+                        black_box(give(allocator, service.clone()));
+                    }
+                },
+                BatchSize::LargeInput,
+            );
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, next_free, burst, sharers_in_conflict);
 criterion_main!(benches);

@@ -124,14 +124,14 @@ const fn highest(family: Family) -> u128 {
     u128::MAX >> (u128::BITS - width(family))
 }
 
-fn bits(address: IpAddr) -> u128 {
+pub(crate) fn bits(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(v4) => u128::from(v4.to_bits()),
         IpAddr::V6(v6) => v6.to_bits(),
     }
 }
 
-fn address(family: Family, bits: u128) -> IpAddr {
+pub(crate) fn address(family: Family, bits: u128) -> IpAddr {
     match family {
         Family::V4 => {
             let bits = u32::try_from(bits).expect("an IPv4 address has 32 bits");

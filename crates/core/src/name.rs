@@ -1,6 +1,7 @@
 //! Names of Kubernetes objects, one type each, so that a pool is never taken for a node.
 
-use alloc::string::{String, ToString};
+use alloc::string::String;
+use alloc::sync::Arc;
 use core::fmt;
 
 /// Namespace and name of a Service; written `namespace/name`.
@@ -32,12 +33,12 @@ macro_rules! name {
     ($(#[$doc:meta])* $type:ident) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $type(String);
+        pub struct $type(Arc<str>);
 
         impl $type {
             /// Takes the name as it stands in Kubernetes.
             pub fn new(name: impl Into<String>) -> Self {
-                Self(name.into())
+                Self(name.into().into())
             }
 
             /// The name as it stands in Kubernetes.
@@ -48,7 +49,7 @@ macro_rules! name {
 
         impl From<&str> for $type {
             fn from(name: &str) -> Self {
-                Self(name.to_string())
+                Self(name.into())
             }
         }
 
@@ -71,6 +72,8 @@ name!(
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString;
+
     use super::*;
 
     #[test]

@@ -12,6 +12,7 @@ use super::memory::Memory;
 use super::shelf::Shelf;
 use super::waiting::Topic;
 use super::{Refusal, Usage};
+use crate::address;
 use crate::config::Claims;
 use crate::{Family, Pool, PoolName, ServiceKey, Time};
 
@@ -27,7 +28,8 @@ pub(super) struct Books {
     pinned: Vec<Vec<usize>>,
     /// The other pools that Services get without asking.
     generic: Vec<Vec<usize>>,
-    occupied: BTreeMap<IpAddr, Occupancy>,
+    /// By family and bits: an [`IpAddr`] costs several times as much to compare.
+    occupied: BTreeMap<(Family, u128), Occupancy>,
     pub(super) memory: Memory,
     /// What was released since it was last looked at.
     pub(super) released: BTreeSet<Topic>,
@@ -160,8 +162,8 @@ impl Books {
         }
         self.order_pools();
         let occupied = core::mem::take(&mut self.occupied);
-        for (address, occupancy) in &occupied {
-            self.take(*address, occupancy);
+        for ((family, bits), occupancy) in &occupied {
+            self.take(address::address(*family, *bits), occupancy);
         }
         self.occupied = occupied;
         for (address, until) in resting {
@@ -217,7 +219,7 @@ impl Books {
 
     /// Who holds `address`.
     pub(super) fn occupancy(&self, address: IpAddr) -> Option<&Occupancy> {
-        self.occupied.get(&address)
+        self.occupied.get(&bits(address))
     }
 
     /// The first shared address in positions `from..before` of a pool on which `claimant` would not clash with anybody.
@@ -236,7 +238,7 @@ impl Books {
         let sharers = shelf.shared_under(claimant.sharing, claimant.backend)?;
         sharers.first_open(positions, claimant.ports, |position, port| {
             let address = pool.addresses.at(family, position);
-            let occupancy = address.and_then(|address| self.occupied.get(&address));
+            let occupancy = address.and_then(|address| self.occupied.get(&bits(address)));
             occupancy
                 .and_then(Occupancy::shared)
                 .is_some_and(|shared| shared.uses(port))
@@ -246,14 +248,14 @@ impl Books {
     /// Whether `claimant` may hold `address` beside those who do.
     pub(super) fn admits(&self, claimant: &Claimant<'_>, address: IpAddr) -> Result<(), Refusal> {
         self.occupied
-            .get(&address)
+            .get(&bits(address))
             .map_or(Ok(()), |occupancy| occupancy.admits(claimant, address))
     }
 
     /// Enters `claimant`, whom [`Self::admits`] let in, as a holder of `address`.
     pub(super) fn occupy(&mut self, claimant: &Claimant<'_>, address: IpAddr) {
         let namespace = &claimant.key.namespace;
-        if let Some(occupancy) = self.occupied.get_mut(&address) {
+        if let Some(occupancy) = self.occupied.get_mut(&bits(address)) {
             let is_new = !occupancy.reaches(namespace);
             occupancy.join(claimant);
             if is_new && let Some(number) = self.owners.claimant(address) {
@@ -262,13 +264,13 @@ impl Books {
         } else {
             let occupancy = Occupancy::new(claimant);
             self.take(address, &occupancy);
-            self.occupied.insert(address, occupancy);
+            self.occupied.insert(bits(address), occupancy);
         }
     }
 
     /// Takes `key` out as a holder of `address`; the address is free at once when nobody else holds it.
     pub(super) fn vacate(&mut self, key: &Arc<ServiceKey>, address: IpAddr) {
-        let Some(occupancy) = self.occupied.get_mut(&address) else {
+        let Some(occupancy) = self.occupied.get_mut(&bits(address)) else {
             return;
         };
         let freed = occupancy.leave(key);
@@ -291,7 +293,7 @@ impl Books {
             }
             return;
         }
-        let Some(occupancy) = self.occupied.remove(&address) else {
+        let Some(occupancy) = self.occupied.remove(&bits(address)) else {
             return;
         };
         let Some((book, position)) = place else {
@@ -331,7 +333,7 @@ impl Books {
     /// Notes that `key` let go of `address`, or of some of its claim to it, for those who wait for that.
     pub(super) fn publish(&mut self, key: &Arc<ServiceKey>, address: IpAddr) {
         self.released.insert(Topic::Address(address));
-        let occupancy = self.occupied.get(&address);
+        let occupancy = self.occupied.get(&bits(address));
         if let Some(shared) = occupancy.and_then(Occupancy::shared) {
             self.released.insert(Topic::Sharing(shared.sharing.clone()));
         }
@@ -402,4 +404,8 @@ impl Books {
         self.pinned = tiers.into_values().collect();
         self.generic = Vec::from([generic]);
     }
+}
+
+fn bits(address: IpAddr) -> (Family, u128) {
+    (Family::of(address), address::bits(address))
 }
