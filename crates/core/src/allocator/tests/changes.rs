@@ -147,6 +147,23 @@ fn a_better_pool_moves_nothing() {
 }
 
 #[test]
+fn a_changed_priority_counts_for_services_to_come() {
+    let pools = |p, q| {
+        [
+            for_namespace(pool("p", &["1.2.3.0/30"]), "default", p),
+            for_namespace(pool("q", &["1.2.4.0/30"]), "default", q),
+        ]
+    };
+    let mut world = assigned(&pools(1, 2), v4("s"));
+    world.pools(&pools(2, 1));
+    world.set(v4("t"));
+    assert_eq!(
+        (world.ip("s"), world.ip("t")),
+        ("1.2.3.0".into(), "1.2.4.0".into())
+    );
+}
+
+#[test]
 fn a_service_that_its_pool_no_longer_matches_is_moved() {
     let mut by_label = pool("p", &["1.2.3.0/30"]);
     let service_selectors = Vec::from([selector("app", "x")]);
