@@ -8,7 +8,10 @@
 extern crate alloc;
 
 pub mod announcer;
+mod link;
+mod pace;
 pub mod wire;
 
-pub use announcer::{Announcer, Answer, GroupChange, Ignored, Link, Prefix, Transmission};
+pub use announcer::{Announcer, Answer, GroupChange, Ignored, Transmission};
+pub use link::{Link, Prefix, select};
 pub use wire::MacAddr;

@@ -5,12 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use herald_core::Time;
-use herald_l2::announcer::select;
 use herald_l2::wire::arp::{Arp, Operation};
 use herald_l2::wire::ethernet::Frame;
 use herald_l2::wire::ndp::{ALL_NODES, Advertisement, Ndp, Solicitation, solicited_node};
 use herald_l2::wire::{MAX_FRAME_LENGTH, Malformed};
-use herald_l2::{Announcer, Answer, Ignored, Link, MacAddr, Prefix};
+use herald_l2::{Announcer, Answer, Ignored, Link, MacAddr, Prefix, select};
 use proptest::prelude::*;
 
 const OWN: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);

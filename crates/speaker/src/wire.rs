@@ -51,7 +51,7 @@ impl Default for Options {
 pub struct Announcement {
     /// The address.
     pub address: IpAddr,
-    /// Names of the interfaces that answer; `None` leaves it to [`herald_l2::announcer::select`].
+    /// Names of the interfaces that answer; `None` leaves it to [`herald_l2::select`].
     pub interfaces: Option<BTreeSet<String>>,
 }
 

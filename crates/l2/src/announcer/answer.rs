@@ -2,12 +2,11 @@
 
 use core::net::IpAddr;
 
-use super::Link;
-use crate::MacAddr;
 use crate::wire::Malformed;
 use crate::wire::arp::{Arp, Operation};
 use crate::wire::ethernet::{Frame, Protocol};
 use crate::wire::ndp::{ALL_NODES, Advertisement, Ndp, Solicitation};
+use crate::{Link, MacAddr};
 
 /// An answer was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

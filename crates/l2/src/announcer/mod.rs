@@ -11,7 +11,6 @@
 //! Answers do not wait for any of this: an address is answered for from `announce` to `withdraw`.
 
 mod answer;
-mod link;
 mod membership;
 mod round;
 mod schedule;
@@ -26,11 +25,13 @@ use hashbrown::HashSet;
 use herald_core::Time;
 
 pub use answer::{Answer, Ignored};
-pub use link::{Link, Prefix, select};
 pub use membership::GroupChange;
 use membership::Memberships;
 use round::Round;
-use schedule::{Burst, Pace, Schedule};
+use schedule::{Burst, Schedule};
+
+use crate::pace::Pace;
+use crate::{Link, select};
 
 /// A frame to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +77,7 @@ impl Announcer {
             held: BTreeMap::new(),
             answering: HashSet::new(),
             schedule: Schedule::new(refresh, seed),
-            pace: Pace::announcements(),
+            pace: Pace::unasked(),
             answers_to_all: BTreeMap::new(),
             round: None,
             memberships: Memberships::new(),

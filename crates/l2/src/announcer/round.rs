@@ -3,10 +3,10 @@
 use alloc::collections::BTreeMap;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{Link, Transmission};
-use crate::MacAddr;
+use super::Transmission;
 use crate::wire::arp::{Arp, Operation};
 use crate::wire::ndp::{ALL_NODES, Advertisement};
+use crate::{Link, MacAddr};
 
 /// Peers differ in whether they learn from gratuitous requests or from gratuitous replies, so both are sent.
 const ARP_FORMS: [Operation; 2] = [Operation::Request, Operation::Reply];
