@@ -1,6 +1,6 @@
-//! Links, and which of them answer for an address.
+//! Links, and which of them an address belongs to.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -93,4 +93,44 @@ pub fn select<'a>(
     let mut indices: Vec<u32> = selected.iter().map(|link| link.index).collect();
     indices.sort_unstable();
     indices
+}
+
+/// The links that can be used at present.
+#[derive(Debug)]
+pub(crate) struct Links {
+    by_index: BTreeMap<u32, Link>,
+    macs: BTreeSet<MacAddr>,
+}
+
+impl Links {
+    pub(crate) const fn new() -> Self {
+        Self {
+            by_index: BTreeMap::new(),
+            macs: BTreeSet::new(),
+        }
+    }
+
+    /// Replaces them, and returns the indices of those that are new or have got another Ethernet address.
+    pub(crate) fn replace(&mut self, links: Vec<Link>) -> BTreeSet<u32> {
+        let known = |link: &&Link| self.get(link.index).map(|before| before.mac) == Some(link.mac);
+        let renewed = links.iter().filter(|link| !known(link)).map(|link| link.index);
+        let renewed = renewed.collect();
+        self.macs = links.iter().map(|link| link.mac).collect();
+        self.by_index = links.into_iter().map(|link| (link.index, link)).collect();
+        renewed
+    }
+
+    pub(crate) fn get(&self, index: u32) -> Option<&Link> {
+        self.by_index.get(&index)
+    }
+
+    /// See [`select`].
+    pub(crate) fn select(&self, address: IpAddr, interfaces: Option<&BTreeSet<String>>) -> Vec<u32> {
+        select(address, interfaces, self.by_index.values())
+    }
+
+    /// Whether one of them has this Ethernet address: what it sends is our own, on whichever link it is heard.
+    pub(crate) fn is_own(&self, mac: MacAddr) -> bool {
+        self.macs.contains(&mac)
+    }
 }

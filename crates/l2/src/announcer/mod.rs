@@ -30,15 +30,16 @@ use membership::Memberships;
 use round::Round;
 use schedule::{Burst, Schedule};
 
+use crate::Link;
+use crate::link::Links;
 use crate::pace::Pace;
-use crate::{Link, select};
 
 /// A frame to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transmission {
     /// Index of the link that it goes out on.
     pub link: u32,
-    /// The address that it announces.
+    /// The address that it is about.
     pub address: IpAddr,
     /// Its length in the buffer.
     pub length: usize,
@@ -47,7 +48,7 @@ pub struct Transmission {
 /// Which addresses are answered for on which links, and when they are announced next.
 #[derive(Debug)]
 pub struct Announcer {
-    links: BTreeMap<u32, Link>,
+    links: Links,
     held: BTreeMap<IpAddr, Held>,
     /// Which address is answered for on which link: all that a request needs, in one probe however many there are.
     /// Never iterated, so its order decides nothing.
@@ -73,7 +74,7 @@ impl Announcer {
     /// drawn from `seed` so that they spread out; `None` is never.
     pub fn new(refresh: Option<Duration>, seed: u64) -> Self {
         Self {
-            links: BTreeMap::new(),
+            links: Links::new(),
             held: BTreeMap::new(),
             answering: HashSet::new(),
             schedule: Schedule::new(refresh, seed),
@@ -87,20 +88,13 @@ impl Announcer {
     /// Replaces the links that can be used. Where an address gains a link or a link's Ethernet address
     /// changes, the address is announced anew, since nobody there knows it yet.
     pub fn set_links(&mut self, links: Vec<Link>, now: Time) {
-        let links: BTreeMap<u32, Link> = links.into_iter().map(|l| (l.index, l)).collect();
-        let known = |index: &u32| self.links.get(index).map(|l| l.mac);
-        let renewed: BTreeSet<u32> = links
-            .iter()
-            .filter(|(index, link)| known(index) != Some(link.mac))
-            .map(|(index, _)| *index)
-            .collect();
-        self.links = links;
+        let renewed = self.links.replace(links);
         self.answers_to_all
-            .retain(|index, _| self.links.contains_key(index));
+            .retain(|index, _| self.links.get(*index).is_some());
         let mut restart = Vec::new();
         for (address, held) in &mut self.held {
             let before = core::mem::take(&mut held.links);
-            held.links = select(*address, held.interfaces.as_ref(), self.links.values());
+            held.links = self.links.select(*address, held.interfaces.as_ref());
             self.memberships.change(*address, &before, &held.links);
             rebind(&mut self.answering, *address, &before, &held.links);
             let gains = |index: &u32| renewed.contains(index) || !before.contains(index);
@@ -113,7 +107,7 @@ impl Announcer {
         }
     }
 
-    /// Answers for `address` from now on, on `interfaces` (see [`select`]), and announces it. The same
+    /// Answers for `address` from now on, on `interfaces` (see [`crate::select`]), and announces it. The same
     /// announcement again changes nothing.
     pub fn announce(&mut self, address: IpAddr, interfaces: Option<BTreeSet<String>>, now: Time) {
         let before = match self.held.get(&address) {
@@ -121,7 +115,7 @@ impl Announcer {
             Some(held) => held.links.clone(),
             None => Vec::new(),
         };
-        let links = select(address, interfaces.as_ref(), self.links.values());
+        let links = self.links.select(address, interfaces.as_ref());
         self.memberships.change(address, &before, &links);
         rebind(&mut self.answering, address, &before, &links);
         let gained = links.iter().any(|index| !before.contains(index));
@@ -174,7 +168,7 @@ impl Announcer {
         answer: &mut [u8],
         now: Time,
     ) -> Result<Answer, Ignored> {
-        let link = self.links.get(&link).ok_or(Ignored::UnknownLink)?;
+        let link = self.links.get(link).ok_or(Ignored::UnknownLink)?;
         let answers = |address: IpAddr| {
             if self.answering.contains(&(link.index, address)) {
                 return Ok(());

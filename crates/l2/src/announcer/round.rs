@@ -1,12 +1,12 @@
 //! One round of announcements of one address: each of its links in turn.
 
-use alloc::collections::BTreeMap;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Transmission;
+use crate::MacAddr;
+use crate::link::Links;
 use crate::wire::arp::{Arp, Operation};
 use crate::wire::ndp::{ALL_NODES, Advertisement};
-use crate::{Link, MacAddr};
 
 /// Peers differ in whether they learn from gratuitous requests or from gratuitous replies, so both are sent.
 const ARP_FORMS: [Operation; 2] = [Operation::Request, Operation::Reply];
@@ -35,11 +35,11 @@ impl Round {
     pub(super) fn next(
         &mut self,
         answering: &[u32],
-        links: &BTreeMap<u32, Link>,
+        links: &Links,
         frame: &mut [u8],
     ) -> Option<Transmission> {
         let next = answering.iter().find(|index| Some(**index) > self.done)?;
-        let link = links.get(next)?;
+        let link = links.get(*next)?;
         let length = match self.address {
             IpAddr::V4(address) => {
                 let length = gratuitous(address, link.mac, ARP_FORMS[self.forms], frame);
