@@ -1,4 +1,5 @@
-//! Layer 2 without sockets or clocks: the codec for ARP and NDP, and the machine that answers and announces.
+//! Layer 2 without sockets or clocks: the codec for ARP and NDP, the machine that answers and announces, and
+//! the one that asks whether an address is taken.
 //!
 //! Whole Ethernet frames go in and out, for both families. NDP is handled below the IP stack like ARP: the
 //! kernel would not deliver a unicast solicitation for an address that it does not have itself, and an
@@ -10,8 +11,11 @@ extern crate alloc;
 pub mod announcer;
 mod link;
 mod pace;
+pub mod prober;
+mod sighting;
 pub mod wire;
 
 pub use announcer::{Announcer, Answer, GroupChange, Ignored, Transmission};
 pub use link::{Link, Prefix, select};
+pub use prober::{Finding, Prober};
 pub use wire::MacAddr;

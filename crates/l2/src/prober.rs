@@ -1,0 +1,275 @@
+//! Finds out whether an address is taken (RFC 5227 §2.1.1 for IPv4, RFC 4862 §5.4 for IPv6).
+//!
+//! ```text
+//!            probe              a frame may leave             all were sent               nothing was heard
+//!   (none) ─────────► Waiting ───────────────────► Asking ───────────────────► Listening ───────────────────► Silence
+//!                        ▲                          │  ▲                                   or Contended
+//!                        │                          └──┘ again after `interval`
+//!                        │
+//!   in every stage ──────┴ a link is gained, probed again; somebody has the address: Answered; no link is left: NoLink
+//! ```
+//!
+//! All links that would answer for the address ([`crate::select`]) are asked, each time.
+//!
+//! Answers come without further ado: an ARP reply goes to the station that asked, and an advertisement that answers an
+//! IPv6 probe goes to all nodes (RFC 4861 §7.2.4), so that no group has to be joined for it. Others' IPv6 probes, in
+//! contrast, go to the solicited-node group of the address: only who has joined it can rely on hearing contenders.
+
+mod question;
+mod schedule;
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+use core::num::NonZeroU32;
+use core::time::Duration;
+
+use herald_core::Time;
+use question::question;
+use schedule::{Schedule, Stage};
+
+use crate::link::Links;
+use crate::pace::Pace;
+use crate::sighting::Sighting;
+use crate::{Link, MacAddr, Transmission};
+
+/// How often it is asked, and how long an answer may take.
+///
+/// By default three times, 30 ms apart, and another 30 ms: RFC 5227 takes four to seven seconds, for whatever network
+/// there may be, but on the LANs of a cluster an answer takes less than a millisecond, or some more where the processor is
+/// busy. Three in a row are lost once in some ten thousand times on a network that loses 2 % of all frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// How many questions are sent on each link.
+    pub questions: NonZeroU32,
+    /// From one question to the next.
+    pub interval: Duration,
+    /// From the last question to the verdict.
+    pub wait: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        const LAN: Duration = Duration::from_millis(30);
+        const THREE: NonZeroU32 = NonZeroU32::MIN.saturating_add(2);
+        Self {
+            questions: THREE,
+            interval: LAN,
+            wait: LAN,
+        }
+    }
+}
+
+/// What a probe has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finding {
+    /// Nobody has the address, and nobody else wants it.
+    Silence,
+    /// The machine with this Ethernet address has it. Found as soon as it says so.
+    Answered(MacAddr),
+    /// The machine with this Ethernet address probes for it too. Found at the end, since whoever has the address answers
+    /// both, and that is what matters then.
+    Contended(MacAddr),
+    /// There is no link (any more) on which to ask.
+    NoLink,
+}
+
+/// Probes for addresses, as many at a time as the pace of frames allows.
+#[derive(Debug)]
+pub struct Prober {
+    timing: Timing,
+    links: Links,
+    probes: BTreeMap<IpAddr, Probe>,
+    schedule: Schedule,
+    pace: Pace,
+    /// Not yet told of. Never of an address that is being probed.
+    found: BTreeMap<IpAddr, Finding>,
+}
+
+#[derive(Debug)]
+struct Probe {
+    interfaces: Option<BTreeSet<String>>,
+    /// Indices of the links that are asked, ascending.
+    links: Vec<u32>,
+    /// How many times all links were asked.
+    rounds: u32,
+    /// The highest link asked in the round under way.
+    asked: Option<u32>,
+    /// When the next round or the verdict is due.
+    due: Time,
+    contender: Option<MacAddr>,
+}
+
+impl Prober {
+    /// Probes for nothing yet.
+    pub const fn new(timing: Timing) -> Self {
+        Self {
+            timing,
+            links: Links::new(),
+            probes: BTreeMap::new(),
+            schedule: Schedule::new(),
+            pace: Pace::unasked(),
+            found: BTreeMap::new(),
+        }
+    }
+
+    /// Replaces the links that can be used. A probe goes on without a link that has gone, and starts anew where it gains
+    /// one, or one has got another Ethernet address: who would answer there was not asked.
+    pub fn set_links(&mut self, links: Vec<Link>, now: Time) {
+        let renewed = self.links.replace(links);
+        let mut restart = Vec::new();
+        for (address, probe) in &mut self.probes {
+            let links = self.links.select(*address, probe.interfaces.as_ref());
+            let gains = |index: &u32| renewed.contains(index) || !probe.links.contains(index);
+            if links.is_empty() || links.iter().any(gains) {
+                restart.push(*address);
+            }
+            probe.links = links;
+        }
+        for address in restart {
+            if let Some(probe) = self.end(address) {
+                self.probe(address, probe.interfaces, now);
+            }
+        }
+    }
+
+    /// Finds out who has `address`, on `interfaces` (see [`crate::select`]). Starts anew if that is being found out
+    /// already, and what was found before is forgotten.
+    pub fn probe(&mut self, address: IpAddr, interfaces: Option<BTreeSet<String>>, now: Time) {
+        self.cancel(address);
+        let links = self.links.select(address, interfaces.as_ref());
+        if links.is_empty() {
+            self.found.insert(address, Finding::NoLink);
+            return;
+        }
+        let probe = Probe {
+            interfaces,
+            links,
+            rounds: 0,
+            asked: None,
+            due: now,
+            contender: None,
+        };
+        self.schedule.add(address, probe.stage(&self.timing), probe.due);
+        self.probes.insert(address, probe);
+    }
+
+    /// Nothing is sent for `address` any more, and nothing is found.
+    pub fn cancel(&mut self, address: IpAddr) {
+        self.end(address);
+        self.found.remove(&address);
+    }
+
+    /// Looks for signs of others at an address that is probed in a frame that was received on a link, whenever that was
+    /// since [`Prober::probe`].
+    pub fn handle_frame(&mut self, link: u32, frame: &[u8]) {
+        // Most of the time nothing is probed, and then a frame costs nothing.
+        if self.probes.is_empty() {
+            return;
+        }
+        let Some(sighting) = Sighting::of(frame, &self.links) else {
+            return;
+        };
+        let (Sighting::Has(address, mac) | Sighting::Wants(address, mac)) = sighting;
+        let Some(probe) = self.probes.get_mut(&address) else {
+            return;
+        };
+        if !probe.links.contains(&link) {
+            return;
+        }
+        match sighting {
+            Sighting::Has(..) => {
+                self.end(address);
+                self.found.insert(address, Finding::Answered(mac));
+            }
+            Sighting::Wants(..) => {
+                probe.contender.get_or_insert(mac);
+            }
+        }
+    }
+
+    /// Writes the next question that is due to `frame`, which must have room for [`crate::wire::MAX_FRAME_LENGTH`]
+    /// bytes. Call it until it returns `None`.
+    pub fn poll_transmit(&mut self, frame: &mut [u8], now: Time) -> Option<Transmission> {
+        if self.pace.ready() > now {
+            return None;
+        }
+        loop {
+            let address = self.schedule.question(now)?;
+            let Some(probe) = self.probes.get_mut(&address) else {
+                unreachable!("what is scheduled is being probed");
+            };
+            self.schedule
+                .remove(address, probe.stage(&self.timing), probe.due);
+            let link = probe.ask(&self.timing, now);
+            self.schedule.add(address, probe.stage(&self.timing), probe.due);
+            // None when the rest of a round's links has gone.
+            if let Some(link) = link.and_then(|index| self.links.get(index)) {
+                self.pace.spend(now);
+                return Some(Transmission {
+                    link: link.index,
+                    address,
+                    length: question(address, link.mac, frame),
+                });
+            }
+        }
+    }
+
+    /// What has been found out next. Received frames must have been handled before: one that waits may be the answer.
+    pub fn poll_result(&mut self, now: Time) -> Option<(IpAddr, Finding)> {
+        if let Some(found) = self.found.pop_first() {
+            return Some(found);
+        }
+        let address = self.schedule.verdict(now)?;
+        let Some(probe) = self.end(address) else {
+            unreachable!("what is scheduled is being probed");
+        };
+        Some((
+            address,
+            probe.contender.map_or(Finding::Silence, Finding::Contended),
+        ))
+    }
+
+    /// When [`Prober::poll_transmit`] or [`Prober::poll_result`] has something next, possibly already.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        if !self.found.is_empty() {
+            return Some(Time::ZERO);
+        }
+        self.schedule.next(self.pace.ready())
+    }
+
+    fn end(&mut self, address: IpAddr) -> Option<Probe> {
+        let probe = self.probes.remove(&address)?;
+        self.schedule
+            .remove(address, probe.stage(&self.timing), probe.due);
+        Some(probe)
+    }
+}
+
+impl Probe {
+    const fn stage(&self, timing: &Timing) -> Stage {
+        match self.rounds {
+            0 => Stage::Waiting,
+            rounds if rounds < timing.questions.get() => Stage::Asking,
+            _ => Stage::Listening,
+        }
+    }
+
+    /// Takes the next link to be asked, at `now`. Time counts from the last question of a round, when it really leaves.
+    fn ask(&mut self, timing: &Timing, now: Time) -> Option<u32> {
+        let mut remaining = self.links.iter().filter(|link| Some(**link) > self.asked);
+        let next = remaining.next().copied();
+        if remaining.next().is_some() {
+            self.asked = next;
+            return next;
+        }
+        self.asked = None;
+        self.rounds += 1;
+        self.due = match self.stage(timing) {
+            Stage::Waiting | Stage::Asking => now + timing.interval,
+            Stage::Listening => now + timing.wait,
+        };
+        next
+    }
+}

@@ -1,0 +1,106 @@
+//! Which frames of others count, and as what.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use herald_l2::wire::arp::{Arp, Operation};
+use herald_l2::{Finding, Link, MacAddr, Prefix};
+
+use super::frames::{advertisement, arp, frame, sign, solicitation};
+use super::{OTHER, Simulation, THIRD, V4, V6, link, mac};
+
+#[test]
+fn whoever_shows_that_it_has_the_address_answers_at_once() {
+    let elsewhere = Ipv4Addr::new(192, 0, 2, 9);
+    let table = [
+        arp(Operation::Reply, V4, elsewhere, OTHER),
+        arp(Operation::Reply, V4, V4, OTHER),
+        arp(Operation::Request, V4, V4, OTHER),
+        arp(Operation::Request, V4, elsewhere, OTHER),
+        advertisement(V6, Some(OTHER), THIRD, false),
+        advertisement(V6, Some(OTHER), OTHER, true),
+        advertisement(V6, None, OTHER, false),
+    ];
+    for (row, frame) in table.iter().enumerate() {
+        let address: IpAddr = if row < 4 { V4.into() } else { V6.into() };
+        let mut simulation = Simulation::probing(vec![link(2)]);
+        assert_eq!(
+            simulation.hears(2, frame),
+            [(address, Finding::Answered(OTHER))],
+            "row {row}"
+        );
+        let sent = simulation.run(Duration::from_secs(1));
+        assert!(sent.iter().all(|s| s.address != address), "row {row}");
+    }
+}
+
+#[test]
+fn a_contender_is_found_when_nobody_answers_it_either() {
+    for (address, probe) in
+        [V4.into(), V6.into()].map(|address: IpAddr| (address, sign(address, false, OTHER)))
+    {
+        let mut simulation = Simulation::new(vec![link(2)]);
+        simulation.probe(address);
+        assert_eq!(simulation.hears(2, &probe), []);
+        assert_eq!(simulation.hears(2, &sign(address, false, THIRD)), []);
+        assert_eq!(simulation.verdicts(), [(address, Finding::Contended(OTHER))]);
+        simulation.probe(address);
+        assert_eq!(simulation.hears(2, &probe), []);
+        let answer = sign(address, true, THIRD);
+        assert_eq!(
+            simulation.hears(2, &answer),
+            [(address, Finding::Answered(THIRD))]
+        );
+    }
+}
+
+#[test]
+fn what_does_not_concern_the_address_is_not_heard() {
+    let elsewhere = Ipv4Addr::new(192, 0, 2, 9);
+    let elsewhere_v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 9);
+    let group = MacAddr([1, 0, 0x5e, 0, 0, 1]);
+    let nobody = Ipv4Addr::UNSPECIFIED;
+    let own_in_foreign_frame = Arp {
+        operation: Operation::Reply,
+        sender_mac: mac(3),
+        sender_ip: V4,
+        target_mac: OTHER,
+        target_ip: elsewhere,
+    };
+    let foreign_in_own_frame = Arp {
+        sender_mac: OTHER,
+        ..own_in_foreign_frame
+    };
+    let mut broken = advertisement(V6, Some(OTHER), OTHER, false);
+    broken[60] ^= 1;
+    let table = [
+        (2, arp(Operation::Request, elsewhere, V4, OTHER)),
+        (2, arp(Operation::Reply, nobody, V4, OTHER)),
+        (2, arp(Operation::Reply, elsewhere, V4, OTHER)),
+        (2, arp(Operation::Reply, V4, elsewhere, group)),
+        (2, arp(Operation::Reply, V4, elsewhere, MacAddr::ZERO)),
+        (2, frame(|b| own_in_foreign_frame.emit(mac(2), OTHER, b))),
+        (2, frame(|b| foreign_in_own_frame.emit(mac(2), mac(3), b))),
+        (2, solicitation(elsewhere_v6, V6, OTHER)),
+        (2, advertisement(elsewhere_v6, Some(OTHER), OTHER, false)),
+        (2, advertisement(V6, Some(mac(3)), OTHER, false)),
+        (2, advertisement(V6, Some(group), OTHER, false)),
+        (2, broken),
+        (2, sign(V4.into(), true, mac(2))),
+        (2, sign(V6.into(), false, mac(3))),
+        (3, sign(V4.into(), true, OTHER)),
+        (3, sign(V6.into(), false, OTHER)),
+        (4, sign(V4.into(), true, OTHER)),
+    ];
+    let narrow = |address: IpAddr| Prefix { address, length: 24 };
+    let near = Link {
+        prefixes: vec![narrow(V4.into()), narrow(V6.into())],
+        ..link(2)
+    };
+    for (row, (index, frame)) in table.iter().enumerate() {
+        let mut simulation = Simulation::probing(vec![near.clone(), link(3)]);
+        assert_eq!(simulation.hears(*index, frame), [], "row {row}");
+        let silence = [V4.into(), V6.into()].map(|address: IpAddr| (address, Finding::Silence));
+        assert_eq!(simulation.verdicts(), silence, "row {row}");
+    }
+}

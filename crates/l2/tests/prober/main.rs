@@ -1,0 +1,253 @@
+//! The prober in simulated time.
+
+mod frames;
+mod hearing;
+mod property;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use frames::sign;
+use herald_core::Time;
+use herald_l2::prober::Timing;
+use herald_l2::wire::MAX_FRAME_LENGTH;
+use herald_l2::{Finding, Link, MacAddr, Prober};
+
+const V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+const OTHER: MacAddr = MacAddr([2, 0, 0, 0, 1, 9]);
+const THIRD: MacAddr = MacAddr([2, 0, 0, 0, 1, 10]);
+const MILLISECOND: Duration = Duration::from_millis(1);
+const STEP: Duration = Duration::from_millis(30);
+
+/// A prober and its clock.
+struct Simulation {
+    prober: Prober,
+    now: Time,
+    found: Vec<(Duration, IpAddr, Finding)>,
+}
+
+/// What left, and when.
+#[derive(Debug, Clone, PartialEq)]
+struct Sent {
+    at: Duration,
+    link: u32,
+    address: IpAddr,
+    frame: Vec<u8>,
+}
+
+impl Simulation {
+    fn new(links: Vec<Link>) -> Self {
+        let mut prober = Prober::new(Timing::default());
+        prober.set_links(links, Time::ZERO);
+        Self {
+            prober,
+            now: Time::ZERO,
+            found: Vec::new(),
+        }
+    }
+
+    /// Probes for [`V4`] and [`V6`] on whichever of `links` fit.
+    fn probing(links: Vec<Link>) -> Self {
+        let mut simulation = Self::new(links);
+        simulation.probe(V4);
+        simulation.probe(V6);
+        simulation
+    }
+
+    fn probe(&mut self, address: impl Into<IpAddr>) {
+        self.prober.probe(address.into(), None, self.now);
+    }
+
+    /// Lets `time` pass, waking up only when the prober asks for it.
+    fn run(&mut self, time: Duration) -> Vec<Sent> {
+        let end = self.now + time;
+        let mut sent = Vec::new();
+        loop {
+            let mut buffer = [0; MAX_FRAME_LENGTH];
+            while let Some(next) = self.prober.poll_transmit(&mut buffer, self.now) {
+                sent.push(Sent {
+                    at: self.now.elapsed(),
+                    link: next.link,
+                    address: next.address,
+                    frame: buffer[..next.length].to_vec(),
+                });
+            }
+            while let Some((address, finding)) = self.prober.poll_result(self.now) {
+                self.found.push((self.now.elapsed(), address, finding));
+            }
+            match self.prober.poll_timeout() {
+                Some(due) if due <= end => {
+                    assert!(due > self.now, "nothing was due any more");
+                    self.now = due;
+                }
+                _ => {
+                    self.now = end;
+                    return sent;
+                }
+            }
+        }
+    }
+
+    /// What is found by hearing a frame in the middle of everything.
+    fn hears(&mut self, link: u32, frame: &[u8]) -> Vec<(IpAddr, Finding)> {
+        self.run(STEP / 2);
+        self.prober.handle_frame(link, frame);
+        self.run(Duration::ZERO);
+        self.found
+            .drain(..)
+            .map(|(_, address, found)| (address, found))
+            .collect()
+    }
+
+    /// What is found in the end.
+    fn verdicts(&mut self) -> Vec<(IpAddr, Finding)> {
+        self.run(Duration::from_secs(10));
+        assert_eq!(self.prober.poll_timeout(), None);
+        self.found
+            .drain(..)
+            .map(|(_, address, found)| (address, found))
+            .collect()
+    }
+}
+
+fn mac(index: u32) -> MacAddr {
+    MacAddr([2, 0, 0, 0, 0, index as u8])
+}
+
+fn link(index: u32) -> Link {
+    Link {
+        index,
+        name: format!("eth{index}"),
+        mac: mac(index),
+        prefixes: Vec::new(),
+        arp: true,
+        ndp: true,
+    }
+}
+
+#[test]
+fn three_unanswered_questions_are_silence() {
+    let mut simulation = Simulation::new(vec![link(2)]);
+    simulation.probe(V6);
+    let sent = simulation.run(Duration::from_secs(10));
+    let moments: Vec<Duration> = sent.iter().map(|s| s.at).collect();
+    assert_eq!(moments, [Duration::ZERO, STEP, STEP * 2]);
+    assert_eq!(simulation.found, [(STEP * 3, V6.into(), Finding::Silence)]);
+    assert_eq!(simulation.prober.poll_timeout(), None);
+}
+
+#[test]
+fn how_often_is_asked_and_how_long_is_waited_can_be_told() {
+    let mut simulation = Simulation::new(vec![]);
+    simulation.prober = Prober::new(Timing {
+        questions: NonZeroU32::MIN,
+        interval: STEP,
+        wait: Duration::from_secs(1),
+    });
+    simulation.prober.set_links(vec![link(2)], Time::ZERO);
+    simulation.probe(V4);
+    assert_eq!(simulation.run(Duration::from_secs(10)).len(), 1);
+    assert_eq!(
+        simulation.found,
+        [(Duration::from_secs(1), V4.into(), Finding::Silence)]
+    );
+}
+
+#[test]
+fn nothing_is_known_without_a_link() {
+    let without_ndp = Link {
+        ndp: false,
+        ..link(2)
+    };
+    let mut simulation = Simulation::probing(vec![without_ndp.clone()]);
+    assert!(simulation.run(Duration::ZERO).iter().all(|s| s.address == V4));
+    assert_eq!(simulation.found, [(Duration::ZERO, V6.into(), Finding::NoLink)]);
+    simulation.prober.set_links(vec![], simulation.now);
+    simulation.prober.set_links(vec![without_ndp], simulation.now);
+    assert_eq!(simulation.verdicts()[1..], [(V4.into(), Finding::NoLink)]);
+    let named = Some(BTreeSet::from(["eth7".to_owned()]));
+    simulation.prober.probe(V4.into(), named, simulation.now);
+    assert_eq!(simulation.verdicts(), [(V4.into(), Finding::NoLink)]);
+}
+
+#[test]
+fn every_link_is_asked_and_one_that_disappears_is_done_without() {
+    let mut simulation = Simulation::new(vec![link(2), link(3)]);
+    simulation.probe(V4);
+    let asked = |sent: &[Sent]| sent.iter().map(|s| s.link).collect::<Vec<_>>();
+    let sent = simulation.run(STEP);
+    assert_eq!(asked(&sent), [2, 3, 2, 3]);
+    assert!(sent.iter().all(|s| s.frame[6..12] == mac(s.link).0));
+    simulation.prober.set_links(vec![link(3)], simulation.now);
+    assert_eq!(asked(&simulation.run(Duration::from_secs(1))), [3]);
+    assert_eq!(simulation.found, [(STEP * 3, V4.into(), Finding::Silence)]);
+}
+
+#[test]
+fn a_link_that_is_gained_or_changed_is_asked_from_the_beginning() {
+    let changed = Link {
+        mac: mac(9),
+        ..link(2)
+    };
+    for links in [vec![link(2), link(3)], vec![changed], vec![link(3)]] {
+        let mut simulation = Simulation::new(vec![link(2)]);
+        simulation.probe(V4);
+        simulation.run(STEP * 2);
+        simulation.prober.set_links(links.clone(), simulation.now);
+        let sent = simulation.run(Duration::from_secs(1));
+        assert_eq!(sent.len(), links.len() * 3);
+        assert_eq!(simulation.found, [(STEP * 5, V4.into(), Finding::Silence)]);
+    }
+}
+
+#[test]
+fn a_new_probe_and_a_cancelled_one_know_nothing_of_the_one_before() {
+    let mut simulation = Simulation::new(vec![link(2)]);
+    simulation.probe(V4);
+    simulation.prober.handle_frame(2, &sign(V4.into(), false, OTHER));
+    simulation.run(STEP);
+    simulation.probe(V4);
+    assert_eq!(simulation.run(Duration::from_secs(1)).len(), 3);
+    assert_eq!(simulation.found, [(STEP * 4, V4.into(), Finding::Silence)]);
+    simulation.found.clear();
+    for cancelled_before_told in [true, false] {
+        simulation.probe(V4);
+        if cancelled_before_told {
+            simulation.prober.handle_frame(2, &sign(V4.into(), true, OTHER));
+        }
+        simulation.prober.cancel(V4.into());
+        assert_eq!(simulation.prober.poll_timeout(), None);
+        assert_eq!(simulation.run(Duration::from_secs(1)), []);
+        assert_eq!(simulation.found, []);
+    }
+}
+
+#[test]
+fn ten_thousand_addresses_at_once_are_paced_and_the_first_do_not_wait_for_the_last() {
+    let mut simulation = Simulation::new(vec![link(2)]);
+    for number in 0..10_000_u32 {
+        simulation.probe(Ipv4Addr::from_bits(0x0a00_0000 + number));
+    }
+    let sent = simulation.run(Duration::from_secs(10));
+    assert_eq!(sent.len(), 30_000);
+    for window in sent.windows(21) {
+        assert!(window[20].at - window[0].at >= Duration::from_micros(50));
+    }
+    let mut asked: BTreeMap<IpAddr, Vec<Duration>> = BTreeMap::new();
+    for sent in &sent {
+        asked.entry(sent.address).or_default().push(sent.at);
+    }
+    assert_eq!(simulation.found.len(), 10_000);
+    for (at, address, finding) in &simulation.found {
+        let asked = &asked[address];
+        assert_eq!((asked.len(), *finding), (3, Finding::Silence));
+        assert!(asked.windows(2).all(|pair| pair[1] - pair[0] >= STEP));
+        assert!(*at - asked[2] >= STEP && *at - asked[0] <= STEP * 4);
+    }
+    let (first, last) = (simulation.found[0].0, simulation.found[9999].0);
+    assert!(first <= STEP * 4, "{first:?}");
+    assert!(last <= MILLISECOND * 1600, "{last:?}");
+}
