@@ -12,10 +12,10 @@ pub mod announcer;
 mod link;
 mod pace;
 pub mod prober;
-mod sighting;
+mod received;
 pub mod wire;
 
-pub use announcer::{Announcer, Answer, GroupChange, Ignored, Transmission};
+pub use announcer::{Announcer, Answer, Claim, GroupChange, Ignored, Transmission};
 pub use link::{Link, Prefix, select};
 pub use prober::{Finding, Prober};
 pub use wire::MacAddr;

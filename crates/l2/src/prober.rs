@@ -31,7 +31,7 @@ use schedule::{Schedule, Stage};
 
 use crate::link::Links;
 use crate::pace::Pace;
-use crate::sighting::Sighting;
+use crate::received::{Received, Sighting};
 use crate::{Link, MacAddr, Transmission};
 
 /// How often it is asked, and how long an answer may take.
@@ -168,7 +168,10 @@ impl Prober {
         if self.probes.is_empty() {
             return;
         }
-        let Some(sighting) = Sighting::of(frame, &self.links) else {
+        let Ok(Some(received)) = Received::parse(frame) else {
+            return;
+        };
+        let Some(sighting) = received.sighting(&self.links) else {
             return;
         };
         let (Sighting::Has(address, mac) | Sighting::Wants(address, mac)) = sighting;

@@ -2,9 +2,9 @@
 
 use core::net::IpAddr;
 
+use crate::received::{Message, Received};
 use crate::wire::Malformed;
 use crate::wire::arp::{Arp, Operation};
-use crate::wire::ethernet::{Frame, Protocol};
 use crate::wire::ndp::{ALL_NODES, Advertisement, Ndp, Solicitation};
 use crate::{Link, MacAddr};
 
@@ -88,26 +88,22 @@ impl Ignored {
     }
 }
 
-/// Answers a frame that came in on `link` if it asks for an address that `answers` accepts. `allowed` is asked before
+/// Answers what came in on `link` if it asks for an address that `answers` accepts. `allowed` is asked before
 /// everybody is answered.
 pub(super) fn answer(
     link: &Link,
-    frame: &[u8],
+    received: &Received,
     answers: impl FnOnce(IpAddr) -> Result<(), Ignored>,
     allowed: impl FnOnce() -> Result<(), Ignored>,
     reply: &mut [u8],
 ) -> Result<Answer, Ignored> {
-    let frame = Frame::parse(frame)?;
-    if !frame.source.is_station() {
-        return Err(Malformed::Source.into());
-    }
-    if frame.source == link.mac {
+    if received.source == link.mac {
         return Err(Ignored::Own);
     }
-    match frame.protocol {
-        Protocol::Arp if link.arp => answer_arp(link, &frame, answers, reply),
-        Protocol::Ipv6 if link.ndp => answer_ndp(link, &frame, answers, allowed, reply),
-        Protocol::Arp | Protocol::Ipv6 | Protocol::Other(_) => Err(Ignored::NotARequest),
+    match &received.message {
+        Message::Arp(arp) if link.arp => answer_arp(link, received.destination, arp, answers, reply),
+        Message::Ndp(ndp) if link.ndp => answer_ndp(link, received, ndp, answers, allowed, reply),
+        Message::Arp(_) | Message::Ndp(_) => Err(Ignored::NotARequest),
     }
 }
 
@@ -115,14 +111,14 @@ pub(super) fn answer(
 /// address are answered too, so that whoever is about to use it learns that it is taken.
 fn answer_arp(
     link: &Link,
-    frame: &Frame<'_>,
+    destination: MacAddr,
+    request: &Arp,
     answers: impl FnOnce(IpAddr) -> Result<(), Ignored>,
     reply: &mut [u8],
 ) -> Result<Answer, Ignored> {
-    if frame.destination != MacAddr::BROADCAST && frame.destination != link.mac {
+    if destination != MacAddr::BROADCAST && destination != link.mac {
         return Err(Ignored::OtherStation);
     }
-    let request = Arp::parse(frame.payload)?;
     if request.operation != Operation::Request {
         return Err(Ignored::NotARequest);
     }
@@ -149,28 +145,29 @@ fn answer_arp(
 
 fn answer_ndp(
     link: &Link,
-    frame: &Frame<'_>,
+    received: &Received,
+    ndp: &Ndp,
     answers: impl FnOnce(IpAddr) -> Result<(), Ignored>,
     allowed: impl FnOnce() -> Result<(), Ignored>,
     reply: &mut [u8],
 ) -> Result<Answer, Ignored> {
-    let multicast = frame.destination.is_multicast();
-    if !multicast && frame.destination != link.mac {
+    let multicast = received.destination.is_multicast();
+    if !multicast && received.destination != link.mac {
         return Err(Ignored::OtherStation);
     }
-    let Ndp::Solicitation(solicitation) = Ndp::parse(frame.payload)? else {
+    let Ndp::Solicitation(solicitation) = ndp else {
         return Err(Ignored::NotARequest);
     };
     let address = IpAddr::V6(solicitation.target);
     answers(address)?;
-    let asker = asker(&solicitation, frame.source, multicast)?;
+    let asker = asker(solicitation, received.source, multicast)?;
     if asker == link.mac {
         return Err(Ignored::Own);
     }
     if asker.is_multicast() {
         allowed()?;
     }
-    let advertisement = advertisement(link.mac, &solicitation);
+    let advertisement = advertisement(link.mac, solicitation);
     let length = advertisement.emit(asker, link.mac, reply);
     Ok(Answer { address, length })
 }

@@ -8,14 +8,16 @@
 //!       +------- withdraw ----+---------------------------------------+
 //! ```
 //!
-//! Answers do not wait for any of this: an address is answered for from `announce` to `withdraw`.
+//! Answers do not wait for any of this: an address is answered for from `announce` to `withdraw`. Nor does a burst end
+//! when the address is defended between its rounds.
 
 mod answer;
+mod defence;
 mod membership;
 mod round;
 mod schedule;
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -25,14 +27,17 @@ use hashbrown::HashSet;
 use herald_core::Time;
 
 pub use answer::{Answer, Ignored};
+pub use defence::Claim;
+use defence::Defence;
 pub use membership::GroupChange;
 use membership::Memberships;
 use round::Round;
 use schedule::{Burst, Schedule};
 
-use crate::Link;
 use crate::link::Links;
 use crate::pace::Pace;
+use crate::received::{Received, Sighting};
+use crate::{Link, MacAddr};
 
 /// A frame to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +63,10 @@ pub struct Announcer {
     /// Of the answers that go to everybody, by link.
     answers_to_all: BTreeMap<u32, Pace>,
     round: Option<Round>,
+    /// Addresses to be defended.
+    defences: VecDeque<IpAddr>,
+    /// Who else announces which held address. One for each address, so that nobody can fill it.
+    claims: BTreeMap<IpAddr, MacAddr>,
     memberships: Memberships,
 }
 
@@ -67,6 +76,7 @@ struct Held {
     /// Indices of the links that answer, ascending.
     links: Vec<u32>,
     burst: Burst,
+    defence: Defence,
 }
 
 impl Announcer {
@@ -81,6 +91,8 @@ impl Announcer {
             pace: Pace::unasked(),
             answers_to_all: BTreeMap::new(),
             round: None,
+            defences: VecDeque::new(),
+            claims: BTreeMap::new(),
             memberships: Memberships::new(),
         }
     }
@@ -124,10 +136,12 @@ impl Announcer {
             held.links = links;
         } else {
             let burst = Burst::idle();
+            let defence = Defence::default();
             let held = Held {
                 interfaces,
                 links,
                 burst,
+                defence,
             };
             self.held.insert(address, held);
         }
@@ -141,9 +155,20 @@ impl Announcer {
         self.restart(address, now);
     }
 
+    /// Announces a held address once more, because another machine announces it too (RFC 5227 §2.4). Does nothing if
+    /// that was done less than 400 ms ago.
+    pub fn defend(&mut self, address: IpAddr, now: Time) {
+        if let Some(held) = self.held.get_mut(&address)
+            && held.defence.begin(now)
+        {
+            self.defences.push_back(address);
+        }
+    }
+
     /// Answers for `address` no more. Nothing is sent: the next owner's announcements do the rest.
     pub fn withdraw(&mut self, address: IpAddr) {
         if let Some(held) = self.held.remove(&address) {
+            self.claims.remove(&address);
             self.memberships.change(address, &held.links, &[]);
             rebind(&mut self.answering, address, &held.links, &[]);
             self.schedule.cancel(address, &held.burst);
@@ -157,7 +182,7 @@ impl Announcer {
 
     /// Decides about a frame received on a link, and writes the answer to `answer`, which must have room for
     /// [`crate::wire::MAX_FRAME_LENGTH`] bytes. The answer goes out on the same link, at once. Answers that go to
-    /// all nodes are limited to 20 a second and link.
+    /// all nodes are limited to 20 a second and link. Whether it is answered or not, the frame may be a [`Claim`].
     ///
     /// # Errors
     /// Why the frame is not answered.
@@ -169,6 +194,12 @@ impl Announcer {
         now: Time,
     ) -> Result<Answer, Ignored> {
         let link = self.links.get(link).ok_or(Ignored::UnknownLink)?;
+        let received = Received::parse(frame)?.ok_or(Ignored::NotARequest)?;
+        if let Some(Sighting::Has(address, mac)) = received.sighting(&self.links)
+            && self.answering.contains(&(link.index, address))
+        {
+            self.claims.insert(address, mac);
+        }
         let answers = |address: IpAddr| {
             if self.answering.contains(&(link.index, address)) {
                 return Ok(());
@@ -189,7 +220,7 @@ impl Announcer {
             pace.spend(now);
             Ok(())
         };
-        answer::answer(link, frame, answers, allowed, answer)
+        answer::answer(link, &received, answers, allowed, answer)
     }
 
     /// Writes the next announcement that is due to `frame`, which must have room for
@@ -214,11 +245,18 @@ impl Announcer {
 
     /// When [`Announcer::poll_transmit`] has something to send next, possibly already.
     pub fn poll_timeout(&self) -> Option<Time> {
-        let due = match self.round {
-            Some(_) => Some(Time::ZERO),
-            None => self.schedule.next(),
+        let due = if self.round.is_some() || !self.defences.is_empty() {
+            Some(Time::ZERO)
+        } else {
+            self.schedule.next()
         };
         due.map(|due| due.max(self.pace.ready()))
+    }
+
+    /// Which held address another machine announces, next. Of several that announce one address the last is told.
+    pub fn poll_claim(&mut self) -> Option<Claim> {
+        let (address, mac) = self.claims.pop_first()?;
+        Some(Claim { address, mac })
     }
 
     /// Which solicited-node group to join or leave next.
@@ -235,12 +273,27 @@ impl Announcer {
     }
 
     fn next_round(&mut self, now: Time) -> Option<Round> {
-        let address = self.schedule.pop(now)?;
+        let Some(address) = self.schedule.pop(now) else {
+            return self.next_defence(now);
+        };
         if let Some(held) = self.held.get_mut(&address) {
             held.burst = self.schedule.following(held.burst, now);
             self.schedule.add(address, &held.burst);
         }
         Some(Round::new(address))
+    }
+
+    /// Defences come last, since whoever claims many addresses would otherwise keep others from being announced at all.
+    fn next_defence(&mut self, now: Time) -> Option<Round> {
+        loop {
+            let address = self.defences.pop_front()?;
+            // An address that was withdrawn since then may be held again, and has been announced for that.
+            if let Some(held) = self.held.get_mut(&address)
+                && held.defence.end(now)
+            {
+                return Some(Round::new(address));
+            }
+        }
     }
 }
 

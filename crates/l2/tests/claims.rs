@@ -1,0 +1,306 @@
+//! Other machines that announce what is held here, and how it is defended.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use herald_core::Time;
+use herald_l2::wire::MAX_FRAME_LENGTH;
+use herald_l2::wire::arp::{Arp, Operation};
+use herald_l2::wire::ndp::{ALL_NODES, Advertisement, Solicitation, solicited_node};
+use herald_l2::{Announcer, Claim, Ignored, Link, MacAddr};
+use proptest::prelude::*;
+
+const V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+const NOT_HELD: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);
+const OTHER: MacAddr = MacAddr([2, 0, 0, 0, 1, 9]);
+const THIRD: MacAddr = MacAddr([2, 0, 0, 0, 1, 10]);
+/// Longer than a burst.
+const LATER: Duration = Duration::from_secs(10);
+
+fn link(index: u32, host: u8) -> Link {
+    Link {
+        index,
+        name: format!("eth{index}"),
+        mac: MacAddr([2, 0, 0, 0, host, index as u8]),
+        prefixes: Vec::new(),
+        arp: true,
+        ndp: true,
+    }
+}
+
+/// Holds [`V4`] and [`V6`] on link 2, and knows link 3. Their bursts are over.
+fn holder(host: u8) -> Announcer {
+    let mut announcer = Announcer::new(None, 0);
+    announcer.set_links(vec![link(2, host), link(3, host)], Time::ZERO);
+    let second = Some(BTreeSet::from(["eth2".to_owned()]));
+    announcer.announce(V4.into(), second.clone(), Time::ZERO);
+    announcer.announce(V6.into(), second, Time::ZERO);
+    while let Some(due) = announcer.poll_timeout() {
+        sent(&mut announcer, due);
+    }
+    announcer
+}
+
+/// What leaves at `now`: of which address, and the frame.
+fn sent(announcer: &mut Announcer, now: Time) -> Vec<(IpAddr, Vec<u8>)> {
+    let mut buffer = [0; MAX_FRAME_LENGTH];
+    let mut sent = Vec::new();
+    while let Some(next) = announcer.poll_transmit(&mut buffer, now) {
+        sent.push((next.address, buffer[..next.length].to_vec()));
+    }
+    sent
+}
+
+fn at(milliseconds: u64) -> Time {
+    Time::since_zero(LATER + Duration::from_millis(milliseconds))
+}
+
+fn frame(emit: impl FnOnce(&mut [u8]) -> usize) -> Vec<u8> {
+    let mut buffer = [0; MAX_FRAME_LENGTH];
+    let length = emit(&mut buffer);
+    buffer[..length].to_vec()
+}
+
+fn arp(operation: Operation, sender_ip: Ipv4Addr, target_ip: Ipv4Addr, sender: MacAddr) -> Vec<u8> {
+    arp_from(operation, sender_ip, target_ip, sender, sender)
+}
+
+fn arp_from(
+    operation: Operation,
+    sender_ip: Ipv4Addr,
+    target_ip: Ipv4Addr,
+    sender_mac: MacAddr,
+    source: MacAddr,
+) -> Vec<u8> {
+    let arp = Arp {
+        operation,
+        sender_mac,
+        sender_ip,
+        target_mac: MacAddr::ZERO,
+        target_ip,
+    };
+    frame(|buffer| arp.emit(MacAddr::BROADCAST, source, buffer))
+}
+
+fn advertisement(mac: Option<MacAddr>, source: MacAddr, solicited: bool) -> Vec<u8> {
+    let own = link(2, 0).mac;
+    let advertisement = Advertisement {
+        source: V6,
+        destination: if solicited { V6 } else { ALL_NODES },
+        router: false,
+        solicited,
+        overriding: true,
+        target: V6,
+        link_address: mac,
+    };
+    let destination = if solicited {
+        own
+    } else {
+        MacAddr::multicast(ALL_NODES)
+    };
+    frame(|buffer| advertisement.emit(destination, source, buffer))
+}
+
+fn claims(announcer: &mut Announcer) -> Vec<Claim> {
+    std::iter::from_fn(|| announcer.poll_claim()).collect()
+}
+
+fn claim(address: IpAddr, mac: MacAddr) -> Claim {
+    Claim { address, mac }
+}
+
+#[test]
+fn whoever_announces_or_uses_a_held_address_claims_it() {
+    let table = [
+        (arp(Operation::Request, V4, V4, OTHER), V4.into()),
+        (arp(Operation::Reply, V4, V4, OTHER), V4.into()),
+        (arp(Operation::Reply, V4, NOT_HELD, OTHER), V4.into()),
+        (arp(Operation::Request, V4, NOT_HELD, OTHER), V4.into()),
+        (arp_from(Operation::Reply, V4, V4, OTHER, THIRD), V4.into()),
+        (advertisement(Some(OTHER), OTHER, false), V6.into()),
+        (advertisement(Some(OTHER), THIRD, true), V6.into()),
+        (advertisement(None, OTHER, false), V6.into()),
+    ];
+    for (row, (frame, address)) in table.into_iter().enumerate() {
+        let mut announcer = holder(0);
+        let mut buffer = [0; MAX_FRAME_LENGTH];
+        let answer = announcer.handle_frame(2, &frame, &mut buffer, at(0));
+        assert_eq!(claims(&mut announcer), [claim(address, OTHER)], "row {row}");
+        // Only the first asks for the address besides.
+        assert_eq!(answer.is_ok(), row == 0, "row {row}: {answer:?}");
+    }
+}
+
+#[test]
+fn what_is_ours_or_concerns_nothing_held_there_is_no_claim() {
+    let (own, own_too) = (link(2, 0).mac, link(3, 0).mac);
+    let group = MacAddr([1, 0, 0x5e, 0, 0, 1]);
+    let nobody = Ipv4Addr::UNSPECIFIED;
+    let probe = Solicitation {
+        source: Ipv6Addr::UNSPECIFIED,
+        destination: solicited_node(V6),
+        target: V6,
+        link_address: None,
+    };
+    let table = [
+        (2, arp(Operation::Reply, V4, V4, own)),
+        (2, arp(Operation::Request, V4, V4, own_too)),
+        (2, arp_from(Operation::Reply, V4, V4, own_too, OTHER)),
+        (2, arp_from(Operation::Reply, V4, V4, OTHER, own_too)),
+        (2, arp(Operation::Reply, V4, V4, group)),
+        (2, arp_from(Operation::Reply, V4, V4, MacAddr::ZERO, OTHER)),
+        (2, arp(Operation::Request, nobody, V4, OTHER)),
+        (2, arp(Operation::Request, NOT_HELD, V4, OTHER)),
+        (2, arp(Operation::Reply, NOT_HELD, NOT_HELD, OTHER)),
+        (3, arp(Operation::Reply, V4, V4, OTHER)),
+        (4, arp(Operation::Reply, V4, V4, OTHER)),
+        (2, advertisement(Some(own_too), OTHER, false)),
+        (2, advertisement(None, own_too, false)),
+        (2, advertisement(Some(group), OTHER, false)),
+        (3, advertisement(Some(OTHER), OTHER, false)),
+        (
+            2,
+            frame(|b| probe.emit(MacAddr::multicast(probe.destination), OTHER, b)),
+        ),
+    ];
+    for (row, (link, frame)) in table.into_iter().enumerate() {
+        let mut announcer = holder(0);
+        let mut buffer = [0; MAX_FRAME_LENGTH];
+        let _ = announcer.handle_frame(link, &frame, &mut buffer, at(0));
+        assert_eq!(claims(&mut announcer), [], "row {row}");
+    }
+}
+
+#[test]
+fn of_many_claims_to_an_address_the_last_is_told_and_none_after_it_is_withdrawn() {
+    let mut announcer = holder(0);
+    let mut buffer = [0; MAX_FRAME_LENGTH];
+    let mut hear = |announcer: &mut Announcer, mac| {
+        let announced = arp(Operation::Reply, V4, V4, mac);
+        let ignored = announcer.handle_frame(2, &announced, &mut buffer, at(0));
+        assert_eq!(ignored, Err(Ignored::NotARequest));
+    };
+    hear(&mut announcer, OTHER);
+    hear(&mut announcer, THIRD);
+    assert_eq!(claims(&mut announcer), [claim(V4.into(), THIRD)]);
+    hear(&mut announcer, OTHER);
+    announcer.withdraw(V4.into());
+    hear(&mut announcer, OTHER);
+    assert_eq!(claims(&mut announcer), []);
+}
+
+#[test]
+fn a_defence_is_one_announcement_at_once() {
+    let mut announcer = holder(0);
+    announcer.defend(V4.into(), at(0));
+    assert!(announcer.poll_timeout().is_some_and(|due| due <= at(0)));
+    let own = link(2, 0).mac;
+    let forms = [Operation::Request, Operation::Reply].map(|operation| {
+        let arp = Arp {
+            operation,
+            sender_mac: own,
+            sender_ip: V4,
+            target_mac: MacAddr::BROADCAST,
+            target_ip: V4,
+        };
+        (
+            V4.into(),
+            frame(|buffer| arp.emit(MacAddr::BROADCAST, own, buffer)),
+        )
+    });
+    assert_eq!(sent(&mut announcer, at(0)), forms);
+    assert_eq!(announcer.poll_timeout(), None);
+}
+
+#[test]
+fn nothing_is_defended_that_is_not_held_any_more() {
+    let mut announcer = holder(0);
+    announcer.defend(NOT_HELD.into(), at(0));
+    assert_eq!(announcer.poll_timeout(), None);
+    announcer.defend(V6.into(), at(0));
+    announcer.withdraw(V6.into());
+    assert_eq!(sent(&mut announcer, at(0)), []);
+    assert_eq!(announcer.poll_timeout(), None);
+}
+
+#[test]
+fn a_burst_goes_on_as_if_there_had_been_no_defence() {
+    let rounds = |defended: bool| {
+        let mut announcer = holder(0);
+        announcer.reannounce(V6.into(), at(0));
+        if defended {
+            sent(&mut announcer, at(50));
+            announcer.defend(V6.into(), at(50));
+        }
+        let mut moments = Vec::new();
+        let mut now = at(50);
+        loop {
+            moments.extend(sent(&mut announcer, now).iter().map(|_| now - at(0)));
+            let Some(due) = announcer.poll_timeout() else {
+                return moments;
+            };
+            now = due.max(now);
+        }
+    };
+    let milliseconds = [50, 100, 1100, 2200, 3300, 4400].map(Duration::from_millis);
+    assert_eq!(rounds(true), milliseconds);
+    assert_eq!(rounds(false), milliseconds);
+}
+
+#[test]
+fn two_that_defend_the_same_address_stop_soon() {
+    let mut hosts = [holder(0), holder(1)];
+    let mut buffer = [0; MAX_FRAME_LENGTH];
+    hosts[0].reannounce(V6.into(), at(0));
+    let mut announcements = 0;
+    // A millisecond on the wire and in the other host.
+    for now in (0..60_000).map(at) {
+        for host in 0..2 {
+            for (_, frame) in sent(&mut hosts[host], now) {
+                announcements += 1;
+                let other = &mut hosts[1 - host];
+                let _ = other.handle_frame(2, &frame, &mut buffer, now);
+                for claim in claims(other) {
+                    other.defend(claim.address, now);
+                }
+            }
+        }
+    }
+    // Six of the burst, and to each but the second, which comes too soon, a defence and its answer.
+    assert_eq!(announcements, 6 + 5 * 2);
+}
+
+fn address(number: u8) -> IpAddr {
+    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 1, number.into()).into()
+}
+
+proptest! {
+    #[test]
+    fn however_often_it_is_asked_for_an_address_is_defended_at_most_every_400_milliseconds(
+        steps in proptest::collection::vec((0_u64..150, 0_u8..3), 0..100),
+    ) {
+        let mut announcer = holder(0);
+        for number in 0..3 {
+            announcer.announce(address(number), None, Time::ZERO);
+        }
+        announcer.set_links(vec![link(2, 0)], Time::ZERO);
+        while let Some(due) = announcer.poll_timeout() {
+            sent(&mut announcer, due);
+        }
+        let mut now = at(0);
+        let mut last: BTreeMap<IpAddr, Time> = BTreeMap::new();
+        for (pause, number) in steps {
+            now = now + Duration::from_millis(pause);
+            let address = address(number);
+            announcer.defend(address, now);
+            let due = last.get(&address).is_none_or(|last| now - *last >= Duration::from_millis(400));
+            let defended: Vec<IpAddr> = sent(&mut announcer, now).into_iter().map(|sent| sent.0).collect();
+            prop_assert_eq!(defended, Vec::from_iter(due.then_some(address)));
+            if due {
+                last.insert(address, now);
+            }
+        }
+    }
+}
