@@ -1,26 +1,30 @@
-//! Kubernetes Events, sent in the background: nobody waits for them, and a flood is dropped and counted.
+//! Kubernetes Events, sent in the background: nobody waits for them, and a flood is counted instead of written.
 
-use std::time::Duration;
+mod correlator;
 
-use k8s_openapi::api::core::v1::ObjectReference;
+use std::time::{Duration, Instant};
+
+use correlator::{Correlator, Saying, Write};
+use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
 use kube::Client;
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use prometheus::IntCounter;
+use serde_json::json;
 use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::log::one_line;
 
-/// More than this many unsent events are dropped: they inform, they are not the state.
-const QUEUE: usize = 1024;
+/// More than this many unsent events are dropped: they inform, they are not the state. 10 000 Services may get an address
+/// at once.
+const QUEUE: usize = 16_384;
 /// An API server that does not answer must not hold the queue for longer than this.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Limits of `events.k8s.io/v1`, in bytes.
-const LONGEST_NOTE: usize = 1024;
-/// The recorder counts an event as a repetition when action and reason are the same, whatever the note says. The
-/// action therefore repeats the note, so that another message is another event.
-const LONGEST_ACTION: usize = 128;
+/// The longest message that an Event may have, in bytes (Kubernetes validation of `core/v1` Events).
+const LONGEST_MESSAGE: usize = 1024;
 
 /// Whether an event is good news.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,10 +35,31 @@ pub enum Severity {
     Warning,
 }
 
+impl Severity {
+    /// As an Event's `type` has it.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Normal => "Normal",
+            Self::Warning => "Warning",
+        }
+    }
+}
+
 /// Sends events about objects. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Events {
-    queue: mpsc::Sender<(Event, ObjectReference)>,
+    queue: mpsc::Sender<(Saying, Timestamp)>,
+    dropped: IntCounter,
+}
+
+/// The task that writes.
+struct Task {
+    client: Client,
+    /// `source.component` and `reportingComponent`.
+    component: String,
+    /// `reportingInstance`.
+    instance: String,
+    correlator: Correlator,
     dropped: IntCounter,
 }
 
@@ -51,55 +76,142 @@ impl Events {
     ) -> anyhow::Result<Self> {
         let dropped = IntCounter::new(
             "herald_events_dropped_total",
-            "Kubernetes events that were not sent because the queue was full",
+            "Kubernetes events that were not sent: too many at a time, or refused by the API server",
         )?;
         registry.register(Box::new(dropped.clone()))?;
         let (queue, receiver) = mpsc::channel(QUEUE);
-        let reporter = Reporter {
-            controller: component.to_owned(),
-            instance: Some(instance.to_owned()),
+        let task = Task {
+            client,
+            component: component.to_owned(),
+            instance: instance.to_owned(),
+            correlator: Correlator::default(),
+            dropped: dropped.clone(),
         };
-        tokio::spawn(send(Recorder::new(client, reporter), receiver));
+        tokio::spawn(task.run(receiver));
         Ok(Self { queue, dropped })
     }
 
-    /// Tells users of `about` something. Never waits.
-    pub fn emit(&self, about: &ObjectReference, severity: Severity, reason: &str, note: String) {
-        let event = Event {
-            type_: match severity {
-                Severity::Normal => EventType::Normal,
-                Severity::Warning => EventType::Warning,
-            },
+    /// Tells users of `about` something. Never waits. The same again is counted and not written each time.
+    pub fn emit(&self, about: &ObjectReference, severity: Severity, reason: &str, message: String) {
+        let saying = Saying {
+            about: about.clone(),
+            severity,
             reason: reason.to_owned(),
-            action: cut(&note, LONGEST_ACTION).to_owned(),
-            note: Some(cut(&note, LONGEST_NOTE).to_owned()),
-            secondary: None,
+            message,
         };
-        if self.queue.try_send((event, about.clone())).is_err() {
+        if self.queue.try_send((saying, Timestamp::now())).is_err() {
             self.dropped.inc();
         }
+    }
+}
+
+impl Task {
+    async fn run(mut self, mut queue: mpsc::Receiver<(Saying, Timestamp)>) {
+        loop {
+            let due = self.correlator.poll_timeout();
+            tokio::select! {
+                said = queue.recv() => match said {
+                    Some((saying, wall)) => self.handle(saying, wall),
+                    None => return,
+                },
+                () = sleep_until(due) => {}
+            }
+            while let Ok((saying, wall)) = queue.try_recv() {
+                self.handle(saying, wall);
+            }
+            if let Some(write) = self.correlator.poll(Instant::now()) {
+                self.write(&write).await;
+            }
+        }
+    }
+
+    fn handle(&mut self, saying: Saying, wall: Timestamp) {
+        self.dropped
+            .inc_by(self.correlator.handle(saying, Instant::now(), wall));
+    }
+
+    async fn write(&mut self, write: &Write) {
+        let error = match tokio::time::timeout(TIMEOUT, self.request(write)).await {
+            Ok(Ok(())) => return,
+            Ok(Err(kube::Error::Api(status))) if write.exists && status.is_not_found() => {
+                // It has expired. What is known of it still makes a good new one.
+                let anew = Write {
+                    exists: false,
+                    ..write.clone()
+                };
+                match tokio::time::timeout(TIMEOUT, self.request(&anew)).await {
+                    Ok(Ok(())) => return,
+                    Ok(Err(error)) => one_line(&error),
+                    Err(_) => format!("no answer within {TIMEOUT:?}"),
+                }
+            }
+            Ok(Err(error)) => one_line(&error),
+            Err(_) => format!("no answer within {TIMEOUT:?}"),
+        };
+        warn!(
+            reason = write.saying.reason,
+            error, "an event could not be sent; events of the core group need create and patch"
+        );
+        self.dropped.inc();
+        self.correlator.handle_lost(write);
+    }
+
+    async fn request(&self, write: &Write) -> kube::Result<()> {
+        let about = &write.saying.about;
+        // Events about objects without a namespace are in this one, as client-go has it.
+        let namespace = about.namespace.as_deref().unwrap_or("default");
+        let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
+        let name = format!("{}.{:x}", about.name.as_deref().unwrap_or_default(), write.id);
+        if write.exists {
+            let patch = json!({
+                "count": write.count,
+                "lastTimestamp": Time(write.last),
+                "message": cut(&write.saying.message, LONGEST_MESSAGE),
+            });
+            api.patch(&name, &PatchParams::default(), &Patch::Merge(patch))
+                .await?;
+        } else {
+            let event = self.event(name, namespace, write);
+            api.create(&PostParams::default(), &event).await?;
+        }
+        Ok(())
+    }
+
+    fn event(&self, name: String, namespace: &str, write: &Write) -> Event {
+        Event {
+            metadata: ObjectMeta {
+                name: Some(name),
+                namespace: Some(namespace.to_owned()),
+                ..ObjectMeta::default()
+            },
+            involved_object: write.saying.about.clone(),
+            type_: Some(write.saying.severity.as_str().to_owned()),
+            reason: Some(write.saying.reason.clone()),
+            message: Some(cut(&write.saying.message, LONGEST_MESSAGE).to_owned()),
+            source: Some(EventSource {
+                component: Some(self.component.clone()),
+                host: None,
+            }),
+            reporting_component: Some(self.component.clone()),
+            reporting_instance: Some(self.instance.clone()),
+            count: Some(write.count),
+            first_timestamp: Some(Time(write.first)),
+            last_timestamp: Some(Time(write.last)),
+            ..Event::default()
+        }
+    }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
     }
 }
 
 /// The beginning of `text`, at most `limit` bytes of it.
 fn cut(text: &str, limit: usize) -> &str {
     &text[..text.floor_char_boundary(limit)]
-}
-
-async fn send(recorder: Recorder, mut receiver: mpsc::Receiver<(Event, ObjectReference)>) {
-    while let Some((event, about)) = receiver.recv().await {
-        match tokio::time::timeout(TIMEOUT, recorder.publish(&event, &about)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                let error = one_line(&error);
-                warn!(reason = event.reason, error, "an event could not be sent");
-            }
-            Err(_) => warn!(
-                reason = event.reason,
-                "the API server did not take an event in time"
-            ),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -110,6 +222,6 @@ mod tests {
     fn a_long_text_is_cut_between_characters() {
         assert_eq!(cut("short", 128), "short");
         assert_eq!(cut("aä", 2), "a");
-        assert_eq!(cut(&"x".repeat(2000), LONGEST_NOTE).len(), LONGEST_NOTE);
+        assert_eq!(cut(&"x".repeat(2000), LONGEST_MESSAGE).len(), LONGEST_MESSAGE);
     }
 }

@@ -1,0 +1,200 @@
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A correlator and its time.
+struct World {
+    correlator: Correlator,
+    now: Instant,
+    start: Instant,
+    written: Vec<Write>,
+}
+
+impl World {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            correlator: Correlator::default(),
+            now,
+            start: now,
+            written: Vec::new(),
+        }
+    }
+
+    fn say(&mut self, name: &str, reason: &str, message: &str) {
+        let saying = Saying {
+            about: ObjectReference {
+                kind: Some("Service".to_owned()),
+                name: Some(name.to_owned()),
+                ..ObjectReference::default()
+            },
+            severity: Severity::Normal,
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+        };
+        let elapsed = self.now.duration_since(self.start);
+        let wall = Timestamp::UNIX_EPOCH + jiff::SignedDuration::try_from(elapsed).expect("a short time");
+        self.correlator.handle(saying, self.now, wall);
+        self.write();
+    }
+
+    fn write(&mut self) {
+        while let Some(write) = self.correlator.poll(self.now) {
+            self.written.push(write);
+        }
+    }
+
+    /// Lets time pass, and writes what is due meanwhile.
+    fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        while let Some(due) = self.correlator.poll_timeout().filter(|due| *due <= until) {
+            self.now = self.now.max(due);
+            self.write();
+        }
+        self.now = until;
+    }
+}
+
+#[test]
+fn a_repetition_is_counted_on_the_same_event_with_a_delay() {
+    let mut world = World::new();
+    world.say("web", "Assigned", "one");
+    assert_eq!(world.written.len(), 1);
+    assert!(!world.written[0].exists);
+    for _ in 0..9 {
+        world.say("web", "Assigned", "one");
+    }
+    assert_eq!(world.written.len(), 1);
+    world.pass(SECOND);
+    assert_eq!(world.written.len(), 2);
+    let (first, second) = (&world.written[0], &world.written[1]);
+    assert_eq!((second.id, second.exists, second.count), (first.id, true, 10));
+}
+
+#[test]
+fn other_messages_reasons_and_objects_are_other_events() {
+    let mut world = World::new();
+    world.say("web", "Assigned", "one");
+    world.say("web", "Assigned", "two");
+    world.say("web", "Cleared", "one");
+    world.say("other", "Assigned", "one");
+    assert_eq!(world.written.len(), 4);
+    assert!(
+        world
+            .written
+            .iter()
+            .all(|write| !write.exists && write.count == 1)
+    );
+}
+
+#[test]
+fn the_same_after_a_long_time_is_a_new_event() {
+    let mut world = World::new();
+    world.say("web", "Assigned", "one");
+    world.pass(WINDOW + SECOND);
+    world.say("web", "Assigned", "one");
+    assert_eq!(world.written.len(), 2);
+    assert_eq!((world.written[1].exists, world.written[1].count), (false, 1));
+    assert_ne!(world.written[0].id, world.written[1].id);
+}
+
+#[test]
+fn many_messages_of_one_reason_are_combined() {
+    let mut world = World::new();
+    for i in 0..30 {
+        world.say("web", "Failed", &format!("attempt {i}"));
+        world.pass(SECOND);
+    }
+    world.pass(LONGEST_GAP);
+    let apart: Vec<&Write> = world
+        .written
+        .iter()
+        .filter(|w| !w.saying.message.starts_with(COMBINED))
+        .collect();
+    assert_eq!(apart.len(), SIMILAR);
+    let last = world.written.last().expect("something was written");
+    assert_eq!(last.saying.message, format!("{COMBINED}attempt 29"));
+    assert_eq!(last.count, 20);
+}
+
+#[test]
+fn a_service_that_flaps_for_a_day_is_written_about_a_few_hundred_times_and_the_counts_are_right() {
+    let mut world = World::new();
+    for i in 0..864_000 {
+        let reason = ["IPAllocated", "ClearAssignment"][i % 2];
+        world.say("web", reason, "to and fro");
+        world.pass(SECOND / 10);
+    }
+    world.pass(2 * REFILL);
+    let day = 24 * 3600 / usize::try_from(REFILL.as_secs()).expect("small");
+    assert!(
+        world.written.len() <= day + 2 + BURST as usize,
+        "{}",
+        world.written.len()
+    );
+    let mut counts: HashMap<i64, i32> = HashMap::new();
+    for write in &world.written {
+        counts.insert(write.id, write.count);
+    }
+    assert_eq!(counts.values().sum::<i32>(), 864_000);
+}
+
+#[test]
+fn what_one_object_says_too_often_holds_up_no_other() {
+    let mut world = World::new();
+    for i in 0..100 {
+        world.say("noisy", &format!("Reason{i}"), "x");
+    }
+    assert_eq!(world.written.len(), BURST as usize);
+    world.say("quiet", "Assigned", "one");
+    assert_eq!(world.written.len(), BURST as usize + 1);
+    // Nothing of it is lost.
+    world.pass(REFILL * 100);
+    assert_eq!(world.written.len(), 101);
+}
+
+#[test]
+fn an_event_that_is_lost_is_created_anew_by_its_next_repetition() {
+    let mut world = World::new();
+    world.say("web", "Assigned", "one");
+    let lost = world.written[0].clone();
+    world.correlator.handle_lost(&lost);
+    world.pass(SECOND);
+    world.say("web", "Assigned", "one");
+    assert_eq!((world.written[1].exists, world.written[1].count), (false, 1));
+}
+
+#[test]
+fn memory_is_bounded_whatever_is_said() {
+    let mut world = World::new();
+    for i in 0..3 * CAPACITY {
+        world.say(&format!("service-{i}"), "Assigned", "one");
+    }
+    let correlator = &world.correlator;
+    assert_eq!(world.written.len(), 3 * CAPACITY);
+    assert!(correlator.series.len() <= CAPACITY);
+    assert!(correlator.groups.len() <= CAPACITY);
+    assert!(correlator.budgets.len() <= CAPACITY);
+    assert!(correlator.due.len() <= CAPACITY);
+}
+
+#[test]
+fn what_is_forgotten_before_it_was_written_is_counted() {
+    let mut world = World::new();
+    world.say("web", "Assigned", "one");
+    let saying = world.written[0].saying.clone();
+    let mut forgotten = 0;
+    for i in 0..2 * CAPACITY {
+        let about = ObjectReference {
+            name: Some(i.to_string()),
+            ..saying.about.clone()
+        };
+        let saying = Saying {
+            about,
+            ..saying.clone()
+        };
+        forgotten += world.correlator.handle(saying, world.now, Timestamp::UNIX_EPOCH);
+    }
+    let waiting = u64::try_from(world.correlator.due.len()).expect("it fits");
+    assert_eq!(forgotten + waiting, 2 * CAPACITY as u64);
+}
