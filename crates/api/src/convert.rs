@@ -3,7 +3,9 @@
 mod config;
 mod network;
 mod service;
+mod state;
 
 pub use config::{advertisement, pool};
 pub use network::{EndpointSlice, SliceId, endpoint_slice, node};
 pub use service::{exposure, is_ours, key, service};
+pub use state::configuration_state;

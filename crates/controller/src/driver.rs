@@ -3,18 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+use herald_api::convert;
 use herald_core::allocator::{Allocator, Decision, Note, Outcome, Refusal};
 use herald_core::config::{Catalog, Problem};
 use herald_core::{Labels, PoolName, ServiceKey, Time};
 use herald_runtime::admin::Pending;
 use herald_runtime::event::{Events, Severity};
+use herald_runtime::keep::Wish;
 use herald_runtime::lease::{Campaign, Leadership, Lease, Term};
 use herald_runtime::{Shutdown, Update};
 use jiff::Timestamp;
 use kube::Client;
 use prometheus::Registry;
-use serde_json::Value;
-use tokio::sync::mpsc;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use crate::input::{Input, WrittenPool};
@@ -52,8 +54,15 @@ pub(crate) struct Driver {
     /// While it is ours this controller decides and writes; the others stand by with warm caches.
     term: Option<Term>,
     writes: Writes,
-    events: Events,
+    outlets: Outlets,
     metrics: Metrics,
+}
+
+/// Where users read what the controller thinks, besides the statuses.
+pub(crate) struct Outlets {
+    pub(crate) events: Events,
+    /// Our `ConfigurationState`.
+    pub(crate) state: watch::Sender<Option<Wish>>,
 }
 
 /// The time before the first lists have come. Until then this controller is not ready and does not stand for the lease.
@@ -69,7 +78,7 @@ impl Driver {
         client: Client,
         namespace: String,
         (lease, leadership): (Lease, Leadership),
-        events: Events,
+        outlets: Outlets,
         registry: &Registry,
         pending: Pending,
     ) -> anyhow::Result<Self> {
@@ -96,7 +105,7 @@ impl Driver {
             leadership,
             campaign: None,
             term: None,
-            events,
+            outlets,
             metrics: Metrics::register(registry)?,
         })
     }
@@ -158,6 +167,7 @@ impl Driver {
             self.allocator.activate(self.now());
             self.problems.iter().for_each(|problem| self.tell(problem));
         }
+        self.show_state();
     }
 
     /// What this controller had in mind is worth nothing any more: the next active one goes by what the statuses say.
@@ -293,13 +303,31 @@ impl Driver {
             }
         }
         self.problems = problems;
+        self.show_state();
+    }
+
+    /// Says in the `ConfigurationState` what the active controller thinks of the pools.
+    fn show_state(&self) {
+        let wish = self.term.map(|_| Wish {
+            labels: [("metallb.io/component-type".to_owned(), "controller".to_owned())].into(),
+            status: json!(convert::configuration_state(
+                "poolReconcilerValid",
+                &self.problems
+            )),
+        });
+        self.outlets.state.send_if_modified(|shown| {
+            let differs = *shown != wish;
+            *shown = wish;
+            differs
+        });
     }
 
     /// Tells whoever looks at the pool what is wrong with it.
     fn tell(&self, problem: &Problem) {
         if let Some(pool) = self.pools.reference(&PoolName::new(problem.name.clone())) {
             let note = problem.to_string();
-            self.events
+            self.outlets
+                .events
                 .emit(pool, Severity::Warning, "InvalidConfiguration", note);
         }
     }
@@ -329,7 +357,8 @@ impl Driver {
             } else {
                 Severity::Normal
             };
-            self.events
+            self.outlets
+                .events
                 .emit(&seen.reference, severity, note.reason(), note.to_string());
         }
         match &decision.outcome {
@@ -341,13 +370,15 @@ impl Driver {
             Outcome::Unassigned(refusal) => {
                 info!(service = %key, reason = refusal.reason(), "no address: {refusal}");
                 let note = format!("Failed to allocate IP for \"{key}\": {refusal}");
-                self.events
+                self.outlets
+                    .events
                     .emit(&seen.reference, Severity::Warning, "AllocationFailed", note);
             }
         }
         for annotation in &seen.deprecated {
             let note = format!("Service uses deprecated annotation {annotation}");
-            self.events
+            self.outlets
+                .events
                 .emit(&seen.reference, Severity::Warning, "deprecatedAnnotation", note);
         }
         match decision.notes.into_iter().rfind(Note::lasts) {

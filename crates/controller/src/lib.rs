@@ -12,13 +12,15 @@ mod shown;
 mod write;
 
 use anyhow::Context;
+use herald_api::ConfigurationState;
+use herald_runtime::keep::keep;
 use herald_runtime::lease::Lease;
 use herald_runtime::log::LogLevel;
 use herald_runtime::{Shutdown, admin, client, event::Events};
 use tokio::sync::mpsc;
 use tracing::info;
 
-use crate::driver::Driver;
+use crate::driver::{Driver, Outlets};
 use crate::metrics::LEASE;
 
 /// Inputs that wait for the driver; watches slow down when it is full.
@@ -71,10 +73,17 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         admin::serve_health(admin::everywhere(args.health_probe_port), readiness).await?;
     }
     let events = Events::start(client.clone(), "metallb-controller", &args.pod_name, &registry)?;
+    let state = keep::<ConfigurationState>(
+        client.clone(),
+        &namespace,
+        "controller".to_owned(),
+        &args.pod_name,
+    );
     let (sender, inputs) = mpsc::channel(INPUTS);
     input::watch_all(&client, &namespace, &args.lb_class, &sender);
     let lease = Lease::new(client.clone(), &namespace, LEASE, &args.pod_name);
-    let driver = Driver::new(client, namespace.clone(), lease, events, &registry, listed)?;
+    let outlets = Outlets { events, state };
+    let driver = Driver::new(client, namespace.clone(), lease, outlets, &registry, listed)?;
     info!(namespace, "controller started");
     driver.run(inputs, shutdown).await;
     info!("controller stopped");

@@ -4,6 +4,7 @@
 pub mod admin;
 pub mod client;
 pub mod event;
+pub mod keep;
 pub mod lease;
 pub mod log;
 pub mod shutdown;

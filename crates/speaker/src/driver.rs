@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::bail;
-use herald_api::convert::{EndpointSlice, SliceId};
+use herald_api::convert::{self, EndpointSlice, SliceId};
 use herald_core::config::{Catalog, Problem};
 use herald_core::eligibility::{Endpoints, Exclusion, Node};
 use herald_core::ownership::{Change, Claim, Ownership, Verdict};
@@ -12,10 +12,12 @@ use herald_core::{NodeName, NodeState, PoolName, ServiceKey};
 use herald_netio::Interface;
 use herald_runtime::admin::Pending;
 use herald_runtime::event::{Events, Severity};
+use herald_runtime::keep::Wish;
 use herald_runtime::{Shutdown, Update};
 use k8s_openapi::api::core::v1::ObjectReference;
 use prometheus::Registry;
 use regex::Regex;
+use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
@@ -57,6 +59,8 @@ pub(crate) struct Parts {
     pub(crate) gossip: Option<Gossip>,
     pub(crate) events: Events,
     pub(crate) statuses: Statuses,
+    /// Our `ConfigurationState`.
+    pub(crate) state: watch::Sender<Option<Wish>>,
     /// Interfaces never to announce on.
     pub(crate) exclude: Vec<Regex>,
 }
@@ -333,6 +337,30 @@ impl Driver {
             warn!("failed to parse the configuration: {problem}");
         }
         self.problems = problems;
+        self.show_state();
+    }
+
+    /// Says in the `ConfigurationState` what this speaker thinks of pools and advertisements, once it knows both.
+    fn show_state(&self) {
+        if self.awaited.contains("pools") || self.awaited.contains("advertisements") {
+            return;
+        }
+        let wish = Wish {
+            labels: [
+                ("metallb.io/component-type".to_owned(), "speaker".to_owned()),
+                ("metallb.io/node-name".to_owned(), self.node.to_string()),
+            ]
+            .into(),
+            status: json!(convert::configuration_state(
+                "configReconcilerValid",
+                &self.problems
+            )),
+        };
+        self.parts.state.send_if_modified(|shown| {
+            let differs = shown.as_ref() != Some(&wish);
+            *shown = Some(wish);
+            differs
+        });
     }
 
     /// Carries out every verdict that the last mutation changed; none before all is known.

@@ -18,8 +18,10 @@ pub use args::Args;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::Context;
+use herald_api::ConfigurationState;
 use herald_core::NodeName;
 use herald_runtime::event::Events;
+use herald_runtime::keep::keep;
 use herald_runtime::{Shutdown, admin, client};
 use tokio::sync::mpsc;
 use tracing::info;
@@ -79,12 +81,15 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         // Fails only while the program ends.
         let _ended = looks.send(interfaces);
     }));
+    let name = format!("speaker-{node}");
+    let state = keep::<ConfigurationState>(client.clone(), &namespace, name, &args.pod_name);
     let statuses = status::start(client, &namespace, &args.node_name, &args.pod_name);
     let parts = driver::Parts {
         wire,
         gossip,
         events,
         statuses,
+        state,
         exclude,
     };
     info!(%node, namespace, "speaker started");
