@@ -11,6 +11,7 @@ use herald_runtime::admin::Pending;
 use herald_runtime::event::{Events, Severity};
 use herald_runtime::keep::Wish;
 use herald_runtime::lease::{Campaign, Leadership, Lease, Term};
+use herald_runtime::log::cut;
 use herald_runtime::{Shutdown, Update};
 use jiff::Timestamp;
 use kube::Client;
@@ -368,8 +369,9 @@ impl Driver {
             // Kubernetes is about to give it some; there is nothing for the user to do.
             Outcome::Unassigned(Refusal::NoClusterIps) => {}
             Outcome::Unassigned(refusal) => {
-                info!(service = %key, reason = refusal.reason(), "no address: {refusal}");
-                let note = format!("Failed to allocate IP for \"{key}\": {refusal}");
+                let why = refusal.to_string();
+                info!(service = %key, reason = refusal.reason(), "no address: {}", cut(&why, 1024));
+                let note = format!("Failed to allocate IP for \"{key}\": {why}");
                 self.outlets
                     .events
                     .emit(&seen.reference, Severity::Warning, "AllocationFailed", note);

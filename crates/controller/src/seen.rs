@@ -3,6 +3,7 @@
 use herald_api::{annotation, convert};
 use herald_core::Service;
 use herald_core::allocator::{Note, Outcome};
+use herald_runtime::log::cut;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core_v1;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -32,6 +33,8 @@ pub(crate) struct Seen {
 const ALLOCATED: &str = "herald.io/Allocated";
 /// Its reason when all is well.
 const ALLOCATED_REASON: &str = "Allocated";
+/// Bytes of its message: what a person reads. Kubernetes would take 32 768.
+const LONGEST_MESSAGE: usize = 1024;
 
 impl Seen {
     pub(crate) fn new(object: &core_v1::Service, class: Option<&str>) -> Self {
@@ -144,11 +147,12 @@ impl Decided {
     }
 
     fn message(&self) -> String {
-        match (&self.outcome, &self.unmet) {
+        let message = match (&self.outcome, &self.unmet) {
             (Outcome::Unassigned(refusal), _) => refusal.to_string(),
             (Outcome::Assigned(_), Some(note)) => note.to_string(),
             (Outcome::Assigned(wanted), None) => format!("from pool {}", wanted.pool),
-        }
+        };
+        cut(&message, LONGEST_MESSAGE).to_owned()
     }
 
     fn is_said_by(&self, condition: &Condition) -> bool {

@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use crate::log::one_line;
+use crate::log::{cut, one_line};
 
 /// More than this many unsent events are dropped: they inform, they are not the state. 10 000 Services may get an address
 /// at once.
@@ -206,22 +206,5 @@ async fn sleep_until(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due.into()).await,
         None => std::future::pending().await,
-    }
-}
-
-/// The beginning of `text`, at most `limit` bytes of it.
-fn cut(text: &str, limit: usize) -> &str {
-    &text[..text.floor_char_boundary(limit)]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_text_is_cut_between_characters() {
-        assert_eq!(cut("short", 128), "short");
-        assert_eq!(cut("aä", 2), "a");
-        assert_eq!(cut(&"x".repeat(2000), LONGEST_MESSAGE).len(), LONGEST_MESSAGE);
     }
 }

@@ -55,6 +55,11 @@ pub fn init(level: LogLevel) {
         .try_init();
 }
 
+/// The beginning of `text`, at most `limit` bytes of it: users can write a quarter of a megabyte into an annotation.
+pub fn cut(text: &str, limit: usize) -> &str {
+    &text[..text.floor_char_boundary(limit)]
+}
+
 /// How a program ends: an error is one line on standard error, causes included, and exit status 1.
 #[expect(clippy::print_stderr, reason = "the last word of a program that cannot go on")]
 pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
@@ -242,5 +247,12 @@ mod tests {
                 .is_some_and(|t| t.parse::<jiff::Timestamp>().is_ok())
         );
         assert_eq!(lines[1]["msg"], "bare");
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        assert_eq!(cut("short", 128), "short");
+        assert_eq!(cut("aä", 2), "a");
+        assert_eq!(cut(&"x".repeat(2000), 1024).len(), 1024);
     }
 }

@@ -1,0 +1,304 @@
+//! An API server, controllers, and somebody who watches.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, TcpListener};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::StreamExt;
+use herald_devkube::{Options, RequestCounts, Server};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event};
+use kube::{Client, Config};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+/// A wait that only ends this way when something is broken.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(40);
+/// How often a condition is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
+pub(crate) const NAMESPACE: &str = "metallb-system";
+
+pub(crate) struct Cluster {
+    pub(crate) server: Server,
+    pub(crate) client: Client,
+    directory: TempDir,
+    controllers: BTreeMap<String, Child>,
+    pub(crate) witness: Witness,
+}
+
+/// What every Service showed, in the order in which it came about.
+#[derive(Clone, Default)]
+pub(crate) struct Witness(Arc<Mutex<Seen>>);
+
+#[derive(Default)]
+struct Seen {
+    shown: BTreeMap<String, BTreeSet<IpAddr>>,
+    /// Two Services with one address, though they may not share it.
+    doubled: Vec<String>,
+    /// Services that had an address and then another one.
+    moved: BTreeSet<String>,
+}
+
+impl Cluster {
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let options = Options {
+            listeners: vec![listener],
+            ..Options::default()
+        };
+        let server = Server::start(options).await.expect("the server starts");
+        let directory = TempDir::new().expect("a directory");
+        std::fs::write(directory.path().join("kubeconfig"), Server::kubeconfig(&url)).expect("written");
+        let client = Client::try_from(Config::new(url.parse().expect("a URL"))).expect("a client");
+        let cluster = Self {
+            server,
+            client: client.clone(),
+            directory,
+            controllers: BTreeMap::new(),
+            witness: Witness::default(),
+        };
+        let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
+        for crd in herald_api::crds() {
+            crds.create(&PostParams::default(), &crd)
+                .await
+                .expect("a definition");
+        }
+        cluster
+            .create("/api/v1/namespaces", json!({"metadata": {"name": NAMESPACE}}))
+            .await;
+        tokio::spawn(watch(client, cluster.witness.clone()));
+        cluster
+    }
+
+    /// Starts a controller; it may have to stand by.
+    pub(crate) fn start_controller(&mut self, name: &str) {
+        let log = std::fs::File::create(self.directory.path().join(name)).expect("a log file");
+        let child = Command::new(env!("CARGO_BIN_EXE_herald-controller"))
+            .args(["--namespace", NAMESPACE, "--pod-name", name])
+            .args(["--port", "0", "--health-probe-port", "0"])
+            .env("KUBECONFIG", self.directory.path().join("kubeconfig"))
+            .stdout(Stdio::from(log))
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the controller starts");
+        self.controllers.insert(name.to_owned(), child);
+    }
+
+    pub(crate) fn signal(&self, name: &str, signal: Signal) {
+        let pid = self.controllers[name].id().expect("it runs");
+        kill(Pid::from_raw(i32::try_from(pid).expect("a pid")), signal).expect("signalled");
+    }
+
+    /// Waits for the end of a controller.
+    pub(crate) async fn end_of(&mut self, name: &str) {
+        let mut child = self.controllers.remove(name).expect("it runs");
+        let end = tokio::time::timeout(DEADLINE, child.wait()).await;
+        end.expect("it ends in time").expect("it is ours");
+    }
+
+    pub(crate) fn log_of(&self, name: &str) -> String {
+        std::fs::read_to_string(self.directory.path().join(name)).expect("a log")
+    }
+
+    pub(crate) async fn leader(&self) -> Option<String> {
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let lease = leases.get_opt("herald-controller").await.ok()??;
+        lease.spec?.holder_identity.filter(|holder| !holder.is_empty())
+    }
+
+    pub(crate) async fn await_leader(&self, name: &str) {
+        until(&format!("{name} leads"), async || {
+            self.leader().await.as_deref() == Some(name)
+        })
+        .await;
+    }
+
+    pub(crate) async fn create(&self, path: &str, object: Value) -> Value {
+        self.send("POST", path, "application/json", object)
+            .await
+            .unwrap_or_else(|error| panic!("POST {path}: {error}"))
+    }
+
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        media_type: &str,
+        body: Value,
+    ) -> kube::Result<Value> {
+        let request = hyper::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", media_type)
+            .body(body.to_string().into_bytes())
+            .expect("a request");
+        self.client.request(request).await
+    }
+
+    /// Creates or replaces a pool.
+    pub(crate) async fn apply_pool(&self, name: &str, spec: Value) {
+        let pool = json!({
+            "apiVersion": "metallb.io/v1beta1", "kind": "IPAddressPool",
+            "metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec,
+        });
+        let path = format!("/apis/metallb.io/v1beta1/namespaces/{NAMESPACE}/ipaddresspools");
+        let one = format!("{path}/{name}");
+        if self
+            .send("GET", &one, "application/json", Value::Null)
+            .await
+            .is_err()
+        {
+            self.create(&path, pool).await;
+            return;
+        }
+        let patch = json!([{"op": "replace", "path": "/spec", "value": pool["spec"]}]);
+        let patched = self
+            .send("PATCH", &one, "application/json-patch+json", patch)
+            .await;
+        patched.unwrap_or_else(|error| panic!("PATCH {one}: {error}"));
+    }
+
+    pub(crate) fn services(&self) -> Api<Service> {
+        Api::namespaced(self.client.clone(), "default")
+    }
+
+    pub(crate) async fn create_service(&self, name: &str, annotations: Value) {
+        let service = json!({
+            "metadata": {"name": name, "annotations": annotations},
+            "spec": {"type": "LoadBalancer", "ports": [{"port": 80}], "allocateLoadBalancerNodePorts": false},
+        });
+        let service = serde_json::from_value(service).expect("a Service");
+        let created = self.services().create(&PostParams::default(), &service).await;
+        created.unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+
+    pub(crate) async fn delete_service(&self, name: &str) {
+        let deleted = self.services().delete(name, &DeleteParams::default()).await;
+        deleted.unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+
+    pub(crate) async fn annotate(&self, name: &str, annotations: Value) {
+        let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
+        let patched = self.services().patch(name, &PatchParams::default(), &patch).await;
+        patched.unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+
+    /// What each Service shows, as the API server has it now.
+    pub(crate) async fn assignments(&self) -> BTreeMap<String, Vec<IpAddr>> {
+        let list = self
+            .services()
+            .list(&ListParams::default())
+            .await
+            .expect("a list");
+        list.items
+            .iter()
+            .map(|service| (service.metadata.name.clone().unwrap_or_default(), shown(service)))
+            .filter(|(name, _)| name != "kubernetes")
+            .collect()
+    }
+
+    pub(crate) async fn condition(&self, name: &str) -> Option<Value> {
+        let service = self.services().get(name).await.ok()?;
+        let conditions = service.status?.conditions?;
+        let condition = conditions.iter().find(|c| c.type_ == "herald.io/Allocated")?;
+        Some(json!(condition))
+    }
+
+    pub(crate) async fn all_assigned(&self) -> bool {
+        self.assignments()
+            .await
+            .values()
+            .all(|addresses| !addresses.is_empty())
+    }
+
+    pub(crate) fn counts(&self) -> RequestCounts {
+        self.server.request_counts()
+    }
+}
+
+impl Witness {
+    pub(crate) fn assert_never_doubled(&self) {
+        let seen = self.0.lock().expect("no panic before");
+        assert_eq!(seen.doubled, Vec::<String>::new());
+    }
+
+    pub(crate) fn assert_nothing_moved(&self) {
+        let seen = self.0.lock().expect("no panic before");
+        assert_eq!(seen.moved, BTreeSet::new());
+    }
+
+    fn see(&self, service: &Service, is_gone: bool) {
+        let mut seen = self.0.lock().expect("no panic before");
+        let name = service.metadata.name.clone().unwrap_or_default();
+        let addresses: BTreeSet<IpAddr> = match is_gone {
+            true => BTreeSet::new(),
+            false => shown(service).into_iter().collect(),
+        };
+        let before = seen
+            .shown
+            .insert(name.clone(), addresses.clone())
+            .unwrap_or_default();
+        if !is_gone && !before.is_empty() && before != addresses {
+            seen.moved.insert(name.clone());
+        }
+        let others = seen
+            .shown
+            .iter()
+            .filter(|(other, shown)| **other != name && !shown.is_disjoint(&addresses));
+        let doubled: Vec<String> = others
+            .map(|(other, _)| format!("{name} and {other}: {addresses:?}"))
+            .collect();
+        seen.doubled.extend(doubled);
+    }
+}
+
+/// Every change of every Service, one after the other; a gap would be a missing version, and devkube keeps 50 000.
+async fn watch(client: Client, witness: Witness) {
+    let services: Api<Service> = Api::all(client);
+    let mut events = watcher::watcher(services, watcher::Config::default())
+        .default_backoff()
+        .boxed();
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(Event::Apply(service) | Event::InitApply(service)) => witness.see(&service, false),
+            Ok(Event::Delete(service)) => witness.see(&service, true),
+            Ok(Event::Init | Event::InitDone) | Err(_) => {}
+        }
+    }
+}
+
+fn shown(service: &Service) -> Vec<IpAddr> {
+    let status = service
+        .status
+        .as_ref()
+        .and_then(|status| status.load_balancer.as_ref());
+    let ingress = status
+        .and_then(|status| status.ingress.as_deref())
+        .unwrap_or_default();
+    ingress
+        .iter()
+        .filter_map(|entry| entry.ip.as_deref()?.parse().ok())
+        .collect()
+}
+
+/// Waits until something holds.
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let holds = async {
+        while !holds().await {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    let in_time = tokio::time::timeout(DEADLINE, holds).await;
+    in_time.unwrap_or_else(|_| panic!("within {DEADLINE:?}: {what}"));
+}

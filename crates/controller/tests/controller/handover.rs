@@ -1,0 +1,122 @@
+//! Several controllers: one is active, and nothing is given twice whatever happens to it.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use crate::cluster::{Cluster, until};
+
+/// A cluster with a pool of 20 addresses, two controllers of which `first` is active, and ten Services.
+async fn two_controllers() -> Cluster {
+    let mut cluster = Cluster::start().await;
+    cluster
+        .apply_pool("pool", json!({"addresses": ["192.0.2.1-192.0.2.20"]}))
+        .await;
+    cluster.start_controller("first");
+    cluster.await_leader("first").await;
+    cluster.start_controller("second");
+    until("the second stands by", async || {
+        cluster.log_of("second").contains("standing by")
+    })
+    .await;
+    for i in 0..10 {
+        cluster.create_service(&format!("s{i}"), json!({})).await;
+    }
+    until("all are served", async || cluster.all_assigned().await).await;
+    cluster
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_that_is_told_to_stop_hands_over_at_once_and_nothing_moves() {
+    let mut cluster = two_controllers().await;
+    let before = cluster.assignments().await;
+    cluster.signal("first", Signal::SIGTERM);
+    cluster.await_leader("second").await;
+    cluster.end_of("first").await;
+    // Where a lease would have to run out it would take 15 s.
+    assert!(cluster.log_of("first").contains("is given back"));
+    let counts = cluster.counts();
+    cluster.create_service("late", json!({})).await;
+    until("the new one is served", async || cluster.all_assigned().await).await;
+    let after = cluster.assignments().await;
+    assert!(before.iter().all(|(name, addresses)| after[name] == *addresses));
+    assert_eq!(cluster.counts().since(&counts).of("patch", "services/status"), 1);
+    cluster.witness.assert_never_doubled();
+    cluster.witness.assert_nothing_moved();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_standby_of_a_killed_controller_gives_a_returning_service_its_old_address() {
+    let mut cluster = two_controllers().await;
+    let before = cluster.assignments().await;
+    cluster.delete_service("s3").await;
+    cluster.signal("first", Signal::SIGKILL);
+    cluster.end_of("first").await;
+    // An address that a standby saw freed is not given to the next best, and goes back to whom it was taken from.
+    cluster.create_service("other", json!({})).await;
+    cluster.await_leader("second").await;
+    until("the other is served", async || cluster.all_assigned().await).await;
+    cluster.create_service("s3", json!({})).await;
+    until("all are served", async || cluster.all_assigned().await).await;
+    assert_eq!(cluster.assignments().await["s3"], before["s3"]);
+    cluster.witness.assert_never_doubled();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_controller_that_resumes_writes_nothing_on_old_knowledge() {
+    let cluster = two_controllers().await;
+    cluster.signal("first", Signal::SIGSTOP);
+    // The paused one has been told of these, by sockets that hold what it has not read.
+    for i in 0..3 {
+        cluster
+            .create_service(&format!("while-paused-{i}"), json!({}))
+            .await;
+    }
+    cluster.await_leader("second").await;
+    until("all are served", async || cluster.all_assigned().await).await;
+    // Now it would give these addresses to others.
+    cluster.delete_service("while-paused-0").await;
+    cluster.create_service("after", json!({})).await;
+    until("all are served", async || cluster.all_assigned().await).await;
+    let before = cluster.assignments().await;
+    let counts = cluster.counts();
+    cluster.signal("first", Signal::SIGCONT);
+    until("it has noticed", async || {
+        cluster.log_of("first").contains("is lost")
+    })
+    .await;
+    // Long enough for every write that it could have had in mind.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(cluster.assignments().await, before);
+    assert_eq!(cluster.counts().since(&counts).of("patch", "services/status"), 0);
+    assert_eq!(cluster.leader().await.as_deref(), Some("second"));
+    cluster.witness.assert_never_doubled();
+    cluster.witness.assert_nothing_moved();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_api_server_is_away_for_longer_than_the_lease_one_is_active_afterwards() {
+    let cluster = two_controllers().await;
+    let before = cluster.assignments().await;
+    let faults = cluster.server.faults();
+    faults.set_away(true);
+    until("the lease is lost", async || {
+        cluster.log_of("first").contains("is lost")
+    })
+    .await;
+    faults.set_away(false);
+    until("somebody leads", async || {
+        ["first", "second"].iter().any(|name| {
+            let log = cluster.log_of(name);
+            log.rfind("active: deciding") > log.rfind("is lost")
+        })
+    })
+    .await;
+    cluster.create_service("late", json!({})).await;
+    until("the new one is served", async || cluster.all_assigned().await).await;
+    let after = cluster.assignments().await;
+    assert!(before.iter().all(|(name, addresses)| after[name] == *addresses));
+    cluster.witness.assert_never_doubled();
+    cluster.witness.assert_nothing_moved();
+}

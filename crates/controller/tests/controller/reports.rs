@@ -1,0 +1,166 @@
+//! What users read: conditions, events, `ConfigurationState`.
+
+use std::collections::BTreeMap;
+
+use herald_api::ConfigurationState;
+use herald_api::crd::ConfigurationResult;
+use k8s_openapi::api::core::v1::Event;
+use kube::api::{Api, DeleteParams, ListParams};
+use serde_json::{Value, json};
+
+use crate::cluster::{Cluster, NAMESPACE, until};
+
+async fn state(cluster: &Cluster) -> Option<ConfigurationState> {
+    let states: Api<ConfigurationState> = Api::namespaced(cluster.client.clone(), NAMESPACE);
+    states.get_opt("controller").await.expect("an answer")
+}
+
+async fn result(cluster: &Cluster) -> Option<ConfigurationResult> {
+    state(cluster).await?.status?.result
+}
+
+async fn events(cluster: &Cluster, namespace: &str) -> Vec<Event> {
+    let events: Api<Event> = Api::namespaced(cluster.client.clone(), namespace);
+    events.list(&ListParams::default()).await.expect("events").items
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_pool_shows_in_the_configuration_state_and_each_change_is_one_write() {
+    let mut cluster = Cluster::start().await;
+    cluster
+        .apply_pool("good", json!({"addresses": ["192.0.2.0/24"]}))
+        .await;
+    cluster.start_controller("first");
+    until("it is valid", async || {
+        result(&cluster).await == Some(ConfigurationResult::Valid)
+    })
+    .await;
+    let counts = cluster.counts();
+    cluster
+        .apply_pool("z-broken", json!({"addresses": ["192.0.2.64/26"]}))
+        .await;
+    until("it is invalid", async || {
+        result(&cluster).await == Some(ConfigurationResult::Invalid)
+    })
+    .await;
+    let shown = state(&cluster).await.expect("it exists");
+    let status = shown.status.expect("a status");
+    let summary = status.error_summary.expect("a summary");
+    assert!(
+        summary.contains("IPAddressPool \"z-broken\": spec.addresses[0]"),
+        "{summary}"
+    );
+    assert_eq!(status.conditions[0].type_, "poolReconcilerValid");
+    assert_eq!(status.conditions[0].reason, "ConfigurationError");
+    assert_eq!(
+        shown.metadata.labels.expect("labels")["metallb.io/component-type"],
+        "controller"
+    );
+    // Nothing else in the cluster changes it.
+    for i in 0..20 {
+        cluster.create_service(&format!("s{i}"), json!({})).await;
+    }
+    until("all are served", async || cluster.all_assigned().await).await;
+    cluster
+        .apply_pool("z-broken", json!({"addresses": ["198.51.100.0/24"]}))
+        .await;
+    until("it is valid again", async || {
+        result(&cluster).await == Some(ConfigurationResult::Valid)
+    })
+    .await;
+    let counts = cluster.counts().since(&counts);
+    assert_eq!(counts.of("patch", "configurationstates/status"), 2);
+    assert_eq!(counts.of("patch", "configurationstates"), 0);
+    assert_eq!(counts.of("create", "configurationstates"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_state_that_somebody_deletes_comes_back() {
+    let mut cluster = Cluster::start().await;
+    cluster.start_controller("first");
+    until("it is there", async || result(&cluster).await.is_some()).await;
+    let states: Api<ConfigurationState> = Api::namespaced(cluster.client.clone(), NAMESPACE);
+    let before = state(&cluster).await.expect("it exists").metadata.uid;
+    states
+        .delete("controller", &DeleteParams::default())
+        .await
+        .expect("deleted");
+    until("it is there again", async || {
+        let state = state(&cluster).await;
+        state.is_some_and(|state| state.metadata.uid != before && state.status.is_some())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_flaps_does_not_flood_the_api_server_with_events() {
+    let mut cluster = Cluster::start().await;
+    cluster
+        .apply_pool("pool", json!({"addresses": ["192.0.2.1-192.0.2.2"]}))
+        .await;
+    cluster.start_controller("first");
+    cluster.create_service("web", json!({})).await;
+    until("it is served", async || cluster.all_assigned().await).await;
+    let counts = cluster.counts();
+    for i in 0..200 {
+        let address = format!("192.0.2.{}", 1 + i % 2);
+        cluster
+            .annotate("web", json!({"metallb.io/loadBalancerIPs": address}))
+            .await;
+        until("it has what it wants", async || {
+            cluster.assignments().await["web"] == [address.parse::<std::net::IpAddr>().unwrap()]
+        })
+        .await;
+    }
+    let counts = cluster.counts().since(&counts);
+    let writes = counts.of("create", "events") + counts.of("patch", "events");
+    assert!(
+        (2..=26).contains(&writes),
+        "{writes} writes of events for 200 changes"
+    );
+    let mut counted: BTreeMap<String, i32> = BTreeMap::new();
+    for event in events(&cluster, "default").await {
+        assert_eq!(
+            event.source.expect("a source").component.as_deref(),
+            Some("metallb-controller")
+        );
+        *counted.entry(event.reason.unwrap_or_default()).or_default() += event.count.unwrap_or(0);
+    }
+    assert!(counted["IPAllocated"] > 1, "{counted:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pending_service_says_why_and_an_absurd_one_is_answered_too() {
+    let mut cluster = Cluster::start().await;
+    cluster
+        .apply_pool("only", json!({"addresses": ["192.0.2.1/32"]}))
+        .await;
+    cluster.start_controller("first");
+    cluster.create_service("one", json!({})).await;
+    until("the first is served", async || cluster.all_assigned().await).await;
+    let long = "x".repeat(200_000);
+    let cases: [(&str, Value, &str); 4] = [
+        ("two", json!({}), "PoolExhausted"),
+        ("three", json!({"metallb.io/address-pool": "gold"}), "PoolUnknown"),
+        (
+            "four",
+            json!({"metallb.io/loadBalancerIPs": long}),
+            "InvalidRequest",
+        ),
+        (
+            "five",
+            json!({"metallb.io/loadBalancerIPs": "203.0.113.9", "metallb.io/allow-shared-ip": "ключ"}),
+            "AddressOutsidePools",
+        ),
+    ];
+    for (name, annotations, reason) in cases {
+        cluster.create_service(name, annotations).await;
+        until(&format!("{name} says {reason}"), async || {
+            let condition = cluster.condition(name).await.unwrap_or_default();
+            condition["status"] == "False" && condition["reason"] == reason
+        })
+        .await;
+        let message = cluster.condition(name).await.expect("a condition")["message"].to_string();
+        assert!(message.len() < 2000, "{} bytes", message.len());
+    }
+}
