@@ -78,6 +78,7 @@ impl Driver {
     pub(crate) fn new(
         client: Client,
         namespace: String,
+        allocator: Allocator,
         (lease, leadership): (Lease, Leadership),
         outlets: Outlets,
         registry: &Registry,
@@ -88,7 +89,7 @@ impl Driver {
             writes: Writes::new(client, leadership.clone(), namespace.clone()),
             namespace,
             catalog: Catalog::new(),
-            allocator: Allocator::new(),
+            allocator,
             services: BTreeMap::new(),
             shown: Shown::default(),
             unmet: BTreeMap::new(),
@@ -174,11 +175,7 @@ impl Driver {
     /// What this controller had in mind is worth nothing any more: the next active one goes by what the statuses say.
     fn stand_by(&mut self) {
         info!("standing by");
-        self.allocator = Allocator::new();
-        self.allocator.set_catalog(&self.catalog, self.now());
-        for seen in self.services.values() {
-            self.allocator.set_service(seen.service.clone(), self.now());
-        }
+        self.allocator.deactivate(self.now());
         self.unmet.clear();
         self.writing.clear();
         self.farewells.clear();

@@ -11,8 +11,11 @@ mod seen;
 mod shown;
 mod write;
 
+use std::time::Duration;
+
 use anyhow::Context;
 use herald_api::ConfigurationState;
+use herald_core::Allocator;
 use herald_runtime::keep::keep;
 use herald_runtime::lease::Lease;
 use herald_runtime::log::LogLevel;
@@ -38,6 +41,10 @@ pub struct Args {
     /// Only handle Services of this spec.loadBalancerClass; without it, only those that name none.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub lb_class: String,
+    /// For how many seconds an address that was let go is kept from other Services while there are other addresses; 0 is
+    /// off.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    pub quarantine: u64,
     /// Port of the metrics, on all addresses; 0 is off.
     #[arg(long, default_value_t = 9120)]
     pub port: u16,
@@ -83,7 +90,16 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     input::watch_all(&client, &namespace, &args.lb_class, &sender);
     let lease = Lease::new(client.clone(), &namespace, LEASE, &args.pod_name);
     let outlets = Outlets { events, state };
-    let driver = Driver::new(client, namespace.clone(), lease, outlets, &registry, listed)?;
+    let allocator = Allocator::with_rest(Duration::from_secs(args.quarantine));
+    let driver = Driver::new(
+        client,
+        namespace.clone(),
+        allocator,
+        lease,
+        outlets,
+        &registry,
+        listed,
+    )?;
     info!(namespace, "controller started");
     driver.run(inputs, shutdown).await;
     info!("controller stopped");
