@@ -31,6 +31,7 @@ pub struct IPAddressPoolSpec {
     /// A list of IP address ranges over which Herald has authority. You can list multiple ranges in a single
     /// pool, they will all share the same settings. Each range can be either a CIDR prefix, or an explicit
     /// start-end range of IPs.
+    #[schemars(schema_with = "schema::addresses")]
     pub addresses: Vec<String>,
     /// AutoAssign flag used to prevent Herald from automatic allocation for a pool.
     #[serde(default = "yes", skip_serializing_if = "Option::is_none")]
@@ -48,6 +49,7 @@ pub struct IPAddressPoolSpec {
     /// Addresses of this pool that are kept for particular Services, whether these exist or not. Herald's own
     /// addition to MetalLB's fields.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1024))]
     pub reservations: Vec<Reservation>,
     /// How much of this pool may be used. Herald's own addition to MetalLB's fields.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -90,6 +92,7 @@ pub struct ServiceAllocation {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Reservation {
     /// The address; it has to be in the pool.
+    #[schemars(schema_with = "schema::address")]
     pub address: String,
     /// Namespace of the Service that may have it.
     pub namespace: String,

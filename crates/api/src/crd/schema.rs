@@ -57,6 +57,57 @@ fn label_selector_schema() -> Schema {
     })
 }
 
+/// `spec.addresses`: what a schema can tell of the syntax of a CIDR or a range, so that a mistake shows at
+/// `kubectl apply`. It refuses nothing that `herald_core::config` takes; what only that can see (a start after the end,
+/// prefix lengths of IPv4-mapped addresses, overlaps) is told by it.
+///
+/// The bounds keep the cost that the API server estimates for the rules low: 1024 entries are more than any list kept by
+/// hand, and 128 characters hold two full IPv6 addresses with spaces.
+pub(super) fn addresses(_: &mut SchemaGenerator) -> Schema {
+    // Kubernetes' functions refuse IPv4-mapped IPv6 addresses, which count as IPv4 here.
+    let is_ip = |ip: &str| format!("(isIP({ip}) || {ip}.lowerAscii().startsWith('::ffff:'))");
+    let (first, last) = ("self.split('-', 2)[0].trim()", "self.split('-', 2)[1].trim()");
+    json_schema!({
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 1024,
+        "items": {
+            "type": "string",
+            "maxLength": 128,
+            "x-kubernetes-validations": [
+                {
+                    "rule": "self.contains('-') || isCIDR(self) || self.lowerAscii().startsWith('::ffff:')",
+                    "message": "must be address/prefix, such as 192.168.10.0/24, 192.168.10.7/32 or fc00::/64, or a range, \
+                        such as 192.168.10.10-192.168.10.20"
+                },
+                {
+                    "rule": format!("!self.contains('-') || ({} && {})", is_ip(first), is_ip(last)),
+                    "message": "both ends of a range must be addresses without a prefix length, such as \
+                        192.168.10.10-192.168.10.20"
+                },
+                {
+                    "rule": format!(
+                        "!self.contains('-') || !isIP({first}) || !isIP({last}) || ip({first}).family() == ip({last}).family()"
+                    ),
+                    "message": "both ends of a range must be of the same family"
+                }
+            ]
+        }
+    })
+}
+
+/// `spec.reservations[].address`.
+pub(super) fn address(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 64,
+        "x-kubernetes-validations": [{
+            "rule": "isIP(self) || self.lowerAscii().startsWith('::ffff:')",
+            "message": "must be an IP address, such as 192.168.10.7 or fc00::7"
+        }]
+    })
+}
+
 /// An integer without bounds or format, as Go's `int` is written.
 pub(super) fn integer(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "integer"})

@@ -43,6 +43,7 @@ pub(crate) struct Witness(Arc<Mutex<Seen>>);
 #[derive(Default)]
 struct Seen {
     shown: BTreeMap<String, BTreeSet<IpAddr>>,
+    holders: BTreeMap<IpAddr, BTreeSet<String>>,
     /// Two Services with one address, though they may not share it.
     doubled: Vec<String>,
     /// Services that had an address and then another one.
@@ -238,8 +239,18 @@ impl Witness {
         assert_eq!(seen.moved, BTreeSet::new());
     }
 
+    /// How many Services show an address.
+    pub(crate) fn assigned(&self) -> usize {
+        let seen = self.0.lock().expect("no panic before");
+        seen.shown
+            .values()
+            .filter(|addresses| !addresses.is_empty())
+            .count()
+    }
+
     fn see(&self, service: &Service, is_gone: bool) {
-        let mut seen = self.0.lock().expect("no panic before");
+        let mut guard = self.0.lock().expect("no panic before");
+        let seen = &mut *guard;
         let name = service.metadata.name.clone().unwrap_or_default();
         let addresses: BTreeSet<IpAddr> = match is_gone {
             true => BTreeSet::new(),
@@ -252,14 +263,16 @@ impl Witness {
         if !is_gone && !before.is_empty() && before != addresses {
             seen.moved.insert(name.clone());
         }
-        let others = seen
-            .shown
-            .iter()
-            .filter(|(other, shown)| **other != name && !shown.is_disjoint(&addresses));
-        let doubled: Vec<String> = others
-            .map(|(other, _)| format!("{name} and {other}: {addresses:?}"))
-            .collect();
-        seen.doubled.extend(doubled);
+        for address in &before {
+            seen.holders.entry(*address).or_default().remove(&name);
+        }
+        for address in addresses {
+            let holders = seen.holders.entry(address).or_default();
+            holders.insert(name.clone());
+            if holders.len() > 1 {
+                seen.doubled.push(format!("{address}: {holders:?}"));
+            }
+        }
     }
 }
 

@@ -26,11 +26,7 @@ async fn with_services(count: usize) -> Cluster {
         .buffer_unordered(32)
         .collect::<()>()
         .await;
-    until("all are served", async || {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        cluster.all_assigned().await
-    })
-    .await;
+    until("all are served", async || cluster.witness.assigned() == count).await;
     assert_eq!(cluster.assignments().await.len(), count);
     cluster
 }
@@ -54,7 +50,10 @@ async fn thousands_of_services_get_one_write_each_and_a_restart_writes_nothing()
     cluster.start_controller("second");
     cluster.await_leader("second").await;
     cluster.create_service("after-second", json!({})).await;
-    until("the new one is served", async || cluster.all_assigned().await).await;
+    until("the new one is served", async || {
+        cluster.witness.assigned() == SERVICES + 1
+    })
+    .await;
     assert_eq!(cluster.counts().since(&counts).of("patch", "services/status"), 1);
 
     // A slow API server, versions that have expired, watches that break, and conflicts.
@@ -70,7 +69,10 @@ async fn thousands_of_services_get_one_write_each_and_a_restart_writes_nothing()
         cluster.create_service(&format!("during-{i}"), json!({})).await;
     }
     faults.set_delay(None);
-    until("all are served", async || cluster.all_assigned().await).await;
+    until("all are served", async || {
+        cluster.witness.assigned() == SERVICES + 6
+    })
+    .await;
 
     let after = cluster.assignments().await;
     assert!(before.iter().all(|(name, addresses)| after[name] == *addresses));

@@ -106,8 +106,14 @@ fn parse_ip(text: &str) -> Option<IpAddr> {
     (!mapped).then_some(ip)
 }
 
+/// The address is read as strictly as an address alone, and the length has no leading zero or sign.
 fn parse_cidr(text: &str) -> Option<IpNet> {
-    text.parse().ok()
+    let (address, length) = text.split_once('/')?;
+    let prefix: u8 = length.parse().ok()?;
+    let is_canonical = prefix.to_string() == length;
+    IpNet::new(parse_ip(address)?, prefix)
+        .ok()
+        .filter(|_| is_canonical)
 }
 
 fn need_ip(text: &str) -> Result<IpAddr, ExecutionError> {

@@ -1,0 +1,79 @@
+//! What the definition of a pool refuses, beside what the controller refuses: never more, and nearly as much.
+
+use herald_core::config::{Catalog, RawPool};
+use serde_json::json;
+
+use crate::cluster::{Cluster, NAMESPACE};
+
+/// An entry of `spec.addresses`, whether it is good, and whether a schema can tell if not.
+const ENTRIES: &[(&str, bool, bool)] = &[
+    ("192.168.10.0/24", true, true),
+    ("192.168.10.100/24", true, true),
+    ("192.168.10.7/32", true, true),
+    ("fc00:f853:0ccd:e799::/124", true, true),
+    ("FC00::1/64", true, true),
+    ("::ffff:192.168.10.0/120", true, true),
+    ("192.168.10.10-192.168.10.20", true, true),
+    ("192.168.10.10 - 192.168.10.20", true, true),
+    ("192.168.10.10-192.168.10.10", true, true),
+    ("fc00::1-fc00::ff", true, true),
+    ("::ffff:192.168.10.1-::FFFF:192.168.10.9", true, true),
+    ("192.168.10.1-::ffff:192.168.10.9", true, true),
+    ("192.168.10.7", false, true),
+    ("fc00::1", false, true),
+    ("", false, true),
+    (" 192.168.10.0/24", false, true),
+    ("192.168.10.0/24 ", false, true),
+    ("192.168.10.0/33", false, true),
+    ("192.168.010.0/24", false, true),
+    ("192.168.10.0/", false, true),
+    ("fe80::1%eth0/64", false, true),
+    ("192.168.10.0/255.255.255.0", false, true),
+    ("192.168.10.10-20", false, true),
+    ("192.168.10.10-", false, true),
+    ("-192.168.10.20", false, true),
+    ("192.168.10.0/28-192.168.10.20", false, true),
+    ("192.168.10.10-192.168.10.20-192.168.10.30", false, true),
+    ("192.168.10.10–192.168.10.20", false, true),
+    ("1.2.3.4-fc00::1", false, true),
+    ("example.org/24", false, true),
+    ("192.168.10.20-192.168.10.10", false, false),
+    ("::ffff:192.168.10.0/200", false, false),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_definition_refuses_what_the_controller_refuses_and_takes_what_it_takes() {
+    let cluster = Cluster::start().await;
+    let path = format!("/apis/metallb.io/v1beta1/namespaces/{NAMESPACE}/ipaddresspools");
+    for (index, (entry, is_good, shows)) in ENTRIES.iter().enumerate() {
+        let mut catalog = Catalog::new();
+        catalog.set_pools(vec![RawPool {
+            name: "pool".to_owned(),
+            addresses: vec![(*entry).to_owned()],
+            ..RawPool::default()
+        }]);
+        assert_eq!(
+            catalog.problems().is_empty(),
+            *is_good,
+            "{entry:?}: {:?}",
+            catalog.problems()
+        );
+        let pool = json!({
+            "apiVersion": "metallb.io/v1beta1", "kind": "IPAddressPool",
+            "metadata": {"name": format!("pool-{index}"), "namespace": NAMESPACE},
+            "spec": {"addresses": [entry]},
+        });
+        match cluster.send("POST", &path, "application/json", pool).await {
+            Ok(_) => assert!(*is_good || !shows, "{entry:?} is taken"),
+            Err(error) => {
+                let error = error.to_string();
+                assert!(!is_good && *shows, "{entry:?} is refused: {error}");
+                assert!(error.contains("spec.addresses[0]"), "{error}");
+                assert!(
+                    error.contains("such as") || error.contains("same family"),
+                    "{error}"
+                );
+            }
+        }
+    }
+}
