@@ -2,6 +2,7 @@
 
 pub mod alloc;
 pub mod arp;
+pub mod controller;
 pub mod failover;
 mod figure;
 mod keepalived;
@@ -33,6 +34,8 @@ enum Bench {
     Alloc,
     /// ARP answers, beside the kernel's own and a bare loop around a packet socket.
     Arp,
+    /// Addresses for 10 000 Services by the whole controller, beside a bare client that only PATCHes statuses.
+    Controller,
     /// How long a client is not served when the owner of an address fails or leaves, beside keepalived.
     Failover,
 }
@@ -48,6 +51,7 @@ pub async fn run(args: BenchArgs, mut interrupt: Interrupt) -> anyhow::Result<()
         match args.bench {
             Bench::Alloc => alloc::run(runs(20), &mut |figure| print.figure(&figure)),
             Bench::Arp => arp::run(runs(5), &mut |figure| print.figure(&figure)).await,
+            Bench::Controller => controller::run(runs(3), &mut |figure| print.figure(&figure)).await,
             Bench::Failover => failover::run(runs(5), &mut |figure| print.figure(&figure)).await,
         }
     };
