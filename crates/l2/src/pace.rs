@@ -12,12 +12,11 @@ const FRAME_GAP: Duration = Duration::from_micros(50);
 /// room beside them.
 const FRAMES_AT_ONCE: u32 = 20;
 
-/// 20 answers a second: a probe's answer goes to every station, so whoever can send us frames could make us flood the
-/// segment. Hosts probe once when they configure an address, so even a rack that boots stays below.
-const ANSWER_GAP: Duration = Duration::from_millis(50);
-
-/// How many answers to everybody may leave back to back, for a host that wants several of our addresses at once.
-const ANSWERS_AT_ONCE: u32 = 20;
+/// How many answers to everybody may leave back to back, and after that as many as other frames: when an owner of
+/// 10 000 IPv6 addresses is taken for dead, its successors ask for all of them at the same moment, and those that it did
+/// not answer for would be taken from it. A limit there must be, since such an answer goes to every station: whoever can
+/// send us frames could make us flood the segment.
+const ANSWERS_AT_ONCE: u32 = 10_000;
 
 /// Spaces frames out: a generic cell rate algorithm (ITU-T I.371) with a tolerance of as many frames as may leave at
 /// once less one, the first being free.
@@ -43,7 +42,7 @@ impl Pace {
     pub(crate) const fn answers_to_all() -> Self {
         Self {
             even: Time::ZERO,
-            gap: ANSWER_GAP,
+            gap: FRAME_GAP,
             at_once: ANSWERS_AT_ONCE,
         }
     }

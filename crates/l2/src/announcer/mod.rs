@@ -182,7 +182,8 @@ impl Announcer {
 
     /// Decides about a frame received on a link, and writes the answer to `answer`, which must have room for
     /// [`crate::wire::MAX_FRAME_LENGTH`] bytes. The answer goes out on the same link, at once. Answers that go to
-    /// all nodes are limited to 20 a second and link. Whether it is answered or not, the frame may be a [`Claim`].
+    /// all nodes are limited: 10 000 at once on a link, and 20 000 a second. Whether it is answered or not, the frame
+    /// may be a [`Claim`].
     ///
     /// # Errors
     /// Why the frame is not answered.

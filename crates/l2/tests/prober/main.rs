@@ -3,6 +3,7 @@
 mod frames;
 mod hearing;
 mod property;
+mod segment;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -63,16 +64,29 @@ impl Simulation {
 
     /// Lets `time` pass, waking up only when the prober asks for it.
     fn run(&mut self, time: Duration) -> Vec<Sent> {
+        self.run_with(time, |_, _| None)
+    }
+
+    /// The same, while somebody answers frames on some link.
+    fn run_with(
+        &mut self,
+        time: Duration,
+        mut peer: impl FnMut(&[u8], Time) -> Option<(u32, Vec<u8>)>,
+    ) -> Vec<Sent> {
         let end = self.now + time;
         let mut sent = Vec::new();
         loop {
             let mut buffer = [0; MAX_FRAME_LENGTH];
             while let Some(next) = self.prober.poll_transmit(&mut buffer, self.now) {
+                let frame = buffer[..next.length].to_vec();
+                if let Some((link, answer)) = peer(&frame, self.now) {
+                    self.prober.handle_frame(link, &answer);
+                }
                 sent.push(Sent {
                     at: self.now.elapsed(),
                     link: next.link,
                     address: next.address,
-                    frame: buffer[..next.length].to_vec(),
+                    frame,
                 });
             }
             while let Some((address, finding)) = self.prober.poll_result(self.now) {
