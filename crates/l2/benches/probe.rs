@@ -1,0 +1,80 @@
+//! What a question of the prober costs, and what it costs to hear a frame, by the number of addresses probed.
+
+use std::hint::black_box;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use herald_core::Time;
+use herald_l2::prober::Timing;
+use herald_l2::wire::MAX_FRAME_LENGTH;
+use herald_l2::wire::arp::{Arp, Operation};
+use herald_l2::{Link, MacAddr, Prober};
+
+const PROBED: [u32; 3] = [1, 1_000, 10_000];
+const OWN: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
+const OTHER: MacAddr = MacAddr([2, 0, 0, 0, 0, 9]);
+
+fn address(number: u32) -> Ipv4Addr {
+    Ipv4Addr::from_bits(0x0a00_0000 + number)
+}
+
+fn prober(probed: u32) -> Prober {
+    let mut prober = Prober::new(Timing::default());
+    let link = Link {
+        index: 2,
+        name: "eth0".into(),
+        mac: OWN,
+        prefixes: Vec::new(),
+        arp: true,
+        ndp: true,
+    };
+    prober.set_links(vec![link], Time::ZERO);
+    for number in 0..probed {
+        prober.probe(address(number).into(), None, Time::ZERO);
+    }
+    prober
+}
+
+fn questions(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("probe");
+    let mut frame = [0; MAX_FRAME_LENGTH];
+    for probed in PROBED {
+        let mut prober = prober(probed);
+        let mut now = Time::ZERO;
+        group.bench_function(BenchmarkId::new("frame", probed), |bencher| {
+            bencher.iter(|| {
+                // Time passes faster than the pace needs, so that there is a frame each time. Who is done begins anew.
+                now = now + Duration::from_millis(1);
+                while let Some((address, _)) = prober.poll_result(now) {
+                    prober.probe(address, None, now);
+                }
+                prober.poll_transmit(&mut frame, now)
+            });
+        });
+    }
+    group.finish();
+}
+
+fn heard(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("hear");
+    let mut frame = [0; MAX_FRAME_LENGTH];
+    let unrelated = Arp {
+        operation: Operation::Request,
+        sender_mac: OTHER,
+        sender_ip: Ipv4Addr::new(192, 0, 2, 9),
+        target_mac: MacAddr::ZERO,
+        target_ip: Ipv4Addr::new(192, 0, 2, 1),
+    };
+    let length = unrelated.emit(MacAddr::BROADCAST, OTHER, &mut frame);
+    for probed in [0].into_iter().chain(PROBED) {
+        let mut prober = prober(probed);
+        group.bench_function(BenchmarkId::new("arp_of_others", probed), |bencher| {
+            bencher.iter(|| prober.handle_frame(2, black_box(&frame[..length])));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, questions, heard);
+criterion_main!(benches);
