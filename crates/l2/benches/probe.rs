@@ -11,7 +11,8 @@ use herald_l2::wire::MAX_FRAME_LENGTH;
 use herald_l2::wire::arp::{Arp, Operation};
 use herald_l2::{Link, MacAddr, Prober};
 
-const PROBED: [u32; 3] = [1, 1_000, 10_000];
+/// So many that one of them is always due.
+const PROBED: [u32; 3] = [100, 1_000, 10_000];
 const OWN: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
 const OTHER: MacAddr = MacAddr([2, 0, 0, 0, 0, 9]);
 

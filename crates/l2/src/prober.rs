@@ -171,14 +171,14 @@ impl Prober {
         let Ok(Some(received)) = Received::parse(frame) else {
             return;
         };
-        let Some(sighting) = received.sighting(&self.links) else {
+        let Some(sighting) = received.sighting() else {
             return;
         };
         let (Sighting::Has(address, mac) | Sighting::Wants(address, mac)) = sighting;
         let Some(probe) = self.probes.get_mut(&address) else {
             return;
         };
-        if !probe.links.contains(&link) {
+        if !probe.links.contains(&link) || !received.is_of_another(mac, &self.links) {
             return;
         }
         match sighting {

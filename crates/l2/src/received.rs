@@ -51,15 +51,17 @@ impl Received {
         }))
     }
 
-    /// What it shows of others than `links`. Whom it is sent to makes no difference to that.
-    pub(crate) fn sighting(&self, links: &Links) -> Option<Sighting> {
-        let sighting = match &self.message {
+    /// What it shows. Whom it is sent to makes no difference to that.
+    pub(crate) fn sighting(&self) -> Option<Sighting> {
+        match &self.message {
             Message::Arp(arp) => sighting_in_arp(arp),
             Message::Ndp(ndp) => sighting_in_ndp(ndp, self.source),
-        }?;
-        let (Sighting::Has(_, mac) | Sighting::Wants(_, mac)) = sighting;
-        let is_other = mac.is_station() && !links.is_own(mac) && !links.is_own(self.source);
-        is_other.then_some(sighting)
+        }
+    }
+
+    /// Whether it shows another machine than one of ours at `mac`.
+    pub(crate) fn is_of_another(&self, mac: MacAddr, links: &Links) -> bool {
+        mac.is_station() && !links.is_own(mac) && !links.is_own(self.source)
     }
 }
 

@@ -196,8 +196,9 @@ impl Announcer {
     ) -> Result<Answer, Ignored> {
         let link = self.links.get(link).ok_or(Ignored::UnknownLink)?;
         let received = Received::parse(frame)?.ok_or(Ignored::NotARequest)?;
-        if let Some(Sighting::Has(address, mac)) = received.sighting(&self.links)
+        if let Some(Sighting::Has(address, mac)) = received.sighting()
             && self.answering.contains(&(link.index, address))
+            && received.is_of_another(mac, &self.links)
         {
             self.claims.insert(address, mac);
         }
