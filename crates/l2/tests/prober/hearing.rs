@@ -34,6 +34,39 @@ fn whoever_shows_that_it_has_the_address_answers_at_once() {
     }
 }
 
+/// Captured on a veth pair: what Linux sends back when it is asked with the very frames of the prober.
+#[test]
+fn what_linux_answers_is_heard() {
+    let table: [(IpAddr, &[&str]); 2] = [
+        (
+            V4.into(),
+            &[
+                "020000000002 020000000109 0806 0001 0800 06 04 0002",
+                "020000000109 c0000201 020000000002 00000000",
+            ],
+        ),
+        (
+            V6.into(),
+            &[
+                "333300000001 020000000109 86dd 60000000 0020 3a ff",
+                "20010db8000000000000000000000001 ff020000000000000000000000000001",
+                "88 00 f822 20000000 20010db8000000000000000000000001 0201 020000000109",
+            ],
+        ),
+    ];
+    for (address, hexadecimal) in table {
+        let digits: String = hexadecimal.concat().replace(' ', "");
+        let pairs = (0..digits.len())
+            .step_by(2)
+            .map(|place| &digits[place..place + 2]);
+        let frame: Vec<u8> = pairs
+            .map(|pair| u8::from_str_radix(pair, 16).expect("hexadecimal"))
+            .collect();
+        let mut simulation = Simulation::probing(vec![link(2)]);
+        assert_eq!(simulation.hears(2, &frame), [(address, Finding::Answered(OTHER))]);
+    }
+}
+
 #[test]
 fn a_contender_is_found_when_nobody_answers_it_either() {
     for (address, probe) in
