@@ -13,12 +13,12 @@ const RECEIVE_BUFFER: usize = 1 << 20;
 /// What a socket hears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Traffic {
-    /// ARP requests (RFC 826), probes and announcements in request form included.
-    ArpRequests,
-    /// ARP replies, announcements in reply form included: for whoever asks.
+    /// ARP requests and replies (RFC 826), probes and announcements included.
+    Arp,
+    /// ARP replies, announcements in reply form included: for whoever only asks.
     ArpReplies,
-    /// Neighbour solicitations (RFC 4861 §4.3), multicast and unicast.
-    Solicitations,
+    /// Neighbour solicitations and advertisements (RFC 4861 §4.3 and §4.4), multicast and unicast.
+    Ndp,
 }
 
 /// Why no packet socket can be had.
@@ -205,8 +205,8 @@ fn headers(vectors: &mut [libc::iovec; BATCH]) -> [libc::mmsghdr; BATCH] {
 /// The socket's address: an interface and an EtherType.
 fn address(interface: u32, traffic: Traffic) -> io::Result<SockAddr> {
     let ethertype = match traffic {
-        Traffic::ArpRequests | Traffic::ArpReplies => libc::ETH_P_ARP,
-        Traffic::Solicitations => libc::ETH_P_IPV6,
+        Traffic::Arp | Traffic::ArpReplies => libc::ETH_P_ARP,
+        Traffic::Ndp => libc::ETH_P_IPV6,
     };
     let mut storage = SockAddrStorage::zeroed();
     #[expect(
@@ -263,40 +263,44 @@ mod bpf {
 /// What the socket hears. Frames to other hosts, which a promiscuous or VLAN-filtering interface shows too, are
 /// `PACKET_OTHERHOST`. The kernel strips VLAN tags before, so offsets are those of an untagged frame.
 fn filter(traffic: Traffic) -> Vec<SockFilter> {
-    const ARP_REQUEST: u32 = 1;
-    const ARP_REPLY: u32 = 2;
     match traffic {
-        Traffic::ArpRequests => arp_filter(ARP_REQUEST),
+        Traffic::Arp => arp_filter(ARP_REQUEST),
         Traffic::ArpReplies => arp_filter(ARP_REPLY),
-        Traffic::Solicitations => solicitation_filter(),
+        Traffic::Ndp => ndp_filter(),
     }
 }
 
+const ARP_REQUEST: u32 = 1;
+const ARP_REPLY: u32 = 2;
 const OTHER_HOST: u32 = libc::PACKET_OTHERHOST as u32;
 
-fn arp_filter(operation: u32) -> Vec<SockFilter> {
+/// Replies, and requests too if `least` says so.
+fn arp_filter(least: u32) -> Vec<SockFilter> {
     const ARP_OPERATION: u32 = 14 + 6;
     vec![
         bpf::load_packet_type(),
-        bpf::compare(OTHER_HOST, 3, 0),
+        bpf::compare(OTHER_HOST, 4, 0),
         bpf::load_half(ARP_OPERATION),
-        bpf::compare(operation, 0, 1),
+        bpf::compare(least, 1, 0),
+        bpf::compare(ARP_REPLY, 0, 1),
         bpf::accept(FRAME_LENGTH as u32),
         bpf::accept(0),
     ]
 }
 
-fn solicitation_filter() -> Vec<SockFilter> {
+fn ndp_filter() -> Vec<SockFilter> {
     const IPV6_NEXT_HEADER: u32 = 14 + 6;
     const ICMPV6_TYPE: u32 = 14 + 40;
     const NEIGHBOR_SOLICITATION: u32 = 135;
+    const NEIGHBOR_ADVERTISEMENT: u32 = 136;
     vec![
         bpf::load_packet_type(),
-        bpf::compare(OTHER_HOST, 5, 0),
+        bpf::compare(OTHER_HOST, 6, 0),
         bpf::load_byte(IPV6_NEXT_HEADER),
-        bpf::compare(libc::IPPROTO_ICMPV6 as u32, 0, 3),
+        bpf::compare(libc::IPPROTO_ICMPV6 as u32, 0, 4),
         bpf::load_byte(ICMPV6_TYPE),
-        bpf::compare(NEIGHBOR_SOLICITATION, 0, 1),
+        bpf::compare(NEIGHBOR_SOLICITATION, 1, 0),
+        bpf::compare(NEIGHBOR_ADVERTISEMENT, 0, 1),
         bpf::accept(FRAME_LENGTH as u32),
         bpf::accept(0),
     ]

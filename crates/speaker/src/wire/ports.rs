@@ -53,7 +53,7 @@ fn adjust(
     if !wanted {
         *socket = None;
     } else if socket.is_none() {
-        let opened = PacketSocket::open(link, requests(family))?;
+        let opened = PacketSocket::open(link, traffic(family))?;
         poller
             .add(&opened, token(link, family))
             .context("cannot wait for its packets")?;
@@ -62,11 +62,11 @@ fn adjust(
     Ok(())
 }
 
-/// What asks for addresses of a family.
-const fn requests(family: Family) -> Traffic {
+/// What resolves addresses of a family.
+const fn traffic(family: Family) -> Traffic {
     match family {
-        Family::V4 => Traffic::ArpRequests,
-        Family::V6 => Traffic::Solicitations,
+        Family::V4 => Traffic::Arp,
+        Family::V6 => Traffic::Ndp,
     }
 }
 
