@@ -18,7 +18,7 @@ use alloc::vec::Vec;
 pub use advertisement::Advertisement;
 pub use catalog::Catalog;
 pub(crate) use claims::Claims;
-pub use pool::{Allocation, Pool, Reservation};
+pub use pool::{Allocation, ConflictDetection, Pool, Reservation};
 pub use problem::{ConfigError, Problem, ResourceKind};
 
 use crate::{Labels, RawSelector};
@@ -44,6 +44,8 @@ pub struct RawPool {
     pub quota_per_namespace: Option<i64>,
     /// `spec.reservations`.
     pub reservations: Vec<RawReservation>,
+    /// `spec.conflictDetection`.
+    pub conflict_detection: ConflictDetection,
 }
 
 /// `spec.serviceAllocation` as written by the user.

@@ -1,10 +1,18 @@
 //! Pools and advertisements.
 
-use herald_core::config::{RawAdvertisement, RawAllocation, RawPool, RawReservation};
+use herald_core::config::{ConflictDetection, RawAdvertisement, RawAllocation, RawPool, RawReservation};
 use herald_core::{RawRequirement, RawSelector};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
-use crate::crd::{IPAddressPool, L2Advertisement, Reservation, ServiceAllocation};
+use crate::crd::{self, IPAddressPool, L2Advertisement, Reservation, ServiceAllocation};
+
+const fn conflict_detection(written: crd::ConflictDetection) -> ConflictDetection {
+    match written {
+        crd::ConflictDetection::Enforce => ConflictDetection::Enforce,
+        crd::ConflictDetection::Warn => ConflictDetection::Warn,
+        crd::ConflictDetection::Off => ConflictDetection::Off,
+    }
+}
 
 /// A pool as written by the user.
 pub fn pool(pool: &IPAddressPool) -> RawPool {
@@ -16,6 +24,11 @@ pub fn pool(pool: &IPAddressPool) -> RawPool {
         auto_assign: pool.spec.auto_assign,
         avoid_buggy_ips: pool.spec.avoid_buggy_ips,
         allocation: pool.spec.service_allocation.as_ref().map(allocation),
+        conflict_detection: pool
+            .spec
+            .conflict_detection
+            .map(conflict_detection)
+            .unwrap_or_default(),
         quota_per_namespace: pool.spec.quota.as_ref().and_then(|quota| quota.per_namespace),
         reservations: pool.spec.reservations.iter().map(reservation).collect(),
     }

@@ -51,6 +51,11 @@ pub struct IPAddressPoolSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1024))]
     pub reservations: Vec<Reservation>,
+    /// What to do when a machine that runs no speaker answers for an address of this pool that is to be announced: Enforce
+    /// (not to announce it), Warn (to announce it all the same and say so) or Off. Herald's own addition to MetalLB's
+    /// fields.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conflict_detection: Option<ConflictDetection>,
     /// How much of this pool may be used. Herald's own addition to MetalLB's fields.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota: Option<Quota>,
@@ -86,6 +91,17 @@ pub struct ServiceAllocation {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::label_selectors")]
     pub service_selectors: Vec<LabelSelector>,
+}
+
+/// What to do when somebody else answers for an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ConflictDetection {
+    /// Not to announce it as long as that machine does.
+    Enforce,
+    /// To announce it all the same, and say so.
+    Warn,
+    /// To announce it.
+    Off,
 }
 
 /// An address that is kept for one Service.

@@ -30,6 +30,20 @@ pub struct Pool {
     pub quota_per_namespace: Option<u64>,
     /// Addresses kept for one Service each.
     pub reservations: BTreeMap<IpAddr, Reservation>,
+    /// What to do about a machine that has an address of this pool already.
+    pub conflict_detection: ConflictDetection,
+}
+
+/// What to do when a machine that runs no speaker answers for an address that is to be announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ConflictDetection {
+    /// Not to announce it as long as it does.
+    #[default]
+    Enforce,
+    /// To announce it all the same, and say so.
+    Warn,
+    /// To announce it.
+    Off,
 }
 
 /// The Service that an address is kept for.
@@ -66,6 +80,7 @@ impl Pool {
                 .map(|raw| Allocation::parse(raw, &mut mistakes)),
             quota_per_namespace: parse_quota(raw.quota_per_namespace, &mut mistakes),
             reservations: BTreeMap::new(),
+            conflict_detection: raw.conflict_detection,
         };
         // Against unreadable addresses every reservation would look as if it were outside.
         if mistakes.is_empty() {
