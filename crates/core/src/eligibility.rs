@@ -172,13 +172,7 @@ impl<'a> View<'a> {
         if service.addresses.is_empty() {
             return Err(Exclusion::NoAddress);
         }
-        let Some(pool) = self
-            .pools
-            .iter()
-            .find(|pool| pool.contains_all(&service.addresses))
-        else {
-            return Err(Exclusion::AddressOutsidePools);
-        };
+        let pool = self.pool_of(service)?;
         if !endpoints.any {
             return Err(Exclusion::NoEndpoints);
         }
@@ -194,6 +188,13 @@ impl<'a> View<'a> {
             return Err(Exclusion::SharedAddressWithServiceSelector);
         }
         Ok(applying)
+    }
+
+    /// The pool that the addresses of a Service are from.
+    pub fn pool_of(&self, service: &Exposure) -> Result<&'a Pool, Exclusion> {
+        let mut pools = self.pools.iter();
+        let pool = pools.find(|pool| pool.contains_all(&service.addresses));
+        pool.ok_or(Exclusion::AddressOutsidePools)
     }
 
     /// The preference score of `node` for a Service with these advertisements, or why it may not own it.

@@ -12,6 +12,7 @@ pub mod allocator;
 pub mod config;
 pub mod election;
 pub mod eligibility;
+pub mod holding;
 pub mod member;
 pub mod name;
 pub mod ownership;

@@ -8,9 +8,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
-use crate::config::{Advertisement, Pool};
+use crate::config::{Advertisement, ConflictDetection, Pool};
+use crate::election::{self, Rank};
 use crate::eligibility::{Endpoints, Exclusion, Exposure, Node, View, interfaces};
-use crate::{Liveness, Member, NodeName, NodeState, ServiceKey, election};
+use crate::{Liveness, Member, NodeName, NodeState, ServiceKey};
 
 /// Decides what one node owns. Owned by value by exactly one task.
 #[derive(Debug)]
@@ -34,19 +35,38 @@ pub struct Ownership {
 pub enum Verdict {
     /// This node.
     Owner(Claim),
+    /// This node, should the one that is suspected to be dead turn out to be.
+    Heir {
+        /// The suspect.
+        of: NodeName,
+        /// What this node takes then.
+        claim: Claim,
+    },
     /// Another node.
     Standby(NodeName),
     /// Nobody, or this node cannot although it should.
     Unowned(Exclusion),
 }
 
-/// What this node answers for.
+/// What this node is to answer for, once it has made sure that nobody else does ([`crate::holding`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     /// The Service's addresses.
     pub addresses: Vec<IpAddr>,
     /// The interfaces that answer; `None` is all.
     pub interfaces: Option<BTreeSet<String>>,
+    /// What to do about a machine that has one of the addresses already.
+    pub conflict_detection: ConflictDetection,
+}
+
+impl Verdict {
+    /// What this node is to answer for.
+    pub const fn claim(&self) -> Option<&Claim> {
+        match self {
+            Self::Owner(claim) | Self::Heir { claim, .. } => Some(claim),
+            Self::Standby(_) | Self::Unowned(_) => None,
+        }
+    }
 }
 
 /// A changed verdict.
@@ -119,15 +139,17 @@ impl Ownership {
             .filter(|m| is_usable(m) && !known.get(&m.node).is_some_and(is_usable))
             .map(|m| &m.node)
             .collect();
+        let suspected = before.values().chain(known.values()).filter(|m| is_suspect(m));
+        let changed: BTreeSet<&NodeName> = lost.into_iter().chain(suspected.map(|m| &m.node)).collect();
         if gained {
             self.all_stale();
-        } else if !lost.is_empty() {
+        } else if !changed.is_empty() {
             let me = &self.me;
             let theirs = self.verdicts.iter().filter(|(_, verdict)| match verdict {
-                Verdict::Owner(_) => lost.contains(me),
-                Verdict::Standby(owner) => lost.contains(owner),
+                Verdict::Owner(_) => changed.contains(me),
+                Verdict::Standby(owner) | Verdict::Heir { of: owner, .. } => changed.contains(owner),
                 // This node may have been the one elected, without an interface.
-                Verdict::Unowned(_) => lost.contains(me),
+                Verdict::Unowned(_) => changed.contains(me),
             });
             self.stale.extend(theirs.map(|(key, _)| key.clone()));
         }
@@ -207,6 +229,36 @@ impl Ownership {
             .collect())
     }
 
+    /// Whether `node` would be preferred to this one for a Service if both were alive: what speakers go by when they
+    /// meet on the wire though gossip does not connect them.
+    pub fn outranks(&self, node: &NodeName, key: &ServiceKey) -> bool {
+        let Some(service) = self.services.get(key) else {
+            return false;
+        };
+        let none = Endpoints::default();
+        let endpoints = self.endpoints.get(key).unwrap_or(&none);
+        let view = View {
+            members: None,
+            ..self.view()
+        };
+        let (Ok(advertisements), Some(first)) = (
+            view.advertisements_of(service, endpoints),
+            service.addresses.first(),
+        ) else {
+            return false;
+        };
+        let rank = |name: &NodeName| {
+            let node = self.nodes.get(name)?;
+            let score = view.score(service, endpoints, &advertisements, node).ok()?;
+            Some(Rank::new(name, *first, score))
+        };
+        match (rank(node), rank(&self.me)) {
+            (Some(theirs), Some(mine)) => theirs < mine,
+            (theirs, None) => theirs.is_some(),
+            (None, Some(_)) => false,
+        }
+    }
+
     fn decide(&self, service: &Exposure) -> Verdict {
         match self.elect(service) {
             Ok(verdict) => verdict,
@@ -225,9 +277,14 @@ impl Ownership {
         });
         // The election is keyed by the first address, for dual stack too: both are announced by one node.
         let first = service.addresses.first().ok_or(Exclusion::NoAddress)?;
-        let owner = election::elect(*first, candidates).ok_or(Exclusion::NoCandidate)?;
+        let owner = election::elect(*first, candidates.clone()).ok_or(Exclusion::NoCandidate)?;
+        let mut of = None;
         if *owner != self.me {
-            return Ok(Verdict::Standby(owner.clone()));
+            let living = candidates.filter(|(node, _)| !self.is_suspect(node));
+            if !self.is_suspect(owner) || election::elect(*first, living) != Some(&self.me) {
+                return Ok(Verdict::Standby(owner.clone()));
+            }
+            of = Some(owner.clone());
         }
         let me = self.nodes.get(&self.me).ok_or(Exclusion::NoCandidate)?;
         let interfaces = interfaces(&advertisements, me);
@@ -236,10 +293,22 @@ impl Ownership {
         {
             return Err(Exclusion::NoInterface(selected.clone()));
         }
-        Ok(Verdict::Owner(Claim {
+        let claim = Claim {
             addresses: service.addresses.clone(),
             interfaces,
-        }))
+            conflict_detection: view.pool_of(service).map(|pool| pool.conflict_detection)?,
+        };
+        Ok(match of {
+            Some(of) => Verdict::Heir { of, claim },
+            None => Verdict::Owner(claim),
+        })
+    }
+
+    fn is_suspect(&self, node: &NodeName) -> bool {
+        let members = self.members.as_ref();
+        members
+            .and_then(|members| members.get(node))
+            .is_some_and(is_suspect)
     }
 
     fn view(&self) -> View<'_> {
@@ -260,6 +329,11 @@ impl Ownership {
 /// Whether a member can own anything.
 fn is_usable(member: &Member) -> bool {
     member.liveness != Liveness::Down && member.state == NodeState::Ready
+}
+
+/// Whether a member could own something, if it is alive.
+fn is_suspect(member: &Member) -> bool {
+    member.liveness == Liveness::Suspect && member.state == NodeState::Ready
 }
 
 #[cfg(test)]

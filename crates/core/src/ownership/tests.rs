@@ -264,7 +264,7 @@ fn interfaces_are_the_union_unless_one_advertisement_takes_all() {
     };
     let claimed = |advertisements| match verdict(iris(IRIS2, advertisements, TrafficPolicy::Cluster)) {
         Verdict::Owner(claim) => claim.interfaces,
-        other @ (Verdict::Standby(_) | Verdict::Unowned(_)) => panic!("{other:?}"),
+        other @ (Verdict::Heir { .. } | Verdict::Standby(_) | Verdict::Unowned(_)) => panic!("{other:?}"),
     };
     let both: BTreeSet<String> = ["eth0".into(), "eth1".into()].into();
     assert_eq!(
@@ -306,6 +306,25 @@ fn a_preference_outweighs_the_hash_but_makes_nobody_a_candidate() {
 }
 
 #[test]
+fn rank_does_not_depend_on_who_is_alive() {
+    let mut machine = iris_with(
+        Ownership::new(IRIS1.into(), true, false),
+        vec![everywhere()],
+        TrafficPolicy::Cluster,
+    );
+    let down = Member::new(IRIS2.into(), Liveness::Down, NodeState::Ready);
+    machine.set_members(vec![ready(IRIS1), down]);
+    assert!(machine.outranks(&IRIS2.into(), &key()));
+    assert!(!machine.outranks(&IRIS1.into(), &key()));
+    assert!(!machine.outranks(&"unknown".into(), &key()));
+    let elsewhere = ServiceKey::new("default", "other");
+    assert!(!machine.outranks(&IRIS2.into(), &elsewhere));
+    machine.set_node(node(IRIS1, &[(EXCLUDE_LABEL, "")]));
+    machine.set_node(node(IRIS2, &[(EXCLUDE_LABEL, "")]));
+    assert!(!machine.outranks(&IRIS2.into(), &key()));
+}
+
+#[test]
 fn a_removed_service_is_told_once() {
     let mut machine = iris(IRIS2, vec![everywhere()], TrafficPolicy::Cluster);
     drain(&mut machine);
@@ -318,7 +337,7 @@ fn a_removed_service_is_told_once() {
 }
 
 #[test]
-fn a_suspect_owner_stays_and_a_dead_one_is_followed_at_once() {
+fn a_suspect_owner_has_an_heir_and_a_dead_one_a_successor() {
     let mut machine = iris_with(
         Ownership::new(IRIS1.into(), true, false),
         vec![everywhere()],
@@ -327,8 +346,14 @@ fn a_suspect_owner_stays_and_a_dead_one_is_followed_at_once() {
     machine.set_members(vec![ready(IRIS1), ready(IRIS2)]);
     assert_eq!(drain(&mut machine)[0].after, Some(Verdict::Standby(IRIS2.into())));
     let suspect = Member::new(IRIS2.into(), Liveness::Suspect, NodeState::Ready);
+    machine.set_members(vec![ready(IRIS1), suspect.clone()]);
+    let heir =
+        |change: &Change| matches!(&change.after, Some(Verdict::Heir { of, .. }) if of.as_str() == IRIS2);
+    assert!(heir(&drain(&mut machine)[0]));
+    machine.set_members(vec![ready(IRIS1), ready(IRIS2)]);
+    assert_eq!(drain(&mut machine)[0].after, Some(Verdict::Standby(IRIS2.into())));
     machine.set_members(vec![ready(IRIS1), suspect]);
-    assert_eq!(drain(&mut machine), []);
+    assert!(heir(&drain(&mut machine)[0]));
     let down = Member::new(IRIS2.into(), Liveness::Down, NodeState::Ready);
     machine.set_members(vec![ready(IRIS1), down]);
     assert!(matches!(drain(&mut machine)[0].after, Some(Verdict::Owner(_))));

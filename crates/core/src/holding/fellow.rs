@@ -1,0 +1,96 @@
+//! The other speakers by their Ethernet addresses: whose answer is it?
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use core::time::Duration;
+
+use super::PATIENCE;
+use crate::{Liveness, Member, NodeName, Time};
+
+/// Announcements count for two rounds of the refresh, which is a minute apart.
+const ANNOUNCED: Duration = Duration::from_secs(130);
+
+#[derive(Debug, Default)]
+pub(super) struct Fellows {
+    by_mac: BTreeMap<[u8; 6], Fellow>,
+    /// Those that gossip took for dead last.
+    down: BTreeSet<NodeName>,
+    /// How many speakers are alive, this one included, and how many there are.
+    alive: usize,
+    all: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fellow {
+    pub(super) node: NodeName,
+    liveness: Liveness,
+    /// Since when most others could not reach it, if gossip says that it is down.
+    down_since: Option<Time>,
+    /// When it was last heard announcing an address.
+    announced: Option<Time>,
+}
+
+impl Fellow {
+    pub(super) fn is_alive(&self) -> bool {
+        self.liveness == Liveness::Alive
+    }
+}
+
+impl Fellows {
+    /// Replaces what gossip says. True when one that was down is so no longer.
+    pub(super) fn set(&mut self, members: &[Member], me: &NodeName, now: Time) -> bool {
+        let before = core::mem::take(&mut self.by_mac);
+        let is_down = |node: &NodeName| self.down.contains(node);
+        let has_returned = members
+            .iter()
+            .any(|m| m.liveness != Liveness::Down && is_down(&m.node));
+        let down = members.iter().filter(|m| m.liveness == Liveness::Down);
+        self.down = down.map(|m| m.node.clone()).collect();
+        self.all = members.len();
+        self.alive = members.iter().filter(|m| m.liveness != Liveness::Down).count();
+        for member in members.iter().filter(|member| member.node != *me) {
+            for mac in &member.macs {
+                let known = before.get(mac).filter(|fellow| fellow.node == member.node);
+                let is_down = member.liveness == Liveness::Down;
+                let fellow = Fellow {
+                    node: member.node.clone(),
+                    liveness: member.liveness,
+                    down_since: is_down.then(|| known.and_then(|f| f.down_since).unwrap_or(now)),
+                    announced: known.and_then(|fellow| fellow.announced),
+                };
+                self.by_mac.insert(*mac, fellow);
+            }
+        }
+        has_returned
+    }
+
+    pub(super) fn get(&self, mac: [u8; 6]) -> Option<&Fellow> {
+        self.by_mac.get(&mac)
+    }
+
+    /// It announced an address itself.
+    pub(super) fn heard(&mut self, mac: [u8; 6], now: Time) {
+        if let Some(fellow) = self.by_mac.get_mut(&mac) {
+            fellow.announced = Some(now);
+        }
+    }
+
+    /// Whether its answers are worth nothing: most speakers agree, and have done so for some time, that it is dead, and
+    /// it has announced nothing since.
+    pub(super) fn is_overruled(&self, mac: [u8; 6], now: Time) -> bool {
+        let Some(fellow) = self.by_mac.get(&mac) else {
+            return false;
+        };
+        let (Some(since), false) = (fellow.down_since, self.is_minority()) else {
+            return false;
+        };
+        let announced = fellow
+            .announced
+            .is_some_and(|at| at > since && now.saturating_since(at) < ANNOUNCED);
+        now.saturating_since(since) >= PATIENCE && !announced
+    }
+
+    /// Whether this node is with the lesser part of the speakers, or with just half of them.
+    pub(super) const fn is_minority(&self) -> bool {
+        self.alive * 2 <= self.all
+    }
+}

@@ -1,0 +1,88 @@
+//! What users and operators are told of an address.
+
+use core::fmt;
+
+use crate::NodeName;
+
+/// What the wire said that gossip did not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Report {
+    /// A machine that is none of ours answers for the address: it is not announced.
+    Conflict([u8; 6]),
+    /// The same, but the pool says to announce it all the same.
+    Duplicate([u8; 6]),
+    /// The stranger is gone.
+    Resolved,
+    /// A machine that is none of ours announces an address that we hold, and we defend it.
+    Challenged([u8; 6]),
+    /// A fellow that gossip has lost still answers: it keeps the address.
+    Deferred(NodeName),
+    /// A fellow still answers, but most agree that it is dead: we take the address.
+    Overruled(NodeName),
+    /// A fellow claims an address that we hold, and it comes first.
+    Yielded(NodeName),
+}
+
+impl Report {
+    /// One CamelCase word: reason of events, label of metrics.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Conflict(_) => "AddressConflict",
+            Self::Duplicate(_) => "AddressDuplicate",
+            Self::Resolved => "AddressConflictResolved",
+            Self::Challenged(_) => "AddressChallenged",
+            Self::Deferred(_) => "TakeoverDeferred",
+            Self::Overruled(_) => "TakeoverForced",
+            Self::Yielded(_) => "AddressYielded",
+        }
+    }
+
+    /// Whether users of the Service should hear of it, and not only operators of the cluster.
+    pub const fn concerns_users(&self) -> bool {
+        match self {
+            Self::Conflict(_) | Self::Duplicate(_) | Self::Resolved | Self::Challenged(_) => true,
+            Self::Deferred(_) | Self::Overruled(_) | Self::Yielded(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Conflict(mac) => write!(
+                f,
+                "not announced: another machine, {}, answers for it; free the address there or take it out of the pool",
+                Mac(*mac)
+            ),
+            Self::Duplicate(mac) => write!(
+                f,
+                "another machine, {}, answers for it, too; it is announced all the same, as the pool says",
+                Mac(*mac)
+            ),
+            Self::Resolved => f.write_str("the other machine no longer answers for it"),
+            Self::Challenged(mac) => write!(
+                f,
+                "another machine, {}, announces it, too; it is defended",
+                Mac(*mac)
+            ),
+            Self::Deferred(node) => write!(f, "gossip has lost node {node}, but it still answers for it"),
+            Self::Overruled(node) => {
+                write!(
+                    f,
+                    "somebody still answers for node {node}, which most speakers take for dead"
+                )
+            }
+            Self::Yielded(node) => write!(f, "left to node {node}, which announces it and comes first"),
+        }
+    }
+}
+
+/// An Ethernet address as people write it.
+struct Mac([u8; 6]);
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}

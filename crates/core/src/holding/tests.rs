@@ -1,0 +1,465 @@
+//! Every stage with every input, by way of the events that lead there.
+
+use super::*;
+use crate::eligibility::Exclusion;
+use crate::ownership::Claim;
+use crate::{Liveness, NodeState};
+use alloc::vec;
+use alloc::vec::Vec;
+
+mod sim;
+
+/// This node, a fellow that comes first for everything, and one that comes last.
+const ME: &str = "b";
+const FIRST: &str = "a";
+const LAST: &str = "c";
+const STRANGER: [u8; 6] = [9; 6];
+
+fn mac(node: &str) -> [u8; 6] {
+    [node.as_bytes()[0]; 6]
+}
+
+fn at(millis: u64) -> Time {
+    Time::since_zero(Duration::from_millis(millis))
+}
+
+fn ip() -> IpAddr {
+    "192.0.2.1".parse().unwrap()
+}
+
+fn web() -> ServiceKey {
+    ServiceKey::new("default", "web")
+}
+
+fn member(node: &str, liveness: Liveness) -> Member {
+    Member {
+        macs: vec![mac(node)],
+        ..Member::new(node.into(), liveness, NodeState::Ready)
+    }
+}
+
+fn claim() -> Claim {
+    Claim {
+        addresses: vec![ip()],
+        interfaces: None,
+        conflict_detection: ConflictDetection::Enforce,
+    }
+}
+
+fn elected() -> Verdict {
+    Verdict::Owner(claim())
+}
+
+/// One address, one Service, and what has come of it.
+struct World {
+    holdings: Holdings,
+    verdict: Option<Verdict>,
+    now: Time,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::with(Holdings::new(true, 1))
+    }
+
+    fn with(holdings: Holdings) -> Self {
+        let mut world = Self {
+            holdings,
+            verdict: None,
+            now: at(0),
+        };
+        world.gossip(&[(FIRST, Liveness::Alive), (LAST, Liveness::Alive)]);
+        world
+    }
+
+    fn gossip(&mut self, others: &[(&str, Liveness)]) {
+        let mut members = vec![member(ME, Liveness::Alive)];
+        members.extend(others.iter().map(|(node, liveness)| member(node, *liveness)));
+        self.holdings.set_members(&members, &ME.into(), self.now);
+    }
+
+    fn verdict(&mut self, after: Option<Verdict>) -> Vec<Effect> {
+        self.holdings
+            .set_verdict(&web(), self.verdict.as_ref(), after.as_ref(), self.now);
+        self.verdict = after;
+        self.effects()
+    }
+
+    fn probed(&mut self, probed: Probed) -> Vec<Effect> {
+        self.holdings.handle_probed(ip(), probed, self.now);
+        self.effects()
+    }
+
+    fn hears_claim_of(&mut self, mac: [u8; 6]) -> Vec<Effect> {
+        let outranks = |node: &NodeName, _: &ServiceKey| node.as_str() < ME;
+        self.holdings.handle_claim(ip(), mac, outranks, self.now);
+        self.effects()
+    }
+
+    /// Lets time pass until something is due, and returns how long that took, in milliseconds.
+    fn until_due(&mut self) -> (u128, Vec<Effect>) {
+        let due = self.holdings.poll_timeout().expect("something is due");
+        let passed = due.saturating_since(self.now).as_millis();
+        self.now = due;
+        self.holdings.handle_timeout(due);
+        (passed, self.effects())
+    }
+
+    fn effects(&mut self) -> Vec<Effect> {
+        core::iter::from_fn(|| self.holdings.poll_effect()).collect()
+    }
+
+    fn probing() -> Self {
+        let mut world = Self::new();
+        assert_eq!(world.verdict(Some(elected())), [probe()]);
+        world
+    }
+
+    fn holding() -> Self {
+        let mut world = Self::probing();
+        assert_eq!(world.probed(Probed::Silence), [announce(), gained()]);
+        world
+    }
+
+    fn yielding() -> Self {
+        let mut world = Self::holding();
+        assert_eq!(world.verdict(Some(Verdict::Standby(FIRST.into()))), [lost()]);
+        world
+    }
+
+    /// Elected because `FIRST` is not what it was, and answered by it all the same.
+    fn deferred(liveness: Liveness) -> Self {
+        let mut world = Self::probing();
+        world.gossip(&[(FIRST, liveness), (LAST, Liveness::Alive)]);
+        let report = Effect::Report(ip(), Report::Deferred(FIRST.into()));
+        assert_eq!(world.probed(Probed::Answered(mac(FIRST))), [report]);
+        world
+    }
+
+    fn in_conflict() -> Self {
+        let mut world = Self::probing();
+        let report = Effect::Report(ip(), Report::Conflict(STRANGER));
+        assert_eq!(world.probed(Probed::Answered(STRANGER)), [report]);
+        assert_eq!(world.holdings.stranger(ip()), Some(STRANGER));
+        world
+    }
+}
+
+fn everywhere() -> Announcement {
+    Announcement {
+        address: ip(),
+        interfaces: None,
+    }
+}
+
+fn probe() -> Effect {
+    Effect::Probe(everywhere())
+}
+
+fn announce() -> Effect {
+    Effect::Announce(everywhere())
+}
+
+fn withdraw() -> Effect {
+    Effect::Withdraw(ip())
+}
+
+fn gained() -> Effect {
+    Effect::Gained(web(), ip())
+}
+
+fn lost() -> Effect {
+    Effect::Lost(web(), ip())
+}
+
+#[test]
+fn an_address_is_announced_when_nobody_answers_a_probe() {
+    let world = World::holding();
+    assert_eq!(world.holdings.poll_timeout(), None);
+    assert!(!world.holdings.is_empty());
+}
+
+#[test]
+fn what_is_no_longer_wanted_is_left_at_once() {
+    let unowned = || Some(Verdict::Unowned(Exclusion::NoEndpoints));
+    for after in [None, unowned()] {
+        assert_eq!(World::probing().verdict(after.clone()), [Effect::StopProbe(ip())]);
+        assert_eq!(World::holding().verdict(after.clone()), [lost(), withdraw()]);
+        assert_eq!(World::deferred(Liveness::Suspect).verdict(after.clone()), []);
+        assert_eq!(World::in_conflict().verdict(after), []);
+    }
+    for mut world in [World::deferred(Liveness::Down), World::in_conflict()] {
+        world.verdict(None);
+        assert_eq!(world.holdings.poll_timeout(), None);
+    }
+}
+
+#[test]
+fn who_is_passed_over_answers_on_until_its_successor_announces_itself() {
+    let mut world = World::yielding();
+    assert!(!world.holdings.is_empty());
+    assert_eq!(world.hears_claim_of(STRANGER), []);
+    assert_eq!(world.hears_claim_of(mac(FIRST)), [withdraw()]);
+    assert!(world.holdings.is_empty());
+    assert_eq!(world.holdings.poll_timeout(), None);
+}
+
+#[test]
+fn who_is_passed_over_calls_for_its_successor_but_not_for_ever() {
+    let mut world = World::yielding();
+    for _ in 0..9 {
+        assert_eq!(world.until_due(), (NUDGE.as_millis(), vec![Effect::Defend(ip())]));
+    }
+    assert_eq!(world.until_due(), (NUDGE.as_millis(), vec![withdraw()]));
+    assert_eq!(world.now, at(0) + YIELD);
+    assert!(world.holdings.is_empty());
+}
+
+#[test]
+fn who_is_passed_over_and_elected_again_just_goes_on() {
+    let mut world = World::yielding();
+    assert_eq!(world.verdict(Some(elected())), [announce(), gained()]);
+    assert_eq!(world.holdings.poll_timeout(), None);
+}
+
+#[test]
+fn who_was_out_of_the_world_asks_before_it_answers_on() {
+    let mut world = World::holding();
+    world.holdings.reverify();
+    assert_eq!(world.effects(), [withdraw(), lost(), probe()]);
+    assert_eq!(world.probed(Probed::Silence), [announce(), gained()]);
+    let mut world = World::yielding();
+    world.holdings.reverify();
+    assert_eq!(world.effects(), [withdraw()]);
+}
+
+#[test]
+fn when_a_fellow_returns_what_is_held_is_announced_anew() {
+    let mut world = World::holding();
+    world.gossip(&[(FIRST, Liveness::Suspect), (LAST, Liveness::Alive)]);
+    assert_eq!(world.effects(), []);
+    world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Alive)]);
+    assert_eq!(world.effects(), []);
+    world.gossip(&[(FIRST, Liveness::Alive), (LAST, Liveness::Alive)]);
+    assert_eq!(world.effects(), [Effect::Reannounce(ip())]);
+}
+
+#[test]
+fn a_living_fellow_that_answers_is_relieved() {
+    let mut world = World::probing();
+    assert_eq!(world.probed(Probed::Answered(mac(LAST))), [announce(), gained()]);
+    let mut world = World::probing();
+    assert_eq!(world.probed(Probed::Contended(mac(LAST))), [announce(), gained()]);
+}
+
+#[test]
+fn a_suspect_that_answers_keeps_the_address_however_long_that_takes() {
+    let mut world = World::deferred(Liveness::Suspect);
+    for _ in 0..100 {
+        assert_eq!(world.until_due(), (RETRY.as_millis(), vec![probe()]));
+        assert_eq!(world.probed(Probed::Answered(mac(FIRST))), []);
+    }
+    world.until_due();
+    assert_eq!(world.probed(Probed::Silence), [announce(), gained()]);
+}
+
+#[test]
+fn the_answers_of_one_that_most_take_for_dead_count_for_a_while_only() {
+    let mut world = World::deferred(Liveness::Down);
+    let overruled = Effect::Report(ip(), Report::Overruled(FIRST.into()));
+    let began = world.now;
+    loop {
+        world.until_due();
+        let effects = world.probed(Probed::Answered(mac(FIRST)));
+        if effects.is_empty() {
+            continue;
+        }
+        assert_eq!(effects, [overruled, announce(), gained()]);
+        break;
+    }
+    let waited = world.now.saturating_since(began);
+    assert!(waited >= PATIENCE && waited <= PATIENCE + RETRY, "{waited:?}");
+}
+
+#[test]
+fn without_a_majority_nobody_is_overruled() {
+    let mut world = World::deferred(Liveness::Down);
+    world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Down)]);
+    for _ in 0..100 {
+        world.until_due();
+        assert_eq!(world.probed(Probed::Answered(mac(FIRST))), []);
+    }
+}
+
+#[test]
+fn one_that_announces_itself_is_not_dead_whatever_most_say() {
+    let mut world = World::deferred(Liveness::Down);
+    world.now = at(1000);
+    assert_eq!(world.hears_claim_of(mac(FIRST)), []);
+    for _ in 0..20 {
+        world.until_due();
+        assert_eq!(world.probed(Probed::Answered(mac(FIRST))), []);
+    }
+}
+
+#[test]
+fn a_stranger_keeps_the_address_and_is_asked_again_and_again() {
+    let mut world = World::in_conflict();
+    for pause in [1, 2, 4, 5, 5, 5] {
+        assert_eq!(world.until_due(), (pause * 1000, vec![probe()]));
+        assert_eq!(world.probed(Probed::Answered(STRANGER)), []);
+    }
+    world.until_due();
+    let other = [8; 6];
+    let report = Effect::Report(ip(), Report::Conflict(other));
+    assert_eq!(world.probed(Probed::Answered(other)), [report]);
+    assert_eq!(world.until_due().0, 1000);
+    let resolved = Effect::Report(ip(), Report::Resolved);
+    assert_eq!(world.probed(Probed::Silence), [announce(), gained(), resolved]);
+    assert_eq!(world.holdings.stranger(ip()), None);
+}
+
+#[test]
+fn a_pool_may_ask_for_less_than_that() {
+    for (detection, report) in [
+        (
+            ConflictDetection::Warn,
+            Some(Effect::Report(ip(), Report::Duplicate(STRANGER))),
+        ),
+        (ConflictDetection::Off, None),
+    ] {
+        let mut world = World::new();
+        let claim = Claim {
+            conflict_detection: detection,
+            ..claim()
+        };
+        world.verdict(Some(Verdict::Owner(claim)));
+        let mut expected: Vec<Effect> = report.into_iter().collect();
+        expected.extend([announce(), gained()]);
+        assert_eq!(world.probed(Probed::Answered(STRANGER)), expected);
+    }
+}
+
+#[test]
+fn of_two_that_ask_at_the_same_time_one_asks_again_a_little_later() {
+    for other in [STRANGER, mac(FIRST)] {
+        let mut world = World::probing();
+        world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Alive)]);
+        assert_eq!(world.probed(Probed::Contended(other)), []);
+        let (pause, effects) = world.until_due();
+        assert!((50..=400).contains(&pause), "{pause}");
+        assert_eq!(effects, [probe()]);
+    }
+}
+
+#[test]
+fn a_held_address_is_defended_against_strangers_and_those_that_come_last() {
+    let mut world = World::holding();
+    let challenged = Effect::Report(ip(), Report::Challenged(STRANGER));
+    assert_eq!(world.hears_claim_of(STRANGER), [challenged, Effect::Defend(ip())]);
+    assert_eq!(world.hears_claim_of(mac(LAST)), [Effect::Defend(ip())]);
+}
+
+#[test]
+fn a_held_address_is_left_to_one_that_comes_first_and_watched() {
+    let mut world = World::holding();
+    world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Alive)]);
+    let expected = [
+        withdraw(),
+        lost(),
+        Effect::Report(ip(), Report::Yielded(FIRST.into())),
+        Effect::Report(ip(), Report::Deferred(FIRST.into())),
+    ];
+    assert_eq!(world.hears_claim_of(mac(FIRST)), expected);
+    assert_eq!(world.until_due(), (RETRY.as_millis(), vec![probe()]));
+    assert_eq!(world.probed(Probed::Silence), [announce(), gained()]);
+}
+
+#[test]
+fn a_node_that_is_cut_off_from_the_others_leaves_to_any_of_them_what_they_claim() {
+    let mut world = World::holding();
+    world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Down)]);
+    assert_eq!(world.hears_claim_of(mac(LAST))[..2], [withdraw(), lost()]);
+}
+
+#[test]
+fn claims_of_others_change_nothing_while_an_address_is_not_held() {
+    assert_eq!(World::probing().hears_claim_of(mac(FIRST)), []);
+    assert_eq!(World::in_conflict().hears_claim_of(STRANGER), []);
+    assert_eq!(World::new().hears_claim_of(STRANGER), []);
+}
+
+#[test]
+fn late_results_change_nothing() {
+    for mut world in [
+        World::holding(),
+        World::yielding(),
+        World::in_conflict(),
+        World::new(),
+    ] {
+        assert_eq!(world.probed(Probed::Silence), []);
+        assert_eq!(world.probed(Probed::Answered(mac(FIRST))), []);
+    }
+}
+
+#[test]
+fn an_heir_asks_before_it_inherits() {
+    let mut world = World::new();
+    world.gossip(&[(FIRST, Liveness::Suspect), (LAST, Liveness::Alive)]);
+    let heir = Verdict::Heir {
+        of: FIRST.into(),
+        claim: claim(),
+    };
+    assert_eq!(world.verdict(Some(heir)), [probe()]);
+    assert_eq!(world.probed(Probed::Silence), [announce(), gained()]);
+    // The suspicion turns out to be right.
+    assert_eq!(world.verdict(Some(elected())), []);
+}
+
+#[test]
+fn a_shared_address_is_held_until_the_last_lets_go_and_asked_for_once() {
+    let mut world = World::holding();
+    let other = ServiceKey::new("default", "other");
+    world.holdings.set_verdict(&other, None, Some(&elected()), at(0));
+    assert_eq!(world.effects(), [Effect::Gained(other.clone(), ip())]);
+    assert_eq!(world.verdict(None), [lost()]);
+    world.holdings.set_verdict(&other, Some(&elected()), None, at(0));
+    assert_eq!(world.effects(), [Effect::Lost(other, ip()), withdraw()]);
+}
+
+#[test]
+fn interfaces_of_sharers_add_up_and_shrink_again() {
+    let on = |names: &[&str]| {
+        Verdict::Owner(Claim {
+            interfaces: Some(names.iter().map(|name| String::from(*name)).collect()),
+            ..claim()
+        })
+    };
+    let announced = |names: &[&str]| {
+        Effect::Announce(Announcement {
+            address: ip(),
+            interfaces: Some(names.iter().map(|name| String::from(*name)).collect()),
+        })
+    };
+    let mut world = World::new();
+    world.verdict(Some(on(&["eth0"])));
+    world.probed(Probed::Silence);
+    let other = ServiceKey::new("default", "other");
+    world
+        .holdings
+        .set_verdict(&other, None, Some(&on(&["eth1"])), at(0));
+    let effects = world.effects();
+    assert_eq!(effects[0], announced(&["eth0", "eth1"]));
+    let effects = world.verdict(None);
+    assert_eq!(effects, [lost(), announced(&["eth1"])]);
+}
+
+#[test]
+fn without_verification_nothing_is_asked_and_nothing_lingers() {
+    let mut world = World::with(Holdings::new(false, 1));
+    assert_eq!(world.verdict(Some(elected())), [announce(), gained()]);
+    assert_eq!(
+        world.verdict(Some(Verdict::Standby(FIRST.into()))),
+        [lost(), withdraw()]
+    );
+}

@@ -1,0 +1,150 @@
+//! What the machine of one address does on its own account.
+
+use alloc::vec::Vec;
+use core::net::IpAddr;
+use core::time::Duration;
+
+use super::{Effect, Holdings, RETRY, Report, Stage};
+use crate::config::ConflictDetection;
+use crate::{NodeName, Time};
+
+/// A stranger is asked again after one second, two, four, and then every five: soon enough after it was unplugged, and
+/// seldom enough for ten thousand addresses.
+const CONFLICT_RETRY: [Duration; 4] = [
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(5),
+];
+
+/// Bounds of the pause after which one of two that probe at the same time tries again (RFC 5227 §2.1.1 has seconds; a
+/// probe here takes a tenth of a second).
+const CONTENTION: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(400)];
+
+impl Holdings {
+    /// Asks who answers, unless the wire is not asked at all.
+    pub(super) fn probe(&mut self, address: IpAddr) {
+        if !self.verification {
+            return self.hold(address);
+        }
+        if let Some(holding) = self.addresses.get_mut(&address) {
+            holding.stage = Stage::Probing;
+            let announcement = holding.announcement(address);
+            self.effects.push_back(Effect::Probe(announcement));
+        }
+    }
+
+    pub(super) fn hold(&mut self, address: IpAddr) {
+        let Some(holding) = self.addresses.get_mut(&address) else {
+            return;
+        };
+        holding.stage = Stage::Holding;
+        holding.deferred_to = None;
+        let announcement = holding.announcement(address);
+        self.effects.push_back(Effect::Announce(announcement));
+        let gained = holding
+            .wanted
+            .keys()
+            .map(|service| Effect::Gained(service.clone(), address));
+        self.effects.extend(gained);
+        if holding.stranger.take().is_some() {
+            self.report(address, Report::Resolved);
+        }
+    }
+
+    /// Answers no more, though it may still be wanted.
+    pub(super) fn withdraw(&mut self, address: IpAddr) {
+        let Some(holding) = self.addresses.get(&address) else {
+            return;
+        };
+        let lost = holding
+            .wanted
+            .keys()
+            .map(|service| Effect::Lost(service.clone(), address));
+        self.effects.push_back(Effect::Withdraw(address));
+        self.effects.extend(lost);
+    }
+
+    pub(super) fn find_stranger(&mut self, address: IpAddr, mac: [u8; 6], now: Time) {
+        let Some(holding) = self.addresses.get_mut(&address) else {
+            return;
+        };
+        match holding.detection {
+            ConflictDetection::Off => return self.hold(address),
+            ConflictDetection::Warn => {
+                self.report(address, Report::Duplicate(mac));
+                return self.hold(address);
+            }
+            ConflictDetection::Enforce => {}
+        }
+        let seen = holding.stranger.filter(|(known, _)| *known == mac);
+        let times = seen.map_or(0, |(_, times)| times + 1);
+        holding.stranger = Some((mac, times));
+        let pause = CONFLICT_RETRY.get(times).or(CONFLICT_RETRY.last());
+        self.wait(address, pause.copied().unwrap_or(RETRY), now);
+        if seen.is_none() {
+            self.report(address, Report::Conflict(mac));
+        }
+    }
+
+    pub(super) fn defer(&mut self, address: IpAddr, node: NodeName, now: Time) {
+        self.wait(address, RETRY, now);
+        if let Some(holding) = self.addresses.get_mut(&address)
+            && holding.deferred_to.as_ref() != Some(&node)
+        {
+            holding.deferred_to = Some(node.clone());
+            self.report(address, Report::Deferred(node));
+        }
+    }
+
+    pub(super) fn contend(&mut self, address: IpAddr, now: Time) {
+        let [shortest, longest] = CONTENTION;
+        let span = (longest - shortest).as_nanos();
+        let drawn = (u128::from(self.draw()) * span) >> 64;
+        let pause = shortest + Duration::from_nanos(u64::try_from(drawn).unwrap_or(0));
+        self.wait(address, pause, now);
+    }
+
+    /// Probes again after `pause`.
+    pub(super) fn wait(&mut self, address: IpAddr, pause: Duration, now: Time) {
+        if let Some(holding) = self.addresses.get_mut(&address) {
+            holding.stage = Stage::Waiting;
+            self.set_due(address, Some(now + pause));
+        }
+    }
+
+    pub(super) fn stages(&self) -> Vec<(IpAddr, Stage)> {
+        let stages = self.addresses.iter();
+        stages
+            .map(|(address, holding)| (*address, holding.stage))
+            .collect()
+    }
+
+    pub(super) fn set_due(&mut self, address: IpAddr, due: Option<Time>) {
+        let Some(holding) = self.addresses.get_mut(&address) else {
+            return;
+        };
+        if let Some(before) = holding.due.take() {
+            self.due.remove(&(before, address));
+        }
+        holding.due = due;
+        self.due.extend(due.map(|at| (at, address)));
+    }
+
+    pub(super) fn forget(&mut self, address: IpAddr) {
+        self.set_due(address, None);
+        self.addresses.remove(&address);
+    }
+
+    pub(super) fn report(&mut self, address: IpAddr, report: Report) {
+        self.effects.push_back(Effect::Report(address, report));
+    }
+
+    /// Xorshift (Marsaglia 2003): enough to part two contenders.
+    pub(super) const fn draw(&mut self) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random
+    }
+}
