@@ -42,6 +42,10 @@ pub struct Args {
     /// Calmer gossip for slow or far networks: a death is noticed after a second instead of half a second.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     pub ml_wan_config: bool,
+    /// Ask on the wire whether somebody answers for an address before taking it; with =false gossip alone decides, where
+    /// such questions cannot work.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub takeover_verification: bool,
     /// Also announce from nodes with the label node.kubernetes.io/exclude-from-external-load-balancers.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     pub ignore_exclude_lb: bool,

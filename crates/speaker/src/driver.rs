@@ -1,17 +1,22 @@
 //! The driver: owns ownership, and tells the wire task what to answer for.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+mod outcome;
 
-use anyhow::bail;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
 use herald_api::convert::{self, EndpointSlice, SliceId};
 use herald_core::config::{Catalog, Problem};
-use herald_core::eligibility::{Endpoints, Exclusion, Node};
-use herald_core::ownership::{Change, Claim, Ownership, Verdict};
-use herald_core::{NodeName, NodeState, PoolName, ServiceKey};
+use herald_core::eligibility::{Endpoints, Node};
+use herald_core::holding::{Holdings, Probed};
+use herald_core::ownership::Ownership;
+use herald_core::{Member, NodeName, NodeState, PoolName, ServiceKey, Time};
+use herald_l2::Finding;
 use herald_netio::Interface;
 use herald_runtime::admin::Pending;
-use herald_runtime::event::{Events, Severity};
+use herald_runtime::event::Events;
 use herald_runtime::keep::Wish;
 use herald_runtime::{Shutdown, Update};
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -23,15 +28,15 @@ use tracing::{info, warn};
 
 use crate::Args;
 use crate::gossip::Gossip;
-use crate::holdings::{Holdings, Order};
 use crate::input::{self, Input, Peer, Seen};
 use crate::metrics::Metrics;
 use crate::status::Statuses;
-use crate::wire::Wire;
+use crate::wire::{Heard, Wire};
 
-/// How long a speaker that goes away answers on, after it has said so: its successors learn of it and announce
-/// themselves within some 100 ms.
-const HANDOVER: Duration = Duration::from_millis(500);
+/// How long a speaker that goes away answers on at most, after it has said so, for its successors to announce themselves:
+/// that takes them some 150 ms, and longer if they are many thousands of addresses. Less than the two seconds that MetalLB's
+/// manifests grant a speaker.
+const HANDOVER: Duration = Duration::from_millis(1500);
 
 pub(crate) struct Driver {
     node: NodeName,
@@ -39,6 +44,11 @@ pub(crate) struct Driver {
     catalog: Catalog,
     ownership: Ownership,
     holdings: Holdings,
+    /// What is answered for, by Service.
+    announced: BTreeMap<ServiceKey, BTreeSet<IpAddr>>,
+    /// Whether any interface could be used when they were looked at last.
+    is_linked: bool,
+    started: Instant,
     services: BTreeMap<ServiceKey, ObjectReference>,
     slices: BTreeMap<ServiceKey, BTreeMap<SliceId, Endpoints>>,
     slice_of: BTreeMap<SliceId, ServiceKey>,
@@ -90,7 +100,10 @@ impl Driver {
             node,
             gossip_port: args.ml_bindport,
             catalog: Catalog::new(),
-            holdings: Holdings::default(),
+            holdings: Holdings::new(args.takeover_verification, rand::random()),
+            announced: BTreeMap::new(),
+            is_linked: false,
+            started: Instant::now(),
             services: BTreeMap::new(),
             slices: BTreeMap::new(),
             slice_of: BTreeMap::new(),
@@ -116,34 +129,80 @@ impl Driver {
         let mut members = self.parts.gossip.as_ref().map(|gossip| unseen(gossip.members()));
         let mut joined = self.parts.gossip.as_ref().map(|gossip| unseen(gossip.joined()));
         let mut wire_failed = Box::pin(self.parts.wire.failed());
+        let mut heard = self.parts.wire.heard().context("the wire is heard once")?;
+        let mut until = None;
         loop {
+            let due = self
+                .holdings
+                .poll_timeout()
+                .map(|due| self.started + due.elapsed());
             tokio::select! {
                 Some(input) = inputs.recv() => self.handle_input(input),
                 Some(interfaces) = interfaces.recv() => self.handle_interfaces(interfaces),
+                Some(heard) = heard.recv() => self.handle_heard(heard),
                 members = changed(&mut members) => match members {
-                    Some(members) => self.ownership.set_members(members),
+                    Some(members) => self.handle_members(members),
                     None => bail!("the gossip thread ended"),
                 },
                 Some(_) = changed(&mut joined) => {}
+                () = sleep_until(due) => self.holdings.handle_timeout(self.now()),
                 error = &mut wire_failed => return Err(error),
-                () = shutdown.requested() => break,
+                () = shutdown.requested(), if until.is_none() => until = Some(self.begin_to_leave()),
+                () = sleep_until(until) => break,
             }
             let has_joined = joined.as_ref().is_none_or(|joined| *joined.borrow());
             self.become_ready(has_joined);
             self.drain();
+            if until.is_some() && self.holdings.is_empty() {
+                break;
+            }
         }
-        self.hand_over().await;
+        if let Some(gossip) = self.parts.gossip {
+            gossip.leave().await;
+        }
         Ok(())
     }
 
-    /// Successors announce themselves first; then this node stops answering.
-    async fn hand_over(self) {
-        let Some(gossip) = self.parts.gossip else {
-            return;
-        };
-        gossip.set_state(NodeState::Draining);
-        tokio::time::sleep(HANDOVER).await;
-        gossip.leave().await;
+    fn now(&self) -> Time {
+        Time::since_zero(self.started.elapsed())
+    }
+
+    /// Successors announce themselves first; then this node stops answering. Returns until when it waits for them.
+    fn begin_to_leave(&self) -> Instant {
+        match &self.parts.gossip {
+            Some(gossip) => {
+                gossip.set_state(NodeState::Draining);
+                Instant::now() + HANDOVER
+            }
+            None => Instant::now(),
+        }
+    }
+
+    fn handle_members(&mut self, members: Vec<Member>) {
+        self.ownership.set_members(members.clone());
+        self.drain();
+        self.holdings.set_members(&members, &self.node, self.now());
+    }
+
+    fn handle_heard(&mut self, heard: Heard) {
+        let now = self.now();
+        match heard {
+            Heard::Found(address, finding) => {
+                let probed = match finding {
+                    // Without a link nobody is asked and nobody answered.
+                    Finding::Silence | Finding::NoLink => Probed::Silence,
+                    Finding::Answered(mac) => Probed::Answered(mac.0),
+                    Finding::Contended(mac) => Probed::Contended(mac.0),
+                };
+                self.holdings.handle_probed(address, probed, now);
+            }
+            Heard::Claimed(address, mac) => {
+                let ownership = &self.ownership;
+                let outranks = |node: &NodeName, service: &ServiceKey| ownership.outranks(node, service);
+                self.holdings.handle_claim(address, mac.0, outranks, now);
+            }
+            Heard::Paused => self.holdings.reverify(),
+        }
     }
 
     fn become_ready(&mut self, joined: bool) {
@@ -324,6 +383,12 @@ impl Driver {
                 .filter_map(|i| i.usable().ok());
             gossip.set_macs(macs.collect());
         }
+        let is_linked = interfaces.iter().any(|i| !excluded(i) && i.usable().is_ok());
+        if is_linked && !self.is_linked {
+            // Whoever was cut off does not know who has taken over.
+            self.holdings.reverify();
+        }
+        self.is_linked = is_linked;
         self.parts.wire.set_interfaces(interfaces);
         self.awaited.remove("interfaces");
     }
@@ -363,75 +428,30 @@ impl Driver {
         });
     }
 
-    /// Carries out every verdict that the last mutation changed; none before all is known.
+    /// Carries out every verdict that the last mutation changed, and whatever else it led to; nothing before all is known.
     fn drain(&mut self) {
-        while self.pending.is_none()
-            && let Some(change) = self.ownership.poll_change()
-        {
-            self.carry_out(&change);
+        if self.pending.is_some() {
+            return;
         }
-    }
-
-    fn carry_out(&mut self, change: &Change) {
-        let Change {
-            service,
-            before,
-            after,
-        } = change;
-        let (held, holds) = (claim(before.as_ref()), claim(after.as_ref()));
-        for order in self.holdings.replace(service, held, holds) {
-            match order {
-                Order::Announce(announcement) => self.parts.wire.announce(announcement),
-                Order::Withdraw(address) => self.parts.wire.withdraw(address),
+        while let Some(change) = self.ownership.poll_change() {
+            let (service, before, after) = (&change.service, change.before.as_ref(), change.after.as_ref());
+            let now = self.now();
+            self.holdings.set_verdict(service, before, after, now);
+            self.tell(service, after);
+            if self.announced.contains_key(service) {
+                self.show_status(service);
             }
         }
-        for address in held.iter().flat_map(|c| &c.addresses) {
-            self.metrics.withdrawn(service, *address);
-        }
-        for address in holds.iter().flat_map(|c| &c.addresses) {
-            self.metrics.announced(service, *address);
-        }
-        self.parts.statuses.set(
-            service.clone(),
-            holds.map(|c| c.interfaces.clone().unwrap_or_default()),
-        );
-        self.tell(service, before.as_ref(), after.as_ref());
-    }
-
-    fn tell(&self, service: &ServiceKey, before: Option<&Verdict>, after: Option<&Verdict>) {
-        let emit = |severity, reason: &str, note: String| {
-            if let Some(reference) = self.services.get(service) {
-                self.parts.events.emit(reference, severity, reason, note);
-            }
-        };
-        match after {
-            None => info!(%service, "gone"),
-            Some(Verdict::Standby(owner)) => info!(%service, %owner, "owned elsewhere"),
-            Some(Verdict::Owner(holds)) => {
-                info!(%service, addresses = ?holds.addresses, "announcing");
-                if claim(before).is_none_or(|held| held.addresses != holds.addresses) {
-                    let note = format!("announcing from node \"{}\" with protocol \"layer2\"", self.node);
-                    emit(Severity::Normal, "nodeAssigned", note);
-                }
-            }
-            Some(Verdict::Unowned(exclusion)) => {
-                info!(%service, reason = exclusion.reason(), "not announced: {exclusion}");
-                if let Exclusion::NoInterface(_) = exclusion {
-                    let note = format!(
-                        "not announced from node \"{}\" with protocol \"layer2\": {exclusion}",
-                        self.node
-                    );
-                    emit(Severity::Warning, "announceFailed", note);
-                }
-            }
+        while let Some(effect) = self.holdings.poll_effect() {
+            self.carry_out(effect);
         }
     }
 }
 
-fn claim(verdict: Option<&Verdict>) -> Option<&Claim> {
-    match verdict {
-        Some(Verdict::Owner(claim)) => Some(claim),
-        Some(Verdict::Standby(_) | Verdict::Unowned(_)) | None => None,
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
     }
 }
 

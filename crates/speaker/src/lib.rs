@@ -7,7 +7,6 @@ mod args;
 mod driver;
 mod exclude;
 pub mod gossip;
-mod holdings;
 mod input;
 mod metrics;
 mod status;

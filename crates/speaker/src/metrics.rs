@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use herald_core::{NodeName, ServiceKey};
-use prometheus::{IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 pub(crate) struct Metrics {
     node: String,
@@ -12,6 +12,7 @@ pub(crate) struct Metrics {
     pub(crate) updates: IntCounter,
     loaded: IntGauge,
     stale: IntGauge,
+    reports: IntCounterVec,
 }
 
 impl Metrics {
@@ -37,7 +38,15 @@ impl Metrics {
                 "metallb_k8s_client_config_stale_bool",
                 "1 while a resource is set aside as invalid",
             )?,
+            reports: IntCounterVec::new(
+                Opts::new(
+                    "herald_wire_reports_total",
+                    "What the wire said of an address that gossip did not, by reason",
+                ),
+                &["reason"],
+            )?,
         };
+        registry.register(Box::new(metrics.reports.clone()))?;
         registry.register(Box::new(metrics.announced.clone()))?;
         registry.register(Box::new(metrics.updates.clone()))?;
         registry.register(Box::new(metrics.loaded.clone()))?;
@@ -58,6 +67,10 @@ impl Metrics {
         let _absent = self
             .announced
             .remove_label_values(&self.labels(&service, &address));
+    }
+
+    pub(crate) fn report(&self, reason: &str) {
+        self.reports.with_label_values(&[reason]).inc();
     }
 
     pub(crate) fn set_config(&self, stale: bool) {

@@ -10,17 +10,18 @@ mod ports;
 mod task;
 mod unjoined;
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
+use herald_l2::{Finding, MacAddr};
 use herald_netio::{Interface, Poller, Waker, packet};
 use regex::Regex;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
+pub use herald_core::holding::Announcement;
 pub use interfaces::{links, watch_interfaces};
 use metrics::Metrics;
 use task::{Command, Task};
@@ -46,13 +47,15 @@ impl Default for Options {
     }
 }
 
-/// An address to answer for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Announcement {
-    /// The address.
-    pub address: IpAddr,
-    /// Names of the interfaces that answer; `None` leaves it to [`herald_l2::select`].
-    pub interfaces: Option<BTreeSet<String>>,
+/// What the wire task has heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// A probe has ended.
+    Found(IpAddr, Finding),
+    /// Another machine announces an address that is answered for here.
+    Claimed(IpAddr, MacAddr),
+    /// The thread was paused. It answers for nothing any more.
+    Paused,
 }
 
 /// Handle of the wire task. Dropping it stops the thread, and with it all answers, and waits for its end.
@@ -60,6 +63,7 @@ pub struct Wire {
     commands: Option<SyncSender<Command>>,
     waker: Waker,
     failure: watch::Receiver<Option<String>>,
+    heard: Option<mpsc::UnboundedReceiver<Heard>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -75,7 +79,9 @@ impl Wire {
         let waker = poller.waker();
         let (commands, received) = sync_channel(WAITING_COMMANDS);
         let (failed, failure) = watch::channel(None);
-        let task = Task::new(options, received, metrics, rand::random());
+        // What is heard is bounded by the addresses that are probed and held, and the driver takes it at once.
+        let (teller, heard) = mpsc::unbounded_channel();
+        let task = Task::new(options, received, teller, metrics, rand::random());
         let run = move || {
             if let Err(error) = task.run(poller) {
                 failed.send_replace(Some(format!("{error:#}")));
@@ -86,6 +92,7 @@ impl Wire {
             commands: Some(commands),
             waker,
             failure,
+            heard: Some(heard),
             thread: Some(thread.context("cannot start the wire thread")?),
         })
     }
@@ -98,6 +105,26 @@ impl Wire {
     /// Announces an owned address anew, as if it had just been claimed: after a healed partition, for instance.
     pub fn reannounce(&self, address: IpAddr) {
         self.tell(Command::Reannounce(address));
+    }
+
+    /// Announces an owned address once more, against somebody's claim; limited for each address.
+    pub fn defend(&self, address: IpAddr) {
+        self.tell(Command::Defend(address));
+    }
+
+    /// Finds out who has an address; [`Heard::Found`] tells.
+    pub fn probe(&self, announcement: Announcement) {
+        self.tell(Command::Probe(announcement));
+    }
+
+    /// Finds it out no more.
+    pub fn stop_probe(&self, address: IpAddr) {
+        self.tell(Command::StopProbe(address));
+    }
+
+    /// What is heard from now on; whoever asks first gets it.
+    pub fn heard(&mut self) -> Option<mpsc::UnboundedReceiver<Heard>> {
+        self.heard.take()
     }
 
     /// Answers for an address no more.

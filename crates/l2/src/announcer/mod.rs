@@ -175,6 +175,12 @@ impl Announcer {
         }
     }
 
+    /// Answers for nothing any more.
+    pub fn withdraw_all(&mut self) {
+        let held: Vec<IpAddr> = self.held.keys().copied().collect();
+        held.into_iter().for_each(|address| self.withdraw(address));
+    }
+
     /// Whether `address` is answered for, and on which links.
     pub fn links_of(&self, address: IpAddr) -> Option<&[u32]> {
         self.held.get(&address).map(|held| held.links.as_slice())

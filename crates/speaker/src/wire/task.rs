@@ -8,14 +8,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use herald_core::{Family, Time};
-use herald_l2::{Announcer, GroupChange, Link};
+use herald_l2::prober::Timing;
+use herald_l2::{Announcer, GroupChange, Link, Prober, Transmission};
 use herald_netio::{Frames, Interface, Poller};
+use tokio::sync::mpsc;
 
 use super::metrics::Metrics;
 use super::outgoing::Outgoing;
 use super::ports::{Ports, port};
 use super::unjoined::Unjoined;
-use super::{Announcement, Options, links};
+use super::{Announcement, Heard, Options, links};
 
 /// Commands and group changes done before frames are looked at again, so that 10 000 addresses that move at once
 /// delay no answer by more than this many system calls.
@@ -25,11 +27,21 @@ const CHORES: usize = 32;
 /// is bound to an interface which is down fails at once, so there must be a pause.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// The thread looks up from its sockets at least this often, so that it notices when it was paused.
+const NAP: Duration = Duration::from_millis(200);
+
+/// When it comes that much too late, others may have taken it for dead: gossip suspects within some 150 ms, and a probe
+/// takes another 100 ms.
+const OVERSLEPT: Duration = Duration::from_millis(200);
+
 /// What the thread is told.
 pub(super) enum Command {
     Announce(Announcement),
     Reannounce(IpAddr),
+    Defend(IpAddr),
     Withdraw(IpAddr),
+    Probe(Announcement),
+    StopProbe(IpAddr),
     SetInterfaces(Vec<Interface>),
 }
 
@@ -38,6 +50,8 @@ pub(super) struct Task {
     options: Options,
     commands: Receiver<Command>,
     announcer: Announcer,
+    prober: Prober,
+    heard: mpsc::UnboundedSender<Heard>,
     links: Vec<Link>,
     ports: BTreeMap<u32, Ports>,
     unjoined: Unjoined,
@@ -58,9 +72,17 @@ enum Progress {
 }
 
 impl Task {
-    pub(super) fn new(options: Options, commands: Receiver<Command>, metrics: Metrics, seed: u64) -> Self {
+    pub(super) fn new(
+        options: Options,
+        commands: Receiver<Command>,
+        heard: mpsc::UnboundedSender<Heard>,
+        metrics: Metrics,
+        seed: u64,
+    ) -> Self {
         Self {
             announcer: Announcer::new(options.refresh, seed),
+            prober: Prober::new(Timing::default()),
+            heard,
             options,
             commands,
             links: Vec::new(),
@@ -83,6 +105,7 @@ impl Task {
             }
             self.try_again(&poller);
             let groups = self.change_groups();
+            self.ask();
             self.announce();
             let busy = commands == Progress::More || groups == Progress::More;
             let timeout = if busy {
@@ -90,10 +113,39 @@ impl Task {
             } else {
                 self.timeout()
             };
-            for token in poller.wait(timeout).context("cannot wait for packets")? {
+            let timeout = timeout.map_or(NAP, |timeout| timeout.min(NAP));
+            let begin = Instant::now();
+            let ready = poller.wait(Some(timeout)).context("cannot wait for packets")?;
+            let ready: Vec<u64> = ready.collect();
+            if begin.elapsed() > timeout + OVERSLEPT {
+                self.awake();
+            }
+            for token in ready {
                 let (link, family) = port(token);
                 self.answer(link, family);
             }
+            // Only now, so that no answer to a probe that is over lies unread.
+            self.tell();
+        }
+    }
+
+    /// This process was paused, or the machine asleep: others may have taken over, so nothing is answered for until the
+    /// driver has asked again.
+    fn awake(&mut self) {
+        tracing::warn!("this process did not run for a while: making sure that nobody has taken over");
+        self.announcer.withdraw_all();
+        // Fails only while the program ends.
+        let _ended = self.heard.send(Heard::Paused);
+    }
+
+    /// Tells the driver what was found and heard.
+    fn tell(&mut self) {
+        let now = self.now();
+        while let Some((address, finding)) = self.prober.poll_result(now) {
+            let _ended = self.heard.send(Heard::Found(address, finding));
+        }
+        while let Some(claim) = self.announcer.poll_claim() {
+            let _ended = self.heard.send(Heard::Claimed(claim.address, claim.mac));
         }
     }
 
@@ -102,7 +154,13 @@ impl Task {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        let announcement = self.announcer.poll_timeout().map(|due| due - self.now());
+        let due = self
+            .announcer
+            .poll_timeout()
+            .into_iter()
+            .chain(self.prober.poll_timeout())
+            .min();
+        let announcement = due.map(|due| due - self.now());
         let retry = self.retry.map(|at| at.saturating_duration_since(Instant::now()));
         announcement.into_iter().chain(retry).min()
     }
@@ -126,6 +184,11 @@ impl Task {
                 self.announcer.announce(address, interfaces, now);
             }
             Command::Reannounce(address) => self.announcer.reannounce(address, now),
+            Command::Defend(address) => self.announcer.defend(address, now),
+            Command::Probe(Announcement { address, interfaces }) => {
+                self.prober.probe(address, interfaces, now);
+            }
+            Command::StopProbe(address) => self.prober.cancel(address),
             Command::Withdraw(address) => {
                 self.announcer.withdraw(address);
                 self.metrics.remove(address);
@@ -179,7 +242,8 @@ impl Task {
     fn use_links(&mut self) {
         let links = self.links.iter();
         let usable = links.filter(|link| self.ports.contains_key(&link.index));
-        let usable = usable.cloned().collect();
+        let usable: Vec<Link> = usable.cloned().collect();
+        self.prober.set_links(usable.clone(), self.now());
         self.announcer.set_links(usable, self.now());
     }
 
@@ -232,6 +296,7 @@ impl Task {
         }
         let now = self.now();
         for frame in self.received.iter() {
+            self.prober.handle_frame(link, frame);
             let answer = self.outgoing.push(|buffer| {
                 let answer = self.announcer.handle_frame(link, frame, buffer, now)?;
                 Ok((answer.address, answer.length))
@@ -252,30 +317,56 @@ impl Task {
     /// Sends the announcements that are due, as many as the pace allows.
     fn announce(&mut self) {
         let now = self.now();
-        loop {
-            let mut link = None;
-            let next = self.outgoing.push(|buffer| {
-                let next = self.announcer.poll_transmit(buffer, now).ok_or(())?;
-                link = Some(next.link);
-                Ok::<_, ()>((next.address, next.length))
-            });
-            let (Ok(address), Some(link)) = (next, link) else {
-                return;
-            };
-            let metrics = &self.metrics;
-            let family = Family::of(address);
-            let Some(socket) = self.ports.get(&link).and_then(|ports| ports.socket(family)) else {
-                self.outgoing.discard();
-                continue;
-            };
-            let sent = self.outgoing.send(socket, metrics, |address, sent| {
-                if sent {
-                    metrics.announcement(address);
-                }
-            });
-            if let Err(error) = sent {
-                self.lose(link, &error);
-            }
+        while let Some(link) = self.transmit(|poll, buffer| poll.announcer.poll_transmit(buffer, now)) {
+            self.flush(link, |metrics, address| metrics.announcement(address));
         }
     }
+
+    /// Sends the probes that are due, as many as the pace allows.
+    fn ask(&mut self) {
+        let now = self.now();
+        while let Some(link) = self.transmit(|poll, buffer| poll.prober.poll_transmit(buffer, now)) {
+            self.flush(link, |_, _| {});
+        }
+    }
+
+    /// Takes the next frame that is due, and tells where it goes.
+    fn transmit(
+        &mut self,
+        next: impl FnOnce(&mut Poll<'_>, &mut [u8]) -> Option<Transmission>,
+    ) -> Option<(u32, Family)> {
+        let mut poll = Poll {
+            announcer: &mut self.announcer,
+            prober: &mut self.prober,
+        };
+        let mut link = None;
+        let address = self.outgoing.push(|buffer| {
+            let next = next(&mut poll, buffer).ok_or(())?;
+            link = Some(next.link);
+            Ok::<_, ()>((next.address, next.length))
+        });
+        Some((link?, Family::of(address.ok()?)))
+    }
+
+    fn flush(&mut self, (link, family): (u32, Family), count: impl Fn(&Metrics, IpAddr)) {
+        let metrics = &self.metrics;
+        let Some(socket) = self.ports.get(&link).and_then(|ports| ports.socket(family)) else {
+            self.outgoing.discard();
+            return;
+        };
+        let sent = self.outgoing.send(socket, metrics, |address, sent| {
+            if sent {
+                count(metrics, address);
+            }
+        });
+        if let Err(error) = sent {
+            self.lose(link, &error);
+        }
+    }
+}
+
+/// The machines that send of their own accord.
+struct Poll<'a> {
+    announcer: &'a mut Announcer,
+    prober: &'a mut Prober,
 }
