@@ -22,6 +22,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         in_lab("a_paused_speaker_loses_the_address", paused_speaker),
         in_lab("an_ipv6_address_moves_as_well", ipv6),
         in_lab("an_address_moves_while_the_api_server_is_away", api_away),
+        in_lab(
+            "an_address_that_a_stranger_has_is_not_announced_until_it_is_gone",
+            stranger,
+        ),
     ]
 }
 
@@ -160,4 +164,37 @@ async fn api_away(lab: &mut Lab) -> anyhow::Result<()> {
         Ok((announcer.as_deref() == Some(lab.node(heir).name())).then_some(()))
     })
     .await
+}
+
+/// The client takes the address for itself, as a machine would that somebody has configured by hand.
+async fn stranger(lab: &mut Lab) -> anyhow::Result<()> {
+    let address: IpAddr = "192.168.67.120".parse()?;
+    lab.client().links().add_address("eth0", address, 24).await?;
+    lab.apply("quickstart.yaml", QUICKSTART).await?;
+    let addresses = lab.wait_for_addresses("hello", 1, PATIENCE).await?;
+    ensure!(addresses == [address], "{addresses:?}");
+    let mac = lab.client().mac().to_string();
+    eventually("an event names the stranger", PATIENCE, async || {
+        let events = lab.cluster().events("default").await?;
+        let about = |event: &String| {
+            event.starts_with("Warning Service/hello ")
+                && event.contains("another machine")
+                && event.contains(&mac)
+        };
+        Ok(events.iter().any(about).then_some(()))
+    })
+    .await?;
+    let announcer = lab.cluster().announcer("hello").await?;
+    ensure!(announcer.is_none(), "{announcer:?} announces it all the same");
+    // The other Service has nothing to do with it.
+    eventually("the other Service is announced", PATIENCE, async || {
+        lab.cluster().announcer("hello-dual").await
+    })
+    .await?;
+    lab.client().set_plugged(false).await?;
+    eventually("the address is announced", PATIENCE, async || {
+        lab.cluster().announcer("hello").await
+    })
+    .await?;
+    Ok(())
 }
