@@ -78,9 +78,9 @@ impl Pools {
             return;
         };
         match result {
-            Written::Version(_) | Written::Outdated => known.shown = known.writing.take(),
+            Written::Version(_) => known.shown = known.writing.take(),
             Written::PauseOver => known.writing = None,
-            Written::Refused(_) | Written::Failed(_) | Written::Fenced => {}
+            Written::Outdated | Written::Refused(_) | Written::Failed(_) | Written::Fenced => {}
         }
     }
 }

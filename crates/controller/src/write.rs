@@ -59,7 +59,8 @@ pub(crate) struct Done {
 pub(crate) enum Written {
     /// Done; the object has this version now.
     Version(Option<u64>),
-    /// The object is another one by now, or is gone: the watch tells.
+    /// The object is another one by now, or is gone: the watch tells. Should it tell nothing new, it is tried again
+    /// after a pause.
     Outdated,
     /// The API server refuses the patch: a missing permission, a policy.
     Refused(String),
@@ -130,12 +131,12 @@ impl Writes {
     fn account(&mut self, done: &Done) {
         let longest = match done.result {
             Written::PauseOver => return,
-            Written::Version(_) | Written::Outdated => {
+            Written::Version(_) => {
                 self.in_flight.remove(&done.target);
                 self.failures.remove(&done.target);
                 return;
             }
-            Written::Failed(_) | Written::Fenced => AWAY_PAUSE,
+            Written::Outdated | Written::Failed(_) | Written::Fenced => AWAY_PAUSE,
             Written::Refused(_) => REFUSED_PAUSE,
         };
         self.in_flight.remove(&done.target);

@@ -164,10 +164,11 @@ impl Cluster {
             return;
         }
         let patch = json!([{"op": "replace", "path": "/spec", "value": pool["spec"]}]);
-        let patched = self
-            .send("PATCH", &one, "application/json-patch+json", patch)
-            .await;
-        patched.unwrap_or_else(|error| panic!("PATCH {one}: {error}"));
+        let send = async || {
+            self.send("PATCH", &one, "application/json-patch+json", patch.clone())
+                .await
+        };
+        in_the_end(send).await;
     }
 
     pub(crate) fn services(&self) -> Api<Service> {
@@ -191,8 +192,8 @@ impl Cluster {
 
     pub(crate) async fn annotate(&self, name: &str, annotations: Value) {
         let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
-        let patched = self.services().patch(name, &PatchParams::default(), &patch).await;
-        patched.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let services = self.services();
+        in_the_end(async || services.patch(name, &PatchParams::default(), &patch).await).await;
     }
 
     /// What each Service shows, as the API server has it now.
@@ -248,6 +249,11 @@ impl Witness {
             .count()
     }
 
+    fn forget(&self) {
+        let mut seen = self.0.lock().expect("no panic before");
+        seen.holders.clear();
+    }
+
     fn see(&self, service: &Service, is_gone: bool) {
         let mut guard = self.0.lock().expect("no panic before");
         let seen = &mut *guard;
@@ -286,7 +292,9 @@ async fn watch(client: Client, witness: Witness) {
         match event {
             Ok(Event::Apply(service) | Event::InitApply(service)) => witness.see(&service, false),
             Ok(Event::Delete(service)) => witness.see(&service, true),
-            Ok(Event::Init | Event::InitDone) | Err(_) => {}
+            // Whoever was deleted in the gap is not in the list that follows.
+            Ok(Event::Init) => witness.forget(),
+            Ok(Event::InitDone) | Err(_) => {}
         }
     }
 }
@@ -314,4 +322,14 @@ pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     };
     let in_time = tokio::time::timeout(DEADLINE, holds).await;
     in_time.unwrap_or_else(|_| panic!("within {DEADLINE:?}: {what}"));
+}
+
+/// Repeats a change that meets the conflicts of a fault.
+async fn in_the_end<T>(change: impl AsyncFn() -> kube::Result<T>) -> T {
+    loop {
+        match change().await {
+            Err(kube::Error::Api(status)) if status.is_conflict() => {}
+            result => return result.unwrap_or_else(|error| panic!("{error}")),
+        }
+    }
 }

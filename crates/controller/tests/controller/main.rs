@@ -3,5 +3,6 @@
 mod cluster;
 mod faults;
 mod handover;
+mod model;
 mod reports;
 mod schema;
