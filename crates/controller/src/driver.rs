@@ -1,12 +1,13 @@
 //! The driver: owns the catalog and the allocator, turns inputs into decisions and decisions into writes.
 
+mod configuration;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use herald_api::convert;
 use herald_core::allocator::{Allocator, Decision, Note, Outcome, Refusal};
 use herald_core::config::{Catalog, Problem};
-use herald_core::{Labels, PoolName, ServiceKey, Time};
+use herald_core::{Labels, ServiceKey, Time};
 use herald_runtime::admin::Pending;
 use herald_runtime::event::{Events, Severity};
 use herald_runtime::keep::Wish;
@@ -14,13 +15,14 @@ use herald_runtime::lease::{Campaign, Leadership, Lease, Term};
 use herald_runtime::log::cut;
 use herald_runtime::{Shutdown, Update};
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use prometheus::Registry;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
-use crate::input::{Input, WrittenPool};
+use crate::input::Input;
 use crate::metrics::Metrics;
 use crate::pools::Pools;
 use crate::seen::{Decided, Seen};
@@ -46,6 +48,8 @@ pub(crate) struct Driver {
     farewells: BTreeMap<ServiceKey, Value>,
     namespaces: BTreeMap<String, Labels>,
     pools: Pools,
+    /// For events.
+    advertisements: BTreeMap<String, ObjectReference>,
     problems: Vec<Problem>,
     /// Until everything has been listed.
     listing: Option<Listing>,
@@ -98,6 +102,7 @@ impl Driver {
             farewells: BTreeMap::new(),
             namespaces: BTreeMap::new(),
             pools: Pools::default(),
+            advertisements: BTreeMap::new(),
             problems: Vec::new(),
             listing: Some(Listing {
                 awaited: BTreeSet::from(["services", "pools", "namespaces"]),
@@ -139,6 +144,7 @@ impl Driver {
         match input {
             Input::Services(update) => self.handle_services(update),
             Input::Pools(update) => self.handle_pools(update),
+            Input::Advertisements(update) => self.handle_advertisements(update),
             Input::Namespaces(update) => self.handle_namespaces(update),
         }
         if let Some(listing) = self.listing.take_if(|listing| listing.awaited.is_empty()) {
@@ -245,89 +251,6 @@ impl Driver {
         self.farewells.remove(key);
         self.writes.cancel(&Target::Service(key.clone()));
         freed.iter().for_each(|waiting| self.reconcile(waiting));
-    }
-
-    fn handle_pools(&mut self, update: Update<Box<WrittenPool>>) {
-        match update {
-            Update::Applied(pool) => {
-                self.pools.set(&pool);
-                self.catalog.set_pool(&pool.raw);
-            }
-            Update::Deleted(pool) => {
-                let name = PoolName::new(pool.raw.name);
-                self.pools.remove(&name);
-                self.metrics.forget_pool(&name);
-                self.catalog.remove_pool(&name);
-            }
-            Update::Replaced(all) => {
-                self.pools.replace(&all);
-                self.metrics.forget_pools();
-                self.catalog.set_pools(all.into_iter().map(|p| p.raw).collect());
-                self.handle_listed("pools");
-            }
-        }
-        self.config_changed();
-    }
-
-    fn handle_namespaces(&mut self, update: Update<(String, Labels)>) {
-        match update {
-            Update::Applied((name, labels)) => {
-                self.namespaces.insert(name, labels);
-            }
-            Update::Deleted((name, _)) => {
-                self.namespaces.remove(&name);
-            }
-            Update::Replaced(all) => {
-                self.namespaces = all.into_iter().collect();
-                self.handle_listed("namespaces");
-            }
-        }
-        self.catalog.set_namespaces(self.namespaces.clone());
-        self.config_changed();
-    }
-
-    fn config_changed(&mut self) {
-        let now = self.now();
-        self.allocator.set_catalog(&self.catalog, now);
-        let problems = self.catalog.problems().to_vec();
-        self.metrics.set_config(true, !problems.is_empty());
-        for problem in problems.iter().filter(|p| !self.problems.contains(p)) {
-            warn!(
-                namespace = self.namespace,
-                "failed to parse the configuration: {problem}"
-            );
-            if self.term.is_some() {
-                self.tell(problem);
-            }
-        }
-        self.problems = problems;
-        self.show_state();
-    }
-
-    /// Says in the `ConfigurationState` what the active controller thinks of the pools.
-    fn show_state(&self) {
-        let wish = self.term.map(|_| Wish {
-            labels: [("metallb.io/component-type".to_owned(), "controller".to_owned())].into(),
-            status: json!(convert::configuration_state(
-                "poolReconcilerValid",
-                &self.problems
-            )),
-        });
-        self.outlets.state.send_if_modified(|shown| {
-            let differs = *shown != wish;
-            *shown = wish;
-            differs
-        });
-    }
-
-    /// Tells whoever looks at the pool what is wrong with it.
-    fn tell(&self, problem: &Problem) {
-        if let Some(pool) = self.pools.reference(&PoolName::new(problem.name.clone())) {
-            let note = problem.to_string();
-            self.outlets
-                .events
-                .emit(pool, Severity::Warning, "InvalidConfiguration", note);
-        }
     }
 
     /// Takes every decision that the last mutation led to, and shows how full the pools are then.

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use herald_api::{IPAddressPool, IPAddressPoolStatus, convert};
+use herald_api::{IPAddressPool, IPAddressPoolStatus, L2Advertisement, convert};
 use herald_core::Labels;
-use herald_core::config::RawPool;
+use herald_core::config::{RawAdvertisement, RawPool};
 use herald_runtime::Update;
 use herald_runtime::watch::watch;
 use k8s_openapi::api::core::v1::{Namespace, ObjectReference, Service};
@@ -22,6 +22,8 @@ pub(crate) enum Input {
     Services(Update<Box<Seen>>),
     /// Pools in our namespace.
     Pools(Update<Box<WrittenPool>>),
+    /// Advertisements in our namespace, for their mistakes to be told.
+    Advertisements(Update<Box<WrittenAdvertisement>>),
     /// Namespaces with their labels.
     Namespaces(Update<(String, Labels)>),
 }
@@ -32,6 +34,13 @@ pub(crate) struct WrittenPool {
     pub(crate) raw: RawPool,
     pub(crate) reference: ObjectReference,
     pub(crate) status: Option<IPAddressPoolStatus>,
+}
+
+/// An advertisement as written, and how to refer to it.
+#[derive(Debug)]
+pub(crate) struct WrittenAdvertisement {
+    pub(crate) raw: RawAdvertisement,
+    pub(crate) reference: ObjectReference,
 }
 
 /// Starts the watches; each lives as long as the receiver.
@@ -55,6 +64,18 @@ pub(crate) fn watch_all(client: &Client, namespace: &str, class: &str, inputs: &
             })
         },
         Input::Pools,
+        inputs.clone(),
+    ));
+    tokio::spawn(watch(
+        Api::<L2Advertisement>::namespaced(client.clone(), namespace),
+        Config::default(),
+        |advertisement| {
+            Box::new(WrittenAdvertisement {
+                raw: convert::advertisement(&advertisement),
+                reference: advertisement.object_ref(&()),
+            })
+        },
+        Input::Advertisements,
         inputs.clone(),
     ));
     tokio::spawn(watch(

@@ -8,7 +8,7 @@ use herald_core::{PoolName, ServiceKey};
 use herald_runtime::lease::Leadership;
 use herald_runtime::log::one_line;
 use k8s_openapi::api::core::v1::Service;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, PartialObjectMeta, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use serde_json::Value;
 use tokio::task::JoinSet;
@@ -212,7 +212,8 @@ async fn request(
     let params = PatchParams::default();
     match target {
         Target::Service(ServiceKey { namespace, name }) => {
-            let api: Api<Service> = Api::namespaced(client, namespace);
+            // Of the answer only the version matters; the rest is not even decoded.
+            let api: Api<PartialObjectMeta<Service>> = Api::namespaced(client, namespace);
             let object = api.patch_status(name, &params, &Patch::Strategic(patch)).await?;
             Ok(object.resource_version())
         }

@@ -164,3 +164,32 @@ async fn a_pending_service_says_why_and_an_absurd_one_is_answered_too() {
         assert!(message.len() < 2000, "{} bytes", message.len());
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_advertisement_is_told_on_itself_by_one_place() {
+    let mut cluster = Cluster::start().await;
+    cluster.start_controller("first");
+    cluster.await_leader("first").await;
+    let path = format!("/apis/metallb.io/v1beta1/namespaces/{NAMESPACE}/l2advertisements");
+    let advertisement = json!({
+        "apiVersion": "metallb.io/v1beta1", "kind": "L2Advertisement",
+        "metadata": {"name": "twice", "namespace": NAMESPACE},
+        "spec": {"ipAddressPools": ["pool", "pool"]},
+    });
+    cluster.create(&path, advertisement).await;
+    until("an event tells", async || {
+        events(&cluster, NAMESPACE).await.iter().any(|event| {
+            event.involved_object.kind.as_deref() == Some("L2Advertisement")
+                && event.involved_object.name.as_deref() == Some("twice")
+                && event.reason.as_deref() == Some("InvalidConfiguration")
+                && event
+                    .message
+                    .as_deref()
+                    .is_some_and(|message| message.contains("spec.ipAddressPools"))
+        })
+    })
+    .await;
+    // Allocation does not depend on it.
+    until("the state is there", async || result(&cluster).await.is_some()).await;
+    assert_eq!(result(&cluster).await, Some(ConfigurationResult::Valid));
+}
