@@ -32,11 +32,13 @@ mod tests;
 mod waiting;
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
+
+use hashbrown::HashMap;
 
 pub use decision::{Assignment, Decision, Note, Outcome, Refusal, Usage};
 
@@ -63,7 +65,8 @@ const ECHOES: usize = 8;
 pub struct Allocator {
     desk: Desk,
     /// Boxed, so that the map moves pointers and not Services about.
-    services: BTreeMap<Arc<ServiceKey>, Box<Entry>>,
+    /// Found by hash: their names are long and begin alike. Whoever goes through them sorts them first.
+    services: HashMap<Arc<ServiceKey>, Box<Entry>>,
     has_pools: bool,
     is_activated: bool,
 }
@@ -110,7 +113,7 @@ impl Allocator {
                 waiting: Waiting::default(),
                 undelivered: VecDeque::new(),
             },
-            services: BTreeMap::new(),
+            services: HashMap::new(),
             has_pools: false,
             is_activated: false,
         }
@@ -253,8 +256,7 @@ impl Allocator {
 
     fn each_by_age(&mut self, mut step: impl FnMut(&mut Desk, &mut Entry)) {
         let mut entries: Vec<&mut Box<Entry>> = self.services.values_mut().collect();
-        // Stable, and by name already.
-        entries.sort_by_key(|entry| entry.service.created);
+        entries.sort_unstable_by(|a, b| (a.service.created, &a.key).cmp(&(b.service.created, &b.key)));
         for entry in entries {
             step(&mut self.desk, entry);
         }

@@ -42,6 +42,10 @@ pub struct Args {
     /// Calmer gossip for slow or far networks: a death is noticed after a second instead of half a second.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     pub ml_wan_config: bool,
+    /// Every how many seconds an owned address is announced again, give or take a tenth, so that no switch forgets it; 0 is
+    /// never.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    pub refresh_interval: u64,
     /// Ask on the wire whether somebody answers for an address before taking it; with =false gossip alone decides, where
     /// such questions cannot work.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]

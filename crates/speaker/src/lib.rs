@@ -15,6 +15,7 @@ pub mod wire;
 pub use args::Args;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use anyhow::Context;
 use herald_api::ConfigurationState;
@@ -54,7 +55,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let registry = admin::registry()?;
     let options = wire::Options {
         exclude: exclude.clone(),
-        ..wire::Options::default()
+        refresh: (args.refresh_interval > 0).then(|| Duration::from_secs(args.refresh_interval)),
     };
     let wire = Wire::start(options, &registry)?;
     let client = client::connect(concat!("herald-speaker/", env!("CARGO_PKG_VERSION"))).await?;

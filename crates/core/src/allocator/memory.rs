@@ -6,6 +6,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
+use hashbrown::HashMap;
+
 use crate::ServiceKey;
 
 /// The most Services remembered; beyond it the one that left first is forgotten. Enough for every Service of a
@@ -17,7 +19,7 @@ const CAPACITY: usize = 65_536;
 /// An address is remembered for who had it last: for one Service, or for several that shared it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Memory {
-    services: BTreeMap<Arc<ServiceKey>, (u64, Vec<IpAddr>)>,
+    services: HashMap<Arc<ServiceKey>, (u64, Vec<IpAddr>)>,
     addresses: BTreeMap<IpAddr, Departed>,
     by_departure: BTreeMap<u64, Arc<ServiceKey>>,
     departures: u64,

@@ -26,9 +26,7 @@ impl Allocator {
         self.is_activated = false;
         self.desk.waiting.clear();
         self.desk.undelivered.clear();
-        for entry in self.services.values_mut() {
-            entry.retire(&mut self.desk, now);
-        }
+        self.each_by_age(|desk, entry| entry.retire(desk, now));
         self.desk.books.released.clear();
     }
 }
