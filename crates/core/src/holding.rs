@@ -239,7 +239,7 @@ impl Holdings {
     }
 
     /// Another machine announces an address. `outranks` tells whether a node is preferred to this one for a Service
-    /// ([`crate::Ownership::outranks`]).
+    /// ([`crate::ownership::Ownership::outranks`]).
     pub fn handle_claim(
         &mut self,
         address: IpAddr,
