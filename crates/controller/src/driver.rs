@@ -304,7 +304,7 @@ impl Driver {
                 .emit(&seen.reference, Severity::Warning, "deprecatedAnnotation", note);
         }
         match decision.notes.into_iter().rfind(Note::lasts) {
-            Some(note) => self.unmet.insert(key.clone(), note),
+            Some(note) => self.unmet.insert(ServiceKey::clone(&key), note),
             None => self.unmet.remove(&key),
         };
         self.reconcile(&key);

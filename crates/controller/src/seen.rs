@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn a_wish_that_is_not_met_is_said_although_there_is_an_address() {
         let kept = Note::Kept {
-            addresses: vec!["192.0.2.1".parse().unwrap()],
+            addresses: vec!["192.0.2.1".parse().unwrap()].into(),
             because: Refusal::PoolUnknown("gold".into()),
         };
         let decided = Decided {

@@ -1,13 +1,12 @@
 //! How fast addresses are given, beside a plain set of used addresses that is scanned from the lowest.
 //!
 //! A decision is everything from a Service to the answer what its status must say; that the Service leaves again is
-//! not counted. The scan keeps no books but the set: it only finds, takes and gives back an address.
+//! not counted. The scan keeps no books but the set: it only finds, takes and gives back an address. `Bare` keeps who
+//! has which address, and who waits.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -16,35 +15,9 @@ use herald_core::{Allocator, Catalog, Outcome, Port, Protocol, RawPool, Service,
 /// A /16 of which 99.9 % are in use.
 const SLASH_16: u32 = 1 << 16;
 const IN_USE: u32 = SLASH_16 - SLASH_16 / 1000;
+/// Every sixteenth address of a /8: nowhere are the free ones together, and a list of them would be of no use.
+const SCATTERED: u32 = 1 << 20;
 const BURST: u32 = 10_000;
-
-/// Bytes in use, of the whole program.
-static IN_MEMORY: AtomicUsize = AtomicUsize::new(0);
-
-#[global_allocator]
-static COUNTED: Counted = Counted;
-
-/// The system's allocator, counted.
-struct Counted;
-
-#[expect(
-    unsafe_code,
-    reason = "the trait of global allocators is unsafe; everything is passed on as it is"
-)]
-// SAFETY: every call goes unchanged to the system's allocator.
-unsafe impl GlobalAlloc for Counted {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        IN_MEMORY.fetch_add(layout.size(), Ordering::Relaxed);
-        // SAFETY: as promised by the caller.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        IN_MEMORY.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: as promised by the caller.
-        unsafe { System.dealloc(place, layout) }
-    }
-}
 
 fn allocator(addresses: &str) -> Allocator {
     let mut catalog = Catalog::new();
@@ -63,14 +36,20 @@ fn allocator(addresses: &str) -> Allocator {
 
 fn service(name: &str, cluster_ip: IpAddr) -> Service {
     Service {
-        cluster_ips: vec![cluster_ip],
+        cluster_ips: [cluster_ip].into_iter().collect(),
         ..Service::new(ServiceKey::new("default", name))
     }
 }
 
-fn fill(allocator: &mut Allocator, count: u32, cluster_ip: IpAddr) {
+/// Gives `count` Services an address each: the first ones, or every `stride`th of 10.0.0.0/8.
+fn fill(allocator: &mut Allocator, count: u32, stride: u32, cluster_ip: IpAddr) {
     for n in 0..count {
-        give(allocator, service(&format!("service-{n}"), cluster_ip));
+        let mut service = service(&format!("service-{n}"), cluster_ip);
+        if stride > 1 {
+            let address = Ipv4Addr::from_bits((10 << 24) + n * stride);
+            service.request.addresses = Ok(vec![address.into()]);
+        }
+        give(allocator, service);
     }
 }
 
@@ -89,10 +68,36 @@ fn scan(used: &BTreeSet<u128>, addresses: u128) -> Option<u128> {
     (0..addresses).find(|address| !used.contains(address))
 }
 
-#[expect(clippy::print_stderr, reason = "what a benchmark measures")]
-fn report_memory(name: &str, bytes: usize, services: u32) {
-    let each = bytes / services as usize;
-    eprintln!("{name}: {each} bytes a Service, the Service itself included");
+/// The least that gives out addresses and remembers who has which and who waits: no pools, no reasons, no rest.
+struct Bare {
+    free: BTreeSet<u128>,
+    held: HashMap<ServiceKey, u128>,
+    waiting: VecDeque<ServiceKey>,
+}
+
+impl Bare {
+    fn of(addresses: u128) -> Self {
+        Self {
+            free: (0..addresses).collect(),
+            held: HashMap::new(),
+            waiting: VecDeque::new(),
+        }
+    }
+
+    fn give(&mut self, key: ServiceKey) -> Option<u128> {
+        let Some(address) = self.free.pop_first() else {
+            self.waiting.push_back(key);
+            return None;
+        };
+        self.held.insert(key, address);
+        Some(address)
+    }
+
+    fn leave(&mut self, key: &ServiceKey) -> Option<u128> {
+        self.free.extend(self.held.remove(key));
+        let next = self.waiting.pop_front()?;
+        self.give(next)
+    }
 }
 
 fn next_free(criterion: &mut Criterion) {
@@ -100,15 +105,13 @@ fn next_free(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     let four = IpAddr::from(Ipv4Addr::new(10, 96, 0, 1));
     let six = IpAddr::from(Ipv6Addr::LOCALHOST);
-    for (name, addresses, count, cluster_ip) in [
-        ("v4-16-99.9%", "10.0.0.0/16", IN_USE, four),
-        ("v4-8", "10.0.0.0/8", IN_USE, four),
-        ("v6-64", "fc00::/64", IN_USE, six),
+    for (name, addresses, count, stride, cluster_ip) in [
+        ("v4-16-99.9%", "10.0.0.0/16", IN_USE, 1, four),
+        ("v4-8-scattered", "10.0.0.0/8", SCATTERED, 16, four),
+        ("v6-64", "fc00::/64", IN_USE, 1, six),
     ] {
         let mut allocator = allocator(addresses);
-        let before = IN_MEMORY.load(Ordering::Relaxed);
-        fill(&mut allocator, count, cluster_ip);
-        report_memory(name, IN_MEMORY.load(Ordering::Relaxed) - before, count);
+        fill(&mut allocator, count, stride, cluster_ip);
         let service = service("one-more", cluster_ip);
         let key = service.key.clone();
         group.bench_function(BenchmarkId::new("herald", name), |bencher| {
@@ -124,7 +127,8 @@ fn next_free(criterion: &mut Criterion) {
                 taken
             });
         });
-        let mut used: BTreeSet<u128> = (0..u128::from(count)).collect();
+        let used = (0..u128::from(count)).map(|n| n * u128::from(stride));
+        let mut used: BTreeSet<u128> = used.collect();
         group.bench_function(BenchmarkId::new("scan", name), |bencher| {
             bencher.iter(|| {
                 let address = scan(&used, 1 << 64).expect("not full");
@@ -150,26 +154,25 @@ fn burst(criterion: &mut Criterion) {
     let arriving = services("new");
     group.bench_function("herald/assigned", |bencher| {
         bencher.iter_batched_ref(
-            || allocator("10.0.0.0/16"),
-            |allocator| {
-                for service in &arriving {
-                    black_box(give(allocator, service.clone()));
+            || (allocator("10.0.0.0/16"), arriving.clone()),
+            |(allocator, arriving)| {
+                for service in arriving.drain(..) {
+                    black_box(give(allocator, service));
                 }
             },
             BatchSize::LargeInput,
         );
     });
-    group.bench_function("scan/assigned", |bencher| {
-        bencher.iter(|| {
-            let mut used = BTreeSet::new();
-            let mut held = BTreeMap::new();
-            for service in &arriving {
-                let address = scan(&used, 1 << 16).expect("not full");
-                used.insert(address);
-                held.insert(service.key.clone(), address);
-            }
-            black_box(held)
-        });
+    group.bench_function("bare/assigned", |bencher| {
+        bencher.iter_batched_ref(
+            || (Bare::of(1 << 16), arriving.clone()),
+            |(bare, arriving)| {
+                for service in arriving.drain(..) {
+                    black_box(bare.give(service.key));
+                }
+            },
+            BatchSize::LargeInput,
+        );
     });
     let holding = services("old");
     group.bench_function("herald/served-as-others-leave", |bencher| {
@@ -195,20 +198,52 @@ fn burst(criterion: &mut Criterion) {
             BatchSize::LargeInput,
         );
     });
+    group.bench_function("bare/served-as-others-leave", |bencher| {
+        bencher.iter_batched_ref(
+            || {
+                let mut bare = Bare::of(BURST.into());
+                for service in holding.iter().chain(&arriving) {
+                    bare.give(service.key.clone());
+                }
+                bare
+            },
+            |bare| {
+                for service in &holding {
+                    black_box(bare.leave(&service.key));
+                }
+            },
+            BatchSize::LargeInput,
+        );
+    });
+    let with_port = |(service, number): (&Service, u16)| Service {
+        sharing_key: "k".into(),
+        ports: BTreeSet::from([Port {
+            protocol: Protocol::Tcp,
+            number,
+        }]),
+        ..service.clone()
+    };
+    let sharing: Vec<Service> = arriving.iter().zip(1..).map(with_port).collect();
     group.bench_function("herald/sharing-one-address", |bencher| {
         bencher.iter_batched_ref(
-            || allocator("10.0.0.1/32"),
-            |allocator| {
-                for (service, number) in arriving.iter().zip(1..) {
-                    let mut service = Service {
-                        sharing_key: "k".into(),
-                        ..service.clone()
-                    };
-                    service.ports.insert(Port {
-                        protocol: Protocol::Tcp,
-                        number,
-                    });
+            || (allocator("10.0.0.1/32"), sharing.clone()),
+            |(allocator, sharing)| {
+                for service in sharing.drain(..) {
                     black_box(give(allocator, service));
+                }
+            },
+            BatchSize::LargeInput,
+        );
+    });
+    group.bench_function("bare/sharing-one-address", |bencher| {
+        bencher.iter_batched_ref(
+            || (HashMap::new(), HashMap::new(), sharing.clone()),
+            |(ports, held, sharing)| {
+                for service in sharing.drain(..) {
+                    for port in service.ports {
+                        ports.entry(port).or_insert_with(|| service.key.clone());
+                    }
+                    black_box(held.insert(service.key, 1u128));
                 }
             },
             BatchSize::LargeInput,
@@ -239,10 +274,10 @@ fn sharers_in_conflict(criterion: &mut Criterion) {
             .collect();
         group.bench_function(BenchmarkId::new("herald", count), |bencher| {
             bencher.iter_batched_ref(
-                || allocator("10.0.0.0/16"),
-                |allocator| {
-                    for service in &services {
-                        black_box(give(allocator, service.clone()));
+                || (allocator("10.0.0.0/16"), services.clone()),
+                |(allocator, services)| {
+                    for service in services.drain(..) {
+                        black_box(give(allocator, service));
                     }
                 },
                 BatchSize::LargeInput,

@@ -14,7 +14,12 @@ pub use free::FreeSet;
 pub use parse::AddressError;
 pub use set::{AddressSet, Capacity, Overlap};
 
+use smallvec::SmallVec;
+
 use crate::Family;
+
+/// The addresses of one Service: one, or one of each family. Those two need no memory of their own.
+pub type Addresses = SmallVec<[IpAddr; 2]>;
 
 /// Consecutive addresses of one family, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -42,9 +42,9 @@ use hashbrown::HashMap;
 
 pub use decision::{Assignment, Decision, Note, Outcome, Refusal, Usage};
 
-use crate::{Catalog, PoolName, Service, ServiceKey, Time};
+use crate::{Addresses, Catalog, PoolName, Service, ServiceKey, Time};
 use books::Books;
-use case::{Case, Verdict};
+use case::Case;
 use waiting::{Age, Demand, Waiting};
 
 /// How long an address that was let go rests before it is given to another Service, unless nothing else is
@@ -87,15 +87,15 @@ struct Entry {
     service: Service,
     held: Option<Assignment>,
     refusal: Option<Refusal>,
-    demand: Option<Demand>,
+    demand: Option<Arc<Demand>>,
     /// Notes on how things are.
     lasting: Vec<Note>,
     /// Notes on what happened since the last report.
     happened: Vec<Note>,
     reported: Option<(Outcome, Vec<Note>)>,
     is_undelivered: bool,
-    /// Addresses reported and perhaps still on their way into the status.
-    echoes: VecDeque<Vec<IpAddr>>,
+    /// Addresses reported before the last report and perhaps still on their way into the status.
+    echoes: VecDeque<Addresses>,
 }
 
 impl Allocator {
@@ -288,6 +288,7 @@ impl Default for Allocator {
 impl Desk {
     /// Does a part of a case.
     fn open(&mut self, entry: &mut Entry, now: Time, part: impl FnOnce(&mut Case<'_>)) {
+        self.books.is_awaited = !self.waiting.is_empty();
         let mut case = entry.case(&mut self.books, &self.withheld, now);
         part(&mut case);
         entry.happened = case.notes;
@@ -295,16 +296,18 @@ impl Desk {
 
     /// Decides a case.
     fn decide(&mut self, entry: &mut Entry, now: Time) {
+        self.books.is_awaited = !self.waiting.is_empty();
         let verdict = entry.case(&mut self.books, &self.withheld, now).decide();
-        if entry.demand != verdict.demand {
+        if entry.demand.as_deref() != verdict.demand.as_ref() {
             if let Some(demand) = &entry.demand {
                 self.waiting.remove(demand, &entry.age());
             }
-            if let Some(demand) = &verdict.demand {
+            entry.demand = verdict.demand.map(Arc::new);
+            if let Some(demand) = &entry.demand {
                 self.waiting.insert(demand, entry.age());
             }
         }
-        entry.settle(verdict);
+        entry.settle(verdict.refusal, verdict.notes);
         if !core::mem::replace(&mut entry.is_undelivered, true) {
             self.undelivered.push_back(entry.key.clone());
         }
@@ -343,15 +346,10 @@ impl Entry {
         }
     }
 
-    fn settle(&mut self, verdict: Verdict) {
-        let Verdict {
-            refusal,
-            demand,
-            notes,
-        } = verdict;
-        (self.lasting, self.happened) = notes.into_iter().partition(Note::lasts);
+    fn settle(&mut self, refusal: Option<Refusal>, notes: Vec<Note>) {
+        self.happened = notes;
+        self.lasting = self.happened.extract_if(.., |note| note.lasts()).collect();
         self.refusal = refusal;
-        self.demand = demand;
     }
 
     fn outcome(&self) -> Option<Outcome> {
@@ -370,14 +368,14 @@ impl Entry {
         if is_known && happened.is_empty() {
             return None;
         }
-        if let Outcome::Assigned(assignment) = &outcome {
+        let before = self.reported.replace((outcome.clone(), self.lasting.clone()));
+        if let Some((Outcome::Assigned(before), _)) = before {
             self.echoes.truncate(ECHOES - 1);
-            self.echoes.push_front(assignment.addresses.clone());
+            self.echoes.push_front(before.addresses);
         }
-        self.reported = Some((outcome.clone(), self.lasting.clone()));
         let mut notes = happened;
         notes.extend(self.lasting.iter().cloned());
-        let service = ServiceKey::clone(&self.key);
+        let service = self.key.clone();
         Some(Decision {
             service,
             outcome,
@@ -390,10 +388,22 @@ impl Entry {
     fn observe(&mut self, assigned: &[IpAddr]) -> bool {
         let held = self.held.as_ref().map_or(&[][..], |held| &held.addresses);
         if assigned == held {
-            self.echoes.truncate(1);
+            self.echoes.clear();
             return false;
         }
-        let is_echo = self.echoes.iter().any(|echo| echo == assigned);
-        !assigned.is_empty() && *assigned != self.service.assigned && !is_echo
+        let is_echo = self.was_reported(assigned);
+        !assigned.is_empty() && *assigned != self.service.assigned[..] && !is_echo
+    }
+
+    /// Whether `assigned` is what a decision said that may still be on its way into the status.
+    fn was_reported(&self, assigned: &[IpAddr]) -> bool {
+        let last = match &self.reported {
+            Some((Outcome::Assigned(last), _)) => Some(&last.addresses),
+            _ => None,
+        };
+        self.echoes
+            .iter()
+            .chain(last)
+            .any(|addresses| addresses[..] == *assigned)
     }
 }

@@ -20,7 +20,7 @@ pub mod selector;
 pub mod service;
 pub mod time;
 
-pub use address::{AddressRange, AddressSet, Capacity};
+pub use address::{AddressRange, AddressSet, Addresses, Capacity};
 pub use allocator::{Allocator, Assignment, Decision, Note, Outcome, Refusal, Usage};
 pub use config::{
     Advertisement, Catalog, ConfigError, Pool, Problem, RawAdvertisement, RawAllocation, RawPool,

@@ -2,11 +2,12 @@
 
 use alloc::collections::BTreeSet;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::IpAddr;
 
-use crate::{Labels, PoolName, ServiceKey};
+use crate::{Addresses, Labels, PoolName, ServiceKey};
 
 /// A Service of type `LoadBalancer` whose class is ours. Any other Service is not an input: the shell
 /// reports it as removed.
@@ -19,7 +20,7 @@ pub struct Service {
     /// `metadata.labels`.
     pub labels: Labels,
     /// `spec.clusterIPs` (or `spec.clusterIP`): they decide the families. Empty while Kubernetes has given none.
-    pub cluster_ips: Vec<IpAddr>,
+    pub cluster_ips: Addresses,
     /// `spec.ipFamilyPolicy`; absent is `SingleStack`.
     pub family_policy: FamilyPolicy,
     /// `spec.ipFamilies[0]`; which family a `PreferDualStack` Service gets when there is only one to have.
@@ -27,14 +28,14 @@ pub struct Service {
     /// What the user asks for by annotation or by `spec.loadBalancerIP`.
     pub request: Request,
     /// Annotation `metallb.io/allow-shared-ip`; empty is "shares with nobody".
-    pub sharing_key: String,
+    pub sharing_key: Arc<str>,
     /// Which backends would answer: empty for `externalTrafficPolicy: Cluster`, the Service's selector as
     /// `k=v,...` for `Local`. Sharers of an address must agree on it.
     pub backend_key: String,
     /// Protocol and port of each `spec.ports[]`.
     pub ports: BTreeSet<Port>,
     /// `status.loadBalancer.ingress[].ip`: the address that the Service has, the truth after a restart.
-    pub assigned: Vec<IpAddr>,
+    pub assigned: Addresses,
     /// Whether `ingress` has an entry that is no plain address (a hostname, an unparsable `ip`).
     pub foreign_ingress: bool,
     /// Annotation `metallb.io/ip-allocated-from-pool`.
@@ -48,14 +49,14 @@ impl Service {
             key,
             created: 0,
             labels: Labels::new(),
-            cluster_ips: Vec::new(),
+            cluster_ips: Addresses::new(),
             family_policy: FamilyPolicy::SingleStack,
             primary_family: None,
             request: Request::default(),
-            sharing_key: String::new(),
+            sharing_key: Arc::default(),
             backend_key: String::new(),
             ports: BTreeSet::new(),
-            assigned: Vec::new(),
+            assigned: Addresses::new(),
             foreign_ingress: false,
             assigned_pool: None,
         }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use herald_core::eligibility::{Exposure, TrafficPolicy};
 use herald_core::{
-    Family, FamilyPolicy, PoolName, Port, Protocol, Request, RequestError, Service, ServiceKey,
+    Addresses, Family, FamilyPolicy, PoolName, Port, Protocol, Request, RequestError, Service, ServiceKey,
 };
 use k8s_openapi::api::core::v1 as core_v1;
 
@@ -53,7 +53,7 @@ pub fn service(object: &core_v1::Service) -> Service {
         },
         sharing_key: annotation::non_empty(annotations, annotation::ALLOW_SHARED_IP)
             .unwrap_or_default()
-            .to_owned(),
+            .into(),
         backend_key: backend_key(&spec),
         ports: spec.ports.iter().flatten().filter_map(port).collect(),
         assigned,
@@ -71,7 +71,7 @@ pub fn exposure(object: &core_v1::Service) -> Exposure {
     Exposure {
         key: key(object),
         labels: object.metadata.labels.clone().unwrap_or_default(),
-        addresses,
+        addresses: addresses.into_vec(),
         foreign_ingress,
         traffic_policy: if is_local(object.spec.as_ref()) {
             TrafficPolicy::Local
@@ -83,7 +83,7 @@ pub fn exposure(object: &core_v1::Service) -> Exposure {
 }
 
 /// The addresses in `status.loadBalancer.ingress`, and whether an entry is none.
-fn ingress(object: &core_v1::Service) -> (Vec<IpAddr>, bool) {
+fn ingress(object: &core_v1::Service) -> (Addresses, bool) {
     let status = object.status.as_ref().and_then(|s| s.load_balancer.as_ref());
     let mut foreign = false;
     let entries = status.and_then(|s| s.ingress.as_ref()).into_iter().flatten();
@@ -103,7 +103,7 @@ fn address(text: &str) -> Option<IpAddr> {
 }
 
 /// `None` (headless) and unparsable entries are dropped: they give no family.
-fn cluster_ips(spec: &core_v1::ServiceSpec) -> Vec<IpAddr> {
+fn cluster_ips(spec: &core_v1::ServiceSpec) -> Addresses {
     let all = spec.cluster_ips.clone().filter(|ips| !ips.is_empty());
     let all = all.unwrap_or_else(|| spec.cluster_ip.clone().into_iter().collect());
     all.iter().filter_map(|ip| address(ip)).collect()
@@ -236,7 +236,7 @@ mod tests {
             {"ip": "192.0.2.1", "ipMode": "VIP"}, {"hostname": "elsewhere"}]}}}));
         let seen = exposure(&both);
         assert_eq!((seen.addresses.len(), seen.foreign_ingress), (1, true));
-        assert_eq!(service(&both).assigned, seen.addresses);
+        assert_eq!(service(&both).assigned.to_vec(), seen.addresses);
     }
 
     #[test]
@@ -254,7 +254,7 @@ mod tests {
         let headless = service(&object(
             json!({"spec": {"clusterIP": "None", "clusterIPs": ["None"]}}),
         ));
-        assert_eq!(headless.cluster_ips, Vec::<IpAddr>::new());
+        assert!(headless.cluster_ips.is_empty());
         let dual = service(&object(json!({"spec": {"clusterIPs": ["10.96.0.1", "fd00::1"],
             "ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv6", "IPv4"]}})));
         assert_eq!(dual.cluster_ips.len(), 2);

@@ -6,7 +6,7 @@ use alloc::collections::BTreeMap;
 /// number of intervals, which is at most one more than the number of positions taken.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FreeSet {
-    /// First position to last position.
+    /// Last position to first position: so the lowest of an interval, which is taken most, is taken in place.
     intervals: BTreeMap<u128, u128>,
 }
 
@@ -14,13 +14,13 @@ impl FreeSet {
     /// All positions up to and including `last` are free; none when there is none.
     pub fn up_to(last: Option<u128>) -> Self {
         Self {
-            intervals: last.map(|last| (0, last)).into_iter().collect(),
+            intervals: last.map(|last| (last, 0)).into_iter().collect(),
         }
     }
 
     /// The lowest free position.
     pub fn first(&self) -> Option<u128> {
-        self.intervals.keys().next().copied()
+        self.intervals.values().next().copied()
     }
 
     /// Whether no position is free.
@@ -30,38 +30,51 @@ impl FreeSet {
 
     /// The end of the interval of free positions that `position` is in.
     pub fn end_of(&self, position: u128) -> Option<u128> {
-        let (_, end) = self.intervals.range(..=position).next_back()?;
-        (position <= *end).then_some(*end)
+        let (end, first) = self.intervals.range(position..).next()?;
+        (*first <= position).then_some(*end)
     }
 
     /// Gives back `first` to `last`, of which some may be free already.
     pub fn give_all(&mut self, mut first: u128, mut last: u128) {
-        let touching = (..=last.saturating_add(1), first.saturating_sub(1));
-        while let Some((&start, &end)) = self.intervals.range(touching.0).next_back()
-            && end >= touching.1
+        let touching = (first.saturating_sub(1), last.saturating_add(1));
+        while let Some((&end, &start)) = self.intervals.range(touching.0..).next()
+            && start <= touching.1
         {
-            self.intervals.remove(&start);
+            self.intervals.remove(&end);
             (first, last) = (first.min(start), last.max(end));
         }
-        self.intervals.insert(first, last);
+        self.intervals.insert(last, first);
     }
 
     /// Takes `position`; false when it was not free.
     pub fn take(&mut self, position: u128) -> bool {
-        let Some((&first, last)) = self.intervals.range_mut(..=position).next_back() else {
+        // The lowest of all is what is taken most, and found without a search.
+        if let Some(mut lowest) = self
+            .intervals
+            .first_entry()
+            .filter(|lowest| *lowest.get() == position)
+        {
+            if position < *lowest.key() {
+                *lowest.get_mut() += 1;
+            } else {
+                lowest.remove();
+            }
+            return true;
+        }
+        let Some((&end, first)) = self.intervals.range_mut(position..).next() else {
             return false;
         };
-        let end = *last;
-        if end < position {
+        let start = *first;
+        if start > position {
             return false;
         }
-        if first == position {
-            self.intervals.remove(&first);
-        } else {
-            *last = position - 1;
-        }
         if position < end {
-            self.intervals.insert(position + 1, end);
+            *first = position + 1;
+        } else {
+            self.intervals.remove(&end);
+        }
+        if start < position {
+            self.intervals.insert(position - 1, start);
         }
         true
     }
@@ -109,10 +122,10 @@ mod tests {
                 prop_assert_eq!(free.first(), model.first().copied());
                 prop_assert_eq!(free.is_empty(), model.is_empty());
             }
-            let intervals: BTreeSet<u128> = free.intervals.iter().flat_map(|(a, b)| *a..=*b).collect();
+            let intervals: BTreeSet<u128> = free.intervals.iter().flat_map(|(last, first)| *first..=*last).collect();
             prop_assert_eq!(intervals, model);
             let ends: alloc::vec::Vec<_> = free.intervals.iter().collect();
-            prop_assert!(ends.windows(2).all(|pair| pair[0].1 + 1 < *pair[1].0), "intervals are maximal");
+            prop_assert!(ends.windows(2).all(|pair| pair[0].0 + 1 < *pair[1].1), "intervals are maximal");
         }
     }
 }

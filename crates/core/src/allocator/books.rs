@@ -7,12 +7,13 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
 
+use hashbrown::HashMap;
+
 use super::claim::{Claimant, Occupancy};
 use super::memory::Memory;
 use super::shelf::Shelf;
 use super::waiting::Topic;
 use super::{Refusal, Usage};
-use crate::address;
 use crate::config::Claims;
 use crate::{Family, Pool, PoolName, ServiceKey, Time};
 
@@ -28,9 +29,11 @@ pub(super) struct Books {
     pinned: Vec<Vec<usize>>,
     /// The other pools that Services get without asking.
     generic: Vec<Vec<usize>>,
-    /// By family and bits: an [`IpAddr`] costs several times as much to compare.
-    occupied: BTreeMap<(Family, u128), Occupancy>,
+    /// Who holds each address.
+    occupied: HashMap<IpAddr, Occupancy>,
     pub(super) memory: Memory,
+    /// Whether anybody waits. If nobody does, what is released need not be told.
+    pub(super) is_awaited: bool,
     /// What was released since it was last looked at.
     pub(super) released: BTreeSet<Topic>,
 }
@@ -141,8 +144,9 @@ impl Books {
             owners: Claims::default(),
             pinned: Vec::new(),
             generic: Vec::new(),
-            occupied: BTreeMap::new(),
+            occupied: HashMap::new(),
             memory: Memory::default(),
+            is_awaited: false,
             released: BTreeSet::new(),
         }
     }
@@ -162,8 +166,8 @@ impl Books {
         }
         self.order_pools();
         let occupied = core::mem::take(&mut self.occupied);
-        for ((family, bits), occupancy) in &occupied {
-            self.take(address::address(*family, *bits), occupancy);
+        for (address, occupancy) in &occupied {
+            self.take(*address, occupancy);
         }
         self.occupied = occupied;
         for (address, until) in resting {
@@ -219,7 +223,7 @@ impl Books {
 
     /// Who holds `address`.
     pub(super) fn occupancy(&self, address: IpAddr) -> Option<&Occupancy> {
-        self.occupied.get(&bits(address))
+        self.occupied.get(&address)
     }
 
     /// The first shared address in positions `from..before` of a pool on which `claimant` would not clash with anybody.
@@ -238,7 +242,7 @@ impl Books {
         let sharers = shelf.shared_under(claimant.sharing, claimant.backend)?;
         sharers.first_open(positions, claimant.ports, |position, port| {
             let address = pool.addresses.at(family, position);
-            let occupancy = address.and_then(|address| self.occupied.get(&bits(address)));
+            let occupancy = address.and_then(|address| self.occupied.get(&address));
             occupancy
                 .and_then(Occupancy::shared)
                 .is_some_and(|shared| shared.uses(port))
@@ -248,14 +252,14 @@ impl Books {
     /// Whether `claimant` may hold `address` beside those who do.
     pub(super) fn admits(&self, claimant: &Claimant<'_>, address: IpAddr) -> Result<(), Refusal> {
         self.occupied
-            .get(&bits(address))
+            .get(&address)
             .map_or(Ok(()), |occupancy| occupancy.admits(claimant, address))
     }
 
     /// Enters `claimant`, whom [`Self::admits`] let in, as a holder of `address`.
     pub(super) fn occupy(&mut self, claimant: &Claimant<'_>, address: IpAddr) {
         let namespace = &claimant.key.namespace;
-        if let Some(occupancy) = self.occupied.get_mut(&bits(address)) {
+        if let Some(occupancy) = self.occupied.get_mut(&address) {
             let is_new = !occupancy.reaches(namespace);
             occupancy.join(claimant);
             if is_new && let Some(number) = self.owners.claimant(address) {
@@ -264,13 +268,13 @@ impl Books {
         } else {
             let occupancy = Occupancy::new(claimant);
             self.take(address, &occupancy);
-            self.occupied.insert(bits(address), occupancy);
+            self.occupied.insert(address, occupancy);
         }
     }
 
     /// Takes `key` out as a holder of `address`; the address is free at once when nobody else holds it.
     pub(super) fn vacate(&mut self, key: &Arc<ServiceKey>, address: IpAddr) {
-        let Some(occupancy) = self.occupied.get_mut(&bits(address)) else {
+        let Some(occupancy) = self.occupied.get_mut(&address) else {
             return;
         };
         let freed = occupancy.leave(key);
@@ -293,7 +297,7 @@ impl Books {
             }
             return;
         }
-        let Some(occupancy) = self.occupied.remove(&bits(address)) else {
+        let Some(occupancy) = self.occupied.remove(&address) else {
             return;
         };
         let Some((book, position)) = place else {
@@ -332,8 +336,11 @@ impl Books {
 
     /// Notes that `key` let go of `address`, or of some of its claim to it, for those who wait for that.
     pub(super) fn publish(&mut self, key: &Arc<ServiceKey>, address: IpAddr) {
+        if !self.is_awaited {
+            return;
+        }
         self.released.insert(Topic::Address(address));
-        let occupancy = self.occupied.get(&bits(address));
+        let occupancy = self.occupied.get(&address);
         if let Some(shared) = occupancy.and_then(Occupancy::shared) {
             self.released.insert(Topic::Sharing(shared.sharing.clone()));
         }
@@ -349,9 +356,11 @@ impl Books {
     }
 
     /// Notes that `address` is about to be shared under the key `sharing`, for those who wait to join.
-    pub(super) fn announce_shared(&mut self, address: IpAddr, sharing: &str) {
-        self.released.insert(Topic::Address(address));
-        self.released.insert(Topic::Sharing(sharing.to_string()));
+    pub(super) fn announce_shared(&mut self, address: IpAddr, sharing: &Arc<str>) {
+        if self.is_awaited {
+            self.released.insert(Topic::Address(address));
+            self.released.insert(Topic::Sharing(sharing.clone()));
+        }
     }
 
     /// Whether there is still something of `topic` to be had.
@@ -379,8 +388,10 @@ impl Books {
         if let Some(shared) = occupancy.shared() {
             shelf.share(&shared.sharing, &shared.backend, position);
         }
-        for namespace in occupancy.namespaces() {
-            book.count_namespace(namespace, true);
+        if book.pool.quota_per_namespace.is_some() {
+            for namespace in occupancy.namespaces() {
+                book.count_namespace(namespace, true);
+            }
         }
     }
 
@@ -404,8 +415,4 @@ impl Books {
         self.pinned = tiers.into_values().collect();
         self.generic = Vec::from([generic]);
     }
-}
-
-fn bits(address: IpAddr) -> (Family, u128) {
-    (Family::of(address), address::bits(address))
 }

@@ -198,7 +198,7 @@ impl Case<'_> {
         match self.obtainable(number, requested) {
             Ok(()) => {
                 self.assign(Assignment {
-                    addresses: requested.to_vec(),
+                    addresses: requested.into(),
                     pool: self.pool_name(number),
                 });
                 self.let_go(previous.as_ref());

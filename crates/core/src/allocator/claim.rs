@@ -7,8 +7,14 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+
 use super::Refusal;
 use crate::{Port, Service, ServiceKey};
+
+/// The ports of one Service, few enough in most cases to need no memory of their own.
+pub(super) type Ports = SmallVec<[Port; 4]>;
 
 /// How many holders of an address a refusal names.
 const NAMED_HOLDERS: usize = 10;
@@ -17,7 +23,7 @@ const NAMED_HOLDERS: usize = 10;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Claimant<'a> {
     pub(super) key: &'a Arc<ServiceKey>,
-    pub(super) sharing: &'a str,
+    pub(super) sharing: &'a Arc<str>,
     pub(super) backend: &'a str,
     pub(super) ports: &'a BTreeSet<Port>,
 }
@@ -54,9 +60,9 @@ pub(super) enum Occupancy {
 /// Services that agree on sharing key and backends, and of which no two have the same port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Shared {
-    pub(super) sharing: String,
+    pub(super) sharing: Arc<str>,
     pub(super) backend: String,
-    holders: BTreeMap<Arc<ServiceKey>, Vec<Port>>,
+    holders: HashMap<Arc<ServiceKey>, Ports>,
     ports: BTreeMap<Port, Arc<ServiceKey>>,
     /// How many of the holders are in each namespace.
     namespaces: BTreeMap<String, usize>,
@@ -69,9 +75,9 @@ impl Occupancy {
             return Self::Sole(claimant.key.clone());
         }
         let mut shared = Shared {
-            sharing: claimant.sharing.to_string(),
+            sharing: claimant.sharing.clone(),
             backend: claimant.backend.to_string(),
-            holders: BTreeMap::new(),
+            holders: HashMap::new(),
             ports: BTreeMap::new(),
             namespaces: BTreeMap::new(),
         };
@@ -94,7 +100,7 @@ impl Occupancy {
         if claimant.sharing.is_empty() {
             return Err(claimant.refused(address, shared.others(claimant.key)));
         }
-        if shared.sharing != claimant.sharing || shared.backend != claimant.backend {
+        if shared.sharing != *claimant.sharing || shared.backend != claimant.backend {
             let (service, holders) = (ServiceKey::clone(claimant.key), shared.others(claimant.key));
             return Err(Refusal::SharingKeyMismatch {
                 address,
@@ -114,9 +120,9 @@ impl Occupancy {
     }
 
     /// Takes `key` out; the ports that it had when others are left.
-    pub(super) fn leave(&mut self, key: &Arc<ServiceKey>) -> Option<Vec<Port>> {
+    pub(super) fn leave(&mut self, key: &Arc<ServiceKey>) -> Option<Ports> {
         match self {
-            Self::Sole(holder) => (holder != key).then(Vec::new),
+            Self::Sole(holder) => (holder != key).then(Ports::new),
             Self::Shared(shared) => shared.leave(key),
         }
     }
@@ -127,7 +133,7 @@ impl Occupancy {
             Self::Sole(holder) => holder == claimant.key && claimant.sharing.is_empty(),
             Self::Shared(shared) => {
                 let ports = shared.holders.get(claimant.key);
-                shared.sharing == claimant.sharing
+                shared.sharing == *claimant.sharing
                     && shared.backend == claimant.backend
                     && ports.is_some_and(|ports| ports.iter().eq(claimant.ports))
             }
@@ -165,8 +171,14 @@ impl Shared {
             self.ports.insert(*port, claimant.key.clone());
         }
         let ports = claimant.ports.iter().copied().collect();
-        if self.holders.insert(claimant.key.clone(), ports).is_none() {
-            *self.namespaces.entry(claimant.key.namespace.clone()).or_default() += 1;
+        if self.holders.insert(claimant.key.clone(), ports).is_some() {
+            return;
+        }
+        match self.namespaces.get_mut(&claimant.key.namespace) {
+            Some(count) => *count += 1,
+            None => {
+                self.namespaces.insert(claimant.key.namespace.clone(), 1);
+            }
         }
     }
 
@@ -175,9 +187,9 @@ impl Shared {
         self.ports.contains_key(&port)
     }
 
-    fn leave(&mut self, key: &Arc<ServiceKey>) -> Option<Vec<Port>> {
+    fn leave(&mut self, key: &Arc<ServiceKey>) -> Option<Ports> {
         let Some(ports) = self.holders.remove(key) else {
-            return Some(Vec::new());
+            return Some(Ports::new());
         };
         for port in &ports {
             self.ports.remove(port);
@@ -205,11 +217,17 @@ impl Shared {
         Ok(())
     }
 
+    /// The holders of the lowest ports, but for `key`.
     fn others(&self, key: &Arc<ServiceKey>) -> Vec<ServiceKey> {
-        let others = self.holders.keys().filter(|holder| *holder != key);
+        let mut others: Vec<ServiceKey> = Vec::new();
+        for holder in self.ports.values().filter(|holder| *holder != key) {
+            if others.len() == NAMED_HOLDERS {
+                break;
+            }
+            if !others.contains(holder) {
+                others.push(ServiceKey::clone(holder));
+            }
+        }
         others
-            .take(NAMED_HOLDERS)
-            .map(|holder| ServiceKey::clone(holder))
-            .collect()
     }
 }

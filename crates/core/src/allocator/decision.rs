@@ -1,18 +1,19 @@
 //! What is decided for a Service, and why.
 
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::IpAddr;
 
 use crate::address::Capacity;
-use crate::{Family, PoolName, Port, RequestError, ServiceKey};
+use crate::{Addresses, Family, PoolName, Port, RequestError, ServiceKey};
 
 /// What the status of a Service must say from now on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     /// The Service.
-    pub service: ServiceKey,
+    pub service: Arc<ServiceKey>,
     /// Its addresses, or why it has none.
     pub outcome: Outcome,
     /// What the user should hear about; each is one event.
@@ -32,7 +33,7 @@ pub enum Outcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assignment {
     /// One address, or one of each family; the first decides who announces the Service.
-    pub addresses: Vec<IpAddr>,
+    pub addresses: Addresses,
     /// The pool that all of them are from.
     pub pool: PoolName,
 }
@@ -41,7 +42,7 @@ pub struct Assignment {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
     /// The Service was given these addresses anew.
-    Assigned(Vec<IpAddr>),
+    Assigned(Addresses),
     /// A dual-stack Service was given the address it still lacked.
     AdditionalAssigned(IpAddr),
     /// A dual-stack Service has one address and cannot have the other yet.
@@ -49,19 +50,19 @@ pub enum Note {
     /// The addresses that the Service had may not stay.
     Cleared {
         /// The addresses taken away.
-        addresses: Vec<IpAddr>,
+        addresses: Addresses,
         /// Why.
         because: Refusal,
     },
     /// What the Service asks for cannot be had now; it keeps the addresses it has until then.
     Kept {
         /// The addresses it keeps.
-        addresses: Vec<IpAddr>,
+        addresses: Addresses,
         /// Why the request cannot be met.
         because: Refusal,
     },
     /// The status had addresses that no Service can have, such as three, or two of one family.
-    UnreadableStatus(Vec<IpAddr>),
+    UnreadableStatus(Addresses),
 }
 
 /// Why a Service does not get what it asks for.
@@ -78,7 +79,7 @@ pub enum Refusal {
     /// The addresses asked for are not in the pool asked for.
     PoolMismatch {
         /// The addresses asked for.
-        addresses: Vec<IpAddr>,
+        addresses: Addresses,
         /// The pool asked for.
         pool: PoolName,
     },
@@ -97,11 +98,11 @@ pub enum Refusal {
         families: Vec<Family>,
     },
     /// The addresses are not in one pool together.
-    AddressOutsidePools(Vec<IpAddr>),
+    AddressOutsidePools(Addresses),
     /// The addresses asked for are not of the families of the Service.
     FamilyMismatch {
         /// The addresses.
-        addresses: Vec<IpAddr>,
+        addresses: Addresses,
         /// The families that the Service needs, one address of each.
         families: Vec<Family>,
     },
@@ -153,9 +154,9 @@ pub enum Refusal {
     /// The Service has no cluster addresses (yet), which decide its families.
     NoClusterIps,
     /// Dual stack is required, but there are not two cluster addresses.
-    NotEnoughClusterIps(Vec<IpAddr>),
+    NotEnoughClusterIps(Addresses),
     /// The cluster addresses are not one, or one of each family.
-    InvalidClusterIps(Vec<IpAddr>),
+    InvalidClusterIps(Addresses),
 }
 
 /// How much of a pool is in use; saturating.

@@ -32,13 +32,13 @@ impl Case<'_> {
             Some(number) => return Err(Refusal::PoolNotCompatible(self.pool_name(number))),
             None => match name.filter(|name| self.withheld.contains(name)) {
                 Some(name) => name.clone(),
-                None => return Err(Refusal::AddressOutsidePools(addresses.to_vec())),
+                None => return Err(Refusal::AddressOutsidePools(addresses.into())),
             },
         };
         for address in addresses {
             self.books.admits(&self.claimant(), *address)?;
         }
-        let addresses = addresses.to_vec();
+        let addresses = addresses.into();
         Ok(Assignment { addresses, pool })
     }
 
@@ -70,7 +70,7 @@ impl Case<'_> {
 
     /// The pool that gives out all of `requested`, if that is a request that the Service may make.
     pub(super) fn requested_owner(&self, requested: &[IpAddr], need: &Need) -> Result<usize, Refusal> {
-        let addresses = requested.to_vec();
+        let addresses = requested.into();
         if !need.is_met_by(requested) {
             let families = need.families().to_vec();
             return Err(Refusal::FamilyMismatch { addresses, families });
@@ -214,7 +214,7 @@ impl Case<'_> {
             families: need.families().to_vec(),
             any: matches!(need, Need::BothOr(_)),
             sharing: (!sharing.is_empty()).then(|| Sharing {
-                key: sharing.into(),
+                key: sharing.clone(),
                 backend: backend.into(),
                 ports: ports.iter().copied().collect(),
             }),
@@ -228,6 +228,8 @@ impl Case<'_> {
 
     /// Gives the Service `assignment`.
     pub(super) fn assign(&mut self, assignment: Assignment) {
+        // The only note in most cases.
+        self.notes.reserve_exact(1);
         self.notes.push(Note::Assigned(assignment.addresses.clone()));
         self.occupy(assignment);
     }

@@ -3,12 +3,11 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use hashbrown::HashMap;
 
-use crate::ServiceKey;
+use crate::{Addresses, ServiceKey};
 
 /// The most Services remembered; beyond it the one that left first is forgotten. Enough for every Service of a
 /// large cluster to be deleted and applied again, at some ten megabytes.
@@ -19,7 +18,7 @@ const CAPACITY: usize = 65_536;
 /// An address is remembered for who had it last: for one Service, or for several that shared it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Memory {
-    services: HashMap<Arc<ServiceKey>, (u64, Vec<IpAddr>)>,
+    services: HashMap<Arc<ServiceKey>, (u64, Addresses)>,
     addresses: BTreeMap<IpAddr, Departed>,
     by_departure: BTreeMap<u64, Arc<ServiceKey>>,
     departures: u64,
@@ -47,7 +46,7 @@ impl Memory {
         self.departures += 1;
         self.by_departure.insert(self.departures, key.clone());
         self.services
-            .insert(key.clone(), (self.departures, addresses.to_vec()));
+            .insert(key.clone(), (self.departures, Addresses::from(addresses)));
         if self.services.len() > CAPACITY
             && let Some(oldest) = self.by_departure.first_key_value().map(|(_, key)| key.clone())
         {

@@ -1,10 +1,9 @@
 //! Which families a Service needs addresses of.
 
-use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use super::Refusal;
-use crate::{Family, FamilyPolicy, Service};
+use crate::{Addresses, Family, FamilyPolicy, Service};
 
 /// What a Service needs, read from its cluster addresses and its policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,10 +77,9 @@ pub(super) fn is_readable(addresses: &[IpAddr]) -> bool {
 }
 
 /// Those of `addresses` that `need` has use for, and the rest.
-pub(super) fn needed(addresses: &[IpAddr], need: &Need) -> (Vec<IpAddr>, Vec<IpAddr>) {
-    addresses
-        .iter()
-        .partition(|address| need.families().contains(&Family::of(**address)))
+pub(super) fn needed(addresses: &[IpAddr], need: &Need) -> (Addresses, Addresses) {
+    let is_needed = |address: &IpAddr| need.families().contains(&Family::of(*address));
+    addresses.iter().copied().partition(is_needed)
 }
 
 /// Whether two lists have the same addresses, in whatever order.

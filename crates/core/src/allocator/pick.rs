@@ -1,12 +1,11 @@
 //! Finding addresses for a Service that does not name them.
 
-use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use super::books::Books;
 use super::claim::Claimant;
 use super::need::Need;
-use crate::{Family, Service, Time};
+use crate::{Addresses, Family, Service, Time};
 
 /// Which free addresses count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +30,7 @@ impl Search<'_> {
     ///
     /// Pools with `serviceAllocation` come before all others, with priorities in order. A pair counts for more
     /// than priority among each of the two. Rest counts among pools of one priority, and never for more.
-    pub(super) fn everywhere(&self, books: &mut Books) -> Option<(Vec<IpAddr>, usize)> {
+    pub(super) fn everywhere(&self, books: &mut Books) -> Option<(Addresses, usize)> {
         for set in 0..2 {
             for families in self.need.stages() {
                 for tier in 0..books.unasked()[set].len() {
@@ -50,7 +49,7 @@ impl Search<'_> {
         families: &[Family],
         set: usize,
         tier: usize,
-    ) -> Option<(Vec<IpAddr>, usize)> {
+    ) -> Option<(Addresses, usize)> {
         for supply in [Supply::Rested, Supply::All] {
             for place in 0..books.unasked()[set][tier].len() {
                 let number = books.unasked()[set][tier][place];
@@ -65,7 +64,7 @@ impl Search<'_> {
     }
 
     /// The best addresses of one pool, whatever of the Service's need can be met there.
-    pub(super) fn in_one(&self, books: &mut Books, number: usize) -> Option<Vec<IpAddr>> {
+    pub(super) fn in_one(&self, books: &mut Books, number: usize) -> Option<Addresses> {
         let stages = self.need.stages();
         stages.iter().find_map(|families| {
             let rested = self.in_pool(books, number, families, Supply::Rested);
@@ -80,7 +79,7 @@ impl Search<'_> {
         number: usize,
         families: &[Family],
         supply: Supply,
-    ) -> Option<Vec<IpAddr>> {
+    ) -> Option<Addresses> {
         match books.pool(number).quota_left(&self.claimant.key.namespace) {
             left if left >= families.len() as u64 => self.each(books, number, families, supply, |_| true),
             0 => self.each(books, number, families, supply, |_| false),
@@ -98,7 +97,7 @@ impl Search<'_> {
         families: &[Family],
         supply: Supply,
         may_be_new: impl Fn(Family) -> bool,
-    ) -> Option<Vec<IpAddr>> {
+    ) -> Option<Addresses> {
         let address = |family: &Family| {
             let supply = may_be_new(*family).then_some(supply);
             self.address(books, number, *family, supply)

@@ -17,8 +17,8 @@ use core::time::Duration;
 
 use super::{Allocator, Decision, Note, Outcome, Refusal};
 use crate::{
-    Catalog, Family, FamilyPolicy, Labels, PoolName, Port, Protocol, RawAllocation, RawPool, RawReservation,
-    RawSelector, Service, ServiceKey, Time,
+    Addresses, Catalog, Family, FamilyPolicy, Labels, PoolName, Port, Protocol, RawAllocation, RawPool,
+    RawReservation, RawSelector, Service, ServiceKey, Time,
 };
 
 /// Pools, Services with their statuses, and an allocator that decides on them.
@@ -103,14 +103,14 @@ impl World {
                 notes,
             } = decision;
             self.notes
-                .extend(notes.into_iter().map(|note| (key.clone(), note)));
+                .extend(notes.into_iter().map(|note| (ServiceKey::clone(&key), note)));
             let service = self
                 .services
                 .get_mut(&key)
                 .expect("decided for a Service that exists");
             (service.assigned, service.assigned_pool) = match outcome {
                 Outcome::Assigned(assignment) => (assignment.addresses, Some(assignment.pool)),
-                Outcome::Unassigned(_) => (Vec::new(), None),
+                Outcome::Unassigned(_) => (Addresses::new(), None),
             };
             service.foreign_ingress = false;
             let service = service.clone();
@@ -184,6 +184,10 @@ fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
+fn ips(texts: &[&str]) -> Addresses {
+    texts.iter().copied().map(ip).collect()
+}
+
 fn pool(name: &str, addresses: &[&str]) -> RawPool {
     RawPool {
         name: name.into(),
@@ -214,20 +218,20 @@ fn only_on_request(pool: RawPool) -> RawPool {
 
 fn v4(name: &str) -> Service {
     Service {
-        cluster_ips: Vec::from([ip("10.96.0.1")]),
+        cluster_ips: ips(&["10.96.0.1"]),
         ..Service::new(key(name))
     }
 }
 
 fn v6(name: &str) -> Service {
     Service {
-        cluster_ips: Vec::from([ip("fd00::1")]),
+        cluster_ips: ips(&["fd00::1"]),
         ..Service::new(key(name))
     }
 }
 
 fn dual(name: &str, family_policy: FamilyPolicy) -> Service {
-    let cluster_ips = Vec::from([ip("10.96.0.1"), ip("fd00::1")]);
+    let cluster_ips = ips(&["10.96.0.1", "fd00::1"]);
     Service {
         cluster_ips,
         family_policy,

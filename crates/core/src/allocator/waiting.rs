@@ -44,7 +44,7 @@ pub(super) enum Source {
 /// Sharing key, backend key and ports.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Sharing {
-    pub(super) key: String,
+    pub(super) key: Arc<str>,
     pub(super) backend: String,
     pub(super) ports: Vec<Port>,
 }
@@ -64,7 +64,7 @@ pub(super) enum Topic {
     /// The holders of the address are fewer or others, or their ports are.
     Address(IpAddr),
     /// The same of an address shared under this key.
-    Sharing(String),
+    Sharing(Arc<str>),
     /// The namespace holds one address of the pool less.
     Quota(usize, String),
 }
@@ -72,14 +72,14 @@ pub(super) enum Topic {
 /// All waiting Services.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Waiting {
-    classes: BTreeMap<Demand, BTreeSet<Age>>,
+    classes: BTreeMap<Arc<Demand>, BTreeSet<Age>>,
     /// The oldest of each class, under everything that may help it.
     by_topic: BTreeMap<Topic, BTreeSet<Age>>,
 }
 
 impl Waiting {
     /// Adds a Service.
-    pub(super) fn insert(&mut self, demand: &Demand, age: Age) {
+    pub(super) fn insert(&mut self, demand: &Arc<Demand>, age: Age) {
         let class = self.classes.entry(demand.clone()).or_default();
         let oldest = class.first().cloned();
         class.insert(age);
@@ -99,6 +99,11 @@ impl Waiting {
             self.classes.remove(demand);
         }
         self.subscribe(demand, oldest, now_oldest);
+    }
+
+    /// Whether nobody waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.classes.is_empty()
     }
 
     /// Forgets everybody.

@@ -102,7 +102,7 @@ fn allocator(addresses: &str) -> anyhow::Result<Allocator> {
 
 fn service(name: &str, cluster_ip: IpAddr) -> Service {
     Service {
-        cluster_ips: vec![cluster_ip],
+        cluster_ips: [cluster_ip].into_iter().collect(),
         ..Service::new(ServiceKey::new("default", name))
     }
 }

@@ -315,7 +315,7 @@ fn a_service_that_becomes_single_stack_keeps_the_address_of_its_family() {
 #[test]
 fn a_service_that_changes_family_gets_an_address_of_the_new_one() {
     let mut world = assigned(&[pool("p", &["1.2.3.0/30", "fc00::/64"])], v4("s"));
-    world.change("s", |s| s.cluster_ips = Vec::from([ip("fd00::1")]));
+    world.change("s", |s| s.cluster_ips = ips(&["fd00::1"]));
     assert_eq!(world.ip("s"), "fc00::");
 }
 
@@ -341,21 +341,21 @@ fn a_status_that_somebody_empties_is_filled_again_with_the_same_address() {
     let Some(Outcome::Assigned(assignment)) = outcome else {
         panic!("{outcome:?}")
     };
-    assert_eq!(assignment.addresses, [ip("1.2.3.1")]);
+    assert_eq!(assignment.addresses, ips(&["1.2.3.1"]));
 }
 
 #[test]
 fn another_good_address_that_somebody_writes_into_the_status_is_adopted() {
     let mut world = assigned(&[pool("p", &["1.2.3.0/30"])], v4("a"));
     world.set(v4("b"));
-    world.change("a", |s| s.assigned = Vec::from([ip("1.2.3.3")]));
+    world.change("a", |s| s.assigned = ips(&["1.2.3.3"]));
     assert_eq!(world.ip("a"), "1.2.3.3");
     let held = |world: &World| world.allocator.assignment(&key("a")).map(|a| a.addresses.clone());
-    assert_eq!(held(&world), Some(Vec::from([ip("1.2.3.3")])));
+    assert_eq!(held(&world), Some(ips(&["1.2.3.3"])));
     for bad in ["1.2.3.1", "9.9.9.9", "fc00::1"] {
         world.notes("a");
-        world.change("a", |s| s.assigned = Vec::from([ip(bad)]));
-        assert_eq!(held(&world), Some(Vec::from([ip("1.2.3.3")])), "{bad}");
+        world.change("a", |s| s.assigned = ips(&[bad]));
+        assert_eq!(held(&world), Some(ips(&["1.2.3.3"])), "{bad}");
         assert_eq!(
             world.notes("a"),
             [""; 0],
@@ -382,6 +382,6 @@ fn an_old_status_that_comes_late_is_not_taken_for_a_new_wish() {
         service.assigned = assignment.addresses;
         world.allocator.set_service(service.clone(), world.now);
         let held = world.allocator.assignment(&key("s")).expect("held");
-        assert_eq!(held.addresses, [ip("1.2.3.2")]);
+        assert_eq!(held.addresses, ips(&["1.2.3.2"]));
     }
 }

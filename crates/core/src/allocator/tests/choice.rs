@@ -141,7 +141,7 @@ fn addresses_that_end_in_0_or_255_are_avoided_when_the_pool_says_so() {
     world.set(asking(v4("d"), &["10.0.1.0"]));
     assert_eq!(
         world.refusal("d"),
-        Refusal::AddressOutsidePools(Vec::from([ip("10.0.1.0")]))
+        Refusal::AddressOutsidePools(ips(&["10.0.1.0"]))
     );
     let (_, usage) = world.allocator.usage().next().expect("a pool");
     assert_eq!(
@@ -295,7 +295,7 @@ fn a_request_that_can_never_be_met_says_why() {
         ),
         (
             Service {
-                cluster_ips: Vec::from([ip("10.96.0.1"), ip("10.96.0.2")]),
+                cluster_ips: ips(&["10.96.0.1", "10.96.0.2"]),
                 ..v4("s")
             },
             "InvalidClusterIPs",

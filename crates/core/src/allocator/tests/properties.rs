@@ -93,7 +93,7 @@ fn services() -> impl Strategy<Value = Service> {
                 service.backend_key = backend.into();
                 service.request.addresses = Ok(asked);
                 service.request.pool = pool.map(PoolName::from);
-                service.assigned = status.unwrap_or_default();
+                service.assigned = status.unwrap_or_default().into();
                 service
             },
         )
@@ -154,7 +154,7 @@ impl World {
         for (key, service) in &mut self.services {
             let (assigned, pool) = match self.allocator.outcome(key) {
                 Some(Outcome::Assigned(assignment)) => (assignment.addresses, Some(assignment.pool)),
-                Some(Outcome::Unassigned(_)) | None => (Vec::new(), None),
+                Some(Outcome::Unassigned(_)) | None => (Addresses::new(), None),
             };
             if service.assigned != assigned || service.assigned_pool != pool {
                 (service.assigned, service.assigned_pool) = (assigned, pool);
@@ -181,7 +181,7 @@ impl World {
         self.deliver();
     }
 
-    fn statuses(&self) -> BTreeMap<ServiceKey, (Vec<IpAddr>, Option<PoolName>)> {
+    fn statuses(&self) -> BTreeMap<ServiceKey, (Addresses, Option<PoolName>)> {
         let status = |service: &Service| (service.assigned.clone(), service.assigned_pool.clone());
         self.services
             .iter()
@@ -368,7 +368,7 @@ proptest! {
         let mut world = World::new(&configurations()[number]);
         for (name, (mut service, status)) in services {
             service.key = key(name);
-            service.assigned = status;
+            service.assigned = status.into();
             world.services.insert(service.key.clone(), service);
         }
         let mut other = world.clone();
@@ -424,7 +424,7 @@ proptest! {
         if others(&world) != before || !is_content(&service) || !is_still_open(&world, &service) {
             return Ok(());
         }
-        world.set(Service { assigned: Vec::new(), assigned_pool: None, ..service.clone() });
+        world.set(Service { assigned: Addresses::new(), assigned_pool: None, ..service.clone() });
         prop_assert_eq!(&world.services[&key(name)].assigned, &service.assigned);
     }
 }

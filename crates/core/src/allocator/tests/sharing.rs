@@ -129,7 +129,7 @@ fn a_sole_user_changes_its_key_in_place_and_lets_others_join() {
         ("10.0.0.0".into(), "10.0.0.0".into())
     );
     world.delete("b");
-    world.change("a", |s| s.sharing_key = String::new());
+    world.change("a", |s| s.sharing_key = "".into());
     world.set(sharing(v4("b"), "k", 81));
     assert_eq!((world.ip("a"), world.ip("b")), ("10.0.0.0".into(), String::new()));
 }
@@ -170,7 +170,7 @@ fn a_status_that_changes_together_with_the_ports_lets_nobody_in_on_a_taken_port(
     world.set(sharing(v4("b"), "k", 81));
     world.change("b", |s| {
         s.ports = BTreeSet::from([tcp(80)]);
-        s.assigned = Vec::from([ip("9.9.9.9")]);
+        s.assigned = ips(&["9.9.9.9"]);
     });
     assert_eq!((world.ip("a"), world.ip("b")), ("10.0.0.0".into(), String::new()));
 }

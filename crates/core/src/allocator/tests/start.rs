@@ -46,10 +46,7 @@ fn of_two_services_with_one_address_the_older_keeps_it_whatever_the_order() {
         );
         allocator.set_catalog(&catalog, Time::ZERO);
         let held = |name| allocator.assignment(&key(name)).expect("held").addresses.clone();
-        assert_eq!(
-            (held("z"), held("a")),
-            (Vec::from([ip("10.0.0.0")]), Vec::from([ip("10.0.0.1")]))
-        );
+        assert_eq!((held("z"), held("a")), (ips(&["10.0.0.0"]), ips(&["10.0.0.1"])));
     }
 }
 
