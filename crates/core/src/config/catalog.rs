@@ -36,6 +36,9 @@ struct WrittenPool {
     overlap: Mistakes,
 }
 
+/// Creation time, then name: of two pools that overlap the first one stays.
+type Age = (i64, PoolName);
+
 #[derive(Debug, Clone)]
 struct WrittenAdvertisement {
     parsed: Result<Advertisement, Mistakes>,
@@ -190,10 +193,9 @@ impl Catalog {
         });
     }
 
-    /// Each pass puts at least one more new version in force or is the last.
     fn settle_pools(&mut self) {
         if !self.take_all_pools() {
-            while self.take_pools_by_age() {}
+            self.take_pools_by_age();
         }
         let in_force = self
             .written_pools
@@ -237,28 +239,54 @@ impl Catalog {
         true
     }
 
-    /// One pass over the pools, oldest first; true when it put something else in force.
-    fn take_pools_by_age(&mut self) -> bool {
-        let mut younger = Claims::default();
+    /// Puts in force what can be: an edit when nothing that is in force is in its way, a pool of which nothing is in
+    /// force when nothing older is. Oldest first, and again whoever was kept out by one that gave way.
+    fn take_pools_by_age(&mut self) {
+        let mut claims = Claims::default();
+        let mut turn: BTreeSet<Age> = BTreeSet::new();
         for (name, written) in &self.written_pools {
+            let age = (written.created, name.clone());
             if let Some(pool) = &written.in_force {
-                younger.insert(&pool.addresses, name);
+                claims.insert(&pool.addresses, &age);
             }
+            turn.insert(age);
         }
-        let mut by_age: Vec<_> = self.written_pools.iter_mut().collect();
-        by_age.sort_by_key(|(name, written)| (written.created, *name));
-        let mut taken = Claims::default();
-        let mut changed = false;
-        for (name, written) in by_age {
-            if let Some(pool) = &written.in_force {
-                younger.remove(&pool.addresses);
+        let mut kept_out: BTreeMap<Age, Vec<Age>> = BTreeMap::new();
+        while let Some(age) = turn.pop_first() {
+            let Some(written) = self.written_pools.get_mut(&age.1) else {
+                continue;
+            };
+            let Some(wanted) = written.wanted().cloned() else {
+                continue;
+            };
+            if let Some(other) = written.rival(&wanted, &age, &claims) {
+                kept_out.entry(other.clone()).or_default().push(age);
+                continue;
             }
-            changed |= written.take(name, &taken, &younger);
-            if let Some(pool) = &written.in_force {
-                taken.insert(&pool.addresses, name);
+            if let Some(before) = written.in_force.replace(wanted.clone()) {
+                claims.remove(&before.addresses);
             }
+            turn.extend(kept_out.remove(&age).into_iter().flatten());
+            let displaced: Vec<Age> = claims
+                .all_overlapping(&wanted.addresses)
+                .map(|(_, age)| age.clone())
+                .collect();
+            for other in displaced {
+                let before = self
+                    .written_pools
+                    .get_mut(&other.1)
+                    .and_then(|written| written.in_force.take());
+                if let Some(before) = before {
+                    claims.remove(&before.addresses);
+                }
+                turn.extend(kept_out.remove(&other).into_iter().flatten());
+                turn.insert(other);
+            }
+            claims.insert(&wanted.addresses, &age);
         }
-        changed
+        for (name, written) in &mut self.written_pools {
+            written.overlap = written.overlaps(name, &claims);
+        }
     }
 
     fn collect_problems(&mut self) {
@@ -297,35 +325,41 @@ impl Catalog {
 }
 
 impl WrittenPool {
-    /// Puts the written version in force when it overlaps none of the older pools in `taken` and, being an edit,
-    /// none of the pools in force in `younger`; the last good version otherwise. True when that is a change.
-    fn take(&mut self, name: &PoolName, taken: &Claims<PoolName>, younger: &Claims<PoolName>) -> bool {
-        self.overlap.clear();
+    /// The version written, if it is usable and not in force.
+    fn wanted(&self) -> Option<&Pool> {
+        let parsed = self.parsed.as_ref().ok();
+        parsed.filter(|parsed| self.in_force.as_ref() != Some(parsed))
+    }
+
+    /// Which pool in force keeps out the version `wanted` of this one.
+    fn rival<'a>(&self, wanted: &'a Pool, age: &Age, claims: &'a Claims<Age>) -> Option<&'a Age> {
         let is_edit = self.in_force.is_some();
-        if let Ok(pool) = &self.parsed {
-            for (place, range) in pool.addresses.ranges().iter().enumerate() {
-                let in_younger = || younger.overlapping(range).filter(|_| is_edit);
-                let Some((other, other_pool)) = taken.overlapping(range).or_else(in_younger) else {
-                    continue;
-                };
+        let mut others = claims.all_overlapping(&wanted.addresses).map(|(_, other)| other);
+        others.find(|other| *other != age && (is_edit || *other < age))
+    }
+
+    /// What keeps out the version written, by field.
+    fn overlaps(&self, name: &PoolName, claims: &Claims<Age>) -> Mistakes {
+        let Some(wanted) = self.wanted() else {
+            return Mistakes::new();
+        };
+        let age = (self.created, name.clone());
+        let ranges = wanted.addresses.ranges().iter().enumerate();
+        let in_the_way = ranges.filter_map(|(place, range)| {
+            let others = || claims.all_in(range).filter(|(_, other)| *other != age);
+            let older = others().find(|(_, other)| *other < age);
+            Some((place, older.or_else(|| others().next())?))
+        });
+        in_the_way
+            .map(|(place, (other, (_, other_pool)))| {
                 let error = ConfigError::Overlap {
                     entry: self.entries[place].clone(),
                     pool: name.clone(),
                     other: other.to_string(),
                     other_pool: other_pool.clone(),
                 };
-                self.overlap.push((format!("spec.addresses[{place}]"), error));
-            }
-            if self.overlap.is_empty() {
-                let changed = self.in_force.as_ref() != Some(pool);
-                self.in_force = Some(pool.clone());
-                return changed;
-            }
-        }
-        let displaced = self.in_force.take_if(|pool| {
-            let ranges = pool.addresses.ranges();
-            ranges.iter().any(|range| taken.overlapping(range).is_some())
-        });
-        displaced.is_some()
+                (format!("spec.addresses[{place}]"), error)
+            })
+            .collect()
     }
 }

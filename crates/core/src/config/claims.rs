@@ -38,8 +38,22 @@ impl<C: Clone> Claims<C> {
 
     /// A claimed range that has addresses in common with `range`; the last one, where there are several.
     pub(crate) fn overlapping(&self, range: &AddressRange) -> Option<&(AddressRange, C)> {
-        let (_, claim) = self.ranges.range(..=range.last()).next_back()?;
-        claim.0.overlaps(range).then_some(claim)
+        self.all_in(range).next()
+    }
+
+    /// All claimed ranges that have addresses in common with `range`, the last one first.
+    pub(crate) fn all_in<'a>(&'a self, range: &AddressRange) -> impl Iterator<Item = &'a (AddressRange, C)> {
+        let range = *range;
+        let up_to = self.ranges.range(..=range.last()).rev().map(|(_, claim)| claim);
+        up_to.take_while(move |claim| claim.0.overlaps(&range))
+    }
+
+    /// The same for all ranges of `addresses`.
+    pub(crate) fn all_overlapping<'a>(
+        &'a self,
+        addresses: &'a AddressSet,
+    ) -> impl Iterator<Item = &'a (AddressRange, C)> {
+        addresses.ranges().iter().flat_map(|range| self.all_in(range))
     }
 
     /// Who claims `address`.

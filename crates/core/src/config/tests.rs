@@ -4,6 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::net::Ipv4Addr;
 
 use proptest::prelude::*;
 
@@ -438,4 +439,30 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn ten_thousand_pools_that_move_up_one_place_are_answered() {
+    const POOLS: u32 = 10_000;
+    let at = |place: u32| Ipv4Addr::from_bits((10 << 24) + place).to_string();
+    let one = |n: u32, place| {
+        aged(
+            n.into(),
+            pool(&format!("p{n:05}"), &[&format!("{}/32", at(place))]),
+        )
+    };
+    let mut catalog = catalog((0..POOLS).map(|n| one(n, n)).collect());
+    assert!(catalog.problems().is_empty());
+    // One that overlaps for good, so that they cannot simply be taken all at once.
+    let in_the_way = aged(POOLS.into(), pool("z", &["10.0.0.9/32"]));
+    catalog.set_pools((0..POOLS).map(|n| one(n, n + 1)).chain([in_the_way]).collect());
+    assert_eq!(catalog.problems().len(), 1);
+    let first = catalog
+        .pools()
+        .first()
+        .and_then(|pool| pool.addresses.ranges().first().copied());
+    assert_eq!(
+        first.map(|range| range.first()),
+        Some(Ipv4Addr::new(10, 0, 0, 1).into())
+    );
 }
