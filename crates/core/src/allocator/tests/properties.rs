@@ -34,6 +34,13 @@ fn configurations() -> [Vec<RawPool>; 5] {
         reservations: Vec::from([reservation]),
         ..pool("strict", &["10.0.0.0-10.0.0.4", "fc00::/126"])
     };
+    let labelled = RawPool {
+        allocation: Some(RawAllocation {
+            service_selectors: Vec::from([selector("app", "x")]),
+            ..RawAllocation::default()
+        }),
+        ..pool("labelled", &["10.0.2.0/32", "fc02::/128"])
+    };
     let buggy = RawPool {
         avoid_buggy_ips: Some(true),
         ..pool("small", &["10.0.0.254-10.0.1.1", "10.0.0.0/31"])
@@ -43,6 +50,7 @@ fn configurations() -> [Vec<RawPool>; 5] {
         Vec::from([
             small.clone(),
             for_namespace(pool("pinned", &["10.0.1.0/31"]), "a", 3),
+            labelled,
             only_on_request(pool("asked", &["fc01::/127"])),
         ]),
         Vec::from([strict]),
@@ -70,7 +78,7 @@ fn services() -> impl Strategy<Value = Service> {
     let pool = prop_oneof![5 => Just(None), 1 => select(Vec::from(["small", "asked", "strict", "pinned"])).prop_map(Some)];
     (
         select(NAMES.to_vec()),
-        (0i64..3, 0usize..4, select(policies.to_vec())),
+        (0i64..3, 0usize..4, select(policies.to_vec()), any::<bool>()),
         (
             select(Vec::from(["", "", "k"])),
             select(Vec::from(["", "", "x"])),
@@ -81,7 +89,14 @@ fn services() -> impl Strategy<Value = Service> {
         prop::option::weighted(0.1, requests()),
     )
         .prop_map(
-            |(name, (created, families, policy), (sharing_key, backend, port), asked, pool, status)| {
+            |(
+                name,
+                (created, families, policy, is_labelled),
+                (sharing_key, backend, port),
+                asked,
+                pool,
+                status,
+            )| {
                 let base = match families {
                     0 | 1 => v4(name),
                     2 => v6(name),
@@ -89,6 +104,7 @@ fn services() -> impl Strategy<Value = Service> {
                 };
                 let mut service = sharing(base, sharing_key, port);
                 service.created = created;
+                service.labels = labels(if is_labelled { &[("app", "x")] } else { &[] });
                 service.family_policy = policy;
                 service.backend_key = backend.into();
                 service.request.addresses = Ok(asked);
@@ -390,7 +406,8 @@ proptest! {
         // reason for an old refusal.
         for value in ["first", "second"] {
             for service in world.services.values() {
-                let labels = labels(&[("unused", value)]);
+                let mut labels = service.labels.clone();
+                labels.insert("unused".into(), value.into());
                 world.allocator.set_service(Service { labels, ..service.clone() }, world.now);
                 let decision = world.allocator.poll_decision();
                 let is_still_refused = matches!(
