@@ -21,8 +21,6 @@ use crate::{discovery, openapi, resources};
 #[derive(Debug)]
 pub(crate) struct Shared {
     cluster: Mutex<Cluster>,
-    /// The latest revision; watches wait for it to move.
-    pub(crate) revisions: watch::Sender<u64>,
     /// What is wrong at the moment.
     pub(crate) faults: watch::Sender<FaultState>,
     counts: Mutex<RequestCounts>,
@@ -31,10 +29,8 @@ pub(crate) struct Shared {
 impl Shared {
     /// A new cluster.
     pub(crate) fn new(history_limit: usize, node_ports: RangeInclusive<u16>) -> Self {
-        let cluster = Cluster::new(history_limit, node_ports);
         Self {
-            revisions: watch::Sender::new(cluster.store.revision()),
-            cluster: Mutex::new(cluster),
+            cluster: Mutex::new(Cluster::new(history_limit, node_ports)),
             faults: watch::Sender::default(),
             counts: Mutex::default(),
         }
@@ -46,14 +42,9 @@ impl Shared {
         self.cluster.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the cluster and wakes the watches.
+    /// Changes the cluster, which wakes the watches of what was changed.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Cluster) -> T) -> T {
-        let mut cluster = self.cluster();
-        let result = change(&mut cluster);
-        let revision = cluster.store.revision();
-        self.revisions
-            .send_if_modified(|latest| std::mem::replace(latest, revision) != revision);
-        result
+        change(&mut self.cluster())
     }
 
     /// Makes all versions seen so far too old to resume from.

@@ -1,9 +1,10 @@
-//! Objects by collection and key, one revision counter, and a bounded history of changes.
+//! Objects by collection and key, one revision counter, and a bounded history of the changes of each collection.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::kinds::Collection;
 use crate::object::{Key, set_meta};
@@ -30,12 +31,30 @@ pub(crate) struct Change {
 pub(crate) struct Store {
     revision: u64,
     collections: BTreeMap<Collection, BTreeMap<Key, Arc<Value>>>,
-    history: VecDeque<Arc<Change>>,
+    histories: BTreeMap<Collection, History>,
     history_limit: usize,
     /// Resumption from a revision below this one is refused.
     floor: u64,
-    /// Changes up to this revision are no longer in the history.
+}
+
+/// The latest changes of one collection.
+#[derive(Debug)]
+struct History {
+    changes: VecDeque<Arc<Change>>,
+    /// Changes up to this revision are no longer here.
     forgotten: u64,
+    /// The revision of the latest change; watches wait for it to move.
+    latest: watch::Sender<u64>,
+}
+
+impl History {
+    fn new() -> Self {
+        Self {
+            changes: VecDeque::new(),
+            forgotten: 0,
+            latest: watch::Sender::new(0),
+        }
+    }
 }
 
 impl Store {
@@ -45,10 +64,9 @@ impl Store {
         Self {
             revision: 1,
             collections,
-            history: VecDeque::new(),
+            histories: BTreeMap::new(),
             history_limit,
             floor: 0,
-            forgotten: 0,
         }
     }
 
@@ -57,9 +75,24 @@ impl Store {
         self.revision
     }
 
-    /// The lowest revision that a watch can resume from.
-    pub(crate) fn floor(&self) -> u64 {
-        self.floor
+    /// The lowest revision that a watch of a collection can resume from.
+    pub(crate) fn floor(&self, collection: &Collection) -> u64 {
+        let forgotten = self
+            .histories
+            .get(collection)
+            .map_or(0, |history| history.forgotten);
+        self.floor.max(forgotten)
+    }
+
+    /// Tells of changes in a collection.
+    pub(crate) fn subscribe(&mut self, collection: &Collection) -> watch::Receiver<u64> {
+        self.history(collection).latest.subscribe()
+    }
+
+    fn history(&mut self, collection: &Collection) -> &mut History {
+        self.histories
+            .entry(collection.clone())
+            .or_insert_with(History::new)
     }
 
     /// Forgets the past: whoever resumes from any revision seen so far is told that it expired.
@@ -137,36 +170,38 @@ impl Store {
         after: Option<Arc<Value>>,
         tombstone: Option<Arc<Value>>,
     ) -> Arc<Change> {
-        let collection = collection.clone();
         let change = Arc::new(Change {
             revision: self.revision,
-            collection,
+            collection: collection.clone(),
             key,
             before,
             after,
             tombstone,
         });
-        self.history.push_back(Arc::clone(&change));
-        if self.history.len() > self.history_limit
-            && let Some(oldest) = self.history.pop_front()
+        let limit = self.history_limit;
+        let history = self.history(collection);
+        history.changes.push_back(Arc::clone(&change));
+        if history.changes.len() > limit
+            && let Some(oldest) = history.changes.pop_front()
         {
-            self.forgotten = oldest.revision;
-            self.floor = self.floor.max(oldest.revision);
+            history.forgotten = oldest.revision;
         }
+        history.latest.send_replace(change.revision);
         change
     }
 
     /// The changes after a revision, in one collection; none when some of them are forgotten.
     pub(crate) fn changes_since(&self, collection: &Collection, revision: u64) -> Option<Vec<Arc<Change>>> {
-        if revision < self.forgotten {
+        let Some(history) = self.histories.get(collection) else {
+            return Some(Vec::new());
+        };
+        if revision < history.forgotten {
             return None;
         }
-        let first = self.history.partition_point(|change| change.revision <= revision);
-        let changes = self
-            .history
-            .range(first..)
-            .filter(|change| change.collection == *collection);
-        Some(changes.cloned().collect())
+        let first = history
+            .changes
+            .partition_point(|change| change.revision <= revision);
+        Some(history.changes.range(first..).cloned().collect())
     }
 }
 
@@ -210,7 +245,12 @@ mod tests {
         }
         assert!(store.changes_since(&pods(), start).is_none());
         assert_eq!(store.changes_since(&pods(), start + 1).map(|c| c.len()), Some(2));
-        assert_eq!(store.floor(), start + 1);
+        assert_eq!(store.floor(&pods()), start + 1);
+        assert_eq!(
+            store.floor(&Collection::new("", "nodes")),
+            0,
+            "each collection has its own"
+        );
     }
 
     #[test]

@@ -24,6 +24,9 @@ use crate::store::Change;
 /// kube-apiserver sends a bookmark about once a minute.
 const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
 
+/// Pieces of a response are no longer than this, up to the last line, in bytes.
+const PIECE: usize = 64 * 1024;
+
 /// What a client wants to watch.
 #[derive(Debug)]
 pub(crate) struct Interest {
@@ -61,7 +64,7 @@ pub(crate) enum Start {
 struct Watch {
     shared: Arc<Shared>,
     interest: Interest,
-    revisions: Receiver<u64>,
+    changes: Receiver<u64>,
     faults: Receiver<FaultState>,
     /// How many times watches had been cut off when this one began.
     dropped_before: u64,
@@ -82,7 +85,7 @@ pub(crate) fn stream(
     let dropped_before = faults.borrow().dropped_watches;
     let now = Instant::now();
     let mut watch = Watch {
-        revisions: shared.revisions.subscribe(),
+        changes: shared.cluster().store.subscribe(&interest.kind.collection),
         shared: Arc::clone(shared),
         faults,
         dropped_before,
@@ -105,9 +108,9 @@ impl Watch {
         let shared = Arc::clone(&self.shared);
         let cluster = shared.cluster();
         let current = cluster.store.revision();
+        let collection = &self.interest.kind.collection;
         match self.interest.start {
             Start::Now { marked } => {
-                let collection = &self.interest.kind.collection;
                 let objects = cluster
                     .store
                     .objects(collection, self.interest.namespace.as_deref());
@@ -123,8 +126,8 @@ impl Watch {
                 }
                 self.position = current;
             }
-            Start::After(revision) if revision < cluster.store.floor() || revision > current => {
-                self.push_expired(revision, cluster.store.floor());
+            Start::After(revision) if revision < cluster.store.floor(collection) || revision > current => {
+                self.push_expired(revision, cluster.store.floor(collection));
             }
             Start::After(revision) => {
                 self.position = revision;
@@ -150,29 +153,48 @@ impl Watch {
                 self.faults.changed().await.ok()?;
                 continue;
             }
-            if let Some(line) = self.lines.pop_front() {
-                return Some(Ok(line));
+            if let Some(piece) = self.take_piece() {
+                return Some(Ok(piece));
             }
             if self.over {
                 return None;
             }
             tokio::select! {
-                changed = self.revisions.changed() => {
+                changed = self.changes.changed() => {
                     changed.ok()?;
                     self.catch_up();
                 }
                 changed = self.faults.changed() => changed.ok()?,
                 () = sleep_until(self.deadline) => {
+                    self.catch_up();
                     self.push_bookmark(self.position, false);
                     self.over = true;
                 }
-                _ = self.bookmark.tick() => self.push_bookmark(self.position, false),
+                _ = self.bookmark.tick() => {
+                    self.catch_up();
+                    self.push_bookmark(self.position, false);
+                }
             }
         }
     }
 
+    /// As many lines as wait, up to a size.
+    fn take_piece(&mut self) -> Option<Bytes> {
+        let first = self.lines.pop_front()?;
+        if self.lines.is_empty() {
+            return Some(first);
+        }
+        let mut piece = Vec::from(first);
+        while piece.len() < PIECE
+            && let Some(line) = self.lines.pop_front()
+        {
+            piece.extend_from_slice(&line);
+        }
+        Some(piece.into())
+    }
+
     fn catch_up(&mut self) {
-        self.revisions.mark_unchanged();
+        self.changes.mark_unchanged();
         let (changes, current) = {
             let cluster = self.shared.cluster();
             let changes = cluster
@@ -221,17 +243,17 @@ impl Watch {
         let kind = &self.interest.kind;
         let object = shown(kind, stored);
         let line = match self.interest.format {
-            Format::Json | Format::Discovery => format!("{{\"type\":\"{event}\",\"object\":{object}}}\n"),
-            Format::Table | Format::Metadata => {
-                let rendered = render(kind, self.interest.format, &self.interest.include, &object);
-                format!("{{\"type\":\"{event}\",\"object\":{rendered}}}\n")
-            }
+            Format::Json | Format::Discovery => line(event, &object),
+            Format::Table | Format::Metadata => line(
+                event,
+                &render(kind, self.interest.format, &self.interest.include, &object),
+            ),
         };
-        self.lines.push_back(line.into());
+        self.lines.push_back(line);
     }
 
     fn push_bookmark(&mut self, revision: u64, end_of_initial_events: bool) {
-        if !self.interest.bookmarks {
+        if !self.interest.bookmarks || self.over {
             return;
         }
         let kind = &self.interest.kind;
@@ -254,14 +276,21 @@ impl Watch {
                 json!({"kind": kind.kind, "apiVersion": kind.api_version(), "metadata": meta})
             }
         };
-        self.lines
-            .push_back(format!("{{\"type\":\"BOOKMARK\",\"object\":{bookmark}}}\n").into());
+        self.lines.push_back(line("BOOKMARK", &bookmark));
     }
 
     fn push_expired(&mut self, asked: u64, oldest: u64) {
         let status = ApiError::expired(format!("too old resource version: {asked} ({oldest})")).status();
-        self.lines
-            .push_back(format!("{{\"type\":\"ERROR\",\"object\":{status}}}\n").into());
+        self.lines.push_back(line("ERROR", &status));
         self.over = true;
     }
+}
+
+/// One event on a line of its own.
+fn line(event: &str, object: &Value) -> Bytes {
+    let mut line = format!("{{\"type\":\"{event}\",\"object\":").into_bytes();
+    // Writing a `Value` to memory cannot fail.
+    let _ = serde_json::to_writer(&mut line, object);
+    line.extend_from_slice(b"}\n");
+    line.into()
 }
