@@ -1,0 +1,236 @@
+"""Lints the chart, renders many sets of values and holds them against Kubernetes' schemas, checks what has to be refused,
+that each value has an effect, and that the definitions are those in crds/."""
+
+import copy
+import sys
+from pathlib import Path
+
+import helm_python as helm
+import kubernetes_validate
+import yaml
+
+CHART = Path(__file__).parent / "herald"
+KUBERNETES = "1.37"
+# Kinds that Kubernetes' own schemas do not have.
+FOREIGN = {"PodMonitor", "PrometheusRule"}
+
+VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
+
+EVERYTHING = {
+    "loadBalancerClass": "herald.io/class",
+    "imagePullSecrets": [{"name": "pull"}],
+    "prometheus": {
+        "scrapeAnnotations": True,
+        "podMonitor": {"enabled": True},
+        "prometheusRule": {"enabled": True},
+    },
+    "controller": {"image": {"tag": "v1"}},
+    "speaker": {"image": {"tag": "v1"}},
+}
+
+SETS = {
+    "defaults": {},
+    "everything": EVERYTHING,
+    "no gossip": {"speaker": {"memberlist": {"enabled": False}}},
+    "nothing excluded": {"speaker": {"excludeInterfaces": {"enabled": False}}},
+    "neither volume": {"speaker": {"memberlist": {"enabled": False}, "excludeInterfaces": {"enabled": False}}},
+    "own secret": {"speaker": {"secretName": "mine"}},
+    "own accounts": {
+        "controller": {"serviceAccount": {"create": False, "name": "a"}},
+        "speaker": {"serviceAccount": {"create": False, "name": "b"}},
+    },
+    "no rbac, no definitions": {"rbac": {"create": False}, "crds": {"enabled": False}},
+    "controller alone": {"speaker": {"enabled": False}},
+    "speaker alone": {"controller": {"enabled": False}},
+    "one controller": {"controller": {"replicas": 1}},
+    "no metrics": {"prometheus": {"metricsPort": 0}},
+    "no probes": {
+        "controller": {"livenessProbe": {"enabled": False}, "readinessProbe": {"enabled": False}},
+        "speaker": {"livenessProbe": {"enabled": False}, "readinessProbe": {"enabled": False}},
+    },
+    "IPv6": {"speaker": {"memberlist": {"mlBindAddrOverride": "fc00::1"}}},
+    "long names": {"fullnameOverride": "x" * 80},
+    "placed": {
+        "controller": {"nodeSelector": {"a": "b"}, "tolerations": [{"operator": "Exists"}], "resources": {"limits": {"cpu": "1"}}},
+        "speaker": {"tolerateMaster": False, "tolerations": [{"operator": "Exists"}], "priorityClassName": "system-node-critical"},
+    },
+    # A values file of MetalLB's chart for layer 2 alone.
+    "MetalLB's layer 2": {
+        "frrk8s": {"enabled": False, "external": False},
+        "crds": {"enabled": True, "validationFailurePolicy": "Fail"},
+        "controller": {"webhookMode": "disabled", "logLevel": "warn"},
+        "speaker": {"frr": {"enabled": False}, "logLevel": "warn", "tolerateMaster": True},
+    },
+}
+
+# What has to be refused, and a word of the message.
+REFUSED = [
+    ({"configInline": {"address-pools": []}}, "IPAddressPool"),
+    ({"frrk8s": {"enabled": True}}, "layer 2 only"),
+    ({"speaker": {"frr": {"enabled": True}}}, "layer 2 only"),
+    ({"controller": {"webhookMode": "enabled"}}, "webhook"),
+    ({"tls": {"minVersion": "VersionTLS13"}}, "plain HTTP"),
+    ({"prometheus": {"serviceMonitor": {"enabled": True}}}, "podMonitor"),
+    ({"networkpolicies": {"enabled": True}}, "networkpolicies"),
+    ({"speaker": {"memberlist": {"enabled": False}, "nodeSelector": {"a": "b"}}}, "without gossip"),
+    ({"speaker": {"logLevel": "loud"}}, "logLevel"),
+    ({"speaker": {"memberlist": {"mlBindPort": 70000}}}, "mlBindPort"),
+    ({"speaker": {"memberlist": {"mlSecretKeyPath": "key"}}}, "mlSecretKeyPath"),
+    ({"speaker": {"excludeInterface": {}}}, "excludeInterface"),
+    ({"controller": {"replicas": -1}}, "replicas"),
+    ({"loadbalancerClass": "x"}, "loadbalancerClass"),
+]
+
+# Values whose other value is not simply the opposite, one more, or another text.
+OTHER = {
+    "logLevel": "debug",
+    "pullPolicy": "Always",
+    "interval": "30s",
+    "type": "OnDelete",
+    "mlSecretKeyPath": "/other",
+    "tolerations": [{"operator": "Exists"}],
+    "extraContainers": [{"name": "x", "image": "y"}],
+    "imagePullSecrets": [{"name": "other"}],
+    "thresholds": [{"percent": 1, "labels": {}}],
+    "extraAlerts": [{"alert": "X", "expr": "1"}],
+    "metricRelabelings": [{"action": "drop"}],
+    "relabelings": [{"action": "drop"}],
+    "announcedInterfacesToExclude": ["^x$"],
+}
+
+
+def render(values, **options):
+    chart = helm.Chart.load(CHART)
+    chart.validate_schema(values)
+    return chart.render(values, name="release", namespace="metallb-system", **options)
+
+
+def documents(values):
+    rendered = render(values)
+    files = (text for name, text in sorted(rendered.items()) if name.endswith(".yaml"))
+    return [document for text in files for document in yaml.safe_load_all(text) if document]
+
+
+def stable(values):
+    """A render without the key, which is another one each time."""
+    found = documents(values)
+    for document in found:
+        if document["kind"] == "Secret":
+            document["data"] = sorted(document["data"])
+    return found
+
+
+def merged(base, other):
+    result = copy.deepcopy(base)
+    for key, value in other.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if both else value
+    return result
+
+
+def leaves(values, path=()):
+    for key, value in values.items():
+        if isinstance(value, dict) and value and key != "labels" and key != "securityContext":
+            yield from leaves(value, (*path, key))
+        else:
+            yield (*path, key), value
+
+
+def another(key, value):
+    if key in OTHER:
+        return OTHER[key]
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, dict):
+        return {"other": "value"}
+    return "other"
+
+
+def nested(path, value):
+    return {path[0]: nested(path[1:], value)} if path else value
+
+
+def check_lint():
+    result = helm.lint(CHART, VALUES, strict=True, quiet=True)
+    # An icon is a picture on the web; severity 1 is information.
+    assert not result["errors"], result["errors"]
+    assert all(message["severity"] <= 1 for message in result["messages"]), result["messages"]
+
+
+def check_renders():
+    for name, values in SETS.items():
+        for document in documents(values):
+            if document["kind"] not in FOREIGN:
+                try:
+                    kubernetes_validate.validate(document, KUBERNETES, strict=True)
+                except kubernetes_validate.ValidationError as error:
+                    raise AssertionError(f"{name}: {document['kind']}: {error.message}") from error
+
+
+def check_refusals():
+    for values, word in REFUSED:
+        try:
+            render(values)
+        except helm.HelmError as error:
+            assert word in str(error), f"{values}: {error}"
+        else:
+            raise AssertionError(f"not refused: {values}")
+
+
+def check_values_matter():
+    base = merged(VALUES, EVERYTHING)
+    before = stable(base)
+    dead = [
+        ".".join(path)
+        for path, value in leaves(base)
+        if stable(merged(base, nested(path, another(path[-1], value)))) == before
+    ]
+    assert not dead, f"values without effect: {dead}"
+
+
+def check_definitions():
+    wanted = {}
+    for file in (CHART.parent.parent / "crds").glob("*.yaml"):
+        definition = yaml.safe_load(file.read_text())
+        wanted[definition["metadata"]["name"]] = definition["spec"]
+    found = {d["metadata"]["name"]: d for d in documents({}) if d["kind"] == "CustomResourceDefinition"}
+    assert {name: d["spec"] for name, d in found.items()} == wanted
+    assert all(d["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep" for d in found.values())
+
+
+def check_privileges():
+    found = documents({})
+    speaker = next(d for d in found if d["kind"] == "DaemonSet")["spec"]["template"]["spec"]
+    security = speaker["containers"][0]["securityContext"]
+    assert security["capabilities"] == {"drop": ["ALL"], "add": ["NET_RAW"]}
+    assert security["readOnlyRootFilesystem"] and not security["allowPrivilegeEscalation"]
+    writes = {
+        (d["metadata"]["name"].split(":")[-1], resource, verb)
+        for d in found
+        if d["kind"] == "ClusterRole"
+        for rule in d["rules"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+        if verb not in ("get", "list", "watch")
+    }
+    events = {(who, "events", verb) for who in ("controller", "speaker") for verb in ("create", "patch")}
+    assert writes == events | {("controller", "services/status", "patch")}, writes
+
+
+def main():
+    checks = [check_lint, check_renders, check_refusals, check_values_matter, check_definitions, check_privileges]
+    failed = False
+    for check in checks:
+        try:
+            check()
+            print(f"{check.__name__} ok")
+        except AssertionError as error:
+            failed = True
+            print(f"{check.__name__} FAILED: {error}")
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()

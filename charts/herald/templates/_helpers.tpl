@@ -1,0 +1,137 @@
+{{- define "herald.name" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "herald.fullname" -}}
+{{- $name := include "herald.name" . -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
+{{- else if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "herald.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "herald.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "herald.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{ include "herald.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end -}}
+
+{{- define "herald.controller.serviceAccountName" -}}
+{{- if .Values.controller.serviceAccount.create -}}
+{{- .Values.controller.serviceAccount.name | default (printf "%s-controller" (include "herald.fullname" .)) -}}
+{{- else -}}
+{{- .Values.controller.serviceAccount.name | default "default" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "herald.speaker.serviceAccountName" -}}
+{{- if .Values.speaker.serviceAccount.create -}}
+{{- .Values.speaker.serviceAccount.name | default (printf "%s-speaker" (include "herald.fullname" .)) -}}
+{{- else -}}
+{{- .Values.speaker.serviceAccount.name | default "default" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "herald.secretName" -}}
+{{- .Values.speaker.secretName | default (printf "%s-memberlist" (include "herald.fullname" .)) -}}
+{{- end -}}
+
+{{- /* An image: the program's values, then the chart. */ -}}
+{{- define "herald.image" -}}
+{{- $image := index . 0 -}}
+{{- $chart := index . 1 -}}
+image: {{ printf "%s:%s" $image.repository ($image.tag | default $chart.AppVersion) | quote }}
+{{- with $image.pullPolicy }}
+imagePullPolicy: {{ . }}
+{{- end }}
+{{- end -}}
+
+{{- /* Annotations of a Pod: the program's, then the root. */ -}}
+{{- define "herald.podAnnotations" -}}
+{{- $own := index . 0 -}}
+{{- $root := index . 1 -}}
+{{- $all := dict -}}
+{{- if $root.Values.prometheus.scrapeAnnotations -}}
+{{- $all = dict "prometheus.io/scrape" "true" "prometheus.io/port" ($root.Values.prometheus.metricsPort | toString) -}}
+{{- end -}}
+{{- with merge (dict) $own $all }}
+{{- toYaml . -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Where a Pod runs, and beside what: the program's values. */ -}}
+{{- define "herald.placement" -}}
+nodeSelector:
+  kubernetes.io/os: linux
+  {{- with .nodeSelector }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with .priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .runtimeClassName }}
+runtimeClassName: {{ . }}
+{{- end }}
+{{- end -}}
+
+{{- /* A probe: its values, the path, the port, the host if not the Pod's. */ -}}
+{{- define "herald.probe" -}}
+{{- $probe := index . 0 -}}
+httpGet:
+  {{- with index . 3 }}
+  host: {{ . }}
+  {{- end }}
+  path: {{ index . 1 }}
+  port: {{ index . 2 }}
+initialDelaySeconds: {{ $probe.initialDelaySeconds }}
+periodSeconds: {{ $probe.periodSeconds }}
+timeoutSeconds: {{ $probe.timeoutSeconds }}
+successThreshold: {{ $probe.successThreshold }}
+failureThreshold: {{ $probe.failureThreshold }}
+{{- end -}}
+
+{{- /* Values of MetalLB's chart that stand for something Herald does not do. Better refused than ignored. */ -}}
+{{- define "herald.refuse" -}}
+{{- $values := .Values -}}
+{{- if $values.configInline -}}
+{{- fail "configInline is no longer read: write IPAddressPool and L2Advertisement resources" -}}
+{{- end -}}
+{{- with $values.frrk8s -}}
+{{- if or .enabled .external -}}
+{{- fail "frrk8s: Herald does layer 2 only, no BGP; set frrk8s.enabled and frrk8s.external to false" -}}
+{{- end -}}
+{{- end -}}
+{{- with (($values.speaker).frr) -}}
+{{- if .enabled -}}
+{{- fail "speaker.frr: Herald does layer 2 only, no BGP; set speaker.frr.enabled to false" -}}
+{{- end -}}
+{{- end -}}
+{{- if eq (default "disabled" $values.controller.webhookMode) "enabled" -}}
+{{- fail "controller.webhookMode: Herald has no admission webhook, its definitions carry the rules; remove it or set it to disabled" -}}
+{{- end -}}
+{{- range $name, $value := ($values.tls | default dict) -}}
+{{- if $value -}}
+{{- fail (printf "tls.%s: Herald serves its metrics over plain HTTP; remove it" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- with $values.prometheus.serviceMonitor -}}
+{{- if .enabled -}}
+{{- fail "prometheus.serviceMonitor: use prometheus.podMonitor, which needs no Service" -}}
+{{- end -}}
+{{- end -}}
+{{- if ($values.networkpolicies).enabled -}}
+{{- fail "networkpolicies: not part of this chart; the controller needs egress to the API server and ingress to its metrics port, the speakers are on the host network" -}}
+{{- end -}}
+{{- if and (not $values.speaker.memberlist.enabled) $values.speaker.nodeSelector -}}
+{{- fail "speaker.memberlist.enabled=false with speaker.nodeSelector: without gossip every node is taken to run a speaker, so nodes without one would be elected" -}}
+{{- end -}}
+{{- end -}}
