@@ -14,6 +14,9 @@ use crate::{Labels, Liveness, Member, NodeName, NodeState, ServiceKey};
 /// Label that keeps a node out, whatever its value (Kubernetes: "Well-Known Labels").
 pub const EXCLUDE_LABEL: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 
+/// An administrator's wish that the node gives its addresses away, before maintenance for example.
+pub const DRAIN_ANNOTATION: &str = "herald.io/drain";
+
 /// A Service of type `LoadBalancer` as the speakers see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exposure {
@@ -59,6 +62,8 @@ pub struct Node {
     pub labels: Labels,
     /// Whether condition `NetworkUnavailable` is `True`.
     pub network_unavailable: bool,
+    /// Whether the annotation [`DRAIN_ANNOTATION`] is `true`.
+    pub draining: bool,
 }
 
 /// Why a node does not own the addresses of a Service.
@@ -82,6 +87,8 @@ pub enum Exclusion {
     NetworkUnavailable,
     /// The node carries the label [`EXCLUDE_LABEL`].
     ExcludedByLabel,
+    /// The node carries the annotation [`DRAIN_ANNOTATION`].
+    Drained,
     /// `externalTrafficPolicy: Local` and no endpoint on the node.
     NoLocalEndpoint,
     /// No speaker of this node is known, or it is down.
@@ -107,6 +114,7 @@ impl Exclusion {
             Self::NodeNotSelected => "NodeNotSelected",
             Self::NetworkUnavailable => "NetworkUnavailable",
             Self::ExcludedByLabel => "ExcludedByLabel",
+            Self::Drained => "Drained",
             Self::NoLocalEndpoint => "NoLocalEndpoint",
             Self::NoSpeaker => "NoSpeaker",
             Self::SpeakerNotReady(_) => "SpeakerNotReady",
@@ -130,6 +138,7 @@ impl fmt::Display for Exclusion {
             Self::NodeNotSelected => f.write_str("no L2Advertisement of the Service selects the node"),
             Self::NetworkUnavailable => f.write_str("the node has condition NetworkUnavailable"),
             Self::ExcludedByLabel => write!(f, "the node has the label {EXCLUDE_LABEL}"),
+            Self::Drained => write!(f, "the node has the annotation {DRAIN_ANNOTATION}=true"),
             Self::NoLocalEndpoint => {
                 f.write_str("externalTrafficPolicy is Local and the node has no ready endpoint")
             }
@@ -213,6 +222,9 @@ impl<'a> View<'a> {
         }
         if !self.ignore_exclude_label && node.labels.contains_key(EXCLUDE_LABEL) {
             return Err(Exclusion::ExcludedByLabel);
+        }
+        if node.draining {
+            return Err(Exclusion::Drained);
         }
         if service.traffic_policy == TrafficPolicy::Local && !endpoints.nodes.contains(&node.name) {
             return Err(Exclusion::NoLocalEndpoint);

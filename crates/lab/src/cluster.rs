@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{Event, Node, Pod, Service};
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::{Client, ResourceExt, discovery};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::manifest::{self, Document, ManifestError};
 use crate::objects::{self, NAMESPACE};
@@ -100,6 +100,15 @@ impl Cluster {
         let status = objects::node_status(name, addresses);
         let api = Api::<Node>::all(self.client());
         api.patch_status(name, &PatchParams::default(), &Patch::Merge(status))
+            .await?;
+        Ok(())
+    }
+
+    /// Sets an annotation of a node, or takes it away.
+    pub async fn annotate_node(&self, name: &str, key: &str, value: Option<&str>) -> anyhow::Result<()> {
+        let patch = json!({"metadata": {"annotations": {key: value}}});
+        let api = Api::<Node>::all(self.client());
+        api.patch(name, &PatchParams::default(), &Patch::Merge(patch))
             .await?;
         Ok(())
     }

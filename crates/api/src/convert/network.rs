@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use herald_core::eligibility::{Endpoints, Node};
+use herald_core::eligibility::{DRAIN_ANNOTATION, Endpoints, Node};
 use herald_core::{NodeName, ServiceKey};
 use k8s_openapi::api::core::v1 as core_v1;
 use k8s_openapi::api::discovery::v1 as discovery_v1;
@@ -10,12 +10,16 @@ use k8s_openapi::api::discovery::v1 as discovery_v1;
 /// A Node as the speakers see it.
 pub fn node(node: &core_v1::Node) -> Node {
     let conditions = node.status.iter().flat_map(|s| s.conditions.iter().flatten());
+    let annotations = node.metadata.annotations.as_ref();
     Node {
         name: NodeName::new(node.metadata.name.clone().unwrap_or_default()),
         labels: node.metadata.labels.clone().unwrap_or_default(),
         network_unavailable: conditions
             .filter(|c| c.type_ == "NetworkUnavailable")
             .any(|c| c.status == "True"),
+        draining: annotations
+            .and_then(|a| a.get(DRAIN_ANNOTATION))
+            .is_some_and(|v| v == "true"),
     }
 }
 
@@ -113,6 +117,17 @@ mod tests {
         .expect("a slice");
         let slice = endpoint_slice(&slice);
         assert_eq!((slice.service, slice.endpoints), (None, Endpoints::default()));
+    }
+
+    #[test]
+    fn a_node_drains_only_when_its_annotation_says_true() {
+        let with = |value: &str| {
+            let value = json!({"metadata": {"name": "n", "annotations": {"herald.io/drain": value}}});
+            node(&serde_json::from_value(value).expect("a Node")).draining
+        };
+        assert!(with("true"));
+        assert!(!with("false") && !with(""));
+        assert!(!node(&core_v1::Node::default()).draining);
     }
 
     #[test]

@@ -32,6 +32,7 @@ fn node(name: &str, extra: &[(&str, &str)]) -> Node {
         name: name.into(),
         labels: all,
         network_unavailable: false,
+        draining: false,
     }
 }
 
@@ -145,6 +146,26 @@ fn the_layer_2_vectors_of_metallb_hold() {
         let nobody = iris(me, vec![on(IRIS2)], Local);
         assert_eq!(verdict(nobody), Verdict::Unowned(Exclusion::NoCandidate), "{me}");
     }
+}
+
+#[test]
+fn a_node_that_is_drained_gives_its_services_away_and_takes_them_back() {
+    let mut machine = iris(IRIS1, vec![everywhere()], TrafficPolicy::Cluster);
+    drain(&mut machine);
+    let draining = |name| Node {
+        draining: true,
+        ..node(name, &[])
+    };
+    machine.set_node(draining(IRIS2));
+    assert!(matches!(drain(&mut machine)[0].after, Some(Verdict::Owner(_))));
+    // Who drains everything wants nothing to be announced.
+    machine.set_node(draining(IRIS1));
+    assert_eq!(
+        drain(&mut machine)[0].after,
+        Some(Verdict::Unowned(Exclusion::NoCandidate))
+    );
+    machine.set_node(node(IRIS2, &[]));
+    assert_eq!(drain(&mut machine)[0].after, Some(Verdict::Standby(IRIS2.into())));
 }
 
 #[test]

@@ -19,6 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         in_lab("a_cut_link_moves_the_address", cut_link),
         in_lab("a_killed_speaker_loses_the_address", killed_speaker),
         in_lab("a_stopped_speaker_hands_the_address_over", stopped_speaker),
+        in_lab("a_drained_node_hands_the_address_over", drained_node),
         in_lab("a_paused_speaker_loses_the_address", paused_speaker),
         in_lab("an_ipv6_address_moves_as_well", ipv6),
         in_lab("an_address_moves_while_the_api_server_is_away", api_away),
@@ -114,7 +115,12 @@ async fn stopped_speaker(lab: &mut Lab) -> anyhow::Result<()> {
     let status = lab.node_mut(scene.owner).stop_speaker().await?;
     ensure!(status.success(), "the speaker ended with {status}");
     scene.moved(lab, fault).await?;
-    let outage = scene.prober.history().outage(fault).context("no outage")?;
+    ensure_planned(&scene, fault)
+}
+
+/// Nobody may have gone without an answer since `start`.
+fn ensure_planned(scene: &Scene, start: Monotonic) -> anyhow::Result<()> {
+    let outage = scene.prober.history().outage(start).context("no outage")?;
     // A connection that is open while the address moves meets a machine that does not know it, and is reset.
     // Whatever begins before or after that moment must be served, by whichever of the two machines.
     let unserved: Vec<&String> = outage
@@ -127,6 +133,30 @@ async fn stopped_speaker(lab: &mut Lab) -> anyhow::Result<()> {
         "during a planned stop nobody answered: {unserved:?}"
     );
     Ok(())
+}
+
+async fn drained_node(lab: &mut Lab) -> anyhow::Result<()> {
+    let mut scene = scene(lab, IpAddr::is_ipv4).await?;
+    let name = lab.node(scene.owner).name().to_owned();
+    let start = Monotonic::now();
+    lab.cluster()
+        .annotate_node(&name, "herald.io/drain", Some("true"))
+        .await?;
+    scene.moved(lab, start).await?;
+    lab.cluster()
+        .annotate_node(&name, "herald.io/drain", None)
+        .await?;
+    eventually(
+        "the address returns to the node that ranks first",
+        PATIENCE,
+        async || Ok((lab.learnt_owner(scene.address).await? == Some(scene.owner)).then_some(())),
+    )
+    .await?;
+    scene
+        .prober
+        .wait_until_served(Monotonic::now(), STREAK, PATIENCE)
+        .await?;
+    ensure_planned(&scene, start)
 }
 
 async fn paused_speaker(lab: &mut Lab) -> anyhow::Result<()> {

@@ -103,6 +103,7 @@ impl Node {
                 name: name(other),
                 labels: Labels::new(),
                 network_unavailable: false,
+                draining: false,
             });
         }
         for service in 0..ADDRESSES {
