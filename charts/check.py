@@ -2,14 +2,19 @@
 that each value has an effect, and that the definitions are those in crds/."""
 
 import copy
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import helm_python as helm
 import kubernetes_validate
 import yaml
 
-CHART = Path(__file__).parent / "herald"
+REPOSITORY = Path(__file__).parent.parent
+# A copy without symbolic links, of each of which Helm would tell at each render.
+COPY = tempfile.TemporaryDirectory()
+CHART = shutil.copytree(REPOSITORY / "charts" / "herald", Path(COPY.name) / "herald")
 KUBERNETES = "1.37"
 # Kinds that Kubernetes' own schemas do not have.
 FOREIGN = {"PodMonitor", "PrometheusRule"}
@@ -192,7 +197,7 @@ def check_values_matter():
 
 def check_definitions():
     wanted = {}
-    for file in (CHART.parent.parent / "crds").glob("*.yaml"):
+    for file in (REPOSITORY / "crds").glob("*.yaml"):
         definition = yaml.safe_load(file.read_text())
         wanted[definition["metadata"]["name"]] = definition["spec"]
     found = {d["metadata"]["name"]: d for d in documents({}) if d["kind"] == "CustomResourceDefinition"}
