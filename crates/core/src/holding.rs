@@ -5,16 +5,14 @@
 //!
 //! ```text
 //!           elected             silence, or only somebody who will yield
-//!   (none) ─────────► Probing ───────────────────────────────────────────► Holding
-//!                      │   ▲                                                │  │ ▲
-//!                      │   │ later                            another one   │  │ │ elected again
-//!                      ▼   │                                  is elected    │  │ │
-//!                 Deferred: a fellow answers ◄── a fellow that ─────────────│──┘ │
-//!                           that gossip lost     outranks us claims it      ▼    │
-//!                 Conflict: a stranger answers                           Yielding┘
-//!                 Contended: somebody else asks, too                        │ its claim is heard, or too late
-//!                                                                           ▼
-//!                                                                         (none)
+//!   (none) ─────────► Probing ◄─────────────────────────────────────────► Holding
+//!                      │   ▲   a lost fellow that comes first claims it    │  ▲
+//!                      │   │ later                             another one │  │ elected again
+//!                      ▼   │                                    is elected ▼  │
+//!                 Deferred: a fellow that gossip lost answers            Yielding
+//!                 Conflict: a stranger answers                              │ its claim is heard, or too late
+//!                 Contended: somebody else asks, too                        ▼
+//!                                                                        (none)
 //! ```
 //!
 //! A Service that is gone, or that nobody may own, leaves every state at once.
@@ -257,14 +255,19 @@ impl Holdings {
                 self.report(address, Report::Challenged(mac));
                 self.effects.push_back(Effect::Defend(address));
             }
+            // Gossip connects us, so it knows or is about to learn that we are elected: a claim made before crossed ours.
+            (Stage::Holding, Some(fellow)) if !fellow.is_down() => {
+                self.effects.push_back(Effect::Defend(address));
+            }
             (Stage::Holding, Some(fellow)) => {
                 let service = holding.wanted.keys().next();
                 let comes_first = service.is_some_and(|service| outranks(&fellow.node, service));
                 if comes_first || self.fellows.is_minority() {
                     let node = fellow.node.clone();
                     self.withdraw(address);
-                    self.report(address, Report::Yielded(node.clone()));
-                    self.defer(address, node, now);
+                    self.report(address, Report::Yielded(node));
+                    // This may have been the last word of one that has said good-bye since.
+                    self.probe(address);
                 } else {
                     self.effects.push_back(Effect::Defend(address));
                 }

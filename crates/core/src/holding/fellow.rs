@@ -33,6 +33,10 @@ impl Fellow {
     pub(super) fn is_alive(&self) -> bool {
         self.liveness == Liveness::Alive
     }
+
+    pub(super) fn is_down(&self) -> bool {
+        self.liveness == Liveness::Down
+    }
 }
 
 impl Fellows {

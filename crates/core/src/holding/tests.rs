@@ -361,16 +361,25 @@ fn a_held_address_is_defended_against_strangers_and_those_that_come_last() {
 }
 
 #[test]
-fn a_held_address_is_left_to_one_that_comes_first_and_watched() {
+fn a_held_address_is_defended_against_those_whom_gossip_tells_who_is_elected() {
+    for liveness in [Liveness::Alive, Liveness::Suspect] {
+        let mut world = World::holding();
+        world.gossip(&[(FIRST, liveness), (LAST, Liveness::Down)]);
+        assert_eq!(world.hears_claim_of(mac(FIRST)), [Effect::Defend(ip())]);
+    }
+}
+
+#[test]
+fn a_held_address_is_left_to_a_lost_one_that_comes_first_and_watched() {
     let mut world = World::holding();
     world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Alive)]);
-    let expected = [
-        withdraw(),
-        lost(),
-        Effect::Report(ip(), Report::Yielded(FIRST.into())),
-        Effect::Report(ip(), Report::Deferred(FIRST.into())),
-    ];
-    assert_eq!(world.hears_claim_of(mac(FIRST)), expected);
+    let yielded = Effect::Report(ip(), Report::Yielded(FIRST.into()));
+    assert_eq!(
+        world.hears_claim_of(mac(FIRST)),
+        [withdraw(), lost(), yielded, probe()]
+    );
+    let deferred = Effect::Report(ip(), Report::Deferred(FIRST.into()));
+    assert_eq!(world.probed(Probed::Answered(mac(FIRST))), [deferred]);
     assert_eq!(world.until_due(), (RETRY.as_millis(), vec![probe()]));
     assert_eq!(world.probed(Probed::Silence), [announce(), gained()]);
 }
