@@ -75,6 +75,9 @@ pub(crate) fn settle(
 ) -> Vec<FieldError> {
     default::fill(kind.schema(), object);
     let mut errors = validate::validate(kind.schema(), object);
+    if kind.custom.is_some() {
+        errors.extend(validate::repetitions(kind.schema(), object));
+    }
     if !errors.is_empty() {
         return errors;
     }

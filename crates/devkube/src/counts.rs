@@ -47,6 +47,17 @@ impl RequestCounts {
     }
 }
 
+/// Adds up counts by verb and resource, as another server may have told them.
+impl FromIterator<(String, String, u64)> for RequestCounts {
+    fn from_iter<I: IntoIterator<Item = (String, String, u64)>>(counts: I) -> Self {
+        let mut sums = Self::default();
+        for (verb, resource, count) in counts {
+            *sums.counts.entry((verb, resource)).or_default() += count;
+        }
+        sums
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,6 +15,14 @@ pub(crate) fn validate(schema: Schema<'_>, value: &Value) -> Vec<FieldError> {
     errors
 }
 
+/// Every entry that a set or an associative list has twice. The API server holds custom resources to this; built-in
+/// kinds have rules of their own (a dual-stack Node has two addresses of the type InternalIP).
+pub(crate) fn repetitions(schema: Schema<'_>, value: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    walk_repetitions(schema, value, "", &mut errors);
+    errors
+}
+
 /// Every place whose JSON type is not the declared one; what decoding into Go types would trip over.
 pub(crate) fn type_errors(schema: Schema<'_>, value: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
@@ -130,20 +138,30 @@ fn check_list(schema: Schema<'_>, items: &[Value], path: &str, errors: &mut Vec<
     if let Some(max) = bounds.max_items.filter(|max| count as u64 > *max) {
         errors.push(FieldError::too_many(path, count, max));
     }
-    for (i, item) in items.iter().enumerate() {
-        let identity = match &schema.node.list_type {
-            ListType::Map(keys) => identity(schema, item, keys),
-            ListType::Set => item.clone(),
-            ListType::Atomic if bounds.unique_items => item.clone(),
-            ListType::Atomic => continue,
-        };
-        let twin = |other: &Value| match &schema.node.list_type {
-            ListType::Map(keys) => self::identity(schema, other, keys) == identity,
-            ListType::Set | ListType::Atomic => *other == identity,
-        };
-        if items[..i].iter().any(twin) {
-            errors.push(FieldError::duplicate(format!("{path}[{i}]"), &identity));
+    if bounds.unique_items {
+        for (i, item) in items.iter().enumerate() {
+            if items[..i].contains(item) {
+                errors.push(FieldError::duplicate(format!("{path}[{i}]"), item));
+            }
         }
+    }
+}
+
+fn walk_repetitions(schema: Schema<'_>, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    if let Value::Array(items) = value {
+        let identities: Vec<_> = match &schema.node.list_type {
+            ListType::Map(keys) => items.iter().map(|item| identity(schema, item, keys)).collect(),
+            ListType::Set => items.clone(),
+            ListType::Atomic => Vec::new(),
+        };
+        for (i, identity) in identities.iter().enumerate() {
+            if identities[..i].contains(identity) {
+                errors.push(FieldError::duplicate(format!("{path}[{i}]"), identity));
+            }
+        }
+    }
+    for (field, child, at) in children(schema, value, path) {
+        walk_repetitions(field, child, &at, errors);
     }
 }
 
