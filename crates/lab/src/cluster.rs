@@ -1,11 +1,10 @@
-//! The Kubernetes side of the lab: the embedded API server, and what is read from and written to it.
+//! The Kubernetes side of the lab: the API server, and what is read from and written to it.
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::IpAddr;
 
 use anyhow::Context;
 use herald_api::{IPAddressPool, L2Advertisement, ServiceL2Status, convert, crds};
 use herald_core::config::Catalog;
-use herald_devkube::{Faults, Options, Server};
 use k8s_openapi::api::core::v1::{Event, Node, Pod, Service};
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
@@ -14,15 +13,15 @@ use serde_json::{Value, json};
 
 use crate::manifest::{self, Document, ManifestError};
 use crate::objects::{self, NAMESPACE};
+use crate::plane::{self, Plane};
 
 /// Under which name the lab's own writes appear in `managedFields`.
 const FIELD_MANAGER: &str = "herald-lab";
 
 /// The API server, and a client of it.
 pub struct Cluster {
-    server: Server,
+    plane: Plane,
     client: Client,
-    address: SocketAddr,
 }
 
 /// An object that was applied.
@@ -37,28 +36,14 @@ pub struct Applied {
 }
 
 impl Cluster {
-    /// Starts an API server on `outside`, which people and the lab itself use, and `inside`, which the nodes use.
-    pub async fn start(outside: TcpListener, inside: TcpListener) -> anyhow::Result<Self> {
-        let address = outside.local_addr()?;
-        let options = Options {
-            listeners: vec![outside, inside],
-            ..Options::default()
-        };
-        let server = Server::start(options)
-            .await
-            .context("cannot start the API server")?;
-        let config = kube::Config::new(format!("http://{address}").parse()?);
-        let cluster = Self {
-            server,
-            client: Client::try_from(config)?,
-            address,
-        };
-        cluster.install().await.context("cannot prepare the cluster")?;
-        Ok(cluster)
+    /// A client of `plane`.
+    pub async fn new(plane: Plane) -> anyhow::Result<Self> {
+        let client = plane::client(&plane.kubeconfig(&plane.outside())).await?;
+        Ok(Self { plane, client })
     }
 
-    /// The namespaces and the definitions of Herald's resources.
-    async fn install(&self) -> anyhow::Result<()> {
+    /// The namespaces and the definitions of Herald's resources, where no chart brings them.
+    pub async fn prepare(&self) -> anyhow::Result<()> {
         for name in ["default", NAMESPACE] {
             self.create(&objects::namespace(name)).await?;
         }
@@ -68,19 +53,19 @@ impl Cluster {
         Ok(())
     }
 
+    /// Where the API comes from.
+    pub fn plane(&self) -> &Plane {
+        &self.plane
+    }
+
+    /// Takes the API server away at once, or brings it back with all that it knew.
+    pub async fn set_away(&mut self, away: bool) -> anyhow::Result<()> {
+        self.plane.set_away(away).await
+    }
+
     /// A client of the API server.
     pub fn client(&self) -> Client {
         self.client.clone()
-    }
-
-    /// Where the API server is reached from outside the lab.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Makes the API server misbehave.
-    pub fn faults(&self) -> Faults {
-        self.server.faults()
     }
 
     /// Creates an object; one that is there already is left as it is.
@@ -116,9 +101,18 @@ impl Cluster {
     /// Registers a pod that is ready.
     pub async fn add_pod(&self, pod: &objects::Pod) -> anyhow::Result<()> {
         self.create(&pod.object()).await?;
+        self.set_ready(pod, true).await
+    }
+
+    /// Says of a pod whether it is ready to serve.
+    pub async fn set_ready(&self, pod: &objects::Pod, ready: bool) -> anyhow::Result<()> {
         let api = Api::<Pod>::namespaced(self.client(), &pod.namespace);
-        api.patch_status(&pod.name, &PatchParams::default(), &Patch::Merge(pod.status()))
-            .await?;
+        api.patch_status(
+            &pod.name,
+            &PatchParams::default(),
+            &Patch::Merge(pod.status(ready)),
+        )
+        .await?;
         Ok(())
     }
 

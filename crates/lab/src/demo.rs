@@ -84,7 +84,7 @@ async fn acts(lab: &mut Lab, story: &Story) -> anyhow::Result<()> {
     story.tell(&Chapter::Started {
         nodes: lab.nodes().iter().map(|node| node.host().into()).collect(),
         client: lab.client().into(),
-        api: format!("http://{}", lab.cluster().address()),
+        api: lab.cluster().plane().outside(),
     });
     let all: Vec<usize> = (0..lab.nodes().len()).collect();
     lab.run_app(APP.0, APP.1, &all).await?;
@@ -155,7 +155,7 @@ async fn power_failure(lab: &mut Lab, story: &Story, address: IpAddr) -> anyhow:
         address,
     });
     let fault = Monotonic::now();
-    lab.node_mut(owner).power_off().await?;
+    lab.power_off(owner).await?;
     let outage = outage(&mut prober, fault).await?;
     let heir = heir(lab, address, owner).await?;
     story.tell(&Chapter::TakenOver {
@@ -163,7 +163,7 @@ async fn power_failure(lab: &mut Lab, story: &Story, address: IpAddr) -> anyhow:
         node: lab.node(heir).name().to_owned(),
         outage: outage.into(),
     });
-    lab.node_mut(owner).power_on().await?;
+    lab.power_on(owner).await?;
     eventually("the address is back at its first owner", PATIENCE, async || {
         Ok((lab.learnt_owner(address).await? == Some(owner)).then_some(()))
     })

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -21,7 +22,7 @@ pub const LINK: &str = "eth0";
 
 /// The switch that all machines hang on, and the network namespace that it lives in.
 pub struct Fabric {
-    netns: Netns,
+    netns: Arc<Netns>,
     links: Links,
 }
 
@@ -36,11 +37,14 @@ impl Fabric {
                 .add_address(BRIDGE, address, plan::prefix_length(address))
                 .await?;
         }
-        Ok(Self { netns, links })
+        Ok(Self {
+            netns: Arc::new(netns),
+            links,
+        })
     }
 
     /// The switch's own namespace.
-    pub fn netns(&self) -> &Netns {
+    pub fn netns(&self) -> &Arc<Netns> {
         &self.netns
     }
 

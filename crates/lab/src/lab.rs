@@ -2,22 +2,25 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use herald_devkube::{Faults, Server};
+use serde_json::Value;
 use tempfile::TempDir;
+use tokio::process::Command;
 
 use crate::cluster::{Applied, Cluster};
 use crate::fabric::{Fabric, Host};
+use crate::install::{Installation, Place};
 use crate::net::MacAddr;
-use crate::node::{Files, Node};
+use crate::node::{Node, Programs};
 use crate::objects::{NAMESPACE, Pod};
 use crate::plan;
+use crate::plane::Plane;
 use crate::prober::{Pace, Prober};
-use crate::process::Process;
+use crate::process::{Process, Program};
 use crate::wait::eventually;
 
 /// How many lines of each log a report shows.
@@ -29,10 +32,24 @@ pub struct Lab {
     controller: Option<Process>,
     nodes: Vec<Node>,
     client: Host,
+    installation: Installation,
     cluster: Cluster,
     fabric: Fabric,
-    files: Files,
+    logs: PathBuf,
     directory: TempDir,
+}
+
+/// A second controller.
+pub struct Standby {
+    process: Process,
+    _host: Host,
+}
+
+impl Standby {
+    /// Kills it (SIGKILL).
+    pub async fn kill(mut self) -> anyhow::Result<()> {
+        Ok(self.process.kill().await?)
+    }
 }
 
 /// What a lab should have.
@@ -56,23 +73,30 @@ impl Builder {
         }
         let directory = tempfile::Builder::new().prefix("herald-lab-").tempdir();
         let directory = directory.context("cannot make a directory for the lab's files")?;
+        let logs = directory.path().join("logs");
+        fs::create_dir(&logs)?;
         let fabric = Fabric::new().await?;
-        let outside = TcpListener::bind(("127.0.0.1", 0)).context("cannot listen on 127.0.0.1")?;
-        let inside_address = SocketAddr::new(plan::fabric()[0], plan::API_PORT);
-        let inside = fabric
-            .netns()
-            .run(move || TcpListener::bind(inside_address))
-            .await?;
-        let cluster = Cluster::start(outside, inside).await?;
-        let files = write_files(directory.path(), &cluster, inside_address)?;
+        let plane = Plane::start(&fabric, directory.path()).await?;
+        for (name, url) in [
+            ("kubeconfig", plane.outside()),
+            ("kubeconfig-inside", plane.inside()),
+        ] {
+            let path = directory.path().join(name);
+            fs::write(&path, plane.kubeconfig(&url))
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        let cluster = Cluster::new(plane).await?;
+        let installation = Installation::install(&cluster, directory.path()).await;
+        let installation = installation.context("cannot install Herald")?;
         let client = fabric.attach("client", plan::client()).await?;
         let mut lab = Lab {
             controller: None,
             nodes: Vec::new(),
             client,
+            installation,
             cluster,
             fabric,
-            files,
+            logs,
             directory,
         };
         for index in 0..self.nodes {
@@ -83,32 +107,6 @@ impl Builder {
     }
 }
 
-fn write_files(directory: &Path, cluster: &Cluster, inside: SocketAddr) -> anyhow::Result<Files> {
-    let files = Files {
-        kubeconfig: directory.join("kubeconfig-inside"),
-        secret: directory.join("memberlist"),
-        logs: directory.join("logs"),
-    };
-    fs::create_dir(&files.secret)?;
-    fs::create_dir(&files.logs)?;
-    let key: [u8; 16] = std::array::from_fn(|_| rand::random());
-    let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-    for (path, content) in [
-        (
-            files.kubeconfig.clone(),
-            Server::kubeconfig(&format!("http://{inside}")),
-        ),
-        (
-            directory.join("kubeconfig"),
-            Server::kubeconfig(&format!("http://{}", cluster.address())),
-        ),
-        (files.secret.join("secretkey"), key),
-    ] {
-        fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(files)
-}
-
 impl Lab {
     /// A lab of three nodes unless told otherwise.
     pub fn builder() -> Builder {
@@ -116,12 +114,20 @@ impl Lab {
     }
 
     async fn add_node(&mut self, index: usize) -> anyhow::Result<()> {
-        let mut node = Node::attach(&self.fabric, index, self.files.clone()).await?;
-        let addresses = node.host().addresses();
-        self.cluster.add_node(node.name(), addresses).await?;
-        self.cluster
-            .add_pod(&Pod::speaker(node.name(), addresses))
-            .await?;
+        let (name, addresses) = (Node::name_of(index), plan::node(index));
+        self.cluster.add_node(&name, addresses).await?;
+        let pod = Pod::herald(
+            &format!("speaker-{name}"),
+            &name,
+            addresses,
+            self.installation.speaker_labels(),
+        );
+        self.cluster.add_pod(&pod).await?;
+        let programs = Programs {
+            speaker: self.speaker(index)?,
+            proxy: self.proxy(&name)?,
+        };
+        let mut node = Node::attach(&self.fabric, index, programs, self.logs.clone()).await?;
         node.start_proxy().await?;
         node.start_speaker().await?;
         self.nodes.push(node);
@@ -130,17 +136,83 @@ impl Lab {
 
     /// Starts the controller, on the fabric's own machine so that it outlives every node.
     pub async fn start_controller(&mut self) -> anyhow::Result<()> {
-        let arguments = [
-            "controller".to_owned(),
-            format!("--namespace={NAMESPACE}"),
-            "--pod-name=controller".to_owned(),
-        ];
-        self.controller = Some(
-            self.files
-                .start(self.fabric.netns(), "controller", &arguments)
-                .await?,
-        );
+        let command = self.controller("controller", 0, plan::fabric()).await?;
+        let controller = Process::start(self.fabric.netns(), "controller", command, &self.logs).await?;
+        self.controller = Some(controller);
         Ok(())
+    }
+
+    /// The controller in the Pod `pod`, which the API server is told of.
+    async fn controller(&self, pod: &str, node: usize, addresses: [IpAddr; 2]) -> anyhow::Result<Command> {
+        let node = Node::name_of(node);
+        let object = Pod::herald(pod, &node, addresses, self.installation.controller_labels());
+        self.cluster.add_pod(&object).await?;
+        let place = Place {
+            pod,
+            node: &node,
+            address: addresses[0],
+        };
+        Ok(self.installation.controller(&place)?.command())
+    }
+
+    /// The speaker of node `index`, as it is installed now.
+    fn speaker(&self, index: usize) -> anyhow::Result<Program> {
+        let node = Node::name_of(index);
+        self.installation.speaker(&Place {
+            pod: &format!("speaker-{node}"),
+            node: &node,
+            address: plan::node(index)[0],
+        })
+    }
+
+    fn proxy(&self, node: &str) -> anyhow::Result<Program> {
+        if let Some(kubernetes) = self.cluster.plane().kubernetes() {
+            return kubernetes.proxy(node);
+        }
+        let kubeconfig = self.directory.path().join("kubeconfig-inside");
+        Ok(Program {
+            arguments: vec!["proxy".to_owned(), format!("--node={node}")],
+            environment: vec![("KUBECONFIG".to_owned(), kubeconfig.display().to_string())],
+        })
+    }
+
+    /// Starts one more controller, on a machine of its own that is plugged into the switch.
+    pub async fn start_another_controller(&mut self) -> anyhow::Result<Standby> {
+        let name = "controller-2";
+        let host = self.fabric.attach(name, plan::standby()).await?;
+        let command = self.controller(name, 1, plan::standby()).await?;
+        Ok(Standby {
+            process: Process::start(host.netns(), name, command, &self.logs).await?,
+            _host: host,
+        })
+    }
+
+    /// Upgrades the chart to these values. The programs go on as they are until they are started again.
+    ///
+    /// # Errors
+    /// In a lab without a chart, and when helm refuses.
+    pub async fn upgrade_chart(&mut self, values: &Value) -> anyhow::Result<()> {
+        let kubernetes = self.cluster.plane().kubernetes();
+        let kubernetes = kubernetes.context("only a real control plane has a chart")?;
+        self.installation
+            .upgrade(&self.cluster, kubernetes, values)
+            .await?;
+        for index in 0..self.nodes.len() {
+            let speaker = self.speaker(index)?;
+            self.nodes[index].set_speaker(speaker);
+        }
+        Ok(())
+    }
+
+    /// Runs helm as an administrator would.
+    ///
+    /// # Errors
+    /// In a lab without a chart, and when helm refuses.
+    pub async fn helm(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let kubernetes = self.cluster.plane().kubernetes();
+        let kubernetes = kubernetes.context("only a real control plane has helm")?;
+        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        kubernetes.helm(&self.kubeconfig(), &arguments).await
     }
 
     /// Kills the controller (SIGKILL).
@@ -188,6 +260,27 @@ impl Lab {
         Ok(())
     }
 
+    /// Takes the power of node `index` away. That its pods do not serve any more is told at once, and not some 40 s later
+    /// as by the node lifecycle controller.
+    pub async fn power_off(&mut self, index: usize) -> anyhow::Result<()> {
+        let pods: Vec<Pod> = self.nodes[index].pods().cloned().collect();
+        self.nodes[index].power_off().await?;
+        for pod in pods {
+            self.cluster.set_ready(&pod, false).await?;
+        }
+        Ok(())
+    }
+
+    /// Boots node `index` again.
+    pub async fn power_on(&mut self, index: usize) -> anyhow::Result<()> {
+        self.nodes[index].power_on().await?;
+        for pod in self.nodes[index].pods() {
+            self.wait_for_pod(pod).await?;
+            self.cluster.set_ready(pod, true).await?;
+        }
+        Ok(())
+    }
+
     /// Ends the pod of `app` on node `index`.
     pub async fn end_pod(&mut self, app: &str, index: usize) -> anyhow::Result<()> {
         let name = format!("{app}-{}", self.nodes[index].name());
@@ -220,9 +313,9 @@ impl Lab {
         &self.cluster
     }
 
-    /// Makes the API server misbehave.
-    pub fn faults(&self) -> Faults {
-        self.cluster.faults()
+    /// Takes the API server away at once, or brings it back with all that it knew.
+    pub async fn set_api_away(&mut self, away: bool) -> anyhow::Result<()> {
+        self.cluster.set_away(away).await
     }
 
     /// A kubeconfig that works outside the lab, for kubectl.
@@ -232,7 +325,7 @@ impl Lab {
 
     /// The directory with the output of all processes.
     pub fn logs(&self) -> &Path {
-        &self.files.logs
+        &self.logs
     }
 
     /// Applies a manifest; any document that is refused makes it fail, with all reasons.
@@ -302,8 +395,6 @@ impl Lab {
 
     /// What one would look at to find out why something went wrong.
     pub async fn report(&self) -> String {
-        // An API server that was told to misbehave would keep its part of the story to itself.
-        self.faults().clear();
         let mut report = String::new();
         let services = self.cluster.services().await;
         let services = services.unwrap_or_else(|error| vec![format!("{error:#}")]);

@@ -1,7 +1,7 @@
 //! A cluster in a box on one machine: demo, integration tests and benchmarks.
 //!
-//! Nodes and the client are network namespaces on a bridge, the Kubernetes API is `herald-devkube`, the
-//! controller and the speakers are the real programs: the lab runs its own executable again for each of
+//! Nodes and the client are network namespaces on a bridge, the Kubernetes API is `herald-devkube` or Kubernetes' own
+//! (see [`plane`]), the controller and the speakers are the real programs: the lab runs its own executable again for each of
 //! them. Nothing has a name outside the process, so labs run side by side and leave nothing behind.
 
 pub mod bench;
@@ -10,6 +10,7 @@ pub mod clock;
 pub mod cluster;
 pub mod demo;
 pub mod fabric;
+pub mod install;
 pub mod interrupt;
 pub mod lab;
 pub mod manifest;
@@ -17,6 +18,7 @@ pub mod net;
 pub mod node;
 pub mod objects;
 pub mod plan;
+pub mod plane;
 pub mod prober;
 pub mod process;
 pub mod role;

@@ -1,4 +1,4 @@
-//! A node of the cluster: a machine with pods, a stand-in for kube-proxy and the real speaker.
+//! A node of the cluster: a machine with pods, kube-proxy or a stand-in for it, and the real speaker.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -8,45 +8,30 @@ use std::time::Duration;
 use anyhow::Context;
 use nix::sys::signal::Signal;
 use serde_json::json;
+use tokio::process::Command;
 
 use crate::fabric::{Fabric, Host};
-use crate::net::Netns;
-use crate::objects::{self, NAMESPACE, SPEAKER_LABELS};
+use crate::objects;
 use crate::plan;
-use crate::process::{self, Process};
+use crate::process::{self, Process, Program};
 
 /// How long a speaker may take to stop after SIGTERM: what Kubernetes grants by default is 30 s.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// What processes of the cluster need to know of each other: files of one lab.
+/// What runs on a node beside its pods.
 #[derive(Debug, Clone)]
-pub struct Files {
-    /// The kubeconfig that is valid inside the lab.
-    pub kubeconfig: PathBuf,
-    /// Directory with the gossip key in the file `secretkey`.
-    pub secret: PathBuf,
-    /// Where output goes, one file a process.
-    pub logs: PathBuf,
-}
-
-impl Files {
-    /// Starts this program in a role that talks to the API server.
-    pub async fn start(
-        &self,
-        namespace: &Netns,
-        name: &str,
-        arguments: &[String],
-    ) -> anyhow::Result<Process> {
-        let mut command = process::role(arguments);
-        command.env("KUBECONFIG", &self.kubeconfig);
-        Process::start(namespace, name, command, &self.logs).await
-    }
+pub struct Programs {
+    /// The real speaker.
+    pub speaker: Program,
+    /// kube-proxy, or the stand-in for it.
+    pub proxy: Program,
 }
 
 /// A node and what runs on it.
 pub struct Node {
     index: usize,
-    files: Files,
+    programs: Programs,
+    logs: PathBuf,
     speaker: Option<Process>,
     proxy: Option<Process>,
     pods: Vec<(objects::Pod, Option<Process>)>,
@@ -54,14 +39,27 @@ pub struct Node {
 }
 
 impl Node {
-    /// Plugs node `index` (counted from 0) into the fabric. Nothing runs on it yet.
-    pub async fn attach(fabric: &Fabric, index: usize, files: Files) -> anyhow::Result<Self> {
-        let host = fabric
-            .attach(&format!("node-{}", index + 1), plan::node(index))
-            .await?;
+    /// The name of node `index`, counted from 0.
+    pub fn name_of(index: usize) -> String {
+        format!("node-{}", index + 1)
+    }
+
+    /// Plugs node `index` into the fabric. Nothing runs on it yet; what will run writes its output to `logs`.
+    pub async fn attach(
+        fabric: &Fabric,
+        index: usize,
+        programs: Programs,
+        logs: PathBuf,
+    ) -> anyhow::Result<Self> {
+        let host = fabric.attach(&Self::name_of(index), plan::node(index)).await?;
+        // A node is a router to its pods.
+        for forwarding in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
+            host.netns().set_sysctl(forwarding, "1").await?;
+        }
         Ok(Self {
             index,
-            files,
+            programs,
+            logs,
             speaker: None,
             proxy: None,
             pods: Vec::new(),
@@ -86,21 +84,8 @@ impl Node {
 
     /// Starts the real speaker.
     pub async fn start_speaker(&mut self) -> anyhow::Result<()> {
-        let name = self.name();
-        let arguments = [
-            "speaker".to_owned(),
-            format!("--node-name={name}"),
-            format!("--pod-name=speaker-{name}"),
-            format!("--namespace={NAMESPACE}"),
-            format!("--ml-bindaddr={}", self.host.addresses()[0]),
-            format!("--ml-labels={SPEAKER_LABELS}"),
-            format!("--ml-secret-key-path={}", self.files.secret.display()),
-        ];
-        let process = self
-            .files
-            .start(self.host.netns(), &format!("speaker-{name}"), &arguments)
-            .await?;
-        self.speaker = Some(process);
+        let name = format!("speaker-{}", self.name());
+        self.speaker = Some(self.start(&name, self.programs.speaker.command()).await?);
         Ok(())
     }
 
@@ -122,16 +107,20 @@ impl Node {
         self.speaker.as_ref().context("no speaker runs")?.signal(signal)
     }
 
-    /// Starts the stand-in for kube-proxy.
+    /// From the next start on, the speaker runs with these arguments.
+    pub fn set_speaker(&mut self, speaker: Program) {
+        self.programs.speaker = speaker;
+    }
+
+    /// Starts kube-proxy, or the stand-in for it.
     pub async fn start_proxy(&mut self) -> anyhow::Result<()> {
-        let name = self.name();
-        let arguments = ["proxy".to_owned(), format!("--node={name}")];
-        let process = self
-            .files
-            .start(self.host.netns(), &format!("proxy-{name}"), &arguments)
-            .await?;
-        self.proxy = Some(process);
+        let name = format!("proxy-{}", self.name());
+        self.proxy = Some(self.start(&name, self.programs.proxy.command()).await?);
         Ok(())
+    }
+
+    async fn start(&self, name: &str, command: Command) -> anyhow::Result<Process> {
+        Process::start(self.host.netns(), name, command, &self.logs).await
     }
 
     /// Starts a pod of `app` that serves HTTP on `port`; the caller tells the API server and the other nodes.
@@ -166,7 +155,15 @@ impl Node {
             pod.addresses
                 .map(|address| format!("--listen={}", SocketAddr::new(address, pod.port))),
         );
-        self.files.start(self.host.netns(), &pod.name, &arguments).await
+        self.start(&pod.name, process::role(&arguments)).await
+    }
+
+    /// The pods that run on it.
+    pub fn pods(&self) -> impl Iterator<Item = &objects::Pod> {
+        self.pods
+            .iter()
+            .filter(|(_, process)| process.is_some())
+            .map(|(pod, _)| pod)
     }
 
     /// Kills the pods called `name`; their addresses stay unused.

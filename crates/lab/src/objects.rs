@@ -7,9 +7,6 @@ use serde_json::{Value, json};
 /// The namespace that Herald is installed in.
 pub const NAMESPACE: &str = "metallb-system";
 
-/// The labels of a speaker's Pod, as a selector.
-pub const SPEAKER_LABELS: &str = "app.kubernetes.io/name=herald,app.kubernetes.io/component=speaker";
-
 /// A Pod that runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pod {
@@ -30,13 +27,13 @@ pub struct Pod {
 }
 
 impl Pod {
-    /// The Pod of the speaker on `node`.
-    pub fn speaker(node: &str, addresses: [IpAddr; 2]) -> Self {
+    /// The Pod `name` of one of Herald's programs, with these labels.
+    pub fn herald(name: &str, node: &str, addresses: [IpAddr; 2], labels: Value) -> Self {
         Self {
             namespace: NAMESPACE.to_owned(),
-            name: format!("speaker-{node}"),
+            name: name.to_owned(),
             node: node.to_owned(),
-            labels: json!({"app.kubernetes.io/name": "herald", "app.kubernetes.io/component": "speaker"}),
+            labels,
             addresses,
             port: 9120,
             host_network: true,
@@ -60,13 +57,16 @@ impl Pod {
         })
     }
 
-    /// What a kubelet reports once it serves.
-    pub fn status(&self) -> Value {
+    /// What a kubelet reports once it runs, and whether it serves.
+    pub fn status(&self, ready: bool) -> Value {
         let ips: Vec<Value> = self.addresses.iter().map(|ip| json!({"ip": ip})).collect();
-        let conditions: Vec<Value> = ["PodScheduled", "Initialized", "ContainersReady", "Ready"]
-            .iter()
-            .map(|condition| json!({"type": condition, "status": "True"}))
-            .collect();
+        let ready = if ready { "True" } else { "False" };
+        let conditions = json!([
+            {"type": "PodScheduled", "status": "True"},
+            {"type": "Initialized", "status": "True"},
+            {"type": "ContainersReady", "status": ready},
+            {"type": "Ready", "status": ready},
+        ]);
         json!({"status": {
             "phase": "Running",
             "podIP": self.addresses[0],
@@ -91,6 +91,7 @@ pub fn node_status(name: &str, addresses: [IpAddr; 2]) -> Value {
         "addresses": [
             {"type": "Hostname", "address": name},
             {"type": "InternalIP", "address": addresses[0]},
+            {"type": "InternalIP", "address": addresses[1]},
         ],
         "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}],
     }})

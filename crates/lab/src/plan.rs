@@ -18,6 +18,11 @@ pub fn fabric() -> [IpAddr; 2] {
     on_segment(1)
 }
 
+/// The addresses of a second controller's machine.
+pub fn standby() -> [IpAddr; 2] {
+    on_segment(2)
+}
+
 /// The client's addresses.
 pub fn client() -> [IpAddr; 2] {
     on_segment(5)

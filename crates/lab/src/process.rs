@@ -55,6 +55,32 @@ pub fn die_with_parent() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A part of the cluster, ready to be started.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Program {
+    /// The role, then its arguments.
+    pub arguments: Vec<String>,
+    /// Environment variables.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Program {
+    /// The command that runs it.
+    pub fn command(&self) -> Command {
+        let mut command = role(&self.arguments);
+        command.envs(self.environment.iter().cloned());
+        command
+    }
+}
+
+fn redirect(command: &mut Command, name: &str, logs: &Path) -> anyhow::Result<()> {
+    let log = logs.join(format!("{name}.log"));
+    let file = File::options().create(true).append(true).open(&log);
+    let file = file.with_context(|| format!("cannot write {}", log.display()))?;
+    command.stderr(file.try_clone()?).stdout(file);
+    Ok(())
+}
+
 /// A running process of the cluster, killed when dropped.
 pub struct Process {
     name: String,
@@ -69,11 +95,18 @@ impl Process {
         mut command: Command,
         logs: &Path,
     ) -> anyhow::Result<Self> {
-        let log = logs.join(format!("{name}.log"));
-        let file = File::options().create(true).append(true).open(&log);
-        let file = file.with_context(|| format!("cannot write {}", log.display()))?;
-        command.stderr(file.try_clone()?).stdout(file);
-        let child = namespace.spawn(command).await;
+        redirect(&mut command, name, logs)?;
+        Self::started(name, namespace.spawn(command).await)
+    }
+
+    /// The same in the namespace of the calling thread, with whose end it is killed.
+    pub fn start_here(name: &str, mut command: Command, logs: &Path) -> anyhow::Result<Self> {
+        redirect(&mut command, name, logs)?;
+        name_parent(&mut command);
+        Self::started(name, command.spawn())
+    }
+
+    fn started(name: &str, child: io::Result<Child>) -> anyhow::Result<Self> {
         Ok(Self {
             name: name.to_owned(),
             child: child.with_context(|| format!("cannot start {name}"))?,

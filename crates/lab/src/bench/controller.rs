@@ -1,27 +1,30 @@
 //! How fast the whole controller gives 10 000 Services their addresses, beside a bare client that only PATCHes statuses.
 
-use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, TcpListener};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use futures::{StreamExt, TryStreamExt};
-use herald_devkube::{Options, RequestCounts, Server};
+use herald_devkube::RequestCounts;
 use k8s_openapi::api::core::v1::{Namespace, Service};
-use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
+use kube::runtime::conditions::is_crd_established;
+use kube::runtime::wait::await_condition;
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, ResourceExt};
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::process::Child;
 use tokio::sync::mpsc;
 
 use super::Figure;
 use crate::objects::NAMESPACE;
-use crate::process::{name_parent, role};
+use crate::plane::{self, Plane};
+use crate::process::{Process, role};
 use crate::wait::eventually;
 
 /// Services that come at once.
@@ -38,84 +41,129 @@ enum Subject {
     Bare,
 }
 
-/// When the Services are created.
+/// What the subject has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Case {
-    /// While the subject runs.
+    /// All Services are created while it runs.
     AtOnce,
-    /// Before it starts: they all wait.
+    /// All wait when it starts.
     Waiting,
+    /// All have addresses when it starts, but for one more that was created meanwhile.
+    Restart,
+}
+
+impl Case {
+    const fn describe(self) -> &'static str {
+        match self {
+            Self::AtOnce => "10000 Services created at once",
+            Self::Waiting => "10000 Services wait at the start",
+            Self::Restart => "restart with 10000 assigned",
+        }
+    }
 }
 
 /// What one run showed.
 struct Run {
-    per_second: f64,
-    /// From the request that creates a Service to the watch event that shows its address.
+    /// From the first request or the start of the subject until the last Service shows its address.
+    took: Duration,
+    /// From the request that creates a Service to the watch event that shows its address, in ms.
     latencies: Vec<f64>,
-    status_writes: f64,
-    event_writes: f64,
+    /// What the API server says it was asked for.
+    requests: RequestCounts,
+    /// Resident memory of the controller in MiB.
     resident: Option<f64>,
 }
 
 /// Measures each case `runs` times, subjects in turn, each with an API server of its own.
 pub async fn run(runs: usize, emit: &mut dyn FnMut(Figure)) -> anyhow::Result<()> {
-    for (case, name) in [
-        (Case::AtOnce, "10000 Services created at once"),
-        (Case::Waiting, "10000 Services wait at the start"),
-    ] {
+    for case in [Case::AtOnce, Case::Waiting, Case::Restart] {
         let mut samples = [Vec::new(), Vec::new()];
         for _ in 0..runs {
             for (subject, samples) in [Subject::Herald, Subject::Bare].into_iter().zip(&mut samples) {
                 samples.push(measure(subject, case).await?);
             }
         }
-        let share: Vec<f64> = samples[0]
-            .iter()
-            .zip(&samples[1])
-            .map(|(herald, bare)| 100.0 * herald.per_second / bare.per_second)
-            .collect();
-        for (subject, runs) in ["herald", "bare"].into_iter().zip(&samples) {
-            let each = |figure: fn(&Run) -> Option<f64>| runs.iter().filter_map(figure).collect::<Vec<f64>>();
-            let latencies: Vec<f64> = runs
-                .iter()
-                .flat_map(|run| run.latencies.iter().copied())
-                .collect();
-            let figures = [
-                ("assigned_per_second", "1/s", each(|run| Some(run.per_second))),
-                ("latency", "ms", latencies),
-                (
-                    "status_writes_per_service",
-                    "1",
-                    each(|run| Some(run.status_writes)),
-                ),
-                (
-                    "event_writes_per_service",
-                    "1",
-                    each(|run| Some(run.event_writes)),
-                ),
-                ("resident", "MiB", each(|run| run.resident)),
-            ];
-            for (metric, unit, samples) in figures {
-                let figure = Figure::of("controller", subject, metric, unit, &samples);
-                figure
-                    .map(|figure| figure.in_case(name))
-                    .into_iter()
-                    .for_each(&mut *emit);
-            }
-        }
-        let figure = Figure::of("controller", "herald", "share_of_bare", "%", &share);
-        figure
-            .map(|figure| figure.in_case(name))
+        let [herald, bare] = &samples;
+        let figures = figures("herald", case, herald)
             .into_iter()
+            .chain(figures("bare", case, bare))
+            .chain(compare(case, herald, bare));
+        figures
+            .map(|figure| figure.in_case(case.describe()))
             .for_each(&mut *emit);
     }
     Ok(())
 }
 
+fn figures(subject: &'static str, case: Case, runs: &[Run]) -> Vec<Figure> {
+    let figure = |metric: Cow<'static, str>, unit, samples: Vec<f64>| {
+        Figure::of("controller", subject, metric, unit, &samples)
+    };
+    let speed = match case {
+        Case::AtOnce | Case::Waiting => figure(
+            "assigned_per_second".into(),
+            "1/s",
+            runs.iter()
+                .map(|run| to_f64(SERVICES) / run.took.as_secs_f64())
+                .collect(),
+        ),
+        Case::Restart => figure(
+            "until_served".into(),
+            "ms",
+            runs.iter().map(Run::millis).collect(),
+        ),
+    };
+    let latencies = runs.iter().flat_map(|run| run.latencies.iter().copied());
+    let resident = runs.iter().filter_map(|run| run.resident);
+    let asked: BTreeSet<(&str, &str)> = runs
+        .iter()
+        .flat_map(|run| run.requests.iter().map(|(verb, resource, _)| (verb, resource)))
+        .collect();
+    let requests = asked.into_iter().map(|(verb, resource)| {
+        let counts = runs.iter().map(|run| run.requests.of(verb, resource));
+        figure(
+            format!("{verb} {resource}").into(),
+            "requests",
+            counts.map(to_f64).collect(),
+        )
+    });
+    [
+        speed,
+        figure("latency".into(), "ms", latencies.collect()),
+        figure("resident".into(), "MiB", resident.collect()),
+    ]
+    .into_iter()
+    .chain(requests)
+    .flatten()
+    .collect()
+}
+
+/// How fast Herald is where the bare client is 100 %, by pairs of runs.
+fn compare(case: Case, herald: &[Run], bare: &[Run]) -> Option<Figure> {
+    let share = |(herald, bare): (&Run, &Run)| 100.0 * bare.millis() / herald.millis();
+    let shares: Vec<f64> = herald.iter().zip(bare).map(share).collect();
+    match case {
+        Case::AtOnce | Case::Waiting => Figure::of("controller", "herald", "share_of_bare", "%", &shares),
+        Case::Restart => None,
+    }
+}
+
+impl Run {
+    fn millis(&self) -> f64 {
+        1000.0 * self.took.as_secs_f64()
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "some thousands")]
+fn to_f64(count: impl TryInto<u64>) -> f64 {
+    count.try_into().map_or(f64::NAN, |count| count as f64)
+}
+
 async fn measure(subject: Subject, case: Case) -> anyhow::Result<Run> {
-    let api = ApiServer::start().await?;
-    let (sender, mut shown) = mpsc::unbounded_channel();
+    let api = ApiServer::launch().await?;
+    let (sender, shown) = mpsc::unbounded_channel();
     let witness = tokio::spawn(watch(api.services(), sender));
+    let mut shown = Shown::new(shown);
     let mut controller = None;
     let begin;
     let mut created = Vec::new();
@@ -123,10 +171,10 @@ async fn measure(subject: Subject, case: Case) -> anyhow::Result<Run> {
     match case {
         Case::AtOnce => {
             if subject == Subject::Herald {
-                controller = Some(api.start_controller().await?);
+                controller = Some(api.start_controller()?);
                 api.await_leader().await?;
             }
-            before = api.server.request_counts();
+            before = api.plane.request_counts().await?;
             begin = Instant::now();
             let (created_sender, created_receiver) = mpsc::unbounded_channel();
             let bare = (subject == Subject::Bare).then(|| {
@@ -135,75 +183,94 @@ async fn measure(subject: Subject, case: Case) -> anyhow::Result<Run> {
                 });
                 tokio::spawn(patch_all(api.services(), created.boxed()))
             });
-            created = api.create(Some(created_sender)).await?;
+            created = api.create(0..SERVICES, Some(created_sender)).await?;
             if let Some(bare) = bare {
                 bare.await??;
             }
         }
         Case::Waiting => {
-            api.create(None).await?;
-            before = api.server.request_counts();
+            api.create(0..SERVICES, None).await?;
+            before = api.plane.request_counts().await?;
             begin = Instant::now();
-            match subject {
-                Subject::Herald => controller = Some(api.start_controller().await?),
-                Subject::Bare => {
-                    patch_all(api.services(), futures::stream::iter(0..SERVICES).boxed()).await?
-                }
+            controller = api.start(subject).await?;
+        }
+        Case::Restart => {
+            api.create(0..SERVICES, None).await?;
+            let first = api.start(subject).await?;
+            shown.wait_for(SERVICES).await?;
+            if let Some(mut first) = first {
+                first.stop(PATIENCE).await?;
             }
+            api.create(SERVICES..SERVICES + 1, None).await?;
+            before = api.plane.request_counts().await?;
+            begin = Instant::now();
+            controller = api.start(subject).await?;
         }
     }
-    let mut assigned = BTreeSet::new();
-    let mut latencies = Vec::new();
-    while assigned.len() < SERVICES {
-        let next = tokio::time::timeout(PATIENCE, shown.recv()).await;
-        let (number, at): (usize, Instant) = next
-            .context("the Services are not served")?
-            .context("the watch ended")?;
-        if assigned.insert(number) {
-            let begun = created.get(number);
-            latencies.extend(begun.map(|begun: &Instant| 1000.0 * at.duration_since(*begun).as_secs_f64()));
-        }
-    }
+    shown
+        .wait_for(if case == Case::Restart {
+            SERVICES + 1
+        } else {
+            SERVICES
+        })
+        .await?;
     let took = begin.elapsed();
     witness.abort();
-    let counts = api.server.request_counts().since(&before);
-    #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
-    let per_service = |count: u64| count as f64 / SERVICES as f64;
-    let writes = |resource: &str| {
-        let of = |counts: &RequestCounts| counts.of("create", resource) + counts.of("patch", resource);
-        per_service(of(&counts))
+    let latency = |(number, at): (&usize, &Instant)| {
+        let begun = created.get(*number)?;
+        Some(1000.0 * at.duration_since(*begun).as_secs_f64())
     };
-    #[expect(clippy::cast_precision_loss, reason = "ten thousand")]
-    let services = SERVICES as f64;
     Ok(Run {
-        per_second: services / took.as_secs_f64(),
-        latencies,
-        status_writes: writes("services/status"),
-        event_writes: writes("events"),
+        took,
+        latencies: shown.first.iter().filter_map(latency).collect(),
+        requests: api.plane.request_counts().await?.since(&before),
         resident: controller.as_ref().and_then(resident),
     })
 }
 
+/// When each Service was first seen with an address.
+struct Shown {
+    receiver: mpsc::UnboundedReceiver<(usize, Instant)>,
+    first: BTreeMap<usize, Instant>,
+}
+
+impl Shown {
+    const fn new(receiver: mpsc::UnboundedReceiver<(usize, Instant)>) -> Self {
+        Self {
+            receiver,
+            first: BTreeMap::new(),
+        }
+    }
+
+    async fn wait_for(&mut self, services: usize) -> anyhow::Result<()> {
+        while self.first.len() < services {
+            let next = tokio::time::timeout(PATIENCE, self.receiver.recv()).await;
+            let (number, at) = next
+                .context("the Services are not served")?
+                .context("the watch ended")?;
+            self.first.entry(number).or_insert(at);
+        }
+        Ok(())
+    }
+}
+
+// Dropped in this order: the server before its files.
 struct ApiServer {
-    server: Server,
     client: Client,
+    plane: Plane,
     directory: TempDir,
 }
 
 impl ApiServer {
     /// An API server with a pool that is large enough.
-    async fn start() -> anyhow::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let url = format!("http://{}", listener.local_addr()?);
-        let server = Server::start(Options {
-            listeners: vec![listener],
-            ..Options::default()
-        });
+    async fn launch() -> anyhow::Result<Self> {
         let directory = TempDir::new()?;
-        std::fs::write(directory.path().join("kubeconfig"), Server::kubeconfig(&url))?;
+        let plane = Plane::start_here(directory.path()).await?;
+        let kubeconfig = plane.kubeconfig(&plane.outside());
+        std::fs::write(directory.path().join("kubeconfig"), &kubeconfig)?;
         let api = Self {
-            server: server.await?,
-            client: Client::try_from(kube::Config::new(url.parse()?))?,
+            client: plane::client(&kubeconfig).await?,
+            plane,
             directory,
         };
         for definition in herald_api::crds() {
@@ -215,6 +282,12 @@ impl ApiServer {
         Api::all(api.client.clone())
             .create(&PostParams::default(), &namespace)
             .await?;
+        let definitions = Api::<CustomResourceDefinition>::all(api.client.clone());
+        for definition in herald_api::crds() {
+            let name = definition.name_any();
+            let served = await_condition(definitions.clone(), &name, is_crd_established());
+            tokio::time::timeout(PATIENCE, served).await??;
+        }
         let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("metallb.io", "v1beta1", "IPAddressPool"));
         let pool = DynamicObject::new("pool", &kind).data(json!({"spec": {"addresses": ["10.0.0.0/16"]}}));
         Api::<DynamicObject>::namespaced_with(api.client.clone(), NAMESPACE, &kind)
@@ -227,8 +300,12 @@ impl ApiServer {
         Api::namespaced(self.client.clone(), "default")
     }
 
-    /// Creates all Services, and tells of each as soon as it exists. Returns when each was asked for.
-    async fn create(&self, tell: Option<mpsc::UnboundedSender<usize>>) -> anyhow::Result<Vec<Instant>> {
+    /// Creates Services, and tells of each as soon as it exists. Returns when each was asked for.
+    async fn create(
+        &self,
+        numbers: Range<usize>,
+        tell: Option<mpsc::UnboundedSender<usize>>,
+    ) -> anyhow::Result<Vec<Instant>> {
         let create = |number: usize| {
             let (services, tell) = (self.services(), tell.clone());
             async move {
@@ -243,11 +320,25 @@ impl ApiServer {
                 anyhow::Ok(begin)
             }
         };
-        let created = futures::stream::iter((0..SERVICES).map(create)).buffered(PARALLEL);
+        let created = futures::stream::iter(numbers.map(create)).buffered(PARALLEL);
         created.try_collect().await
     }
 
-    async fn start_controller(&self) -> anyhow::Result<Child> {
+    /// Starts the controller, or has the bare client do what is to be done.
+    async fn start(&self, subject: Subject) -> anyhow::Result<Option<Process>> {
+        match subject {
+            Subject::Herald => Ok(Some(self.start_controller()?)),
+            Subject::Bare => {
+                let services = self.services().list(&ListParams::default()).await?;
+                let waiting = services.items.into_iter().filter(|service| !has_address(service));
+                let numbers: Vec<usize> = waiting.filter_map(|service| number(&service)).collect();
+                patch_all(self.services(), futures::stream::iter(numbers).boxed()).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn start_controller(&self) -> anyhow::Result<Process> {
         let arguments = [
             "controller",
             "--namespace",
@@ -257,12 +348,8 @@ impl ApiServer {
             "--health-probe-port=0",
         ];
         let mut command = role(&arguments.map(str::to_owned));
-        name_parent(&mut command);
-        let log = std::fs::File::create(self.directory.path().join("log"))?;
-        command
-            .env("KUBECONFIG", self.directory.path().join("kubeconfig"))
-            .stdout(log);
-        command.spawn().context("cannot start the controller")
+        command.env("KUBECONFIG", self.directory.path().join("kubeconfig"));
+        Process::start_here("controller", command, self.directory.path())
     }
 
     async fn await_leader(&self) -> anyhow::Result<()> {
@@ -282,12 +369,10 @@ async fn patch_all(
     services: Api<Service>,
     numbers: futures::stream::BoxStream<'static, usize>,
 ) -> anyhow::Result<()> {
-    let next = Arc::new(AtomicUsize::new(0));
     let patch = |number: usize| {
-        let (services, next) = (services.clone(), next.clone());
+        let services = services.clone();
         async move {
-            let offset = u32::try_from(next.fetch_add(1, Ordering::Relaxed))?;
-            let address = Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 0, 0, 0)) + offset);
+            let address = Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 0, 0, 0)) + u32::try_from(number)?);
             let patch = json!({"status": {"loadBalancer": {"ingress": [{"ip": address}]}}});
             let params = PatchParams::default();
             let patched = services
@@ -307,18 +392,7 @@ async fn watch(services: Api<Service>, shown: mpsc::UnboundedSender<(usize, Inst
         let (Ok(Event::Apply(service)) | Ok(Event::InitApply(service))) = event else {
             continue;
         };
-        let status = service
-            .status
-            .as_ref()
-            .and_then(|status| status.load_balancer.as_ref());
-        let has_address = status
-            .and_then(|status| status.ingress.as_ref())
-            .is_some_and(|ingress| !ingress.is_empty());
-        let number = service
-            .name_any()
-            .strip_prefix('s')
-            .and_then(|number| number.parse().ok());
-        if let (true, Some(number)) = (has_address, number)
+        if let (true, Some(number)) = (has_address(&service), number(&service))
             && shown.send((number, Instant::now())).is_err()
         {
             return;
@@ -326,9 +400,21 @@ async fn watch(services: Api<Service>, shown: mpsc::UnboundedSender<(usize, Inst
     }
 }
 
+fn has_address(service: &Service) -> bool {
+    let status = service.status.as_ref();
+    let balancer = status.and_then(|status| status.load_balancer.as_ref());
+    balancer
+        .and_then(|balancer| balancer.ingress.as_ref())
+        .is_some_and(|ingress| !ingress.is_empty())
+}
+
+fn number(service: &Service) -> Option<usize> {
+    service.name_any().strip_prefix('s')?.parse().ok()
+}
+
 /// Resident memory of a process in MiB (`VmRSS`, proc_pid_status(5)).
-fn resident(child: &Child) -> Option<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()?)).ok()?;
+fn resident(process: &Process) -> Option<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id()?)).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: f64 = line.split_whitespace().next()?.parse().ok()?;
     Some(kibibytes / 1024.0)

@@ -1,5 +1,6 @@
 //! One measured figure.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Serialize;
@@ -18,7 +19,7 @@ pub struct Figure {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<&'static str>,
     /// Which quantity, e.g. `outage` or `decisions_per_second`.
-    pub metric: &'static str,
+    pub metric: Cow<'static, str>,
     /// Its unit, e.g. `ms` or `1/s`.
     pub unit: &'static str,
     /// Number of samples.
@@ -39,7 +40,7 @@ impl Figure {
     pub fn of(
         bench: &'static str,
         subject: &'static str,
-        metric: &'static str,
+        metric: impl Into<Cow<'static, str>>,
         unit: &'static str,
         samples: &[f64],
     ) -> Option<Self> {
@@ -50,7 +51,7 @@ impl Figure {
             subject,
             case: None,
             fault: None,
-            metric,
+            metric: metric.into(),
             unit,
             runs: sorted.len(),
             p50: percentile(&sorted, 50)?,

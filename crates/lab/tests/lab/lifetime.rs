@@ -200,6 +200,15 @@ async fn ordinary_user() -> anyhow::Result<()> {
         .args(["demo", "--json", "--nodes=2"])
         .env("TMPDIR", directory.path())
         .current_dir(directory.path());
+    if let Some(control_plane) = std::env::var_os("HERALD_CONTROL_PLANE") {
+        let copy = directory.path().join("control-plane");
+        let status = Command::new("cp")
+            .arg("-a")
+            .args([&control_plane, copy.as_os_str()])
+            .status()?;
+        ensure!(status.success(), "cannot copy {}", control_plane.display());
+        command.env("HERALD_CONTROL_PLANE", copy);
+    }
     if maps_user(&fs::read_to_string("/proc/self/uid_map")?, NOBODY) {
         command.uid(NOBODY).gid(NOBODY);
     }
