@@ -1,0 +1,92 @@
+//! kubectl, as a user would run it.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use anyhow::{Context, ensure};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+/// kubectl for one cluster, with a home directory of its own.
+pub struct Kubectl {
+    kubeconfig: PathBuf,
+    home: TempDir,
+}
+
+impl Kubectl {
+    /// For the cluster that this kubeconfig leads to.
+    pub fn new(kubeconfig: &Path) -> anyhow::Result<Self> {
+        Ok(Self {
+            kubeconfig: kubeconfig.to_owned(),
+            home: tempfile::tempdir()?,
+        })
+    }
+
+    /// Runs it and returns what it printed.
+    ///
+    /// # Errors
+    /// With what it complained of if it fails.
+    pub async fn run<A: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> anyhow::Result<String> {
+        let output = self.try_run(arguments).await?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "kubectl: {text}{complaint}");
+        Ok(text)
+    }
+
+    /// Runs it and returns how that ended.
+    pub async fn try_run<A: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> anyhow::Result<Output> {
+        let mut command = Command::new("kubectl");
+        command
+            .args(arguments)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env("HOME", self.home.path())
+            .kill_on_drop(true);
+        command.output().await.context("cannot run kubectl")
+    }
+
+    /// Applies a manifest.
+    pub async fn apply(&self, yaml: &str) -> anyhow::Result<String> {
+        let file = self.write(yaml)?;
+        self.run(["apply", "-f", &file]).await
+    }
+
+    /// Applies a manifest without holding it against the schemas first.
+    pub async fn apply_unchecked(&self, yaml: &str) -> anyhow::Result<String> {
+        let file = self.write(yaml)?;
+        self.run(["apply", "--validate=false", "-f", &file]).await
+    }
+
+    /// Applies a manifest that has to be refused; returns the refusal.
+    pub async fn refused(&self, yaml: &str) -> anyhow::Result<String> {
+        let file = self.write(yaml)?;
+        let output = self.try_run(["apply", "-f", &file]).await?;
+        ensure!(
+            !output.status.success(),
+            "accepted: {}of {yaml}",
+            String::from_utf8_lossy(&output.stdout)
+        );
+        Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// An object, e.g. `["service", "hello"]`.
+    pub async fn get(&self, what: &[&str]) -> anyhow::Result<Value> {
+        let text = self.run(["get", "-o", "json"].iter().chain(what)).await?;
+        serde_json::from_str(&text).with_context(|| format!("kubectl get {what:?} printed no JSON"))
+    }
+
+    fn write(&self, yaml: &str) -> anyhow::Result<String> {
+        let file = self.home.path().join("manifest.yaml");
+        // kubectl takes what begins with a brace for JSON.
+        std::fs::write(&file, format!("---\n{yaml}"))?;
+        Ok(file.display().to_string())
+    }
+}

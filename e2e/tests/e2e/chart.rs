@@ -1,0 +1,315 @@
+//! The chart, its rights and its upgrades.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+use herald_e2e::kubectl::Kubectl;
+use herald_e2e::rights::{self, Right};
+use herald_lab::Lab;
+use herald_lab::install;
+use herald_lab::objects::NAMESPACE;
+use herald_lab::wait::eventually;
+use k8s_openapi::api::rbac::v1::PolicyRule;
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{PATIENCE, QUICKSTART, in_cluster};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        in_cluster("each_right_is_needed_and_none_is_missing", each_right),
+        in_cluster("an_upgrade_moves_no_address_and_keeps_the_gossip_key", upgrade),
+        in_cluster("uninstalling_keeps_pools_and_definitions", uninstall),
+    ]
+}
+
+/// Has the programs do all that they can do; then the server's own record is held against the roles.
+async fn each_right(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
+    lab.apply("quickstart.yaml", QUICKSTART).await?;
+    lab.wait_for_addresses("hello", 1, PATIENCE).await?;
+    let owner = announcer(lab, "hello", None).await?;
+    // Away and back: a status is deleted, another made, and the same event is counted again.
+    for (drain, but) in [
+        ("true", Some(owner.as_str())),
+        ("false", None),
+        ("true", Some(owner.as_str())),
+        ("false", None),
+    ] {
+        kubectl
+            .run([
+                "annotate",
+                "node",
+                &owner,
+                &format!("herald.io/drain={drain}"),
+                "--overwrite",
+            ])
+            .await?;
+        match but {
+            Some(_) => announcer(lab, "hello", but).await?,
+            None => announced_by(lab, "hello", &owner).await?,
+        };
+    }
+    // A mistake that only the programs see: their states of the configuration change.
+    kubectl.apply("{apiVersion: metallb.io/v1beta1, kind: IPAddressPool, metadata: {name: overlapping, namespace: metallb-system}, spec: {addresses: [192.168.67.0/24]}}").await?;
+    eventually("both programs tell of the mistake", PATIENCE, async || {
+        let states = kubectl
+            .get(&["configurationstates", "-n", NAMESPACE])
+            .await?
+            .to_string();
+        Ok((states.matches("overlaps").count() >= 2).then_some(()))
+    })
+    .await?;
+    // Somebody takes their labels away; they are put back.
+    let names = kubectl
+        .run(["get", "configurationstates", "-n", NAMESPACE, "-o", "name"])
+        .await?;
+    for state in names.lines() {
+        kubectl
+            .run([
+                "patch",
+                state,
+                "-n",
+                NAMESPACE,
+                "--type=merge",
+                "-p",
+                r#"{"metadata":{"labels":null}}"#,
+            ])
+            .await?;
+        eventually("the labels are back", PATIENCE, async || {
+            let state = kubectl.get(&[state, "-n", NAMESPACE]).await?;
+            Ok(state["metadata"]["labels"].is_object().then_some(()))
+        })
+        .await?;
+    }
+    // The same event twice.
+    for kind in ["ClusterIP", "LoadBalancer"] {
+        let patch = json!({"spec": {"type": kind}}).to_string();
+        kubectl
+            .run(["patch", "service", "hello-dual", "-p", &patch])
+            .await?;
+        lab.wait_for_addresses("hello-dual", if kind == "ClusterIP" { 0 } else { 2 }, PATIENCE)
+            .await?;
+    }
+    // Everything that a program does at its start, a second time.
+    lab.kill_controller().await?;
+    lab.start_controller().await?;
+
+    let granted = granted(kubectl).await?;
+    ensure!(granted.len() > 30, "only {} rights are granted", granted.len());
+    let all_used = eventually("each right is used", PATIENCE, async || {
+        let requests = rights::requests(&record(lab)?)?;
+        let forbidden: BTreeSet<String> = requests
+            .iter()
+            .filter(|r| r.forbidden)
+            .map(|r| r.right.to_string())
+            .collect();
+        let unused: Vec<String> = rights::unused(&granted, &requests)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        ensure!(unused.is_empty(), "nobody needed: {unused:#?}");
+        Ok(Some(forbidden))
+    });
+    let forbidden = all_used.await?;
+    ensure!(forbidden.is_empty(), "needed, but not granted: {forbidden:#?}");
+    Ok(())
+}
+
+/// The record, without a line that is just being written.
+fn record(lab: &Lab) -> anyhow::Result<String> {
+    let mut log = lab
+        .cluster()
+        .plane()
+        .kubernetes()
+        .context("no control plane")?
+        .audit()?;
+    log.truncate(log.rfind('\n').map_or(0, |end| end + 1));
+    Ok(log)
+}
+
+async fn granted(kubectl: &Kubectl) -> anyhow::Result<BTreeSet<Right>> {
+    let mut granted = BTreeSet::new();
+    for (bindings, roles) in [("clusterrolebindings", "clusterrole"), ("rolebindings", "role")] {
+        let what = [bindings, "-n", NAMESPACE, "-l", "app.kubernetes.io/name=herald"];
+        let list = kubectl.get(&what).await?;
+        for binding in list["items"].as_array().context("no list")? {
+            let text = |value: &Value| value.as_str().map(str::to_owned).context("no text");
+            let account = text(&binding["subjects"][0]["name"])?;
+            let role = kubectl
+                .get(&[roles, &text(&binding["roleRef"]["name"])?, "-n", NAMESPACE])
+                .await?;
+            let rules: Vec<PolicyRule> = serde_json::from_value(role["rules"].clone())?;
+            granted.append(&mut rights::granted(&account, &rules));
+        }
+    }
+    Ok(granted)
+}
+
+async fn announcer(lab: &Lab, service: &str, but: Option<&str>) -> anyhow::Result<String> {
+    eventually("the Service is announced", PATIENCE, async || {
+        Ok(lab
+            .cluster()
+            .announcer(service)
+            .await?
+            .filter(|node| Some(node.as_str()) != but))
+    })
+    .await
+}
+
+async fn announced_by(lab: &Lab, service: &str, node: &str) -> anyhow::Result<String> {
+    eventually(&format!("{node} announces the Service"), PATIENCE, async || {
+        Ok(lab
+            .cluster()
+            .announcer(service)
+            .await?
+            .filter(|announcer| announcer == node))
+    })
+    .await
+}
+
+async fn upgrade(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
+    lab.apply("quickstart.yaml", QUICKSTART).await?;
+    let single = lab.wait_for_addresses("hello", 1, PATIENCE).await?;
+    let dual = lab.wait_for_addresses("hello-dual", 2, PATIENCE).await?;
+    let key = async || {
+        anyhow::Ok(
+            kubectl
+                .get(&["secret", "-n", NAMESPACE, "-l", "app.kubernetes.io/name=herald"])
+                .await?["items"][0]["data"]
+                .clone(),
+        )
+    };
+    let before = key().await?;
+    ensure!(before["secretkey"].is_string(), "no gossip key: {before}");
+    // An older chart had less in a definition; the upgrade brings it.
+    let field = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/reservations";
+    let older = older_chart("metallb.io_ipaddresspools.yaml", "reservations")?;
+    let path = older.path().join("herald").display().to_string();
+    lab.helm(&["upgrade", "herald", &path, "--namespace", NAMESPACE])
+        .await?;
+    let definition = kubectl.get(&["crd", "ipaddresspools.metallb.io"]).await?;
+    ensure!(
+        definition.pointer(field).is_none(),
+        "the older chart has {field}, too"
+    );
+    lab.upgrade_chart(&json!({
+        "controller": {"logLevel": "debug", "replicas": 1, "quarantine": 5},
+        "speaker": {"logLevel": "debug", "refreshInterval": 5},
+        "prometheus": {"scrapeAnnotations": true},
+    }))
+    .await?;
+    let definition = kubectl.get(&["crd", "ipaddresspools.metallb.io"]).await?;
+    ensure!(
+        definition.pointer(field).is_some(),
+        "the definition was not upgraded"
+    );
+    ensure!(key().await? == before, "the gossip key was changed");
+    let deployment = kubectl
+        .get(&["deployment", "herald-controller", "-n", NAMESPACE])
+        .await?
+        .to_string();
+    ensure!(deployment.contains("--quarantine=5"), "{deployment}");
+    // The new programs, one after another.
+    lab.kill_controller().await?;
+    lab.start_controller().await?;
+    for index in 0..lab.nodes().len() {
+        lab.node_mut(index).stop_speaker().await?;
+        lab.node_mut(index).start_speaker().await?;
+    }
+    kubectl.apply("{apiVersion: v1, kind: Service, metadata: {name: a-newcomer}, spec: {type: LoadBalancer, ports: [{port: 80}]}}").await?;
+    let new = lab.wait_for_addresses("a-newcomer", 1, PATIENCE).await?;
+    ensure!(
+        lab.cluster().addresses("hello").await? == single,
+        "hello lost {single:?}"
+    );
+    ensure!(
+        lab.cluster().addresses("hello-dual").await? == dual,
+        "hello-dual lost {dual:?}"
+    );
+    ensure!(
+        !single.contains(&new[0]) && !dual.contains(&new[0]),
+        "{new:?} was given twice"
+    );
+    announcer(lab, "hello", None).await?;
+    Ok(())
+}
+
+/// A copy of the chart whose definition in `file` lacks a property.
+fn older_chart(file: &str, property: &str) -> anyhow::Result<TempDir> {
+    let directory = tempfile::tempdir()?;
+    let copied = Command::new("cp")
+        .args(["--recursive", "--dereference", install::CHART])
+        .arg(directory.path())
+        .status()?;
+    ensure!(copied.success(), "cp: {copied}");
+    let path = directory.path().join("herald/files/crds").join(file);
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let key = format!("{property}:");
+    let lines: Vec<&str> = text.lines().collect();
+    let begin = lines
+        .iter()
+        .position(|line| line.trim() == key)
+        .context("no such property")?;
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let length = lines[begin + 1..]
+        .iter()
+        .take_while(|line| indent(line) > indent(lines[begin]))
+        .count();
+    let kept: Vec<&str> = lines[..begin]
+        .iter()
+        .chain(&lines[begin + 1 + length..])
+        .copied()
+        .collect();
+    fs::write(&path, kept.join("\n"))?;
+    Ok(directory)
+}
+
+async fn uninstall(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
+    lab.apply("quickstart.yaml", QUICKSTART).await?;
+    let addresses = lab.wait_for_addresses("hello", 1, PATIENCE).await?;
+    lab.kill_controller().await?;
+    lab.helm(&["uninstall", "herald", "--namespace", NAMESPACE])
+        .await?;
+    let left = kubectl
+        .run([
+            "get",
+            "-n",
+            NAMESPACE,
+            "-o",
+            "name",
+            "deployment,daemonset,serviceaccount,role,rolebinding,configmap",
+            "-l",
+            "app.kubernetes.io/name=herald",
+        ])
+        .await?;
+    ensure!(left.is_empty(), "left behind: {left}");
+    let kept = kubectl
+        .run([
+            "get",
+            "-n",
+            NAMESPACE,
+            "-o",
+            "name",
+            "ipaddresspool,l2advertisement,secret",
+        ])
+        .await?;
+    for name in [
+        "ipaddresspool.metallb.io/first-pool",
+        "l2advertisement.metallb.io/example",
+        "secret/",
+    ] {
+        ensure!(kept.contains(name), "{name} is gone: {kept}");
+    }
+    lab.upgrade_chart(&json!({})).await?;
+    lab.start_controller().await?;
+    kubectl.apply("{apiVersion: v1, kind: Service, metadata: {name: a-newcomer}, spec: {type: LoadBalancer, ports: [{port: 80}]}}").await?;
+    lab.wait_for_addresses("a-newcomer", 1, PATIENCE).await?;
+    ensure!(
+        lab.cluster().addresses("hello").await? == addresses,
+        "hello lost {addresses:?}"
+    );
+    Ok(())
+}

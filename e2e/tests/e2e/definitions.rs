@@ -1,0 +1,98 @@
+//! What the server itself makes of the definitions: refusals, defaults, pruning.
+
+use anyhow::ensure;
+use herald_e2e::kubectl::Kubectl;
+use herald_lab::Lab;
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use crate::in_cluster;
+
+/// Specs that the schema refuses, and what the refusal has to name.
+const REFUSED: [(&str, &str, &str); 8] = [
+    (
+        "IPAddressPool",
+        "{addresses: [192.168.67.210]}",
+        "spec.addresses[0]",
+    ),
+    (
+        "IPAddressPool",
+        "{addresses: [192.168.67.300/24]}",
+        "spec.addresses[0]",
+    ),
+    ("IPAddressPool", "{addresses: [one-two]}", "spec.addresses[0]"),
+    (
+        "IPAddressPool",
+        "{addresses: [192.168.67.9-fd00::1]}",
+        "spec.addresses[0]",
+    ),
+    ("IPAddressPool", "{}", "spec.addresses"),
+    (
+        "IPAddressPool",
+        "{addresses: [10.0.0.0/24], serviceAllocation: {priority: high}}",
+        "spec.serviceAllocation.priority",
+    ),
+    (
+        "IPAddressPool",
+        "{addresses: [10.0.0.0/24], reservations: [{address: nowhere, namespace: a, service: b}]}",
+        "spec.reservations[0].address",
+    ),
+    ("L2Advertisement", "{interfaces: eth0}", "spec.interfaces"),
+];
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        in_cluster("the_server_refuses_what_a_schema_can_see", refused),
+        in_cluster("the_server_fills_in_defaults_and_prunes_what_is_unknown", pruned),
+    ]
+}
+
+fn manifest(kind: &str, spec: &str) -> String {
+    format!(
+        "{{apiVersion: metallb.io/v1beta1, kind: {kind}, metadata: {{name: x, namespace: metallb-system}}, spec: {spec}}}"
+    )
+}
+
+async fn refused(_: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
+    for (kind, spec, named) in REFUSED {
+        let refusal = kubectl.refused(&manifest(kind, spec)).await?;
+        ensure!(refusal.contains(named), "{spec}: {named} is not named: {refusal}");
+    }
+    // A field that is misspelt is refused by kubectl's strict validation.
+    let refusal = kubectl
+        .refused(&manifest(
+            "IPAddressPool",
+            "{addresses: [10.0.0.0/24], autoasign: false}",
+        ))
+        .await?;
+    ensure!(refusal.contains("autoasign"), "{refusal}");
+    Ok(())
+}
+
+async fn pruned(_: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
+    kubectl
+        .apply_unchecked(&manifest(
+            "IPAddressPool",
+            "{addresses: [10.0.0.0/24], autoasign: false}",
+        ))
+        .await?;
+    let pool = kubectl
+        .get(&["ipaddresspool", "x", "-n", "metallb-system"])
+        .await?;
+    ensure!(
+        pool["spec"] == json!({"addresses": ["10.0.0.0/24"], "autoAssign": true, "avoidBuggyIPs": false}),
+        "{}",
+        pool["spec"]
+    );
+    let columns = kubectl
+        .run(["get", "ipaddresspool", "-n", "metallb-system"])
+        .await?;
+    for column in ["AUTO ASSIGN", "AVOID BUGGY IPS", "ADDRESSES"] {
+        ensure!(columns.contains(column), "{columns}");
+    }
+    let explained = kubectl
+        .run(["explain", "ipaddresspool.spec.reservations"])
+        .await?;
+    ensure!(explained.contains("address"), "{explained}");
+    Ok(())
+}

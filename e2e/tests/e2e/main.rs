@@ -1,0 +1,62 @@
+//! The real programs, installed by the chart, on Kubernetes' own control plane with kube-proxy.
+
+mod chart;
+mod definitions;
+mod outages;
+mod services;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use herald_e2e::kubectl::Kubectl;
+use herald_lab::{Lab, cli, sandbox};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// Longer than anything here should ever take.
+const PATIENCE: Duration = Duration::from_secs(60);
+const QUICKSTART: &str = include_str!("../../../examples/quickstart.yaml");
+
+fn main() -> ExitCode {
+    if let Some(status) = cli::enter_role() {
+        return status;
+    }
+    if let Err(denied) = sandbox::enter() {
+        anstream::eprintln!("{denied}");
+        return ExitCode::FAILURE;
+    }
+    if std::env::var_os("HERALD_CONTROL_PLANE").is_none() {
+        anstream::eprintln!("HERALD_CONTROL_PLANE names no directory with Kubernetes' programs; use e2e/run");
+        return ExitCode::FAILURE;
+    }
+    let all = [
+        chart::trials(),
+        definitions::trials(),
+        services::trials(),
+        outages::trials(),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), all.into_iter().flatten().collect()).exit_code()
+}
+
+/// A test in a cluster of three nodes, with a pod of the quickstart's app on each; when it fails, Services, events, neighbour
+/// tables and logs are shown.
+fn in_cluster<F>(name: &str, body: F) -> Trial
+where
+    F: AsyncFnOnce(&mut Lab, &Kubectl) -> anyhow::Result<()> + Send + 'static,
+{
+    Trial::test(name, move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()?;
+        let outcome: anyhow::Result<()> = runtime.block_on(async {
+            let mut lab = Lab::builder().start().await?;
+            let kubectl = Kubectl::new(&lab.kubeconfig())?;
+            lab.run_app("hello", 8080, &[0, 1, 2]).await?;
+            match body(&mut lab, &kubectl).await {
+                Ok(()) => Ok(()),
+                Err(error) => anyhow::bail!("{error:#}\n{}", lab.report().await),
+            }
+        });
+        outcome.map_err(|error| Failed::from(format!("{error:#}")))
+    })
+}
