@@ -24,6 +24,20 @@ impl Kubectl {
         })
     }
 
+    /// The same, with another namespace where none is named.
+    pub async fn in_namespace(kubeconfig: &Path, namespace: &str) -> anyhow::Result<Self> {
+        let mut kubectl = Self::new(kubeconfig)?;
+        let view = ["config", "view", "--raw", "--flatten", "--minify"];
+        let config = kubectl.run(view).await?;
+        kubectl.kubeconfig = kubectl.home.path().join("kubeconfig");
+        std::fs::write(&kubectl.kubeconfig, config)?;
+        let namespace = format!("--namespace={namespace}");
+        kubectl
+            .run(["config", "set-context", "--current", &namespace])
+            .await?;
+        Ok(kubectl)
+    }
+
     /// Runs it and returns what it printed.
     ///
     /// # Errors

@@ -2,11 +2,10 @@
 
 use anyhow::ensure;
 use herald_e2e::kubectl::Kubectl;
-use herald_lab::Lab;
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::in_cluster;
+use crate::place::Place;
 
 /// Specs that the schema refuses, and what the refusal has to name.
 const REFUSED: [(&str, &str, &str); 8] = [
@@ -40,20 +39,20 @@ const REFUSED: [(&str, &str, &str); 8] = [
     ("L2Advertisement", "{interfaces: eth0}", "spec.interfaces"),
 ];
 
-pub(crate) fn trials() -> Vec<Trial> {
+pub(crate) fn trials(place: &Place) -> Vec<Trial> {
     vec![
-        in_cluster("the_server_refuses_what_a_schema_can_see", refused),
-        in_cluster("the_server_fills_in_defaults_and_prunes_what_is_unknown", pruned),
+        place.trial("the_server_refuses_what_a_schema_can_see", refused),
+        place.trial("the_server_fills_in_defaults_and_prunes_what_is_unknown", pruned),
     ]
 }
 
 fn manifest(kind: &str, spec: &str) -> String {
     format!(
-        "{{apiVersion: metallb.io/v1beta1, kind: {kind}, metadata: {{name: x, namespace: metallb-system}}, spec: {spec}}}"
+        "{{apiVersion: metallb.io/v1beta1, kind: {kind}, metadata: {{name: herald-e2e, namespace: metallb-system, labels: {{herald.io/e2e: ours}}}}, spec: {spec}}}"
     )
 }
 
-async fn refused(_: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
+async fn refused(kubectl: &Kubectl) -> anyhow::Result<()> {
     for (kind, spec, named) in REFUSED {
         let refusal = kubectl.refused(&manifest(kind, spec)).await?;
         ensure!(refusal.contains(named), "{spec}: {named} is not named: {refusal}");
@@ -69,21 +68,24 @@ async fn refused(_: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn pruned(_: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
+async fn pruned(kubectl: &Kubectl) -> anyhow::Result<()> {
+    // Nobody is in that namespace, so nobody is given an address of this pool.
     kubectl
         .apply_unchecked(&manifest(
             "IPAddressPool",
-            "{addresses: [10.0.0.0/24], autoasign: false}",
+            "{addresses: [198.51.100.0/24], autoasign: false, serviceAllocation: {namespaces: [herald-e2e-nobody]}}",
         ))
         .await?;
     let pool = kubectl
-        .get(&["ipaddresspool", "x", "-n", "metallb-system"])
+        .get(&["ipaddresspool", "herald-e2e", "-n", "metallb-system"])
         .await?;
-    ensure!(
-        pool["spec"] == json!({"addresses": ["10.0.0.0/24"], "autoAssign": true, "avoidBuggyIPs": false}),
-        "{}",
-        pool["spec"]
-    );
+    let expected = json!({
+        "addresses": ["198.51.100.0/24"],
+        "autoAssign": true,
+        "avoidBuggyIPs": false,
+        "serviceAllocation": {"namespaces": ["herald-e2e-nobody"]},
+    });
+    ensure!(pool["spec"] == expected, "{}", pool["spec"]);
     let columns = kubectl
         .run(["get", "ipaddresspool", "-n", "metallb-system"])
         .await?;

@@ -3,14 +3,18 @@
 mod chart;
 mod definitions;
 mod outages;
+mod place;
 mod services;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use herald_e2e::kubectl::Kubectl;
 use herald_lab::{Lab, cli, sandbox};
 use libtest_mimic::{Arguments, Failed, Trial};
+
+use crate::place::Place;
 
 /// Longer than anything here should ever take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -19,6 +23,11 @@ const QUICKSTART: &str = include_str!("../../../examples/quickstart.yaml");
 fn main() -> ExitCode {
     if let Some(status) = cli::enter_role() {
         return status;
+    }
+    let arguments = Arguments::from_args();
+    if let Some(kubeconfig) = std::env::var_os("HERALD_CLUSTER") {
+        return libtest_mimic::run(&arguments, anywhere(&Place::Cluster(PathBuf::from(kubeconfig))))
+            .exit_code();
     }
     if let Err(denied) = sandbox::enter() {
         anstream::eprintln!("{denied}");
@@ -29,12 +38,26 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let all = [
+        anywhere(&Place::Lab),
         chart::trials(),
-        definitions::trials(),
         services::trials(),
         outages::trials(),
     ];
-    libtest_mimic::run(&Arguments::from_args(), all.into_iter().flatten().collect()).exit_code()
+    libtest_mimic::run(&arguments, all.into_iter().flatten().collect()).exit_code()
+}
+
+/// Tests that make sense on any cluster that has Herald.
+fn anywhere(place: &Place) -> Vec<Trial> {
+    let mut trials = definitions::trials(place);
+    trials.extend(services::trials_anywhere(place));
+    trials
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
 }
 
 /// A test in a cluster of three nodes, with a pod of the quickstart's app on each; when it fails, Services, events, neighbour
@@ -44,11 +67,7 @@ where
     F: AsyncFnOnce(&mut Lab, &Kubectl) -> anyhow::Result<()> + Send + 'static,
 {
     Trial::test(name, move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()?;
-        let outcome: anyhow::Result<()> = runtime.block_on(async {
+        let outcome: anyhow::Result<()> = runtime()?.block_on(async {
             let mut lab = Lab::builder().start().await?;
             let kubectl = Kubectl::new(&lab.kubeconfig())?;
             lab.run_app("hello", 8080, &[0, 1, 2]).await?;

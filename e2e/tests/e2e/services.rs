@@ -7,6 +7,7 @@ use herald_lab::wait::eventually;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
+use crate::place::Place;
 use crate::{PATIENCE, QUICKSTART, in_cluster};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -16,6 +17,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         in_cluster("a_change_of_type_frees_the_address_and_back_it_returns", types),
         in_cluster("a_deleted_namespace_frees_its_addresses", namespace),
     ]
+}
+
+pub(crate) fn trials_anywhere(place: &Place) -> Vec<Trial> {
+    vec![place.trial("the_last_address_goes_to_one_that_waits", passed_on)]
 }
 
 fn allocated(service: &Value) -> Value {
@@ -89,6 +94,54 @@ async fn shown(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
         version().await? == before,
         "the Service was written although nothing changed"
     );
+    Ok(())
+}
+
+async fn passed_on(kubectl: &Kubectl) -> anyhow::Result<()> {
+    kubectl
+        .apply(
+            "
+apiVersion: metallb.io/v1beta1
+kind: IPAddressPool
+metadata: {name: herald-e2e, namespace: metallb-system, labels: {herald.io/e2e: ours}}
+spec: {addresses: [198.51.100.7/32], autoAssign: false}
+",
+        )
+        .await?;
+    for name in ["first", "second"] {
+        let annotations = "{metallb.io/address-pool: herald-e2e}";
+        kubectl
+            .apply(&format!(
+                "{{apiVersion: v1, kind: Service, metadata: {{name: {name}, annotations: {annotations}}}, spec: {{type: LoadBalancer, ports: [{{port: 80}}]}}}}"
+            ))
+            .await?;
+        eventually("it is decided on", PATIENCE, async || {
+            let decided = allocated(&kubectl.get(&["service", name]).await?);
+            Ok((!decided.is_null()).then_some(()))
+        })
+        .await?;
+    }
+    let address = async |name: &str| {
+        let service = kubectl.get(&["service", name]).await?;
+        anyhow::Ok(service["status"]["loadBalancer"]["ingress"][0]["ip"].clone())
+    };
+    ensure!(address("first").await? == "198.51.100.7");
+    let waits = allocated(&kubectl.get(&["service", "second"]).await?);
+    ensure!(waits["reason"] == "PoolExhausted", "{waits}");
+    kubectl
+        .run([
+            "patch",
+            "service",
+            "first",
+            "-p",
+            r#"{"spec": {"type": "ClusterIP"}}"#,
+        ])
+        .await?;
+    eventually("the second one has it", PATIENCE, async || {
+        Ok((address("second").await? == "198.51.100.7").then_some(()))
+    })
+    .await?;
+    ensure!(address("first").await?.is_null(), "the first one keeps it");
     Ok(())
 }
 
