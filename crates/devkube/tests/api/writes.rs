@@ -395,3 +395,15 @@ async fn the_event_recorder_of_kube_counts_repetitions() {
         (&json!("Assigned IP"), &json!(2))
     );
 }
+
+#[tokio::test]
+async fn a_node_may_have_two_addresses_of_one_type() {
+    let cluster = Cluster::start().await;
+    let addresses = json!([
+        {"type": "InternalIP", "address": "192.0.2.11"},
+        {"type": "InternalIP", "address": "2001:db8::11"},
+    ]);
+    let node = json!({"metadata": {"name": "node-1"}, "status": {"addresses": addresses.clone()}});
+    let created = cluster.create("/api/v1/nodes", node).await.expect("created");
+    assert_eq!(created["status"]["addresses"], addresses);
+}
