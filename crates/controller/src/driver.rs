@@ -261,9 +261,14 @@ impl Driver {
         while let Some(decision) = self.allocator.poll_decision() {
             self.handle_decision(decision);
         }
-        for (pool, usage) in self.allocator.usage() {
-            self.metrics.set_usage(pool, &usage);
-            self.pools.reconcile(pool, &usage, &mut self.writes);
+        while let Some(pool) = self.allocator.poll_moved() {
+            self.pools.unsettle(pool);
+        }
+        while let Some(pool) = self.pools.poll_unsettled() {
+            if let Some(usage) = self.allocator.usage(&pool) {
+                self.metrics.set_usage(&pool, &usage);
+                self.pools.reconcile(&pool, &usage, &mut self.writes);
+            }
         }
     }
 

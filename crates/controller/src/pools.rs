@@ -1,6 +1,6 @@
 //! Pools as the API server last showed them, and what their status should say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use herald_api::IPAddressPoolStatus;
 use herald_core::PoolName;
@@ -13,7 +13,11 @@ use crate::write::{Target, Writes, Written};
 
 /// The pools that exist, in force or not.
 #[derive(Debug, Default)]
-pub(crate) struct Pools(BTreeMap<PoolName, Known>);
+pub(crate) struct Pools {
+    known: BTreeMap<PoolName, Known>,
+    /// Those of which something has changed since they were last compared with what their status says.
+    unsettled: BTreeSet<PoolName>,
+}
 
 #[derive(Debug)]
 struct Known {
@@ -31,33 +35,44 @@ impl Pools {
             writing: None,
         };
         let name = PoolName::new(pool.raw.name.clone());
-        let writing = self.0.remove(&name).and_then(|before| before.writing);
-        self.0.insert(name, Known { writing, ..known });
+        let writing = self.known.remove(&name).and_then(|before| before.writing);
+        self.known.insert(name.clone(), Known { writing, ..known });
+        self.unsettle(name);
     }
 
     pub(crate) fn remove(&mut self, name: &PoolName) {
-        self.0.remove(name);
+        self.known.remove(name);
     }
 
     pub(crate) fn replace(&mut self, all: &[Box<WrittenPool>]) {
-        let mut before = std::mem::take(&mut self.0);
+        let mut before = std::mem::take(&mut self.known);
         for pool in all {
             let name = PoolName::new(pool.raw.name.clone());
             if let Some(known) = before.remove(&name) {
-                self.0.insert(name, known);
+                self.known.insert(name, known);
             }
             self.set(pool);
         }
     }
 
     pub(crate) fn reference(&self, name: &PoolName) -> Option<&ObjectReference> {
-        self.0.get(name).map(|known| &known.reference)
+        self.known.get(name).map(|known| &known.reference)
+    }
+
+    /// How much of a pool is in use may have changed.
+    pub(crate) fn unsettle(&mut self, name: PoolName) {
+        self.unsettled.insert(name);
+    }
+
+    /// The next one to be reconciled.
+    pub(crate) fn poll_unsettled(&mut self) -> Option<PoolName> {
+        self.unsettled.pop_first()
     }
 
     /// Writes the status of a pool unless it says so already. One write at a time: what changes meanwhile goes into
     /// the next, so that 10 000 assignments are not 10 000 writes.
     pub(crate) fn reconcile(&mut self, name: &PoolName, usage: &Usage, writes: &mut Writes) {
-        let Some(known) = self.0.get_mut(name) else {
+        let Some(known) = self.known.get_mut(name) else {
             return;
         };
         let status = status(usage);
@@ -69,14 +84,16 @@ impl Pools {
 
     /// Nothing is being written any more.
     pub(crate) fn cancel_writes(&mut self) {
-        self.0.values_mut().for_each(|known| known.writing = None);
+        self.known.values_mut().for_each(|known| known.writing = None);
+        self.unsettled.extend(self.known.keys().cloned());
     }
 
     /// A write has ended. After a failure the next waits until the pause is over.
     pub(crate) fn handle_written(&mut self, name: &PoolName, result: &Written) {
-        let Some(known) = self.0.get_mut(name) else {
+        let Some(known) = self.known.get_mut(name) else {
             return;
         };
+        self.unsettled.insert(name.clone());
         match result {
             Written::Version(_) => known.shown = known.writing.take(),
             Written::PauseOver => known.writing = None,

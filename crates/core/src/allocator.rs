@@ -212,9 +212,14 @@ impl Allocator {
         None
     }
 
-    /// How much of each pool is in use, by name.
-    pub fn usage(&self) -> impl Iterator<Item = (&PoolName, Usage)> {
-        self.desk.books.usage()
+    /// How much of a pool in force is in use.
+    pub fn usage(&self, pool: &PoolName) -> Option<Usage> {
+        self.desk.books.usage(pool)
+    }
+
+    /// The next pool whose usage may have changed since it was last named here; after new pools, each of them.
+    pub fn poll_moved(&mut self) -> Option<PoolName> {
+        self.desk.books.poll_moved()
     }
 
     /// What a Service has.

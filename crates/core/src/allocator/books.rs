@@ -36,6 +36,8 @@ pub(super) struct Books {
     pub(super) is_awaited: bool,
     /// What was released since it was last looked at.
     pub(super) released: BTreeSet<Topic>,
+    /// Pools of which an address was taken or given back since they were last looked at.
+    moved: Vec<usize>,
 }
 
 /// One pool.
@@ -48,6 +50,8 @@ pub(super) struct PoolBook {
     reserved: BTreeMap<ServiceKey, Vec<IpAddr>>,
     /// Distinct addresses that each namespace holds; counted only when there is a quota.
     held: BTreeMap<String, u64>,
+    /// Whether it is among [`Books::moved`].
+    has_moved: bool,
 }
 
 impl PoolBook {
@@ -61,6 +65,7 @@ impl PoolBook {
             v6: Shelf::new(&pool, Family::V6),
             reserved,
             held: BTreeMap::new(),
+            has_moved: true,
             pool,
         }
     }
@@ -148,6 +153,7 @@ impl Books {
             memory: Memory::default(),
             is_awaited: false,
             released: BTreeSet::new(),
+            moved: Vec::new(),
         }
     }
 
@@ -160,6 +166,7 @@ impl Books {
             .collect();
         self.pools = pools.iter().cloned().map(PoolBook::new).collect();
         self.pools.sort_by(|a, b| a.pool.name.cmp(&b.pool.name));
+        self.moved = self.numbers().collect();
         self.owners = Claims::default();
         for (number, book) in self.pools.iter().enumerate() {
             self.owners.insert(&book.pool.addresses, &number);
@@ -216,9 +223,23 @@ impl Books {
         [&self.pinned, &self.generic]
     }
 
-    /// How much of each pool is in use.
-    pub(super) fn usage(&self) -> impl Iterator<Item = (&PoolName, Usage)> {
-        self.pools.iter().map(|book| (&book.pool.name, book.usage()))
+    /// How much of a pool is in use.
+    pub(super) fn usage(&self, name: &PoolName) -> Option<Usage> {
+        self.find(name).map(|number| self.pools[number].usage())
+    }
+
+    /// A pool whose usage may have changed since it was last named here.
+    pub(super) fn poll_moved(&mut self) -> Option<PoolName> {
+        let number = self.moved.pop()?;
+        let book = &mut self.pools[number];
+        book.has_moved = false;
+        Some(book.pool.name.clone())
+    }
+
+    fn note_move(&mut self, number: usize) {
+        if !core::mem::replace(&mut self.pools[number].has_moved, true) {
+            self.moved.push(number);
+        }
     }
 
     /// Who holds `address`.
@@ -300,7 +321,7 @@ impl Books {
         let Some(occupancy) = self.occupied.remove(&address) else {
             return;
         };
-        let Some((book, position)) = place else {
+        let (Some(number), Some((book, position))) = (owner, place) else {
             return;
         };
         let to_anybody = book.pool.owns(address) && !book.pool.reservations.contains_key(&address);
@@ -309,6 +330,7 @@ impl Books {
         if let Some(shared) = occupancy.shared() {
             shelf.unshare(&shared.sharing, &shared.backend, position);
         }
+        self.note_move(number);
     }
 
     /// Lets `address` rest from now on before anybody gets it who does not ask for it.
@@ -373,13 +395,10 @@ impl Books {
 
     /// Takes an address that nobody held off its pool's shelf.
     fn take(&mut self, address: IpAddr, occupancy: &Occupancy) {
-        let Some(book) = self
-            .owners
-            .claimant(address)
-            .map(|number| &mut self.pools[*number])
-        else {
+        let Some(&number) = self.owners.claimant(address) else {
             return;
         };
+        let book = &mut self.pools[number];
         let Some(position) = book.pool.addresses.position(address) else {
             return;
         };
@@ -393,6 +412,7 @@ impl Books {
                 book.count_namespace(namespace, true);
             }
         }
+        self.note_move(number);
     }
 
     fn order_pools(&mut self) {

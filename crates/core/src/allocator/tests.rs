@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
 
-use super::{Allocator, Decision, Note, Outcome, Refusal};
+use super::{Allocator, Decision, Note, Outcome, Refusal, Usage};
 use crate::{
     Addresses, Catalog, Family, FamilyPolicy, Labels, PoolName, Port, Protocol, RawAllocation, RawPool,
     RawReservation, RawSelector, Service, ServiceKey, Time,
@@ -30,6 +30,8 @@ struct World {
     standby: Allocator,
     services: BTreeMap<ServiceKey, Service>,
     notes: Vec<(ServiceKey, Note)>,
+    /// What somebody knows who follows the moves of the allocator.
+    followed: BTreeMap<PoolName, Usage>,
     now: Time,
 }
 
@@ -41,11 +43,20 @@ impl World {
             standby: Allocator::new(),
             services: BTreeMap::new(),
             notes: Vec::new(),
+            followed: BTreeMap::new(),
             now: Time::ZERO,
         };
         world.pools(pools);
         world.allocator.activate(world.now);
         world
+    }
+
+    /// How much of each pool in force is in use, by name.
+    fn usage(&self) -> Vec<(PoolName, Usage)> {
+        let pools = self.allocator.desk.books.pools();
+        pools
+            .filter_map(|pool| Some((pool.name.clone(), self.allocator.usage(&pool.name)?)))
+            .collect()
     }
 
     /// Replaces all pools; every one of them must be good.

@@ -57,8 +57,8 @@ fn a_pool_split_in_two_keeps_each_service_with_the_owner_of_its_address() {
         ("1.2.3.1".into(), "two".into())
     );
     let used: Vec<u128> = world
-        .allocator
         .usage()
+        .into_iter()
         .map(|(_, usage)| usage.assigned_v4)
         .collect();
     assert_eq!(used, [1, 1]);
@@ -232,8 +232,8 @@ fn a_changed_request_moves_the_service_and_frees_what_it_had() {
         ("1.2.4.0".into(), "q".into())
     );
     let used: Vec<u128> = world
-        .allocator
         .usage()
+        .into_iter()
         .map(|(_, usage)| usage.assigned_v4)
         .collect();
     assert_eq!(used, [0, 1]);
@@ -305,8 +305,8 @@ fn a_service_that_becomes_single_stack_keeps_the_address_of_its_family() {
     });
     assert_eq!(world.ip("s"), "1.2.3.0");
     let used: Vec<_> = world
-        .allocator
         .usage()
+        .into_iter()
         .map(|(_, usage)| usage.assigned_v6)
         .collect();
     assert_eq!(used, [0]);

@@ -143,7 +143,7 @@ fn addresses_that_end_in_0_or_255_are_avoided_when_the_pool_says_so() {
         world.refusal("d"),
         Refusal::AddressOutsidePools(ips(&["10.0.1.0"]))
     );
-    let (_, usage) = world.allocator.usage().next().expect("a pool");
+    let (_, usage) = world.usage()[0];
     assert_eq!(
         (usage.assigned_v4, usage.available_v4, usage.capacity.v4),
         (2, 0, 2)
@@ -162,15 +162,12 @@ fn dual_stack_gets_ipv4_first_and_both_from_one_pool() {
     world.set(service);
     assert_eq!(world.ip("a"), "10.0.1.0,fc00:1::");
     let usage: Vec<_> = world
-        .allocator
         .usage()
+        .into_iter()
         .map(|(_, u)| (u.assigned_v4, u.available_v4, u.available_v6))
         .collect();
     assert_eq!(usage, [(0, 256, 0), (0, 0, 1 << 64), (1, 3, 3)]);
-    assert_eq!(
-        world.allocator.usage().nth(2).map(|(_, u)| u.available_v6),
-        Some(3)
-    );
+    assert_eq!(world.usage().get(2).map(|(_, u)| u.available_v6), Some(3));
 }
 
 #[test]

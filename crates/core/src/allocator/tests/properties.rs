@@ -258,8 +258,17 @@ impl World {
         }
     }
 
-    fn assert_usage_is_what_statuses_say(&self) {
-        for (name, usage) in self.allocator.usage() {
+    fn assert_usage_is_what_statuses_say(&mut self) {
+        while let Some(name) = self.allocator.poll_moved() {
+            let usage = self.allocator.usage(&name).expect("a pool in force");
+            self.followed.insert(name, usage);
+        }
+        let in_force = self.usage();
+        self.followed
+            .retain(|name, _| in_force.iter().any(|(pool, _)| pool == name));
+        // Whoever follows the moves knows the usage of all.
+        assert_eq!(self.followed, in_force.iter().cloned().collect());
+        for (name, usage) in &in_force {
             let pool = self
                 .catalog
                 .pools()

@@ -151,8 +151,8 @@ fn a_shared_address_counts_once_and_is_free_when_its_last_user_leaves() {
     world.set(sharing(v4("b"), "k", 81));
     let used = |world: &World| {
         world
-            .allocator
             .usage()
+            .into_iter()
             .map(|(_, usage)| usage.assigned_v4)
             .sum::<u128>()
     };
