@@ -38,7 +38,7 @@ enum Backend {
 }
 
 impl Plane {
-    /// Starts Kubernetes' programs if [`programs::VARIABLE`] says where they are, otherwise the embedded server.
+    /// Starts Kubernetes' programs if `HERALD_CONTROL_PLANE` says where they are, otherwise the embedded server.
     pub async fn start(fabric: &Fabric, directory: &Path) -> anyhow::Result<Self> {
         let door = TcpListener::bind(("127.0.0.1", 0)).context("cannot listen on 127.0.0.1")?;
         let outside = door.local_addr()?;
