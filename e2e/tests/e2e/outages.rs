@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use herald_e2e::kubectl::Kubectl;
 use herald_lab::Lab;
 use herald_lab::clock::Monotonic;
-use herald_lab::prober::Pace;
+use herald_lab::prober::{History, Pace};
 use herald_lab::wait::eventually;
 use libtest_mimic::Trial;
 
@@ -47,8 +47,7 @@ async fn api_server_away(lab: &mut Lab, kubectl: &Kubectl, away: Duration) -> an
     kubectl.apply(NEWCOMER).await?;
     let new = lab.wait_for_addresses("a-newcomer", 1, PATIENCE).await?;
     let history = prober.wait_until_served(Monotonic::now(), 50, PATIENCE).await?;
-    let lost = history.outage(begin).map_or(0, |outage| outage.losses.len());
-    ensure!(lost == 0, "{lost} requests were lost");
+    nothing_lost(&history, begin)?;
     ensure!(!addresses.contains(&new[0]), "{new:?} was given twice");
     ensure!(
         lab.cluster().addresses("hello").await? == addresses,
@@ -110,7 +109,16 @@ async fn rolling_restart(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()>
         served.with_context(|| format!("after the restart on {}", lab.node(index).name()))?;
     }
     let history = prober.wait_until_served(Monotonic::now(), 50, PATIENCE).await?;
-    let lost = history.outage(begin).map_or(0, |outage| outage.losses.len());
-    ensure!(lost == 0, "{lost} requests were lost");
+    nothing_lost(&history, begin)?;
     Ok(())
+}
+
+fn nothing_lost(history: &History, since: Monotonic) -> anyhow::Result<()> {
+    let outage = history.outage(since).context("nothing was answered")?;
+    let Some(first) = outage.losses.first() else {
+        return Ok(());
+    };
+    let lost = outage.losses.len();
+    let gap = outage.gap;
+    bail!("{lost} requests were lost, the first: {first}; the longest silence was {gap:?}")
 }
