@@ -3,14 +3,14 @@
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use kube::Api;
 use kube::core::Resource;
-use kube::runtime::utils::Backoff;
+use kube::runtime::watcher as watch_kind;
 use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, watcher as watch_kind};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::log::one_line;
@@ -42,14 +42,17 @@ pub async fn watch<K, T, I>(
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let plural = K::plural(&());
-    let mut stream = watch_kind(api, config.timeout(WATCH_SECONDS))
-        .backoff(Retry::default())
-        .inspect_err(|error| report(&plural, error))
-        .boxed();
+    let mut stream = watch_kind(api, config.timeout(WATCH_SECONDS)).boxed();
+    let mut retry = Retry::default();
     let mut listed = Vec::new();
     while let Some(event) = stream.next().await {
         let update = match event {
-            Err(_) => continue,
+            Err(error) => {
+                report(&plural, &error);
+                let delay = retry.after(Instant::now(), is_gap(&error));
+                sleep(delay.mul_f64(jitter(0.75, 1.0))).await;
+                continue;
+            }
             Ok(Event::Init) => {
                 listed.clear();
                 continue;
@@ -100,13 +103,20 @@ fn report(plural: &str, error: &watcher::Error) {
     }
 }
 
+/// Whether the server is there but does not remember the version that the watch went on from (410 Gone), so that a new
+/// list is due. A restarted API server says so.
+fn is_gap(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchError(status) if status.code == 410)
+}
+
 /// Back-off of a watch: from 0.2 s doubling to 5 s, with a jitter of a quarter, so that a returning API
 /// server is used within seconds and not hit by everybody at once. It starts over after a quiet time and not
-/// with the next event: every attempt at a list begins with one.
+/// with the next event: every attempt at a list begins with one. It also starts over with a gap, unless
+/// the list after the last one has led to nothing but another.
 #[derive(Debug, Clone, Default)]
 struct Retry {
     attempts: u32,
-    last: Option<Instant>,
+    last: Option<(Instant, bool)>,
 }
 
 impl Retry {
@@ -115,10 +125,10 @@ impl Retry {
     /// Twice the longest delay, so that a delay itself is no quiet time.
     const QUIET: Duration = Duration::from_secs(10);
 
-    fn after(&mut self, now: Instant) -> Duration {
-        if self
-            .last
-            .is_some_and(|last| now.duration_since(last) > Self::QUIET)
+    /// How long to wait after an error met `now`.
+    fn after(&mut self, now: Instant, gap: bool) -> Duration {
+        if let Some((last, was_gap)) = self.last
+            && (now.duration_since(last) > Self::QUIET || (gap && !was_gap))
         {
             self.attempts = 0;
         }
@@ -126,21 +136,9 @@ impl Retry {
             .saturating_mul(1 << self.attempts.min(6))
             .min(Self::LAST);
         self.attempts = self.attempts.saturating_add(1);
-        self.last = Some(now);
+        self.last = Some((now, gap));
         delay
     }
-}
-
-impl Iterator for Retry {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        Some(self.after(Instant::now()).mul_f64(jitter(0.75, 1.0)))
-    }
-}
-
-impl Backoff for Retry {
-    fn reset(&mut self) {}
 }
 
 /// A factor between `low` and `high` from the randomness of the standard library's hasher keys.
@@ -162,7 +160,7 @@ mod tests {
         let mut now = Instant::now();
         let delays: Vec<Duration> = (0..10)
             .map(|_| {
-                let delay = retry.after(now);
+                let delay = retry.after(now, false);
                 now += delay;
                 delay
             })
@@ -170,7 +168,18 @@ mod tests {
         assert_eq!(delays[0], Retry::FIRST);
         assert!(delays.is_sorted());
         assert_eq!(delays[9], Retry::LAST);
-        assert_eq!(retry.after(now + Duration::from_secs(11)), Retry::FIRST);
+        assert_eq!(retry.after(now + Duration::from_secs(11), false), Retry::FIRST);
+    }
+
+    #[test]
+    fn a_list_after_a_gap_is_not_delayed_by_earlier_failures_but_by_earlier_gaps() {
+        let mut retry = Retry::default();
+        let now = Instant::now();
+        let delays = [false, false, false, true, true, true, false].map(|gap| retry.after(now, gap));
+        assert_eq!(
+            delays.map(|delay| delay.as_millis()),
+            [200, 400, 800, 200, 400, 800, 1600]
+        );
     }
 
     #[test]
