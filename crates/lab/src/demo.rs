@@ -197,7 +197,7 @@ async fn planned_stop(lab: &mut Lab, story: &Story, address: IpAddr) -> anyhow::
 }
 
 async fn served(lab: &Lab, address: IpAddr) -> anyhow::Result<Prober> {
-    let mut prober = lab.probe(address, 80, Pace::default()).await?;
+    let mut prober = lab.probe(address, 80, Pace::default(), PATIENCE).await?;
     prober
         .wait_until_served(Monotonic::from_nanos(0), STREAK, PATIENCE)
         .await?;

@@ -388,9 +388,26 @@ impl Lab {
             .and_then(|mac| self.node_with(mac)))
     }
 
-    /// Starts a client that requests `address` on `port`.
-    pub async fn probe(&self, address: IpAddr, port: u16, pace: Pace) -> anyhow::Result<Prober> {
-        Prober::start(self.client.netns(), SocketAddr::new(address, port), pace).await
+    /// Starts a client that requests `address` on `port`, once somebody serves it. A request that comes before kube-proxy
+    /// has its rules leaves an entry in that machine's connection table which, for two minutes, catches every later one from
+    /// the same port; so the fabric's own machine asks first.
+    ///
+    /// # Errors
+    /// When nobody serves it within `patience`.
+    pub async fn probe(
+        &self,
+        address: IpAddr,
+        port: u16,
+        pace: Pace,
+        patience: Duration,
+    ) -> anyhow::Result<Prober> {
+        let target = SocketAddr::new(address, port);
+        eventually(&format!("{target} accepts connections"), patience, async || {
+            let connect = move || std::net::TcpStream::connect_timeout(&target, pace.timeout);
+            Ok(Some(self.fabric.netns().run(connect).await?))
+        })
+        .await?;
+        Prober::start(self.client.netns(), target, pace).await
     }
 
     /// What one would look at to find out why something went wrong.

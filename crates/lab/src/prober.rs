@@ -119,6 +119,14 @@ impl Prober {
     }
 }
 
+impl Outage {
+    /// The losses that nobody was there for. A connection that is open while the address moves meets a machine that does
+    /// not know it, and is reset; whatever begins before or after that moment can be served, by whichever of the two.
+    pub fn unserved(&self) -> impl Iterator<Item = &String> {
+        self.losses.iter().filter(|loss| !loss.contains("reset by peer"))
+    }
+}
+
 impl History {
     /// All outcomes.
     pub fn outcomes(&self) -> &[Outcome] {
@@ -195,6 +203,20 @@ mod tests {
         let outage = history.outage(at(105)).unwrap();
         assert_eq!(outage.gap, Duration::from_millis(191));
         assert_eq!((outage.losses.len(), outage.answered), (1, 2));
+    }
+
+    #[test]
+    fn who_is_reset_was_served_by_somebody() {
+        let losses = [
+            "no answer within 500ms",
+            "cannot receive: Connection reset by peer (os error 104)",
+        ];
+        let outage = Outage {
+            gap: Duration::ZERO,
+            losses: losses.map(str::to_owned).to_vec(),
+            answered: 0,
+        };
+        assert!(outage.unserved().eq(&losses[..1]));
     }
 
     #[test]

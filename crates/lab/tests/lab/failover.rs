@@ -56,7 +56,7 @@ async fn scene(lab: &mut Lab, pick: fn(&IpAddr) -> bool) -> anyhow::Result<Scene
         Ok((others == STREAK).then_some(()))
     })
     .await?;
-    let mut prober = lab.probe(address, 80, Pace::default()).await?;
+    let mut prober = lab.probe(address, 80, Pace::default(), PATIENCE).await?;
     prober
         .wait_until_served(Monotonic::from_nanos(0), STREAK, PATIENCE)
         .await?;
@@ -132,13 +132,7 @@ async fn stopped_speaker(lab: &mut Lab) -> anyhow::Result<()> {
 /// Nobody may have gone without an answer since `start`.
 fn ensure_planned(scene: &Scene, start: Monotonic) -> anyhow::Result<()> {
     let outage = scene.prober.history().outage(start).context("no outage")?;
-    // A connection that is open while the address moves meets a machine that does not know it, and is reset.
-    // Whatever begins before or after that moment must be served, by whichever of the two machines.
-    let unserved: Vec<&String> = outage
-        .losses
-        .iter()
-        .filter(|loss| !loss.contains("reset by peer"))
-        .collect();
+    let unserved: Vec<&String> = outage.unserved().collect();
     ensure!(
         unserved.is_empty(),
         "during a planned stop nobody answered: {unserved:?}"
