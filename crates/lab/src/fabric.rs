@@ -31,7 +31,7 @@ impl Fabric {
     pub async fn new() -> anyhow::Result<Self> {
         let netns = Netns::new("fabric")?;
         let links = prepare(&netns).await?;
-        links.add_bridge(BRIDGE).await?;
+        links.add_bridge(BRIDGE, plan::mac(plan::fabric())).await?;
         for address in plan::fabric() {
             links
                 .add_address(BRIDGE, address, plan::prefix_length(address))

@@ -79,9 +79,10 @@ impl Links {
             .ok_or_else(|| anyhow!("there is no link {name}"))
     }
 
-    /// Adds a bridge that forwards from the first frame on (no spanning tree).
-    pub async fn add_bridge(&self, name: &str) -> anyhow::Result<()> {
-        let bridge = LinkBridge::new(name).up().build();
+    /// Adds a bridge that forwards from the first frame on (no spanning tree). Without an Ethernet address of its own it
+    /// would have the lowest of its ports', and another one whenever a port is added.
+    pub async fn add_bridge(&self, name: &str, mac: MacAddr) -> anyhow::Result<()> {
+        let bridge = LinkBridge::new(name).address(mac.0.to_vec()).up().build();
         let added = self.handle.link().add(bridge).execute().await;
         added.with_context(|| format!("cannot add bridge {name}"))
     }

@@ -26,6 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             "the_kernel_accepts_an_address_without_answering_for_it",
             accepts_silently,
         ),
+        trial("the_switch_has_an_ethernet_address_of_its_own", switch_address),
         trial("a_probe_measures_how_long_a_cable_was_out", measures_an_outage),
         trial("a_process_ends_with_its_namespace", ends_with_its_namespace),
     ]
@@ -101,6 +102,18 @@ async fn accepts_silently() -> anyhow::Result<()> {
         Err(ErrorKind::ConnectionRefused),
         "without arp_ignore the kernel does answer"
     );
+    Ok(())
+}
+
+/// Not that of whichever port has the lowest: neighbours would go on sending to a port that was plugged in before.
+async fn switch_address() -> anyhow::Result<()> {
+    let (_fabric, node, _client) = fabric_with_two_hosts().await?;
+    for address in plan::fabric() {
+        let refused = connect(&node, SocketAddr::new(address, 80)).await;
+        assert_eq!(refused, Err(ErrorKind::ConnectionRefused));
+        let entry = node.links().neighbour(address).await?;
+        assert_eq!(entry.and_then(|entry| entry.mac), Some(plan::mac(plan::fabric())));
+    }
     Ok(())
 }
 
