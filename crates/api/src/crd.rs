@@ -17,7 +17,9 @@ pub use ip_address_pool::{
     ServiceAllocation,
 };
 pub use l2_advertisement::{L2Advertisement, L2AdvertisementFields, L2AdvertisementSpec, NodePreference};
-pub use service_l2_status::{Interface, ServiceL2Status, ServiceL2StatusFields, ServiceL2StatusStatus};
+pub use service_l2_status::{
+    ANNOUNCED, Interface, ServiceL2Status, ServiceL2StatusFields, ServiceL2StatusStatus,
+};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;

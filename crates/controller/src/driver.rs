@@ -22,6 +22,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
+use crate::announced::{Announced, Announcements, Report};
 use crate::input::Input;
 use crate::metrics::Metrics;
 use crate::pools::Pools;
@@ -38,6 +39,7 @@ pub(crate) struct Driver {
     services: BTreeMap<ServiceKey, Seen>,
     /// The addresses that they show.
     shown: Shown,
+    announcements: Announcements,
     /// Wishes that are not met although the Service has addresses.
     unmet: BTreeMap<ServiceKey, Note>,
     /// What is being written onto which version, until the API server answers.
@@ -96,6 +98,7 @@ impl Driver {
             allocator,
             services: BTreeMap::new(),
             shown: Shown::default(),
+            announcements: Announcements::default(),
             unmet: BTreeMap::new(),
             writing: BTreeMap::new(),
             written: BTreeMap::new(),
@@ -105,7 +108,7 @@ impl Driver {
             advertisements: BTreeMap::new(),
             problems: Vec::new(),
             listing: Some(Listing {
-                awaited: BTreeSet::from(["services", "pools", "namespaces"]),
+                awaited: BTreeSet::from(["services", "pools", "namespaces", "announcements"]),
                 lease,
                 _pending: pending,
             }),
@@ -146,6 +149,7 @@ impl Driver {
             Input::Pools(update) => self.handle_pools(update),
             Input::Advertisements(update) => self.handle_advertisements(update),
             Input::Namespaces(update) => self.handle_namespaces(update),
+            Input::Announcements(update) => self.handle_announcements(update),
         }
         if let Some(listing) = self.listing.take_if(|listing| listing.awaited.is_empty()) {
             info!(
@@ -208,6 +212,16 @@ impl Driver {
                 all.into_iter().for_each(|seen| self.set_service(*seen));
                 self.handle_listed("services");
             }
+        }
+    }
+
+    fn handle_announcements(&mut self, update: Update<Option<Report>>) {
+        let is_list = matches!(update, Update::Replaced(_));
+        for service in self.announcements.update(update) {
+            self.reconcile(&service);
+        }
+        if is_list {
+            self.handle_listed("announcements");
         }
     }
 
@@ -320,8 +334,11 @@ impl Driver {
         let (Some(outcome), Some(seen)) = (self.allocator.outcome(key), self.services.get(key)) else {
             return;
         };
-        let unmet = self.unmet.get(key).cloned();
-        let decided = Decided { outcome, unmet };
+        let decided = Decided {
+            outcome,
+            unmet: self.unmet.get(key).cloned(),
+            announced: self.announced(seen),
+        };
         let under_way = self
             .writing
             .get(key)
@@ -341,6 +358,12 @@ impl Driver {
         let patch = seen.patch(&decided, Timestamp::now());
         self.writing.insert(key.clone(), (decided, seen.version()));
         self.writes.submit(Target::Service(key.clone()), patch);
+    }
+
+    /// What is to be said of who announces a Service; nothing before a speaker has said something.
+    fn announced(&self, seen: &Seen) -> Option<Announced> {
+        let said = self.announcements.of(&seen.service.key).cloned();
+        said.or_else(|| seen.tells_of_announcement().then(Announced::by_nobody))
     }
 
     /// Whether our own last write made a newer version than the watch has shown so far.

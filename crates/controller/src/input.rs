@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use herald_api::{IPAddressPool, IPAddressPoolStatus, L2Advertisement, convert};
+use herald_api::{IPAddressPool, IPAddressPoolStatus, L2Advertisement, ServiceL2Status, convert};
 use herald_core::Labels;
 use herald_core::config::{RawAdvertisement, RawPool};
 use herald_runtime::Update;
@@ -13,6 +13,7 @@ use kube::runtime::watcher::Config;
 use kube::{Client, Resource};
 use tokio::sync::mpsc;
 
+use crate::announced::Report;
 use crate::seen::Seen;
 
 /// Something the driver reacts to.
@@ -26,6 +27,8 @@ pub(crate) enum Input {
     Advertisements(Update<Box<WrittenAdvertisement>>),
     /// Namespaces with their labels.
     Namespaces(Update<(String, Labels)>),
+    /// What speakers say of what they announce.
+    Announcements(Update<Option<Report>>),
 }
 
 /// A pool as written, and how to refer to it.
@@ -89,6 +92,13 @@ pub(crate) fn watch_all(client: &Client, namespace: &str, class: &str, inputs: &
             )
         },
         Input::Namespaces,
+        inputs.clone(),
+    ));
+    tokio::spawn(watch(
+        Api::<ServiceL2Status>::namespaced(client.clone(), namespace),
+        Config::default(),
+        |status| Report::new(&status),
+        Input::Announcements,
         inputs.clone(),
     ));
 }

@@ -3,6 +3,7 @@
 //! Watches become inputs; the driver owns the catalog of pools and the allocator, and sends one
 //! PATCH of `services/status` for each Service whose status is not as decided.
 
+mod announced;
 mod driver;
 mod input;
 mod metrics;

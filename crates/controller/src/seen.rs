@@ -1,5 +1,6 @@
 //! A Service as the API server last showed it, and what its status should be instead.
 
+use herald_api::crd::ANNOUNCED;
 use herald_api::{annotation, convert};
 use herald_core::Service;
 use herald_core::allocator::{Note, Outcome};
@@ -10,6 +11,8 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::Resource;
 use serde_json::{Value, json};
+
+use crate::announced::Announced;
 
 /// What is kept of a Service object.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,8 +27,9 @@ pub(crate) struct Seen {
     resource_version: Option<String>,
     /// Annotations with the prefix that is out of use.
     pub(crate) deprecated: Vec<String>,
-    /// Our condition as it stands in the status.
-    condition: Option<Condition>,
+    /// Our conditions as they stand in the status.
+    allocated: Option<Condition>,
+    announced: Option<Condition>,
     generation: Option<i64>,
 }
 
@@ -39,10 +43,13 @@ const LONGEST_MESSAGE: usize = 1024;
 impl Seen {
     pub(crate) fn new(object: &core_v1::Service, class: Option<&str>) -> Self {
         let annotations = object.metadata.annotations.iter();
-        let mut conditions = object
-            .status
-            .iter()
-            .flat_map(|status| status.conditions.iter().flatten());
+        let condition = |type_| {
+            let conditions = object.status.as_ref()?.conditions.as_ref()?;
+            conditions
+                .iter()
+                .find(|condition| condition.type_ == type_)
+                .cloned()
+        };
         Self {
             service: convert::service(object),
             ours: convert::is_ours(object, class),
@@ -52,7 +59,8 @@ impl Seen {
                 .flat_map(annotation::deprecated)
                 .map(str::to_owned)
                 .collect(),
-            condition: conditions.find(|c| c.type_ == ALLOCATED).cloned(),
+            allocated: condition(ALLOCATED),
+            announced: condition(ANNOUNCED),
             generation: object.metadata.generation,
         }
     }
@@ -64,7 +72,12 @@ impl Seen {
 
     /// Whether the object carries something that only we write.
     pub(crate) fn is_marked(&self) -> bool {
-        self.service.assigned_pool.is_some() || self.condition.is_some()
+        self.service.assigned_pool.is_some() || self.allocated.is_some()
+    }
+
+    /// Whether the status says if the Service is announced.
+    pub(crate) const fn tells_of_announcement(&self) -> bool {
+        self.announced.is_some()
     }
 
     /// Whether the status is as decided. Fields that the API server fills in, such as `ipMode`, are no difference.
@@ -76,15 +89,14 @@ impl Seen {
             }
             Outcome::Unassigned(_) => service.assigned.is_empty() && service.assigned_pool.is_none(),
         };
-        let says_so = self
-            .condition
-            .as_ref()
-            .is_some_and(|condition| decided.is_said_by(condition));
-        has_addresses && !service.foreign_ingress && says_so
+        has_addresses
+            && !service.foreign_ingress
+            && says(self.allocated.as_ref(), Some(&decided.allocated()))
+            && says(self.announced.as_ref(), decided.announced().as_ref())
     }
 
     /// The strategic merge patch of `services/status` that makes it so: one request for addresses, annotation and
-    /// condition. It only applies to the object that the decision was made for (`uid`, `resourceVersion`).
+    /// conditions. It only applies to the object that the decision was made for (`uid`, `resourceVersion`).
     pub(crate) fn patch(&self, decided: &Decided, now: Timestamp) -> Value {
         let (ingress, pool) = match &decided.outcome {
             Outcome::Assigned(wanted) => {
@@ -93,14 +105,32 @@ impl Seen {
             }
             Outcome::Unassigned(_) => (Value::Null, Value::Null),
         };
-        let condition = decided.condition(self.condition.as_ref(), self.generation, now);
+        let allocated = self.condition(ALLOCATED, decided.allocated(), self.allocated.as_ref(), now);
+        let announced = match (decided.announced(), &self.announced) {
+            (Some(said), before) => Some(self.condition(ANNOUNCED, said, before.as_ref(), now)),
+            (None, before) => before.as_ref().map(|_| without(ANNOUNCED)),
+        };
+        let conditions: Vec<Value> = [allocated].into_iter().chain(announced).collect();
         self.guarded(json!({
             "metadata": {
                 "resourceVersion": self.resource_version,
                 "annotations": {annotation::ALLOCATED_FROM_POOL: pool},
             },
-            "status": {"loadBalancer": {"ingress": ingress}, "conditions": [condition]},
+            "status": {"loadBalancer": {"ingress": ingress}, "conditions": conditions},
         }))
+    }
+
+    /// `metav1.Condition`: the time is that of the last change of `status`.
+    fn condition(&self, type_: &str, said: Said, before: Option<&Condition>, now: Timestamp) -> Value {
+        let unchanged = before.filter(|before| before.status == said.status);
+        json!(Condition {
+            type_: type_.to_owned(),
+            status: said.status.to_owned(),
+            reason: said.reason,
+            message: said.message,
+            observed_generation: self.generation,
+            last_transition_time: unchanged.map_or(Time(now), |before| before.last_transition_time.clone()),
+        })
     }
 
     /// The patch for a Service that stopped being a load balancer: it takes back what we wrote, whatever else
@@ -110,7 +140,7 @@ impl Seen {
             "metadata": {"annotations": {annotation::ALLOCATED_FROM_POOL: null}},
             "status": {
                 "loadBalancer": {"ingress": null},
-                "conditions": [{"type": ALLOCATED, "$patch": "delete"}],
+                "conditions": [without(ALLOCATED), without(ANNOUNCED)],
             },
         }))
     }
@@ -122,56 +152,68 @@ impl Seen {
     }
 }
 
+/// The entry of a strategic merge patch that takes a condition out.
+fn without(type_: &str) -> Value {
+    json!({"type": type_, "$patch": "delete"})
+}
+
+/// What a condition says, but for its times.
+#[derive(PartialEq)]
+struct Said {
+    status: &'static str,
+    reason: String,
+    message: String,
+}
+
+impl Said {
+    fn new(is_so: bool, reason: &str, message: &str) -> Self {
+        Self {
+            status: if is_so { "True" } else { "False" },
+            reason: reason.to_owned(),
+            message: cut(message, LONGEST_MESSAGE).to_owned(),
+        }
+    }
+}
+
+/// Whether a condition is there and says this, or is not there and should not be.
+fn says(condition: Option<&Condition>, wanted: Option<&Said>) -> bool {
+    match (condition, wanted) {
+        (Some(condition), Some(said)) => {
+            condition.status == said.status
+                && condition.reason == said.reason
+                && condition.message == said.message
+        }
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    }
+}
+
 /// What a Service's status must say: its addresses or why it has none, and what else the user should know.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Decided {
     pub(crate) outcome: Outcome,
     /// A wish that is not met although the Service has addresses.
     pub(crate) unmet: Option<Note>,
+    /// Whether the addresses are announced, if that is known.
+    pub(crate) announced: Option<Announced>,
 }
 
 impl Decided {
-    fn status(&self) -> &'static str {
-        match self.outcome {
-            Outcome::Assigned(_) => "True",
-            Outcome::Unassigned(_) => "False",
-        }
-    }
-
-    fn reason(&self) -> &'static str {
+    fn allocated(&self) -> Said {
         match (&self.outcome, &self.unmet) {
-            (Outcome::Unassigned(refusal), _) => refusal.reason(),
-            (Outcome::Assigned(_), Some(note)) => note.reason(),
-            (Outcome::Assigned(_), None) => ALLOCATED_REASON,
+            (Outcome::Unassigned(refusal), _) => Said::new(false, refusal.reason(), &refusal.to_string()),
+            (Outcome::Assigned(_), Some(note)) => Said::new(true, note.reason(), &note.to_string()),
+            (Outcome::Assigned(wanted), None) => {
+                Said::new(true, ALLOCATED_REASON, &format!("from pool {}", wanted.pool))
+            }
         }
     }
 
-    fn message(&self) -> String {
-        let message = match (&self.outcome, &self.unmet) {
-            (Outcome::Unassigned(refusal), _) => refusal.to_string(),
-            (Outcome::Assigned(_), Some(note)) => note.to_string(),
-            (Outcome::Assigned(wanted), None) => format!("from pool {}", wanted.pool),
-        };
-        cut(&message, LONGEST_MESSAGE).to_owned()
-    }
-
-    fn is_said_by(&self, condition: &Condition) -> bool {
-        condition.status == self.status()
-            && condition.reason == self.reason()
-            && condition.message == self.message()
-    }
-
-    /// `metav1.Condition`: the time is that of the last change of `status`.
-    fn condition(&self, before: Option<&Condition>, generation: Option<i64>, now: Timestamp) -> Condition {
-        let unchanged = before.filter(|before| before.status == self.status());
-        Condition {
-            type_: ALLOCATED.to_owned(),
-            status: self.status().to_owned(),
-            reason: self.reason().to_owned(),
-            message: self.message(),
-            observed_generation: generation,
-            last_transition_time: unchanged.map_or(Time(now), |before| before.last_transition_time.clone()),
-        }
+    /// Nothing is said of a Service without addresses.
+    fn announced(&self) -> Option<Said> {
+        let announced = self.announced.as_ref();
+        let announced = announced.filter(|_| matches!(self.outcome, Outcome::Assigned(_)))?;
+        Some(Said::new(announced.is_so, &announced.reason, &announced.message))
     }
 }
 
@@ -197,6 +239,7 @@ mod tests {
                 pool: "first".into(),
             }),
             unmet: None,
+            announced: None,
         }
     }
 
@@ -204,17 +247,18 @@ mod tests {
         Decided {
             outcome: Outcome::Unassigned(Refusal::NoPool),
             unmet: None,
+            announced: None,
         }
     }
 
-    fn condition(decided: &Decided) -> Value {
-        json!(decided.condition(None, Some(3), Timestamp::UNIX_EPOCH))
+    fn conditions(decided: &Decided) -> Value {
+        seen(json!({}), json!({})).patch(decided, Timestamp::UNIX_EPOCH)["status"]["conditions"].take()
     }
 
     #[test]
     fn what_is_already_so_is_not_written() {
         let pool = json!({"metallb.io/ip-allocated-from-pool": "first"});
-        let status = |ingress: Value, decided: &Decided| json!({"loadBalancer": {"ingress": ingress}, "conditions": [condition(decided)]});
+        let status = |ingress: Value, decided: &Decided| json!({"loadBalancer": {"ingress": ingress}, "conditions": conditions(decided)});
         let has_one = assigned(&["192.0.2.1"]);
         let one = seen(
             status(json!([{"ip": "192.0.2.1", "ipMode": "VIP"}]), &has_one),
@@ -267,17 +311,17 @@ mod tests {
     fn the_time_of_a_condition_moves_only_with_its_status() {
         let later = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(60);
         let time = |decided: &Decided, before: &Decided| {
-            let before = before.condition(None, None, Timestamp::UNIX_EPOCH);
-            decided
-                .condition(Some(&before), None, later)
-                .last_transition_time
-                .0
+            let before = seen(json!({"conditions": conditions(before)}), json!({}));
+            before.patch(decided, later)["status"]["conditions"][0]["lastTransitionTime"].take()
         };
         assert_eq!(
             time(&assigned(&["192.0.2.1"]), &assigned(&["192.0.2.2"])),
-            Timestamp::UNIX_EPOCH
+            json!("1970-01-01T00:00:00Z")
         );
-        assert_eq!(time(&refused(), &assigned(&["192.0.2.2"])), later);
+        assert_eq!(
+            time(&refused(), &assigned(&["192.0.2.2"])),
+            json!("1970-01-01T00:01:00Z")
+        );
     }
 
     #[test]
@@ -290,10 +334,41 @@ mod tests {
             unmet: Some(kept),
             ..assigned(&["192.0.2.1"])
         };
-        let condition = condition(&decided);
+        let condition = &conditions(&decided)[0];
         assert_eq!(
             (&condition["status"], &condition["reason"]),
             (&json!("True"), &json!("RequestNotMet"))
+        );
+    }
+
+    #[test]
+    fn whether_it_is_announced_is_said_of_a_service_with_addresses_only() {
+        let conflict = Announced {
+            is_so: false,
+            reason: "AddressConflict".into(),
+            message: "192.0.2.1: taken".into(),
+        };
+        let announced = |decided: Decided| Decided {
+            announced: Some(conflict.clone()),
+            ..decided
+        };
+        let decided = announced(assigned(&["192.0.2.1"]));
+        let told = conditions(&decided);
+        let expected = json!({"type": "herald.io/Announced", "status": "False", "reason": "AddressConflict",
+            "message": "192.0.2.1: taken", "observedGeneration": 3, "lastTransitionTime": "1970-01-01T00:00:00Z"});
+        assert_eq!(told[1], expected);
+
+        let status = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}, "conditions": told});
+        let seen = seen(status, json!({"metallb.io/ip-allocated-from-pool": "first"}));
+        assert!(seen.tells_of_announcement());
+        assert!(seen.is_already(&decided));
+        assert!(!seen.is_already(&assigned(&["192.0.2.1"])));
+        let patch = seen.patch(&announced(refused()), Timestamp::UNIX_EPOCH);
+        let gone = json!({"type": "herald.io/Announced", "$patch": "delete"});
+        assert_eq!(patch["status"]["conditions"][1], gone);
+        assert_eq!(
+            conditions(&announced(refused())).as_array().map(Vec::len),
+            Some(1)
         );
     }
 }

@@ -224,6 +224,17 @@ impl Cluster {
         Ok(services.iter().map(line).collect())
     }
 
+    /// What a condition of a Service of namespace `default` says: its status, reason and message.
+    pub async fn condition(&self, service: &str, type_: &str) -> anyhow::Result<Option<[String; 3]>> {
+        let service = Api::<Service>::namespaced(self.client(), "default")
+            .get(service)
+            .await?;
+        let conditions = service.status.and_then(|status| status.conditions);
+        let mut conditions = conditions.into_iter().flatten();
+        let condition = conditions.find(|condition| condition.type_ == type_);
+        Ok(condition.map(|found| [found.status, found.reason, found.message]))
+    }
+
     /// The node that, by its speaker's word, announces a Service of namespace `default`.
     pub async fn announcer(&self, service: &str) -> anyhow::Result<Option<String>> {
         let statuses = self.list::<ServiceL2Status>(NAMESPACE).await?;
@@ -233,6 +244,10 @@ impl Cluster {
             .filter(|status| {
                 status.service_name.as_deref() == Some(service)
                     && status.service_namespace.as_deref() == Some("default")
+                    && status
+                        .conditions
+                        .iter()
+                        .all(|condition| condition.status == "True")
             });
         let nodes: Vec<String> = of_service.filter_map(|status| status.node).collect();
         // Two at once is a hand-over in progress.

@@ -200,7 +200,7 @@ where
 }
 
 /// The status with the times of its conditions: those found, if they are of the same `status`, and else `now`.
-fn timed(mut status: Value, found: &Value, now: Timestamp) -> Value {
+pub fn timed(mut status: Value, found: &Value, now: Timestamp) -> Value {
     let conditions = status["conditions"].as_array_mut();
     for condition in conditions.into_iter().flatten() {
         let found = found["conditions"].as_array().into_iter().flatten();

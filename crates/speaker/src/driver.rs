@@ -46,6 +46,8 @@ pub(crate) struct Driver {
     holdings: Holdings,
     /// What is answered for, by Service.
     announced: BTreeMap<ServiceKey, BTreeSet<IpAddr>>,
+    /// Services whose `ServiceL2Status` may have to say something else.
+    unshown: BTreeSet<ServiceKey>,
     /// Whether any interface could be used when they were looked at last.
     is_linked: bool,
     started: Instant,
@@ -102,6 +104,7 @@ impl Driver {
             catalog: Catalog::new(),
             holdings: Holdings::new(args.takeover_verification, rand::random()),
             announced: BTreeMap::new(),
+            unshown: BTreeSet::new(),
             is_linked: false,
             started: Instant::now(),
             services: BTreeMap::new(),
@@ -438,12 +441,13 @@ impl Driver {
             let now = self.now();
             self.holdings.set_verdict(service, before, after, now);
             self.tell(service, after);
-            if self.announced.contains_key(service) {
-                self.show_status(service);
-            }
+            self.unshown.insert(change.service);
         }
         while let Some(effect) = self.holdings.poll_effect() {
             self.carry_out(effect);
+        }
+        while let Some(service) = self.unshown.pop_first() {
+            self.show_status(service);
         }
     }
 }

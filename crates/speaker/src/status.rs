@@ -1,21 +1,24 @@
-//! `ServiceL2Status`: tells users which node announces a Service.
+//! `ServiceL2Status`: tells users which node announces a Service, and what keeps the elected one from it.
 //!
-//! A task of its own writes these objects one after the other. They inform; nothing waits for them.
+//! A task of its own writes these objects one after the other. They inform; nothing waits for them. The controller makes
+//! the Services' condition `herald.io/Announced` of them, as speakers may not write Services.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::time::Duration;
 
 use anyhow::Context;
-use herald_api::crd::{Interface, ServiceL2StatusFields};
+use herald_api::crd::{ANNOUNCED, Interface, ServiceL2StatusFields};
 use herald_api::{ServiceL2Status, ServiceL2StatusStatus};
 use herald_core::ServiceKey;
+use herald_runtime::keep::timed;
 use herald_runtime::log::one_line;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, OwnerReference, Time};
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Client, Resource, ResourceExt};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tracing::warn;
 
@@ -26,22 +29,31 @@ const LAST_PAUSE: Duration = Duration::from_secs(30);
 /// An API server that does not answer for so long is away.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Reason of the condition when all is well.
+const ANNOUNCED_REASON: &str = "Announced";
+
 const NODE: &str = "metallb.io/node";
 const SERVICE_NAME: &str = "metallb.io/service-name";
 const SERVICE_NAMESPACE: &str = "metallb.io/service-namespace";
 
-/// The interfaces that announce; none are all.
-type Interfaces = BTreeSet<String>;
+/// How a Service fares that this node announces, or would if it could.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fare {
+    /// The interfaces that announce; none are all.
+    pub(crate) interfaces: BTreeSet<String>,
+    /// Why at least one of its addresses is not announced: a reason and a message.
+    pub(crate) obstacle: Option<(&'static str, String)>,
+}
 
 /// Takes what is announced here and has it written. Never waits.
 #[derive(Debug, Clone)]
-pub(crate) struct Statuses(mpsc::UnboundedSender<(ServiceKey, Option<Interfaces>)>);
+pub(crate) struct Statuses(mpsc::UnboundedSender<(ServiceKey, Option<Fare>)>);
 
 impl Statuses {
-    /// This node announces the Service on these interfaces, or does not announce it.
-    pub(crate) fn set(&self, service: ServiceKey, announced: Option<Interfaces>) {
+    /// This is how a Service fares here; with `None` it is not this node's business.
+    pub(crate) fn set(&self, service: ServiceKey, fare: Option<Fare>) {
         // Fails only while the program ends.
-        let _ended = self.0.send((service, announced));
+        let _ended = self.0.send((service, fare));
     }
 }
 
@@ -55,7 +67,7 @@ pub(crate) fn start(client: Client, namespace: &str, node: &str, pod: &str) -> S
         node: node.to_owned(),
         pod: pod.to_owned(),
         owner: None,
-        announced: BTreeMap::new(),
+        fares: BTreeMap::new(),
         stale: BTreeSet::new(),
         last: None,
     };
@@ -70,7 +82,7 @@ struct Writer {
     pod: String,
     /// Our Pod; the objects go when it goes.
     owner: Option<OwnerReference>,
-    announced: BTreeMap<ServiceKey, Interfaces>,
+    fares: BTreeMap<ServiceKey, Fare>,
     /// Services whose objects may not be as they should.
     stale: BTreeSet<ServiceKey>,
     /// The one that was tried last.
@@ -78,14 +90,14 @@ struct Writer {
 }
 
 impl Writer {
-    async fn run(mut self, mut changes: mpsc::UnboundedReceiver<(ServiceKey, Option<Interfaces>)>) {
+    async fn run(mut self, mut changes: mpsc::UnboundedReceiver<(ServiceKey, Option<Fare>)>) {
         let mut pause = FIRST_PAUSE;
         loop {
             let work = self.owner.is_none() || !self.stale.is_empty();
             tokio::select! {
                 biased;
                 change = changes.recv() => match change {
-                    Some((service, announced)) => self.set(service, announced),
+                    Some((service, fare)) => self.set(service, fare),
                     None => return,
                 },
                 () = std::future::ready(()), if work => {
@@ -103,17 +115,13 @@ impl Writer {
         }
     }
 
-    fn set(&mut self, service: ServiceKey, announced: Option<Interfaces>) {
-        match announced {
-            Some(interfaces) => {
-                self.announced.insert(service.clone(), interfaces);
-                self.stale.insert(service);
-            }
-            None => {
-                if self.announced.remove(&service).is_some() {
-                    self.stale.insert(service);
-                }
-            }
+    fn set(&mut self, service: ServiceKey, fare: Option<Fare>) {
+        let before = match fare.clone() {
+            Some(fare) => self.fares.insert(service.clone(), fare),
+            None => self.fares.remove(&service),
+        };
+        if before != fare {
+            self.stale.insert(service);
         }
     }
 
@@ -158,8 +166,8 @@ impl Writer {
         })
     }
 
-    /// Of the objects for a Service one of this node stays if it is announced here, and all others go; if it is
-    /// not, only those of this node go.
+    /// Of the objects for a Service one of this node stays if it is this node's to announce, and all others go; if it
+    /// is not, only those of this node go.
     async fn reconcile(&self, service: &ServiceKey) -> anyhow::Result<()> {
         let selector = format!(
             "{SERVICE_NAME}={},{SERVICE_NAMESPACE}={}",
@@ -167,9 +175,9 @@ impl Writer {
         );
         let existing = self.list(&ListParams::default().labels(&selector)).await?;
         let is_ours = |object: &&ServiceL2Status| object.labels().get(NODE) == Some(&self.node);
-        let kept = match self.announced.get(service) {
+        let kept = match self.fares.get(service) {
             None => None,
-            Some(interfaces) => {
+            Some(fare) => {
                 let object = match existing.iter().find(is_ours) {
                     Some(object) => object.clone(),
                     None => {
@@ -178,7 +186,7 @@ impl Writer {
                             .await?
                     }
                 };
-                self.write(&object, service, interfaces).await?;
+                self.write(&object, service, fare).await?;
                 Some(object.name_any())
             }
         };
@@ -218,37 +226,45 @@ impl Writer {
         }
     }
 
-    async fn write(
-        &self,
-        object: &ServiceL2Status,
-        service: &ServiceKey,
-        interfaces: &Interfaces,
-    ) -> anyhow::Result<()> {
-        let wanted = ServiceL2StatusStatus {
-            node: Some(self.node.clone()),
-            service_name: Some(service.name.clone()),
-            service_namespace: Some(service.namespace.clone()),
-            interfaces: interfaces
-                .iter()
-                .map(|name| Interface {
-                    name: Some(name.clone()),
-                })
-                .collect(),
-        };
-        if object.status.as_ref() == Some(&wanted) {
+    async fn write(&self, object: &ServiceL2Status, service: &ServiceKey, fare: &Fare) -> anyhow::Result<()> {
+        let found = json!(object.status);
+        let status = timed(json!(self.status(service, fare)), &found, Timestamp::now());
+        if status == found {
             return Ok(());
         }
-        let patch = json!({"status": {
-            "node": wanted.node,
-            "serviceName": wanted.service_name,
-            "serviceNamespace": wanted.service_namespace,
-            "interfaces": wanted.interfaces,
-        }});
+        let mut patch = json!({"status": status});
+        // What is empty is not written out, but may have to go.
+        if fare.interfaces.is_empty() {
+            patch["status"]["interfaces"] = Value::Null;
+        }
         let name = object.name_any();
         self.statuses
             .patch_status(&name, &PatchParams::default(), &Patch::Merge(&patch))
             .await?;
         Ok(())
+    }
+
+    /// What the object says; the time of the condition is to be filled in.
+    fn status(&self, service: &ServiceKey, fare: &Fare) -> ServiceL2StatusStatus {
+        let (status, reason, message) = match &fare.obstacle {
+            None => ("True", ANNOUNCED_REASON, ""),
+            Some((reason, message)) => ("False", *reason, message.as_str()),
+        };
+        let interfaces = fare.interfaces.iter().cloned();
+        ServiceL2StatusStatus {
+            node: Some(self.node.clone()),
+            service_name: Some(service.name.clone()),
+            service_namespace: Some(service.namespace.clone()),
+            interfaces: interfaces.map(|name| Interface { name: Some(name) }).collect(),
+            conditions: vec![Condition {
+                type_: ANNOUNCED.to_owned(),
+                status: status.to_owned(),
+                reason: reason.to_owned(),
+                message: message.to_owned(),
+                observed_generation: None,
+                last_transition_time: Time(Timestamp::UNIX_EPOCH),
+            }],
+        }
     }
 
     async fn delete(&self, name: &str) -> anyhow::Result<()> {

@@ -1,5 +1,6 @@
 //! `ServiceL2Status`: which node announces a Service, and on which interfaces.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,11 @@ use super::schema;
         name = "Service Namespace",
         type_ = "string",
         json_path = ".status.serviceNamespace"
+    ),
+    printcolumn(
+        name = "Announced",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='herald.io/Announced')].status"
     )
 )]
 pub struct ServiceL2StatusFields {
@@ -37,7 +43,7 @@ pub struct ServiceL2StatusFields {
 pub struct ServiceL2StatusSpec {}
 
 /// MetalLBServiceL2Status defines the observed state of a Service announced by layer 2.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceL2StatusStatus {
     /// Node indicates the node that receives the directed traffic.
@@ -55,7 +61,14 @@ pub struct ServiceL2StatusStatus {
     /// Interfaces indicates the interfaces that receive the directed traffic; empty is all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub interfaces: Vec<Interface>,
+    /// Conditions contains herald.io/Announced: whether the node announces all addresses of the service, and if not, why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Vec<Condition>,
 }
+
+/// Type of the condition that says whether a Service is announced, and why not.
+pub const ANNOUNCED: &str = "herald.io/Announced";
 
 /// InterfaceInfo defines interface info of layer2 announcement.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]

@@ -211,10 +211,51 @@ impl Cluster {
     }
 
     pub(crate) async fn condition(&self, name: &str) -> Option<Value> {
+        self.condition_of(name, "herald.io/Allocated").await
+    }
+
+    pub(crate) async fn condition_of(&self, name: &str, type_: &str) -> Option<Value> {
         let service = self.services().get(name).await.ok()?;
         let conditions = service.status?.conditions?;
-        let condition = conditions.iter().find(|c| c.type_ == "herald.io/Allocated")?;
+        let condition = conditions.iter().find(|c| c.type_ == type_)?;
         Some(json!(condition))
+    }
+
+    /// A speaker says that it announces a Service, or why it does not.
+    pub(crate) async fn report(&self, object: &str, service: &str, obstacle: Option<&str>) {
+        let path = format!("/apis/metallb.io/v1beta1/namespaces/{NAMESPACE}/servicel2statuses");
+        let one = format!("{path}/{object}");
+        if self
+            .send("GET", &one, "application/json", Value::Null)
+            .await
+            .is_err()
+        {
+            let fresh = json!({
+                "apiVersion": "metallb.io/v1beta1", "kind": "ServiceL2Status",
+                "metadata": {"name": object, "namespace": NAMESPACE},
+            });
+            self.create(&path, fresh).await;
+        }
+        let status = if obstacle.is_some() { "False" } else { "True" };
+        let condition = json!({
+            "type": "herald.io/Announced", "status": status, "reason": obstacle.unwrap_or("Announced"),
+            "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z",
+        });
+        let patch = json!({"status": {
+            "node": object, "serviceName": service, "serviceNamespace": "default", "conditions": [condition],
+        }});
+        let status = format!("{one}/status");
+        let sent = self
+            .send("PATCH", &status, "application/merge-patch+json", patch)
+            .await;
+        sent.expect("it is written");
+    }
+
+    /// A speaker has nothing more to say.
+    pub(crate) async fn unreport(&self, object: &str) {
+        let one = format!("/apis/metallb.io/v1beta1/namespaces/{NAMESPACE}/servicel2statuses/{object}");
+        let sent = self.send("DELETE", &one, "application/json", Value::Null).await;
+        sent.expect("it is deleted");
     }
 
     pub(crate) async fn all_assigned(&self) -> bool {

@@ -193,3 +193,41 @@ async fn a_broken_advertisement_is_told_on_itself_by_one_place() {
     until("the state is there", async || result(&cluster).await.is_some()).await;
     assert_eq!(result(&cluster).await, Some(ConfigurationResult::Valid));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_says_whether_speakers_announce_it_and_a_move_costs_no_write() {
+    let mut cluster = Cluster::start().await;
+    cluster
+        .apply_pool("only", json!({"addresses": ["192.0.2.1/32"]}))
+        .await;
+    cluster.start_controller("first");
+    cluster.create_service("web", json!({})).await;
+    until("it is served", async || cluster.all_assigned().await).await;
+    assert_eq!(announced(&cluster).await, None);
+
+    cluster.report("l2-a", "web", Some("AddressConflict")).await;
+    until("the obstacle shows", async || {
+        announced(&cluster).await == Some(("False".into(), "AddressConflict".into()))
+    })
+    .await;
+    cluster.report("l2-a", "web", None).await;
+    let so = Some(("True".into(), "Announced".into()));
+    until("it is announced", async || announced(&cluster).await == so).await;
+    // Another speaker takes over; the old object goes as the new one is there.
+    let counts = cluster.counts();
+    cluster.report("l2-b", "web", None).await;
+    cluster.unreport("l2-a").await;
+    cluster.unreport("l2-b").await;
+    until("it is announced by nobody", async || {
+        announced(&cluster).await == Some(("False".into(), "NotAnnounced".into()))
+    })
+    .await;
+    assert_eq!(cluster.counts().since(&counts).of("patch", "services/status"), 1);
+    assert!(!cluster.assignments().await["web"].is_empty());
+}
+
+async fn announced(cluster: &Cluster) -> Option<(String, String)> {
+    let condition = cluster.condition_of("web", "herald.io/Announced").await?;
+    let text = |field: &str| condition[field].as_str().unwrap_or_default().to_owned();
+    Some((text("status"), text("reason")))
+}

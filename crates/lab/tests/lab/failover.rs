@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, ensure};
+use herald_api::crd::ANNOUNCED;
 use herald_lab::Lab;
 use herald_lab::clock::Monotonic;
 use herald_lab::prober::{Pace, Prober};
@@ -221,6 +222,13 @@ async fn stranger(lab: &mut Lab) -> anyhow::Result<()> {
     .await?;
     let announcer = lab.cluster().announcer("hello").await?;
     ensure!(announcer.is_none(), "{announcer:?} announces it all the same");
+    eventually("the Service says so, too", PATIENCE, async || {
+        let condition = lab.cluster().condition("hello", ANNOUNCED).await?;
+        Ok(condition.filter(|[status, reason, message]| {
+            status == "False" && reason == "AddressConflict" && message.contains(&mac)
+        }))
+    })
+    .await?;
     // The other Service has nothing to do with it.
     eventually("the other Service is announced", PATIENCE, async || {
         lab.cluster().announcer("hello-dual").await
@@ -229,6 +237,11 @@ async fn stranger(lab: &mut Lab) -> anyhow::Result<()> {
     lab.client().set_plugged(false).await?;
     eventually("the address is announced", PATIENCE, async || {
         lab.cluster().announcer("hello").await
+    })
+    .await?;
+    eventually("the Service says so, too", PATIENCE, async || {
+        let condition = lab.cluster().condition("hello", ANNOUNCED).await?;
+        Ok(condition.filter(|[status, ..]| status == "True"))
     })
     .await?;
     Ok(())

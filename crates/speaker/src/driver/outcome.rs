@@ -10,6 +10,7 @@ use herald_runtime::event::Severity;
 use tracing::{info, warn};
 
 use super::Driver;
+use crate::status::Fare;
 
 impl Driver {
     pub(super) fn carry_out(&mut self, effect: Effect) {
@@ -35,8 +36,8 @@ impl Driver {
         if addresses.len() == 1 {
             let note = format!("announcing from node \"{}\" with protocol \"layer2\"", self.node);
             self.emit(&service, Severity::Normal, "nodeAssigned", note);
-            self.show_status(&service);
         }
+        self.unshown.insert(service);
     }
 
     fn lost(&mut self, service: &ServiceKey, address: IpAddr) {
@@ -48,19 +49,33 @@ impl Driver {
         addresses.remove(&address);
         if addresses.is_empty() {
             self.announced.remove(service);
-            self.parts.statuses.set(service.clone(), None);
         }
+        self.unshown.insert(service.clone());
     }
 
-    /// Writes on which interfaces a Service is announced here.
-    pub(super) fn show_status(&self, service: &ServiceKey) {
-        if let Some(claim) = self.ownership.verdict(service).and_then(Verdict::claim) {
-            let interfaces = claim.interfaces.clone().unwrap_or_default();
-            self.parts.statuses.set(service.clone(), Some(interfaces));
-        }
+    /// Writes on which interfaces a Service is announced here, or what keeps this node from it.
+    pub(super) fn show_status(&self, service: ServiceKey) {
+        let claim = self.ownership.verdict(&service).and_then(Verdict::claim);
+        let fare = claim.and_then(|claim| {
+            let addresses = claim.addresses.iter();
+            let conflicts: Vec<(IpAddr, Report)> = addresses
+                .filter_map(|address| Some((*address, Report::Conflict(self.holdings.stranger(*address)?))))
+                .collect();
+            let is_shown = self.announced.contains_key(&service) || !conflicts.is_empty();
+            is_shown.then(|| Fare {
+                interfaces: claim.interfaces.clone().unwrap_or_default(),
+                obstacle: conflicts.first().map(|(_, first)| {
+                    let texts = conflicts
+                        .iter()
+                        .map(|(address, report)| format!("{address}: {report}"));
+                    (first.reason(), texts.collect::<Vec<_>>().join("; "))
+                }),
+            })
+        });
+        self.parts.statuses.set(service, fare);
     }
 
-    fn report(&self, address: IpAddr, report: &Report) {
+    fn report(&mut self, address: IpAddr, report: &Report) {
         warn!(%address, reason = report.reason(), "{address}: {report}");
         self.metrics.report(report.reason());
         if report.concerns_users() {
@@ -75,6 +90,7 @@ impl Driver {
             };
             for service in self.holdings.services_of(address) {
                 self.emit(service, severity, report.reason(), format!("{address}: {report}"));
+                self.unshown.insert(service.clone());
             }
         }
     }
