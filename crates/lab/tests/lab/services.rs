@@ -5,13 +5,16 @@ use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, ensure};
 use herald_lab::Lab;
+use herald_lab::plan;
 use herald_lab::role::pod::Greeting;
 use herald_lab::wait::eventually;
 use k8s_openapi::api::core::v1::Service;
 use libtest_mimic::Trial;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{PATIENCE, QUICKSTART, in_lab};
 
+const GUIDE: &str = include_str!("../../../../docs/operating.md");
 const SEED_POOL: &str = include_str!("../data/seed-first-pool.yaml");
 const SEED_SERVICES: &str = include_str!("../data/seed-services.yaml");
 /// A Service that another load balancer is meant for.
@@ -37,6 +40,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             "a_restart_of_the_controller_keeps_all_addresses",
             controller_restart,
         ),
+        in_lab("every_metric_is_in_the_operators_guide", metrics),
     ]
 }
 
@@ -232,4 +236,41 @@ async fn controller_restart(lab: &mut Lab) -> anyhow::Result<()> {
         "hello-dual lost {dual:?}"
     );
     Ok(())
+}
+
+/// Both programs are asked while a Service is announced, so that no series is missing.
+async fn metrics(lab: &mut Lab) -> anyhow::Result<()> {
+    lab.apply("quickstart.yaml", QUICKSTART).await?;
+    let address = lab.wait_for_addresses("hello", 1, PATIENCE).await?[0];
+    let owner = lab.owner(address, PATIENCE).await?;
+    let programs = [plan::fabric()[0], lab.node(owner).host().addresses()[0]];
+    for program in programs {
+        let metrics = scrape(lab, SocketAddr::new(program, 9120)).await?;
+        let named = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let names: Vec<&str> = named.filter_map(|line| line.split(' ').next()).collect();
+        let ours = names.iter().filter(|name| !name.starts_with("process_"));
+        // One row stands for the pool's three families of addresses.
+        let is_documented = |name: &&&str| {
+            GUIDE.contains(&format!(
+                "`{}`",
+                name.replace("_ipv4_", "_").replace("_ipv6_", "_")
+            ))
+        };
+        let missing: Vec<_> = ours.filter(|name| !is_documented(name)).collect();
+        ensure!(
+            missing.is_empty(),
+            "docs/operating.md does not tell of {missing:?}"
+        );
+        ensure!(names.iter().any(|name| name.starts_with("metallb_")), "{metrics}");
+    }
+    Ok(())
+}
+
+async fn scrape(lab: &Lab, target: SocketAddr) -> anyhow::Result<String> {
+    let mut connection = lab.client().connect(target).await?;
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await?;
+    Ok(answer)
 }
