@@ -130,6 +130,7 @@ impl Driver {
                 () = shutdown.requested() => break,
             }
             self.drain();
+            self.outlets.events.set_busy(!self.writes.is_idle());
         }
         self.writes.cancel_all();
         self.writes.settle().await;

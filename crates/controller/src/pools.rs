@@ -69,8 +69,8 @@ impl Pools {
         self.unsettled.pop_first()
     }
 
-    /// Writes the status of a pool unless it says so already. One write at a time: what changes meanwhile goes into
-    /// the next, so that 10 000 assignments are not 10 000 writes.
+    /// Writes the status of a pool unless it says so already. One write at a time, with a pause after each: what changes
+    /// meanwhile goes into the next, so that 10 000 assignments are not 10 000 writes.
     pub(crate) fn reconcile(&mut self, name: &PoolName, usage: &Usage, writes: &mut Writes) {
         let Some(known) = self.known.get_mut(name) else {
             return;
@@ -88,14 +88,14 @@ impl Pools {
         self.unsettled.extend(self.known.keys().cloned());
     }
 
-    /// A write has ended. After a failure the next waits until the pause is over.
+    /// A write has ended. The next waits until the pause is over.
     pub(crate) fn handle_written(&mut self, name: &PoolName, result: &Written) {
         let Some(known) = self.known.get_mut(name) else {
             return;
         };
         self.unsettled.insert(name.clone());
         match result {
-            Written::Version(_) => known.shown = known.writing.take(),
+            Written::Version(_) => known.shown.clone_from(&known.writing),
             Written::PauseOver => known.writing = None,
             Written::Outdated | Written::Refused(_) | Written::Failed(_) | Written::Fenced => {}
         }

@@ -19,6 +19,9 @@ const PARALLEL: usize = 32;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause after the first failure in a row; it doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// Pause after each write of a pool's status. It counts, and what counts may be a second behind: while thousands of
+/// Services get addresses, it would else be written as often as theirs.
+const COUNT_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause while the API server is away or busy: when it returns, we are soon there.
 const AWAY_PAUSE: Duration = Duration::from_secs(5);
 /// Longest pause after a refusal: somebody has to change a policy first.
@@ -68,7 +71,7 @@ pub(crate) enum Written {
     Failed(String),
     /// Not sent: another controller may be active by now.
     Fenced,
-    /// The pause after a failure is over.
+    /// The pause after a failure, or after any write of a pool, is over.
     PauseOver,
 }
 
@@ -114,6 +117,11 @@ impl Writes {
         }
     }
 
+    /// Whether nothing is under way or waits for it.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_flight.is_empty() && self.order.is_empty()
+    }
+
     /// The next write that ended. Never, while there is none.
     pub(crate) async fn done(&mut self) -> Done {
         match self.requests.join_next().await {
@@ -129,26 +137,33 @@ impl Writes {
 
     /// A failure is followed by a pause, after which whoever decides decides anew. The pause holds up nobody else.
     fn account(&mut self, done: &Done) {
-        let longest = match done.result {
-            Written::PauseOver => return,
-            Written::Version(_) => {
-                self.in_flight.remove(&done.target);
-                self.failures.remove(&done.target);
-                return;
+        let pause = match (&done.result, &done.target) {
+            (Written::PauseOver, _) => return,
+            (Written::Version(_), target) => {
+                self.failures.remove(target);
+                matches!(target, Target::Pool(_)).then_some(COUNT_PAUSE)
             }
-            Written::Outdated | Written::Failed(_) | Written::Fenced => AWAY_PAUSE,
-            Written::Refused(_) => REFUSED_PAUSE,
+            (Written::Outdated | Written::Failed(_) | Written::Fenced, target) => {
+                Some(self.pause_after_failure(target.clone(), AWAY_PAUSE))
+            }
+            (Written::Refused(_), target) => Some(self.pause_after_failure(target.clone(), REFUSED_PAUSE)),
         };
         self.in_flight.remove(&done.target);
-        let failures = self.failures.entry(done.target.clone()).or_default();
+        if let Some(pause) = pause {
+            let target = done.target.clone();
+            self.requests.spawn(async move {
+                tokio::time::sleep(pause).await;
+                let result = Written::PauseOver;
+                Done { target, result }
+            });
+        }
+    }
+
+    fn pause_after_failure(&mut self, target: Target, longest: Duration) -> Duration {
+        let failures = self.failures.entry(target).or_default();
         let pause = FIRST_PAUSE.saturating_mul(1 << (*failures).min(16)).min(longest);
         *failures += 1;
-        let target = done.target.clone();
-        self.requests.spawn(async move {
-            tokio::time::sleep(pause).await;
-            let result = Written::PauseOver;
-            Done { target, result }
-        });
+        pause
     }
 
     /// Starts what may start: an object whose last write is still under way waits for it.

@@ -1,7 +1,10 @@
-//! Kubernetes Events, sent in the background: nobody waits for them, and a flood is counted instead of written.
+//! Kubernetes Events, sent in the background: nobody waits for them, a flood is counted instead of written, and what
+//! matters more comes first.
 
 mod correlator;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use correlator::{Correlator, Saying, Write};
@@ -22,6 +25,10 @@ use crate::log::{cut, one_line};
 const QUEUE: usize = 16_384;
 /// An API server that does not answer must not hold the queue for longer than this.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Pause after each event while the program has more important things to write: ten a second then, beside hundreds of
+/// writes of statuses.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
 /// The longest message that an Event may have, in bytes (Kubernetes validation of `core/v1` Events).
 const LONGEST_MESSAGE: usize = 1024;
@@ -49,6 +56,7 @@ impl Severity {
 #[derive(Debug, Clone)]
 pub struct Events {
     queue: mpsc::Sender<(Saying, Timestamp)>,
+    busy: Arc<AtomicBool>,
     dropped: IntCounter,
 }
 
@@ -60,6 +68,7 @@ struct Task {
     /// `reportingInstance`.
     instance: String,
     correlator: Correlator,
+    busy: Arc<AtomicBool>,
     dropped: IntCounter,
 }
 
@@ -80,15 +89,22 @@ impl Events {
         )?;
         registry.register(Box::new(dropped.clone()))?;
         let (queue, receiver) = mpsc::channel(QUEUE);
+        let busy = Arc::new(AtomicBool::new(false));
         let task = Task {
             client,
             component: component.to_owned(),
             instance: instance.to_owned(),
             correlator: Correlator::default(),
+            busy: busy.clone(),
             dropped: dropped.clone(),
         };
         tokio::spawn(task.run(receiver));
-        Ok(Self { queue, dropped })
+        Ok(Self { queue, busy, dropped })
+    }
+
+    /// Whether the program is busy writing what matters more. Events take their time meanwhile.
+    pub fn set_busy(&self, busy: bool) {
+        self.busy.store(busy, Ordering::Relaxed);
     }
 
     /// Tells users of `about` something. Never waits. The same again is counted and not written each time.
@@ -121,6 +137,9 @@ impl Task {
             }
             if let Some(write) = self.correlator.poll(Instant::now()) {
                 self.write(&write).await;
+                if self.busy.load(Ordering::Relaxed) {
+                    tokio::time::sleep(BUSY_PAUSE).await;
+                }
             }
         }
     }

@@ -1,9 +1,10 @@
 //! What users read: conditions, events, `ConfigurationState`.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
-use herald_api::ConfigurationState;
 use herald_api::crd::ConfigurationResult;
+use herald_api::{ConfigurationState, IPAddressPool};
 use k8s_openapi::api::core::v1::Event;
 use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::{Value, json};
@@ -230,4 +231,36 @@ async fn announced(cluster: &Cluster) -> Option<(String, String)> {
     let condition = cluster.condition_of("web", "herald.io/Announced").await?;
     let text = |field: &str| condition[field].as_str().unwrap_or_default().to_owned();
     Some((text("status"), text("reason")))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_pool_counts_is_written_once_a_second_at_most_and_is_right_in_the_end() {
+    const SERVICES: usize = 100;
+    let mut cluster = Cluster::start().await;
+    cluster
+        .apply_pool("pool", json!({"addresses": ["192.0.2.0/24"]}))
+        .await;
+    cluster.start_controller("first");
+    cluster.await_leader("first").await;
+    let (counts, begin) = (cluster.counts(), Instant::now());
+    for i in 0..SERVICES {
+        cluster.create_service(&format!("s{i}"), json!({})).await;
+        until("it is served", async || cluster.all_assigned().await).await;
+    }
+    let pools: Api<IPAddressPool> = Api::namespaced(cluster.client.clone(), NAMESPACE);
+    until("all are counted", async || {
+        let pool = pools.get("pool").await.expect("the pool");
+        pool.status.is_some_and(|status| status.assigned_ipv4 == 100)
+    })
+    .await;
+    let writes = cluster
+        .counts()
+        .since(&counts)
+        .of("patch", "ipaddresspools/status");
+    // The first and the last come at their own time.
+    let most = begin.elapsed().as_secs() + 2;
+    assert!(
+        writes <= most.min(SERVICES as u64 / 2),
+        "{writes} writes, {most} at most"
+    );
 }
