@@ -161,6 +161,14 @@ impl Prober {
         self.found.remove(&address);
     }
 
+    /// The addresses that are asked for on a link: only frames that name one of them matter to
+    /// [`Prober::handle_frame`].
+    pub fn addresses_on(&self, link: u32) -> impl Iterator<Item = IpAddr> + Clone {
+        let probes = self.probes.iter();
+        let here = probes.filter(move |(_, probe)| probe.links.contains(&link));
+        here.map(|(address, _)| *address)
+    }
+
     /// Looks for signs of others at an address that is probed in a frame that was received on a link, whenever that was
     /// since [`Prober::probe`].
     pub fn handle_frame(&mut self, link: u32, frame: &[u8]) {

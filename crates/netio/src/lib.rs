@@ -4,12 +4,14 @@
 //! The only crate with `unsafe`: each place is one system call that no safe wrapper offers.
 
 mod dump;
+mod filter;
 pub mod frames;
 pub mod groups;
 pub mod interface;
 pub mod links;
 pub mod packet;
 pub mod poll;
+mod ranges;
 
 pub use frames::Frames;
 pub use groups::Groups;

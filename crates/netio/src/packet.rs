@@ -1,11 +1,14 @@
 //! Packet sockets that hear address resolution, and nothing else (packet(7)).
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use socket2::{Domain, SockAddr, SockAddrStorage, SockFilter, Socket, Type};
 
+use crate::filter::{self, MOST_RANGES};
 use crate::frames::{BATCH, FRAME_LENGTH, Frames};
+use crate::ranges::Ranges;
 
 /// Room for a burst of requests while the thread waits for the processor; the kernel caps it at `rmem_max`.
 const RECEIVE_BUFFER: usize = 1 << 20;
@@ -36,9 +39,13 @@ pub enum PacketError {
 
 /// A socket that hears one kind of traffic on one interface, and sends any frame on it.
 ///
-/// It is bound to an EtherType, so the kernel offers it neither other traffic nor frames that this host sends.
+/// It is bound to an EtherType, so the kernel offers it neither other traffic nor frames that this host sends. A filter
+/// in the kernel drops what else is not wanted, before it costs a wake-up.
 pub struct PacketSocket {
     socket: Socket,
+    traffic: Traffic,
+    /// What it hears about; `None` is all.
+    about: Option<Ranges>,
 }
 
 /// Checks that packet sockets are permitted.
@@ -61,17 +68,80 @@ fn unbound() -> Result<Socket, PacketError> {
 }
 
 impl PacketSocket {
-    /// Hears `traffic` on the interface with this index.
+    /// Hears `traffic` on the interface with this index, about all addresses.
     ///
     /// # Errors
     /// When packet sockets are not permitted or the interface is gone.
     pub fn open(interface: u32, traffic: Traffic) -> Result<Self, PacketError> {
         let socket = unbound()?;
+        let about = None;
+        let opened = Self {
+            socket,
+            traffic,
+            about,
+        };
         // The filter is there before the first frame can be.
-        socket.attach_filter(&filter(traffic))?;
-        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
-        socket.bind(&address(interface, traffic)?)?;
-        Ok(Self { socket })
+        opened.attach(None)?;
+        opened.socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+        opened.socket.bind(&address(interface, traffic)?)?;
+        Ok(opened)
+    }
+
+    /// Hears about `address` from now on: when the filter holds that back, everything is let through.
+    ///
+    /// # Errors
+    /// When the kernel fails; open another socket then.
+    pub fn hear(&mut self, address: IpAddr) -> io::Result<()> {
+        if self.about.as_ref().is_some_and(|about| !about.contains(address)) {
+            self.hear_all()?;
+        }
+        Ok(())
+    }
+
+    /// Hears about all addresses from now on.
+    ///
+    /// # Errors
+    /// When the kernel fails; open another socket then.
+    pub fn hear_all(&mut self) -> io::Result<()> {
+        if self.about.is_some() {
+            // The old filter counts until the new one is there, and may have used the memory up. With no filter at all
+            // it hears what is none of its traffic, too, which costs time and nothing else.
+            self.attach(None).or_else(|_| self.socket.detach_filter())?;
+            self.about = None;
+        }
+        Ok(())
+    }
+
+    /// Hears about these addresses and as few others as a filter can do without. Nothing that waits already is lost.
+    ///
+    /// # Errors
+    /// When the kernel is out of memory; the socket hears what it heard before then.
+    pub fn narrow(&mut self, addresses: impl IntoIterator<Item = IpAddr> + Clone) -> io::Result<()> {
+        let mut most = MOST_RANGES;
+        loop {
+            let about = Ranges::covering(addresses.clone(), most);
+            if self.about.as_ref() == Some(&about) {
+                return Ok(());
+            }
+            match self.attach(Some(&about)) {
+                Ok(()) => {
+                    self.about = Some(about);
+                    return Ok(());
+                }
+                // A filter counts as a socket option, for which older kernels have 20 kB (`net.core.optmem_max`).
+                Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && most > 1 => most /= 2,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The kernel replaces the filter at once, and checks no frame with half of one.
+    fn attach(&self, about: Option<&Ranges>) -> io::Result<()> {
+        let program = filter::program(self.traffic, about).into_iter();
+        let program: Vec<SockFilter> = program
+            .map(|step| SockFilter::new(step.code, step.jt, step.jf, step.k))
+            .collect();
+        self.socket.attach_filter(&program)
     }
 
     /// Receives what has arrived into `frames`, up to a full batch, without waiting; zero is nothing.
@@ -223,91 +293,9 @@ fn address(interface: u32, traffic: Traffic) -> io::Result<SockAddr> {
     Ok(address)
 }
 
-/// Classic BPF: loads, comparisons and returns (socket filter documentation of the kernel).
-mod bpf {
-    use socket2::SockFilter;
-
-    const fn instruction(code: u32, jump_true: u8, jump_false: u8, operand: u32) -> SockFilter {
-        SockFilter::new(code as u16, jump_true, jump_false, operand)
-    }
-
-    pub(super) const fn load_packet_type() -> SockFilter {
-        let offset = (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE) as u32;
-        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset)
-    }
-
-    pub(super) const fn load_half(offset: u32) -> SockFilter {
-        instruction(libc::BPF_LD | libc::BPF_H | libc::BPF_ABS, 0, 0, offset)
-    }
-
-    pub(super) const fn load_byte(offset: u32) -> SockFilter {
-        instruction(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, offset)
-    }
-
-    /// Skips `jump_true` instructions when the loaded value is `value`, else `jump_false`.
-    pub(super) const fn compare(value: u32, jump_true: u8, jump_false: u8) -> SockFilter {
-        instruction(
-            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
-            jump_true,
-            jump_false,
-            value,
-        )
-    }
-
-    /// Accepts the first `bytes` of the frame; none is to drop it.
-    pub(super) const fn accept(bytes: u32) -> SockFilter {
-        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, bytes)
-    }
-}
-
-/// What the socket hears. Frames to other hosts, which a promiscuous or VLAN-filtering interface shows too, are
-/// `PACKET_OTHERHOST`. The kernel strips VLAN tags before, so offsets are those of an untagged frame.
-fn filter(traffic: Traffic) -> Vec<SockFilter> {
-    match traffic {
-        Traffic::Arp => arp_filter(ARP_REQUEST),
-        Traffic::ArpReplies => arp_filter(ARP_REPLY),
-        Traffic::Ndp => ndp_filter(),
-    }
-}
-
-const ARP_REQUEST: u32 = 1;
-const ARP_REPLY: u32 = 2;
-const OTHER_HOST: u32 = libc::PACKET_OTHERHOST as u32;
-
-/// Replies, and requests too if `least` says so.
-fn arp_filter(least: u32) -> Vec<SockFilter> {
-    const ARP_OPERATION: u32 = 14 + 6;
-    vec![
-        bpf::load_packet_type(),
-        bpf::compare(OTHER_HOST, 4, 0),
-        bpf::load_half(ARP_OPERATION),
-        bpf::compare(least, 1, 0),
-        bpf::compare(ARP_REPLY, 0, 1),
-        bpf::accept(FRAME_LENGTH as u32),
-        bpf::accept(0),
-    ]
-}
-
-fn ndp_filter() -> Vec<SockFilter> {
-    const IPV6_NEXT_HEADER: u32 = 14 + 6;
-    const ICMPV6_TYPE: u32 = 14 + 40;
-    const NEIGHBOR_SOLICITATION: u32 = 135;
-    const NEIGHBOR_ADVERTISEMENT: u32 = 136;
-    vec![
-        bpf::load_packet_type(),
-        bpf::compare(OTHER_HOST, 6, 0),
-        bpf::load_byte(IPV6_NEXT_HEADER),
-        bpf::compare(libc::IPPROTO_ICMPV6 as u32, 0, 4),
-        bpf::load_byte(ICMPV6_TYPE),
-        bpf::compare(NEIGHBOR_SOLICITATION, 1, 0),
-        bpf::compare(NEIGHBOR_ADVERTISEMENT, 0, 1),
-        bpf::accept(FRAME_LENGTH as u32),
-        bpf::accept(0),
-    ]
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
     use std::os::unix::net::UnixDatagram;
 
     use super::*;
@@ -320,7 +308,11 @@ mod tests {
         far.set_nonblocking(true).expect("set");
         while near.send(&[0; 60]).is_ok() {}
         far.recv(&mut [0; 60]).expect("one makes room");
-        let socket = PacketSocket { socket: near.into() };
+        let socket = PacketSocket {
+            socket: near.into(),
+            traffic: Traffic::Arp,
+            about: None,
+        };
         let mut frames = Frames::default();
         while !frames.is_full() {
             frames.push(|_| Ok::<_, ()>(((), 60))).expect("pushed");
@@ -334,6 +326,41 @@ mod tests {
         });
         assert_eq!(failed, (1..BATCH).collect::<Vec<_>>());
         assert!(far.recv(&mut [0; 60]).is_err());
+    }
+
+    /// Any socket takes a filter, and a pair needs no permission.
+    #[test]
+    fn the_kernel_runs_the_largest_filter_as_it_is_meant() {
+        let (near, far) = UnixDatagram::pair().expect("pair");
+        far.set_nonblocking(true).expect("set");
+        let mut socket = PacketSocket {
+            socket: far.into(),
+            traffic: Traffic::Arp,
+            about: None,
+        };
+        let frame = |key: u32| {
+            let mut frame = [0; 60];
+            frame[21] = 1;
+            frame[38..42].copy_from_slice(&key.to_be_bytes());
+            frame
+        };
+        let held = |number: u32| Ipv4Addr::from_bits(0xc000_0200 + number * 3);
+        let mut frames = Frames::default();
+        let mut hears = |socket: &PacketSocket, address: Ipv4Addr| {
+            near.send(&frame(address.to_bits())).expect("sent");
+            socket.receive(&mut frames).expect("received") == 1
+        };
+        let all = (0..MOST_RANGES as u32).map(|number| IpAddr::V4(held(number)));
+        for round in 0..3 {
+            socket.narrow(all.clone()).expect("the kernel takes it");
+            for number in 0..MOST_RANGES as u32 {
+                assert!(hears(&socket, held(number)), "{number} in round {round}");
+            }
+            let other = Ipv4Addr::from_bits(held(7).to_bits() + 1);
+            assert!(!hears(&socket, other), "round {round}");
+            socket.hear(other.into()).expect("the kernel takes it");
+            assert!(hears(&socket, other), "round {round}");
+        }
     }
 
     #[test]

@@ -186,6 +186,14 @@ impl Announcer {
         self.held.get(&address).map(|held| held.links.as_slice())
     }
 
+    /// The addresses that are answered for on a link: only frames that name one of them matter to
+    /// [`Announcer::handle_frame`].
+    pub fn addresses_on(&self, link: u32) -> impl Iterator<Item = IpAddr> + Clone {
+        let held = self.held.iter();
+        let here = held.filter(move |(_, held)| held.links.contains(&link));
+        here.map(|(address, _)| *address)
+    }
+
     /// Decides about a frame received on a link, and writes the answer to `answer`, which must have room for
     /// [`crate::wire::MAX_FRAME_LENGTH`] bytes. The answer goes out on the same link, at once. Answers that go to
     /// all nodes are limited: 10 000 at once on a link, and 20 000 a second. Whether it is answered or not, the frame

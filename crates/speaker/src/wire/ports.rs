@@ -1,5 +1,8 @@
 //! The sockets of one link.
 
+use std::io;
+use std::net::IpAddr;
+
 use anyhow::Context;
 use herald_core::Family;
 use herald_l2::{GroupChange, Link};
@@ -34,7 +37,33 @@ impl Ports {
         }
     }
 
-    pub(super) fn change_group(&mut self, change: GroupChange) -> std::io::Result<()> {
+    /// Lets frames about `address` through, if the link resolves its family.
+    pub(super) fn hear(&mut self, address: IpAddr) -> io::Result<()> {
+        match Family::of(address) {
+            Family::V4 => self.arp.as_mut(),
+            Family::V6 => self.ndp.as_mut(),
+        }
+        .map_or(Ok(()), |socket| socket.hear(address))
+    }
+
+    /// Lets all frames through.
+    pub(super) fn hear_all(&mut self) -> io::Result<()> {
+        let mut sockets = self.arp.iter_mut().chain(&mut self.ndp);
+        sockets.try_for_each(PacketSocket::hear_all)
+    }
+
+    /// Holds back frames about other addresses than these, as far as the kernel can.
+    pub(super) fn narrow(&mut self, addresses: impl Iterator<Item = IpAddr> + Clone) -> io::Result<()> {
+        for (socket, family) in [(&mut self.arp, Family::V4), (&mut self.ndp, Family::V6)] {
+            let of_family = addresses.clone().filter(|address| Family::of(*address) == family);
+            socket
+                .as_mut()
+                .map_or(Ok(()), |socket| socket.narrow(of_family))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn change_group(&mut self, change: GroupChange) -> io::Result<()> {
         if change.member {
             self.groups.join(change.group)
         } else {

@@ -34,6 +34,10 @@ const NAP: Duration = Duration::from_millis(200);
 /// takes another 100 ms.
 const OVERSLEPT: Duration = Duration::from_millis(200);
 
+/// From a change of the addresses until filters hold back what is about others again. A filter of thousands of addresses
+/// takes some milliseconds to make, so at five a second no more than a percent of the time goes into it, whatever moves.
+const NARROW: Duration = Duration::from_millis(200);
+
 /// What the thread is told.
 pub(super) enum Command {
     Announce(Announcement),
@@ -57,6 +61,8 @@ pub(super) struct Task {
     unjoined: Unjoined,
     /// When sockets that could not be opened, or have died, and groups that could not be joined are tried again.
     retry: Option<Instant>,
+    /// When the sockets' filters are made anew.
+    narrow: Option<Instant>,
     received: Frames,
     outgoing: Outgoing,
     metrics: Metrics,
@@ -69,6 +75,13 @@ enum Progress {
     More,
     Idle,
     Stop,
+}
+
+/// Whether the sockets of every link let through what they should.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Widened {
+    All,
+    NotAll,
 }
 
 impl Task {
@@ -89,6 +102,7 @@ impl Task {
             ports: BTreeMap::new(),
             unjoined: Unjoined::default(),
             retry: None,
+            narrow: None,
             received: Frames::default(),
             outgoing: Outgoing::new(),
             metrics,
@@ -107,6 +121,7 @@ impl Task {
             let groups = self.change_groups();
             self.ask();
             self.announce();
+            self.narrow();
             let busy = commands == Progress::More || groups == Progress::More;
             let timeout = if busy {
                 Some(Duration::ZERO)
@@ -134,6 +149,7 @@ impl Task {
     fn awake(&mut self) {
         tracing::warn!("this process did not run for a while: making sure that nobody has taken over");
         self.announcer.withdraw_all();
+        self.narrow_later();
         // Fails only while the program ends.
         let _ended = self.heard.send(Heard::Paused);
     }
@@ -143,6 +159,7 @@ impl Task {
         let now = self.now();
         while let Some((address, finding)) = self.prober.poll_result(now) {
             let _ended = self.heard.send(Heard::Found(address, finding));
+            self.narrow_later();
         }
         while let Some(claim) = self.announcer.poll_claim() {
             let _ended = self.heard.send(Heard::Claimed(claim.address, claim.mac));
@@ -161,8 +178,9 @@ impl Task {
             .chain(self.prober.poll_timeout())
             .min();
         let announcement = due.map(|due| due - self.now());
-        let retry = self.retry.map(|at| at.saturating_duration_since(Instant::now()));
-        announcement.into_iter().chain(retry).min()
+        let others = self.retry.into_iter().chain(self.narrow);
+        let others = others.map(|at| at.saturating_duration_since(Instant::now()));
+        announcement.into_iter().chain(others).min()
     }
 
     fn obey(&mut self, poller: &Poller) -> Progress {
@@ -181,17 +199,23 @@ impl Task {
         match command {
             Command::Announce(Announcement { address, interfaces }) => {
                 self.metrics.add(address);
+                self.hear(address);
                 self.announcer.announce(address, interfaces, now);
             }
             Command::Reannounce(address) => self.announcer.reannounce(address, now),
             Command::Defend(address) => self.announcer.defend(address, now),
             Command::Probe(Announcement { address, interfaces }) => {
+                self.hear(address);
                 self.prober.probe(address, interfaces, now);
             }
-            Command::StopProbe(address) => self.prober.cancel(address),
+            Command::StopProbe(address) => {
+                self.prober.cancel(address);
+                self.narrow_later();
+            }
             Command::Withdraw(address) => {
                 self.announcer.withdraw(address);
                 self.metrics.remove(address);
+                self.narrow_later();
             }
             Command::SetInterfaces(interfaces) => {
                 let links = links(&interfaces, &self.options.exclude);
@@ -199,6 +223,51 @@ impl Task {
                     self.links = links;
                     self.open_ports(poller);
                 }
+            }
+        }
+    }
+
+    /// Lets frames about `address` through everywhere, before anything is asked or said about it.
+    fn hear(&mut self, address: IpAddr) {
+        if self.widen(|ports| ports.hear(address)) == Widened::NotAll {
+            self.use_links();
+        }
+    }
+
+    /// Drops the sockets that cannot be widened: one that is opened anew hears everything.
+    fn widen(&mut self, widen: impl Fn(&mut Ports) -> io::Result<()>) -> Widened {
+        let before = self.ports.len();
+        self.ports.retain(|link, ports| {
+            let widened = widen(ports);
+            if let Err(error) = &widened {
+                tracing::warn!(link, %error, "cannot widen the filter of an interface");
+            }
+            widened.is_ok()
+        });
+        self.narrow_later();
+        if self.ports.len() == before {
+            return Widened::All;
+        }
+        self.retry_later();
+        Widened::NotAll
+    }
+
+    fn narrow_later(&mut self) {
+        self.narrow.get_or_insert_with(|| Instant::now() + NARROW);
+    }
+
+    /// Holds back what is about addresses that are neither held nor asked for, if something has changed a while ago.
+    fn narrow(&mut self) {
+        if self.narrow.is_none_or(|at| at > Instant::now()) {
+            return;
+        }
+        self.narrow = None;
+        for (link, ports) in &mut self.ports {
+            let held = self.announcer.addresses_on(*link);
+            let asked = self.prober.addresses_on(*link);
+            if let Err(error) = ports.narrow(held.chain(asked)) {
+                // What it lets through besides costs time, and nothing else.
+                tracing::warn!(link, %error, "cannot narrow the filter of an interface");
             }
         }
     }
@@ -240,6 +309,8 @@ impl Task {
 
     /// A link without sockets is none to the announcer, so that it wins no address that another link could serve.
     fn use_links(&mut self) {
+        // Addresses may come to links that did not have them.
+        self.widen(Ports::hear_all);
         let links = self.links.iter();
         let usable = links.filter(|link| self.ports.contains_key(&link.index));
         let usable: Vec<Link> = usable.cloned().collect();

@@ -5,6 +5,7 @@
 mod arp;
 mod capability;
 mod capture;
+mod filter;
 mod host;
 mod interfaces;
 mod ndp;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     let tests = [
         arp::tests(),
         capability::tests(),
+        filter::tests(),
         interfaces::tests(),
         ndp::tests(),
         tools::tests(),

@@ -1,7 +1,11 @@
 //! IPv6: what clients, duplicate address detection and snooping bridges say.
 
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
+use herald_l2::MacAddr;
+use herald_l2::wire::MAX_FRAME_LENGTH;
+use herald_l2::wire::ndp::{Solicitation, solicited_node};
 use netlink_packet_route::address::AddressFlags;
 use rtnetlink::LinkUnspec;
 
@@ -22,11 +26,26 @@ crate::tests![
 ];
 
 const ADDRESS: &str = "2001:db8::100";
-const SOLICITATION: u8 = 135;
-const ADVERTISEMENT: u8 = 136;
+pub(crate) const SOLICITATION: u8 = 135;
+pub(crate) const ADVERTISEMENT: u8 = 136;
 
-fn is_ndp(frame: &[u8], kind: u8) -> bool {
+pub(crate) fn is_ndp(frame: &[u8], kind: u8) -> bool {
     frame.len() >= 78 && frame[12..14] == [0x86, 0xdd] && frame[20] == 58 && frame[54] == kind
+}
+
+/// What the client's kernel would ask.
+pub(crate) fn solicitation(target: Ipv6Addr) -> Vec<u8> {
+    let destination = solicited_node(target);
+    let solicitation = Solicitation {
+        source: "fe80::ff:fe00:c".parse().expect("address"),
+        destination,
+        target,
+        link_address: Some(MacAddr(CLIENT)),
+    };
+    let mut frame = vec![0; MAX_FRAME_LENGTH];
+    let length = solicitation.emit(MacAddr::multicast(destination), MacAddr(CLIENT), &mut frame);
+    frame.truncate(length);
+    frame
 }
 
 fn a_client_resolves_the_address_to_the_owner() {

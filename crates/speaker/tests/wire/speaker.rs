@@ -5,15 +5,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use herald_l2::Finding;
 use herald_netio::{Interface, Links};
-use herald_speaker::wire::{Announcement, Options, Wire, watch_interfaces};
+use herald_speaker::wire::{Announcement, Heard, Options, Wire, watch_interfaces};
 use prometheus::{Registry, TextEncoder};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::host::{Host, wait_for};
 
 pub(crate) struct Speaker {
     wire: Option<Arc<Wire>>,
+    heard: Option<mpsc::UnboundedReceiver<Heard>>,
     registry: Registry,
     stop: Option<oneshot::Sender<()>>,
     watcher: Option<JoinHandle<()>>,
@@ -27,7 +29,9 @@ impl Speaker {
     pub(crate) fn start_with(host: &Host, options: Options) -> Self {
         host.run(move |_| {
             let registry = Registry::new();
-            let wire = Arc::new(Wire::start(options, &registry).expect("the wire task starts"));
+            let mut wire = Wire::start(options, &registry).expect("the wire task starts");
+            let heard = wire.heard();
+            let wire = Arc::new(wire);
             let (stop, stopped) = oneshot::channel();
             let watched = Arc::clone(&wire);
             let watcher = std::thread::spawn(move || {
@@ -41,6 +45,7 @@ impl Speaker {
             });
             Self {
                 wire: Some(wire),
+                heard,
                 registry,
                 stop: Some(stop),
                 watcher: Some(watcher),
@@ -72,6 +77,7 @@ impl Speaker {
             wire.set_interfaces(interfaces);
             Self {
                 wire: Some(Arc::new(wire)),
+                heard: None,
                 registry,
                 stop: None,
                 watcher: None,
@@ -95,6 +101,20 @@ impl Speaker {
 
     pub(crate) fn reannounce(&self, address: IpAddr) {
         self.wire().reannounce(address);
+    }
+
+    /// Who has an address, if anybody.
+    pub(crate) fn probe(&mut self, address: IpAddr) -> Option<[u8; 6]> {
+        let interfaces = None;
+        self.wire().probe(Announcement { address, interfaces });
+        let heard = self.heard.as_mut().expect("this one can hear");
+        loop {
+            match heard.blocking_recv().expect("the wire task lives") {
+                Heard::Found(found, Finding::Silence) if found == address => return None,
+                Heard::Found(found, Finding::Answered(mac)) if found == address => return Some(mac.0),
+                Heard::Found(..) | Heard::Claimed(..) | Heard::Paused => {}
+            }
+        }
     }
 
     pub(crate) fn withdraw(&self, address: IpAddr) {

@@ -7,15 +7,13 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use herald_l2::MacAddr;
-use herald_l2::wire::MAX_FRAME_LENGTH;
-use herald_l2::wire::ndp::{Solicitation, solicited_node};
 use libtest_mimic::{Completion, Failed, Trial};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::Uid;
 
 use crate::arp::{CLIENT, OWNER, ip, request};
 use crate::capture::Capture;
+use crate::ndp::solicitation;
 use crate::segment::Segment;
 use crate::speaker::Speaker;
 
@@ -138,7 +136,7 @@ fn tcpdump_decodes_without_complaint() {
     scene.speaker.reannounce(ip("192.0.2.100"));
     scene.speaker.reannounce(ip("2001:db8::100"));
     capture.send(&request(CLIENT, [192, 0, 2, 9], [192, 0, 2, 100]));
-    capture.send(&solicitation());
+    capture.send(&solicitation("2001:db8::100".parse().expect("address")));
     let text = decode(&frames_of_each_kind(&capture));
     for line in [
         "Request who-has 192.0.2.100 (ff:ff:ff:ff:ff:ff) tell 192.0.2.100, length 46",
@@ -154,21 +152,6 @@ fn tcpdump_decodes_without_complaint() {
     for complaint in ["bad", "invalid", "truncated", "[|", "wrong"] {
         assert!(!text.contains(complaint), "{complaint}: {text}");
     }
-}
-
-fn solicitation() -> Vec<u8> {
-    let target = "2001:db8::100".parse().expect("address");
-    let destination = solicited_node(target);
-    let solicitation = Solicitation {
-        source: "fe80::ff:fe00:c".parse().expect("address"),
-        destination,
-        target,
-        link_address: Some(MacAddr(CLIENT)),
-    };
-    let mut frame = vec![0; MAX_FRAME_LENGTH];
-    let length = solicitation.emit(MacAddr::multicast(destination), MacAddr(CLIENT), &mut frame);
-    frame.truncate(length);
-    frame
 }
 
 /// What the owner sends: two forms of announcement and an answer of each family.
