@@ -2,10 +2,12 @@
 //!
 //! The targets of `cargo fuzz` in `fuzz/` call these; the tests here replay what was found to matter, `fuzz/corpus`.
 
+mod announcer;
 mod frame;
 mod pool;
 mod service;
 
+pub use announcer::announcer;
 pub use frame::frame;
 pub use pool::pool;
 pub use service::service;
@@ -14,4 +16,9 @@ pub use service::service;
 pub type Target = fn(&[u8]);
 
 /// Every target by name; its corpus is in `fuzz/corpus/<name>`.
-pub const TARGETS: [(&str, Target); 3] = [("pool", pool), ("service", service), ("frame", frame)];
+pub const TARGETS: [(&str, Target); 4] = [
+    ("pool", pool),
+    ("service", service),
+    ("frame", frame),
+    ("announcer", announcer),
+];

@@ -1,0 +1,280 @@
+//! Any sequence of commands, frames and pauses.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+use herald_core::Time;
+use herald_l2::prober::Timing;
+use herald_l2::wire::arp::{Arp, Operation};
+use herald_l2::wire::ndp::{ALL_NODES, Advertisement, Solicitation, solicited_node};
+use herald_l2::wire::{MAX_FRAME_LENGTH, ethernet};
+use herald_l2::{Announcer, Link, MacAddr, Prefix, Prober};
+
+const ADDRESSES: [IpAddr; 4] = [
+    IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
+    IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 1)),
+    IpAddr::V6(Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 1)),
+    // Of the same group as the other.
+    IpAddr::V6(Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0x100, 1)),
+];
+
+/// The bytes are commands, frames and pauses, one after another, for an announcer and a prober on three links. What they
+/// send is about addresses that are held or asked for, on the links that they are held or asked for on; they never want
+/// to be woken for nothing; and what a frame brings about, it brings about an address of which it is said that frames
+/// about it matter.
+///
+/// # Panics
+/// If that is not so.
+pub fn announcer(bytes: &[u8]) {
+    let mut bytes = Bytes(bytes);
+    let mut scene = Scene::new();
+    while let Some(command) = bytes.next() {
+        scene.step(command, &mut bytes);
+        scene.drain();
+    }
+}
+
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Bytes<'a> {
+    fn next(&mut self) -> Option<u8> {
+        let (first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*first)
+    }
+
+    fn pick(&mut self) -> u8 {
+        self.next().unwrap_or(0)
+    }
+
+    fn address(&mut self) -> IpAddr {
+        ADDRESSES[usize::from(self.pick()) % ADDRESSES.len()]
+    }
+
+    /// Anybody's: a stranger's, our own or no station's.
+    fn mac(&mut self) -> MacAddr {
+        match self.pick() % 4 {
+            0 => MacAddr::BROADCAST,
+            1 => MacAddr([2, 0, 0, 0, 0, 9]),
+            2 => MacAddr::multicast(ALL_NODES),
+            _ => mac(1, 0),
+        }
+    }
+
+    fn frame(&mut self) -> Vec<u8> {
+        let mut frame = vec![0; MAX_FRAME_LENGTH];
+        let (source, destination) = (self.mac(), self.mac());
+        let length = match (self.pick(), self.address(), self.address()) {
+            (kind, IpAddr::V4(target), sender) => {
+                let arp = Arp {
+                    operation: if kind.is_multiple_of(2) {
+                        Operation::Request
+                    } else {
+                        Operation::Reply
+                    },
+                    sender_mac: source,
+                    sender_ip: if let IpAddr::V4(sender) = sender {
+                        sender
+                    } else {
+                        [0; 4].into()
+                    },
+                    target_mac: MacAddr::ZERO,
+                    target_ip: target,
+                };
+                arp.emit(destination, source, &mut frame)
+            }
+            (kind, IpAddr::V6(target), sender) if kind.is_multiple_of(2) => {
+                let asker = if let IpAddr::V6(sender) = sender {
+                    sender
+                } else {
+                    Ipv6Addr::UNSPECIFIED
+                };
+                let solicitation = Solicitation {
+                    source: asker,
+                    destination: solicited_node(target),
+                    target,
+                    link_address: (!asker.is_unspecified()).then_some(source),
+                };
+                solicitation.emit(destination, source, &mut frame)
+            }
+            (kind, IpAddr::V6(target), _) => {
+                let advertisement = Advertisement {
+                    source: target,
+                    destination: ALL_NODES,
+                    router: false,
+                    solicited: false,
+                    overriding: true,
+                    target,
+                    link_address: (kind > 100).then_some(source),
+                };
+                advertisement.emit(destination, source, &mut frame)
+            }
+        };
+        frame.truncate(length);
+        frame
+    }
+}
+
+const fn mac(link: u32, generation: u8) -> MacAddr {
+    MacAddr([2, 0, 0, 0, generation % 2, 0x10 + link as u8])
+}
+
+struct Scene {
+    announcer: Announcer,
+    prober: Prober,
+    links: BTreeMap<u32, Link>,
+    groups: BTreeSet<(u32, Ipv6Addr)>,
+    now: Time,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let mut scene = Self {
+            announcer: Announcer::new(Some(Duration::from_secs(60)), 1),
+            prober: Prober::new(Timing::default()),
+            links: BTreeMap::new(),
+            groups: BTreeSet::new(),
+            now: Time::ZERO,
+        };
+        scene.set_links(0b111, 0);
+        scene
+    }
+
+    fn step(&mut self, command: u8, bytes: &mut Bytes<'_>) {
+        let now = self.now;
+        match command % 10 {
+            0 => self.set_links(bytes.pick(), bytes.pick()),
+            1 => self
+                .announcer
+                .announce(bytes.address(), interfaces(bytes.pick()), now),
+            2 => self.announcer.withdraw(bytes.address()),
+            3 => self.announcer.defend(bytes.address(), now),
+            4 => self.announcer.reannounce(bytes.address(), now),
+            5 => self.prober.probe(bytes.address(), interfaces(bytes.pick()), now),
+            6 => self.prober.cancel(bytes.address()),
+            7 => {
+                let pause = u64::from(bytes.pick()).pow(2);
+                self.now = now + Duration::from_millis(pause);
+            }
+            8 => {
+                let link = u32::from(bytes.pick() % 4);
+                let frame = bytes.frame();
+                self.receive(link, &frame);
+            }
+            _ => {
+                let (link, length) = (u32::from(bytes.pick() % 4), usize::from(bytes.pick()));
+                let (frame, rest) = bytes.0.split_at(length.min(bytes.0.len()));
+                bytes.0 = rest;
+                self.receive(link, frame);
+            }
+        }
+    }
+
+    fn set_links(&mut self, present: u8, generation: u8) {
+        let links = (1..=3).filter(|index| present & (1 << (index - 1)) != 0);
+        self.links = links.map(|index| (index, link(index, generation))).collect();
+        let links: Vec<Link> = self.links.values().cloned().collect();
+        self.announcer.set_links(links.clone(), self.now);
+        self.prober.set_links(links, self.now);
+    }
+
+    fn receive(&mut self, link: u32, frame: &[u8]) {
+        let heard: BTreeSet<IpAddr> = self.announcer.addresses_on(link).collect();
+        let asked: BTreeSet<IpAddr> = self.prober.addresses_on(link).collect();
+        self.prober.handle_frame(link, frame);
+        let ended = asked
+            .into_iter()
+            .filter(|asked| !self.prober.addresses_on(link).any(|still| still == *asked));
+        assert!(ended.count() <= 1, "a frame answers one probe");
+        let mut answer = [0; MAX_FRAME_LENGTH];
+        if let Ok(answered) = self.announcer.handle_frame(link, frame, &mut answer, self.now) {
+            assert!(heard.contains(&answered.address));
+            self.check_sent(link, answered.address, &answer[..answered.length]);
+        }
+        if let Some(claim) = self.announcer.poll_claim() {
+            assert!(heard.contains(&claim.address));
+            assert!(self.links.values().all(|link| link.mac != claim.mac));
+        }
+        assert_eq!(self.announcer.poll_claim(), None, "a frame is one claim");
+    }
+
+    /// Everything that is due leaves, and nothing is due then.
+    fn drain(&mut self) {
+        let mut frame = [0; MAX_FRAME_LENGTH];
+        while let Some(sent) = self.announcer.poll_transmit(&mut frame, self.now) {
+            let links = self.announcer.links_of(sent.address).expect("it is held");
+            assert!(links.contains(&sent.link));
+            self.check_sent(sent.link, sent.address, &frame[..sent.length]);
+        }
+        assert!(self.announcer.poll_timeout().is_none_or(|due| due > self.now));
+        while let Some(sent) = self.prober.poll_transmit(&mut frame, self.now) {
+            assert!(
+                self.prober
+                    .addresses_on(sent.link)
+                    .any(|asked| asked == sent.address)
+            );
+            self.check_sent(sent.link, sent.address, &frame[..sent.length]);
+        }
+        while let Some((found, _)) = self.prober.poll_result(self.now) {
+            assert!((1..=3).all(|link| self.prober.addresses_on(link).all(|asked| asked != found)));
+        }
+        assert!(self.prober.poll_timeout().is_none_or(|due| due > self.now));
+        self.change_groups();
+    }
+
+    fn check_sent(&self, link: u32, address: IpAddr, frame: &[u8]) {
+        let link = &self.links[&link];
+        let sent = ethernet::Frame::parse(frame).expect("what we send can be read");
+        assert_eq!(sent.source, link.mac);
+        assert!(link.resolves(address));
+    }
+
+    /// Groups are joined for exactly the addresses that are held.
+    fn change_groups(&mut self) {
+        while let Some(change) = self.announcer.poll_group() {
+            let place = (change.link, change.group);
+            let changed = if change.member {
+                self.groups.insert(place)
+            } else {
+                self.groups.remove(&place)
+            };
+            assert!(changed, "{change:?}");
+        }
+        let wanted = self.links.keys().flat_map(|link| {
+            let held = self.announcer.addresses_on(*link);
+            held.filter_map(|address| {
+                if let IpAddr::V6(v6) = address {
+                    Some((*link, solicited_node(v6)))
+                } else {
+                    None
+                }
+            })
+        });
+        assert_eq!(self.groups, wanted.collect());
+    }
+}
+
+fn interfaces(mask: u8) -> Option<BTreeSet<String>> {
+    let named = (1..=3).filter(|index| mask & (1 << index) != 0);
+    (mask % 2 == 1).then(|| named.map(|index| format!("eth{index}")).collect())
+}
+
+fn link(index: u32, generation: u8) -> Link {
+    let prefix = |number: usize| Prefix {
+        address: ADDRESSES[number],
+        length: 24,
+    };
+    Link {
+        index,
+        name: format!("eth{index}"),
+        mac: mac(index, generation),
+        prefixes: if index == 3 {
+            Vec::new()
+        } else {
+            vec![prefix(index as usize - 1), prefix(2)]
+        },
+        arp: index != 3 || !generation.is_multiple_of(3),
+        ndp: index != 2,
+    }
+}
