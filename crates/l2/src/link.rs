@@ -16,7 +16,7 @@ pub struct Link {
     pub name: String,
     /// Its Ethernet address, the one that is announced.
     pub mac: MacAddr,
-    /// The subnets that it is in.
+    /// The subnets that it is in, and those that are routed there without a gateway.
     pub prefixes: Vec<Prefix>,
     /// Whether IPv4 addresses can be announced on it.
     pub arp: bool,

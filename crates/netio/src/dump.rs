@@ -1,18 +1,27 @@
-//! Puts together what the kernel dumps about links and addresses.
+//! Puts together what the kernel dumps about links, addresses and routes.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
+use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
     InfoKind, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
 };
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteType};
 
 use crate::{Interface, Master};
 
+/// Destinations that are reached on an interface without a gateway, and the index of the interface.
+pub(crate) type OnLink = (u32, IpNet);
+
 /// The interfaces that the messages describe, in order of index.
-pub(crate) fn interfaces(links: &[LinkMessage], addresses: &[AddressMessage]) -> Vec<Interface> {
+pub(crate) fn interfaces(
+    links: &[LinkMessage],
+    addresses: &[AddressMessage],
+    routes: impl IntoIterator<Item = OnLink>,
+) -> Vec<Interface> {
     let kinds: BTreeMap<u32, &InfoKind> = links
         .iter()
         .filter_map(|l| Some((l.header.index, kind(l)?)))
@@ -26,8 +35,15 @@ pub(crate) fn interfaces(links: &[LinkMessage], addresses: &[AddressMessage]) ->
             interface.addresses.extend(address(message));
         }
     }
+    for (index, destination) in routes {
+        if let Some(interface) = found.get_mut(&index) {
+            interface.routes.push(destination);
+        }
+    }
     for interface in found.values_mut() {
         interface.addresses.sort();
+        interface.routes.sort();
+        interface.routes.dedup();
     }
     found.into_values().collect()
 }
@@ -45,6 +61,7 @@ fn interface(link: &LinkMessage, kinds: &BTreeMap<u32, &InfoKind>) -> Interface 
         loopback: flags.contains(LinkFlags::Loopback),
         master: None,
         addresses: Vec::new(),
+        routes: Vec::new(),
     };
     let ethernet = link.header.link_layer_type == LinkLayerType::Ether;
     for attribute in &link.attributes {
@@ -124,8 +141,53 @@ fn address(message: &AddressMessage) -> Option<IpNet> {
     IpNet::new(own?, message.header.prefix_len).ok()
 }
 
+/// What of a route is on-link; of one over several interfaces, that may be several.
+///
+/// IPv4 says so by its scope, too; IPv6 has none. Only unicast routes count: the table `local` has the host's own
+/// addresses and broadcasts, and others blackhole.
+pub(crate) fn on_link(route: &RouteMessage) -> Vec<OnLink> {
+    let header = &route.header;
+    let inet = header.address_family == AddressFamily::Inet;
+    if header.kind != RouteType::Unicast || (inet && header.scope != RouteScope::Link) {
+        return Vec::new();
+    }
+    let mut destination: IpAddr = if inet {
+        Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        Ipv6Addr::UNSPECIFIED.into()
+    };
+    let mut indices = Vec::new();
+    for attribute in &route.attributes {
+        if let RouteAttribute::Destination(RouteAddress::Inet(address)) = attribute {
+            destination = (*address).into();
+        } else if let RouteAttribute::Destination(RouteAddress::Inet6(address)) = attribute {
+            destination = (*address).into();
+        } else if let RouteAttribute::Oif(index) = attribute {
+            indices.push(*index);
+        } else if let RouteAttribute::MultiPath(hops) = attribute {
+            let direct = hops.iter().filter(|hop| !has_gateway(&hop.attributes));
+            indices.extend(direct.map(|hop| hop.interface_index));
+        }
+    }
+    let Ok(destination) = IpNet::new(destination, header.destination_prefix_length) else {
+        return Vec::new();
+    };
+    if has_gateway(&route.attributes) {
+        return Vec::new();
+    }
+    indices.into_iter().map(|index| (index, destination)).collect()
+}
+
+fn has_gateway(attributes: &[RouteAttribute]) -> bool {
+    let gateway =
+        |attribute: &RouteAttribute| matches!(attribute, RouteAttribute::Gateway(_) | RouteAttribute::Via(_));
+    attributes.iter().any(gateway)
+}
+
 #[cfg(test)]
 mod tests {
+    use netlink_packet_route::route::RouteNextHop;
+
     use super::*;
 
     fn link(index: u32, attributes: Vec<LinkAttribute>) -> LinkMessage {
@@ -166,7 +228,14 @@ mod tests {
             inet(2, 24, vec![AddressAttribute::Local(ip("192.0.2.1"))]),
             inet(9, 24, vec![AddressAttribute::Local(ip("192.0.2.9"))]),
         ];
-        let found = interfaces(&links, &addresses);
+        let net = |text: &str| text.parse::<IpNet>().expect("prefix");
+        let routes = [
+            (3, net("198.51.100.0/24")),
+            (3, net("192.0.2.0/24")),
+            (3, net("198.51.100.0/24")),
+            (9, net("192.0.2.0/24")),
+        ];
+        let found = interfaces(&links, &addresses, routes);
         assert_eq!(
             found.iter().map(|i| i.name.as_str()).collect::<Vec<_>>(),
             ["eth0", "eth1"]
@@ -176,7 +245,9 @@ mod tests {
         assert!(!found[0].noarp && !found[0].loopback);
         let expected = ["192.0.2.1/24", "fe80::1/64"].map(|net| net.parse().expect("prefix"));
         assert_eq!(found[0].addresses, expected);
+        assert_eq!(found[0].routes, []);
         assert_eq!(found[1].addresses, []);
+        assert_eq!(found[1].routes, [net("192.0.2.0/24"), net("198.51.100.0/24")]);
     }
 
     #[test]
@@ -216,16 +287,65 @@ mod tests {
         for (port_kind, master_kind, expected) in table {
             let mut links = vec![port(port_kind)];
             links.extend(master_kind.map(master));
-            assert_eq!(interfaces(&links, &[])[0].master, Some(expected));
+            assert_eq!(interfaces(&links, &[], [])[0].master, Some(expected));
         }
     }
 
     #[test]
     fn a_hardware_address_of_another_kind_is_no_ethernet_address() {
         let mut tunnel = link(2, vec![LinkAttribute::Address(vec![192, 0, 2, 1])]);
-        assert_eq!(interfaces(std::slice::from_ref(&tunnel), &[])[0].mac, None);
+        assert_eq!(interfaces(std::slice::from_ref(&tunnel), &[], [])[0].mac, None);
         tunnel.attributes = vec![LinkAttribute::Address(vec![0; 6])];
         tunnel.header.link_layer_type = LinkLayerType::Tunnel;
-        assert_eq!(interfaces(&[tunnel], &[])[0].mac, None);
+        assert_eq!(interfaces(&[tunnel], &[], [])[0].mac, None);
+    }
+
+    fn route(scope: RouteScope, attributes: Vec<RouteAttribute>) -> RouteMessage {
+        let mut message = RouteMessage::default();
+        message.header.address_family = AddressFamily::Inet;
+        message.header.kind = RouteType::Unicast;
+        message.header.scope = scope;
+        message.header.destination_prefix_length = 24;
+        let destination = RouteAddress::Inet(Ipv4Addr::new(192, 0, 2, 0));
+        message.attributes = [vec![RouteAttribute::Destination(destination)], attributes].concat();
+        message
+    }
+
+    #[test]
+    fn a_route_is_on_link_where_it_has_no_gateway() {
+        let gateway = || RouteAttribute::Gateway(RouteAddress::Inet(Ipv4Addr::new(198, 51, 100, 1)));
+        let net: IpNet = "192.0.2.0/24".parse().expect("prefix");
+        assert_eq!(
+            on_link(&route(RouteScope::Link, vec![RouteAttribute::Oif(2)])),
+            [(2, net)]
+        );
+        let beyond = route(RouteScope::Universe, vec![gateway(), RouteAttribute::Oif(2)]);
+        assert_eq!(on_link(&beyond), []);
+        let own = route(RouteScope::Host, vec![RouteAttribute::Oif(1)]);
+        assert_eq!(on_link(&own), []);
+        let mut broadcast = route(RouteScope::Link, vec![RouteAttribute::Oif(2)]);
+        broadcast.header.kind = RouteType::Broadcast;
+        assert_eq!(on_link(&broadcast), []);
+        let hop = |interface_index, attributes| {
+            let mut hop = RouteNextHop::default();
+            hop.interface_index = interface_index;
+            hop.attributes = attributes;
+            hop
+        };
+        let hops = vec![hop(2, vec![]), hop(3, vec![gateway()]), hop(4, vec![])];
+        let over_several = route(RouteScope::Link, vec![RouteAttribute::MultiPath(hops)]);
+        assert_eq!(on_link(&over_several), [(2, net), (4, net)]);
+    }
+
+    #[test]
+    fn an_ipv6_route_is_on_link_without_a_scope_and_one_to_everywhere_has_no_destination() {
+        let mut message = RouteMessage::default();
+        message.header.address_family = AddressFamily::Inet6;
+        message.header.kind = RouteType::Unicast;
+        message.attributes = vec![RouteAttribute::Oif(2)];
+        assert_eq!(on_link(&message), [(2, "::/0".parse().expect("prefix"))]);
+        let gateway = RouteAddress::Inet6(Ipv6Addr::LOCALHOST);
+        message.attributes.push(RouteAttribute::Gateway(gateway));
+        assert_eq!(on_link(&message), []);
     }
 }

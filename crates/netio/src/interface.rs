@@ -27,6 +27,8 @@ pub struct Interface {
     pub master: Option<Master>,
     /// Its addresses with the prefix each is in, in ascending order.
     pub addresses: Vec<IpNet>,
+    /// Where its on-link routes lead, those without a gateway, in ascending order.
+    pub routes: Vec<IpNet>,
 }
 
 /// What an interface is enslaved to.
@@ -132,6 +134,7 @@ mod tests {
             loopback: false,
             master: None,
             addresses: vec!["192.0.2.1/24".parse().expect("prefix")],
+            routes: Vec::new(),
         }
     }
 

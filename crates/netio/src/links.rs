@@ -1,4 +1,4 @@
-//! Watches the node's interfaces by netlink.
+//! Watches the node's interfaces, and their addresses and on-link routes, by netlink.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -6,22 +6,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::channel::mpsc::UnboundedReceiver;
+use futures::future::{Either, select};
 use futures::{StreamExt, TryStreamExt};
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::{LinkFlags, LinkMessage};
+use netlink_packet_route::route::RouteMessage;
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::sys::SocketAddr;
 use rtnetlink::{Handle, MulticastGroup};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::Interface;
-use crate::dump::interfaces;
+use crate::dump::{OnLink, interfaces, on_link};
 
 /// A node that starts pods all the time changes links all the time; a change is looked at immediately, the
-/// next one not before this has passed, so that a storm of events costs 20 dumps a second at most.
+/// next one not before this has passed, so that a storm of events costs 20 looks a second at most.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// How many times as long as a look takes is the pause after it at least: the kernel tells routes only all at once, and a
+/// router may have a million. So looks take a tenth of the time at most.
+const REST: u32 = 9;
 
 /// Why interfaces cannot be watched.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +38,7 @@ pub enum LinksError {
     /// The kernel refused a dump.
     #[error("cannot list {what}: {error}")]
     Dump {
-        /// `interfaces` or `addresses`.
+        /// `interfaces`, `addresses` or `routes`.
         what: &'static str,
         /// The kernel's answer.
         error: rtnetlink::Error,
@@ -45,12 +51,16 @@ pub enum LinksError {
 /// The interfaces of the network namespace in which it was opened.
 pub struct Links {
     events: Events,
+    /// On a socket of their own: routes may come in floods, and when some of their events are lost that says nothing
+    /// about carriers.
+    routes: Events,
     dumps: Dumps,
     last: Option<Vec<Interface>>,
     pending: VecDeque<Vec<Interface>>,
     flapped: Flapped,
     stale: bool,
-    looked: Option<Instant>,
+    /// When the next look may be had.
+    rested: Option<Instant>,
 }
 
 /// The interfaces that may have lost their carrier since the last look.
@@ -83,13 +93,14 @@ impl Links {
     /// When the kernel gives no netlink socket.
     pub fn open() -> Result<Self, LinksError> {
         Ok(Self {
-            events: Events::open()?,
+            events: Events::open(&LINKS)?,
+            routes: Events::open(&ROUTES)?,
             dumps: Dumps::open()?,
             last: None,
             pending: VecDeque::new(),
             flapped: Flapped::Some(BTreeSet::new()),
             stale: true,
-            looked: None,
+            rested: None,
         })
     }
 
@@ -102,7 +113,8 @@ impl Links {
         self.pending.clear();
         self.flapped = Flapped::All;
         self.stale = true;
-        self.events = Events::open()?;
+        self.events = Events::open(&LINKS)?;
+        self.routes = Events::open(&ROUTES)?;
         self.dumps = Dumps::open()?;
         Ok(())
     }
@@ -121,20 +133,36 @@ impl Links {
                 self.last = Some(next.clone());
                 return Ok(next);
             }
-            if self.last.is_some() && !self.stale {
-                let (event, _) = self.events.received.next().await.ok_or(LinksError::Ended)?;
-                self.flapped.note(&event);
-                self.stale = true;
+            while self.last.is_some() && !self.stale {
+                self.wait().await?;
             }
-            if let Some(looked) = self.looked {
-                tokio::time::sleep_until(looked + PAUSE).await;
+            if let Some(rested) = self.rested {
+                tokio::time::sleep_until(rested).await;
             }
             self.drain();
+            let begin = Instant::now();
             let seen = self.dumps.interfaces().await?;
-            self.looked = Some(Instant::now());
+            let pause = PAUSE.max(begin.elapsed() * REST);
+            self.rested = Some(Instant::now() + pause);
             self.stale = false;
             self.compare(seen);
         }
+    }
+
+    /// Waits for an event, which may make another look necessary.
+    async fn wait(&mut self) -> Result<(), LinksError> {
+        match select(self.events.received.next(), self.routes.received.next()).await {
+            Either::Left((event, _)) => {
+                let (event, _) = event.ok_or(LinksError::Ended)?;
+                self.flapped.note(&event);
+                self.stale = true;
+            }
+            Either::Right((event, _)) => {
+                let (event, _) = event.ok_or(LinksError::Ended)?;
+                self.stale |= concerns_a_link(&event);
+            }
+        }
+        Ok(())
     }
 
     /// Queues what the caller has not been told yet.
@@ -153,16 +181,21 @@ impl Links {
         while let Ok((event, _)) = self.events.received.try_recv() {
             self.flapped.note(&event);
         }
+        while self.routes.received.try_recv().is_ok() {}
     }
 }
 
+const LINKS: [MulticastGroup; 3] = [
+    MulticastGroup::Link,
+    MulticastGroup::Ipv4Ifaddr,
+    MulticastGroup::Ipv6Ifaddr,
+];
+
+const ROUTES: [MulticastGroup; 2] = [MulticastGroup::Ipv4Route, MulticastGroup::Ipv6Route];
+
 impl Events {
-    fn open() -> Result<Self, LinksError> {
-        let (connection, _, received) = rtnetlink::new_multicast_connection(&[
-            MulticastGroup::Link,
-            MulticastGroup::Ipv4Ifaddr,
-            MulticastGroup::Ipv6Ifaddr,
-        ])?;
+    fn open(groups: &[MulticastGroup]) -> Result<Self, LinksError> {
+        let (connection, _, received) = rtnetlink::new_multicast_connection(groups)?;
         let connection = tokio::spawn(connection);
         Ok(Self { received, connection })
     }
@@ -196,33 +229,33 @@ impl Dumps {
     }
 
     async fn interfaces(&self) -> Result<Vec<Interface>, LinksError> {
-        let links: Vec<LinkMessage> =
-            self.kernel
-                .link()
-                .get()
-                .execute()
-                .try_collect()
-                .await
-                .map_err(|error| {
-                    let what = "interfaces";
-                    LinksError::Dump { what, error }
-                })?;
-        let addresses: Vec<AddressMessage> = self
-            .kernel
-            .address()
-            .get()
-            .execute()
-            .try_collect()
-            .await
-            .map_err(|error| {
-                let what = "addresses";
-                LinksError::Dump { what, error }
-            })?;
+        let failed = |what| move |error| LinksError::Dump { what, error };
+        let links = self.kernel.link().get().execute();
+        let links: Vec<LinkMessage> = links.try_collect().await.map_err(failed("interfaces"))?;
+        let addresses = self.kernel.address().get().execute();
+        let addresses: Vec<AddressMessage> = addresses.try_collect().await.map_err(failed("addresses"))?;
+        let mut routes = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let all = self.on_link(family).await.map_err(failed("routes"))?;
+            routes.extend(all);
+        }
         // Every namespace has a loopback interface at least.
         if self.ended.load(Ordering::Acquire) || links.is_empty() {
             return Err(LinksError::Ended);
         }
-        Ok(interfaces(&links, &addresses))
+        Ok(interfaces(&links, &addresses, routes))
+    }
+
+    /// Keeps only what is wanted of what may be a million routes.
+    async fn on_link(&self, family: AddressFamily) -> Result<Vec<OnLink>, rtnetlink::Error> {
+        let mut all = RouteMessage::default();
+        all.header.address_family = family;
+        let routes = self.kernel.route().get(all).execute();
+        let add = |mut found: Vec<OnLink>, route: RouteMessage| {
+            found.extend(on_link(&route));
+            std::future::ready(Ok(found))
+        };
+        routes.try_fold(Vec::new(), add).await
     }
 }
 
@@ -249,6 +282,17 @@ impl Flapped {
             Self::All => true,
         }
     }
+}
+
+/// Whether an event of a route is about one that is on-link, or lost.
+fn concerns_a_link(event: &NetlinkMessage<RouteNetlinkMessage>) -> bool {
+    if let NetlinkPayload::InnerMessage(
+        RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route),
+    ) = &event.payload
+    {
+        return !on_link(route).is_empty();
+    }
+    matches!(event.payload, NetlinkPayload::Overrun(_))
 }
 
 /// The index of a link that an event reports without carrier.
@@ -279,6 +323,7 @@ mod tests {
 
     use netlink_packet_core::NetlinkHeader;
     use netlink_packet_route::link::LinkMessage;
+    use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteType};
 
     use super::*;
 
@@ -311,6 +356,21 @@ mod tests {
         assert_eq!(flapped, Flapped::All);
     }
 
+    #[test]
+    fn only_events_of_on_link_routes_and_lost_ones_make_another_look_necessary() {
+        let mut route = RouteMessage::default();
+        route.header.address_family = AddressFamily::Inet6;
+        route.header.kind = RouteType::Unicast;
+        route.attributes = vec![RouteAttribute::Oif(2)];
+        let new = |route| event(NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(route)));
+        let gone = |route| event(NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelRoute(route)));
+        assert!(concerns_a_link(&new(route.clone())) && concerns_a_link(&gone(route.clone())));
+        let gateway = RouteAddress::Inet6(std::net::Ipv6Addr::LOCALHOST);
+        route.attributes.push(RouteAttribute::Gateway(gateway));
+        assert!(!concerns_a_link(&new(route.clone())) && !concerns_a_link(&gone(route)));
+        assert!(concerns_a_link(&event(NetlinkPayload::Overrun(Vec::new()))));
+    }
+
     #[tokio::test]
     async fn after_a_gap_every_interface_is_reported_without_its_carrier_first() {
         let mut links = Links::open().expect("netlink");
@@ -323,12 +383,12 @@ mod tests {
         assert!(again.iter().any(|interface| interface.running), "{again:?}");
     }
 
-    /// A dump is two requests, and a connection may end at any time during them.
+    /// A dump is four requests, and a connection may end at any time during them.
     #[tokio::test]
     async fn a_dump_that_breaks_off_is_an_error_and_never_a_shorter_list() {
         let whole = Links::open().expect("netlink").next().await.expect("interfaces");
         let mut broken = 0;
-        for polls in 1..12 {
+        for polls in 1..24 {
             let (mut connection, kernel, _) = rtnetlink::new_connection().expect("netlink");
             let mut left = polls;
             let ends_early = poll_fn(move |context| {

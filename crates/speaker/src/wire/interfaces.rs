@@ -19,7 +19,8 @@ pub fn links(interfaces: &[Interface], exclude: &[Regex]) -> Vec<Link> {
 
 fn link(interface: &Interface) -> Option<Link> {
     let mac = interface.usable().ok()?;
-    let prefixes = interface.addresses.iter().map(|net| Prefix {
+    let nets = interface.addresses.iter().chain(&interface.routes);
+    let prefixes = nets.map(|net| Prefix {
         address: net.addr(),
         length: net.prefix_len(),
     });
@@ -77,6 +78,7 @@ mod tests {
             loopback: false,
             master: None,
             addresses: vec!["192.0.2.1/24".parse().expect("prefix")],
+            routes: vec!["198.51.100.0/24".parse().expect("prefix")],
         }
     }
 
@@ -96,7 +98,9 @@ mod tests {
         );
         assert_eq!(links[0].mac, MacAddr([2, 0, 0, 0, 0, 1]));
         assert!(links[0].arp && !links[0].ndp);
-        assert!(links[0].prefixes[0].contains("192.0.2.77".parse().expect("address")));
+        for (prefix, address) in links[0].prefixes.iter().zip(["192.0.2.77", "198.51.100.77"]) {
+            assert!(prefix.contains(address.parse().expect("address")));
+        }
     }
 
     #[test]
