@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hashbrown::HashMap;
-use herald_l2::Ignored;
+use herald_l2::{Finding, Ignored};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
@@ -22,6 +22,8 @@ pub(super) struct Metrics {
     pub(super) send_errors: IntCounter,
     pub(super) receive_errors: IntCounter,
     unjoined: IntGauge,
+    probes: IntCounterVec,
+    pub(super) claims: IntCounter,
 }
 
 /// What is counted for an announced address.
@@ -39,7 +41,7 @@ impl Metrics {
         let ignored = IntCounterVec::new(
             Opts::new(
                 "herald_layer2_ignored_total",
-                "Frames received and not answered, by reason.",
+                "Frames received and not answered, by reason; most that are about other addresses are not even received.",
             ),
             &["reason"],
         )?;
@@ -55,6 +57,22 @@ impl Metrics {
             "herald_layer2_groups_unjoined",
             "Solicited-node multicast groups that could not be joined and are tried again.",
         )?;
+        let probes = IntCounterVec::new(
+            Opts::new(
+                "herald_layer2_probes_total",
+                "Questions whether an address is taken, by what was found.",
+            ),
+            &["result"],
+        )?;
+        let claims = IntCounter::new(
+            "herald_layer2_claims_total",
+            "Frames in which another machine says that it has an address that is announced here.",
+        )?;
+        for result in RESULTS {
+            probes.with_label_values(&[result]);
+        }
+        registry.register(Box::new(probes.clone()))?;
+        registry.register(Box::new(claims.clone()))?;
         registry.register(Box::new(unjoined.clone()))?;
         registry.register(Box::new(exposed.clone()))?;
         registry.register(Box::new(ignored.clone()))?;
@@ -67,6 +85,8 @@ impl Metrics {
             send_errors,
             receive_errors,
             unjoined,
+            probes,
+            claims,
         })
     }
 
@@ -102,9 +122,27 @@ impl Metrics {
         self.unjoined.set(groups as i64);
     }
 
+    /// Counts a probe that has ended.
+    pub(super) fn probed(&self, finding: Finding) {
+        self.probes.with_label_values(&[result(finding)]).inc();
+    }
+
     /// Counts a frame that is not answered.
     pub(super) fn ignored(&self, reason: Ignored) {
         self.ignored[reason.index()].inc();
+    }
+}
+
+/// What [`result`] returns.
+const RESULTS: [&str; 4] = ["silence", "answered", "contended", "no_link"];
+
+/// What a probe has found, as a metric label.
+const fn result(finding: Finding) -> &'static str {
+    match finding {
+        Finding::Silence => "silence",
+        Finding::Answered(_) => "answered",
+        Finding::Contended(_) => "contended",
+        Finding::NoLink => "no_link",
     }
 }
 
@@ -199,6 +237,8 @@ fn family((name, help, field): &(&str, &str, Field), counts: &[(IpAddr, Arc<Coun
 
 #[cfg(test)]
 mod tests {
+    use herald_l2::MacAddr;
+
     use super::*;
 
     fn text(registry: &Registry) -> String {
@@ -243,6 +283,33 @@ mod tests {
             let line = format!("herald_layer2_ignored_total{{reason=\"{}\"}} 1\n", reason.label());
             assert!(text(&registry).contains(&line), "{line}");
         }
+    }
+
+    #[test]
+    fn probes_are_counted_by_what_they_found_and_every_result_is_shown_from_the_start() {
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry).expect("registered");
+        let line =
+            |result: &str, count: u32| format!("herald_layer2_probes_total{{result=\"{result}\"}} {count}\n");
+        let exposed = text(&registry);
+        assert!(
+            RESULTS.iter().all(|result| exposed.contains(&line(result, 0))),
+            "{exposed}"
+        );
+        let mac = MacAddr::ZERO;
+        for finding in [
+            Finding::Silence,
+            Finding::Answered(mac),
+            Finding::Contended(mac),
+            Finding::NoLink,
+        ] {
+            metrics.probed(finding);
+        }
+        let exposed = text(&registry);
+        assert!(
+            RESULTS.iter().all(|result| exposed.contains(&line(result, 1))),
+            "{exposed}"
+        );
     }
 
     #[test]

@@ -158,10 +158,12 @@ impl Task {
     fn tell(&mut self) {
         let now = self.now();
         while let Some((address, finding)) = self.prober.poll_result(now) {
+            self.metrics.probed(finding);
             let _ended = self.heard.send(Heard::Found(address, finding));
             self.narrow_later();
         }
         while let Some(claim) = self.announcer.poll_claim() {
+            self.metrics.claims.inc();
             let _ended = self.heard.send(Heard::Claimed(claim.address, claim.mac));
         }
     }
