@@ -1,21 +1,22 @@
 //! A host of its own: a thread that lives in a network namespace.
 
 use std::fs::File;
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use futures::TryStreamExt;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags};
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
-use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute};
+use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourState};
+use netlink_packet_route::route::RouteScope;
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Gid, Uid};
-use rtnetlink::{Handle, LinkUnspec};
+use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 use tokio::runtime::{Builder, Runtime};
 
 /// How long a condition may take; generous, since it is no measurement.
@@ -107,6 +108,32 @@ impl Host {
         self.run(move |inside| inside.add_address(interface, net, true));
     }
 
+    /// Adds a route without a gateway.
+    pub(crate) fn add_route(&self, interface: &'static str, destination: &str) {
+        let net: Ipv4Net = destination.parse().expect("address and prefix length");
+        self.run(move |inside| {
+            let route = RouteMessageBuilder::<Ipv4Addr>::new()
+                .destination_prefix(net.network(), net.prefix_len())
+                .output_interface(inside.link(interface).header.index)
+                .scope(RouteScope::Link)
+                .build();
+            let added = inside.kernel.route().add(route).execute();
+            inside.block_on(added).expect("the route can be added");
+        });
+    }
+
+    /// Tells the neighbour table for good who has an address: nothing is asked about it any more.
+    pub(crate) fn set_neighbour(&self, interface: &'static str, address: IpAddr, mac: [u8; 6]) {
+        self.run(move |inside| {
+            let index = inside.link(interface).header.index;
+            let entry = inside.kernel.neighbours().add(index, address);
+            let entry = entry.link_layer_address(&mac).state(NeighbourState::Permanent);
+            inside
+                .block_on(entry.replace().execute())
+                .expect("the entry can be made");
+        });
+    }
+
     /// Leaves duplicate address detection on.
     pub(crate) fn add_address_with_dad(&self, interface: &'static str, address: &str) {
         let net: IpNet = address.parse().expect("address and prefix length");
@@ -195,8 +222,11 @@ impl Inside {
     }
 
     pub(crate) fn add(&self, link: LinkMessage) {
-        let done = self.runtime.block_on(self.kernel.link().add(link).execute());
-        done.expect("the link can be added");
+        self.try_add(link).expect("the link can be added");
+    }
+
+    pub(crate) fn try_add(&self, link: LinkMessage) -> Result<(), rtnetlink::Error> {
+        self.runtime.block_on(self.kernel.link().add(link).execute())
     }
 
     pub(crate) fn delete(&self, interface: &str) {

@@ -20,7 +20,9 @@ crate::tests![
     an_interface_that_is_made_anew_answers_though_nobody_told,
     a_changed_ethernet_address_is_announced,
     two_interfaces_on_one_segment_never_show_two_ethernet_addresses,
+    an_on_link_route_decides_which_interface_answers,
     only_selected_interfaces_answer,
+    a_renamed_interface_is_selected_by_its_new_name,
     an_excluded_interface_does_not_answer,
     a_bridge_port_leaves_the_answer_to_its_bridge,
     a_macvlan_interface_answers,
@@ -142,6 +144,29 @@ fn two_interfaces_on_one_segment_never_show_two_ethernet_addresses() {
     assert_eq!(capture.next(SILENCE, reply), None);
 }
 
+/// A host whose own addresses are elsewhere.
+fn an_on_link_route_decides_which_interface_answers() {
+    let segment = Segment::new();
+    let owner = segment.host(OTHER, &["198.51.100.1/24"]);
+    segment.plug(&owner, "eth1", OWNER);
+    owner.add_route("eth1", "192.0.2.0/24");
+    let client = segment.host(CLIENT, &["192.0.2.9/24"]);
+    let speaker = Speaker::start(&owner);
+    speaker.announce(ip(ADDRESS));
+    let capture = Capture::start(&client, "eth0");
+    speaker.wait_announced(ip(ADDRESS), 2);
+    capture.send(&request(CLIENT, [192, 0, 2, 9], [192, 0, 2, 100]));
+    let reply = |frame: &[u8]| foreign(frame, 0x0806, CLIENT).filter(|frame| frame[..6] == CLIENT);
+    let first = capture.next(Duration::from_secs(5), reply).expect("a reply");
+    assert_eq!(first[6..12], OWNER);
+    assert_eq!(capture.next(SILENCE, reply), None);
+    assert_eq!(client.resolve(ip(ADDRESS)), OWNER);
+    owner.add_route("eth0", "192.0.2.0/25");
+    wait_for("the entry moves to where the longer prefix is", || {
+        client.neighbour(ip(ADDRESS)).filter(|mac| *mac == OTHER)
+    });
+}
+
 fn only_selected_interfaces_answer() {
     let (left, right) = (Segment::new(), Segment::new());
     let owner = left.host(OWNER, &["192.0.2.1/24"]);
@@ -162,6 +187,27 @@ fn only_selected_interfaces_answer() {
         capture.next(SILENCE, |frame| foreign(frame, 0x0806, CLIENT)),
         None
     );
+}
+
+fn a_renamed_interface_is_selected_by_its_new_name() {
+    let segment = Segment::new();
+    let owner = segment.host(OWNER, &["192.0.2.1/24"]);
+    let client = segment.host(CLIENT, &["192.0.2.9/24"]);
+    let speaker = Speaker::start(&owner);
+    speaker.announce_on(ip(ADDRESS), "net9");
+    let capture = Capture::start(&client, "eth0");
+    capture.send(&request(CLIENT, [192, 0, 2, 9], [192, 0, 2, 100]));
+    assert_eq!(
+        capture.next(SILENCE, |frame| foreign(frame, 0x0806, CLIENT)),
+        None
+    );
+    let index = owner.index("eth0");
+    owner.run(move |inside| {
+        // Not every kernel renames what is up.
+        inside.set(LinkUnspec::new_with_index(index).down().build());
+        inside.set(LinkUnspec::new_with_index(index).name("net9").up().build());
+    });
+    assert_eq!(client.resolve(ip(ADDRESS)), OWNER);
 }
 
 fn an_excluded_interface_does_not_answer() {

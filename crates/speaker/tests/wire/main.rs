@@ -8,9 +8,11 @@ mod capture;
 mod filter;
 mod host;
 mod interfaces;
+mod kinds;
 mod ndp;
 mod segment;
 mod speaker;
+mod switch;
 mod tools;
 
 use std::process::ExitCode;
@@ -29,7 +31,9 @@ fn main() -> ExitCode {
         capability::tests(),
         filter::tests(),
         interfaces::tests(),
+        kinds::tests(),
         ndp::tests(),
+        switch::tests(),
         tools::tests(),
     ];
     libtest_mimic::run(&arguments, tests.into_iter().flatten().collect()).exit_code()

@@ -1,6 +1,7 @@
 //! An Ethernet segment: a bridge in a namespace of its own.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use rtnetlink::{LinkBridge, LinkUnspec, LinkVeth};
 
@@ -33,6 +34,18 @@ impl Segment {
                 let change = inside.kernel().link().change(bridge.build()).execute();
                 inside.block_on(change).expect("the bridge can snoop");
             }
+        });
+        segment
+    }
+
+    /// A bridge that forgets behind which port a station is when it has heard nothing from it for `ageing`.
+    pub(crate) fn forgetful(ageing: Duration) -> Self {
+        let segment = Self::new();
+        segment.switch.run(move |inside| {
+            let hundredths = (ageing.as_millis() / 10) as u32;
+            let bridge = LinkBridge::new(BRIDGE).ageing_time(hundredths).build();
+            let changed = inside.kernel().link().change(bridge).execute();
+            inside.block_on(changed).expect("the bridge can forget");
         });
         segment
     }

@@ -1,4 +1,4 @@
-//! What arping, ndisc6 and tcpdump make of it. They are not part of the project: where one is missing its test
+//! What arping, arp-scan, ndisc6 and tcpdump make of it. They are not part of the project: where one is missing its test
 //! is ignored and says so, but under continuous integration (`CI` set) it fails.
 
 use std::collections::BTreeMap;
@@ -33,6 +33,11 @@ pub(crate) fn tests() -> Vec<Trial> {
             "ndisc6",
             "wire::tools::ndisc6_finds_the_owner",
             ndisc6_finds_the_owner,
+        ),
+        needing(
+            "arp-scan",
+            "wire::tools::arp_scan_finds_what_is_announced_and_no_duplicates",
+            arp_scan_finds_what_is_announced_and_no_duplicates,
         ),
         needing(
             "tcpdump",
@@ -120,6 +125,23 @@ fn arping_finds_the_address_taken() {
     assert!(output.status.success(), "{text}");
 }
 
+fn arp_scan_finds_what_is_announced_and_no_duplicates() {
+    let scene = scene();
+    let (output, text) = scene.output(
+        "arp-scan",
+        &[
+            "--interface=eth0",
+            "--quiet",
+            "--plain",
+            "--retry=2",
+            "192.0.2.96/29",
+        ],
+    );
+    assert!(output.status.success(), "{text}");
+    let found: Vec<&str> = text.lines().filter(|line| line.starts_with("192.0.2.")).collect();
+    assert_eq!(found, ["192.0.2.100\t02:00:00:00:00:0a"], "{text}");
+}
+
 fn ndisc6_finds_the_owner() {
     let scene = scene();
     let (output, text) = scene.output(
@@ -131,14 +153,19 @@ fn ndisc6_finds_the_owner() {
 }
 
 fn tcpdump_decodes_without_complaint() {
-    let scene = scene();
+    let mut scene = scene();
     let capture = Capture::start(&scene.client, "eth0");
+    for taken in ["192.0.2.9", "2001:db8::9"] {
+        assert_eq!(scene.speaker.probe(ip(taken)), Some(CLIENT));
+    }
     scene.speaker.reannounce(ip("192.0.2.100"));
     scene.speaker.reannounce(ip("2001:db8::100"));
     capture.send(&request(CLIENT, [192, 0, 2, 9], [192, 0, 2, 100]));
     capture.send(&solicitation("2001:db8::100".parse().expect("address")));
     let text = decode(&frames_of_each_kind(&capture));
     for line in [
+        "Request who-has 192.0.2.9 tell 0.0.0.0, length 46",
+        ":: > ff02::1:ff00:9: [icmp6 sum ok] ICMP6, neighbor solicitation, length 24, who has 2001:db8::9",
         "Request who-has 192.0.2.100 (ff:ff:ff:ff:ff:ff) tell 192.0.2.100, length 46",
         "Reply 192.0.2.100 is-at 02:00:00:00:00:0a, length 46",
         "2001:db8::100 > ff02::1: [icmp6 sum ok] ICMP6, neighbor advertisement",
@@ -154,18 +181,20 @@ fn tcpdump_decodes_without_complaint() {
     }
 }
 
-/// What the owner sends: two forms of announcement and an answer of each family.
+/// What the owner sends: a question of each family, two forms of announcement and one, and an answer of each family.
 fn frames_of_each_kind(capture: &Capture) -> Vec<Vec<u8>> {
-    const KINDS: usize = 5;
+    const KINDS: usize = 7;
     let mut frames = BTreeMap::new();
     while frames.len() < KINDS {
         let next = capture.next(Duration::from_secs(10), |frame| {
+            // Who is asked or told, and about what; a question has no sender yet.
             let kind = match frame[12..14] {
-                [0x08, 0x06] => frame[21],
-                [0x86, 0xdd] if frame[54] == 136 => 136,
+                [0x08, 0x06] => (frame[21], frame[28..32] == [0; 4]),
+                [0x86, 0xdd] if [135, 136].contains(&frame[54]) => (frame[54], frame[22..38] == [0; 16]),
                 _ => return None,
             };
-            (frame[6..12] == OWNER).then(|| ((kind, frame[..6].to_vec()), frame.to_vec()))
+            let is_kernels = kind == (135, false);
+            (frame[6..12] == OWNER && !is_kernels).then(|| ((kind, frame[..6].to_vec()), frame.to_vec()))
         });
         frames.extend([next.expect("another kind of frame")]);
     }
