@@ -130,7 +130,9 @@ impl Driver {
                 () = shutdown.requested() => break,
             }
             self.drain();
-            self.outlets.events.set_busy(!self.writes.is_idle());
+            if !self.writes.is_idle() {
+                self.outlets.events.give_way();
+            }
         }
         self.writes.cancel_all();
         self.writes.settle().await;

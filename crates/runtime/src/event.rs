@@ -26,8 +26,8 @@ const QUEUE: usize = 16_384;
 /// An API server that does not answer must not hold the queue for longer than this.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Pause after each event while the program has more important things to write: ten a second then, beside hundreds of
-/// writes of statuses.
+/// Pause after an event during which the program had more important things to write: ten events a second then, beside
+/// hundreds of statuses.
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
 /// The longest message that an Event may have, in bytes (Kubernetes validation of `core/v1` Events).
@@ -56,6 +56,7 @@ impl Severity {
 #[derive(Debug, Clone)]
 pub struct Events {
     queue: mpsc::Sender<(Saying, Timestamp)>,
+    /// Set since the last event.
     busy: Arc<AtomicBool>,
     dropped: IntCounter,
 }
@@ -102,9 +103,9 @@ impl Events {
         Ok(Self { queue, busy, dropped })
     }
 
-    /// Whether the program is busy writing what matters more. Events take their time meanwhile.
-    pub fn set_busy(&self, busy: bool) {
-        self.busy.store(busy, Ordering::Relaxed);
+    /// The program has something to write that matters more: events give way for a moment.
+    pub fn give_way(&self) {
+        self.busy.store(true, Ordering::Relaxed);
     }
 
     /// Tells users of `about` something. Never waits. The same again is counted and not written each time.
@@ -137,7 +138,7 @@ impl Task {
             }
             if let Some(write) = self.correlator.poll(Instant::now()) {
                 self.write(&write).await;
-                if self.busy.load(Ordering::Relaxed) {
+                if self.busy.swap(false, Ordering::Relaxed) {
                     tokio::time::sleep(BUSY_PAUSE).await;
                 }
             }
