@@ -1,7 +1,8 @@
 //! Who of several candidates owns an address: MetalLB's function, so that a migration moves nothing.
 //!
 //! Every speaker computes the same order from the same facts: preference score descending, then
-//! SHA-256 of `<node>#<address>` ascending. Removing a candidate moves only what it owned.
+//! SHA-256 of `<node>#<address>` ascending. Removing a candidate moves only what it owned. Restless nodes
+//! ([`crate::restlessness`]), which MetalLB does not know, come after all others, whatever their preference.
 
 use alloc::string::{String, ToString};
 use core::cmp::Reverse;
@@ -38,15 +39,52 @@ fn text(address: IpAddr) -> String {
     address.to_canonical().to_string()
 }
 
-/// The best candidate for a Service whose first ingress address is `first`.
-pub fn elect<'a>(
-    first: IpAddr,
-    candidates: impl IntoIterator<Item = (&'a NodeName, i64)>,
-) -> Option<&'a NodeName> {
-    candidates
-        .into_iter()
-        .min_by_key(|(node, score)| Rank::new(node, first, *score))
-        .map(|(node, _)| node)
+/// A node that may own an address.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate<'a> {
+    /// The node.
+    pub node: &'a NodeName,
+    /// Its preference score.
+    pub score: i64,
+    /// Whether it comes after all that are not restless.
+    pub restless: bool,
+    /// Whether it may be dead.
+    pub suspect: bool,
+}
+
+/// What the candidates are to an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Elected<'a> {
+    /// Who is first.
+    pub owner: &'a NodeName,
+    /// Who is first of those that are not suspected to be dead.
+    pub heir: Option<&'a NodeName>,
+    /// Who is first after the owner, if it is not restless: it watches the owner.
+    pub deputy: Option<&'a NodeName>,
+}
+
+/// The places of the candidates for a Service whose first ingress address is `first`; `None` if there are none.
+pub fn elect<'a>(first: IpAddr, candidates: impl IntoIterator<Item = Candidate<'a>>) -> Option<Elected<'a>> {
+    let mut best = [None, None];
+    let mut heir = None;
+    for candidate in candidates {
+        let rank = Rank::new(candidate.node, first, candidate.score);
+        let place = (candidate.restless, rank, candidate.node);
+        if !candidate.suspect && heir.is_none_or(|heir| place < heir) {
+            heir = Some(place);
+        }
+        if best[0].is_none_or(|best| place < best) {
+            best = [Some(place), best[0]];
+        } else if best[1].is_none_or(|second| place < second) {
+            best[1] = Some(place);
+        }
+    }
+    let [owner, second] = best;
+    Some(Elected {
+        owner: owner?.2,
+        heir: heir.map(|(.., node)| node),
+        deputy: second.filter(|(restless, ..)| !restless).map(|(.., node)| node),
+    })
 }
 
 #[cfg(test)]
@@ -66,6 +104,15 @@ mod tests {
             .collect();
         ranked.sort();
         ranked.into_iter().map(|(_, node)| node).collect()
+    }
+
+    fn calm(node: &NodeName) -> Candidate<'_> {
+        Candidate {
+            node,
+            score: 0,
+            restless: false,
+            suspect: false,
+        }
     }
 
     #[test]
@@ -111,9 +158,27 @@ mod tests {
             let nodes: Vec<NodeName> = (0..count).map(|i| NodeName::new(alloc::format!("node-{i}"))).collect();
             let first = IpAddr::from(core::net::Ipv4Addr::from_bits(bits));
             let lost = &nodes[lost % count];
-            let owner = elect(first, nodes.iter().map(|n| (n, 0)));
-            let after = elect(first, nodes.iter().filter(|n| *n != lost).map(|n| (n, 0)));
-            prop_assert!(owner == Some(lost) || owner == after);
+            let before = elect(first, nodes.iter().map(calm)).expect("candidates");
+            let after = elect(first, nodes.iter().filter(|n| *n != lost).map(calm)).expect("candidates");
+            let successor = if before.owner == lost { before.deputy } else { Some(before.owner) };
+            prop_assert_eq!(Some(after.owner), successor);
+        }
+
+        #[test]
+        fn the_places_are_those_of_the_sorted_candidates(
+            marks in prop::collection::vec((0_i64..3, any::<bool>(), any::<bool>()), 1..8),
+            bits: u32,
+        ) {
+            let nodes: Vec<NodeName> = (0..marks.len()).map(|i| NodeName::new(alloc::format!("node-{i}"))).collect();
+            let first = IpAddr::from(core::net::Ipv4Addr::from_bits(bits));
+            let mut sorted: Vec<Candidate<'_>> = nodes.iter().zip(&marks).map(|(node, (score, restless, suspect))| Candidate {
+                node, score: *score, restless: *restless, suspect: *suspect,
+            }).collect();
+            let elected = elect(first, sorted.iter().copied()).expect("candidates");
+            sorted.sort_by_key(|c| (c.restless, Rank::new(c.node, first, c.score)));
+            prop_assert_eq!(elected.owner, sorted[0].node);
+            prop_assert_eq!(elected.heir, sorted.iter().find(|c| !c.suspect).map(|c| c.node));
+            prop_assert_eq!(elected.deputy, sorted.get(1).filter(|c| !c.restless).map(|c| c.node));
         }
     }
 }

@@ -95,6 +95,8 @@ pub enum Exclusion {
     NoSpeaker,
     /// The node's speaker is starting or going away.
     SpeakerNotReady(NodeState),
+    /// The node has no interface in the subnet of the addresses, and others do.
+    NoLeg,
     /// None of the interfaces that the advertisements name exists on the node.
     NoInterface(BTreeSet<String>),
     /// No node may own it; each has its own reason.
@@ -118,6 +120,7 @@ impl Exclusion {
             Self::NoLocalEndpoint => "NoLocalEndpoint",
             Self::NoSpeaker => "NoSpeaker",
             Self::SpeakerNotReady(_) => "SpeakerNotReady",
+            Self::NoLeg => "NoLeg",
             Self::NoInterface(_) => "NoInterface",
             Self::NoCandidate => "NoCandidate",
         }
@@ -144,6 +147,9 @@ impl fmt::Display for Exclusion {
             }
             Self::NoSpeaker => f.write_str("no speaker of the node is reachable"),
             Self::SpeakerNotReady(state) => write!(f, "the node's speaker is {state}"),
+            Self::NoLeg => {
+                f.write_str("the node has no interface in the subnet of the address, as other nodes do")
+            }
             Self::NoInterface(names) => {
                 f.write_str("none of the interfaces selected exists on the node:")?;
                 names.iter().try_for_each(|name| write!(f, " {name}"))

@@ -17,10 +17,21 @@
 //!
 //! A Service that is gone, or that nobody may own, leaves every state at once.
 //!
+//! Who comes next after the owner is its deputy, and asks every few seconds whether the owner answers ([`deputy`]):
+//!
+//! ```text
+//!           deputy                   several questions unanswered               silence
+//!   (none) ────────► Watching ─────────────────────────────────────► Probing ───────────► Holding, in the owner's stead
+//!                      ▲  └──┘ answered                                 │ answered           │ the owner answers again
+//!                      └────────────────────────────────────────────────┴──── Yielding ◄─────┘
+//! ```
+//!
 //! The wire's word has a limit: fabrics with ARP suppression and proxies answer for the dead. When most speakers agree
 //! that one is dead, its answers count for [`PATIENCE`] only; its announcements, which nobody makes for it, count on.
 
+mod deputy;
 mod fellow;
+mod interest;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -31,11 +42,12 @@ use alloc::string::String;
 use core::net::IpAddr;
 use core::time::Duration;
 
+use deputy::{Rounds, Watch};
 use fellow::Fellows;
+use interest::{Interest, Role};
 pub use report::Report;
 
 use crate::config::ConflictDetection;
-use crate::ownership::Verdict;
 use crate::{Member, NodeName, ServiceKey, Time};
 
 /// For so long the answers of a speaker count that most others take for dead. Long enough for a speaker that was cut off
@@ -71,6 +83,11 @@ pub enum Probed {
     Answered([u8; 6]),
     /// Another machine probes for the same address.
     Contended([u8; 6]),
+    /// Nobody answered the single question of a check.
+    Unanswered {
+        /// How long ago anything was heard of any other machine there, if ever.
+        heard: Option<Duration>,
+    },
 }
 
 /// Something to be done.
@@ -78,6 +95,8 @@ pub enum Probed {
 pub enum Effect {
     /// Find out who answers, and tell [`Holdings::handle_probed`].
     Probe(Announcement),
+    /// Ask once whether somebody answers, that machine alone if it is given, and tell [`Holdings::handle_probed`].
+    Check(Announcement, Option<[u8; 6]>),
     /// Never mind.
     StopProbe(IpAddr),
     /// Answer from now on, and announce it; a changed set of interfaces replaces the one before.
@@ -92,6 +111,8 @@ pub enum Effect {
     Gained(ServiceKey, IpAddr),
     /// It no longer does.
     Lost(ServiceKey, IpAddr),
+    /// An address was taken from an owner that had failed, so long after the first sign of that.
+    TookOver(IpAddr, Duration),
     /// Something that users should know.
     Report(IpAddr, Report),
 }
@@ -104,14 +125,22 @@ pub struct Holdings {
     addresses: BTreeMap<IpAddr, Holding>,
     fellows: Fellows,
     due: BTreeSet<(Time, IpAddr)>,
+    rounds: Rounds,
+    /// Addresses that are answered for although somebody else is elected, and who that is.
+    stand_ins: BTreeMap<IpAddr, NodeName>,
     effects: VecDeque<Effect>,
     random: u64,
 }
 
 #[derive(Debug)]
 struct Holding {
-    /// Who is to be reached at the address, and on which interfaces.
-    wanted: BTreeMap<ServiceKey, Option<BTreeSet<String>>>,
+    /// Who is to be reached at the address, and what this node has to do with it.
+    interests: BTreeMap<ServiceKey, Interest>,
+    /// Who should answer for it, or should have before this node was elected.
+    owner: Option<NodeName>,
+    watch: Watch,
+    /// For whom [`Effect::Gained`] was told.
+    told: BTreeSet<ServiceKey>,
     detection: ConflictDetection,
     stage: Stage,
     /// What is to happen to it next, and when.
@@ -124,6 +153,8 @@ struct Holding {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
+    /// Another one is elected and answers, as far as its deputy here knows.
+    Watching,
     Probing,
     /// Somebody else has it; probed again when due.
     Waiting,
@@ -143,6 +174,8 @@ impl Holdings {
             addresses: BTreeMap::new(),
             fellows: Fellows::default(),
             due: BTreeSet::new(),
+            rounds: Rounds::default(),
+            stand_ins: BTreeMap::new(),
             effects: VecDeque::new(),
             random: seed | 1,
         }
@@ -164,73 +197,66 @@ impl Holdings {
 
     /// This node was out of the world for a while, asleep or paused: others may have taken over. It asks before it
     /// answers on.
-    pub fn reverify(&mut self) {
+    pub fn reverify(&mut self, now: Time) {
         if !self.verification {
             return;
         }
         for (address, stage) in self.stages() {
             match stage {
                 Stage::Holding => {
-                    self.withdraw(address);
-                    self.probe(address);
+                    self.effects.push_back(Effect::Withdraw(address));
+                    self.probe(address, now);
                 }
-                Stage::Yielding { .. } => {
-                    self.withdraw(address);
-                    self.forget(address);
-                }
-                Stage::Probing | Stage::Waiting => {}
+                Stage::Yielding { .. } => self.end_yielding(address),
+                Stage::Watching | Stage::Probing | Stage::Waiting => {}
             }
         }
     }
 
-    /// A verdict has changed.
-    pub fn set_verdict(
-        &mut self,
-        service: &ServiceKey,
-        before: Option<&Verdict>,
-        after: Option<&Verdict>,
-        now: Time,
-    ) {
-        let (old, new) = (addresses(before), addresses(after));
-        let passed_on = self.verification && matches!(after, Some(Verdict::Standby(_)));
-        for address in old.iter().filter(|address| !new.contains(address)) {
-            self.release(service, *address, passed_on, now);
-        }
-        for address in new {
-            let claim = after.and_then(Verdict::claim);
-            let interfaces = claim.and_then(|claim| claim.interfaces.clone());
-            let detection = claim.map(|claim| claim.conflict_detection).unwrap_or_default();
-            self.want(service, *address, interfaces, detection);
+    /// A probe or a check has ended.
+    pub fn handle_probed(&mut self, address: IpAddr, probed: Probed, now: Time) {
+        let Some(holding) = self.addresses.get(&address) else {
+            return;
+        };
+        match (holding.stage, holding.role()) {
+            (Stage::Probing, Some(Role::Taker)) => self.handle_answer(address, probed, now),
+            (Stage::Probing, Some(Role::Deputy)) => self.handle_last_answer(address, probed, now),
+            (Stage::Watching | Stage::Holding, Some(Role::Deputy)) => {
+                self.handle_checked(address, probed, now);
+            }
+            (
+                Stage::Watching | Stage::Probing | Stage::Waiting | Stage::Holding | Stage::Yielding { .. },
+                _,
+            ) => {}
         }
     }
 
-    /// A probe has ended.
-    pub fn handle_probed(&mut self, address: IpAddr, probed: Probed, now: Time) {
-        let Some(holding) = self.addresses.get_mut(&address) else {
-            return;
+    /// What came of probing for an address that this node was elected for.
+    fn handle_answer(&mut self, address: IpAddr, probed: Probed, now: Time) {
+        let mac = match probed {
+            Probed::Silence => return self.hold(address, now),
+            // Of a check that was under way when the probe began.
+            Probed::Unanswered { .. } => return,
+            Probed::Answered(mac) | Probed::Contended(mac) => mac,
         };
-        if holding.stage != Stage::Probing {
-            return;
-        }
-        let (Probed::Answered(mac) | Probed::Contended(mac)) = probed else {
-            return self.hold(address);
-        };
+        let is_contender = matches!(probed, Probed::Contended(_));
         let Some(fellow) = self.fellows.get(mac) else {
-            return match probed {
-                Probed::Contended(_) => self.contend(address, now),
-                Probed::Answered(_) | Probed::Silence => self.find_stranger(address, mac, now),
+            return if is_contender {
+                self.contend(address, now);
+            } else {
+                self.find_stranger(address, mac, now);
             };
         };
         // Whoever is alive and not elected yields when it hears us.
         if fellow.is_alive() {
-            return self.hold(address);
+            return self.hold(address, now);
         }
         let node = fellow.node.clone();
         if self.fellows.is_overruled(mac, now) {
             self.report(address, Report::Overruled(node));
-            return self.hold(address);
+            return self.hold(address, now);
         }
-        if let Probed::Contended(_) = probed {
+        if is_contender {
             return self.contend(address, now);
         }
         self.defer(address, node, now);
@@ -255,28 +281,30 @@ impl Holdings {
                 self.report(address, Report::Challenged(mac));
                 self.effects.push_back(Effect::Defend(address));
             }
-            // Gossip connects us, so it knows or is about to learn that we are elected: a claim made before crossed ours.
-            (Stage::Holding, Some(fellow)) if !fellow.is_down() => {
+            // The one that is elected is back, perhaps.
+            (Stage::Holding, Some(_)) if holding.role() == Some(Role::Deputy) => {
+                self.doubt_claim(address, mac)
+            }
+            // Gossip connects us, so it knows or is about to learn that we are elected: a claim made before crossed ours. Or it
+            // was the last word of one that has said good-bye since.
+            (Stage::Holding, Some(fellow)) if !fellow.is_lost() => {
                 self.effects.push_back(Effect::Defend(address));
             }
             (Stage::Holding, Some(fellow)) => {
-                let service = holding.wanted.keys().next();
+                let service = holding.interests.keys().next();
                 let comes_first = service.is_some_and(|service| outranks(&fellow.node, service));
                 if comes_first || self.fellows.is_minority() {
                     let node = fellow.node.clone();
-                    self.withdraw(address);
+                    self.effects.push_back(Effect::Withdraw(address));
                     self.report(address, Report::Yielded(node));
-                    // This may have been the last word of one that has said good-bye since.
-                    self.probe(address);
+                    // This may have been the last word of one that has died since.
+                    self.probe(address, now);
                 } else {
                     self.effects.push_back(Effect::Defend(address));
                 }
             }
-            (Stage::Yielding { .. }, Some(_)) => {
-                self.withdraw(address);
-                self.forget(address);
-            }
-            (Stage::Yielding { .. }, None) | (Stage::Probing | Stage::Waiting, _) => {}
+            (Stage::Yielding { .. }, Some(_)) => self.end_yielding(address),
+            (Stage::Yielding { .. }, None) | (Stage::Watching | Stage::Probing | Stage::Waiting, _) => {}
         }
     }
 
@@ -291,23 +319,25 @@ impl Holdings {
             };
             holding.due = None;
             match holding.stage {
-                Stage::Waiting => self.probe(address),
-                Stage::Yielding { until } if until <= now => {
-                    self.withdraw(address);
-                    self.forget(address);
-                }
+                Stage::Waiting => self.probe(address, now),
+                Stage::Yielding { until } if until <= now => self.end_yielding(address),
                 Stage::Yielding { until } => {
                     self.effects.push_back(Effect::Defend(address));
                     self.set_due(address, Some(until.min(now + NUDGE)));
                 }
-                Stage::Probing | Stage::Holding => {}
+                Stage::Watching | Stage::Holding => self.check(address, None),
+                Stage::Probing => {}
             }
+        }
+        if let Some(address) = self.rounds.poll_next(now) {
+            self.check_in_turn(address);
         }
     }
 
     /// When [`Self::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.due.first().map(|(at, _)| *at)
+        let due = self.due.first().map(|(at, _)| *at);
+        due.into_iter().chain(self.rounds.next_due()).min()
     }
 
     /// What to do next.
@@ -324,110 +354,28 @@ impl Holdings {
     /// The Services that are to be reached at an address.
     pub fn services_of(&self, address: IpAddr) -> impl Iterator<Item = &ServiceKey> {
         let holding = self.addresses.get(&address);
-        holding.into_iter().flat_map(|holding| holding.wanted.keys())
+        holding.into_iter().flat_map(|holding| holding.interests.keys())
+    }
+
+    /// How many fellows answer that gossip has lost.
+    pub fn deferred(&self) -> usize {
+        let nodes = self
+            .addresses
+            .values()
+            .filter_map(|holding| holding.deferred_to.as_ref());
+        nodes
+            .filter(|node| self.fellows.is_down(node))
+            .collect::<BTreeSet<_>>()
+            .len()
+    }
+
+    /// The nodes that should answer and do not, so that this one does in their stead.
+    pub fn silent(&self) -> BTreeSet<&NodeName> {
+        self.stand_ins.values().collect()
     }
 
     /// The machine that keeps an address from being announced, if it is none of ours.
     pub fn stranger(&self, address: IpAddr) -> Option<[u8; 6]> {
         self.addresses.get(&address)?.stranger.map(|(mac, _)| mac)
     }
-
-    fn want(
-        &mut self,
-        service: &ServiceKey,
-        address: IpAddr,
-        interfaces: Option<BTreeSet<String>>,
-        detection: ConflictDetection,
-    ) {
-        let is_new = !self.addresses.contains_key(&address);
-        let holding = self.addresses.entry(address).or_insert_with(Holding::new);
-        holding.detection = detection;
-        let before = holding.interfaces();
-        let is_gained = holding.wanted.insert(service.clone(), interfaces).is_none();
-        let is_changed = before != holding.interfaces();
-        match holding.stage {
-            _ if is_new => self.probe(address),
-            Stage::Probing if is_changed => self.probe(address),
-            Stage::Probing | Stage::Waiting => {}
-            Stage::Holding | Stage::Yielding { .. } => {
-                holding.stage = Stage::Holding;
-                let announcement = is_changed.then(|| holding.announcement(address));
-                self.effects.extend(announcement.map(Effect::Announce));
-                if is_gained {
-                    self.effects.push_back(Effect::Gained(service.clone(), address));
-                }
-                self.set_due(address, None);
-            }
-        }
-    }
-
-    fn release(&mut self, service: &ServiceKey, address: IpAddr, passed_on: bool, now: Time) {
-        let Some(holding) = self.addresses.get_mut(&address) else {
-            return;
-        };
-        let before = holding.interfaces();
-        if holding.wanted.remove(service).is_none() {
-            return;
-        }
-        if holding.stage == Stage::Holding {
-            self.effects.push_back(Effect::Lost(service.clone(), address));
-        }
-        if !holding.wanted.is_empty() {
-            if holding.stage == Stage::Holding && before != holding.interfaces() {
-                let announcement = holding.announcement(address);
-                self.effects.push_back(Effect::Announce(announcement));
-            }
-            return;
-        }
-        match holding.stage {
-            Stage::Holding if passed_on => {
-                holding.stage = Stage::Yielding { until: now + YIELD };
-                self.set_due(address, Some(now + NUDGE));
-            }
-            Stage::Holding | Stage::Yielding { .. } => {
-                self.effects.push_back(Effect::Withdraw(address));
-                self.forget(address);
-            }
-            Stage::Probing => {
-                self.effects.push_back(Effect::StopProbe(address));
-                self.forget(address);
-            }
-            Stage::Waiting => self.forget(address),
-        }
-    }
-}
-
-impl Holding {
-    const fn new() -> Self {
-        Self {
-            wanted: BTreeMap::new(),
-            detection: ConflictDetection::Enforce,
-            stage: Stage::Probing,
-            due: None,
-            stranger: None,
-            deferred_to: None,
-        }
-    }
-
-    fn announcement(&self, address: IpAddr) -> Announcement {
-        Announcement {
-            address,
-            interfaces: self.interfaces(),
-        }
-    }
-
-    /// The union over all Services, or all (`None`) as soon as one of them has no limit.
-    fn interfaces(&self) -> Option<BTreeSet<String>> {
-        let mut union = BTreeSet::new();
-        for interfaces in self.wanted.values() {
-            union.extend(interfaces.as_ref()?.iter().cloned());
-        }
-        Some(union)
-    }
-}
-
-fn addresses(verdict: Option<&Verdict>) -> &[IpAddr] {
-    verdict
-        .and_then(Verdict::claim)
-        .map_or(&[], |claim| &claim.addresses)
 }

@@ -16,8 +16,11 @@ pub mod holding;
 pub mod member;
 pub mod name;
 pub mod ownership;
+mod prefix;
+pub mod restlessness;
 pub mod selector;
 pub mod service;
+mod standing;
 pub mod time;
 
 pub use address::{AddressRange, AddressSet, Addresses, Capacity};
@@ -26,8 +29,9 @@ pub use config::{
     Advertisement, Catalog, ConfigError, Pool, Problem, RawAdvertisement, RawAllocation, RawPool,
     RawReservation, ResourceKind,
 };
-pub use member::{Liveness, Member, NodeState};
+pub use member::{Liveness, Member, NodeState, Profile};
 pub use name::{NodeName, PoolName, ServiceKey};
+pub use prefix::Prefix;
 pub use selector::{Labels, RawRequirement, RawSelector, Selector, SelectorError};
 pub use service::{Family, FamilyPolicy, Port, Protocol, Request, RequestError, Service};
 pub use time::Time;

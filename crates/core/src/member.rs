@@ -2,8 +2,9 @@
 
 use alloc::vec::Vec;
 use core::fmt;
+use core::net::IpAddr;
 
-use crate::NodeName;
+use crate::{NodeName, Prefix};
 
 /// A speaker as membership sees it at this moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,17 +17,47 @@ pub struct Member {
     pub state: NodeState,
     /// Hardware addresses from which it answers, in ascending order; empty while it has not told.
     pub macs: Vec<[u8; 6]>,
+    /// What else it said; `None` while it has not, as a version that knows nothing of this never does.
+    pub profile: Option<Profile>,
 }
 
 impl Member {
-    /// A member that has told no hardware address.
+    /// A member that has told no hardware address and no profile.
     pub const fn new(node: NodeName, liveness: Liveness, state: NodeState) -> Self {
         Self {
             node,
             liveness,
             state,
             macs: Vec::new(),
+            profile: None,
         }
+    }
+
+    /// Whether it can own anything. A suspect one can: suspicion may be wrong.
+    pub fn is_usable(&self) -> bool {
+        self.liveness != Liveness::Down && self.state == NodeState::Ready
+    }
+}
+
+/// Where a speaker stands, and how it has fared.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Profile {
+    /// The subnets that it has a leg in, ascending; `None` when there are too many to tell, which counts as all.
+    pub legs: Option<Vec<Prefix>>,
+    /// How often it went and came back lately ([`crate::restlessness`]).
+    pub returns: u8,
+    /// The nodes ([`NodeName::tag`]) that do not answer on the wire for what they own, so that it stands in for them.
+    pub silent: Vec<u32>,
+}
+
+impl Profile {
+    /// In how many subnets of these addresses it has a leg.
+    pub fn legs_for(&self, addresses: &[IpAddr]) -> usize {
+        let Some(legs) = &self.legs else {
+            return addresses.len();
+        };
+        let has_leg = |address: &&IpAddr| legs.iter().any(|leg| leg.contains(**address));
+        addresses.iter().filter(has_leg).count()
     }
 }
 

@@ -9,8 +9,9 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use crate::config::{Advertisement, ConflictDetection, Pool};
-use crate::election::{self, Rank};
+use crate::election::{self, Candidate, Elected, Rank};
 use crate::eligibility::{Endpoints, Exclusion, Exposure, Node, View, interfaces};
+use crate::standing::Standing;
 use crate::{Liveness, Member, NodeName, NodeState, ServiceKey};
 
 /// Decides what one node owns. Owned by value by exactly one task.
@@ -22,6 +23,7 @@ pub struct Ownership {
     advertisements: Vec<Advertisement>,
     nodes: BTreeMap<NodeName, Node>,
     members: Option<BTreeMap<NodeName, Member>>,
+    standing: Standing,
     interfaces: Option<BTreeSet<String>>,
     services: BTreeMap<ServiceKey, Exposure>,
     endpoints: BTreeMap<ServiceKey, Endpoints>,
@@ -42,8 +44,20 @@ pub enum Verdict {
         /// What this node takes then.
         claim: Claim,
     },
+    /// This node comes next after the owner, and watches that it answers.
+    Deputy {
+        /// The owner.
+        of: NodeName,
+        /// What this node watches, and takes if the owner does not answer.
+        claim: Claim,
+    },
     /// Another node.
-    Standby(NodeName),
+    Standby {
+        /// The owner.
+        owner: NodeName,
+        /// Who comes next after it.
+        deputy: Option<NodeName>,
+    },
     /// Nobody, or this node cannot although it should.
     Unowned(Exclusion),
 }
@@ -64,7 +78,25 @@ impl Verdict {
     pub const fn claim(&self) -> Option<&Claim> {
         match self {
             Self::Owner(claim) | Self::Heir { claim, .. } => Some(claim),
-            Self::Standby(_) | Self::Unowned(_) => None,
+            Self::Deputy { .. } | Self::Standby { .. } | Self::Unowned(_) => None,
+        }
+    }
+
+    /// What this node is to answer for, or would be next.
+    pub const fn interest(&self) -> Option<&Claim> {
+        match self {
+            Self::Owner(claim) | Self::Heir { claim, .. } | Self::Deputy { claim, .. } => Some(claim),
+            Self::Standby { .. } | Self::Unowned(_) => None,
+        }
+    }
+
+    /// The other node that should answer.
+    pub const fn owner(&self) -> Option<&NodeName> {
+        match self {
+            Self::Heir { of: owner, .. } | Self::Deputy { of: owner, .. } | Self::Standby { owner, .. } => {
+                Some(owner)
+            }
+            Self::Owner(_) | Self::Unowned(_) => None,
         }
     }
 }
@@ -91,6 +123,7 @@ impl Ownership {
             advertisements: Vec::new(),
             nodes: BTreeMap::new(),
             members: gossip.then(BTreeMap::new),
+            standing: Standing::default(),
             interfaces: None,
             services: BTreeMap::new(),
             endpoints: BTreeMap::new(),
@@ -131,23 +164,31 @@ impl Ownership {
         let next: BTreeMap<NodeName, Member> = members.into_iter().map(|m| (m.node.clone(), m)).collect();
         let before = core::mem::replace(known, next);
         let known = &*known;
+        let standing = Standing::of(known.values());
+        let rearranged = standing.differs_from(&self.standing);
+        self.standing = standing;
         let gained = known
             .values()
-            .any(|m| is_usable(m) && !before.get(&m.node).is_some_and(is_usable));
+            .any(|m| m.is_usable() && !before.get(&m.node).is_some_and(Member::is_usable));
         let lost: BTreeSet<&NodeName> = before
             .values()
-            .filter(|m| is_usable(m) && !known.get(&m.node).is_some_and(is_usable))
+            .filter(|m| m.is_usable() && !known.get(&m.node).is_some_and(Member::is_usable))
             .map(|m| &m.node)
             .collect();
         let suspected = before.values().chain(known.values()).filter(|m| is_suspect(m));
         let changed: BTreeSet<&NodeName> = lost.into_iter().chain(suspected.map(|m| &m.node)).collect();
-        if gained {
+        if gained || rearranged {
             self.all_stale();
         } else if !changed.is_empty() {
             let me = &self.me;
             let theirs = self.verdicts.iter().filter(|(_, verdict)| match verdict {
                 Verdict::Owner(_) => changed.contains(me),
-                Verdict::Standby(owner) | Verdict::Heir { of: owner, .. } => changed.contains(owner),
+                Verdict::Standby { owner, deputy } => {
+                    changed.contains(owner) || deputy.as_ref().is_some_and(|deputy| changed.contains(deputy))
+                }
+                Verdict::Heir { of: owner, .. } | Verdict::Deputy { of: owner, .. } => {
+                    changed.contains(owner) || changed.contains(me)
+                }
                 // This node may have been the one elected, without an interface.
                 Verdict::Unowned(_) => changed.contains(me),
             });
@@ -224,9 +265,18 @@ impl Ownership {
         let view = self.view();
         let advertisements = view.advertisements_of(service, endpoints)?;
         let scores = self.nodes.iter();
-        Ok(scores
+        let mut scores: BTreeMap<_, _> = scores
             .map(|(name, node)| (name, view.score(service, endpoints, &advertisements, node)))
-            .collect())
+            .collect();
+        let eligible = scores.iter().filter(|(_, score)| score.is_ok());
+        let legs = eligible.map(|(name, _)| self.standing.legs_for(name, &service.addresses));
+        let most = legs.max().unwrap_or(0);
+        for (name, score) in &mut scores {
+            if score.is_ok() && self.standing.legs_for(name, &service.addresses) < most {
+                *score = Err(Exclusion::NoLeg);
+            }
+        }
+        Ok(scores)
     }
 
     /// Whether `node` would be preferred to this one for a Service if both were alive: what speakers go by when they
@@ -271,26 +321,39 @@ impl Ownership {
         let endpoints = self.endpoints.get(&service.key).unwrap_or(&none);
         let view = self.view();
         let advertisements = view.advertisements_of(service, endpoints)?;
-        let candidates = self.nodes.values().filter_map(|node| {
-            let score = view.score(service, endpoints, &advertisements, node).ok()?;
-            Some((&node.name, score))
-        });
+        let mut candidates = Vec::new();
+        let mut most = 0;
+        for node in self.nodes.values() {
+            let Ok(score) = view.score(service, endpoints, &advertisements, node) else {
+                continue;
+            };
+            let legs = self.standing.legs_for(&node.name, &service.addresses);
+            most = legs.max(most);
+            candidates.push((legs, self.candidate(&node.name, score)));
+        }
         // The election is keyed by the first address, for dual stack too: both are announced by one node.
         let first = service.addresses.first().ok_or(Exclusion::NoAddress)?;
-        let owner = election::elect(*first, candidates.clone()).ok_or(Exclusion::NoCandidate)?;
-        let mut of = None;
-        if *owner != self.me {
-            let living = candidates.filter(|(node, _)| !self.is_suspect(node));
-            if !self.is_suspect(owner) || election::elect(*first, living) != Some(&self.me) {
-                return Ok(Verdict::Standby(owner.clone()));
-            }
-            of = Some(owner.clone());
+        let reachable = candidates.into_iter().filter(|(legs, _)| *legs == most);
+        let Elected { owner, heir, deputy } =
+            election::elect(*first, reachable.map(|(_, candidate)| candidate))
+                .ok_or(Exclusion::NoCandidate)?;
+        let (is_owner, is_deputy) = (*owner == self.me, deputy == Some(&self.me));
+        let is_heir = !is_owner && self.is_suspect(owner) && heir == Some(&self.me);
+        let standby = || Verdict::Standby {
+            owner: owner.clone(),
+            deputy: deputy.cloned(),
+        };
+        if !is_owner && !is_heir && !is_deputy {
+            return Ok(standby());
         }
         let me = self.nodes.get(&self.me).ok_or(Exclusion::NoCandidate)?;
         let interfaces = interfaces(&advertisements, me);
         if let (Some(selected), Some(existing)) = (&interfaces, &self.interfaces)
             && selected.is_disjoint(existing)
         {
+            if !is_owner {
+                return Ok(standby());
+            }
             return Err(Exclusion::NoInterface(selected.clone()));
         }
         let claim = Claim {
@@ -298,10 +361,21 @@ impl Ownership {
             interfaces,
             conflict_detection: view.pool_of(service).map(|pool| pool.conflict_detection)?,
         };
-        Ok(match of {
-            Some(of) => Verdict::Heir { of, claim },
-            None => Verdict::Owner(claim),
+        let of = owner.clone();
+        Ok(match (is_owner, is_heir) {
+            (true, _) => Verdict::Owner(claim),
+            (_, true) => Verdict::Heir { of, claim },
+            (false, false) => Verdict::Deputy { of, claim },
         })
+    }
+
+    fn candidate<'a>(&self, node: &'a NodeName, score: i64) -> Candidate<'a> {
+        Candidate {
+            node,
+            score,
+            restless: self.standing.is_restless(node),
+            suspect: self.is_suspect(node),
+        }
     }
 
     fn is_suspect(&self, node: &NodeName) -> bool {
@@ -324,11 +398,6 @@ impl Ownership {
     fn all_stale(&mut self) {
         self.stale.extend(self.services.keys().cloned());
     }
-}
-
-/// Whether a member can own anything.
-fn is_usable(member: &Member) -> bool {
-    member.liveness != Liveness::Down && member.state == NodeState::Ready
 }
 
 /// Whether a member could own something, if it is alive.

@@ -182,7 +182,7 @@ impl Scene {
     fn receive(&mut self, link: u32, frame: &[u8]) {
         let heard: BTreeSet<IpAddr> = self.announcer.addresses_on(link).collect();
         let asked: BTreeSet<IpAddr> = self.prober.addresses_on(link).collect();
-        self.prober.handle_frame(link, frame);
+        self.prober.handle_frame(link, frame, self.now);
         let ended = asked
             .into_iter()
             .filter(|asked| !self.prober.addresses_on(link).any(|still| still == *asked));

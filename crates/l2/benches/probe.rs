@@ -71,7 +71,7 @@ fn heard(criterion: &mut Criterion) {
     for probed in [0].into_iter().chain(PROBED) {
         let mut prober = prober(probed);
         group.bench_function(BenchmarkId::new("arp_of_others", probed), |bencher| {
-            bencher.iter(|| prober.handle_frame(2, black_box(&frame[..length])));
+            bencher.iter(|| prober.handle_frame(2, black_box(&frame[..length]), Time::ZERO));
         });
     }
     group.finish();

@@ -16,6 +16,7 @@ mod received;
 pub mod wire;
 
 pub use announcer::{Announcer, Answer, Claim, GroupChange, Ignored, Transmission};
-pub use link::{Link, Prefix, select};
+pub use herald_core::Prefix;
+pub use link::{Link, select};
 pub use prober::{Finding, Prober};
 pub use wire::MacAddr;

@@ -5,6 +5,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
+use herald_core::Prefix;
+
 use crate::MacAddr;
 
 /// A network interface that can be used.
@@ -37,32 +39,6 @@ impl Link {
     fn match_length(&self, address: IpAddr) -> Option<u8> {
         let covering = self.prefixes.iter().filter(|p| p.contains(address));
         covering.map(|p| p.length).max()
-    }
-}
-
-/// A subnet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Prefix {
-    /// Any address in it.
-    pub address: IpAddr,
-    /// How many leading bits all its addresses share.
-    pub length: u8,
-}
-
-impl Prefix {
-    /// Whether `address` is in it.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => {
-                let differing = own.to_bits() ^ other.to_bits();
-                differing.leading_zeros() >= u32::from(self.length)
-            }
-            (IpAddr::V6(own), IpAddr::V6(other)) => {
-                let differing = own.to_bits() ^ other.to_bits();
-                differing.leading_zeros() >= u32::from(self.length)
-            }
-            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
-        }
     }
 }
 

@@ -11,6 +11,9 @@
 //!
 //! All links that would answer for the address ([`crate::select`]) are asked, each time.
 //!
+//! A check is less: one question, of a station that has an address to be answered at and not of one that wants to take what
+//! it asks for, so that it disturbs nobody who probes. It can be put to one machine alone (RFC 1122 §2.3.2.1, RFC 4861 §7.3.3).
+//!
 //! Answers come without further ado: an ARP reply goes to the station that asked, and an advertisement that answers an
 //! IPv6 probe goes to all nodes (RFC 4861 §7.2.4), so that no group has to be joined for it. Others' IPv6 probes, in
 //! contrast, go to the solicited-node group of the address: only who has joined it can rely on hearing contenders.
@@ -26,7 +29,7 @@ use core::num::NonZeroU32;
 use core::time::Duration;
 
 use herald_core::Time;
-use question::question;
+use question::{check, question};
 use schedule::{Schedule, Stage};
 
 use crate::link::Links;
@@ -73,7 +76,16 @@ pub enum Finding {
     Contended(MacAddr),
     /// There is no link (any more) on which to ask.
     NoLink,
+    /// The one question of a check was not answered in time.
+    Unanswered {
+        /// How long ago any other machine was heard on the links that were asked, if ever: without that, this one may be
+        /// deaf.
+        heard: Option<Duration>,
+    },
 }
+
+/// How long an answer to a check may take. Nothing hurries, and a busy machine is no silent one.
+const CHECK_WAIT: Duration = Duration::from_millis(100);
 
 /// Probes for addresses, as many at a time as the pace of frames allows.
 #[derive(Debug)]
@@ -85,10 +97,21 @@ pub struct Prober {
     pace: Pace,
     /// Not yet told of. Never of an address that is being probed.
     found: BTreeMap<IpAddr, Finding>,
+    /// When another machine was last heard, by link.
+    heard: BTreeMap<u32, Time>,
+}
+
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Probe,
+    /// That machine alone, if it is known.
+    Check(Option<MacAddr>),
 }
 
 #[derive(Debug)]
 struct Probe {
+    kind: Kind,
     interfaces: Option<BTreeSet<String>>,
     /// Indices of the links that are asked, ascending.
     links: Vec<u32>,
@@ -111,6 +134,7 @@ impl Prober {
             schedule: Schedule::new(),
             pace: Pace::unasked(),
             found: BTreeMap::new(),
+            heard: BTreeMap::new(),
         }
     }
 
@@ -118,6 +142,7 @@ impl Prober {
     /// one, or one has got another Ethernet address: who would answer there was not asked.
     pub fn set_links(&mut self, links: Vec<Link>, now: Time) {
         let renewed = self.links.replace(links);
+        self.heard.retain(|index, _| self.links.get(*index).is_some());
         let mut restart = Vec::new();
         for (address, probe) in &mut self.probes {
             let links = self.links.select(*address, probe.interfaces.as_ref());
@@ -129,7 +154,7 @@ impl Prober {
         }
         for address in restart {
             if let Some(probe) = self.end(address) {
-                self.probe(address, probe.interfaces, now);
+                self.begin(address, probe.kind, probe.interfaces, now);
             }
         }
     }
@@ -137,6 +162,28 @@ impl Prober {
     /// Finds out who has `address`, on `interfaces` (see [`crate::select`]). Starts anew if that is being found out
     /// already, and what was found before is forgotten.
     pub fn probe(&mut self, address: IpAddr, interfaces: Option<BTreeSet<String>>, now: Time) {
+        self.begin(address, Kind::Probe, interfaces, now);
+    }
+
+    /// Asks once whether anybody has `address`, or whether the machine `to` has. Found is [`Finding::Answered`],
+    /// [`Finding::Unanswered`] or [`Finding::NoLink`]. Does nothing while the address is probed for.
+    pub fn check(
+        &mut self,
+        address: IpAddr,
+        interfaces: Option<BTreeSet<String>>,
+        to: Option<MacAddr>,
+        now: Time,
+    ) {
+        let is_probed = self
+            .probes
+            .get(&address)
+            .is_some_and(|probe| probe.kind == Kind::Probe);
+        if !is_probed {
+            self.begin(address, Kind::Check(to), interfaces, now);
+        }
+    }
+
+    fn begin(&mut self, address: IpAddr, kind: Kind, interfaces: Option<BTreeSet<String>>, now: Time) {
         self.cancel(address);
         let links = self.links.select(address, interfaces.as_ref());
         if links.is_empty() {
@@ -144,6 +191,7 @@ impl Prober {
             return;
         }
         let probe = Probe {
+            kind,
             interfaces,
             links,
             rounds: 0,
@@ -171,8 +219,9 @@ impl Prober {
 
     /// Looks for signs of others at an address that is probed in a frame that was received on a link, whenever that was
     /// since [`Prober::probe`].
-    pub fn handle_frame(&mut self, link: u32, frame: &[u8]) {
-        // Most of the time nothing is probed, and then a frame costs nothing.
+    pub fn handle_frame(&mut self, link: u32, frame: &[u8], now: Time) {
+        self.note_heard(link, frame, now);
+        // Most of the time nothing is probed, and then a frame costs next to nothing.
         if self.probes.is_empty() {
             return;
         }
@@ -200,6 +249,15 @@ impl Prober {
         }
     }
 
+    fn note_heard(&mut self, link: u32, frame: &[u8], now: Time) {
+        let source = frame
+            .get(6..12)
+            .and_then(|source| <[u8; 6]>::try_from(source).ok());
+        if source.is_some_and(|source| !self.links.is_own(MacAddr(source))) {
+            self.heard.insert(link, now);
+        }
+    }
+
     /// Writes the next question that is due to `frame`, which must have room for [`crate::wire::MAX_FRAME_LENGTH`]
     /// bytes. Call it until it returns `None`.
     pub fn poll_transmit(&mut self, frame: &mut [u8], now: Time) -> Option<Transmission> {
@@ -218,10 +276,14 @@ impl Prober {
             // None when the rest of a round's links has gone.
             if let Some(link) = link.and_then(|index| self.links.get(index)) {
                 self.pace.spend(now);
+                let length = match probe.kind {
+                    Kind::Probe => question(address, link.mac, frame),
+                    Kind::Check(to) => check(address, link, to, frame),
+                };
                 return Some(Transmission {
                     link: link.index,
                     address,
-                    length: question(address, link.mac, frame),
+                    length,
                 });
             }
         }
@@ -236,10 +298,19 @@ impl Prober {
         let Some(probe) = self.end(address) else {
             unreachable!("what is scheduled is being probed");
         };
-        Some((
-            address,
-            probe.contender.map_or(Finding::Silence, Finding::Contended),
-        ))
+        let finding = match (probe.kind, probe.contender) {
+            (Kind::Probe, Some(contender)) => Finding::Contended(contender),
+            (Kind::Probe, None) => Finding::Silence,
+            (Kind::Check(_), _) => Finding::Unanswered {
+                heard: probe
+                    .links
+                    .iter()
+                    .filter_map(|link| self.heard.get(link))
+                    .max()
+                    .map(|at| now - *at),
+            },
+        };
+        Some((address, finding))
     }
 
     /// When [`Prober::poll_transmit`] or [`Prober::poll_result`] has something next, possibly already.
@@ -262,7 +333,7 @@ impl Probe {
     const fn stage(&self, timing: &Timing) -> Stage {
         match self.rounds {
             0 => Stage::Waiting,
-            rounds if rounds < timing.questions.get() => Stage::Asking,
+            rounds if matches!(self.kind, Kind::Probe) && rounds < timing.questions.get() => Stage::Asking,
             _ => Stage::Listening,
         }
     }
@@ -277,9 +348,10 @@ impl Probe {
         }
         self.asked = None;
         self.rounds += 1;
-        self.due = match self.stage(timing) {
-            Stage::Waiting | Stage::Asking => now + timing.interval,
-            Stage::Listening => now + timing.wait,
+        self.due = match (self.stage(timing), self.kind) {
+            (Stage::Waiting | Stage::Asking, _) => now + timing.interval,
+            (Stage::Listening, Kind::Probe) => now + timing.wait,
+            (Stage::Listening, Kind::Check(_)) => now + CHECK_WAIT,
         };
         next
     }

@@ -153,7 +153,7 @@ impl Scene {
 
     fn receive(&mut self, link: u32, frame: &[u8]) {
         let mut answer = [0; MAX_FRAME_LENGTH];
-        self.prober.handle_frame(link, frame);
+        self.prober.handle_frame(link, frame, self.now);
         match self.announcer.handle_frame(link, frame, &mut answer, self.now) {
             Ok(answered) => self.tell_frame(link, "answers", &answer[..answered.length]),
             Err(reason) => self.tell(format_args!("eth{link} ignores: {reason}")),

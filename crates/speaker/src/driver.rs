@@ -1,6 +1,7 @@
 //! The driver: owns ownership, and tells the wire task what to answer for.
 
 mod outcome;
+mod reach;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -12,7 +13,7 @@ use herald_core::config::{Catalog, Problem};
 use herald_core::eligibility::{Endpoints, Node};
 use herald_core::holding::{Holdings, Probed};
 use herald_core::ownership::Ownership;
-use herald_core::{Member, NodeName, NodeState, PoolName, ServiceKey, Time};
+use herald_core::{Liveness, Member, NodeName, NodeState, PoolName, Prefix, ServiceKey, Time};
 use herald_l2::Finding;
 use herald_netio::Interface;
 use herald_runtime::admin::Pending;
@@ -31,7 +32,8 @@ use crate::gossip::Gossip;
 use crate::input::{self, Input, Peer, Seen};
 use crate::metrics::Metrics;
 use crate::status::Statuses;
-use crate::wire::{Heard, Wire};
+use crate::wire::{self, Heard, Wire};
+use reach::{Others, Reach};
 
 /// How long a speaker that goes away answers on at most, after it has said so, for its successors to announce themselves:
 /// that takes them some 150 ms, and longer if they are many thousands of addresses. Less than the two seconds that MetalLB's
@@ -50,6 +52,14 @@ pub(crate) struct Driver {
     unshown: BTreeSet<ServiceKey>,
     /// Whether any interface could be used when they were looked at last.
     is_linked: bool,
+    members: Vec<Member>,
+    reach: Reach,
+    /// Whether [`Driver::others`] may have changed.
+    is_reach_stale: bool,
+    /// Whether a peer says that this node does not answer on the wire.
+    is_silent: bool,
+    /// The nodes that this one answers for although they live, as told by gossip.
+    silent: BTreeSet<NodeName>,
     started: Instant,
     services: BTreeMap<ServiceKey, ObjectReference>,
     slices: BTreeMap<ServiceKey, BTreeMap<SliceId, Endpoints>>,
@@ -106,6 +116,11 @@ impl Driver {
             announced: BTreeMap::new(),
             unshown: BTreeSet::new(),
             is_linked: false,
+            members: Vec::new(),
+            reach: Reach::default(),
+            is_reach_stale: true,
+            is_silent: false,
+            silent: BTreeSet::new(),
             started: Instant::now(),
             services: BTreeMap::new(),
             slices: BTreeMap::new(),
@@ -135,10 +150,7 @@ impl Driver {
         let mut heard = self.parts.wire.heard().context("the wire is heard once")?;
         let mut until = None;
         loop {
-            let due = self
-                .holdings
-                .poll_timeout()
-                .map(|due| self.started + due.elapsed());
+            let due = self.poll_timeout().map(|due| self.started + due.elapsed());
             tokio::select! {
                 Some(input) = inputs.recv() => self.handle_input(input),
                 Some(interfaces) = interfaces.recv() => self.handle_interfaces(interfaces),
@@ -156,6 +168,7 @@ impl Driver {
             let has_joined = joined.as_ref().is_none_or(|joined| *joined.borrow());
             self.become_ready(has_joined);
             self.drain();
+            self.look_around();
             if until.is_some() && self.holdings.is_empty() {
                 break;
             }
@@ -181,10 +194,77 @@ impl Driver {
         }
     }
 
+    fn poll_timeout(&self) -> Option<Time> {
+        let due = self.holdings.poll_timeout().into_iter();
+        due.chain(self.reach.poll_timeout()).min()
+    }
+
     fn handle_members(&mut self, members: Vec<Member>) {
         self.ownership.set_members(members.clone());
         self.drain();
         self.holdings.set_members(&members, &self.node, self.now());
+        self.members = members;
+        self.is_reach_stale = true;
+        self.hear_of_silence();
+    }
+
+    /// Peers may have found that this node does not answer on the wire. It cannot know better, so it says so itself: others
+    /// are preferred then.
+    fn hear_of_silence(&mut self) {
+        let tag = self.node.tag();
+        let says_so = |member: &&Member| {
+            let profile = member.profile.as_ref().filter(|_| member.is_usable());
+            profile.is_some_and(|profile| profile.silent.contains(&tag)) && member.node != self.node
+        };
+        let accuser = self
+            .members
+            .iter()
+            .find(says_so)
+            .map(|member| member.node.clone());
+        let was_silent = std::mem::replace(&mut self.is_silent, accuser.is_some());
+        if let Some(accuser) = accuser.filter(|_| !was_silent) {
+            self.report_silence(&accuser);
+            if let Some(gossip) = &self.parts.gossip {
+                gossip.handle_silence();
+            }
+        }
+    }
+
+    /// Compares what gossip says with what the wire and the API server say, and tells by gossip who does not answer.
+    fn look_around(&mut self) {
+        let Some(gossip) = &self.parts.gossip else {
+            return;
+        };
+        let silent = self.holdings.silent();
+        if !silent.iter().copied().eq(&self.silent) {
+            self.silent = silent.into_iter().cloned().collect();
+            gossip.set_silent(self.silent.iter().map(NodeName::tag).collect());
+        }
+        if self.pending.is_none() {
+            let now = self.now();
+            if std::mem::take(&mut self.is_reach_stale) {
+                self.reach.set(self.others(), now);
+            }
+            if let Some(is_blocked) = self.reach.poll_change(now) {
+                self.report_reach(is_blocked);
+            }
+        }
+    }
+
+    fn others(&self) -> Others {
+        let reached = self
+            .members
+            .iter()
+            .filter(|member| member.liveness != Liveness::Down);
+        let reached: BTreeSet<&NodeName> = reached.map(|member| &member.node).collect();
+        let peers = self.peers.values().filter(|peer| peer.is_ready);
+        let nodes = peers.filter_map(|peer| peer.at.as_ref()).map(|(node, _)| node);
+        let ready: BTreeSet<&NodeName> = nodes.filter(|node| **node != self.node).collect();
+        Others {
+            reached: ready.intersection(&reached).count(),
+            ready: ready.len(),
+            heard: self.holdings.deferred(),
+        }
     }
 
     fn handle_heard(&mut self, heard: Heard) {
@@ -196,6 +276,7 @@ impl Driver {
                     Finding::Silence | Finding::NoLink => Probed::Silence,
                     Finding::Answered(mac) => Probed::Answered(mac.0),
                     Finding::Contended(mac) => Probed::Contended(mac.0),
+                    Finding::Unanswered { heard } => Probed::Unanswered { heard },
                 };
                 self.holdings.handle_probed(address, probed, now);
             }
@@ -204,7 +285,7 @@ impl Driver {
                 let outranks = |node: &NodeName, service: &ServiceKey| ownership.outranks(node, service);
                 self.holdings.handle_claim(address, mac.0, outranks, now);
             }
-            Heard::Paused => self.holdings.reverify(),
+            Heard::Paused => self.holdings.reverify(now),
         }
     }
 
@@ -358,6 +439,7 @@ impl Driver {
     }
 
     fn handle_peers(&mut self, update: Update<Peer>) {
+        self.is_reach_stale = true;
         match update {
             Update::Applied(peer) => {
                 self.peers.insert(peer.pod.clone(), peer);
@@ -379,17 +461,19 @@ impl Driver {
         let excluded = |interface: &Interface| self.parts.exclude.iter().any(|e| e.is_match(&interface.name));
         let named = interfaces.iter().filter(|i| !excluded(i)).map(|i| i.name.clone());
         self.ownership.set_interfaces(named.collect());
+        let links = wire::links(&interfaces, &self.parts.exclude);
+        let is_linked = !links.is_empty();
         if let Some(gossip) = &self.parts.gossip {
-            let macs = interfaces
-                .iter()
-                .filter(|i| !excluded(i))
-                .filter_map(|i| i.usable().ok());
-            gossip.set_macs(macs.collect());
+            gossip.set_macs(links.iter().map(|link| link.mac.0).collect());
+            let prefixes = links.iter().flat_map(|link| &link.prefixes).copied();
+            gossip.set_legs(prefixes.filter(|prefix| !is_link_local(prefix)).collect());
+            if is_linked && !self.is_linked && !self.awaited.contains("interfaces") {
+                gossip.handle_return();
+            }
         }
-        let is_linked = interfaces.iter().any(|i| !excluded(i) && i.usable().is_ok());
         if is_linked && !self.is_linked {
             // Whoever was cut off does not know who has taken over.
-            self.holdings.reverify();
+            self.holdings.reverify(self.now());
         }
         self.is_linked = is_linked;
         self.parts.wire.set_interfaces(interfaces);
@@ -449,6 +533,14 @@ impl Driver {
         while let Some(service) = self.unshown.pop_first() {
             self.show_status(service);
         }
+    }
+}
+
+/// Every node has a leg there, and no client is.
+const fn is_link_local(prefix: &Prefix) -> bool {
+    match prefix.address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
     }
 }
 

@@ -17,7 +17,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, ensure};
-use herald_core::{Member, NodeName, NodeState};
+use herald_core::{Member, NodeName, NodeState, Prefix};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use codec::seal::{Secret, SecretTooShort};
@@ -130,6 +130,28 @@ impl Gossip {
     /// From which hardware addresses this speaker answers; peers learn the lowest 16.
     pub fn set_macs(&self, macs: Vec<[u8; 6]>) {
         self.tell(Command::SetMacs(macs));
+    }
+
+    /// In which subnets this speaker has a leg; peers learn up to 16, or that they are too many.
+    pub fn set_legs(&self, prefixes: Vec<Prefix>) {
+        self.tell(Command::SetLegs(prefixes));
+    }
+
+    /// Which nodes ([`NodeName::tag`]) do not answer on the wire although they live, so that this one does in their stead;
+    /// peers learn four.
+    pub fn set_silent(&self, silent: Vec<u32>) {
+        self.tell(Command::SetSilent(silent));
+    }
+
+    /// This node was out of the world, unplugged for example, and is back. If that happens again and again, it is given
+    /// addresses after all others.
+    pub fn handle_return(&self) {
+        self.tell(Command::Return);
+    }
+
+    /// A peer found that this node does not answer on the wire: others are preferred for a while.
+    pub fn handle_silence(&self) {
+        self.tell(Command::Silence);
     }
 
     /// The members in order of their names, ourselves always among them. It changes only when something changed,

@@ -53,6 +53,8 @@ pub(crate) struct Peer {
     pub(crate) pod: String,
     /// The node that it runs on and its address, once it has both.
     pub(crate) at: Option<(NodeName, IpAddr)>,
+    /// Whether the API server takes it for ready.
+    pub(crate) is_ready: bool,
 }
 
 /// The gossip addresses of the speakers, whose Pods all use the same port.
@@ -117,8 +119,11 @@ fn peer(pod: &core_v1::Pod) -> Peer {
         .as_ref()
         .and_then(|s| s.pod_ip.as_deref())
         .and_then(|ip| ip.parse().ok());
+    let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_deref());
+    let mut conditions = conditions.into_iter().flatten();
     Peer {
         pod: pod.metadata.name.clone().unwrap_or_default(),
         at: node.map(NodeName::from).zip(address),
+        is_ready: conditions.any(|c| c.type_ == "Ready" && c.status == "True"),
     }
 }

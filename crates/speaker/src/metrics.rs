@@ -1,9 +1,13 @@
 //! The driver's metrics; gossip and the wire task have their own.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
+use herald_core::holding::Report;
 use herald_core::{NodeName, ServiceKey};
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 
 pub(crate) struct Metrics {
     node: String,
@@ -13,7 +17,16 @@ pub(crate) struct Metrics {
     loaded: IntGauge,
     stale: IntGauge,
     reports: IntCounterVec,
+    duplicates: IntCounter,
+    failovers: Histogram,
+    blocked: IntGauge,
+    /// How often a peer found that this node does not answer on the wire.
+    pub(crate) silenced: IntCounter,
 }
+
+/// Seconds from the first sign of an owner's failure to the claim: around the 95 ms that three questions take, the second
+/// within which everything should be over, and what remains where the wire's word is waited for.
+const FAILOVER_BUCKETS: [f64; 10] = [0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0];
 
 impl Metrics {
     pub(crate) fn register(node: &NodeName, registry: &Registry) -> prometheus::Result<Self> {
@@ -45,8 +58,31 @@ impl Metrics {
                 ),
                 &["reason"],
             )?,
+            duplicates: IntCounter::new(
+                "herald_duplicate_owners_total",
+                "How often another machine was seen to have an address that this node answers for",
+            )?,
+            failovers: Histogram::with_opts(
+                HistogramOpts::new(
+                    "herald_failover_seconds",
+                    "From the first sign that an address's owner failed to the claim of this node",
+                )
+                .buckets(FAILOVER_BUCKETS.to_vec()),
+            )?,
+            blocked: IntGauge::new(
+                "herald_gossip_blocked",
+                "1 while gossip does not reach speakers that live",
+            )?,
+            silenced: IntCounter::new(
+                "herald_silenced_total",
+                "How often a peer found that this node does not answer on the wire for what it owns",
+            )?,
         };
         registry.register(Box::new(metrics.reports.clone()))?;
+        registry.register(Box::new(metrics.duplicates.clone()))?;
+        registry.register(Box::new(metrics.failovers.clone()))?;
+        registry.register(Box::new(metrics.blocked.clone()))?;
+        registry.register(Box::new(metrics.silenced.clone()))?;
         registry.register(Box::new(metrics.announced.clone()))?;
         registry.register(Box::new(metrics.updates.clone()))?;
         registry.register(Box::new(metrics.loaded.clone()))?;
@@ -69,8 +105,17 @@ impl Metrics {
             .remove_label_values(&self.labels(&service, &address));
     }
 
-    pub(crate) fn report(&self, reason: &str) {
-        self.reports.with_label_values(&[reason]).inc();
+    pub(crate) fn report(&self, report: &Report) {
+        self.reports.with_label_values(&[report.reason()]).inc();
+        self.duplicates.inc_by(report.is_of_two().into());
+    }
+
+    pub(crate) fn took_over(&self, after: Duration) {
+        self.failovers.observe(after.as_secs_f64());
+    }
+
+    pub(crate) fn set_gossip_blocked(&self, is_blocked: bool) {
+        self.blocked.set(is_blocked.into());
     }
 
     pub(crate) fn set_config(&self, stale: bool) {

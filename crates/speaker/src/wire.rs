@@ -50,7 +50,7 @@ impl Default for Options {
 /// What the wire task has heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heard {
-    /// A probe has ended.
+    /// A probe or a check has ended.
     Found(IpAddr, Finding),
     /// Another machine announces an address that is answered for here.
     Claimed(IpAddr, MacAddr),
@@ -115,6 +115,11 @@ impl Wire {
     /// Finds out who has an address; [`Heard::Found`] tells.
     pub fn probe(&self, announcement: Announcement) {
         self.tell(Command::Probe(announcement));
+    }
+
+    /// Asks once whether anybody has an address, or whether the machine `to` has; [`Heard::Found`] tells.
+    pub fn check(&self, announcement: Announcement, to: Option<MacAddr>) {
+        self.tell(Command::Check(announcement, to));
     }
 
     /// Finds it out no more.

@@ -4,7 +4,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use core::time::Duration;
 
 use super::PATIENCE;
-use crate::{Liveness, Member, NodeName, Time};
+use crate::{Liveness, Member, NodeName, NodeState, Time};
 
 /// Announcements count for two rounds of the refresh, which is a minute apart.
 const ANNOUNCED: Duration = Duration::from_secs(130);
@@ -14,6 +14,10 @@ pub(super) struct Fellows {
     by_mac: BTreeMap<[u8; 6], Fellow>,
     /// Those that gossip took for dead last.
     down: BTreeSet<NodeName>,
+    /// Since when those are not known to be well that have not said that they go.
+    doubted: BTreeMap<NodeName, Time>,
+    /// Those that have answered for an address since they were last down.
+    answered: BTreeSet<NodeName>,
     /// How many speakers are alive, this one included, and how many there are.
     alive: usize,
     all: usize,
@@ -23,6 +27,8 @@ pub(super) struct Fellows {
 pub(super) struct Fellow {
     pub(super) node: NodeName,
     liveness: Liveness,
+    /// Whether it has said that it goes.
+    is_leaving: bool,
     /// Since when most others could not reach it, if gossip says that it is down.
     down_since: Option<Time>,
     /// When it was last heard announcing an address.
@@ -34,8 +40,9 @@ impl Fellow {
         self.liveness == Liveness::Alive
     }
 
-    pub(super) fn is_down(&self) -> bool {
-        self.liveness == Liveness::Down
+    /// Whether gossip has lost it, and it did not say good-bye.
+    pub(super) fn is_lost(&self) -> bool {
+        self.liveness == Liveness::Down && !self.is_leaving
     }
 }
 
@@ -49,6 +56,12 @@ impl Fellows {
             .any(|m| m.liveness != Liveness::Down && is_down(&m.node));
         let down = members.iter().filter(|m| m.liveness == Liveness::Down);
         self.down = down.map(|m| m.node.clone()).collect();
+        self.answered.retain(|node| !self.down.contains(node));
+        let doubtful = members
+            .iter()
+            .filter(|m| m.liveness != Liveness::Alive && m.state != NodeState::Draining);
+        let since = |node: &NodeName| self.doubted.get(node).copied().unwrap_or(now);
+        self.doubted = doubtful.map(|m| (m.node.clone(), since(&m.node))).collect();
         self.all = members.len();
         self.alive = members.iter().filter(|m| m.liveness != Liveness::Down).count();
         for member in members.iter().filter(|member| member.node != *me) {
@@ -58,6 +71,7 @@ impl Fellows {
                 let fellow = Fellow {
                     node: member.node.clone(),
                     liveness: member.liveness,
+                    is_leaving: member.state == NodeState::Draining,
                     down_since: is_down.then(|| known.and_then(|f| f.down_since).unwrap_or(now)),
                     announced: known.and_then(|fellow| fellow.announced),
                 };
@@ -76,6 +90,27 @@ impl Fellows {
         if let Some(fellow) = self.by_mac.get_mut(&mac) {
             fellow.announced = Some(now);
         }
+    }
+
+    pub(super) fn is_down(&self, node: &NodeName) -> bool {
+        self.down.contains(node)
+    }
+
+    /// It answered for an address.
+    pub(super) fn answered(&mut self, node: &NodeName) {
+        if !self.answered.contains(node) {
+            self.answered.insert(node.clone());
+        }
+    }
+
+    /// Whether it has answered for any address since it was last down.
+    pub(super) fn has_answered(&self, node: &NodeName) -> bool {
+        self.answered.contains(node)
+    }
+
+    /// Since when it is suspected or dead, if it is.
+    pub(super) fn doubted_since(&self, node: &NodeName) -> Option<Time> {
+        self.doubted.get(node).copied()
     }
 
     /// Whether its answers are worth nothing: most speakers agree, and have done so for some time, that it is dead, and

@@ -21,6 +21,10 @@ pub enum Report {
     Overruled(NodeName),
     /// A fellow claims an address that we hold, and it comes first.
     Yielded(NodeName),
+    /// The owner is well by gossip but does not answer: we do in its stead.
+    StoodIn(NodeName),
+    /// The one that is elected answers again, and gets the address back.
+    Relieved(NodeName),
 }
 
 impl Report {
@@ -34,14 +38,39 @@ impl Report {
             Self::Deferred(_) => "TakeoverDeferred",
             Self::Overruled(_) => "TakeoverForced",
             Self::Yielded(_) => "AddressYielded",
+            Self::StoodIn(_) => "OwnerSilent",
+            Self::Relieved(_) => "OwnerAnswers",
         }
     }
 
     /// Whether users of the Service should hear of it, and not only operators of the cluster.
     pub const fn concerns_users(&self) -> bool {
         match self {
-            Self::Conflict(_) | Self::Duplicate(_) | Self::Resolved | Self::Challenged(_) => true,
+            Self::Conflict(_)
+            | Self::Duplicate(_)
+            | Self::Resolved
+            | Self::Challenged(_)
+            | Self::StoodIn(_)
+            | Self::Relieved(_) => true,
             Self::Deferred(_) | Self::Overruled(_) | Self::Yielded(_) => false,
+        }
+    }
+
+    /// Whether it is good news.
+    pub const fn is_good(&self) -> bool {
+        matches!(self, Self::Resolved | Self::Relieved(_))
+    }
+
+    /// Whether two machines were seen to answer for the address.
+    pub const fn is_of_two(&self) -> bool {
+        match self {
+            Self::Duplicate(_) | Self::Challenged(_) | Self::Yielded(_) => true,
+            Self::Conflict(_)
+            | Self::Resolved
+            | Self::Deferred(_)
+            | Self::Overruled(_)
+            | Self::StoodIn(_)
+            | Self::Relieved(_) => false,
         }
     }
 }
@@ -72,6 +101,11 @@ impl fmt::Display for Report {
                     "somebody still answers for node {node}, which most speakers take for dead"
                 )
             }
+            Self::StoodIn(node) => write!(
+                f,
+                "node {node} does not answer for it although its speaker lives; this node answers in its stead"
+            ),
+            Self::Relieved(node) => write!(f, "node {node} answers for it again"),
             Self::Yielded(node) => write!(f, "left to node {node}, which announces it and comes first"),
         }
     }

@@ -2,11 +2,12 @@
 
 use super::*;
 use crate::eligibility::Exclusion;
-use crate::ownership::Claim;
+use crate::ownership::{Claim, Verdict};
 use crate::{Liveness, NodeState};
 use alloc::vec;
 use alloc::vec::Vec;
 
+mod deputy;
 mod sim;
 
 /// This node, a fellow that comes first for everything, and one that comes last.
@@ -43,6 +44,13 @@ fn claim() -> Claim {
         addresses: vec![ip()],
         interfaces: None,
         conflict_detection: ConflictDetection::Enforce,
+    }
+}
+
+fn standby() -> Verdict {
+    Verdict::Standby {
+        owner: FIRST.into(),
+        deputy: None,
     }
 }
 
@@ -123,7 +131,7 @@ impl World {
 
     fn yielding() -> Self {
         let mut world = Self::holding();
-        assert_eq!(world.verdict(Some(Verdict::Standby(FIRST.into()))), [lost()]);
+        assert_eq!(world.verdict(Some(standby())), [lost()]);
         world
     }
 
@@ -184,7 +192,7 @@ fn what_is_no_longer_wanted_is_left_at_once() {
     let unowned = || Some(Verdict::Unowned(Exclusion::NoEndpoints));
     for after in [None, unowned()] {
         assert_eq!(World::probing().verdict(after.clone()), [Effect::StopProbe(ip())]);
-        assert_eq!(World::holding().verdict(after.clone()), [lost(), withdraw()]);
+        assert_eq!(World::holding().verdict(after.clone()), [withdraw(), lost()]);
         assert_eq!(World::deferred(Liveness::Suspect).verdict(after.clone()), []);
         assert_eq!(World::in_conflict().verdict(after), []);
     }
@@ -225,11 +233,11 @@ fn who_is_passed_over_and_elected_again_just_goes_on() {
 #[test]
 fn who_was_out_of_the_world_asks_before_it_answers_on() {
     let mut world = World::holding();
-    world.holdings.reverify();
+    world.holdings.reverify(world.now);
     assert_eq!(world.effects(), [withdraw(), lost(), probe()]);
     assert_eq!(world.probed(Probed::Silence), [announce(), gained()]);
     let mut world = World::yielding();
-    world.holdings.reverify();
+    world.holdings.reverify(world.now);
     assert_eq!(world.effects(), [withdraw()]);
 }
 
@@ -376,7 +384,7 @@ fn a_held_address_is_left_to_a_lost_one_that_comes_first_and_watched() {
     let yielded = Effect::Report(ip(), Report::Yielded(FIRST.into()));
     assert_eq!(
         world.hears_claim_of(mac(FIRST)),
-        [withdraw(), lost(), yielded, probe()]
+        [withdraw(), yielded, lost(), probe()]
     );
     let deferred = Effect::Report(ip(), Report::Deferred(FIRST.into()));
     assert_eq!(world.probed(Probed::Answered(mac(FIRST))), [deferred]);
@@ -385,10 +393,26 @@ fn a_held_address_is_left_to_a_lost_one_that_comes_first_and_watched() {
 }
 
 #[test]
+fn the_last_word_of_one_that_said_good_bye_takes_nothing_back() {
+    let mut world = World::holding();
+    let gone = Member {
+        state: NodeState::Draining,
+        ..member(FIRST, Liveness::Down)
+    };
+    let members = [gone, member(ME, Liveness::Alive), member(LAST, Liveness::Alive)];
+    world.holdings.set_members(&members, &ME.into(), world.now);
+    assert_eq!(world.hears_claim_of(mac(FIRST)), [Effect::Defend(ip())]);
+}
+
+#[test]
 fn a_node_that_is_cut_off_from_the_others_leaves_to_any_of_them_what_they_claim() {
     let mut world = World::holding();
     world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Down)]);
-    assert_eq!(world.hears_claim_of(mac(LAST))[..2], [withdraw(), lost()]);
+    let yielded = Effect::Report(ip(), Report::Yielded(LAST.into()));
+    assert_eq!(
+        world.hears_claim_of(mac(LAST)),
+        [withdraw(), yielded, lost(), probe()]
+    );
 }
 
 #[test]
@@ -420,7 +444,8 @@ fn an_heir_asks_before_it_inherits() {
         claim: claim(),
     };
     assert_eq!(world.verdict(Some(heir)), [probe()]);
-    assert_eq!(world.probed(Probed::Silence), [announce(), gained()]);
+    let took_over = Effect::TookOver(ip(), Duration::ZERO);
+    assert_eq!(world.probed(Probed::Silence), [announce(), gained(), took_over]);
     // The suspicion turns out to be right.
     assert_eq!(world.verdict(Some(elected())), []);
 }
@@ -433,7 +458,7 @@ fn a_shared_address_is_held_until_the_last_lets_go_and_asked_for_once() {
     assert_eq!(world.effects(), [Effect::Gained(other.clone(), ip())]);
     assert_eq!(world.verdict(None), [lost()]);
     world.holdings.set_verdict(&other, Some(&elected()), None, at(0));
-    assert_eq!(world.effects(), [Effect::Lost(other, ip()), withdraw()]);
+    assert_eq!(world.effects(), [withdraw(), Effect::Lost(other, ip())]);
 }
 
 #[test]
@@ -460,15 +485,12 @@ fn interfaces_of_sharers_add_up_and_shrink_again() {
     let effects = world.effects();
     assert_eq!(effects[0], announced(&["eth0", "eth1"]));
     let effects = world.verdict(None);
-    assert_eq!(effects, [lost(), announced(&["eth1"])]);
+    assert_eq!(effects, [announced(&["eth1"]), lost()]);
 }
 
 #[test]
 fn without_verification_nothing_is_asked_and_nothing_lingers() {
     let mut world = World::with(Holdings::new(false, 1));
     assert_eq!(world.verdict(Some(elected())), [announce(), gained()]);
-    assert_eq!(
-        world.verdict(Some(Verdict::Standby(FIRST.into()))),
-        [lost(), withdraw()]
-    );
+    assert_eq!(world.verdict(Some(standby())), [withdraw(), lost()]);
 }

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
 
-use super::{Effect, Holdings, RETRY, Report, Stage};
+use super::{Effect, Holdings, Interest, RETRY, Report, Stage};
 use crate::config::ConflictDetection;
 use crate::{NodeName, Time};
 
@@ -23,46 +23,38 @@ const CONTENTION: [Duration; 2] = [Duration::from_millis(50), Duration::from_mil
 
 impl Holdings {
     /// Asks who answers, unless the wire is not asked at all.
-    pub(super) fn probe(&mut self, address: IpAddr) {
+    pub(super) fn probe(&mut self, address: IpAddr, now: Time) {
         if !self.verification {
-            return self.hold(address);
+            return self.hold(address, now);
         }
+        self.set_due(address, None);
         if let Some(holding) = self.addresses.get_mut(&address) {
             holding.stage = Stage::Probing;
             let announcement = holding.announcement(address);
+            self.tell(address);
             self.effects.push_back(Effect::Probe(announcement));
         }
     }
 
-    pub(super) fn hold(&mut self, address: IpAddr) {
+    pub(super) fn hold(&mut self, address: IpAddr, now: Time) {
         let Some(holding) = self.addresses.get_mut(&address) else {
             return;
         };
         holding.stage = Stage::Holding;
         holding.deferred_to = None;
+        let stranger = holding.stranger.take();
         let announcement = holding.announcement(address);
+        let predecessor = holding
+            .owner
+            .take_if(|_| holding.interests.values().any(Interest::is_elected));
         self.effects.push_back(Effect::Announce(announcement));
-        let gained = holding
-            .wanted
-            .keys()
-            .map(|service| Effect::Gained(service.clone(), address));
-        self.effects.extend(gained);
-        if holding.stranger.take().is_some() {
+        self.tell(address);
+        if stranger.is_some() {
             self.report(address, Report::Resolved);
         }
-    }
-
-    /// Answers no more, though it may still be wanted.
-    pub(super) fn withdraw(&mut self, address: IpAddr) {
-        let Some(holding) = self.addresses.get(&address) else {
-            return;
-        };
-        let lost = holding
-            .wanted
-            .keys()
-            .map(|service| Effect::Lost(service.clone(), address));
-        self.effects.push_back(Effect::Withdraw(address));
-        self.effects.extend(lost);
+        let failed = predecessor.and_then(|node| self.fellows.doubted_since(&node));
+        let took_over = failed.map(|since| Effect::TookOver(address, now.saturating_since(since)));
+        self.effects.extend(took_over);
     }
 
     pub(super) fn find_stranger(&mut self, address: IpAddr, mac: [u8; 6], now: Time) {
@@ -70,10 +62,10 @@ impl Holdings {
             return;
         };
         match holding.detection {
-            ConflictDetection::Off => return self.hold(address),
+            ConflictDetection::Off => return self.hold(address, now),
             ConflictDetection::Warn => {
                 self.report(address, Report::Duplicate(mac));
-                return self.hold(address);
+                return self.hold(address, now);
             }
             ConflictDetection::Enforce => {}
         }
@@ -133,7 +125,13 @@ impl Holdings {
 
     pub(super) fn forget(&mut self, address: IpAddr) {
         self.set_due(address, None);
-        self.addresses.remove(&address);
+        if let Some(mut holding) = self.addresses.remove(&address) {
+            let told = core::mem::take(&mut holding.told).into_iter();
+            self.effects
+                .extend(told.map(|service| Effect::Lost(service, address)));
+        }
+        self.stand_ins.remove(&address);
+        self.rounds.set(address, false, Time::ZERO);
     }
 
     pub(super) fn report(&mut self, address: IpAddr, report: Report) {

@@ -110,6 +110,19 @@ fn verdict(mut machine: Ownership) -> Verdict {
     machine.verdict(&key()).expect("a known Service").clone()
 }
 
+/// The verdict of the one that comes next after `owner`.
+fn deputy_of(owner: &str) -> Verdict {
+    let claim = Claim {
+        addresses: web(TrafficPolicy::Cluster).addresses,
+        interfaces: None,
+        conflict_detection: ConflictDetection::Enforce,
+    };
+    Verdict::Deputy {
+        of: owner.into(),
+        claim,
+    }
+}
+
 fn owns(machine: Ownership) -> bool {
     matches!(verdict(machine), Verdict::Owner(_))
 }
@@ -124,7 +137,7 @@ fn the_layer_2_vectors_of_metallb_hold() {
     assert!(owns(iris(IRIS2, vec![everywhere()], Cluster)));
     assert_eq!(
         verdict(iris(IRIS1, vec![everywhere()], Cluster)),
-        Verdict::Standby(IRIS2.into())
+        deputy_of(IRIS2)
     );
 
     let excluded = [(EXCLUDE_LABEL, "")];
@@ -165,7 +178,11 @@ fn a_node_that_is_drained_gives_its_services_away_and_takes_them_back() {
         Some(Verdict::Unowned(Exclusion::NoCandidate))
     );
     machine.set_node(node(IRIS2, &[]));
-    assert_eq!(drain(&mut machine)[0].after, Some(Verdict::Standby(IRIS2.into())));
+    let standby = Verdict::Standby {
+        owner: IRIS2.into(),
+        deputy: None,
+    };
+    assert_eq!(drain(&mut machine)[0].after, Some(standby));
 }
 
 #[test]
@@ -178,10 +195,10 @@ fn an_unavailable_network_moves_the_service_and_back() {
     };
     machine.set_node(down);
     let moved = drain(&mut machine);
-    assert_eq!(moved[0].before, Some(Verdict::Standby(IRIS2.into())));
+    assert_eq!(moved[0].before, Some(deputy_of(IRIS2)));
     assert!(matches!(moved[0].after, Some(Verdict::Owner(_))));
     machine.set_node(node(IRIS2, &[]));
-    assert_eq!(drain(&mut machine)[0].after, Some(Verdict::Standby(IRIS2.into())));
+    assert_eq!(drain(&mut machine)[0].after, Some(deputy_of(IRIS2)));
 }
 
 #[test]
@@ -285,7 +302,10 @@ fn interfaces_are_the_union_unless_one_advertisement_takes_all() {
     };
     let claimed = |advertisements| match verdict(iris(IRIS2, advertisements, TrafficPolicy::Cluster)) {
         Verdict::Owner(claim) => claim.interfaces,
-        other @ (Verdict::Heir { .. } | Verdict::Standby(_) | Verdict::Unowned(_)) => panic!("{other:?}"),
+        other @ (Verdict::Heir { .. }
+        | Verdict::Deputy { .. }
+        | Verdict::Standby { .. }
+        | Verdict::Unowned(_)) => panic!("{other:?}"),
     };
     let both: BTreeSet<String> = ["eth0".into(), "eth1".into()].into();
     assert_eq!(
@@ -323,7 +343,11 @@ fn a_preference_outweighs_the_hash_but_makes_nobody_a_candidate() {
     assert!(owns(iris(IRIS1, vec![preferring(IRIS1)], TrafficPolicy::Cluster)));
     let mut machine = iris(IRIS1, vec![preferring(IRIS1)], TrafficPolicy::Local);
     machine.set_endpoints(key(), endpoints(&[IRIS2]));
-    assert_eq!(verdict(machine), Verdict::Standby(IRIS2.into()));
+    let standby = Verdict::Standby {
+        owner: IRIS2.into(),
+        deputy: None,
+    };
+    assert_eq!(verdict(machine), standby);
 }
 
 #[test]
@@ -365,14 +389,14 @@ fn a_suspect_owner_has_an_heir_and_a_dead_one_a_successor() {
         TrafficPolicy::Cluster,
     );
     machine.set_members(vec![ready(IRIS1), ready(IRIS2)]);
-    assert_eq!(drain(&mut machine)[0].after, Some(Verdict::Standby(IRIS2.into())));
+    assert_eq!(drain(&mut machine)[0].after, Some(deputy_of(IRIS2)));
     let suspect = Member::new(IRIS2.into(), Liveness::Suspect, NodeState::Ready);
     machine.set_members(vec![ready(IRIS1), suspect.clone()]);
     let heir =
         |change: &Change| matches!(&change.after, Some(Verdict::Heir { of, .. }) if of.as_str() == IRIS2);
     assert!(heir(&drain(&mut machine)[0]));
     machine.set_members(vec![ready(IRIS1), ready(IRIS2)]);
-    assert_eq!(drain(&mut machine)[0].after, Some(Verdict::Standby(IRIS2.into())));
+    assert_eq!(drain(&mut machine)[0].after, Some(deputy_of(IRIS2)));
     machine.set_members(vec![ready(IRIS1), suspect]);
     assert!(heir(&drain(&mut machine)[0]));
     let down = Member::new(IRIS2.into(), Liveness::Down, NodeState::Ready);
@@ -380,11 +404,75 @@ fn a_suspect_owner_has_an_heir_and_a_dead_one_a_successor() {
     assert!(matches!(drain(&mut machine)[0].after, Some(Verdict::Owner(_))));
 }
 
+fn told(name: &str, legs: &[&str], returns: u8) -> Member {
+    let leg = |address: &&str| crate::Prefix {
+        address: address.parse().unwrap(),
+        length: 24,
+    };
+    Member {
+        profile: Some(crate::Profile {
+            legs: Some(legs.iter().map(leg).collect()),
+            returns,
+            silent: vec![],
+        }),
+        ..ready(name)
+    }
+}
+
+fn gossiping(me: &str) -> Ownership {
+    iris_with(
+        Ownership::new(me.into(), true, false),
+        vec![everywhere()],
+        TrafficPolicy::Cluster,
+    )
+}
+
+#[test]
+fn a_node_without_a_leg_is_passed_over_while_others_have_one() {
+    const INSIDE: &[&str] = &["10.20.30.200"];
+    const OUTSIDE: &[&str] = &["192.0.2.1"];
+    let mut machine = gossiping(IRIS1);
+    machine.set_members(vec![told(IRIS1, INSIDE, 0), told(IRIS2, INSIDE, 0)]);
+    assert_eq!(drain(&mut machine)[0].after, Some(deputy_of(IRIS2)));
+    machine.set_members(vec![told(IRIS1, INSIDE, 0), told(IRIS2, OUTSIDE, 0)]);
+    assert!(matches!(drain(&mut machine)[0].after, Some(Verdict::Owner(_))));
+    let candidates = machine.candidates(&key()).expect("candidates");
+    assert_eq!(candidates[&NodeName::from(IRIS2)], Err(Exclusion::NoLeg));
+    // Where nobody has one, as for addresses that are routed, all are alike.
+    machine.set_members(vec![told(IRIS1, OUTSIDE, 0), told(IRIS2, OUTSIDE, 0)]);
+    assert_eq!(drain(&mut machine)[0].after, Some(deputy_of(IRIS2)));
+    // One that does not tell could not know that the other has none.
+    machine.set_members(vec![told(IRIS1, INSIDE, 0), ready(IRIS2)]);
+    assert_eq!(drain(&mut machine), []);
+}
+
+#[test]
+fn a_restless_node_comes_last_and_is_nobodys_deputy_but_the_only_one_is_the_owner() {
+    let mut machine = gossiping(IRIS1);
+    machine.set_members(vec![told(IRIS1, &[], 0), told(IRIS2, &[], 1)]);
+    assert_eq!(drain(&mut machine)[0].after, Some(deputy_of(IRIS2)));
+    machine.set_members(vec![told(IRIS1, &[], 0), told(IRIS2, &[], 2)]);
+    assert!(matches!(drain(&mut machine)[0].after, Some(Verdict::Owner(_))));
+    let mut other = gossiping(IRIS2);
+    other.set_members(vec![told(IRIS1, &[], 0), told(IRIS2, &[], 2)]);
+    let standby = Verdict::Standby {
+        owner: IRIS1.into(),
+        deputy: None,
+    };
+    assert_eq!(drain(&mut other)[0].after, Some(standby));
+    let gone = Member {
+        liveness: Liveness::Down,
+        ..told(IRIS1, &[], 0)
+    };
+    other.set_members(vec![gone, told(IRIS2, &[], 2)]);
+    assert!(matches!(drain(&mut other)[0].after, Some(Verdict::Owner(_))));
+}
+
 proptest! {
     /// Looking only at what the lost members owned gives what a fresh machine computes.
     #[test]
     fn membership_changes_lead_where_a_fresh_start_leads(
-        steps in prop::collection::vec(prop::collection::vec((0_u8..3, 0_u8..3), 5), 1..8),
+        steps in prop::collection::vec(prop::collection::vec((0_u8..3, 0_u8..3, 0_u8..4, any::<bool>()), 5), 1..8),
         services in 1_u8..12,
     ) {
         let names: Vec<String> = (0..5).map(|i| format!("node-{i}")).collect();
@@ -400,11 +488,13 @@ proptest! {
             }
             machine
         };
-        let members = |step: &[(u8, u8)]| -> Vec<Member> {
+        let members = |step: &[(u8, u8, u8, bool)]| -> Vec<Member> {
             let states = [NodeState::Starting, NodeState::Ready, NodeState::Draining];
-            names.iter().zip(step).map(|(name, (liveness, state))| Member::new(
-                name.as_str().into(), Liveness::ALL[usize::from(*liveness)], states[usize::from(*state)],
-            )).collect()
+            names.iter().zip(step).map(|(name, (liveness, state, returns, leg))| Member {
+                liveness: Liveness::ALL[usize::from(*liveness)],
+                state: states[usize::from(*state)],
+                ..told(name, if *leg { &["10.20.30.200"] } else { &[] }, *returns)
+            }).collect()
         };
         let mut stepped = build();
         for step in &steps {

@@ -1,5 +1,6 @@
 //! The prober in simulated time.
 
+mod check;
 mod frames;
 mod hearing;
 mod property;
@@ -80,7 +81,7 @@ impl Simulation {
             while let Some(next) = self.prober.poll_transmit(&mut buffer, self.now) {
                 let frame = buffer[..next.length].to_vec();
                 if let Some((link, answer)) = peer(&frame, self.now) {
-                    self.prober.handle_frame(link, &answer);
+                    self.prober.handle_frame(link, &answer, self.now);
                 }
                 sent.push(Sent {
                     at: self.now.elapsed(),
@@ -108,7 +109,7 @@ impl Simulation {
     /// What is found by hearing a frame in the middle of everything.
     fn hears(&mut self, link: u32, frame: &[u8]) -> Vec<(IpAddr, Finding)> {
         self.run(STEP / 2);
-        self.prober.handle_frame(link, frame);
+        self.prober.handle_frame(link, frame, self.now);
         self.run(Duration::ZERO);
         self.found
             .drain(..)
@@ -221,7 +222,9 @@ fn a_link_that_is_gained_or_changed_is_asked_from_the_beginning() {
 fn a_new_probe_and_a_cancelled_one_know_nothing_of_the_one_before() {
     let mut simulation = Simulation::new(vec![link(2)]);
     simulation.probe(V4);
-    simulation.prober.handle_frame(2, &sign(V4.into(), false, OTHER));
+    simulation
+        .prober
+        .handle_frame(2, &sign(V4.into(), false, OTHER), simulation.now);
     simulation.run(STEP);
     simulation.probe(V4);
     assert_eq!(simulation.run(Duration::from_secs(1)).len(), 3);
@@ -230,7 +233,9 @@ fn a_new_probe_and_a_cancelled_one_know_nothing_of_the_one_before() {
     for cancelled_before_told in [true, false] {
         simulation.probe(V4);
         if cancelled_before_told {
-            simulation.prober.handle_frame(2, &sign(V4.into(), true, OTHER));
+            simulation
+                .prober
+                .handle_frame(2, &sign(V4.into(), true, OTHER), simulation.now);
         }
         simulation.prober.cancel(V4.into());
         assert_eq!(simulation.prober.poll_timeout(), None);

@@ -2,11 +2,13 @@
 
 use std::net::IpAddr;
 
-use herald_core::ServiceKey;
 use herald_core::eligibility::Exclusion;
 use herald_core::holding::{Effect, Report};
 use herald_core::ownership::Verdict;
+use herald_core::{NodeName, ServiceKey};
+use herald_l2::MacAddr;
 use herald_runtime::event::Severity;
+use k8s_openapi::api::core::v1::ObjectReference;
 use tracing::{info, warn};
 
 use super::Driver;
@@ -17,6 +19,7 @@ impl Driver {
         let wire = &self.parts.wire;
         match effect {
             Effect::Probe(announcement) => wire.probe(announcement),
+            Effect::Check(announcement, to) => wire.check(announcement, to.map(MacAddr)),
             Effect::StopProbe(address) => wire.stop_probe(address),
             Effect::Announce(announcement) => wire.announce(announcement),
             Effect::Withdraw(address) => wire.withdraw(address),
@@ -24,12 +27,17 @@ impl Driver {
             Effect::Reannounce(address) => wire.reannounce(address),
             Effect::Gained(service, address) => self.gained(service, address),
             Effect::Lost(service, address) => self.lost(&service, address),
+            Effect::TookOver(address, after) => {
+                info!(%address, ?after, "taken from an owner that failed");
+                self.metrics.took_over(after);
+            }
             Effect::Report(address, report) => self.report(address, &report),
         }
     }
 
     fn gained(&mut self, service: ServiceKey, address: IpAddr) {
         info!(%service, %address, "announcing");
+        self.is_reach_stale = true;
         self.metrics.announced(&service, address);
         let addresses = self.announced.entry(service.clone()).or_default();
         addresses.insert(address);
@@ -55,7 +63,7 @@ impl Driver {
 
     /// Writes on which interfaces a Service is announced here, or what keeps this node from it.
     pub(super) fn show_status(&self, service: ServiceKey) {
-        let claim = self.ownership.verdict(&service).and_then(Verdict::claim);
+        let claim = self.ownership.verdict(&service).and_then(Verdict::interest);
         let fare = claim.and_then(|claim| {
             let addresses = claim.addresses.iter();
             let conflicts: Vec<(IpAddr, Report)> = addresses
@@ -77,22 +85,61 @@ impl Driver {
 
     fn report(&mut self, address: IpAddr, report: &Report) {
         warn!(%address, reason = report.reason(), "{address}: {report}");
-        self.metrics.report(report.reason());
+        self.metrics.report(report);
+        self.is_reach_stale = true;
         if report.concerns_users() {
-            let severity = match report {
-                Report::Resolved => Severity::Normal,
-                Report::Conflict(_)
-                | Report::Duplicate(_)
-                | Report::Challenged(_)
-                | Report::Deferred(_)
-                | Report::Overruled(_)
-                | Report::Yielded(_) => Severity::Warning,
+            let severity = if report.is_good() {
+                Severity::Normal
+            } else {
+                Severity::Warning
             };
             for service in self.holdings.services_of(address) {
                 self.emit(service, severity, report.reason(), format!("{address}: {report}"));
                 self.unshown.insert(service.clone());
             }
         }
+    }
+
+    /// A peer says that this node does not answer on the wire.
+    pub(super) fn report_silence(&self, accuser: &NodeName) {
+        let note = format!(
+            "node {accuser} finds that this node does not answer ARP or NDP for addresses that it owns, and answers in its stead"
+        );
+        warn!(%accuser, "{note}; other nodes are preferred for a while");
+        self.metrics.silenced.inc();
+        self.emit_of_node(Severity::Warning, "NotHeardOnWire", note);
+    }
+
+    /// Gossip has come to be blocked, or is so no longer.
+    pub(super) fn report_reach(&self, is_blocked: bool) {
+        self.metrics.set_gossip_blocked(is_blocked);
+        let port = self.gossip_port;
+        if is_blocked {
+            let note = format!(
+                "gossip does not reach speakers that live: is UDP port {port} filtered, or is their key another one? \
+                 Addresses move only when nobody answers for them on the wire, within seconds"
+            );
+            warn!("{note}");
+            self.emit_of_node(Severity::Warning, "GossipBlocked", note);
+        } else {
+            info!("gossip reaches most speakers again");
+            self.emit_of_node(
+                Severity::Normal,
+                "GossipRestored",
+                "gossip reaches most speakers again".to_owned(),
+            );
+        }
+    }
+
+    /// About our Node, by the name that kubelets use for its uid, so that `kubectl describe node` shows it.
+    fn emit_of_node(&self, severity: Severity, reason: &str, note: String) {
+        let node = ObjectReference {
+            kind: Some("Node".to_owned()),
+            name: Some(self.node.to_string()),
+            uid: Some(self.node.to_string()),
+            ..ObjectReference::default()
+        };
+        self.parts.events.emit(&node, severity, reason, note);
     }
 
     fn emit(&self, service: &ServiceKey, severity: Severity, reason: &str, note: String) {
@@ -104,7 +151,10 @@ impl Driver {
     pub(super) fn tell(&self, service: &ServiceKey, verdict: Option<&Verdict>) {
         match verdict {
             None => info!(%service, "gone"),
-            Some(Verdict::Standby(owner)) => info!(%service, %owner, "owned elsewhere"),
+            Some(Verdict::Standby { owner, .. }) => info!(%service, %owner, "owned elsewhere"),
+            Some(Verdict::Deputy { of, .. }) => {
+                info!(%service, owner = %of, "owned elsewhere, watched from here")
+            }
             Some(Verdict::Owner(claim)) => info!(%service, addresses = ?claim.addresses, "elected"),
             Some(Verdict::Heir { of, claim }) => {
                 info!(%service, addresses = ?claim.addresses, %of, "elected if the owner is dead");

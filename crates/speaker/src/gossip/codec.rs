@@ -2,6 +2,7 @@
 //! say of themselves ([`report`]) beside a message of the SWIM library.
 
 pub mod envelope;
+pub mod profile;
 pub mod replay;
 pub mod report;
 pub mod seal;

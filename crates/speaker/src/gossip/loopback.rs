@@ -52,8 +52,8 @@ async fn until<T: Clone + Send + Sync + std::fmt::Debug + 'static>(
 
 impl Speaker {
     async fn sees(&self, index: u8, liveness: Liveness, state: NodeState) {
-        let wanted = Member::new(name(index), liveness, state);
-        until(self.gossip.members(), |members| members.contains(&wanted)).await;
+        let wanted = |m: &Member| (&m.node, m.liveness, m.state) == (&name(index), liveness, state);
+        until(self.gossip.members(), |members| members.iter().any(wanted)).await;
     }
 
     /// The value of the metric `name`, of the child whose first label has the value `label`.

@@ -30,12 +30,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foca::{Foca, NoCustomBroadcast, PostcardCodec, State, Timer};
-use herald_core::{Liveness, Member, NodeName, NodeState, Time};
+use herald_core::restlessness::Restlessness;
+use herald_core::{Liveness, Member, NodeName, NodeState, Prefix, Time};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
 use super::codec::report::MAX_MACS;
-use super::codec::{DATAGRAM_MAX, envelope, seal};
+use super::codec::{DATAGRAM_MAX, envelope, profile, seal};
 use super::identity::{Epoch, Identity};
 use super::timings::{GOSSIP_PERIOD, Timings};
 use announcer::Announcer;
@@ -95,6 +96,7 @@ pub struct Membership {
     stale: bool,
     alone_told: Option<Time>,
     chase: Chase,
+    restlessness: Restlessness,
     /// Tells our later epochs apart from those of a second speaker of our name.
     rng: StdRng,
     leaving: Option<Farewell>,
@@ -104,6 +106,9 @@ pub struct Membership {
 
 /// Receivers remember a bounded number of sessions: this is how often losing all peers may start another one.
 const ALONE_PERIOD: Duration = Duration::from_secs(1);
+
+/// What being found silent adds to a node's returns: enough to be passed over among nodes that are at rest.
+const SILENCE: u8 = 2;
 
 /// News is passed on at once, but not more often than this: when much happens, it goes out together.
 const NEWS_PERIOD: Duration = Duration::from_millis(10);
@@ -133,6 +138,7 @@ impl Membership {
             stale: true,
             alone_told: None,
             chase: Chase::new(),
+            restlessness: Restlessness::default(),
             rng: StdRng::seed_from_u64(seed.rotate_left(32)),
             leaving: None,
             transmits: VecDeque::new(),
@@ -165,6 +171,45 @@ impl Membership {
         self.say(|report| report.macs = macs, now);
     }
 
+    /// In which subnets we have a leg; if they are too many, it is told that we have one everywhere.
+    pub fn set_legs(&mut self, prefixes: Vec<Prefix>, now: Time) {
+        let legs = profile::legs(prefixes);
+        self.say(|report| report.profile.get_or_insert_default().legs = legs, now);
+    }
+
+    /// Which nodes ([`NodeName::tag`]) do not answer on the wire although they live; the first four are told.
+    pub fn set_silent(&mut self, mut silent: Vec<u32>, now: Time) {
+        silent.sort_unstable();
+        silent.truncate(profile::MAX_SILENT);
+        self.say(
+            |report| report.profile.get_or_insert_default().silent = silent,
+            now,
+        );
+    }
+
+    /// This node was out of the world for a while: unplugged, for example.
+    pub fn handle_return(&mut self, now: Time) {
+        self.restlessness.handle_return(now);
+        self.tell_returns(now);
+        self.handle_timeout(now);
+    }
+
+    /// A peer found that this node does not answer on the wire. That weighs as much as coming back again and again, so that
+    /// others are preferred for a while.
+    pub fn handle_silence(&mut self, now: Time) {
+        self.restlessness.add(SILENCE, now);
+        self.tell_returns(now);
+        self.handle_timeout(now);
+    }
+
+    fn tell_returns(&mut self, now: Time) {
+        let returns = self.restlessness.returns();
+        if self.rumours.say_of_profile(|profile| profile.returns = returns) {
+            self.stale = true;
+            self.spread_news(now);
+        }
+    }
+
     fn say(&mut self, change: impl FnOnce(&mut super::codec::report::Report), now: Time) {
         if self.rumours.say(change) {
             self.stale = true;
@@ -195,6 +240,10 @@ impl Membership {
             self.absorb(now);
             self.news_sent = Some(now);
             self.news_due = self.rumours.is_hot().then(|| now + GOSSIP_PERIOD);
+        }
+        if self.restlessness.poll_timeout().is_some_and(|due| due <= now) {
+            self.restlessness.handle_timeout(now);
+            self.tell_returns(now);
         }
         self.announce(now);
         self.settle(now);
@@ -319,7 +368,12 @@ impl Membership {
             return leave.next_due();
         }
         let timers = self.timers.next_due().into_iter();
-        timers.chain(self.news_due).chain(self.announcer.next_due()).min()
+        let rest = self.restlessness.poll_timeout();
+        timers
+            .chain(self.news_due)
+            .chain(self.announcer.next_due())
+            .chain(rest)
+            .min()
     }
 
     /// The next event.
@@ -374,6 +428,8 @@ impl Membership {
         }
         let rejoined = std::mem::take(&mut self.effects.rejoined);
         if rejoined {
+            self.restlessness.handle_return(now);
+            self.tell_returns(now);
             self.events.push_back(Event::Rejoined);
         }
         if let Some(connection) = self.effects.connection.take() {
@@ -386,10 +442,13 @@ impl Membership {
         }
         for (to, swim) in std::mem::take(&mut self.effects.messages) {
             let suspicion = self.suspicion_of(&to);
-            let (names, reports) = self.rumours.for_datagram();
+            let (names, reports) = self.rumours.for_datagram(&to.node, to.epoch.started);
+            // Our own, and perhaps one of the receiver's past.
+            let beside = reports.len() - names.len();
             let room = DATAGRAM_MAX - seal::OVERHEAD;
             let (content, count) = envelope::emit(suspicion, reports.into_iter(), &swim, room);
-            self.rumours.passed_on(&names[..count.saturating_sub(1)]);
+            let passed_on = count.saturating_sub(beside);
+            self.rumours.passed_on(&names[..passed_on], &to.node);
             self.transmits.push_back((to.address, content));
         }
     }

@@ -5,6 +5,7 @@ mod forged;
 mod hostile;
 mod joining;
 mod partitions;
+mod restless;
 mod states;
 
 use std::cmp::Reverse;

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use herald_core::{Liveness, Member, NodeName, NodeState, Time};
+use herald_core::{Liveness, Member, NodeName, NodeState, Prefix, Time};
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
@@ -21,6 +21,12 @@ pub(super) enum Command {
     SetPeers(BTreeMap<NodeName, SocketAddr>),
     SetState(NodeState),
     SetMacs(Vec<[u8; 6]>),
+    SetLegs(Vec<Prefix>),
+    SetSilent(Vec<u32>),
+    /// This node was out of the world.
+    Return,
+    /// A peer found that this node does not answer on the wire.
+    Silence,
     /// Say good-bye, then tell that it is done, then stop.
     Leave(oneshot::Sender<()>),
 }
@@ -85,6 +91,10 @@ impl Task {
             Command::SetPeers(peers) => self.membership.set_expected_peers(peers, now),
             Command::SetState(state) => self.membership.set_state(state, now),
             Command::SetMacs(macs) => self.membership.set_macs(macs, now),
+            Command::SetLegs(prefixes) => self.membership.set_legs(prefixes, now),
+            Command::SetSilent(silent) => self.membership.set_silent(silent, now),
+            Command::Return => self.membership.handle_return(now),
+            Command::Silence => self.membership.handle_silence(now),
             Command::Leave(left) => {
                 self.membership.leave(now);
                 return Some(left);

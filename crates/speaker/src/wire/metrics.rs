@@ -134,7 +134,7 @@ impl Metrics {
 }
 
 /// What [`result`] returns.
-const RESULTS: [&str; 4] = ["silence", "answered", "contended", "no_link"];
+const RESULTS: [&str; 5] = ["silence", "answered", "contended", "no_link", "unanswered"];
 
 /// What a probe has found, as a metric label.
 const fn result(finding: Finding) -> &'static str {
@@ -143,6 +143,7 @@ const fn result(finding: Finding) -> &'static str {
         Finding::Answered(_) => "answered",
         Finding::Contended(_) => "contended",
         Finding::NoLink => "no_link",
+        Finding::Unanswered { .. } => "unanswered",
     }
 }
 
@@ -302,6 +303,7 @@ mod tests {
             Finding::Answered(mac),
             Finding::Contended(mac),
             Finding::NoLink,
+            Finding::Unanswered { heard: None },
         ] {
             metrics.probed(finding);
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use herald_core::{Family, Time};
 use herald_l2::prober::Timing;
-use herald_l2::{Announcer, GroupChange, Link, Prober, Transmission};
+use herald_l2::{Announcer, GroupChange, Link, MacAddr, Prober, Transmission};
 use herald_netio::{Frames, Interface, Poller};
 use tokio::sync::mpsc;
 
@@ -45,6 +45,7 @@ pub(super) enum Command {
     Defend(IpAddr),
     Withdraw(IpAddr),
     Probe(Announcement),
+    Check(Announcement, Option<MacAddr>),
     StopProbe(IpAddr),
     SetInterfaces(Vec<Interface>),
 }
@@ -210,6 +211,10 @@ impl Task {
                 self.hear(address);
                 self.prober.probe(address, interfaces, now);
             }
+            Command::Check(Announcement { address, interfaces }, to) => {
+                self.hear(address);
+                self.prober.check(address, interfaces, to, now);
+            }
             Command::StopProbe(address) => {
                 self.prober.cancel(address);
                 self.narrow_later();
@@ -369,7 +374,7 @@ impl Task {
         }
         let now = self.now();
         for frame in self.received.iter() {
-            self.prober.handle_frame(link, frame);
+            self.prober.handle_frame(link, frame, now);
             let answer = self.outgoing.push(|buffer| {
                 let answer = self.announcer.handle_frame(link, frame, buffer, now)?;
                 Ok((answer.address, answer.length))

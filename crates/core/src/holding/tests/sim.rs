@@ -295,7 +295,11 @@ impl Sim {
                         self.send(i, address, Frame::Claim);
                     }
                 }
-                Effect::Gained(..) | Effect::Lost(..) | Effect::Report(..) => {}
+                Effect::Check(..)
+                | Effect::Gained(..)
+                | Effect::Lost(..)
+                | Effect::TookOver(..)
+                | Effect::Report(..) => {}
             }
         }
     }
@@ -381,7 +385,7 @@ impl Sim {
 
     fn resume(&mut self, i: usize) {
         self.nodes[i].paused = false;
-        self.nodes[i].holdings.reverify();
+        self.nodes[i].holdings.reverify(at(self.now));
     }
 
     fn owners(&self) -> Vec<Vec<usize>> {

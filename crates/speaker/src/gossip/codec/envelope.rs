@@ -100,7 +100,8 @@ mod tests {
             let encoded: Vec<Vec<u8>> = reports.iter().map(Report::emit).collect();
             let (bytes, count) = emit(suspicion, encoded.iter().map(Vec::as_slice), &swim, room);
             prop_assert!(count == 0 || bytes.len() <= room);
-            let reports = reports[..count].to_vec();
+            let reports: Option<Vec<Report>> = encoded[..count].iter().map(|report| Report::parse(report)).collect();
+            let reports = reports.expect("they read back");
             let swim = swim.as_slice();
             prop_assert_eq!(parse(&bytes), Ok(Envelope { suspicion, reports, swim }));
         }

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
-use herald_core::{NodeName, NodeState};
+use herald_core::{NodeName, NodeState, Profile};
 use serde::{Deserialize, Serialize};
+
+use super::profile;
 
 /// Hardware addresses in a report; a node with more tells the lowest.
 pub const MAX_MACS: usize = 16;
@@ -11,8 +13,9 @@ pub const MAX_MACS: usize = 16;
 /// Longest node name in Kubernetes, in bytes.
 pub const MAX_NODE: usize = 253;
 
-/// Largest encoded report: the node's name, [`MAX_MACS`] addresses and 19 bytes of lengths and numbers.
-pub const MAX_LEN: usize = MAX_NODE + 6 * MAX_MACS + 19;
+/// Largest encoded report: the node's name, [`MAX_MACS`] addresses, 19 bytes of lengths and numbers, and a profile. It has
+/// as much room for subnets as names and addresses leave, which are never that long on real nodes.
+pub const MAX_LEN: usize = MAX_NODE + 6 * MAX_MACS + 19 + profile::MIN_ROOM;
 
 /// What a member says of itself. Of two reports of one node the later one is true.
 #[derive(Clone, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub struct Report {
     pub state: NodeState,
     /// Its hardware addresses, ascending.
     pub macs: Vec<[u8; 6]>,
+    /// What else it says; `None` from a version that knows nothing of it, or passed on by one.
+    pub profile: Option<Profile>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -39,9 +44,11 @@ struct Wire<'a> {
 }
 
 impl Report {
-    /// Whether this was said after `other`, a report of the same node.
+    /// Whether this was said after `other`, a report of the same node, or is the same in full: members of an early version
+    /// pass on no profiles.
     pub fn is_later_than(&self, other: &Self) -> bool {
-        (self.started, self.version) > (other.started, other.version)
+        let age = |report: &Self| (report.started, report.version, report.profile.is_some());
+        age(self) > age(other)
     }
 
     /// The bytes that [`Report::parse`] reads.
@@ -62,17 +69,26 @@ impl Report {
         };
         let mut buffer = [0; MAX_LEN];
         let used = postcard::to_slice(&wire, &mut buffer);
-        used.expect("a node name of at most 253 bytes fits").to_vec()
+        let mut bytes = used.expect("a node name of at most 253 bytes fits").to_vec();
+        if let Some(profile) = &self.profile {
+            bytes.extend(profile::emit(profile, MAX_LEN - bytes.len()));
+        }
+        bytes
     }
 
     /// Reads a report. A state that this version does not know counts as starting, which owns nothing; bytes
-    /// after the known fields are left alone, so that later versions can add fields.
+    /// after the known fields are left alone, so that later versions can add fields, as they did with the profile.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
-        let (wire, _later_fields) = postcard::take_from_bytes::<Wire<'_>>(bytes).ok()?;
+        let (wire, rest) = postcard::take_from_bytes::<Wire<'_>>(bytes).ok()?;
         if wire.node.is_empty() || wire.node.len() > MAX_NODE || wire.macs.len() > MAX_MACS {
             return None;
         }
+        let profile = match rest {
+            [] => None,
+            rest => Some(profile::parse(rest)?),
+        };
         Some(Self {
+            profile,
             node: NodeName::from(wire.node),
             started: wire.started,
             version: wire.version,
@@ -96,6 +112,7 @@ impl fmt::Debug for Report {
 pub(super) mod tests {
     use proptest::prelude::*;
 
+    use super::super::profile::tests::any_profile;
     use super::*;
 
     pub(in super::super) fn any_report() -> impl Strategy<Value = Report> {
@@ -105,15 +122,35 @@ pub(super) mod tests {
             Just(NodeState::Draining)
         ];
         let macs = proptest::collection::vec(any::<[u8; 6]>(), 0..=MAX_MACS);
-        ("[a-z0-9.-]{1,253}", any::<u64>(), any::<u32>(), state, macs).prop_map(
-            |(node, started, version, state, macs)| Report {
+        let profile = proptest::option::of(any_profile());
+        (
+            "[a-z0-9.-]{1,253}",
+            any::<u64>(),
+            any::<u32>(),
+            state,
+            macs,
+            profile,
+        )
+            .prop_map(|(node, started, version, state, macs, profile)| Report {
                 node: NodeName::new(node),
                 started,
                 version,
                 state,
                 macs,
-            },
-        )
+                profile,
+            })
+    }
+
+    /// What becomes of a report that is too long: its subnets are not told.
+    fn shortened(report: &Report) -> Report {
+        let profile = report.profile.clone().map(|profile| Profile {
+            legs: None,
+            ..profile
+        });
+        Report {
+            profile,
+            ..report.clone()
+        }
     }
 
     proptest! {
@@ -121,20 +158,36 @@ pub(super) mod tests {
         fn what_is_emitted_reads_back_and_fits(report in any_report()) {
             let bytes = report.emit();
             prop_assert!(bytes.len() <= MAX_LEN, "{} bytes", bytes.len());
-            prop_assert_eq!(Report::parse(&bytes), Some(report));
+            let read = Report::parse(&bytes).expect("reads");
+            prop_assert!(read == report || read == shortened(&report));
         }
 
         #[test]
         fn fields_of_later_versions_are_left_alone(report in any_report(), more: Vec<u8>) {
+            prop_assume!(report.profile.is_some());
             let mut bytes = report.emit();
+            let read = Report::parse(&bytes);
             bytes.extend(more);
-            prop_assert_eq!(Report::parse(&bytes), Some(report));
+            prop_assert_eq!(Report::parse(&bytes), read);
+        }
+
+        #[test]
+        fn the_first_version_reads_what_it_knows_of_and_its_own_reports_are_read(report in any_report()) {
+            let bytes = report.emit();
+            let (wire, _) = postcard::take_from_bytes::<Wire<'_>>(&bytes).expect("reads");
+            prop_assert_eq!((wire.node, wire.macs), (report.node.as_str(), report.macs.clone()));
+            let first = Report { profile: None, ..report };
+            prop_assert_eq!(Report::parse(&first.emit()), Some(first));
         }
 
         #[test]
         fn a_report_cut_short_is_refused(report in any_report(), cut: prop::sample::Index) {
             let bytes = report.emit();
-            prop_assert_eq!(Report::parse(&bytes[..cut.index(bytes.len())]), None);
+            let whole = Report { profile: None, ..report };
+            let cut = cut.index(bytes.len());
+            // Cut where the first version's fields end it is one of that version.
+            let expected = (cut == whole.emit().len()).then_some(whole);
+            prop_assert_eq!(Report::parse(&bytes[..cut]), expected);
         }
 
         #[test]

@@ -91,6 +91,11 @@ impl Membership {
     /// known, so that nobody can fill our memory with names.
     fn hear(&mut self, reports: Vec<Report>, now: Time) {
         for report in reports {
+            let returns = self.rumours.hear_of_past(&report);
+            if returns > 0 {
+                self.restlessness.add(returns, now);
+                self.tell_returns(now);
+            }
             if self.knows(&report.node) && self.rumours.hear(report) {
                 self.stale = true;
                 self.spread_news(now);
@@ -183,7 +188,7 @@ impl Membership {
         let identity = Identity { epoch, ..own.clone() };
         let changed = self.foca.change_identity(identity, &mut self.effects);
         self.note(changed);
-        self.rumours.say(|report| report.started = epoch.started);
+        self.rumours.overtake(epoch.started);
         self.announcer.handle_connection(Connection::Alone, now);
         self.events.push_back(Event::Overtaken);
     }

@@ -76,12 +76,14 @@ impl Roster {
             if let Some(report) = rumours.of(node, epoch.started) {
                 member.state = report.state;
                 member.macs.clone_from(&report.macs);
+                member.profile.clone_from(&report.profile);
             }
             members.insert((**node).clone(), member);
         }
         let own = rumours.own();
         let mut ourselves = Member::new(own.node.clone(), Liveness::Alive, own.state);
         ourselves.macs.clone_from(&own.macs);
+        ourselves.profile.clone_from(&own.profile);
         members.insert(own.node.clone(), ourselves);
         members.into_values().collect()
     }

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use herald_core::{NodeName, NodeState};
+use herald_core::{NodeName, NodeState, Profile};
 
 use super::super::codec::report::Report;
 use super::super::identity::Epoch;
@@ -17,13 +17,22 @@ pub(super) struct Rumours {
     /// Datagrams in which our own report still is news.
     own_hot: u8,
     others: BTreeMap<NodeName, Rumour>,
+    /// By which starts this process has been known.
+    lives: Vec<u64>,
+    /// How often this node had come back lately when this process started, as far as others know.
+    past: u8,
 }
 
 struct Rumour {
     report: Report,
     encoded: Vec<u8>,
     hot: u8,
+    /// What the process before said last, and to how many datagrams to this one it is still to be added.
+    past: Option<(Vec<u8>, u8)>,
 }
+
+/// How often a process is told of the one before: in spite of losses, and soon over.
+const TOLD_OF_PAST: u8 = 10;
 
 impl Rumours {
     pub(super) fn new(node: NodeName, epoch: Epoch) -> Self {
@@ -33,8 +42,11 @@ impl Rumours {
             version: 0,
             state: NodeState::Starting,
             macs: Vec::new(),
+            profile: Some(Profile::default()),
         };
         Self {
+            lives: vec![own.started],
+            past: 0,
             own_encoded: own.emit(),
             own,
             own_hot: 0,
@@ -61,6 +73,30 @@ impl Rumours {
         true
     }
 
+    /// Says something new of how we have fared.
+    pub(super) fn say_of_profile(&mut self, change: impl FnOnce(&mut Profile)) -> bool {
+        self.say(|report| change(report.profile.get_or_insert_default()))
+    }
+
+    /// This process is known by a later start from now on.
+    pub(super) fn overtake(&mut self, started: u64) {
+        self.lives.push(started);
+        self.say(|report| report.started = started);
+    }
+
+    /// Takes in what an earlier process of this node said last: how many returns this adds to those known. One that had not said that it goes has failed, and this is its return.
+    pub(super) fn hear_of_past(&mut self, report: &Report) -> u8 {
+        let is_past = report.node == self.own.node && !self.lives.contains(&report.started);
+        if !is_past {
+            return 0;
+        }
+        let before = report.profile.as_ref().map_or(0, |profile| profile.returns);
+        let returns = before.saturating_add(u8::from(report.state == NodeState::Ready));
+        let more = returns.saturating_sub(self.past);
+        self.past += more;
+        more
+    }
+
     /// What `node` says of itself, if that is from its process `started`.
     pub(super) fn of(&self, node: &NodeName, started: u64) -> Option<&Report> {
         let rumour = self.others.get(node)?;
@@ -81,7 +117,15 @@ impl Rumours {
         if known.is_some_and(|known| !report.is_later_than(&known.report)) {
             return false;
         }
+        let past = self.others.remove(&report.node).and_then(|known| {
+            if known.report.started == report.started {
+                known.past
+            } else {
+                Some((known.encoded, TOLD_OF_PAST))
+            }
+        });
         let rumour = Rumour {
+            past,
             encoded: report.emit(),
             hot: TRANSMISSIONS.get(),
             report,
@@ -100,18 +144,31 @@ impl Rumours {
         self.own_hot > 0 || self.others.values().any(|rumour| rumour.hot > 0)
     }
 
-    /// The reports for the next datagram in order of urgency: our own always, then the least passed on.
-    pub(super) fn for_datagram(&self) -> (Vec<NodeName>, Vec<&[u8]>) {
+    /// The reports for the next datagram, to the process of `to` that started so, in order of urgency: our own always, what
+    /// an earlier process there said last, which nobody else can tell it, then the least passed on. Beside them the names of
+    /// the last.
+    pub(super) fn for_datagram(&self, to: &NodeName, started: u64) -> (Vec<NodeName>, Vec<&[u8]>) {
+        let past = self.others.get(to).and_then(|rumour| match &rumour.past {
+            _ if rumour.report.started != started => Some(&rumour.encoded),
+            Some((past, 1..)) => Some(past),
+            Some((_, 0)) | None => None,
+        });
         let mut hot: Vec<&Rumour> = self.others.values().filter(|r| r.hot > 0).collect();
         hot.sort_by_key(|rumour| Reverse(rumour.hot));
         let names = hot.iter().map(|r| r.report.node.clone()).collect();
         let own = std::iter::once(self.own_encoded.as_slice());
-        let encoded = own.chain(hot.iter().map(|r| r.encoded.as_slice())).collect();
+        let encoded = own
+            .chain(past.map(Vec::as_slice))
+            .chain(hot.iter().map(|r| r.encoded.as_slice()))
+            .collect();
         (names, encoded)
     }
 
-    /// Takes note that our own report and those of `names` went out.
-    pub(super) fn passed_on(&mut self, names: &[NodeName]) {
+    /// Takes note that our own report and those of `names` went out, to `to`.
+    pub(super) fn passed_on(&mut self, names: &[NodeName], to: &NodeName) {
+        if let Some((_, left)) = self.others.get_mut(to).and_then(|rumour| rumour.past.as_mut()) {
+            *left = left.saturating_sub(1);
+        }
         self.own_hot = self.own_hot.saturating_sub(1);
         for name in names {
             if let Some(rumour) = self.others.get_mut(name) {
@@ -136,6 +193,7 @@ mod tests {
             version,
             state: NodeState::Ready,
             macs: Vec::new(),
+            profile: None,
         }
     }
 
@@ -148,6 +206,72 @@ mod tests {
         }
         assert!(rumours.hear(report("a", 2, 6)));
         assert!(rumours.hear(report("a", 3, 0)));
+    }
+
+    #[test]
+    fn a_report_in_full_replaces_one_that_lost_its_profile_on_the_way() {
+        let mut rumours = rumours();
+        let full = Report {
+            profile: Some(Profile::default()),
+            ..report("a", 2, 5)
+        };
+        assert!(rumours.hear(report("a", 2, 5)));
+        assert!(rumours.hear(full.clone()));
+        assert!(!rumours.hear(report("a", 2, 5)));
+        assert_eq!(rumours.of(&NodeName::from("a"), 2), Some(&full));
+    }
+
+    #[test]
+    fn a_restarted_node_is_told_of_its_past_and_no_other_is() {
+        let mut rumours = rumours();
+        rumours.hear(report("a", 1, 1));
+        while rumours.is_hot() {
+            let (names, _) = rumours.for_datagram(&NodeName::from("z"), 1);
+            rumours.passed_on(&names, &NodeName::from("z"));
+        }
+        for (to, started, expected) in [("a", 2, 2), ("a", 1, 1), ("b", 2, 1)] {
+            let (names, encoded) = rumours.for_datagram(&NodeName::from(to), started);
+            assert_eq!((names.len(), encoded.len()), (0, expected), "{to} {started}");
+        }
+    }
+
+    #[test]
+    fn a_past_counts_once_and_only_if_it_did_not_end_as_planned() {
+        let past = |state, returns| Report {
+            state,
+            profile: Some(Profile {
+                returns,
+                ..Profile::default()
+            }),
+            ..report("own", 77, 1)
+        };
+        let mut rumours = rumours();
+        assert_eq!(rumours.hear_of_past(&past(NodeState::Draining, 0)), 0);
+        assert_eq!(rumours.hear_of_past(&past(NodeState::Starting, 1)), 1);
+        assert_eq!(rumours.hear_of_past(&past(NodeState::Ready, 2)), 2);
+        assert_eq!(rumours.hear_of_past(&past(NodeState::Ready, 2)), 0);
+        assert_eq!(rumours.hear_of_past(&report("other", 77, 1)), 0);
+        rumours.overtake(99);
+        let own = Report {
+            started: 99,
+            ..past(NodeState::Ready, 5)
+        };
+        assert_eq!(rumours.hear_of_past(&own), 0);
+    }
+
+    #[test]
+    fn a_restarted_node_that_was_heard_first_is_told_of_its_past_a_few_times() {
+        let mut rumours = rumours();
+        let to = NodeName::from("a");
+        rumours.hear(report("a", 1, 1));
+        rumours.hear(report("a", 2, 0));
+        let mut told = 0;
+        for _ in 0..100 {
+            let (names, encoded) = rumours.for_datagram(&to, 2);
+            told += encoded.len() - names.len() - 1;
+            rumours.passed_on(&names, &to);
+        }
+        assert_eq!(told, usize::from(TOLD_OF_PAST));
     }
 
     #[test]
@@ -169,17 +293,17 @@ mod tests {
     fn news_is_passed_on_a_bounded_number_of_times_and_the_freshest_first() {
         let mut rumours = rumours();
         rumours.hear(report("a", 1, 1));
-        let (names, _) = rumours.for_datagram();
-        rumours.passed_on(&names);
+        let (names, _) = rumours.for_datagram(&NodeName::from("z"), 1);
+        rumours.passed_on(&names, &NodeName::from("z"));
         rumours.hear(report("b", 1, 1));
         let mut sent = 0;
         while rumours.is_hot() {
-            let (names, encoded) = rumours.for_datagram();
+            let (names, encoded) = rumours.for_datagram(&NodeName::from("z"), 1);
             assert_eq!(encoded.len(), names.len() + 1, "our own comes first");
             if sent == 0 {
                 assert_eq!(names, [NodeName::from("b"), NodeName::from("a")]);
             }
-            rumours.passed_on(&names);
+            rumours.passed_on(&names, &NodeName::from("z"));
             sent += 1;
         }
         assert_eq!(sent, u32::from(TRANSMISSIONS.get()));

@@ -42,6 +42,7 @@ fn report(node: NodeName) -> Vec<u8> {
         version: 3,
         state: NodeState::Ready,
         macs: Vec::new(),
+        profile: None,
     };
     report.emit()
 }

@@ -1,0 +1,145 @@
+//! How the speakers compare: which are too restless to be given addresses before others, and which have no leg where the
+//! clients are.
+//!
+//! Both go by what the speakers say of themselves, so that all come to the same result. While one of them says nothing,
+//! because it is of a version that does not know of it, neither counts: that one could not come to the same result.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use crate::{Member, NodeName, Profile};
+
+/// A speaker that came back so many times more than the median one is the odd one out. What all of them suffered, a switch
+/// that restarts, makes nobody odd, nor is it ever more than half of them, so that they cannot all be passed over for a few.
+const ODD: u8 = 2;
+
+/// What the usable speakers say of themselves, compared.
+#[derive(Debug, Default)]
+pub(crate) struct Standing {
+    /// Empty unless all of them have told.
+    profiles: BTreeMap<NodeName, Profile>,
+    restless: BTreeSet<NodeName>,
+}
+
+impl Standing {
+    pub(crate) fn of<'a>(members: impl Iterator<Item = &'a Member>) -> Self {
+        let usable = members.filter(|member| member.is_usable());
+        let told = usable.map(|member| Some((member.node.clone(), member.profile.clone()?)));
+        let Some(profiles) = told.collect::<Option<BTreeMap<_, _>>>() else {
+            return Self::default();
+        };
+        let mut returns: Vec<u8> = profiles.values().map(|profile| profile.returns).collect();
+        returns.sort_unstable();
+        let median = returns
+            .get(returns.len().saturating_sub(1) / 2)
+            .copied()
+            .unwrap_or(0);
+        let is_odd = |profile: &Profile| profile.returns >= median.saturating_add(ODD);
+        let restless = profiles.iter().filter(|(_, profile)| is_odd(profile));
+        Self {
+            restless: restless.map(|(node, _)| node.clone()).collect(),
+            profiles,
+        }
+    }
+
+    /// Whether `node` comes after all that are not.
+    pub(crate) fn is_restless(&self, node: &NodeName) -> bool {
+        self.restless.contains(node)
+    }
+
+    /// In how many subnets of these addresses `node` has a leg: of several candidates only those with the most count.
+    pub(crate) fn legs_for(&self, node: &NodeName, addresses: &[IpAddr]) -> usize {
+        let profile = self.profiles.get(node);
+        profile.map_or(0, |profile| profile.legs_for(addresses))
+    }
+
+    /// Whether it makes a difference to elections between nodes that are in both.
+    pub(crate) fn differs_from(&self, before: &Self) -> bool {
+        let legs = |standing: &Self, node: &NodeName| {
+            let profile = standing.profiles.get(node);
+            (
+                profile.map(|profile| profile.legs.clone()),
+                standing.is_restless(node),
+            )
+        };
+        let mut nodes = self.profiles.keys();
+        self.profiles.is_empty() != before.profiles.is_empty()
+            || nodes.any(|node| before.profiles.contains_key(node) && legs(self, node) != legs(before, node))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Liveness, NodeState};
+    use alloc::format;
+    use proptest::prelude::*;
+
+    fn members(returns: &[u8]) -> Vec<Member> {
+        let member = |(i, returns): (usize, &u8)| Member {
+            profile: Some(Profile {
+                returns: *returns,
+                ..Profile::default()
+            }),
+            ..Member::new(name(i), Liveness::Alive, NodeState::Ready)
+        };
+        returns.iter().enumerate().map(member).collect()
+    }
+
+    fn name(i: usize) -> NodeName {
+        format!("node-{i}").as_str().into()
+    }
+
+    fn restless(returns: &[u8]) -> Vec<usize> {
+        let standing = Standing::of(members(returns).iter());
+        (0..returns.len())
+            .filter(|i| standing.is_restless(&name(*i)))
+            .collect()
+    }
+
+    #[test]
+    fn who_came_back_twice_more_than_the_others_is_restless() {
+        for (returns, expected) in [
+            (&[][..], &[][..]),
+            (&[7], &[]),
+            (&[0, 1], &[]),
+            (&[0, 2], &[1]),
+            (&[0, 0, 1], &[]),
+            (&[0, 3, 1], &[1]),
+            (&[0, 2, 0, 3, 0], &[1, 3]),
+        ] {
+            assert_eq!(restless(returns), expected, "{returns:?}");
+        }
+    }
+
+    #[test]
+    fn what_all_suffered_makes_nobody_restless_nor_does_a_newcomer() {
+        assert_eq!(restless(&[3, 3, 4, 3]), []);
+        assert_eq!(restless(&[3, 3, 3, 0]), []);
+    }
+
+    #[test]
+    fn while_one_does_not_tell_nobody_is_restless_and_legs_do_not_count() {
+        let mut members = members(&[0, 0, 0, 5]);
+        members[0].profile = None;
+        assert!(!Standing::of(members.iter()).is_restless(&name(3)));
+        assert_eq!(
+            Standing::of(members.iter()).legs_for(&name(1), &[[192, 0, 2, 1].into()]),
+            0
+        );
+        members[0].liveness = Liveness::Down;
+        assert!(Standing::of(members.iter()).is_restless(&name(3)));
+        assert_eq!(
+            Standing::of(members.iter()).legs_for(&name(1), &[[192, 0, 2, 1].into()]),
+            1
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn at_least_half_are_never_passed_over(returns in prop::collection::vec(0_u8..8, 1..20)) {
+            prop_assert!(2 * restless(&returns).len() <= returns.len());
+        }
+    }
+}
