@@ -4,11 +4,13 @@
 
 mod announcer;
 mod frame;
+mod gossip;
 mod pool;
 mod service;
 
 pub use announcer::announcer;
 pub use frame::frame;
+pub use gossip::gossip;
 pub use pool::pool;
 pub use service::service;
 
@@ -16,9 +18,10 @@ pub use service::service;
 pub type Target = fn(&[u8]);
 
 /// Every target by name; its corpus is in `fuzz/corpus/<name>`.
-pub const TARGETS: [(&str, Target); 4] = [
+pub const TARGETS: [(&str, Target); 5] = [
     ("pool", pool),
     ("service", service),
     ("frame", frame),
     ("announcer", announcer),
+    ("gossip", gossip),
 ];

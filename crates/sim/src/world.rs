@@ -1,0 +1,416 @@
+//! The virtual switch, gossip's network, the API server, and whatever happens to them.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::time::{Duration, SystemTime};
+
+use herald_core::Time;
+use herald_core::election::Rank;
+use herald_l2::MacAddr;
+use herald_l2::wire::ethernet::Frame;
+use herald_speaker::gossip::identity::Epoch;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+use crate::catalog::{self, address, mac, name};
+use crate::judge::Judge;
+use crate::node::{Node, Output};
+
+/// The wire thread notices when it did not run for that long: it looks up every 200 ms and allows for another 200.
+const NOTICED_PAUSE: Duration = Duration::from_millis(400);
+
+/// Frames and datagrams that wait in the sockets of a paused process.
+const SOCKET: usize = 512;
+
+/// Who can hear whom, on the wire or by gossip.
+#[derive(Debug, Clone, Default)]
+pub struct Network {
+    /// The part of the network that each node is in, by index; all are in the same where it is empty.
+    pub parts: Vec<u8>,
+    /// Share of what is sent that gets lost.
+    pub loss: f64,
+    /// Nothing that the first sends reaches the second.
+    pub mute: BTreeSet<(usize, usize)>,
+}
+
+impl Network {
+    fn passes(&self, from: usize, to: usize) -> bool {
+        self.parts.get(from) == self.parts.get(to) && !self.mute.contains(&(from, to))
+    }
+}
+
+/// What is under way.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    Frame(usize, Vec<u8>),
+    Datagram(usize, usize, Vec<u8>),
+    Wake(usize),
+}
+
+/// A cluster on a segment.
+pub struct World {
+    now: Time,
+    rng: StdRng,
+    nodes: Vec<Option<Node>>,
+    /// Since when a node is paused, and what waits for it.
+    paused: BTreeMap<usize, (Time, VecDeque<Event>)>,
+    wakes: Vec<Option<Time>>,
+    queue: BinaryHeap<Reverse<(Time, u64, Event)>>,
+    queued: u64,
+    /// Ethernet frames.
+    pub wire: Network,
+    /// Gossip's datagrams.
+    pub gossip: Network,
+    /// Whether the API server answers. A node that starts meanwhile has no lists.
+    api: bool,
+    drained: BTreeSet<usize>,
+    services: usize,
+    /// Of each Service only so many nodes know that rank first, which is all that matters while fewer fail.
+    known_to: usize,
+    judge: Judge,
+    datagrams: u64,
+    frames: u64,
+}
+
+impl World {
+    /// `nodes` that have started and share `services`.
+    pub fn new(nodes: usize, services: usize, seed: u64) -> Self {
+        Self::with(nodes, services, nodes, seed)
+    }
+
+    /// The same, but each Service is known to those `known_to` nodes alone that rank first for it.
+    ///
+    /// # Panics
+    /// If they do not settle within a minute.
+    pub fn with(nodes: usize, services: usize, known_to: usize, seed: u64) -> Self {
+        let mut world = Self {
+            now: Time::ZERO,
+            rng: StdRng::seed_from_u64(seed),
+            nodes: Vec::new(),
+            paused: BTreeMap::new(),
+            wakes: vec![None; nodes],
+            queue: BinaryHeap::new(),
+            queued: 0,
+            wire: Network::default(),
+            gossip: Network::default(),
+            api: true,
+            drained: BTreeSet::new(),
+            services,
+            known_to,
+            judge: Judge::new((0..services).map(address)),
+            datagrams: 0,
+            frames: 0,
+        };
+        world.nodes.resize_with(nodes, || None);
+        (0..nodes).for_each(|index| world.start(index));
+        for _ in 0..60 {
+            world.run_for(Duration::from_secs(1));
+            let is_settled = world.judge.owners().iter().all(|owners| owners.len() == 1);
+            if is_settled && world.judge.taken() == 0 {
+                return world;
+            }
+            world.judge.begin(world.now);
+        }
+        panic!("{nodes} nodes do not settle: {:?}", world.judge.owners());
+    }
+
+    /// How many nodes there are.
+    pub fn size(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Datagrams and frames sent so far.
+    pub fn sent(&self) -> (u64, u64) {
+        (self.datagrams, self.frames)
+    }
+
+    /// Who answers for what, and how that went since [`World::judge_anew`].
+    pub fn judge(&mut self) -> &Judge {
+        self.judge.close(self.now);
+        &self.judge
+    }
+
+    /// What was before counts no longer.
+    pub fn judge_anew(&mut self) {
+        self.judge.begin(self.now);
+    }
+
+    /// Any number below `sides`.
+    pub fn roll(&mut self, sides: u64) -> u64 {
+        self.rng.random_range(0..sides)
+    }
+
+    /// Any node.
+    pub fn any_node(&mut self) -> usize {
+        self.rng.random_range(0..self.nodes.len())
+    }
+
+    /// Each node in one of two parts.
+    pub fn any_parts(&mut self) -> Vec<u8> {
+        (0..self.nodes.len())
+            .map(|_| self.rng.random_range(0..2))
+            .collect()
+    }
+
+    /// Starts the speaker of a node, if it does not run. Its clock may be anywhere.
+    pub fn start(&mut self, index: usize) {
+        if self.nodes[index].is_some() {
+            return;
+        }
+        let clock = SystemTime::UNIX_EPOCH + Duration::from_millis(self.roll(1 << 40));
+        let epoch = Epoch::at(clock, self.rng.random());
+        let services = (0..self.services).filter(|service| self.knows(index, *service));
+        let mut ownership = catalog::ownership(index, self.nodes.len(), services);
+        for drained in &self.drained {
+            ownership.set_node(catalog::node(*drained, true));
+        }
+        let seed = self.rng.random();
+        let mut node = Node::start(index, self.nodes.len(), ownership, epoch, seed, self.now);
+        node.has_lists = self.api;
+        self.nodes[index] = Some(node);
+        self.run_node(index);
+    }
+
+    fn knows(&self, index: usize, service: usize) -> bool {
+        if self.known_to >= self.nodes.len() {
+            return true;
+        }
+        let rank = |node: usize| Rank::new(&name(node), address(service), 0);
+        let own = rank(index);
+        (0..self.nodes.len()).filter(|node| rank(*node) < own).count() < self.known_to
+    }
+
+    /// Ends the speaker of a node without a word.
+    pub fn crash(&mut self, index: usize) {
+        self.nodes[index] = None;
+        self.paused.remove(&index);
+        self.judge.remove(index, hears(&self.wire), self.now);
+    }
+
+    /// Tells a speaker to stop, as for an update.
+    pub fn stop(&mut self, index: usize) {
+        let now = self.now;
+        if let Some(node) = self.nodes[index]
+            .as_mut()
+            .filter(|_| !self.paused.contains_key(&index))
+        {
+            node.leave(now);
+            self.run_node(index);
+        }
+    }
+
+    /// Gives a speaker no time (SIGSTOP), until [`World::resume`].
+    pub fn pause(&mut self, index: usize) {
+        if self.nodes[index].is_some() {
+            let now = self.now;
+            self.paused.entry(index).or_insert((now, VecDeque::new()));
+            self.judge.remove(index, hears(&self.wire), now);
+        }
+    }
+
+    /// Gives it time again.
+    pub fn resume(&mut self, index: usize) {
+        let Some((since, waiting)) = self.paused.remove(&index) else {
+            return;
+        };
+        let now = self.now;
+        if let Some(node) = &mut self.nodes[index] {
+            if now - since > NOTICED_PAUSE {
+                node.handle_pause(now);
+            } else {
+                for service in 0..self.services {
+                    let answers = node.answers(address(service));
+                    self.judge
+                        .set(address(service), index, answers, hears(&self.wire), now);
+                }
+            }
+        }
+        for event in waiting {
+            self.happen(event);
+        }
+        self.run_node(index);
+    }
+
+    /// Changes who hears whom.
+    pub fn rewire(&mut self, change: impl FnOnce(&mut Network, &mut Network)) {
+        change(&mut self.wire, &mut self.gossip);
+        self.judge.look_again(hears(&self.wire), self.now);
+    }
+
+    /// Whether the API server answers from now on. What has changed meanwhile is told when it does.
+    pub fn set_api(&mut self, answers: bool) {
+        self.api = answers;
+        if answers {
+            for index in 0..self.nodes.len() {
+                self.tell_drained(index);
+            }
+        }
+    }
+
+    /// The annotation that drains a node is set, or taken away.
+    pub fn set_drained(&mut self, index: usize, is_drained: bool) {
+        if is_drained {
+            self.drained.insert(index);
+        } else {
+            self.drained.remove(&index);
+        }
+        if self.api {
+            (0..self.nodes.len()).for_each(|node| self.tell_drained(node));
+        }
+    }
+
+    fn tell_drained(&mut self, index: usize) {
+        if let Some(node) = &mut self.nodes[index] {
+            node.has_lists = true;
+            for other in 0..self.wakes.len() {
+                node.ownership
+                    .set_node(catalog::node(other, self.drained.contains(&other)));
+            }
+            self.run_node(index);
+        }
+    }
+
+    /// Everything works again: all run, hear each other and the API server.
+    pub fn mend(&mut self) {
+        let loss = self.wire.loss;
+        self.rewire(|wire, gossip| {
+            *wire = Network {
+                loss,
+                ..Network::default()
+            };
+            gossip.clone_from(wire);
+        });
+        self.drained.clear();
+        self.set_api(true);
+        for index in 0..self.nodes.len() {
+            self.resume(index);
+            self.start(index);
+        }
+    }
+
+    /// Lets time pass.
+    pub fn run_for(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        while let Some(Reverse((due, ..))) = self.queue.peek()
+            && *due <= end
+        {
+            let Some(Reverse((due, _, event))) = self.queue.pop() else {
+                unreachable!("just seen");
+            };
+            self.now = self.now.max(due);
+            if let Event::Wake(index) = event {
+                if self.wakes[index] != Some(due) {
+                    continue;
+                }
+                self.wakes[index] = None;
+            }
+            self.happen(event);
+        }
+        self.now = end;
+    }
+
+    fn happen(&mut self, event: Event) {
+        let (Event::Frame(index, _) | Event::Datagram(index, ..) | Event::Wake(index)) = event;
+        if let Some((_, waiting)) = self.paused.get_mut(&index) {
+            if waiting.len() < SOCKET {
+                waiting.push_back(event);
+            }
+            return;
+        }
+        let now = self.now;
+        let Some(node) = &mut self.nodes[index] else {
+            return;
+        };
+        let mut output = Output::default();
+        match event {
+            Event::Frame(_, frame) => node.handle_frame(&frame, now, &mut output),
+            Event::Datagram(_, from, datagram) => {
+                node.handle_datagram(&datagram, catalog::endpoint(from), now);
+            }
+            Event::Wake(_) => {}
+        }
+        self.carry_out(index, output);
+        self.run_node(index);
+    }
+
+    fn run_node(&mut self, index: usize) {
+        let now = self.now;
+        if self.paused.contains_key(&index) {
+            return;
+        }
+        let Some(node) = &mut self.nodes[index] else {
+            return;
+        };
+        let mut output = Output::default();
+        let lives = node.run(now, &mut output);
+        let due = node.poll_timeout(now);
+        self.carry_out(index, output);
+        if !lives {
+            return self.crash(index);
+        }
+        if due != self.wakes[index] {
+            self.wakes[index] = due;
+            if let Some(due) = due {
+                // Never twice at the same instant: what is due always, as frames that wait for their pace, takes a moment.
+                let due = due.max(now + Duration::from_micros(10));
+                self.wakes[index] = Some(due);
+                self.push(due, Event::Wake(index));
+            }
+        }
+    }
+
+    fn carry_out(&mut self, index: usize, output: Output) {
+        for (address, answers) in output.answers {
+            self.judge
+                .set(address, index, answers, hears(&self.wire), self.now);
+        }
+        for frame in output.frames {
+            self.send_frame(index, &frame);
+        }
+        for (to, datagram) in output.datagrams {
+            let to = catalog::index_of(to);
+            self.datagrams += 1;
+            if self.gossip.passes(index, to) && !self.rng.random_bool(self.gossip.loss) {
+                let due = self.now + self.latency();
+                self.push(due, Event::Datagram(to, index, datagram));
+            }
+        }
+    }
+
+    fn send_frame(&mut self, from: usize, frame: &[u8]) {
+        self.frames += 1;
+        let Ok(parsed) = Frame::parse(frame) else {
+            unreachable!("nodes send whole frames");
+        };
+        let to_all = parsed.destination.is_multicast();
+        let MacAddr([.., high, low]) = parsed.destination;
+        let receivers = if to_all {
+            0..self.nodes.len()
+        } else {
+            let to = usize::from(u16::from_be_bytes([high, low]));
+            assert_eq!(parsed.destination, mac(to));
+            to..to + 1
+        };
+        for to in receivers {
+            if to != from && self.wire.passes(from, to) && !self.rng.random_bool(self.wire.loss) {
+                let due = self.now + self.latency();
+                self.push(due, Event::Frame(to, frame.to_vec()));
+            }
+        }
+    }
+
+    /// One way through a switch and two kernels.
+    fn latency(&mut self) -> Duration {
+        Duration::from_micros(self.rng.random_range(100..500))
+    }
+
+    fn push(&mut self, due: Time, event: Event) {
+        self.queued += 1;
+        self.queue.push(Reverse((due, self.queued, event)));
+    }
+}
+
+/// Whether two nodes hear each other on the wire.
+fn hears(wire: &Network) -> impl Fn(usize, usize) -> bool {
+    |one, other| wire.passes(one, other) && wire.passes(other, one)
+}
