@@ -5,7 +5,6 @@ pub mod arp;
 pub mod controller;
 pub mod failover;
 mod figure;
-mod keepalived;
 
 use std::io::Write;
 
@@ -28,7 +27,7 @@ pub struct BenchArgs {
     json: bool,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum Bench {
     /// Decisions of the allocator, beside a bare search for the lowest free address.
     Alloc,
@@ -36,8 +35,8 @@ enum Bench {
     Arp,
     /// Addresses for 10 000 Services by the whole controller, beside a bare client that only PATCHes statuses.
     Controller,
-    /// How long a client is not served when the owner of an address fails or leaves, beside keepalived.
-    Failover,
+    /// How long a client is not served when the owner of an address fails or leaves, beside keepalived and others.
+    Failover(failover::FailoverArgs),
 }
 
 /// Measures, and prints each figure as soon as it is known.
@@ -52,7 +51,7 @@ pub async fn run(args: BenchArgs, mut interrupt: Interrupt) -> anyhow::Result<()
             Bench::Alloc => alloc::run(runs(20), &mut |figure| print.figure(&figure)),
             Bench::Arp => arp::run(runs(5), &mut |figure| print.figure(&figure)).await,
             Bench::Controller => controller::run(runs(3), &mut |figure| print.figure(&figure)).await,
-            Bench::Failover => failover::run(runs(5), &mut |figure| print.figure(&figure)).await,
+            Bench::Failover(args) => failover::run(args, runs(3), &mut |figure| print.figure(&figure)).await,
         }
     };
     tokio::select! {

@@ -26,6 +26,10 @@ use crate::wait::eventually;
 /// How many lines of each log a report shows.
 const REPORTED_LINES: usize = 40;
 
+/// How a speaker is told of its key.
+const KEY_FLAG: &str = "--ml-secret-key-path=";
+const KEY_VARIABLE: &str = "METALLB_ML_SECRET_KEY_PATH";
+
 /// A cluster in a box. Dropping it ends every process and removes every file of it.
 // Fields are dropped in this order: processes before the namespaces and files that they use.
 pub struct Lab {
@@ -165,6 +169,24 @@ impl Lab {
         })
     }
 
+    /// Makes the speaker of node `index` gossip with another key, or with the right one, from its next start on.
+    pub fn set_wrong_key(&mut self, index: usize, wrong: bool) -> anyhow::Result<()> {
+        let mut speaker = self.speaker(index)?;
+        if wrong {
+            let directory = self.directory.path().join("wrong-key");
+            fs::create_dir_all(&directory)?;
+            fs::write(directory.join("secretkey"), [b'x'; 16])?;
+            speaker.environment.retain(|(name, _)| name != KEY_VARIABLE);
+            speaker
+                .arguments
+                .retain(|argument| !argument.starts_with(KEY_FLAG));
+            let key = directory.display().to_string();
+            speaker.environment.push((KEY_VARIABLE.to_owned(), key));
+        }
+        self.nodes[index].set_speaker(speaker);
+        Ok(())
+    }
+
     fn proxy(&self, node: &str) -> anyhow::Result<Program> {
         if let Some(kubernetes) = self.cluster.plane().kubernetes() {
             return kubernetes.proxy(node);
@@ -174,6 +196,11 @@ impl Lab {
             arguments: vec!["proxy".to_owned(), format!("--node={node}")],
             environment: vec![("KUBECONFIG".to_owned(), kubeconfig.display().to_string())],
         })
+    }
+
+    /// The switch, to plug in more machines, or to do something to it.
+    pub fn fabric(&self) -> &Fabric {
+        &self.fabric
     }
 
     /// Starts one more controller, on a machine of its own that is plugged into the switch.
@@ -265,8 +292,18 @@ impl Lab {
     pub async fn power_off(&mut self, index: usize) -> anyhow::Result<()> {
         let pods: Vec<Pod> = self.nodes[index].pods().cloned().collect();
         self.nodes[index].power_off().await?;
+        self.set_unready(&pods).await
+    }
+
+    /// Tells the API server that the pods of node `index` do not serve any more, as after [`Self::power_off`].
+    pub async fn lose_pods(&self, index: usize) -> anyhow::Result<()> {
+        let pods: Vec<Pod> = self.nodes[index].pods().cloned().collect();
+        self.set_unready(&pods).await
+    }
+
+    async fn set_unready(&self, pods: &[Pod]) -> anyhow::Result<()> {
         for pod in pods {
-            self.cluster.set_ready(&pod, false).await?;
+            self.cluster.set_ready(pod, false).await?;
         }
         Ok(())
     }
@@ -431,19 +468,26 @@ impl Lab {
             };
             section(&mut report, &format!("neighbours of {}", host.name()), &table);
         }
-        let mut logs: Vec<PathBuf> = match fs::read_dir(self.logs()) {
-            Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
-            Err(_) => Vec::new(),
-        };
-        logs.sort();
-        for log in logs {
-            let text = fs::read_to_string(&log).unwrap_or_else(|error| error.to_string());
-            let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-            let tail = &lines[lines.len().saturating_sub(REPORTED_LINES)..];
-            section(&mut report, &format!("end of {}", log.display()), tail);
-        }
-        report
+        report + &ends_of_logs(self.logs())
     }
+}
+
+/// The last lines of each log in a directory.
+pub(crate) fn ends_of_logs(directory: &Path) -> String {
+    let mut report = String::new();
+    let mut logs: Vec<PathBuf> = match fs::read_dir(directory) {
+        Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
+        Err(_) => Vec::new(),
+    };
+    logs.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
+    logs.sort();
+    for log in logs {
+        let text = fs::read_to_string(&log).unwrap_or_else(|error| error.to_string());
+        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        let tail = &lines[lines.len().saturating_sub(REPORTED_LINES)..];
+        section(&mut report, &format!("end of {}", log.display()), tail);
+    }
+    report
 }
 
 fn section(report: &mut String, title: &str, lines: &[String]) {

@@ -12,6 +12,7 @@ pub mod demo;
 pub mod fabric;
 pub mod install;
 pub mod interrupt;
+pub mod keepalived;
 pub mod lab;
 pub mod manifest;
 pub mod net;
@@ -23,6 +24,7 @@ pub mod prober;
 pub mod process;
 pub mod role;
 pub mod sandbox;
+pub mod tool;
 pub mod wait;
 
 pub use lab::Lab;

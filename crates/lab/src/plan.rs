@@ -28,6 +28,11 @@ pub fn client() -> [IpAddr; 2] {
     on_segment(5)
 }
 
+/// The addresses of two more clients, for measurements.
+pub fn observers() -> [[IpAddr; 2]; 2] {
+    [on_segment(6), on_segment(7)]
+}
+
 /// The addresses of node `index`, counted from 0.
 pub fn node(index: usize) -> [IpAddr; 2] {
     on_segment(11 + number(index))

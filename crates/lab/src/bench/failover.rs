@@ -1,177 +1,184 @@
-//! How long a client is not served, for Herald and for keepalived, on the same network and by the same client.
+//! How long a client is not served, for Herald and for others, on the same network and by the same client.
 
-use std::net::{IpAddr, SocketAddr};
+mod fault;
+mod group;
+mod herald;
+mod observer;
+
+use std::borrow::Cow;
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::{Args, ValueEnum};
 
-use super::{Figure, keepalived};
-use crate::Lab;
-use crate::clock::Monotonic;
-use crate::fabric::Host;
-use crate::net::MacAddr;
-use crate::prober::{Outage, Pace, Prober};
-use crate::wait::eventually;
+use self::fault::Fault;
+use self::group::Daemon;
+use self::observer::Measured;
+use super::Figure;
+use crate::keepalived;
+use crate::tool;
 
 /// Longer than any subject takes, keepalived at one advertisement a second included.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Requests answered in a row before the fault, and again after it: a second of them.
 const STREAK: usize = 100;
-const QUICKSTART: &str = include_str!("../../../../examples/quickstart.yaml");
 
-/// What happens to the owner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
-    /// Its cable is pulled.
-    Link,
-    /// The program that holds the address is killed (SIGKILL); the machine goes on.
-    Kill,
-    /// The program is asked to stop (SIGTERM).
-    Stop,
-}
-
-impl Fault {
-    const ALL: [Self; 3] = [Self::Link, Self::Kill, Self::Stop];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Link => "link-loss",
-            Self::Kill => "sigkill",
-            Self::Stop => "sigterm",
-        }
-    }
+/// What to measure; all of it if nothing is said.
+#[derive(Debug, Clone, Args)]
+pub struct FailoverArgs {
+    /// Measure only this program: herald, keepalived-1s, keepalived-0.1s, or any other as NAME=PROGRAM, which runs on each of
+    /// three machines (docs/testing.md says how). May be repeated.
+    #[arg(long = "subject", value_name = "NAME[=PROGRAM]", value_parser = Subject::parse)]
+    subjects: Vec<Subject>,
+    /// Measure only after this fault. May be repeated.
+    #[arg(long = "fault", value_name = "FAULT")]
+    faults: Vec<Fault>,
 }
 
 /// A program that moves an address.
-#[derive(Debug, Clone, Copy)]
-enum Subject {
-    Herald,
-    Keepalived {
-        name: &'static str,
-        advert_int: &'static str,
-    },
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Subject {
+    name: Cow<'static, str>,
+    kind: Kind,
 }
 
-const SUBJECTS: [Subject; 3] = [
-    Subject::Herald,
-    Subject::Keepalived {
-        name: "keepalived-1s",
-        advert_int: "1",
-    },
-    Subject::Keepalived {
-        name: "keepalived-0.1s",
-        advert_int: "0.1",
-    },
-];
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kind {
+    Herald,
+    Group(Daemon),
+}
 
 impl Subject {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Herald => "herald",
-            Self::Keepalived { name, .. } => name,
+    /// Those that need not be described.
+    fn known() -> [Self; 3] {
+        let keepalived = |name, advert_int| Self {
+            name: Cow::Borrowed(name),
+            kind: Kind::Group(Daemon::Keepalived { advert_int }),
+        };
+        [
+            Self {
+                name: Cow::Borrowed("herald"),
+                kind: Kind::Herald,
+            },
+            keepalived("keepalived-1s", "1"),
+            keepalived("keepalived-0.1s", "0.1"),
+        ]
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if let Some((name, program)) = text.split_once('=') {
+            return Ok(Self {
+                name: Cow::Owned(name.to_owned()),
+                kind: Kind::Group(Daemon::Other {
+                    program: program.into(),
+                }),
+            });
         }
+        let known = Self::known();
+        let names = known.each_ref().map(|subject| subject.name.clone()).join(", ");
+        let found = known.into_iter().find(|subject| subject.name == text);
+        found.ok_or_else(|| format!("it is none of {names}; any other is given as NAME=PROGRAM"))
+    }
+
+    /// Whether the fault means anything to it: only Herald asks an API server.
+    fn suffers(&self, fault: Fault) -> bool {
+        fault != Fault::ApiDown || self.kind == Kind::Herald
     }
 
     /// One fault in a network of its own, so that no run inherits anything from another one.
-    async fn suffer(self, fault: Fault) -> anyhow::Result<Outage> {
-        match self {
-            Self::Herald => herald(fault).await,
-            Self::Keepalived { advert_int, .. } => keepalived::suffer(fault, advert_int).await,
+    async fn suffer(&self, fault: Fault) -> anyhow::Result<Measured> {
+        match &self.kind {
+            Kind::Herald => herald::suffer(fault).await,
+            Kind::Group(daemon) => group::suffer(daemon, fault).await,
         }
     }
 }
 
 /// Measures all subjects and faults in turn, `runs` times, and then emits the figures.
-pub async fn run(runs: usize, emit: &mut dyn FnMut(Figure)) -> anyhow::Result<()> {
-    let mut subjects = SUBJECTS.to_vec();
-    if !keepalived::is_installed() {
+///
+/// # Errors
+/// When a subject does not do its job. What was measured before is emitted all the same.
+pub async fn run(args: FailoverArgs, runs: usize, emit: &mut dyn FnMut(Figure)) -> anyhow::Result<()> {
+    let mut cases = Vec::new();
+    for subject in subjects(args.subjects) {
+        let faults = if args.faults.is_empty() {
+            Fault::value_variants()
+        } else {
+            &args.faults
+        };
+        let faults = faults.iter().filter(|fault| subject.suffers(**fault));
+        cases.extend(faults.map(|fault| (subject.clone(), *fault, Vec::new())));
+    }
+    let outcome = measure(&mut cases, runs).await;
+    for (subject, fault, samples) in &cases {
+        figures(subject, *fault, samples).for_each(&mut *emit);
+    }
+    outcome
+}
+
+/// Those that were asked for, or all that can be had.
+fn subjects(wanted: Vec<Subject>) -> Vec<Subject> {
+    if !wanted.is_empty() {
+        return wanted;
+    }
+    let mut subjects = Subject::known().to_vec();
+    if tool::find(keepalived::PROGRAM).is_none() {
         anstream::eprintln!("keepalived is not installed: herald is measured without it");
-        subjects.retain(|subject| matches!(subject, Subject::Herald));
+        subjects.retain(|subject| subject.kind == Kind::Herald);
     }
-    let cases: Vec<(Subject, Fault)> = subjects
-        .iter()
-        .flat_map(|&subject| Fault::ALL.map(|fault| (subject, fault)))
-        .collect();
-    let mut samples = vec![Vec::new(); cases.len()];
+    subjects
+}
+
+async fn measure(cases: &mut [(Subject, Fault, Vec<Measured>)], runs: usize) -> anyhow::Result<()> {
     for run in 1..=runs {
-        for ((subject, fault), samples) in cases.iter().zip(&mut samples) {
-            let outage = subject.suffer(*fault).await;
-            let outage =
-                outage.with_context(|| format!("{}, {}, run {run}", subject.name(), fault.name()))?;
-            samples.push(outage.gap.as_secs_f64() * 1e3);
+        for (subject, fault, samples) in &mut *cases {
+            let measured = subject.suffer(*fault).await;
+            let measured =
+                measured.with_context(|| format!("{}, {}, run {run}", subject.name, fault.name()))?;
+            samples.push(measured);
         }
-    }
-    for ((subject, fault), samples) in cases.iter().zip(&samples) {
-        let figure = Figure::of("failover", subject.name(), "outage", "ms", samples);
-        figure
-            .map(|figure| figure.after(fault.name()))
-            .into_iter()
-            .for_each(&mut *emit);
     }
     Ok(())
 }
 
-async fn herald(fault: Fault) -> anyhow::Result<Outage> {
-    let mut lab = Lab::builder().start().await?;
-    lab.run_app("hello", 8080, &[0, 1, 2]).await?;
-    lab.apply("quickstart.yaml", QUICKSTART).await?;
-    let address = lab.wait_for_addresses("hello", 1, PATIENCE).await?[0];
-    let outcome = herald_fault(&mut lab, address, fault).await;
-    match outcome {
-        Ok(outage) => Ok(outage),
-        Err(error) => Err(error.context(lab.report().await)),
-    }
+fn figures(subject: &Subject, fault: Fault, samples: &[Measured]) -> impl Iterator<Item = Figure> {
+    let milliseconds = |duration: Duration| duration.as_secs_f64() * 1e3;
+    let metrics: [(&'static str, Vec<Duration>); 3] = [
+        ("outage", samples.iter().map(|m| m.outage).collect()),
+        (
+            "outage_new_client",
+            samples.iter().filter_map(|m| m.new_client).collect(),
+        ),
+        (
+            "dead_endpoints",
+            samples.iter().filter_map(|m| m.dead_endpoints).collect(),
+        ),
+    ];
+    let figures = metrics.map(|(metric, samples)| {
+        let samples: Vec<f64> = samples.into_iter().map(milliseconds).collect();
+        let figure = Figure::of("failover", subject.name.clone(), metric, "ms", &samples);
+        figure.map(|figure| figure.after(fault.name()))
+    });
+    figures.into_iter().flatten()
 }
 
-async fn herald_fault(lab: &mut Lab, address: IpAddr, fault: Fault) -> anyhow::Result<Outage> {
-    let owner = eventually("wire and status agree on the owner", PATIENCE, async || {
-        let owner = lab.owner(address, PATIENCE).await?;
-        let announcer = lab.cluster().announcer("hello").await?;
-        Ok((announcer.as_deref() == Some(lab.node(owner).name())).then_some(owner))
-    })
-    .await?;
-    let observer = Observer::start(lab.client(), address, lab.node(owner).host().mac()).await?;
-    let begin = Monotonic::now();
-    match fault {
-        Fault::Link => lab.node(owner).unplug().await?,
-        Fault::Kill => lab.node_mut(owner).kill_speaker().await?,
-        Fault::Stop => lab.node_mut(owner).stop_speaker().await.map(drop)?,
-    }
-    observer.outage(lab.client(), begin).await
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// A client that is being served by the owner of an address.
-pub(super) struct Observer {
-    address: IpAddr,
-    owner: MacAddr,
-    prober: Prober,
-}
-
-impl Observer {
-    /// Starts to request `address` on port 80 and waits until that has gone well for a while.
-    pub(super) async fn start(client: &Host, address: IpAddr, owner: MacAddr) -> anyhow::Result<Self> {
-        let mut prober = Prober::start(client.netns(), SocketAddr::new(address, 80), Pace::default()).await?;
-        prober
-            .wait_until_served(Monotonic::from_nanos(0), STREAK, PATIENCE)
-            .await?;
-        Ok(Self {
-            address,
-            owner,
-            prober,
-        })
-    }
-
-    /// Waits until the client's kernel holds another machine for the owner and all goes well again.
-    pub(super) async fn outage(mut self, client: &Host, begin: Monotonic) -> anyhow::Result<Outage> {
-        eventually("the client learns a new owner", PATIENCE, async || {
-            let entry = client.links().neighbour(self.address).await?;
-            Ok(entry.and_then(|entry| entry.mac).filter(|mac| *mac != self.owner))
-        })
-        .await?;
-        let history = self
-            .prober
-            .wait_until_served(Monotonic::now(), STREAK, PATIENCE)
-            .await?;
-        history.outage(begin).context("no answer before the fault")
+    #[test]
+    fn a_subject_is_known_by_its_name_or_comes_with_its_program() {
+        for subject in Subject::known() {
+            assert_eq!(Subject::parse(&subject.name), Ok(subject));
+        }
+        let other = Subject::parse("ucarp=/opt/run-ucarp").unwrap();
+        assert_eq!(other.name, "ucarp");
+        let program = "/opt/run-ucarp".into();
+        assert_eq!(other.kind, Kind::Group(Daemon::Other { program }));
+        let error = Subject::parse("ucarp").unwrap_err();
+        assert_eq!(
+            error,
+            "it is none of herald, keepalived-1s, keepalived-0.1s; any other is given as NAME=PROGRAM"
+        );
     }
 }

@@ -11,7 +11,7 @@ pub struct Figure {
     /// Which benchmark, e.g. `failover`.
     pub bench: &'static str,
     /// What was measured: `herald`, or a reference such as `kernel`, `bare` or `keepalived-1s`.
-    pub subject: &'static str,
+    pub subject: Cow<'static, str>,
     /// Under which circumstances, e.g. `64 outstanding, 10000 addresses`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub case: Option<String>,
@@ -26,6 +26,8 @@ pub struct Figure {
     pub runs: usize,
     /// Half of the samples are not above it.
     pub p50: f64,
+    /// 90 % of the samples are not above it.
+    pub p90: f64,
     /// 99 % of the samples are not above it; with fewer than 100 samples it is the largest one.
     pub p99: f64,
     /// The largest sample.
@@ -34,12 +36,12 @@ pub struct Figure {
 
 impl Figure {
     /// The headings of the columns that a figure is displayed in.
-    pub const HEADINGS: &'static str = "bench     subject          case or fault                     metric                         p50          p99          max  runs";
+    pub const HEADINGS: &'static str = "bench     subject          case or fault                     metric                         p50          p90          p99          max  runs";
 
     /// Sums up samples; `None` if there are none.
     pub fn of(
         bench: &'static str,
-        subject: &'static str,
+        subject: impl Into<Cow<'static, str>>,
         metric: impl Into<Cow<'static, str>>,
         unit: &'static str,
         samples: &[f64],
@@ -48,13 +50,14 @@ impl Figure {
         sorted.sort_by(f64::total_cmp);
         Some(Self {
             bench,
-            subject,
+            subject: subject.into(),
             case: None,
             fault: None,
             metric: metric.into(),
             unit,
             runs: sorted.len(),
             p50: percentile(&sorted, 50)?,
+            p90: percentile(&sorted, 90)?,
             p99: percentile(&sorted, 99)?,
             max: *sorted.last()?,
         })
@@ -94,8 +97,8 @@ impl fmt::Display for Figure {
         let metric = format!("{} [{}]", self.metric, self.unit);
         write!(
             f,
-            "{:<9} {:<16} {about:<33} {metric:<25} {:>12.1} {:>12.1} {:>12.1} {:>5}",
-            self.bench, self.subject, self.p50, self.p99, self.max, self.runs
+            "{:<9} {:<16} {about:<33} {metric:<25} {:>12.1} {:>12.1} {:>12.1} {:>12.1} {:>5}",
+            self.bench, self.subject, self.p50, self.p90, self.p99, self.max, self.runs
         )
     }
 }
@@ -109,8 +112,8 @@ mod tests {
         let samples: Vec<f64> = (1..=200).rev().map(f64::from).collect();
         let figure = Figure::of("b", "s", "m", "u", &samples).unwrap();
         assert_eq!(
-            (figure.p50, figure.p99, figure.max, figure.runs),
-            (100.0, 198.0, 200.0, 200)
+            (figure.p50, figure.p90, figure.p99, figure.max, figure.runs),
+            (100.0, 180.0, 198.0, 200.0, 200)
         );
         let single = Figure::of("b", "s", "m", "u", &[7.000_1]).unwrap();
         assert_eq!((single.p50, single.p99, single.max), (7.0, 7.0, 7.0));

@@ -1,0 +1,65 @@
+//! Herald in a lab of three nodes, with an endpoint on each.
+
+use std::net::IpAddr;
+
+use super::PATIENCE;
+use super::fault::Fault;
+use super::observer::{Clients, Measured};
+use crate::Lab;
+use crate::clock::Monotonic;
+use crate::plan;
+use crate::wait::eventually;
+
+const QUICKSTART: &str = include_str!("../../../../../examples/quickstart.yaml");
+
+/// Lets the owner of an address in a fresh lab suffer `fault`, and tells what clients saw.
+pub(super) async fn suffer(fault: Fault) -> anyhow::Result<Measured> {
+    let mut lab = Lab::builder().start().await?;
+    lab.run_app("hello", 8080, &[0, 1, 2]).await?;
+    lab.apply("quickstart.yaml", QUICKSTART).await?;
+    let address = lab.wait_for_addresses("hello", 1, PATIENCE).await?[0];
+    let outcome = suffer_at(&mut lab, address, fault).await;
+    match outcome {
+        Ok(measured) => Ok(measured),
+        Err(error) => Err(error.context(lab.report().await)),
+    }
+}
+
+async fn suffer_at(lab: &mut Lab, address: IpAddr, fault: Fault) -> anyhow::Result<Measured> {
+    let owner = eventually("wire and status agree on the owner", PATIENCE, async || {
+        let owner = lab.owner(address, PATIENCE).await?;
+        let announcer = lab.cluster().announcer("hello").await?;
+        Ok((announcer.as_deref() == Some(lab.node(owner).name())).then_some(owner))
+    })
+    .await?;
+    let living = lab.node((owner + 1) % lab.nodes().len()).host().mac();
+    let mac = lab.node(owner).host().mac();
+    let [one, two] = plan::observers();
+    let hosts = [
+        lab.fabric().attach("client-1", one).await?,
+        lab.fabric().attach("client-2", two).await?,
+    ];
+    let mut clients = Clients::start(&hosts, address, mac, Some(living), fault).await?;
+    if fault == Fault::ApiDown {
+        lab.set_api_away(true).await?;
+        clients.wait_until_served(Monotonic::now()).await?;
+    }
+    let begin = Monotonic::now();
+    inflict(lab, owner, fault).await?;
+    clients.meet().await?;
+    clients.measure(begin).await
+}
+
+async fn inflict(lab: &mut Lab, owner: usize, fault: Fault) -> anyhow::Result<()> {
+    match fault {
+        Fault::LinkLoss => {
+            lab.node(owner).unplug().await?;
+            lab.lose_pods(owner).await
+        }
+        Fault::ApiDown => lab.node(owner).unplug().await,
+        Fault::NodeGone => lab.power_off(owner).await,
+        Fault::Sigkill => lab.node_mut(owner).kill_speaker().await,
+        Fault::Sigstop => lab.node(owner).pause_speaker(true),
+        Fault::Sigterm => lab.node_mut(owner).stop_speaker().await.map(drop),
+    }
+}
