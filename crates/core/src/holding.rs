@@ -17,7 +17,7 @@
 //!
 //! A Service that is gone, or that nobody may own, leaves every state at once.
 //!
-//! Who comes next after the owner is its deputy, and asks every few seconds whether the owner answers ([`deputy`]):
+//! Who comes next after the owner is its deputy, and asks every few seconds whether the owner answers (`deputy`):
 //!
 //! ```text
 //!           deputy                   several questions unanswered               silence
