@@ -28,7 +28,7 @@ fn wait_until_narrow(speaker: &Speaker, client: &Host, capture: &Capture) {
         capture.send(&request(CLIENT, [192, 0, 2, 9], [192, 0, 2, 250]));
         capture.send(&request(CLIENT, [192, 0, 2, 9], [192, 0, 2, 100]));
         let reply = |frame: &[u8]| foreign(frame, 0x0806, CLIENT).filter(|frame| frame[..6] == CLIENT);
-        capture.next(Duration::from_secs(5), reply).expect("an answer");
+        capture.next(Duration::from_secs(1), reply)?;
         (speaker.metric(NOT_OURS) == before).then_some(())
     });
     assert_eq!(client.resolve(ip(ADDRESS)), OWNER);
