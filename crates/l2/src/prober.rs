@@ -97,6 +97,8 @@ pub struct Prober {
     pace: Pace,
     /// Not yet told of. Never of an address that is being probed.
     found: BTreeMap<IpAddr, Finding>,
+    /// Addresses that were checked and may be again, and the links on which.
+    watched: BTreeMap<IpAddr, Vec<u32>>,
     /// When another machine was last heard, by link.
     heard: BTreeMap<u32, Time>,
 }
@@ -134,6 +136,7 @@ impl Prober {
             schedule: Schedule::new(),
             pace: Pace::unasked(),
             found: BTreeMap::new(),
+            watched: BTreeMap::new(),
             heard: BTreeMap::new(),
         }
     }
@@ -162,6 +165,7 @@ impl Prober {
     /// Finds out who has `address`, on `interfaces` (see [`crate::select`]). Starts anew if that is being found out
     /// already, and what was found before is forgotten.
     pub fn probe(&mut self, address: IpAddr, interfaces: Option<BTreeSet<String>>, now: Time) {
+        self.watched.remove(&address);
         self.begin(address, Kind::Probe, interfaces, now);
     }
 
@@ -180,11 +184,13 @@ impl Prober {
             .is_some_and(|probe| probe.kind == Kind::Probe);
         if !is_probed {
             self.begin(address, Kind::Check(to), interfaces, now);
+            let links = self.probes.get(&address).map(|probe| probe.links.clone());
+            self.watched.insert(address, links.unwrap_or_default());
         }
     }
 
     fn begin(&mut self, address: IpAddr, kind: Kind, interfaces: Option<BTreeSet<String>>, now: Time) {
-        self.cancel(address);
+        self.drop_question(address);
         let links = self.links.select(address, interfaces.as_ref());
         if links.is_empty() {
             self.found.insert(address, Finding::NoLink);
@@ -203,17 +209,29 @@ impl Prober {
         self.probes.insert(address, probe);
     }
 
-    /// Nothing is sent for `address` any more, and nothing is found.
+    /// Nothing is sent for `address` any more, nothing is found, and it is not expected to be checked again.
     pub fn cancel(&mut self, address: IpAddr) {
+        self.drop_question(address);
+        self.watched.remove(&address);
+    }
+
+    fn drop_question(&mut self, address: IpAddr) {
         self.end(address);
         self.found.remove(&address);
     }
 
-    /// The addresses that are asked for on a link: only frames that name one of them matter to
-    /// [`Prober::handle_frame`].
+    /// Whether `address` was checked and may be again.
+    pub fn is_watched(&self, address: IpAddr) -> bool {
+        self.watched.contains_key(&address)
+    }
+
+    /// The addresses that are asked for on a link, or may be soon: only frames that name one of them matter to
+    /// [`Prober::handle_frame`]. Those that are checked every now and then are among them between two checks, too, so
+    /// that the set does not change with each, and so that others who ask for them are heard.
     pub fn addresses_on(&self, link: u32) -> impl Iterator<Item = IpAddr> + Clone {
-        let probes = self.probes.iter();
-        let here = probes.filter(move |(_, probe)| probe.links.contains(&link));
+        let probed = self.probes.iter().map(|(address, probe)| (address, &probe.links));
+        let asked = probed.chain(&self.watched);
+        let here = asked.filter(move |(_, links)| links.contains(&link));
         here.map(|(address, _)| *address)
     }
 

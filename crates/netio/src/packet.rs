@@ -87,15 +87,16 @@ impl PacketSocket {
         Ok(opened)
     }
 
-    /// Hears about `address` from now on: when the filter holds that back, everything is let through.
+    /// Hears about `address` from now on: when the filter holds that back, everything is let through. Tells whether it is
+    /// now.
     ///
     /// # Errors
     /// When the kernel fails; open another socket then.
-    pub fn hear(&mut self, address: IpAddr) -> io::Result<()> {
+    pub fn hear(&mut self, address: IpAddr) -> io::Result<bool> {
         if self.about.as_ref().is_some_and(|about| !about.contains(address)) {
             self.hear_all()?;
         }
-        Ok(())
+        Ok(self.about.is_none())
     }
 
     /// Hears about all addresses from now on.

@@ -151,3 +151,22 @@ fn a_check_ends_without_a_link_and_starts_anew_on_another() {
         .collect();
     assert_eq!(found, [UNANSWERED, Finding::NoLink]);
 }
+
+#[test]
+fn what_is_checked_matters_until_it_is_cancelled_or_probed_for() {
+    let address: IpAddr = V4.into();
+    let mut simulation = checking(V4, None);
+    simulation.run(Duration::from_secs(10));
+    let prober = &mut simulation.prober;
+    assert!(prober.is_watched(address));
+    assert!(prober.addresses_on(2).eq([address]));
+    assert_eq!(prober.addresses_on(3).count(), 0);
+    prober.cancel(address);
+    assert_eq!(
+        (prober.is_watched(address), prober.addresses_on(2).count()),
+        (false, 0)
+    );
+    prober.check(address, None, None, Time::ZERO);
+    prober.probe(address, None, Time::ZERO);
+    assert!(!prober.is_watched(address));
+}

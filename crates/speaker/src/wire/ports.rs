@@ -37,19 +37,20 @@ impl Ports {
         }
     }
 
-    /// Lets frames about `address` through, if the link resolves its family.
-    pub(super) fn hear(&mut self, address: IpAddr) -> io::Result<()> {
+    /// Lets frames about `address` through, if the link resolves its family. Tells whether that lets everything through.
+    pub(super) fn hear(&mut self, address: IpAddr) -> io::Result<bool> {
         match Family::of(address) {
             Family::V4 => self.arp.as_mut(),
             Family::V6 => self.ndp.as_mut(),
         }
-        .map_or(Ok(()), |socket| socket.hear(address))
+        .map_or(Ok(false), |socket| socket.hear(address))
     }
 
-    /// Lets all frames through.
-    pub(super) fn hear_all(&mut self) -> io::Result<()> {
+    /// Lets all frames through, as it then tells.
+    pub(super) fn hear_all(&mut self) -> io::Result<bool> {
         let mut sockets = self.arp.iter_mut().chain(&mut self.ndp);
-        sockets.try_for_each(PacketSocket::hear_all)
+        sockets.try_for_each(PacketSocket::hear_all)?;
+        Ok(true)
     }
 
     /// Holds back frames about other addresses than these, as far as the kernel can.

@@ -161,7 +161,9 @@ impl Task {
         while let Some((address, finding)) = self.prober.poll_result(now) {
             self.metrics.probed(finding);
             let _ended = self.heard.send(Heard::Found(address, finding));
-            self.narrow_later();
+            if !self.prober.is_watched(address) {
+                self.narrow_later();
+            }
         }
         while let Some(claim) = self.announcer.poll_claim() {
             self.metrics.claims.inc();
@@ -221,6 +223,7 @@ impl Task {
             }
             Command::Withdraw(address) => {
                 self.announcer.withdraw(address);
+                self.prober.cancel(address);
                 self.metrics.remove(address);
                 self.narrow_later();
             }
@@ -242,16 +245,20 @@ impl Task {
     }
 
     /// Drops the sockets that cannot be widened: one that is opened anew hears everything.
-    fn widen(&mut self, widen: impl Fn(&mut Ports) -> io::Result<()>) -> Widened {
+    fn widen(&mut self, widen: impl Fn(&mut Ports) -> io::Result<bool>) -> Widened {
         let before = self.ports.len();
+        let mut is_open = false;
         self.ports.retain(|link, ports| {
             let widened = widen(ports);
             if let Err(error) = &widened {
                 tracing::warn!(link, %error, "cannot widen the filter of an interface");
             }
+            is_open |= widened.as_ref().is_ok_and(|is_open| *is_open);
             widened.is_ok()
         });
-        self.narrow_later();
+        if is_open {
+            self.narrow_later();
+        }
         if self.ports.len() == before {
             return Widened::All;
         }

@@ -12,6 +12,7 @@ use crate::speaker::Speaker;
 
 crate::tests![
     requests_for_others_cost_no_wake_up,
+    addresses_that_are_checked_again_and_again_keep_the_filter_narrow,
     whatever_the_filter_holds_back_a_new_address_is_answered_for_at_once,
     whatever_the_filter_holds_back_a_probe_hears_its_answer,
     an_address_that_comes_to_another_link_is_answered_for_there,
@@ -47,6 +48,31 @@ fn requests_for_others_cost_no_wake_up() {
         capture.send(&request(CLIENT, [192, 0, 2, 9], [192, 0, 2, last]));
     }
     // Behind all of these, so that they have passed when it is answered.
+    capture.send(&request(CLIENT, [192, 0, 2, 8], [192, 0, 2, 100]));
+    let last = |frame: &[u8]| foreign(frame, 0x0806, CLIENT).filter(|frame| frame[38..42] == [192, 0, 2, 8]);
+    capture.next(Duration::from_secs(5), last).expect("an answer");
+    assert_eq!(speaker.metric(NOT_OURS), before);
+}
+
+/// As a deputy does.
+fn addresses_that_are_checked_again_and_again_keep_the_filter_narrow() {
+    let segment = Segment::new();
+    let owner = segment.host(OWNER, &["192.0.2.1/24"]);
+    let client = segment.host(CLIENT, &["192.0.2.9/24"]);
+    let speaker = Speaker::start(&owner);
+    let capture = Capture::start(&client, "eth0");
+    speaker.announce(ip(ADDRESS));
+    speaker.wait_announced(ip(ADDRESS), 1);
+    speaker.check(ip("192.0.2.77"));
+    wait_until_narrow(&speaker, &client, &capture);
+    let before = speaker.metric(NOT_OURS);
+    let checked =
+        |frame: &[u8]| foreign(frame, 0x0806, CLIENT).filter(|frame| frame[38..42] == [192, 0, 2, 77]);
+    for last in 101..=120 {
+        speaker.check(ip("192.0.2.77"));
+        capture.next(Duration::from_secs(5), checked).expect("a question");
+        capture.send(&request(CLIENT, [192, 0, 2, 9], [192, 0, 2, last]));
+    }
     capture.send(&request(CLIENT, [192, 0, 2, 8], [192, 0, 2, 100]));
     let last = |frame: &[u8]| foreign(frame, 0x0806, CLIENT).filter(|frame| frame[38..42] == [192, 0, 2, 8]);
     capture.next(Duration::from_secs(5), last).expect("an answer");

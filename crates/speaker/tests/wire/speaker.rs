@@ -103,6 +103,12 @@ impl Speaker {
         self.wire().reannounce(address);
     }
 
+    /// Asks once whether anybody has an address.
+    pub(crate) fn check(&self, address: IpAddr) {
+        let interfaces = None;
+        self.wire().check(Announcement { address, interfaces }, None);
+    }
+
     /// Who has an address, if anybody.
     pub(crate) fn probe(&mut self, address: IpAddr) -> Option<[u8; 6]> {
         let interfaces = None;
