@@ -195,11 +195,11 @@ impl Holdings {
             .extend(held.map(|(address, _)| Effect::Reannounce(*address)));
     }
 
-    /// This node was out of the world for a while, asleep or paused: others may have taken over. It asks before it
-    /// answers on.
-    pub fn reverify(&mut self, now: Time) {
+    /// This node was out of the world for a while, asleep, paused or cut off: others may have taken over. It asks before it
+    /// answers on, if it asks at all, which it tells.
+    pub fn reverify(&mut self, now: Time) -> bool {
         if !self.verification {
-            return;
+            return false;
         }
         for (address, stage) in self.stages() {
             match stage {
@@ -211,6 +211,7 @@ impl Holdings {
                 Stage::Watching | Stage::Probing | Stage::Waiting => {}
             }
         }
+        true
     }
 
     /// A probe or a check has ended.

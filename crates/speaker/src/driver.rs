@@ -285,7 +285,9 @@ impl Driver {
                 let outranks = |node: &NodeName, service: &ServiceKey| ownership.outranks(node, service);
                 self.holdings.handle_claim(address, mac.0, outranks, now);
             }
-            Heard::Paused => self.holdings.reverify(now),
+            Heard::Paused => {
+                self.holdings.reverify(now);
+            }
         }
     }
 
@@ -471,9 +473,9 @@ impl Driver {
                 gossip.handle_return();
             }
         }
-        if is_linked && !self.is_linked {
-            // Whoever was cut off does not know who has taken over.
-            self.holdings.reverify(self.now());
+        if is_linked && !self.is_linked && self.holdings.reverify(self.now()) {
+            // Whoever was cut off does not know who has taken over. The wire task would announce at once what it holds.
+            self.parts.wire.withdraw_all();
         }
         self.is_linked = is_linked;
         self.parts.wire.set_interfaces(interfaces);

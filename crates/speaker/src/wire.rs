@@ -137,6 +137,11 @@ impl Wire {
         self.tell(Command::Withdraw(address));
     }
 
+    /// Answers for nothing any more.
+    pub fn withdraw_all(&self) {
+        self.tell(Command::WithdrawAll);
+    }
+
     /// Replaces what is known of the node's interfaces; [`watch_interfaces`] is the source.
     pub fn set_interfaces(&self, interfaces: Vec<Interface>) {
         self.tell(Command::SetInterfaces(interfaces));

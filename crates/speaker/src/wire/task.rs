@@ -44,6 +44,7 @@ pub(super) enum Command {
     Reannounce(IpAddr),
     Defend(IpAddr),
     Withdraw(IpAddr),
+    WithdrawAll,
     Probe(Announcement),
     Check(Announcement, Option<MacAddr>),
     StopProbe(IpAddr),
@@ -149,10 +150,14 @@ impl Task {
     /// driver has asked again.
     fn awake(&mut self) {
         tracing::warn!("this process did not run for a while: making sure that nobody has taken over");
-        self.announcer.withdraw_all();
-        self.narrow_later();
+        self.withdraw_all();
         // Fails only while the program ends.
         let _ended = self.heard.send(Heard::Paused);
+    }
+
+    fn withdraw_all(&mut self) {
+        self.announcer.withdraw_all();
+        self.narrow_later();
     }
 
     /// Tells the driver what was found and heard.
@@ -227,6 +232,7 @@ impl Task {
                 self.metrics.remove(address);
                 self.narrow_later();
             }
+            Command::WithdrawAll => self.withdraw_all(),
             Command::SetInterfaces(interfaces) => {
                 let links = links(&interfaces, &self.options.exclude);
                 if links != self.links {
