@@ -446,9 +446,14 @@ impl Membership {
             // Our own, and perhaps one of the receiver's past.
             let beside = reports.len() - names.len();
             let room = DATAGRAM_MAX - seal::OVERHEAD;
-            let (content, count) = envelope::emit(suspicion, reports.into_iter(), &swim, room);
-            let passed_on = count.saturating_sub(beside);
+            // Who has no news passes on what is old: a member that another one hears of, but not from, is known to it so.
+            let reminder = self.rumours.reminder(&to.node).filter(|_| names.is_empty());
+            let reminded = reminder.map(|(node, _)| node.clone());
+            let reports = reports.into_iter().chain(reminder.map(|(_, report)| report));
+            let (content, count) = envelope::emit(suspicion, reports, &swim, room);
+            let passed_on = count.saturating_sub(beside).min(names.len());
             self.rumours.passed_on(&names[..passed_on], &to.node);
+            self.rumours.set_reminded(reminded);
             self.transmits.push_back((to.address, content));
         }
     }

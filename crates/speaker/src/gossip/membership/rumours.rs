@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use herald_core::{NodeName, NodeState, Profile};
 
@@ -17,6 +18,8 @@ pub(super) struct Rumours {
     /// Datagrams in which our own report still is news.
     own_hot: u8,
     others: BTreeMap<NodeName, Rumour>,
+    /// Whose report was passed on last although it was no news.
+    reminded: Option<NodeName>,
     /// By which starts this process has been known.
     lives: Vec<u64>,
     /// How often this node had come back lately when this process started, as far as others know.
@@ -51,6 +54,7 @@ impl Rumours {
             own,
             own_hot: 0,
             others: BTreeMap::new(),
+            reminded: None,
         }
     }
 
@@ -84,7 +88,8 @@ impl Rumours {
         self.say(|report| report.started = started);
     }
 
-    /// Takes in what an earlier process of this node said last: how many returns this adds to those known. One that had not said that it goes has failed, and this is its return.
+    /// Takes in what an earlier process of this node said last: how many returns this adds to those known. One that had not
+    /// said that it goes has failed, and this is its return.
     pub(super) fn hear_of_past(&mut self, report: &Report) -> u8 {
         let is_past = report.node == self.own.node && !self.lives.contains(&report.started);
         if !is_past {
@@ -164,6 +169,23 @@ impl Rumours {
         (names, encoded)
     }
 
+    /// The next report in turn, news or not, for a datagram to `to` that has room.
+    pub(super) fn reminder(&self, to: &NodeName) -> Option<(&NodeName, &[u8])> {
+        let after = self.reminded.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let later = self.others.range::<NodeName, _>((after, Bound::Unbounded));
+        let mut in_turn = later.chain(&self.others).filter(|(node, _)| *node != to);
+        in_turn
+            .next()
+            .map(|(node, rumour)| (node, rumour.encoded.as_slice()))
+    }
+
+    /// Takes note whose turn that was.
+    pub(super) fn set_reminded(&mut self, node: Option<NodeName>) {
+        if node.is_some() {
+            self.reminded = node;
+        }
+    }
+
     /// Takes note that our own report and those of `names` went out, to `to`.
     pub(super) fn passed_on(&mut self, names: &[NodeName], to: &NodeName) {
         if let Some((_, left)) = self.others.get_mut(to).and_then(|rumour| rumour.past.as_mut()) {
@@ -233,6 +255,22 @@ mod tests {
             let (names, encoded) = rumours.for_datagram(&NodeName::from(to), started);
             assert_eq!((names.len(), encoded.len()), (0, expected), "{to} {started}");
         }
+    }
+
+    #[test]
+    fn what_is_no_news_is_passed_on_in_turn_but_not_to_whom_it_is_from() {
+        let mut rumours = rumours();
+        for node in ["a", "b", "c"] {
+            rumours.hear(report(node, 1, 1));
+        }
+        let told: Vec<NodeName> = (0..5)
+            .filter_map(|_| {
+                let node = rumours.reminder(&NodeName::from("b"))?.0.clone();
+                rumours.set_reminded(Some(node.clone()));
+                Some(node)
+            })
+            .collect();
+        assert_eq!(told, ["a", "c", "a", "c", "a"].map(NodeName::from));
     }
 
     #[test]
