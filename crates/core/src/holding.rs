@@ -26,9 +26,12 @@
 //!                      └────────────────────────────────────────────────┴──── Yielding ◄─────┘
 //! ```
 //!
+//! Who has lost others by gossip calls for them on the wire (`call`), so that a wire that heals is noticed without gossip.
+//!
 //! The wire's word has a limit: fabrics with ARP suppression and proxies answer for the dead. When most speakers agree
 //! that one is dead, its answers count for [`PATIENCE`] only; its announcements, which nobody makes for it, count on.
 
+mod call;
 mod deputy;
 mod fellow;
 mod interest;
@@ -42,6 +45,7 @@ use alloc::string::String;
 use core::net::IpAddr;
 use core::time::Duration;
 
+use call::Calls;
 use deputy::{Rounds, Watch};
 use fellow::Fellows;
 use interest::{Interest, Role};
@@ -126,6 +130,7 @@ pub struct Holdings {
     fellows: Fellows,
     due: BTreeSet<(Time, IpAddr)>,
     rounds: Rounds,
+    calls: Calls,
     /// Addresses that are answered for although somebody else is elected, and who that is.
     stand_ins: BTreeMap<IpAddr, NodeName>,
     effects: VecDeque<Effect>,
@@ -175,6 +180,7 @@ impl Holdings {
             fellows: Fellows::default(),
             due: BTreeSet::new(),
             rounds: Rounds::default(),
+            calls: Calls::default(),
             stand_ins: BTreeMap::new(),
             effects: VecDeque::new(),
             random: seed | 1,
@@ -184,15 +190,10 @@ impl Holdings {
     /// What gossip says of the speakers, `me` among them, after the verdicts that follow from it. Those that were cut off
     /// do not know who answers, nor do the clients on their side.
     pub fn set_members(&mut self, members: &[Member], me: &NodeName, now: Time) {
-        if !self.fellows.set(members, me, now) {
-            return;
+        if self.fellows.set(members, me, now) {
+            self.reannounce_all_but(None);
         }
-        let held = self
-            .addresses
-            .iter()
-            .filter(|(_, holding)| holding.stage == Stage::Holding);
-        self.effects
-            .extend(held.map(|(address, _)| Effect::Reannounce(*address)));
+        self.set_calls(now);
     }
 
     /// This node was out of the world for a while, asleep, paused or cut off: others may have taken over. It asks before it
@@ -272,7 +273,9 @@ impl Holdings {
         outranks: impl Fn(&NodeName, &ServiceKey) -> bool,
         now: Time,
     ) {
-        self.fellows.heard(mac, now);
+        if self.fellows.heard(mac, now) {
+            self.reannounce_all_but(Some(address));
+        }
         let Some(holding) = self.addresses.get(&address) else {
             return;
         };
@@ -333,12 +336,14 @@ impl Holdings {
         if let Some(address) = self.rounds.poll_next(now) {
             self.check_in_turn(address);
         }
+        self.call(now);
     }
 
     /// When [`Self::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Time> {
         let due = self.due.first().map(|(at, _)| *at);
-        due.into_iter().chain(self.rounds.next_due()).min()
+        let others = [self.rounds.next_due(), self.next_call()];
+        due.into_iter().chain(others.into_iter().flatten()).min()
     }
 
     /// What to do next.

@@ -9,6 +9,10 @@ use crate::{Liveness, Member, NodeName, NodeState, Time};
 /// Announcements count for two rounds of the refresh, which is a minute apart.
 const ANNOUNCED: Duration = Duration::from_secs(130);
 
+/// One that gossip has lost and that is heard again after so long was on the other side of a torn network, perhaps. One that
+/// goes on and on, because it does not hear us, is no news.
+const NEWS: Duration = Duration::from_secs(1);
+
 #[derive(Debug, Default)]
 pub(super) struct Fellows {
     by_mac: BTreeMap<[u8; 6], Fellow>,
@@ -85,11 +89,23 @@ impl Fellows {
         self.by_mac.get(&mac)
     }
 
-    /// It announced an address itself.
-    pub(super) fn heard(&mut self, mac: [u8; 6], now: Time) {
-        if let Some(fellow) = self.by_mac.get_mut(&mac) {
-            fellow.announced = Some(now);
-        }
+    /// It announced an address itself. True when that is news: gossip has lost it, and it was not heard lately.
+    pub(super) fn heard(&mut self, mac: [u8; 6], now: Time) -> bool {
+        let Some(fellow) = self.by_mac.get_mut(&mac) else {
+            return false;
+        };
+        let before = fellow.announced.replace(now);
+        fellow.is_lost() && before.is_none_or(|before| now.saturating_since(before) >= NEWS)
+    }
+
+    /// Whether gossip has lost somebody who did not say good-bye.
+    pub(super) fn has_lost(&self) -> bool {
+        self.by_mac.values().any(Fellow::is_lost)
+    }
+
+    /// How many are alive, this one included.
+    pub(super) fn alive(&self) -> u32 {
+        u32::try_from(self.alive).unwrap_or(u32::MAX)
     }
 
     pub(super) fn is_down(&self, node: &NodeName) -> bool {

@@ -7,6 +7,7 @@ use crate::{Liveness, NodeState};
 use alloc::vec;
 use alloc::vec::Vec;
 
+mod call;
 mod deputy;
 mod sim;
 

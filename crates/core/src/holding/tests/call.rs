@@ -1,0 +1,77 @@
+//! Who has lost others by gossip is heard by those of them that are there.
+
+use super::*;
+
+fn ips() -> [IpAddr; 3] {
+    [1, 2, 3].map(|last| IpAddr::from([192, 0, 2, last]))
+}
+
+/// Holds three addresses.
+fn holding_all() -> World {
+    let mut world = World::new();
+    let claim = Claim {
+        addresses: ips().to_vec(),
+        ..claim()
+    };
+    world.verdict(Some(Verdict::Owner(claim)));
+    for address in ips() {
+        world.holdings.handle_probed(address, Probed::Silence, world.now);
+    }
+    world.effects();
+    world
+}
+
+#[test]
+fn while_gossip_has_lost_somebody_what_is_held_is_announced_in_turn() {
+    let mut world = holding_all();
+    assert_eq!(world.holdings.poll_timeout(), None, "all are well");
+    world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Alive)]);
+    world.effects();
+    let [one, two, three] = ips();
+    for address in [one, two, three, one] {
+        // Two are alive, and take turns every 200 ms.
+        assert_eq!(world.until_due(), (400, vec![Effect::Defend(address)]));
+    }
+    world.gossip(&[(FIRST, Liveness::Alive), (LAST, Liveness::Alive)]);
+    assert_eq!(world.holdings.poll_timeout(), None, "it is back");
+}
+
+#[test]
+fn nobody_calls_for_one_that_said_good_bye_or_with_nothing_to_call() {
+    let mut world = holding_all();
+    let leaver = Member {
+        macs: vec![mac(FIRST)],
+        ..Member::new(FIRST.into(), Liveness::Down, NodeState::Draining)
+    };
+    let members = [member(ME, Liveness::Alive), leaver];
+    world.holdings.set_members(&members, &ME.into(), world.now);
+    assert_eq!(world.holdings.poll_timeout(), None);
+
+    let mut world = World::new();
+    world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Alive)]);
+    assert_eq!(world.holdings.poll_timeout(), None);
+}
+
+#[test]
+fn who_hears_one_that_gossip_has_lost_announces_the_rest_once() {
+    let mut world = holding_all();
+    world.gossip(&[(FIRST, Liveness::Alive), (LAST, Liveness::Down)]);
+    world.effects();
+    let [one, two, three] = ips();
+    let rest = [Effect::Reannounce(two), Effect::Reannounce(three)];
+    assert_eq!(
+        world.hears_claim_of(mac(LAST)),
+        [&rest[..], &[Effect::Defend(one)]].concat()
+    );
+    world.now = world.now + Duration::from_millis(400);
+    assert_eq!(
+        world.hears_claim_of(mac(LAST)),
+        [Effect::Defend(one)],
+        "it does not hear us"
+    );
+    world.now = world.now + Duration::from_secs(1);
+    assert_eq!(
+        world.hears_claim_of(mac(LAST)),
+        [&rest[..], &[Effect::Defend(one)]].concat()
+    );
+}
