@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use herald_api::crd::{ANNOUNCED, ServiceL2Status};
 use herald_core::ServiceKey;
 use herald_runtime::Update;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
 /// Reason of the condition when a speaker announces the Service.
@@ -30,8 +31,17 @@ impl Announced {
         }
     }
 
+    /// What a condition says.
+    pub(crate) fn said_by(condition: &Condition) -> Self {
+        Self {
+            is_so: condition.status == "True",
+            reason: condition.reason.clone(),
+            message: condition.message.clone(),
+        }
+    }
+
     /// Nobody says anything of a Service that was announced before.
-    pub(crate) fn by_nobody() -> Self {
+    fn by_nobody() -> Self {
         Self {
             is_so: false,
             reason: NOBODY.to_owned(),
@@ -54,18 +64,12 @@ impl Report {
     pub(crate) fn new(object: &ServiceL2Status) -> Option<Self> {
         let status = object.status.as_ref()?;
         let (namespace, name) = (status.service_namespace.as_ref()?, status.service_name.as_ref()?);
-        let obstacle = status
-            .conditions
-            .iter()
-            .find(|condition| condition.type_ == ANNOUNCED && condition.status != "True");
+        let mut conditions = status.conditions.iter();
+        let condition = conditions.find(|condition| condition.type_ == ANNOUNCED);
         Some(Self {
             object: object.name_any(),
             service: ServiceKey::new(namespace, name),
-            announced: obstacle.map_or_else(Announced::yes, |obstacle| Announced {
-                is_so: false,
-                reason: obstacle.reason.clone(),
-                message: obstacle.message.clone(),
-            }),
+            announced: condition.map_or_else(Announced::yes, Announced::said_by),
         })
     }
 }
@@ -73,30 +77,36 @@ impl Report {
 /// What all speakers say.
 #[derive(Debug, Default)]
 pub(crate) struct Announcements {
+    /// Whether that is known. Nothing waits for it: allocation does not depend on it.
+    is_listed: bool,
     services: BTreeMap<ServiceKey, BTreeMap<String, Announced>>,
 }
 
 impl Announcements {
-    /// Takes what has changed, and tells for which Services.
+    /// Takes what has changed, and tells for which Services; with a list it may be all others as well.
     pub(crate) fn update(&mut self, update: Update<Option<Report>>) -> BTreeSet<ServiceKey> {
         match update {
             Update::Applied(report) => report.into_iter().map(|report| self.set(report)).collect(),
             Update::Deleted(report) => report.into_iter().map(|report| self.remove(report)).collect(),
             Update::Replaced(all) => {
-                let before = std::mem::take(&mut self.services);
-                let now = all.into_iter().flatten().map(|report| self.set(report));
-                let now: BTreeSet<ServiceKey> = now.collect();
-                before.into_keys().chain(now).collect()
+                self.is_listed = true;
+                self.services.clear();
+                all.into_iter().flatten().map(|report| self.set(report)).collect()
             }
         }
     }
 
-    /// Whether a Service is announced; `None` when nobody says anything of it. While an address moves two speakers
-    /// may, and one that announces is enough.
-    pub(crate) fn of(&self, service: &ServiceKey) -> Option<&Announced> {
-        let reports = self.services.get(service)?;
+    /// Whether a Service is announced whose status says `before`; `None` when nobody has ever said anything of it. While an
+    /// address moves two speakers may, and one that announces is enough.
+    pub(crate) fn of(&self, service: &ServiceKey, before: Option<Announced>) -> Option<Announced> {
+        if !self.is_listed {
+            return before;
+        }
+        let Some(reports) = self.services.get(service) else {
+            return before.map(|_| Announced::by_nobody());
+        };
         let announcing = reports.values().find(|report| report.is_so);
-        announcing.or_else(|| reports.values().next())
+        announcing.or_else(|| reports.values().next()).cloned()
     }
 
     fn set(&mut self, report: Report) -> ServiceKey {
@@ -137,38 +147,47 @@ mod tests {
         Report::new(&serde_json::from_value(object).expect("a ServiceL2Status"))
     }
 
-    fn reason(announcements: &Announcements) -> Option<&str> {
-        announcements
-            .of(&web())
-            .map(|announced| announced.reason.as_str())
+    /// What is said of a Service whose status said nothing, or this, before.
+    fn reason(announcements: &Announcements, before: Option<Announced>) -> Option<String> {
+        announcements.of(&web(), before).map(|announced| announced.reason)
     }
 
     #[test]
     fn one_speaker_that_announces_is_enough() {
         let mut announcements = Announcements::default();
-        assert_eq!(reason(&announcements), None);
-        let changed = announcements.update(Update::Applied(report("a", Some("AddressConflict"))));
-        assert_eq!(changed, BTreeSet::from([web()]));
-        assert_eq!(reason(&announcements), Some("AddressConflict"));
-        announcements.update(Update::Applied(report("b", None)));
-        assert_eq!(reason(&announcements), Some("Announced"));
-        announcements.update(Update::Deleted(report("b", None)));
-        assert_eq!(reason(&announcements), Some("AddressConflict"));
-        announcements.update(Update::Applied(report("a", None)));
-        assert_eq!(reason(&announcements), Some("Announced"));
+        announcements.update(Update::Replaced(Vec::new()));
+        let changes = [
+            (
+                Update::Applied(report("a", Some("AddressConflict"))),
+                "AddressConflict",
+            ),
+            (Update::Applied(report("b", None)), "Announced"),
+            (Update::Deleted(report("b", None)), "AddressConflict"),
+            (Update::Applied(report("a", None)), "Announced"),
+        ];
+        assert_eq!(reason(&announcements, None), None);
+        for (change, expected) in changes {
+            assert_eq!(announcements.update(change), BTreeSet::from([web()]));
+            assert_eq!(reason(&announcements, None).as_deref(), Some(expected));
+        }
         announcements.update(Update::Deleted(report("a", None)));
-        assert_eq!(reason(&announcements), None);
+        assert_eq!(reason(&announcements, None), None);
+        let was_so = Some(Announced::yes());
+        assert_eq!(reason(&announcements, was_so).as_deref(), Some("NotAnnounced"));
     }
 
     #[test]
-    fn a_list_tells_of_services_that_are_no_longer_in_it() {
+    fn before_the_first_list_what_a_status_says_stays() {
         let mut announcements = Announcements::default();
-        announcements.update(Update::Replaced(vec![report("a", None)]));
+        let was_so = || Some(Announced::yes());
+        assert_eq!(announcements.of(&web(), was_so()), was_so());
+        announcements.update(Update::Replaced(vec![report("a", Some("AddressConflict"))]));
         assert_eq!(
-            announcements.update(Update::Replaced(Vec::new())),
-            BTreeSet::from([web()])
+            reason(&announcements, was_so()).as_deref(),
+            Some("AddressConflict")
         );
-        assert_eq!(reason(&announcements), None);
+        announcements.update(Update::Replaced(Vec::new()));
+        assert_eq!(reason(&announcements, was_so()).as_deref(), Some("NotAnnounced"));
     }
 
     #[test]

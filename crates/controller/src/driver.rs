@@ -22,7 +22,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
-use crate::announced::{Announced, Announcements, Report};
+use crate::announced::{Announcements, Report};
 use crate::input::Input;
 use crate::metrics::Metrics;
 use crate::pools::Pools;
@@ -108,7 +108,7 @@ impl Driver {
             advertisements: BTreeMap::new(),
             problems: Vec::new(),
             listing: Some(Listing {
-                awaited: BTreeSet::from(["services", "pools", "namespaces", "announcements"]),
+                awaited: BTreeSet::from(["services", "pools", "namespaces"]),
                 lease,
                 _pending: pending,
             }),
@@ -220,12 +220,11 @@ impl Driver {
 
     fn handle_announcements(&mut self, update: Update<Option<Report>>) {
         let is_list = matches!(update, Update::Replaced(_));
-        for service in self.announcements.update(update) {
-            self.reconcile(&service);
-        }
+        let mut changed = self.announcements.update(update);
         if is_list {
-            self.handle_listed("announcements");
+            changed.extend(self.services.keys().cloned());
         }
+        changed.iter().for_each(|service| self.reconcile(service));
     }
 
     fn set_service(&mut self, seen: Seen) {
@@ -340,7 +339,7 @@ impl Driver {
         let decided = Decided {
             outcome,
             unmet: self.unmet.get(key).cloned(),
-            announced: self.announced(seen),
+            announced: self.announcements.of(key, seen.announced()),
         };
         let under_way = self
             .writing
@@ -361,12 +360,6 @@ impl Driver {
         let patch = seen.patch(&decided, Timestamp::now());
         self.writing.insert(key.clone(), (decided, seen.version()));
         self.writes.submit(Target::Service(key.clone()), patch);
-    }
-
-    /// What is to be said of who announces a Service; nothing before a speaker has said something.
-    fn announced(&self, seen: &Seen) -> Option<Announced> {
-        let said = self.announcements.of(&seen.service.key).cloned();
-        said.or_else(|| seen.tells_of_announcement().then(Announced::by_nobody))
     }
 
     /// Whether our own last write made a newer version than the watch has shown so far.

@@ -75,9 +75,9 @@ impl Seen {
         self.service.assigned_pool.is_some() || self.allocated.is_some()
     }
 
-    /// Whether the status says if the Service is announced.
-    pub(crate) const fn tells_of_announcement(&self) -> bool {
-        self.announced.is_some()
+    /// What the status says of who announces the Service.
+    pub(crate) fn announced(&self) -> Option<Announced> {
+        self.announced.as_ref().map(Announced::said_by)
     }
 
     /// Whether the status is as decided. Fields that the API server fills in, such as `ipMode`, are no difference.
@@ -360,7 +360,7 @@ mod tests {
 
         let status = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}, "conditions": told});
         let seen = seen(status, json!({"metallb.io/ip-allocated-from-pool": "first"}));
-        assert!(seen.tells_of_announcement());
+        assert_eq!(seen.announced(), Some(conflict.clone()));
         assert!(seen.is_already(&decided));
         assert!(!seen.is_already(&assigned(&["192.0.2.1"])));
         let patch = seen.patch(&announced(refused()), Timestamp::UNIX_EPOCH);
