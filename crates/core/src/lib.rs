@@ -17,6 +17,7 @@ pub mod member;
 pub mod name;
 pub mod ownership;
 mod prefix;
+pub mod reach;
 pub mod restlessness;
 pub mod selector;
 pub mod service;

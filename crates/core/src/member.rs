@@ -39,6 +39,16 @@ impl Member {
     }
 }
 
+/// Who of these usable speakers says that `me` does not answer on the wire for what it owns.
+pub fn accuser<'a>(members: &'a [Member], me: &NodeName) -> Option<&'a NodeName> {
+    let tag = me.tag();
+    let accuses = |member: &&Member| {
+        let profile = member.profile.as_ref().filter(|_| member.is_usable());
+        member.node != *me && profile.is_some_and(|profile| profile.silent.contains(&tag))
+    };
+    members.iter().find(accuses).map(|member| &member.node)
+}
+
 /// Where a speaker stands, and how it has fared.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Profile {
@@ -117,5 +127,32 @@ impl NodeState {
 impl fmt::Display for NodeState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    #[test]
+    fn only_a_usable_speaker_can_say_that_another_one_is_silent() {
+        let me = NodeName::from("a");
+        let says = |node: &str, liveness, silent: &[&str]| Member {
+            profile: Some(Profile {
+                silent: silent.iter().map(|node| NodeName::from(*node).tag()).collect(),
+                ..Profile::default()
+            }),
+            ..Member::new(node.into(), liveness, NodeState::Ready)
+        };
+        let others = [
+            says("a", Liveness::Alive, &["a"]),
+            says("b", Liveness::Down, &["a"]),
+            says("c", Liveness::Alive, &["b"]),
+        ];
+        assert_eq!(accuser(&others, &me), None);
+        let mut others = others.to_vec();
+        others.extend(vec![says("d", Liveness::Suspect, &["b", "a"])]);
+        assert_eq!(accuser(&others, &me), Some(&NodeName::from("d")));
     }
 }

@@ -26,4 +26,12 @@ impl Prefix {
             (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
         }
     }
+
+    /// Whether it is the same on every link (RFC 3927, RFC 4291 §2.5.6).
+    pub const fn is_link_local(&self) -> bool {
+        match self.address {
+            IpAddr::V4(v4) => v4.is_link_local(),
+            IpAddr::V6(v6) => v6.is_unicast_link_local(),
+        }
+    }
 }

@@ -29,6 +29,7 @@ use core::num::NonZeroU32;
 use core::time::Duration;
 
 use herald_core::Time;
+use herald_core::holding::Probed;
 use question::{check, question};
 use schedule::{Schedule, Stage};
 
@@ -82,6 +83,18 @@ pub enum Finding {
         /// deaf.
         heard: Option<Duration>,
     },
+}
+
+impl From<Finding> for Probed {
+    /// Without a link nobody is asked, and nobody answered.
+    fn from(finding: Finding) -> Self {
+        match finding {
+            Finding::Silence | Finding::NoLink => Self::Silence,
+            Finding::Answered(mac) => Self::Answered(mac.0),
+            Finding::Contended(mac) => Self::Contended(mac.0),
+            Finding::Unanswered { heard } => Self::Unanswered { heard },
+        }
+    }
 }
 
 /// How long an answer to a check may take. Nothing hurries, and a busy machine is no silent one.

@@ -3,12 +3,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use herald_core::holding::{Announcement, Effect, Holdings, Probed};
+use herald_core::holding::{Announcement, Effect, Holdings};
+use herald_core::member::accuser;
 use herald_core::ownership::Ownership;
 use herald_core::{Member, NodeName, NodeState, ServiceKey, Time};
 use herald_l2::prober::Timing;
 use herald_l2::wire::MAX_FRAME_LENGTH;
-use herald_l2::{Announcer, Finding, MacAddr, Prober};
+use herald_l2::{Announcer, MacAddr, Prober};
 use herald_speaker::gossip::Timings;
 use herald_speaker::gossip::identity::Epoch;
 use herald_speaker::gossip::membership::Membership;
@@ -170,12 +171,7 @@ impl Node {
         self.ownership.set_members(self.members.clone());
         self.drain_verdicts(now);
         self.holdings.set_members(&self.members, &self.me, now);
-        let tag = self.me.tag();
-        let says_so = |member: &Member| {
-            let profile = member.profile.as_ref().filter(|_| member.is_usable());
-            profile.is_some_and(|profile| profile.silent.contains(&tag)) && member.node != self.me
-        };
-        let is_silent = self.members.iter().any(says_so);
+        let is_silent = accuser(&self.members, &self.me).is_some();
         if is_silent && !std::mem::replace(&mut self.is_silent, is_silent) {
             self.membership.handle_silence(now);
         }
@@ -194,13 +190,7 @@ impl Node {
     /// What the wire told.
     fn hear(&mut self, now: Time) {
         while let Some((address, finding)) = self.prober.poll_result(now) {
-            let probed = match finding {
-                Finding::Silence | Finding::NoLink => Probed::Silence,
-                Finding::Answered(mac) => Probed::Answered(mac.0),
-                Finding::Contended(mac) => Probed::Contended(mac.0),
-                Finding::Unanswered { heard } => Probed::Unanswered { heard },
-            };
-            self.holdings.handle_probed(address, probed, now);
+            self.holdings.handle_probed(address, finding.into(), now);
         }
         while let Some(claim) = self.announcer.poll_claim() {
             let ownership = &self.ownership;

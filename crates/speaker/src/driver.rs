@@ -1,20 +1,21 @@
 //! The driver: owns ownership, and tells the wire task what to answer for.
 
 mod outcome;
-mod reach;
+mod slices;
+mod surroundings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use herald_api::convert::{self, EndpointSlice, SliceId};
+use herald_api::convert::{self, EndpointSlice};
 use herald_core::config::{Catalog, Problem};
-use herald_core::eligibility::{Endpoints, Node};
-use herald_core::holding::{Holdings, Probed};
+use herald_core::eligibility::Node;
+use herald_core::holding::Holdings;
 use herald_core::ownership::Ownership;
-use herald_core::{Liveness, Member, NodeName, NodeState, PoolName, Prefix, ServiceKey, Time};
-use herald_l2::Finding;
+use herald_core::reach::Reach;
+use herald_core::{Member, NodeName, NodeState, PoolName, ServiceKey, Time};
 use herald_netio::Interface;
 use herald_runtime::admin::Pending;
 use herald_runtime::event::Events;
@@ -33,7 +34,7 @@ use crate::input::{self, Input, Peer, Seen};
 use crate::metrics::Metrics;
 use crate::status::Statuses;
 use crate::wire::{self, Heard, Wire};
-use reach::{Others, Reach};
+use slices::Slices;
 
 /// How long a speaker that goes away answers on at most, after it has said so, for its successors to announce themselves:
 /// that takes them some 150 ms, and longer if they are many thousands of addresses. Less than the two seconds that MetalLB's
@@ -62,8 +63,7 @@ pub(crate) struct Driver {
     silent: BTreeSet<NodeName>,
     started: Instant,
     services: BTreeMap<ServiceKey, ObjectReference>,
-    slices: BTreeMap<ServiceKey, BTreeMap<SliceId, Endpoints>>,
-    slice_of: BTreeMap<SliceId, ServiceKey>,
+    slices: Slices,
     nodes: BTreeSet<NodeName>,
     peers: BTreeMap<String, Peer>,
     problems: Vec<Problem>,
@@ -123,8 +123,7 @@ impl Driver {
             silent: BTreeSet::new(),
             started: Instant::now(),
             services: BTreeMap::new(),
-            slices: BTreeMap::new(),
-            slice_of: BTreeMap::new(),
+            slices: Slices::default(),
             nodes: BTreeSet::new(),
             peers: BTreeMap::new(),
             problems: Vec::new(),
@@ -208,77 +207,11 @@ impl Driver {
         self.hear_of_silence();
     }
 
-    /// Peers may have found that this node does not answer on the wire. It cannot know better, so it says so itself: others
-    /// are preferred then.
-    fn hear_of_silence(&mut self) {
-        let tag = self.node.tag();
-        let says_so = |member: &&Member| {
-            let profile = member.profile.as_ref().filter(|_| member.is_usable());
-            profile.is_some_and(|profile| profile.silent.contains(&tag)) && member.node != self.node
-        };
-        let accuser = self
-            .members
-            .iter()
-            .find(says_so)
-            .map(|member| member.node.clone());
-        let was_silent = std::mem::replace(&mut self.is_silent, accuser.is_some());
-        if let Some(accuser) = accuser.filter(|_| !was_silent) {
-            self.report_silence(&accuser);
-            if let Some(gossip) = &self.parts.gossip {
-                gossip.handle_silence();
-            }
-        }
-    }
-
-    /// Compares what gossip says with what the wire and the API server say, and tells by gossip who does not answer.
-    fn look_around(&mut self) {
-        let Some(gossip) = &self.parts.gossip else {
-            return;
-        };
-        let silent = self.holdings.silent();
-        if !silent.iter().copied().eq(&self.silent) {
-            self.silent = silent.into_iter().cloned().collect();
-            gossip.set_silent(self.silent.iter().map(NodeName::tag).collect());
-        }
-        if self.pending.is_none() {
-            let now = self.now();
-            if std::mem::take(&mut self.is_reach_stale) {
-                self.reach.set(self.others(), now);
-            }
-            if let Some(is_blocked) = self.reach.poll_change(now) {
-                self.report_reach(is_blocked);
-            }
-        }
-    }
-
-    fn others(&self) -> Others {
-        let reached = self
-            .members
-            .iter()
-            .filter(|member| member.liveness != Liveness::Down);
-        let reached: BTreeSet<&NodeName> = reached.map(|member| &member.node).collect();
-        let peers = self.peers.values().filter(|peer| peer.is_ready);
-        let nodes = peers.filter_map(|peer| peer.at.as_ref()).map(|(node, _)| node);
-        let ready: BTreeSet<&NodeName> = nodes.filter(|node| **node != self.node).collect();
-        Others {
-            reached: ready.intersection(&reached).count(),
-            ready: ready.len(),
-            heard: self.holdings.deferred(),
-        }
-    }
-
     fn handle_heard(&mut self, heard: Heard) {
         let now = self.now();
         match heard {
             Heard::Found(address, finding) => {
-                let probed = match finding {
-                    // Without a link nobody is asked and nobody answered.
-                    Finding::Silence | Finding::NoLink => Probed::Silence,
-                    Finding::Answered(mac) => Probed::Answered(mac.0),
-                    Finding::Contended(mac) => Probed::Contended(mac.0),
-                    Finding::Unanswered { heard } => Probed::Unanswered { heard },
-                };
-                self.holdings.handle_probed(address, probed, now);
+                self.holdings.handle_probed(address, finding.into(), now);
             }
             Heard::Claimed(address, mac) => {
                 let ownership = &self.ownership;
@@ -364,55 +297,13 @@ impl Driver {
     }
 
     fn handle_slices(&mut self, update: Update<EndpointSlice>) {
-        match update {
-            Update::Applied(slice) => self.set_slice(slice),
-            Update::Deleted(slice) => self.remove_slice(&slice.id),
-            Update::Replaced(all) => {
-                let present: BTreeSet<&SliceId> = all.iter().map(|slice| &slice.id).collect();
-                let gone = self.slice_of.keys().filter(|id| !present.contains(id));
-                for id in gone.cloned().collect::<Vec<_>>() {
-                    self.remove_slice(&id);
-                }
-                all.into_iter().for_each(|slice| self.set_slice(slice));
-                self.awaited.remove("slices");
-            }
+        if matches!(update, Update::Replaced(_)) {
+            self.awaited.remove("slices");
         }
-    }
-
-    /// A slice counts for the Service that it names now, and no longer for one that it named before.
-    fn set_slice(&mut self, slice: EndpointSlice) {
-        if self.slice_of.get(&slice.id) != slice.service.as_ref() {
-            self.remove_slice(&slice.id);
+        for service in self.slices.update(update) {
+            let endpoints = self.slices.endpoints(&service);
+            self.ownership.set_endpoints(service, endpoints);
         }
-        if let Some(service) = slice.service {
-            self.slice_of.insert(slice.id.clone(), service.clone());
-            let slices = self.slices.entry(service.clone()).or_default();
-            slices.insert(slice.id, slice.endpoints);
-            self.sum_endpoints(service);
-        }
-    }
-
-    fn remove_slice(&mut self, id: &SliceId) {
-        let Some(service) = self.slice_of.remove(id) else {
-            return;
-        };
-        if let Some(slices) = self.slices.get_mut(&service) {
-            slices.remove(id);
-        }
-        self.sum_endpoints(service);
-    }
-
-    /// A Service's endpoints are those of all its slices.
-    fn sum_endpoints(&mut self, service: ServiceKey) {
-        let slices = self.slices.get(&service).filter(|slices| !slices.is_empty());
-        let sum = slices.map(|slices| Endpoints {
-            any: slices.values().any(|e| e.any),
-            nodes: slices.values().flat_map(|e| e.nodes.iter().cloned()).collect(),
-        });
-        if sum.is_none() {
-            self.slices.remove(&service);
-        }
-        self.ownership.set_endpoints(service, sum);
     }
 
     fn handle_nodes(&mut self, update: Update<Node>) {
@@ -468,7 +359,8 @@ impl Driver {
         if let Some(gossip) = &self.parts.gossip {
             gossip.set_macs(links.iter().map(|link| link.mac.0).collect());
             let prefixes = links.iter().flat_map(|link| &link.prefixes).copied();
-            gossip.set_legs(prefixes.filter(|prefix| !is_link_local(prefix)).collect());
+            // Every node has a leg in the link-local ones, and no client is there.
+            gossip.set_legs(prefixes.filter(|prefix| !prefix.is_link_local()).collect());
             if is_linked && !self.is_linked && !self.awaited.contains("interfaces") {
                 gossip.handle_return();
             }
@@ -535,14 +427,6 @@ impl Driver {
         while let Some(service) = self.unshown.pop_first() {
             self.show_status(service);
         }
-    }
-}
-
-/// Every node has a leg there, and no client is.
-const fn is_link_local(prefix: &Prefix) -> bool {
-    match prefix.address {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
     }
 }
 

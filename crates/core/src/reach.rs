@@ -1,8 +1,8 @@
 //! Whether gossip reaches those that are there.
 
-use std::time::Duration;
+use core::time::Duration;
 
-use herald_core::Time;
+use crate::Time;
 
 /// Somebody that answers on the wire although gossip takes it for dead is there: news of its death or return would be
 /// through within seconds.
@@ -14,18 +14,18 @@ const SAID: Duration = Duration::from_secs(70);
 
 /// What is known of the other speakers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Others {
+pub struct Others {
     /// Those whose Pods are ready.
-    pub(super) ready: usize,
+    pub ready: usize,
     /// Those of them that gossip reaches.
-    pub(super) reached: usize,
+    pub reached: usize,
     /// Those that gossip takes for dead and that answer on the wire.
-    pub(super) heard: usize,
+    pub heard: usize,
 }
 
-/// Decides whether gossip is blocked: filtered, or sealed with another key.
+/// Decides whether gossip is blocked: filtered, or sealed with another key. Owned by value by exactly one task.
 #[derive(Debug, Default)]
-pub(super) struct Reach {
+pub struct Reach {
     /// Since when somebody was heard whom gossip does not reach, and since when it reached only a minority.
     heard_since: Option<Time>,
     cut_off_since: Option<Time>,
@@ -33,20 +33,21 @@ pub(super) struct Reach {
 }
 
 impl Reach {
-    pub(super) fn set(&mut self, others: Others, now: Time) {
+    /// Replaces what is known of the others.
+    pub fn set(&mut self, others: Others, now: Time) {
         let since = |holds: bool, before: Option<Time>| holds.then(|| before.unwrap_or(now));
         self.heard_since = since(others.heard > 0, self.heard_since);
         self.cut_off_since = since(others.reached * 2 < others.ready, self.cut_off_since);
     }
 
     /// Whether it has become blocked, or is no longer.
-    pub(super) fn poll_change(&mut self, now: Time) -> Option<bool> {
+    pub fn poll_change(&mut self, now: Time) -> Option<bool> {
         let is_blocked = self.deadlines().any(|at| at <= now);
-        (std::mem::replace(&mut self.is_blocked, is_blocked) != is_blocked).then_some(is_blocked)
+        (core::mem::replace(&mut self.is_blocked, is_blocked) != is_blocked).then_some(is_blocked)
     }
 
     /// When it will be blocked, if nothing changes.
-    pub(super) fn poll_timeout(&self) -> Option<Time> {
+    pub fn poll_timeout(&self) -> Option<Time> {
         self.deadlines().min().filter(|_| !self.is_blocked)
     }
 
@@ -61,6 +62,7 @@ impl Reach {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
 
     fn others(ready: usize, reached: usize, heard: usize) -> Others {
         Others {

@@ -1,0 +1,115 @@
+//! Which Service has which endpoints: those of all its slices.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use herald_api::convert::{EndpointSlice, SliceId};
+use herald_core::ServiceKey;
+use herald_core::eligibility::Endpoints;
+use herald_runtime::Update;
+
+/// All slices that name a Service.
+#[derive(Debug, Default)]
+pub(super) struct Slices {
+    of_service: BTreeMap<ServiceKey, BTreeMap<SliceId, Endpoints>>,
+    services: BTreeMap<SliceId, ServiceKey>,
+}
+
+impl Slices {
+    /// Takes what has changed, and tells for which Services.
+    pub(super) fn update(&mut self, update: Update<EndpointSlice>) -> BTreeSet<ServiceKey> {
+        match update {
+            Update::Applied(slice) => self.set(slice).collect(),
+            Update::Deleted(slice) => self.remove(&slice.id).into_iter().collect(),
+            Update::Replaced(all) => {
+                let present: BTreeSet<&SliceId> = all.iter().map(|slice| &slice.id).collect();
+                let gone = self.services.keys().filter(|id| !present.contains(id));
+                let gone: Vec<SliceId> = gone.cloned().collect();
+                let mut changed: BTreeSet<ServiceKey> =
+                    gone.iter().filter_map(|id| self.remove(id)).collect();
+                for slice in all {
+                    changed.extend(self.set(slice));
+                }
+                changed
+            }
+        }
+    }
+
+    /// The endpoints of a Service; `None` when it has no slices.
+    pub(super) fn endpoints(&self, service: &ServiceKey) -> Option<Endpoints> {
+        let slices = self.of_service.get(service)?;
+        Some(Endpoints {
+            any: slices.values().any(|e| e.any),
+            nodes: slices.values().flat_map(|e| e.nodes.iter().cloned()).collect(),
+        })
+    }
+
+    /// A slice counts for the Service that it names now, and no longer for one that it named before.
+    fn set(&mut self, slice: EndpointSlice) -> impl Iterator<Item = ServiceKey> + use<> {
+        let moved = self.services.get(&slice.id) != slice.service.as_ref();
+        let before = moved.then(|| self.remove(&slice.id)).flatten();
+        if let Some(service) = &slice.service {
+            self.services.insert(slice.id.clone(), service.clone());
+            let slices = self.of_service.entry(service.clone()).or_default();
+            slices.insert(slice.id, slice.endpoints);
+        }
+        before.into_iter().chain(slice.service)
+    }
+
+    fn remove(&mut self, id: &SliceId) -> Option<ServiceKey> {
+        let service = self.services.remove(id)?;
+        if let Some(slices) = self.of_service.get_mut(&service) {
+            slices.remove(id);
+            if slices.is_empty() {
+                self.of_service.remove(&service);
+            }
+        }
+        Some(service)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slice(name: &str, service: &str, node: &str) -> EndpointSlice {
+        EndpointSlice {
+            id: id(name),
+            service: Some(key(service)),
+            endpoints: Endpoints {
+                any: true,
+                nodes: BTreeSet::from([node.into()]),
+            },
+        }
+    }
+
+    fn id(name: &str) -> SliceId {
+        SliceId {
+            namespace: "default".to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    fn key(name: &str) -> ServiceKey {
+        ServiceKey::new("default", name)
+    }
+
+    #[test]
+    fn a_service_has_the_endpoints_of_all_its_slices_and_of_none_that_names_another_now() {
+        let mut slices = Slices::default();
+        let changed = slices.update(Update::Replaced(vec![
+            slice("a", "web", "one"),
+            slice("b", "web", "two"),
+        ]));
+        assert_eq!(changed, BTreeSet::from([key("web")]));
+        let nodes = |slices: &Slices, service: &str| slices.endpoints(&key(service)).map(|e| e.nodes.len());
+        assert_eq!(nodes(&slices, "web"), Some(2));
+        let changed = slices.update(Update::Applied(slice("b", "api", "two")));
+        assert_eq!(changed, BTreeSet::from([key("api"), key("web")]));
+        assert_eq!((nodes(&slices, "web"), nodes(&slices, "api")), (Some(1), Some(1)));
+        let changed = slices.update(Update::Replaced(vec![slice("b", "api", "two")]));
+        assert_eq!(changed, BTreeSet::from([key("api"), key("web")]));
+        assert_eq!(nodes(&slices, "web"), None);
+        slices.update(Update::Deleted(slice("b", "api", "two")));
+        assert_eq!(nodes(&slices, "api"), None);
+    }
+}

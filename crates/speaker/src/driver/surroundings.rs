@@ -1,0 +1,61 @@
+//! Gossip, held against what the wire and the API server say.
+
+use std::collections::BTreeSet;
+
+use herald_core::member::accuser;
+use herald_core::reach::Others;
+use herald_core::{Liveness, NodeName};
+
+use super::Driver;
+
+impl Driver {
+    /// Peers may have found that this node does not answer on the wire. It cannot know better, so it says so itself: others
+    /// are preferred then.
+    pub(super) fn hear_of_silence(&mut self) {
+        let accuser = accuser(&self.members, &self.node).cloned();
+        let was_silent = std::mem::replace(&mut self.is_silent, accuser.is_some());
+        if let Some(accuser) = accuser.filter(|_| !was_silent) {
+            self.report_silence(&accuser);
+            if let Some(gossip) = &self.parts.gossip {
+                gossip.handle_silence();
+            }
+        }
+    }
+
+    /// Compares what gossip says with what the wire and the API server say, and tells by gossip who does not answer.
+    pub(super) fn look_around(&mut self) {
+        let Some(gossip) = &self.parts.gossip else {
+            return;
+        };
+        let silent = self.holdings.silent();
+        if !silent.iter().copied().eq(&self.silent) {
+            self.silent = silent.into_iter().cloned().collect();
+            gossip.set_silent(self.silent.iter().map(NodeName::tag).collect());
+        }
+        if self.pending.is_none() {
+            let now = self.now();
+            if std::mem::take(&mut self.is_reach_stale) {
+                self.reach.set(self.others(), now);
+            }
+            if let Some(is_blocked) = self.reach.poll_change(now) {
+                self.report_reach(is_blocked);
+            }
+        }
+    }
+
+    fn others(&self) -> Others {
+        let reached = self
+            .members
+            .iter()
+            .filter(|member| member.liveness != Liveness::Down);
+        let reached: BTreeSet<&NodeName> = reached.map(|member| &member.node).collect();
+        let peers = self.peers.values().filter(|peer| peer.is_ready);
+        let nodes = peers.filter_map(|peer| peer.at.as_ref()).map(|(node, _)| node);
+        let ready: BTreeSet<&NodeName> = nodes.filter(|node| **node != self.node).collect();
+        Others {
+            reached: ready.intersection(&reached).count(),
+            ready: ready.len(),
+            heard: self.holdings.deferred(),
+        }
+    }
+}
