@@ -30,6 +30,26 @@ fn owners(world: &mut World) -> Vec<usize> {
         .collect()
 }
 
+/// No two nodes that hear each other answered for an address for longer.
+fn doubled_for_at_most(world: &mut World, limit: Duration) {
+    let longest = world.judge().longest_doubled();
+    assert!(longest <= limit, "two owners for {longest:?}");
+}
+
+/// No address was without an owner for longer.
+fn unserved_for_at_most(world: &mut World, limit: Duration) {
+    let longest = world.judge().longest_unserved();
+    assert!(longest <= limit, "no owner for {longest:?}");
+}
+
+/// Tears wire and gossip into these parts; none mend them.
+fn tear(world: &mut World, parts: Vec<u8>) {
+    world.rewire(|wire, gossip| {
+        wire.parts.clone_from(&parts);
+        gossip.parts = parts;
+    });
+}
+
 /// A node that answers for something.
 fn an_owner(world: &mut World) -> usize {
     owners(world)[0]
@@ -47,11 +67,7 @@ fn what_a_dead_node_owned_is_served_again_in_time_and_nothing_else_moves() {
         world.judge_anew();
         world.crash(victim);
         world.run_for(seconds(3));
-        assert!(
-            world.judge().longest_unserved() <= FAILOVER,
-            "{:?}",
-            world.judge().longest_unserved()
-        );
+        unserved_for_at_most(&mut world, FAILOVER);
         assert_eq!(world.judge().taken(), share);
         world.judge_anew();
         world.start(victim);
@@ -59,11 +75,7 @@ fn what_a_dead_node_owned_is_served_again_in_time_and_nothing_else_moves() {
         assert_eq!(owners(&mut world), before);
         assert_eq!(world.judge().taken(), share, "only what it owned returns");
         assert_eq!(world.judge().longest_unserved(), Duration::ZERO);
-        assert!(
-            world.judge().longest_doubled() <= CROSSED,
-            "{:?}",
-            world.judge().longest_doubled()
-        );
+        doubled_for_at_most(&mut world, CROSSED);
     });
 }
 
@@ -86,11 +98,7 @@ fn a_planned_stop_or_drain_leaves_nothing_unserved() {
         world.run_for(seconds(2));
         assert_eq!(owners(&mut world), before);
         assert_eq!(world.judge().longest_unserved(), Duration::ZERO);
-        assert!(
-            world.judge().longest_doubled() <= CROSSED,
-            "{:?}",
-            world.judge().longest_doubled()
-        );
+        doubled_for_at_most(&mut world, CROSSED);
     });
 }
 
@@ -105,15 +113,11 @@ fn a_paused_node_is_followed_and_asks_before_it_goes_on() {
             world.run_for(millis(phase));
             world.pause(before[0]);
             world.run_for(millis(pause));
-            assert!(world.judge().longest_unserved() <= FAILOVER);
+            unserved_for_at_most(&mut world, FAILOVER);
             world.resume(before[0]);
             world.run_for(seconds(15));
             assert_eq!(owners(&mut world), before);
-            assert!(
-                world.judge().longest_doubled() <= seconds(1),
-                "{:?}",
-                world.judge().longest_doubled()
-            );
+            doubled_for_at_most(&mut world, seconds(1));
         }
     });
 }
@@ -127,19 +131,11 @@ fn without_gossip_each_address_has_one_owner_and_a_dead_one_is_followed_within_s
         world.rewire(|_, gossip| gossip.parts = vec![0, 1, 2]);
         world.run_for(seconds(60));
         assert_eq!(owners(&mut world).len(), 12);
-        assert!(
-            world.judge().longest_doubled() <= seconds(1),
-            "{:?}",
-            world.judge().longest_doubled()
-        );
+        doubled_for_at_most(&mut world, seconds(1));
         world.judge_anew();
         world.crash(victim);
         world.run_for(seconds(10));
-        assert!(
-            world.judge().longest_unserved() <= seconds(2),
-            "{:?}",
-            world.judge().longest_unserved()
-        );
+        unserved_for_at_most(&mut world, seconds(2));
         world.start(victim);
         world.run_for(seconds(10));
         assert_eq!(owners(&mut world).len(), 12);
@@ -152,23 +148,13 @@ fn after_a_partition_the_sides_agree_within_a_second() {
         let mut world = World::new(5, 12, seed);
         let before = owners(&mut world);
         let parts = world.any_parts();
-        world.rewire(|wire, gossip| {
-            wire.parts.clone_from(&parts);
-            gossip.parts = parts;
-        });
+        tear(&mut world, parts);
         world.run_for(seconds(5));
         world.judge_anew();
-        world.rewire(|wire, gossip| {
-            wire.parts.clear();
-            gossip.parts.clear();
-        });
+        tear(&mut world, Vec::new());
         world.run_for(seconds(5));
         assert_eq!(owners(&mut world), before);
-        assert!(
-            world.judge().longest_doubled() <= seconds(1),
-            "{:?}",
-            world.judge().longest_doubled()
-        );
+        doubled_for_at_most(&mut world, seconds(1));
     });
 }
 
@@ -183,7 +169,7 @@ fn the_api_server_is_not_needed_to_follow_a_dead_node() {
         assert_eq!((owners(&mut world), world.judge().taken()), (before.clone(), 0));
         world.crash(before[0]);
         world.run_for(seconds(2));
-        assert!(world.judge().longest_unserved() <= FAILOVER);
+        unserved_for_at_most(&mut world, FAILOVER);
         // It has no lists, so it takes nothing.
         world.start(before[0]);
         world.run_for(seconds(5));
@@ -205,16 +191,8 @@ fn all_may_restart_at_once() {
         (0..10).for_each(|index| world.start(index));
         world.run_for(seconds(5));
         assert_eq!(owners(&mut world), before);
-        assert!(
-            world.judge().longest_unserved() <= seconds(2),
-            "{:?}",
-            world.judge().longest_unserved()
-        );
-        assert!(
-            world.judge().longest_doubled() <= CROSSED,
-            "{:?}",
-            world.judge().longest_doubled()
-        );
+        unserved_for_at_most(&mut world, seconds(2));
+        doubled_for_at_most(&mut world, CROSSED);
     });
 }
 
@@ -307,15 +285,9 @@ fn a_switch_that_flaps_makes_nobody_the_odd_one_out() {
         let mut world = World::new(4, 12, seed);
         let before = owners(&mut world);
         for _ in 0..5 {
-            world.rewire(|wire, gossip| {
-                wire.parts = vec![0, 1, 2, 3];
-                gossip.parts = vec![0, 1, 2, 3];
-            });
+            tear(&mut world, vec![0, 1, 2, 3]);
             world.run_for(seconds(6));
-            world.rewire(|wire, gossip| {
-                wire.parts.clear();
-                gossip.parts.clear();
-            });
+            tear(&mut world, Vec::new());
             world.run_for(seconds(6));
             assert_eq!(owners(&mut world), before);
         }
