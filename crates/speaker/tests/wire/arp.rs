@@ -36,6 +36,18 @@ pub(crate) fn request(source: [u8; 6], sender_ip: [u8; 4], target_ip: [u8; 4]) -
     [&ethernet[..], &fixed, &source, &sender_ip, &[0; 6], &target_ip].concat()
 }
 
+/// Asks for an address as the client does, and waits for an answer.
+pub(crate) fn ask(capture: &Capture, address: [u8; 4]) -> Option<Vec<u8>> {
+    capture.send(&request(CLIENT, [192, 0, 2, 9], address));
+    answer(capture, Duration::from_secs(5))
+}
+
+/// The next frame to the client alone.
+pub(crate) fn answer(capture: &Capture, patience: Duration) -> Option<Vec<u8>> {
+    let reply = |frame: &[u8]| foreign(frame, 0x0806, CLIENT).filter(|frame| frame[..6] == CLIENT);
+    capture.next(patience, reply)
+}
+
 /// A frame of this EtherType from somebody else than `own`.
 pub(crate) fn foreign(frame: &[u8], ethertype: u16, own: [u8; 6]) -> Option<Vec<u8>> {
     (frame[12..14] == ethertype.to_be_bytes() && frame[6..12] != own).then(|| frame.to_vec())
@@ -105,9 +117,7 @@ fn the_reply_is_rfc_826_byte_for_byte() {
     speaker.announce(ip("192.0.2.100"));
     speaker.wait_announced(ip("192.0.2.100"), 2);
     let capture = Capture::start(&client, "eth0");
-    capture.send(&request(CLIENT, [192, 0, 2, 9], [192, 0, 2, 100]));
-    let unicast = |frame: &[u8]| foreign(frame, 0x0806, CLIENT).filter(|frame| frame[..6] == CLIENT);
-    let reply = capture.next(Duration::from_secs(5), unicast).expect("a reply");
+    let reply = ask(&capture, [192, 0, 2, 100]).expect("a reply");
     let packet = [0, 1, 8, 0, 6, 4, 0, 2];
     let (own, asked) = ([192, 0, 2, 9], [192, 0, 2, 100]);
     let expected = [

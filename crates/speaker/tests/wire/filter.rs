@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::arp::{CLIENT, OWNER, foreign, ip, request};
+use crate::arp::{CLIENT, OWNER, ask, foreign, ip, request};
 use crate::capture::Capture;
 use crate::host::{Host, wait_for};
 use crate::ndp::{ADVERTISEMENT, is_ndp, solicitation};
@@ -27,9 +27,7 @@ fn wait_until_narrow(speaker: &Speaker, client: &Host, capture: &Capture) {
     wait_for("requests for others are held back", || {
         let before = speaker.metric(NOT_OURS);
         capture.send(&request(CLIENT, [192, 0, 2, 9], [192, 0, 2, 250]));
-        capture.send(&request(CLIENT, [192, 0, 2, 9], [192, 0, 2, 100]));
-        let reply = |frame: &[u8]| foreign(frame, 0x0806, CLIENT).filter(|frame| frame[..6] == CLIENT);
-        capture.next(Duration::from_secs(1), reply)?;
+        ask(capture, [192, 0, 2, 100])?;
         (speaker.metric(NOT_OURS) == before).then_some(())
     });
     assert_eq!(client.resolve(ip(ADDRESS)), OWNER);
@@ -88,9 +86,7 @@ fn ask_at_once(capture: &Capture, address: IpAddr) {
                 foreign(frame, 0x0806, CLIENT).filter(|frame| frame[28..32] == address.octets())
             };
             capture.next(patience, announced).expect("an announcement");
-            capture.send(&request(CLIENT, [192, 0, 2, 9], address.octets()));
-            let reply = |frame: &[u8]| foreign(frame, 0x0806, CLIENT).filter(|frame| frame[..6] == CLIENT);
-            let reply = capture.next(patience, reply).expect("an answer");
+            let reply = ask(capture, address.octets()).expect("an answer");
             assert_eq!(reply[28..32], address.octets());
         }
         IpAddr::V6(address) => {
@@ -159,9 +155,7 @@ fn an_address_that_comes_to_another_link_is_answered_for_there() {
         client.neighbour(ip(ADDRESS)).filter(|mac| *mac == OWNER)
     });
     let capture = Capture::start(&client, "eth0");
-    capture.send(&request(CLIENT, [192, 0, 2, 9], [192, 0, 2, 100]));
-    let reply = |frame: &[u8]| foreign(frame, 0x0806, CLIENT).filter(|frame| frame[..6] == CLIENT);
-    let reply = capture.next(Duration::from_secs(5), reply).expect("an answer");
+    let reply = ask(&capture, [192, 0, 2, 100]).expect("an answer");
     assert_eq!(reply[6..12], OWNER);
 }
 

@@ -7,7 +7,7 @@ use rtnetlink::{LinkBridge, LinkMacVlan, LinkUnspec, LinkVxlan};
 
 use netlink_packet_route::link::MacVlanMode;
 
-use crate::arp::{CLIENT, OTHER, OWNER, SILENCE, foreign, ip, request};
+use crate::arp::{CLIENT, OTHER, OWNER, SILENCE, answer, ask, foreign, ip, request};
 use crate::capture::Capture;
 use crate::host::{Host, Inside, wait_for};
 use crate::segment::Segment;
@@ -137,11 +137,9 @@ fn two_interfaces_on_one_segment_never_show_two_ethernet_addresses() {
     speaker.announce(ip(ADDRESS));
     let capture = Capture::start(&client, "eth0");
     speaker.wait_announced(ip(ADDRESS), 2);
-    capture.send(&request(CLIENT, [192, 0, 2, 9], [192, 0, 2, 100]));
-    let reply = |frame: &[u8]| foreign(frame, 0x0806, CLIENT).filter(|frame| frame[..6] == CLIENT);
-    let first = capture.next(Duration::from_secs(5), reply).expect("a reply");
+    let first = ask(&capture, [192, 0, 2, 100]).expect("a reply");
     assert_eq!(first[6..12], OWNER);
-    assert_eq!(capture.next(SILENCE, reply), None);
+    assert_eq!(answer(&capture, SILENCE), None);
 }
 
 /// A host whose own addresses are elsewhere.
@@ -155,11 +153,9 @@ fn an_on_link_route_decides_which_interface_answers() {
     speaker.announce(ip(ADDRESS));
     let capture = Capture::start(&client, "eth0");
     speaker.wait_announced(ip(ADDRESS), 2);
-    capture.send(&request(CLIENT, [192, 0, 2, 9], [192, 0, 2, 100]));
-    let reply = |frame: &[u8]| foreign(frame, 0x0806, CLIENT).filter(|frame| frame[..6] == CLIENT);
-    let first = capture.next(Duration::from_secs(5), reply).expect("a reply");
+    let first = ask(&capture, [192, 0, 2, 100]).expect("a reply");
     assert_eq!(first[6..12], OWNER);
-    assert_eq!(capture.next(SILENCE, reply), None);
+    assert_eq!(answer(&capture, SILENCE), None);
     assert_eq!(client.resolve(ip(ADDRESS)), OWNER);
     owner.add_route("eth0", "192.0.2.0/25");
     wait_for("the entry moves to where the longer prefix is", || {
