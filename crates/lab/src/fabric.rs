@@ -14,9 +14,12 @@ use crate::net::{Links, MacAddr, Netns};
 use crate::plan;
 use crate::role::pod::Greeting;
 use crate::role::probe;
+use crate::sniffer::Sniffer;
 
 /// The bridge's name in the fabric's namespace.
 const BRIDGE: &str = "br0";
+/// The bridge of machines that are cut off from the others, but not from each other.
+const ISLAND: &str = "br1";
 /// The name of every machine's link, in its own namespace.
 pub const LINK: &str = "eth0";
 
@@ -31,7 +34,9 @@ impl Fabric {
     pub async fn new() -> anyhow::Result<Self> {
         let netns = Netns::new("fabric")?;
         let links = prepare(&netns).await?;
-        links.add_bridge(BRIDGE, plan::mac(plan::fabric())).await?;
+        for bridge in [BRIDGE, ISLAND] {
+            links.add_bridge(bridge, plan::mac(plan::fabric())).await?;
+        }
         for address in plan::fabric() {
             links
                 .add_address(BRIDGE, address, plan::prefix_length(address))
@@ -48,11 +53,31 @@ impl Fabric {
         &self.netns
     }
 
+    /// Records from now on who answers for which address.
+    pub async fn sniff(&self) -> anyhow::Result<Sniffer> {
+        let mut segments = Vec::new();
+        for bridge in [BRIDGE, ISLAND] {
+            self.links.set_promiscuous(bridge).await?;
+            segments.push(self.links.index(bridge).await?);
+        }
+        self.netns.run(move || Sniffer::start(&segments)).await
+    }
+
+    /// Cuts a machine off from all others but those that are cut off, too; or reunites it with the rest.
+    pub async fn set_cut_off(&self, host: &Host, cut_off: bool) -> anyhow::Result<()> {
+        let bridge = if cut_off { ISLAND } else { BRIDGE };
+        self.links.set_bridge(&host.port.name, bridge).await
+    }
+
     /// Makes a machine with these addresses and plugs it in.
     pub async fn attach(&self, name: &str, addresses: [IpAddr; 2]) -> anyhow::Result<Host> {
+        self.attach_as(name, plan::mac(addresses), addresses).await
+    }
+
+    /// The same, with an Ethernet address that may be another machine's.
+    pub async fn attach_as(&self, name: &str, mac: MacAddr, addresses: [IpAddr; 2]) -> anyhow::Result<Host> {
         let netns = Netns::new(name)?;
         let links = prepare(&netns).await?;
-        let mac = plan::mac(addresses);
         let peer = Peer {
             name: LINK,
             mac,

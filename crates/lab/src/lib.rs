@@ -24,6 +24,7 @@ pub mod prober;
 pub mod process;
 pub mod role;
 pub mod sandbox;
+pub mod sniffer;
 pub mod tool;
 pub mod wait;
 

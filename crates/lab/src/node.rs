@@ -1,6 +1,6 @@
 //! A node of the cluster: a machine with pods, kube-proxy or a stand-in for it, and the real speaker.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use nix::sys::signal::Signal;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
 use crate::fabric::{Fabric, Host};
@@ -17,6 +18,9 @@ use crate::process::{self, Process, Program};
 
 /// How long a speaker may take to stop after SIGTERM: what Kubernetes grants by default is 30 s.
 const GRACE: Duration = Duration::from_secs(30);
+
+/// The port of the speaker's metrics: the default of its flag and of the chart.
+const METRICS: u16 = 9120;
 
 /// What runs on a node beside its pods.
 #[derive(Debug, Clone)]
@@ -105,6 +109,20 @@ impl Node {
     pub fn pause_speaker(&self, paused: bool) -> anyhow::Result<()> {
         let signal = if paused { Signal::SIGSTOP } else { Signal::SIGCONT };
         self.speaker.as_ref().context("no speaker runs")?.signal(signal)
+    }
+
+    /// A series of the running speaker's metrics by its name and labels as they are printed, e.g.
+    /// `herald_gossip_members{state="down"}`.
+    pub async fn metric(&self, series: &str) -> anyhow::Result<f64> {
+        let mut stream = self.host.connect((Ipv4Addr::LOCALHOST, METRICS).into()).await?;
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await?;
+        let mut page = String::new();
+        stream.read_to_string(&mut page).await?;
+        let value = page
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        let value = value.with_context(|| format!("the speaker of {} has no {series}", self.name()))?;
+        Ok(value.parse()?)
     }
 
     /// From the next start on, the speaker runs with these arguments.

@@ -28,6 +28,11 @@ pub fn client() -> [IpAddr; 2] {
     on_segment(5)
 }
 
+/// The addresses that the sniffer asks from; no machine has them.
+pub fn sniffer() -> [IpAddr; 2] {
+    on_segment(3)
+}
+
 /// The addresses of two more clients, for measurements.
 pub fn observers() -> [[IpAddr; 2]; 2] {
     [on_segment(6), on_segment(7)]

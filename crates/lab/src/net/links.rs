@@ -103,6 +103,20 @@ impl Links {
         added.with_context(|| format!("cannot add veth pair {name}"))
     }
 
+    /// Makes a bridge hand everything that crosses it to its own machine, too.
+    pub async fn set_promiscuous(&self, bridge: &str) -> anyhow::Result<()> {
+        let change = LinkUnspec::new_with_name(bridge).promiscuous(true).build();
+        let set = self.handle.link().set(change).execute().await;
+        set.with_context(|| format!("cannot set link {bridge} promiscuous"))
+    }
+
+    /// Moves a port to another bridge.
+    pub async fn set_bridge(&self, port: &str, bridge: &str) -> anyhow::Result<()> {
+        let change = LinkUnspec::new_with_name(port).controller(self.index(bridge).await?);
+        let set = self.handle.link().set(change.build()).execute().await;
+        set.with_context(|| format!("cannot move port {port} to bridge {bridge}"))
+    }
+
     /// Sets a link up, or down: the other end of a veth pair then loses its carrier, as by a pulled cable.
     pub async fn set_up(&self, name: &str, up: bool) -> anyhow::Result<()> {
         let link = LinkUnspec::new_with_name(name);

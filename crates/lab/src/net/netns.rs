@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::process::{Output, Stdio};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
@@ -14,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::Links;
 use crate::process;
+use crate::tool;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -96,6 +98,33 @@ impl Netns {
             command.spawn()
         })
         .await
+    }
+
+    /// Runs a program of the machine inside the namespace and waits for what it writes.
+    ///
+    /// # Errors
+    /// When it is not installed or cannot be started; how it ends is the caller's concern.
+    pub async fn output(&self, program: &str, arguments: &[&str]) -> anyhow::Result<Output> {
+        let found = tool::find(program).with_context(|| format!("{program} is not installed"))?;
+        let mut command = process::role(&["exec".to_owned(), found.display().to_string()]);
+        command
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let child = self.spawn(command).await;
+        let child = child.with_context(|| format!("cannot run {program} in {}", self.name))?;
+        Ok(child.wait_with_output().await?)
+    }
+
+    /// Runs a command of nft(8), e.g. `flush ruleset`.
+    ///
+    /// # Errors
+    /// When nft is not installed or refuses.
+    pub async fn nft(&self, command: &str) -> anyhow::Result<()> {
+        let output = self.output("nft", &[command]).await?;
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(output.status.success(), "nft {command}: {complaint}");
+        Ok(())
     }
 
     /// A netlink connection to the namespace.

@@ -1,18 +1,25 @@
 //! The real programs in a cluster in a box, on real packets.
 
+mod chaos;
+mod conflict;
 mod failover;
 mod lifetime;
 mod manifests;
 mod network;
+mod scene;
 mod services;
 mod tools;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use herald_lab::{Lab, cli, sandbox};
+use anyhow::{Context, ensure};
+use herald_lab::sniffer::Sniffer;
+use herald_lab::{Lab, cli, sandbox, tool};
 use libtest_mimic::{Arguments, Failed, Trial};
 
+/// For how long two machines may answer for an address: until one that was cut off, or stood still, hears of the other.
+const OVERLAP: Duration = Duration::from_secs(1);
 /// Longer than anything here should ever take.
 const PATIENCE: Duration = Duration::from_secs(30);
 const QUICKSTART: &str = include_str!("../../../../examples/quickstart.yaml");
@@ -30,6 +37,8 @@ fn main() -> ExitCode {
         services::trials(),
         manifests::trials(),
         failover::trials(),
+        chaos::trials(),
+        conflict::trials(),
         tools::trials(),
         lifetime::trials(),
     ];
@@ -63,6 +72,33 @@ where
         })
         .map_err(|error| Failed::from(format!("{error:#}")))
     })
+}
+
+/// The same with a sniffer that hears all along: no two nodes may have answered for an address for longer than [`OVERLAP`].
+fn under_watch<F>(name: &str, body: F) -> Trial
+where
+    F: AsyncFnOnce(&mut Lab, &Sniffer) -> anyhow::Result<()> + Send + 'static,
+{
+    in_lab(name, async move |lab| {
+        let sniffer = lab.fabric().sniff().await?;
+        body(lab, &sniffer).await?;
+        let nodes = lab.nodes().iter().map(|node| node.host().mac());
+        let of_nodes = sniffer.sightings().of(&nodes.collect::<Vec<_>>());
+        let longest = of_nodes
+            .longest_contest()
+            .context("the sniffer saw no address move")?;
+        ensure!(longest.lasted <= OVERLAP, "two owners: {longest}");
+        Ok(())
+    })
+}
+
+/// A test that needs a program. In CI (`CI` is set) its absence is a failure, elsewhere the test shows as ignored.
+fn with(program: &str, trial: Trial) -> Trial {
+    if tool::find(program).is_some() || std::env::var_os("CI").is_some() {
+        return trial;
+    }
+    let name = format!("{} (needs {program})", trial.name());
+    Trial::test(name, || Ok(())).with_ignored_flag(true)
 }
 
 fn block_on(body: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {

@@ -1,8 +1,6 @@
 //! Programs that people use to look at a network and at a cluster agree with what the lab says.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
-use std::process::Output;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -12,56 +10,21 @@ use herald_lab::wait::eventually;
 use libtest_mimic::Trial;
 use tokio::process::Command;
 
-use crate::{PATIENCE, QUICKSTART, in_lab};
+use crate::{PATIENCE, QUICKSTART, in_lab, with};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        with("arping", "arping_hears_one_machine_only", arping),
-        with("ndisc6", "ndisc6_hears_one_machine_only", ndisc6),
-        with("tcpdump", "tcpdump_sees_replies_of_the_owner_only", tcpdump),
+        with("arping", in_lab("arping_hears_one_machine_only", arping)),
+        with("ndisc6", in_lab("ndisc6_hears_one_machine_only", ndisc6)),
+        with(
+            "tcpdump",
+            in_lab("tcpdump_sees_replies_of_the_owner_only", tcpdump),
+        ),
         with(
             "kubectl",
-            "kubectl_applies_the_quickstart_and_shows_its_addresses",
-            kubectl,
+            in_lab("kubectl_applies_the_quickstart_and_shows_its_addresses", kubectl),
         ),
     ]
-}
-
-/// A test that needs a program. In CI (`CI` is set) its absence is a failure, elsewhere the test shows as ignored.
-fn with<F>(program: &str, name: &str, body: F) -> Trial
-where
-    F: AsyncFnOnce(&mut Lab) -> anyhow::Result<()> + Send + 'static,
-{
-    let missing = find(program).is_none();
-    let name = if missing {
-        format!("{name} (needs {program})")
-    } else {
-        name.to_owned()
-    };
-    in_lab(&name, body).with_ignored_flag(missing && std::env::var_os("CI").is_none())
-}
-
-fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|directory| directory.join(program))
-        .find(|file| file.is_file())
-}
-
-/// Runs a program on the client's machine.
-async fn on_client(lab: &Lab, program: &str, arguments: &[&str]) -> anyhow::Result<Output> {
-    let mut command = herald_lab::process::role(&["exec".to_owned(), program.to_owned()]);
-    command
-        .args(arguments)
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped());
-    let child = lab
-        .client()
-        .netns()
-        .spawn(command)
-        .await
-        .with_context(|| format!("cannot run {program}"))?;
-    Ok(child.wait_with_output().await?)
 }
 
 /// The addresses of the dual-stack Service, and the MAC of the node that settled down to own them.
@@ -84,7 +47,11 @@ async fn arping(lab: &mut Lab) -> anyhow::Result<()> {
         .find(|address| address.is_ipv4())
         .context("no IPv4 address")?
         .to_string();
-    let output = on_client(lab, "arping", &["-c", "3", "-I", LINK, &vip]).await?;
+    let output = lab
+        .client()
+        .netns()
+        .output("arping", &["-c", "3", "-I", LINK, &vip])
+        .await?;
     let text = String::from_utf8_lossy(&output.stdout).to_lowercase();
     let replies: Vec<&str> = text.lines().filter(|line| line.contains("reply from")).collect();
     ensure!(
@@ -106,7 +73,11 @@ async fn ndisc6(lab: &mut Lab) -> anyhow::Result<()> {
         .find(|address| address.is_ipv6())
         .context("no IPv6 address")?
         .to_string();
-    let output = on_client(lab, "ndisc6", &["-m", "-r", "1", "-w", "1000", &vip, LINK]).await?;
+    let output = lab
+        .client()
+        .netns()
+        .output("ndisc6", &["-m", "-r", "1", "-w", "1000", &vip, LINK])
+        .await?;
     let text = String::from_utf8_lossy(&output.stdout).to_lowercase();
     let answers: Vec<&str> = text
         .lines()
@@ -131,7 +102,10 @@ async fn tcpdump(lab: &mut Lab) -> anyhow::Result<()> {
     // Announcements are replies, too, but go to everybody.
     let filter = format!("arp[6:2] = 2 and arp src host {vip} and ether dst {client}");
     let arguments = ["-i", LINK, "-e", "-n", "-t", "-l", "-c", "3", &filter];
-    let captured = tokio::time::timeout(Duration::from_secs(20), on_client(lab, "tcpdump", &arguments));
+    let captured = tokio::time::timeout(
+        Duration::from_secs(20),
+        lab.client().netns().output("tcpdump", &arguments),
+    );
     let asked = async {
         loop {
             let answer = lab.owner(vip, PATIENCE).await;

@@ -1,0 +1,230 @@
+//! Who answers for which address, by the frames on the segment alone.
+//!
+//! It hears every ARP and NDP packet that crosses the switch, and asks itself for the addresses that are watched, as a client
+//! would: ten times a second, so that silence means something.
+
+mod sightings;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use herald_l2::wire::arp::{Arp, Operation};
+use herald_l2::wire::ethernet::{Frame, Protocol};
+use herald_l2::wire::ndp::{Ndp, Solicitation, solicited_node};
+use herald_netio::{Frames, PacketSocket, Traffic};
+use nix::libc;
+use nix::sys::socket::{LinkAddr, recvfrom};
+use socket2::{Domain, Socket, Type};
+
+pub use self::sightings::{Contest, Sighting, Sightings};
+use crate::clock::Monotonic;
+use crate::net::MacAddr;
+use crate::plan;
+
+/// Between two questions for an address: several of them in the second that two machines may answer for one.
+pub const QUESTIONS: Duration = Duration::from_millis(100);
+/// How long a thread waits for a frame before it looks whether it should ask or stop.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Hears and asks until it is dropped.
+pub struct Sniffer {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    stop: AtomicBool,
+    watched: Mutex<BTreeSet<IpAddr>>,
+    sightings: Mutex<Vec<Sighting>>,
+}
+
+impl Sniffer {
+    /// Starts to hear what the bridges with these indices, which are promiscuous, hand up in the calling thread's namespace.
+    pub(crate) fn start(segments: &[u32]) -> anyhow::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let mut threads = Vec::new();
+        for (traffic, ethertype) in [(Traffic::Arp, libc::ETH_P_ARP), (Traffic::Ndp, libc::ETH_P_IPV6)] {
+            let ear = Ear::open(traffic, ethertype, segments, Arc::clone(&shared));
+            let ear = ear.context("cannot listen to the segment")?;
+            threads.push(std::thread::spawn(move || ear.listen()));
+        }
+        Ok(Self { shared, threads })
+    }
+
+    /// Asks for these addresses, too, from now on.
+    pub fn watch(&self, addresses: &[IpAddr]) {
+        let watched = &self.shared.watched;
+        let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.extend(addresses);
+    }
+
+    /// Asks for nothing more.
+    pub fn watch_none(&self) {
+        let watched = &self.shared.watched;
+        watched.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Everything heard so far.
+    pub fn sightings(&self) -> Sightings {
+        let sightings = &self.shared.sightings;
+        let sightings = sightings.lock().unwrap_or_else(PoisonError::into_inner);
+        Sightings::from(sightings.clone())
+    }
+}
+
+impl Drop for Sniffer {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            // A panic shows as silence.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Hears one kind of traffic.
+struct Ear {
+    traffic: Traffic,
+    /// Hears what is sent to others, too, which [`PacketSocket`] does not.
+    socket: Socket,
+    /// One for each segment, to ask.
+    mouths: Vec<PacketSocket>,
+    shared: Arc<Shared>,
+}
+
+impl Ear {
+    fn open(traffic: Traffic, ethertype: i32, segments: &[u32], shared: Arc<Shared>) -> anyhow::Result<Self> {
+        // Unbound: it hears all segments, and not their ports, whose frames belong to the bridges.
+        let protocol = i32::from(u16::try_from(ethertype)?.to_be());
+        let socket = Socket::new(Domain::PACKET, Type::RAW.cloexec(), Some(protocol.into()))?;
+        socket.set_read_timeout(Some(LOOK))?;
+        let mouths = segments.iter().map(|index| PacketSocket::open(*index, traffic));
+        Ok(Self {
+            traffic,
+            socket,
+            mouths: mouths.collect::<Result<_, _>>()?,
+            shared,
+        })
+    }
+
+    fn listen(self) {
+        let mut frame = [0; 256];
+        let mut asked = Instant::now();
+        while !self.shared.stop.load(Ordering::Relaxed) {
+            if asked.elapsed() >= QUESTIONS {
+                asked = Instant::now();
+                self.ask();
+            }
+            match recvfrom::<LinkAddr>(self.socket.as_raw_fd(), &mut frame) {
+                Ok((length, from)) => {
+                    let segment = from.map_or(0, |from| from.ifindex());
+                    self.note(segment, &frame[..length]);
+                }
+                Err(errno) if is_nothing(errno) => {}
+                Err(errno) => {
+                    tracing::error!("the sniffer cannot receive: {errno}");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn note(&self, segment: usize, frame: &[u8]) {
+        let Some((address, mac)) = answer(frame) else {
+            return;
+        };
+        let sighting = Sighting {
+            at: Monotonic::now(),
+            segment,
+            address,
+            mac,
+        };
+        let sightings = &self.shared.sightings;
+        sightings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(sighting);
+    }
+
+    fn ask(&self) {
+        let watched = &self.shared.watched;
+        let watched = watched.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for mouth in &self.mouths {
+            for &address in &watched {
+                let mut frames = Frames::default();
+                let question = |frame: &mut [u8]| question(self.traffic, address, frame).ok_or(());
+                if frames
+                    .push(|frame| question(frame).map(|length| ((), length)))
+                    .is_ok()
+                {
+                    mouth.send(&mut frames, |_, error| {
+                        tracing::error!("the sniffer cannot ask: {error}")
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// A time-out, or a signal.
+fn is_nothing(errno: nix::Error) -> bool {
+    let kind = io::Error::from(errno).kind();
+    matches!(kind, io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+/// Who has `address`? Writes the frame and returns its length, if `traffic` is the kind to ask by.
+fn question(traffic: Traffic, address: IpAddr, frame: &mut [u8]) -> Option<usize> {
+    let mac = plan::mac(plan::fabric());
+    match (traffic, address, plan::sniffer()) {
+        (Traffic::Arp, IpAddr::V4(target_ip), [IpAddr::V4(sender_ip), _]) => {
+            let arp = Arp {
+                operation: Operation::Request,
+                sender_mac: mac,
+                sender_ip,
+                target_mac: MacAddr::ZERO,
+                target_ip,
+            };
+            Some(arp.emit(MacAddr::BROADCAST, mac, frame))
+        }
+        (Traffic::Ndp, IpAddr::V6(target), [_, IpAddr::V6(source)]) => {
+            let destination = solicited_node(target);
+            let solicitation = Solicitation {
+                source,
+                destination,
+                target,
+                link_address: Some(mac),
+            };
+            Some(solicitation.emit(MacAddr::multicast(destination), mac, frame))
+        }
+        _ => None,
+    }
+}
+
+/// The address that a frame's sender says to have: by an answer, or by an announcement.
+fn answer(frame: &[u8]) -> Option<(IpAddr, MacAddr)> {
+    let frame = Frame::parse(frame).ok()?;
+    match frame.protocol {
+        Protocol::Arp => {
+            let arp = Arp::parse(frame.payload).ok()?;
+            let is_said = arp.operation == Operation::Reply || arp.sender_ip == arp.target_ip;
+            let is_address = arp.sender_ip != Ipv4Addr::UNSPECIFIED;
+            (is_said && is_address).then_some((arp.sender_ip.into(), arp.sender_mac))
+        }
+        Protocol::Ipv6 => match Ndp::parse(frame.payload).ok()? {
+            Ndp::Advertisement(advertisement) => {
+                let mac = advertisement.link_address.unwrap_or(frame.source);
+                Some((IpAddr::V6(advertisement.target), mac))
+            }
+            Ndp::Solicitation(_) => None,
+        },
+        Protocol::Other(_) => None,
+    }
+}

@@ -1,0 +1,213 @@
+//! What follows from the frames.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::clock::Monotonic;
+use crate::net::MacAddr;
+
+/// Whoever is asked ten times a second and still has the address answers at least once within this time, one lost frame or a
+/// busy machine notwithstanding.
+const HEARD: Duration = Duration::from_millis(500);
+
+/// A machine has said that it has an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sighting {
+    /// When.
+    pub at: Monotonic,
+    /// On which segment: machines on different ones do not hear each other.
+    pub segment: usize,
+    /// The address.
+    pub address: IpAddr,
+    /// Where it is said to be.
+    pub mac: MacAddr,
+}
+
+/// Sightings in the order in which they were made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sightings(Vec<Sighting>);
+
+/// Two machines said by turns that they have an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contest {
+    /// The address.
+    pub address: IpAddr,
+    /// Where it was said to be last.
+    pub macs: [MacAddr; 2],
+    /// From the first time that another machine than before said so to the last time.
+    pub lasted: Duration,
+}
+
+impl fmt::Display for Contest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            address,
+            macs: [one, other],
+            lasted,
+        } = self;
+        write!(f, "{address} was at {one} and at {other} for {lasted:?}")
+    }
+}
+
+impl From<Vec<Sighting>> for Sightings {
+    fn from(mut sightings: Vec<Sighting>) -> Self {
+        sightings.sort_by_key(|sighting| sighting.at);
+        Self(sightings)
+    }
+}
+
+impl Sightings {
+    /// Those made after `begin`.
+    pub fn since(mut self, begin: Monotonic) -> Self {
+        self.0.retain(|sighting| sighting.at > begin);
+        self
+    }
+
+    /// Those of these machines.
+    pub fn of(mut self, macs: &[MacAddr]) -> Self {
+        self.0.retain(|sighting| macs.contains(&sighting.mac));
+        self
+    }
+
+    /// Those of one address.
+    pub fn at(mut self, address: IpAddr) -> Self {
+        self.0.retain(|sighting| sighting.address == address);
+        self
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Those of other machines than this one.
+    pub fn without(mut self, mac: MacAddr) -> Self {
+        self.0.retain(|sighting| sighting.mac != mac);
+        self
+    }
+
+    /// Who had `address`, one after the other, whatever the segment.
+    pub fn owners(&self, address: IpAddr) -> Vec<MacAddr> {
+        let of_address = self.0.iter().filter(|sighting| sighting.address == address);
+        let mut owners: Vec<MacAddr> = of_address.map(|sighting| sighting.mac).collect();
+        owners.dedup();
+        owners
+    }
+
+    /// Every time that an address changed its place within a segment, together with those changes that followed while the
+    /// machine before can still have had it. A change for good lasts no time.
+    pub fn contests(&self) -> Vec<Contest> {
+        let mut places: BTreeMap<(usize, IpAddr), Vec<&Sighting>> = BTreeMap::new();
+        for sighting in &self.0 {
+            let place = places.entry((sighting.segment, sighting.address)).or_default();
+            place.push(sighting);
+        }
+        places.values().flat_map(|place| contests(place)).collect()
+    }
+
+    /// The contest that lasted longest.
+    pub fn longest_contest(&self) -> Option<Contest> {
+        self.contests().into_iter().max_by_key(|contest| contest.lasted)
+    }
+}
+
+fn contests(place: &[&Sighting]) -> Vec<Contest> {
+    let changes = place.windows(2).filter(|pair| pair[0].mac != pair[1].mac);
+    let mut contests: Vec<(Monotonic, Monotonic, [MacAddr; 2])> = Vec::new();
+    for pair in changes {
+        let (at, macs) = (pair[1].at, [pair[0].mac, pair[1].mac]);
+        match contests.last_mut() {
+            Some((_, end, last)) if at.since(*end) <= HEARD => (*end, *last) = (at, macs),
+            _ => contests.push((at, at, macs)),
+        }
+    }
+    let contest = |(begin, end, macs): (Monotonic, Monotonic, _)| Contest {
+        address: place[0].address,
+        macs,
+        lasted: end.since(begin),
+    };
+    contests.into_iter().map(contest).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xa]);
+    const B: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xb]);
+
+    fn address() -> IpAddr {
+        "192.0.2.1".parse().unwrap()
+    }
+
+    /// Who says so on segment 1, every 100 ms.
+    fn heard(macs: &[MacAddr]) -> Sightings {
+        let at = |index: usize| Monotonic::from_nanos(index as u64 * 100_000_000);
+        let sighting = |(index, mac): (usize, &MacAddr)| Sighting {
+            at: at(index),
+            segment: 1,
+            address: address(),
+            mac: *mac,
+        };
+        macs.iter().enumerate().map(sighting).collect::<Vec<_>>().into()
+    }
+
+    fn lasted(sightings: &Sightings) -> Vec<u128> {
+        let contests = sightings.contests();
+        contests
+            .iter()
+            .map(|contest| contest.lasted.as_millis())
+            .collect()
+    }
+
+    #[test]
+    fn one_machine_contends_with_nobody() {
+        assert_eq!(lasted(&heard(&[A, A, A])), []);
+        assert_eq!(heard(&[A, A, A]).owners(address()), [A]);
+    }
+
+    #[test]
+    fn a_move_takes_no_time_and_another_one_later_is_another_contest() {
+        let sightings = heard(&[A, A, B, B, B, B, B, B, B, A]);
+        assert_eq!(lasted(&sightings), [0, 0]);
+        assert_eq!(sightings.owners(address()), [A, B, A]);
+    }
+
+    #[test]
+    fn two_that_answer_by_turns_contend_from_the_first_change_to_the_last() {
+        let sightings = heard(&[A, A, B, A, A, B, A, A, A, A, A]);
+        assert_eq!(lasted(&sightings), [400]);
+        let text = sightings.longest_contest().unwrap().to_string();
+        assert_eq!(
+            text,
+            "192.0.2.1 was at 02:00:00:00:00:0b and at 02:00:00:00:00:0a for 400ms"
+        );
+    }
+
+    #[test]
+    fn machines_on_different_segments_do_not_contend() {
+        let mut sightings = heard(&[A, B, A, B]);
+        for sighting in &mut sightings.0 {
+            sighting.segment = usize::from(sighting.mac == A);
+        }
+        assert_eq!(lasted(&sightings), []);
+    }
+
+    #[test]
+    fn sightings_can_be_set_aside_by_time_and_by_machine() {
+        let sightings = heard(&[A, B, A, B]);
+        assert_eq!(sightings.clone().without(A).owners(address()), [B]);
+        assert_eq!(sightings.clone().of(&[A]).owners(address()), [A]);
+        assert!(sightings.clone().at("192.0.2.2".parse().unwrap()).is_empty());
+        let later = sightings.since(Monotonic::from_nanos(150_000_000));
+        assert_eq!(later.len(), 2);
+        assert_eq!(later.owners(address()), [A, B]);
+    }
+}

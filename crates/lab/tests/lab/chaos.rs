@@ -1,0 +1,228 @@
+//! Gossip and wire fail independently: every address keeps one owner, and nothing moves without need.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use herald_core::holding::PATIENCE as TRUST;
+use herald_lab::Lab;
+use herald_lab::clock::Monotonic;
+use herald_lab::fabric::LINK;
+use herald_lab::plan;
+use herald_lab::sniffer::{QUESTIONS, Sniffer};
+use herald_lab::wait::eventually;
+use libtest_mimic::Trial;
+
+use crate::scene::Scene;
+use crate::{PATIENCE, in_lab, under_watch, with};
+
+/// So many answers in a row, two seconds' worth, say that nothing moves.
+const STEADY: usize = 20;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        with(
+            "nft",
+            under_watch("an_address_has_one_owner_while_gossip_is_blocked", gossip_blocked),
+        ),
+        under_watch("a_speaker_with_another_key_disturbs_nobody", another_key),
+        in_lab(
+            "a_proxy_that_answers_for_the_dead_delays_a_takeover_by_a_bounded_time",
+            proxy,
+        ),
+        with(
+            "nft",
+            in_lab("lost_frames_move_nothing", async |lab| {
+                lost_frames(lab, Duration::from_secs(8)).await
+            }),
+        ),
+        with(
+            "nft",
+            in_lab(
+                "lost_frames_move_nothing_in_ten_minutes (takes ten minutes)",
+                async |lab| lost_frames(lab, Duration::from_secs(600)).await,
+            )
+            .with_ignored_flag(true),
+        ),
+        under_watch("a_divided_segment_heals_to_one_owner", divided),
+    ]
+}
+
+/// Lets no gossip into any node, or lets it in again, and waits until every speaker has noticed.
+async fn set_gossip_blocked(lab: &Lab, blocked: bool) -> anyhow::Result<()> {
+    let command = if blocked {
+        "table inet chaos { chain gossip { type filter hook input priority 0; udp dport 7946 drop; }; }"
+    } else {
+        "delete table inet chaos"
+    };
+    for node in lab.nodes() {
+        node.host().netns().nft(command).await?;
+    }
+    let down = if blocked { lab.nodes().len() - 1 } else { 0 };
+    for node in lab.nodes() {
+        wait_for_members(node, "down", down).await?;
+    }
+    Ok(())
+}
+
+async fn wait_for_members(node: &herald_lab::node::Node, state: &str, count: usize) -> anyhow::Result<()> {
+    let series = format!("herald_gossip_members{{state=\"{state}\"}}");
+    let what = format!("the speaker of {} sees {count} of {state}", node.name());
+    eventually(&what, PATIENCE, async || {
+        #[expect(clippy::cast_precision_loss, reason = "three nodes")]
+        let expected = count as f64;
+        let members = node.metric(&series).await?;
+        Ok(((members - expected).abs() < 0.5).then_some(()))
+    })
+    .await
+}
+
+async fn gossip_blocked(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
+    let mut scene = Scene::set_v4(lab, sniffer).await?;
+    let begin = Monotonic::now();
+    set_gossip_blocked(lab, true).await?;
+    scene.ensure_steady(sniffer, scene.mac, STEADY).await?;
+    set_gossip_blocked(lab, false).await?;
+    scene.ensure_steady(sniffer, scene.mac, STEADY).await?;
+    let owners = sniffer.sightings().since(begin).owners(scene.address);
+    ensure!(owners == [scene.mac], "it moved without need: {owners:?}");
+
+    set_gossip_blocked(lab, true).await?;
+    let fault = Monotonic::now();
+    lab.node(scene.owner).unplug().await?;
+    let heir = scene.moved(lab, fault).await?;
+    lab.node(scene.owner).plug_in().await?;
+    // Nobody tells the first owner that it was replaced; it finds out by asking.
+    let heir = lab.node(heir).host().mac();
+    scene.ensure_steady(sniffer, heir, STEADY).await?;
+    set_gossip_blocked(lab, false).await?;
+    scene.returned(lab).await
+}
+
+async fn another_key(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
+    let mut scene = Scene::set_v4(lab, sniffer).await?;
+    let fault = Monotonic::now();
+    lab.node_mut(scene.owner).stop_speaker().await?;
+    let heir = scene.moved(lab, fault).await?;
+    lab.set_wrong_key(scene.owner, true)?;
+    lab.node_mut(scene.owner).start_speaker().await?;
+    let dropped = "herald_gossip_dropped_total{reason=\"unauthentic\"}";
+    eventually("the speaker hears what it cannot open", PATIENCE, async || {
+        Ok((lab.node(scene.owner).metric(dropped).await? > 0.0).then_some(()))
+    })
+    .await?;
+    let mac = lab.node(heir).host().mac();
+    scene.ensure_steady(sniffer, mac, 2 * STEADY).await?;
+
+    // Of the two that are left, one has the wrong key, so neither counts on the other.
+    let fault = Monotonic::now();
+    lab.node(heir).unplug().await?;
+    eventually("another node has the address", PATIENCE, async || {
+        let owner = lab.learnt_owner(scene.address).await?;
+        Ok(owner.filter(|owner| *owner != heir))
+    })
+    .await?;
+    scene.prober.wait_until_served(fault, 20, PATIENCE).await?;
+    lab.node(heir).plug_in().await?;
+    lab.node_mut(scene.owner).stop_speaker().await?;
+    lab.set_wrong_key(scene.owner, false)?;
+    lab.node_mut(scene.owner).start_speaker().await?;
+    scene.returned(lab).await
+}
+
+/// A machine that has the address, and the dead owner's Ethernet address, answers as a fabric with ARP suppression would.
+async fn proxy(lab: &mut Lab) -> anyhow::Result<()> {
+    let sniffer = lab.fabric().sniff().await?;
+    let mut scene = Scene::set_v4(lab, &sniffer).await?;
+    let [addresses, _] = plan::observers();
+    let proxy = lab.fabric().attach_as("proxy", scene.mac, addresses).await?;
+    proxy.set_plugged(false).await?;
+    proxy.links().add_address(LINK, scene.address, 24).await?;
+    let fault = Monotonic::now();
+    lab.node(scene.owner).unplug().await?;
+    proxy.set_plugged(true).await?;
+    let mut heir = None;
+    eventually("another node has the address", PATIENCE, async || {
+        heir = lab.learnt_owner(scene.address).await?;
+        Ok(heir.filter(|heir| *heir != scene.owner))
+    })
+    .await?;
+    let delay = Monotonic::now().since(fault);
+    ensure!(delay >= TRUST, "the proxy was not asked: moved after {delay:?}");
+    ensure!(delay <= 2 * TRUST, "moved only after {delay:?}");
+    let heir = heir.context("no heir")?;
+    let forced = "herald_wire_reports_total{reason=\"TakeoverForced\"}";
+    ensure!(
+        lab.node(heir).metric(forced).await? > 0.0,
+        "the heir did not say so"
+    );
+    proxy.set_plugged(false).await?;
+    scene.moved(lab, fault).await?;
+    let living = sniffer.sightings().since(fault).without(scene.mac);
+    let longest = living.longest_contest();
+    ensure!(longest.is_none(), "two owners: {longest:?}");
+    Ok(())
+}
+
+/// Five frames of a hundred are lost between any two machines, and again on the way back.
+async fn lost_frames(lab: &mut Lab, duration: Duration) -> anyhow::Result<()> {
+    let sniffer = lab.fabric().sniff().await?;
+    let scene = Scene::set_v4(lab, &sniffer).await?;
+    let begin = Monotonic::now();
+    let switch = lab.fabric().netns();
+    switch
+        .nft("table bridge chaos { chain loss { type filter hook forward priority 0; numgen random mod 100 < 5 counter drop; }; }")
+        .await?;
+    let questions = duration.div_duration_f64(QUESTIONS);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "some thousands"
+    )]
+    scene
+        .ensure_steady(&sniffer, scene.mac, questions as usize)
+        .await?;
+    let suspicions = "herald_gossip_suspicions_total";
+    let mut suspected = 0.0;
+    for node in lab.nodes() {
+        suspected += node.metric(suspicions).await?;
+    }
+    let moves = sniffer.sightings().since(begin).contests();
+    ensure!(
+        moves.is_empty(),
+        "moved without need after {suspected} suspicions: {moves:?}"
+    );
+    let lost = switch.output("nft", &["list", "ruleset"]).await?;
+    let lost = String::from_utf8_lossy(&lost.stdout).into_owned();
+    ensure!(!lost.contains("packets 0 "), "no frame was lost: {lost}");
+    Ok(())
+}
+
+/// First the owner alone is cut off, then the others: each side has an owner, and together they have one again.
+async fn divided(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
+    let mut scene = Scene::set_v4(lab, sniffer).await?;
+    let fault = Monotonic::now();
+    let fabric = lab.fabric();
+    fabric.set_cut_off(lab.node(scene.owner).host(), true).await?;
+    scene.moved(lab, fault).await?;
+    fabric.set_cut_off(lab.node(scene.owner).host(), false).await?;
+    scene.returned(lab).await?;
+
+    let division = Monotonic::now();
+    let others = || (0..lab.nodes().len()).filter(|index| *index != scene.owner);
+    for index in others() {
+        fabric.set_cut_off(lab.node(index).host(), true).await?;
+    }
+    eventually("the others have the address, too", PATIENCE, async || {
+        let owners = sniffer.sightings().since(division).owners(scene.address);
+        Ok((owners.iter().any(|mac| *mac != scene.mac)).then_some(()))
+    })
+    .await?;
+    for index in others() {
+        fabric.set_cut_off(lab.node(index).host(), false).await?;
+    }
+    for node in lab.nodes() {
+        wait_for_members(node, "down", 0).await?;
+    }
+    scene.returned(lab).await?;
+    scene.ensure_steady(sniffer, scene.mac, STEADY).await
+}

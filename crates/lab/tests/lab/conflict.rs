@@ -1,0 +1,174 @@
+//! Machines that are none of ours have an address, or claim it.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use anyhow::{Context, ensure};
+use herald_api::crd::ANNOUNCED;
+use herald_l2::wire::arp::{Arp, Operation};
+use herald_lab::Lab;
+use herald_lab::clock::Monotonic;
+use herald_lab::fabric::{Host, LINK};
+use herald_lab::keepalived::{self, Member};
+use herald_lab::net::MacAddr;
+use herald_lab::plan;
+use herald_lab::process::Process;
+use herald_lab::sniffer::Sniffer;
+use herald_lab::wait::eventually;
+use herald_netio::{Frames, PacketSocket, Traffic};
+use libtest_mimic::Trial;
+
+use crate::scene::{STREAK, Scene};
+use crate::{PATIENCE, QUICKSTART, in_lab, with};
+
+/// The first address of the quickstart's pool.
+const TAKEN: Ipv4Addr = Ipv4Addr::new(192, 168, 67, 120);
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        in_lab(
+            "an_address_that_a_stranger_has_is_not_announced_until_it_is_gone",
+            stranger,
+        ),
+        with(
+            keepalived::PROGRAM,
+            in_lab(
+                "an_address_that_keepalived_has_is_not_announced_until_it_stops",
+                router,
+            ),
+        ),
+        in_lab("an_owned_address_is_defended_against_a_stranger", claimant),
+    ]
+}
+
+/// Waits for a warning about Service `name` with this reason that names `mac`.
+async fn wait_for_warning(lab: &Lab, name: &str, reason: &str, mac: MacAddr) -> anyhow::Result<()> {
+    let (about, mac) = (format!("Warning Service/{name} {reason}: "), mac.to_string());
+    eventually("an event names the stranger", PATIENCE, async || {
+        let events = lab.cluster().events("default").await?;
+        let is_it = |event: &String| event.starts_with(&about) && event.contains(&mac);
+        Ok(events.iter().any(is_it).then_some(()))
+    })
+    .await
+}
+
+/// Nobody announces Service `hello`, whose address a stranger has; the other Service has nothing to do with it.
+async fn expect_conflict(lab: &mut Lab, mac: MacAddr) -> anyhow::Result<()> {
+    lab.apply("quickstart.yaml", QUICKSTART).await?;
+    let addresses = lab.wait_for_addresses("hello", 1, PATIENCE).await?;
+    ensure!(addresses == [IpAddr::V4(TAKEN)], "{addresses:?}");
+    wait_for_warning(lab, "hello", "AddressConflict", mac).await?;
+    let announcer = lab.cluster().announcer("hello").await?;
+    ensure!(announcer.is_none(), "{announcer:?} announces it all the same");
+    eventually("the Service says so, too", PATIENCE, async || {
+        let condition = lab.cluster().condition("hello", ANNOUNCED).await?;
+        Ok(condition.filter(|[status, reason, message]| {
+            status == "False" && reason == "AddressConflict" && message.contains(&mac.to_string())
+        }))
+    })
+    .await?;
+    eventually("the other Service is announced", PATIENCE, async || {
+        lab.cluster().announcer("hello-dual").await
+    })
+    .await?;
+    Ok(())
+}
+
+async fn expect_resolution(lab: &Lab) -> anyhow::Result<()> {
+    eventually("the address is announced", PATIENCE, async || {
+        lab.cluster().announcer("hello").await
+    })
+    .await?;
+    eventually("the Service says so, too", PATIENCE, async || {
+        let condition = lab.cluster().condition("hello", ANNOUNCED).await?;
+        Ok(condition.filter(|[status, ..]| status == "True"))
+    })
+    .await?;
+    eventually("an event tells that it is over", PATIENCE, async || {
+        let events = lab.cluster().events("default").await?;
+        let is_it = |event: &String| event.contains(" Service/hello AddressConflictResolved: ");
+        Ok(events.iter().any(is_it).then_some(()))
+    })
+    .await?;
+    lab.owner(TAKEN.into(), PATIENCE).await?;
+    Ok(())
+}
+
+/// A machine that somebody has configured by hand.
+async fn stranger(lab: &mut Lab) -> anyhow::Result<()> {
+    let [addresses, _] = plan::observers();
+    let host = lab.fabric().attach("stranger", addresses).await?;
+    host.links().add_address(LINK, TAKEN.into(), 24).await?;
+    expect_conflict(lab, host.mac()).await?;
+    host.set_plugged(false).await?;
+    expect_resolution(lab).await
+}
+
+async fn router(lab: &mut Lab) -> anyhow::Result<()> {
+    let [addresses, _] = plan::observers();
+    let host = lab.fabric().attach("router", addresses).await?;
+    let member = Member {
+        name: "router",
+        priority: 100,
+        advert_int: "0.1",
+        address: TAKEN,
+    };
+    let directory = tempfile::tempdir()?;
+    let command = member.command(directory.path())?;
+    let mut keepalived = Process::start(host.netns(), keepalived::PROGRAM, command, lab.logs()).await?;
+    eventually("keepalived has the address", PATIENCE, async || {
+        let mac = lab.resolve(TAKEN.into(), PATIENCE).await?;
+        Ok((mac == host.mac()).then_some(()))
+    })
+    .await?;
+    expect_conflict(lab, host.mac()).await?;
+    keepalived.stop(PATIENCE).await?;
+    expect_resolution(lab).await
+}
+
+/// Nobody asks for the address here, so that whatever the owner says after the claim is its defence.
+async fn claimant(lab: &mut Lab) -> anyhow::Result<()> {
+    let sniffer: Sniffer = lab.fabric().sniff().await?;
+    let mut scene = Scene::set_v4(lab, &sniffer).await?;
+    sniffer.watch_none();
+    let [addresses, _] = plan::observers();
+    let host = lab.fabric().attach("claimant", addresses).await?;
+    let begin = Monotonic::now();
+    announce(&host, scene.address).await?;
+    let owners = eventually("the address is defended", PATIENCE, async || {
+        let owners = sniffer.sightings().since(begin).owners(scene.address);
+        Ok((owners.last() == Some(&scene.mac)).then_some(owners))
+    })
+    .await?;
+    ensure!(owners == [host.mac(), scene.mac], "{owners:?}");
+    wait_for_warning(lab, "hello-dual", "AddressChallenged", host.mac()).await?;
+    let learnt = lab.learnt_owner(scene.address).await?;
+    ensure!(learnt == Some(scene.owner), "the client goes to {learnt:?}");
+    let now = Monotonic::now();
+    scene.prober.wait_until_served(now, STREAK, PATIENCE).await?;
+    Ok(())
+}
+
+/// Says once, as a machine that has been given `address` would (RFC 5227 section 2.3), that it is at `host`.
+async fn announce(host: &Host, address: IpAddr) -> anyhow::Result<()> {
+    let IpAddr::V4(address) = address else {
+        anyhow::bail!("{address} is not an IPv4 address");
+    };
+    let mac = host.mac();
+    let arp = Arp {
+        operation: Operation::Request,
+        sender_mac: mac,
+        sender_ip: address,
+        target_mac: MacAddr::ZERO,
+        target_ip: address,
+    };
+    let index = host.links().index(LINK).await?;
+    let socket = host
+        .netns()
+        .run(move || PacketSocket::open(index, Traffic::Arp))
+        .await?;
+    let mut frames = Frames::default();
+    frames.push(|frame| anyhow::Ok(((), arp.emit(MacAddr::BROADCAST, mac, frame))))?;
+    let mut refused = None;
+    socket.send(&mut frames, |_, error| refused = Some(error));
+    refused.map_or(Ok(()), |error| Err(error).context("cannot announce"))
+}

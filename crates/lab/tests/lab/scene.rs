@@ -1,0 +1,133 @@
+//! A Service that a client is being served by, and what is expected of it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::{Context, ensure};
+use herald_lab::Lab;
+use herald_lab::clock::Monotonic;
+use herald_lab::net::MacAddr;
+use herald_lab::prober::{Pace, Prober};
+use herald_lab::sniffer::Sniffer;
+use herald_lab::wait::eventually;
+
+use crate::{PATIENCE, QUICKSTART};
+
+/// Requests answered in a row that count as "served".
+pub(crate) const STREAK: usize = 20;
+
+/// A Service that a client is being served by.
+pub(crate) struct Scene {
+    pub(crate) address: IpAddr,
+    pub(crate) owner: usize,
+    /// The owner's Ethernet address.
+    pub(crate) mac: MacAddr,
+    pub(crate) prober: Prober,
+}
+
+impl Scene {
+    /// The pods are on the other nodes: an endpoint that is dead although the API server says it is ready would be
+    /// kube-proxy's concern.
+    pub(crate) async fn set(
+        lab: &mut Lab,
+        sniffer: &Sniffer,
+        pick: fn(&IpAddr) -> bool,
+        pace: Pace,
+    ) -> anyhow::Result<Self> {
+        lab.apply("quickstart.yaml", QUICKSTART).await?;
+        let addresses = lab.wait_for_addresses("hello-dual", 2, PATIENCE).await?;
+        sniffer.watch(&addresses);
+        let address = addresses.into_iter().find(pick).context("no such address")?;
+        let owner = settled_owner(lab, address).await?;
+        lab.end_pod("hello", owner).await?;
+        let gone = format!("hello-{}", lab.node(owner).name());
+        let mut others = 0;
+        eventually("the other pods answer", PATIENCE, async || {
+            let answer = lab.client().ask(SocketAddr::new(address, 80)).await;
+            others = if answer?.pod == gone { 0 } else { others + 1 };
+            Ok((others == STREAK).then_some(()))
+        })
+        .await?;
+        let mut prober = lab.probe(address, 80, pace, PATIENCE).await?;
+        prober
+            .wait_until_served(Monotonic::from_nanos(0), STREAK, PATIENCE)
+            .await?;
+        Ok(Self {
+            address,
+            owner,
+            mac: lab.node(owner).host().mac(),
+            prober,
+        })
+    }
+
+    /// The same with an IPv4 address and the usual client.
+    pub(crate) async fn set_v4(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<Self> {
+        Self::set(lab, sniffer, IpAddr::is_ipv4, Pace::default()).await
+    }
+
+    /// Waits until the client's kernel has learnt another owner and the client is served; tells which.
+    pub(crate) async fn moved(&mut self, lab: &Lab, since: Monotonic) -> anyhow::Result<usize> {
+        let heir = eventually("the client learns a new owner", PATIENCE, async || {
+            Ok(lab
+                .learnt_owner(self.address)
+                .await?
+                .filter(|&node| node != self.owner))
+        })
+        .await?;
+        self.prober.wait_until_served(since, STREAK, PATIENCE).await?;
+        Ok(heir)
+    }
+
+    /// Waits until the client's kernel has learnt the first owner again and the client is served.
+    pub(crate) async fn returned(&mut self, lab: &Lab) -> anyhow::Result<()> {
+        eventually(
+            "the address returns to the node that ranks first",
+            PATIENCE,
+            async || Ok((lab.learnt_owner(self.address).await? == Some(self.owner)).then_some(())),
+        )
+        .await?;
+        let now = Monotonic::now();
+        self.prober.wait_until_served(now, STREAK, PATIENCE).await?;
+        Ok(())
+    }
+
+    /// Nobody may have gone without an answer since `start`.
+    pub(crate) fn ensure_planned(&self, start: Monotonic) -> anyhow::Result<()> {
+        let outage = self.prober.history().outage(start).context("no outage")?;
+        let unserved: Vec<&String> = outage.unserved().collect();
+        ensure!(unserved.is_empty(), "nobody answered: {unserved:?}");
+        Ok(())
+    }
+
+    /// Waits until the sniffer was answered `times` times from now on, every time from `mac`.
+    pub(crate) async fn ensure_steady(
+        &self,
+        sniffer: &Sniffer,
+        mac: MacAddr,
+        times: usize,
+    ) -> anyhow::Result<()> {
+        let begin = Monotonic::now();
+        let patience = PATIENCE + herald_lab::sniffer::QUESTIONS * u32::try_from(times)? * 2;
+        eventually("the sniffer is answered", patience, async || {
+            let sightings = sniffer.sightings().since(begin).at(self.address);
+            Ok((sightings.len() >= times).then_some(()))
+        })
+        .await?;
+        let owners = sniffer.sightings().since(begin).owners(self.address);
+        ensure!(
+            owners == [mac],
+            "{} was at {owners:?}, not only at {mac}",
+            self.address
+        );
+        Ok(())
+    }
+}
+
+/// The owner, once its speaker has said so in the API, too: then nothing is moving any more.
+async fn settled_owner(lab: &Lab, address: IpAddr) -> anyhow::Result<usize> {
+    eventually("wire and status agree on the owner", PATIENCE, async || {
+        let owner = lab.owner(address, PATIENCE).await?;
+        let announcer = lab.cluster().announcer("hello-dual").await?;
+        Ok((announcer.as_deref() == Some(lab.node(owner).name())).then_some(owner))
+    })
+    .await
+}
