@@ -16,6 +16,9 @@ use libtest_mimic::Trial;
 use crate::scene::{STREAK, Scene};
 use crate::{PATIENCE, under_watch};
 
+/// Between two requests, for a thousand of them a second.
+const PER_THOUSAND: Duration = Duration::from_millis(1);
+
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         under_watch("a_cut_link_moves_the_address", cut_link),
@@ -59,10 +62,9 @@ async fn killed_speaker(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// At a thousand requests a second.
 async fn stopped_speaker(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
     let pace = Pace {
-        interval: Duration::from_millis(1),
+        interval: PER_THOUSAND,
         ..Pace::default()
     };
     let mut scene = Scene::set(lab, sniffer, IpAddr::is_ipv4, pace).await?;
@@ -70,7 +72,19 @@ async fn stopped_speaker(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()>
     let status = lab.node_mut(scene.owner).stop_speaker().await?;
     ensure!(status.success(), "the speaker ended with {status}");
     scene.moved(lab, fault).await?;
-    scene.ensure_planned(fault)
+    let history = scene.prober.wait_until_served(fault, 500, PATIENCE).await?;
+    scene.ensure_planned(fault)?;
+    let asked = history
+        .outcomes()
+        .iter()
+        .filter(|outcome| outcome.started > fault);
+    let asked = u32::try_from(asked.count())?;
+    let elapsed = Monotonic::now().since(fault);
+    ensure!(
+        2 * asked * PER_THOUSAND >= elapsed,
+        "only {asked} requests in {elapsed:?}"
+    );
+    Ok(())
 }
 
 async fn drained_node(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {

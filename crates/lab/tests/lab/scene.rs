@@ -7,7 +7,7 @@ use herald_lab::Lab;
 use herald_lab::clock::Monotonic;
 use herald_lab::net::MacAddr;
 use herald_lab::prober::{Pace, Prober};
-use herald_lab::sniffer::Sniffer;
+use herald_lab::sniffer::{QUESTIONS, Sniffer};
 use herald_lab::wait::eventually;
 
 use crate::{PATIENCE, QUICKSTART};
@@ -105,20 +105,38 @@ impl Scene {
         mac: MacAddr,
         times: usize,
     ) -> anyhow::Result<()> {
-        let begin = Monotonic::now();
-        let patience = PATIENCE + herald_lab::sniffer::QUESTIONS * u32::try_from(times)? * 2;
-        eventually("the sniffer is answered", patience, async || {
-            let sightings = sniffer.sightings().since(begin).at(self.address);
-            Ok((sightings.len() >= times).then_some(()))
-        })
-        .await?;
-        let owners = sniffer.sightings().since(begin).owners(self.address);
+        let owners = self.owners(sniffer, times).await?;
         ensure!(
             owners == [mac],
             "{} was at {owners:?}, not only at {mac}",
             self.address
         );
         Ok(())
+    }
+
+    /// Waits until the sniffer was answered `times` times in a row from one machine; tells which.
+    pub(crate) async fn settled(&self, sniffer: &Sniffer, times: usize) -> anyhow::Result<MacAddr> {
+        eventually("one machine has the address", PATIENCE, async || {
+            let owners = self.owners(sniffer, times).await?;
+            Ok(if let [owner] = owners[..] {
+                Some(owner)
+            } else {
+                None
+            })
+        })
+        .await
+    }
+
+    /// Who answers the sniffer `times` times from now on, one after the other.
+    async fn owners(&self, sniffer: &Sniffer, times: usize) -> anyhow::Result<Vec<MacAddr>> {
+        let begin = Monotonic::now();
+        let patience = PATIENCE + QUESTIONS * u32::try_from(times)? * 2;
+        eventually("the sniffer is answered", patience, async || {
+            let sightings = sniffer.sightings().since(begin).at(self.address);
+            Ok((sightings.len() >= times).then_some(()))
+        })
+        .await?;
+        Ok(sniffer.sightings().since(begin).owners(self.address))
     }
 }
 
