@@ -29,25 +29,34 @@ pub struct Sighting {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sightings(Vec<Sighting>);
 
-/// Two machines said by turns that they have an address.
+/// Machines said by turns that they have an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contest {
     /// The address.
     pub address: IpAddr,
-    /// Where it was said to be last.
-    pub macs: [MacAddr; 2],
-    /// From the first time that another machine than before said so to the last time.
-    pub lasted: Duration,
+    /// Each time that another machine than before said so.
+    pub changes: Vec<(Monotonic, MacAddr)>,
+}
+
+impl Contest {
+    /// From the first change to the last.
+    pub fn lasted(&self) -> Duration {
+        match &self.changes[..] {
+            [(first, _), .., (last, _)] => last.since(*first),
+            _ => Duration::ZERO,
+        }
+    }
 }
 
 impl fmt::Display for Contest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            address,
-            macs: [one, other],
-            lasted,
-        } = self;
-        write!(f, "{address} was at {one} and at {other} for {lasted:?}")
+        write!(f, "{} moved", self.address)?;
+        let start = self.changes.first().map(|(at, _)| *at);
+        for (at, mac) in &self.changes {
+            let after = at.since(start.unwrap_or(*at));
+            write!(f, ", after {} ms to {mac}", after.as_millis())?;
+        }
+        Ok(())
     }
 }
 
@@ -114,26 +123,27 @@ impl Sightings {
 
     /// The contest that lasted longest.
     pub fn longest_contest(&self) -> Option<Contest> {
-        self.contests().into_iter().max_by_key(|contest| contest.lasted)
+        self.contests().into_iter().max_by_key(Contest::lasted)
     }
 }
 
 fn contests(place: &[&Sighting]) -> Vec<Contest> {
-    let changes = place.windows(2).filter(|pair| pair[0].mac != pair[1].mac);
-    let mut contests: Vec<(Monotonic, Monotonic, [MacAddr; 2])> = Vec::new();
-    for pair in changes {
-        let (at, macs) = (pair[1].at, [pair[0].mac, pair[1].mac]);
-        match contests.last_mut() {
-            Some((_, end, last)) if at.since(*end) <= HEARD => (*end, *last) = (at, macs),
-            _ => contests.push((at, at, macs)),
+    let mut contests: Vec<Contest> = Vec::new();
+    for pair in place.windows(2).filter(|pair| pair[0].mac != pair[1].mac) {
+        let change = (pair[1].at, pair[1].mac);
+        let last = contests.last_mut().filter(|contest| {
+            let last = contest.changes.last();
+            last.is_some_and(|(at, _)| change.0.since(*at) <= HEARD)
+        });
+        match last {
+            Some(contest) => contest.changes.push(change),
+            None => contests.push(Contest {
+                address: pair[1].address,
+                changes: vec![change],
+            }),
         }
     }
-    let contest = |(begin, end, macs): (Monotonic, Monotonic, _)| Contest {
-        address: place[0].address,
-        macs,
-        lasted: end.since(begin),
-    };
-    contests.into_iter().map(contest).collect()
+    contests
 }
 
 #[cfg(test)]
@@ -163,7 +173,7 @@ mod tests {
         let contests = sightings.contests();
         contests
             .iter()
-            .map(|contest| contest.lasted.as_millis())
+            .map(|contest| contest.lasted().as_millis())
             .collect()
     }
 
@@ -187,7 +197,8 @@ mod tests {
         let text = sightings.longest_contest().unwrap().to_string();
         assert_eq!(
             text,
-            "192.0.2.1 was at 02:00:00:00:00:0b and at 02:00:00:00:00:0a for 400ms"
+            "192.0.2.1 moved, after 0 ms to 02:00:00:00:00:0b, after 100 ms to 02:00:00:00:00:0a, \
+             after 300 ms to 02:00:00:00:00:0b, after 400 ms to 02:00:00:00:00:0a"
         );
     }
 

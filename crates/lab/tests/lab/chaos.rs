@@ -205,6 +205,7 @@ async fn divided(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
     scene.moved(lab, fault).await?;
     fabric.set_cut_off(lab.node(scene.owner).host(), false).await?;
     scene.returned(lab).await?;
+    scene.settled(sniffer, STEADY).await?;
 
     let division = Monotonic::now();
     let others = || (0..lab.nodes().len()).filter(|index| *index != scene.owner);

@@ -87,7 +87,7 @@ where
         let longest = of_nodes
             .longest_contest()
             .context("the sniffer saw no address move")?;
-        ensure!(longest.lasted <= OVERLAP, "two owners: {longest}");
+        ensure!(longest.lasted() <= OVERLAP, "two owners: {longest}");
         Ok(())
     })
 }

@@ -14,6 +14,9 @@ use crate::{PATIENCE, QUICKSTART};
 
 /// Requests answered in a row that count as "served".
 pub(crate) const STREAK: usize = 20;
+/// The same after a move, at the usual pace: longer than the sniffer waits for the machine before, so that it takes the move
+/// and whatever the test does next for two things.
+const SETTLED: usize = 60;
 
 /// A Service that a client is being served by.
 pub(crate) struct Scene {
@@ -73,7 +76,7 @@ impl Scene {
                 .filter(|&node| node != self.owner))
         })
         .await?;
-        self.prober.wait_until_served(since, STREAK, PATIENCE).await?;
+        self.prober.wait_until_served(since, SETTLED, PATIENCE).await?;
         Ok(heir)
     }
 
