@@ -44,6 +44,10 @@ pub(crate) fn trials() -> Vec<Trial> {
             .with_ignored_flag(true),
         ),
         under_watch("a_divided_segment_heals_to_one_owner", divided),
+        with(
+            "nft",
+            under_watch("an_owner_that_does_not_answer_is_stood_in_for", silent_owner),
+        ),
     ]
 }
 
@@ -194,6 +198,43 @@ async fn lost_frames(lab: &mut Lab, duration: Duration) -> anyhow::Result<()> {
     let lost = String::from_utf8_lossy(&lost.stdout).into_owned();
     ensure!(!lost.contains("packets 0 "), "no frame was lost: {lost}");
     Ok(())
+}
+
+/// Its speaker lives and gossip is well, but nothing that it answers passes the switch.
+async fn silent_owner(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
+    let scene = Scene::set_v4(lab, sniffer).await?;
+    let deputies = (0..lab.nodes().len()).filter(|index| *index != scene.owner);
+    let answered = "herald_layer2_probes_total{result=\"answered\"}";
+    eventually("the owner has answered its deputy", PATIENCE, async || {
+        for deputy in deputies.clone() {
+            if lab.node(deputy).metric(answered).await? > 0.0 {
+                return Ok(Some(()));
+            }
+        }
+        Ok(None)
+    })
+    .await?;
+    let filter = format!(
+        "table bridge chaos {{ chain silence {{ type filter hook prerouting priority 0; ether saddr {} arp operation reply drop; }}; }}",
+        scene.mac
+    );
+    lab.fabric().netns().nft(&filter).await?;
+    let heir = eventually("another node has the address", PATIENCE, async || {
+        let owner = lab.learnt_owner(scene.address).await?;
+        Ok(owner.filter(|owner| *owner != scene.owner))
+    })
+    .await?;
+    let mac = lab.node(heir).host().mac();
+    scene.ensure_steady(sniffer, mac, STEADY).await?;
+    for (node, series) in [
+        (heir, "herald_wire_reports_total{reason=\"OwnerSilent\"}"),
+        (scene.owner, "herald_silenced_total"),
+    ] {
+        ensure!(lab.node(node).metric(series).await? > 0.0, "{series} is zero");
+    }
+    // It answers again, and is preferred to nobody for a while.
+    lab.fabric().netns().nft("delete table bridge chaos").await?;
+    scene.ensure_steady(sniffer, mac, STEADY).await
 }
 
 /// First the owner alone is cut off, then the others: each side has an owner, and together they have one again.
