@@ -119,6 +119,7 @@ async fn another_key(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
     // Of the two that are left, one has the wrong key, so neither counts on the other.
     let fault = Monotonic::now();
     lab.node(heir).unplug().await?;
+    lab.lose_pods(heir).await?;
     eventually("another node has the address", PATIENCE, async || {
         let owner = lab.learnt_owner(scene.address).await?;
         Ok(owner.filter(|owner| *owner != heir))
