@@ -97,7 +97,7 @@ pub enum Exclusion {
     SpeakerNotReady(NodeState),
     /// The node has no interface in the subnet of the addresses, and others do.
     NoLeg,
-    /// None of the interfaces that the advertisements name exists on the node.
+    /// None of the interfaces that the advertisements name exists on the node and can announce.
     NoInterface(BTreeSet<String>),
     /// No node may own it; each has its own reason.
     NoCandidate,
@@ -151,7 +151,7 @@ impl fmt::Display for Exclusion {
                 f.write_str("the node has no interface in the subnet of the address, as other nodes do")
             }
             Self::NoInterface(names) => {
-                f.write_str("none of the interfaces selected exists on the node:")?;
+                f.write_str("the node has none of the selected interfaces, or they are down:")?;
                 names.iter().try_for_each(|name| write!(f, " {name}"))
             }
             Self::NoCandidate => f.write_str("no node may announce the Service"),

@@ -10,7 +10,7 @@
 //!                      │   │ later                             another one │  │ elected again
 //!                      ▼   │                                    is elected ▼  │
 //!                 Deferred: a fellow that gossip lost answers            Yielding
-//!                 Conflict: a stranger answers                              │ its claim is heard, or too late
+//!                 Conflict: a stranger answers                             │ its claim is heard, or too late
 //!                 Contended: somebody else asks, too                        ▼
 //!                                                                        (none)
 //! ```
@@ -35,6 +35,7 @@ mod call;
 mod deputy;
 mod fellow;
 mod interest;
+mod introduction;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -49,6 +50,7 @@ use call::Calls;
 use deputy::{Rounds, Watch};
 use fellow::Fellows;
 use interest::{Interest, Role};
+use introduction::Introductions;
 pub use report::Report;
 
 use crate::config::ConflictDetection;
@@ -128,6 +130,7 @@ pub struct Holdings {
     verification: bool,
     addresses: BTreeMap<IpAddr, Holding>,
     fellows: Fellows,
+    introductions: Introductions,
     due: BTreeSet<(Time, IpAddr)>,
     rounds: Rounds,
     calls: Calls,
@@ -178,6 +181,7 @@ impl Holdings {
             verification,
             addresses: BTreeMap::new(),
             fellows: Fellows::default(),
+            introductions: Introductions::default(),
             due: BTreeSet::new(),
             rounds: Rounds::default(),
             calls: Calls::default(),
@@ -190,7 +194,7 @@ impl Holdings {
     /// What gossip says of the speakers, `me` among them, after the verdicts that follow from it. Those that were cut off
     /// do not know who answers, nor do the clients on their side.
     pub fn set_members(&mut self, members: &[Member], me: &NodeName, now: Time) {
-        if self.fellows.set(members, me, now) {
+        if self.fellows.set(members, me, &self.introductions, now) {
             self.reannounce_all_but(None);
         }
         self.set_calls(now);
@@ -217,6 +221,9 @@ impl Holdings {
 
     /// A probe or a check has ended.
     pub fn handle_probed(&mut self, address: IpAddr, probed: Probed, now: Time) {
+        if let Probed::Answered(mac) = probed {
+            self.meet(address, mac, now);
+        }
         let Some(holding) = self.addresses.get(&address) else {
             return;
         };
@@ -259,7 +266,7 @@ impl Holdings {
             return self.hold(address, now);
         }
         if is_contender {
-            return self.contend(address, now);
+            return self.contend_with(address, &node, now);
         }
         self.defer(address, node, now);
     }
@@ -282,7 +289,9 @@ impl Holdings {
         let fellow = self.fellows.get(mac);
         match (holding.stage, fellow) {
             (Stage::Holding, None) => {
-                self.report(address, Report::Challenged(mac));
+                if self.introduce(mac, now).is_none() {
+                    self.report(address, Report::Challenged(mac));
+                }
                 self.effects.push_back(Effect::Defend(address));
             }
             // The one that is elected is back, perhaps.

@@ -1,9 +1,12 @@
 //! What gossip says of the speakers: who is there, and what each says of itself.
 
+use alloc::collections::BTreeSet;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::IpAddr;
 
+use crate::name::tag;
 use crate::{NodeName, Prefix};
 
 /// A speaker as membership sees it at this moment.
@@ -58,6 +61,9 @@ pub struct Profile {
     pub returns: u8,
     /// The nodes ([`NodeName::tag`]) that do not answer on the wire for what they own, so that it stands in for them.
     pub silent: Vec<u32>,
+    /// The interfaces that can announce ([`tag`] of the name), ascending; `None` when there are too many to tell, or from a
+    /// version that does not, which counts as all.
+    pub interfaces: Option<Vec<u32>>,
 }
 
 impl Profile {
@@ -68,6 +74,14 @@ impl Profile {
         };
         let has_leg = |address: &&IpAddr| legs.iter().any(|leg| leg.contains(**address));
         addresses.iter().filter(has_leg).count()
+    }
+
+    /// Whether it has one of these interfaces; `None` is any.
+    pub fn has_interface(&self, selected: Option<&BTreeSet<String>>) -> bool {
+        match (&self.interfaces, selected) {
+            (Some(existing), Some(selected)) => selected.iter().any(|name| existing.contains(&tag(name))),
+            (None, _) | (_, None) => true,
+        }
     }
 }
 

@@ -80,14 +80,17 @@ name!(
 );
 
 impl NodeName {
-    /// A short form for where every byte counts (FNV-1a, 32 bits). Two of a thousand nodes share one once in ten thousand
-    /// clusters, so nothing may rest on it alone.
+    /// The name's [`tag`].
     pub fn tag(&self) -> u32 {
-        let bytes = self.as_str().bytes();
-        bytes.fold(0x811c_9dc5, |hash, byte| {
-            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-        })
+        tag(self.as_str())
     }
+}
+
+/// A short form of a name for where every byte counts (FNV-1a, 32 bits). Two of a thousand names share one once in ten
+/// thousand clusters, so nothing may rest on it alone.
+pub fn tag(name: &str) -> u32 {
+    let mix = |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    name.bytes().fold(0x811c_9dc5, mix)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use core::net::IpAddr;
 use crate::config::{Advertisement, ConflictDetection, Pool};
 use crate::election::{self, Candidate, Elected, Rank};
 use crate::eligibility::{Endpoints, Exclusion, Exposure, Node, View, interfaces};
-use crate::standing::Standing;
+use crate::standing::{Footing, Standing};
 use crate::{Liveness, Member, NodeName, NodeState, ServiceKey};
 
 /// Decides what one node owns. Owned by value by exactly one task.
@@ -196,7 +196,7 @@ impl Ownership {
         }
     }
 
-    /// Replaces the names of the interfaces that exist here and may be used.
+    /// Replaces the names of the interfaces that can announce here.
     pub fn set_interfaces(&mut self, names: BTreeSet<String>) {
         if self.interfaces.as_ref() != Some(&names) {
             self.interfaces = Some(names);
@@ -269,14 +269,25 @@ impl Ownership {
             .map(|(name, node)| (name, view.score(service, endpoints, &advertisements, node)))
             .collect();
         let eligible = scores.iter().filter(|(_, score)| score.is_ok());
-        let legs = eligible.map(|(name, _)| self.standing.legs_for(name, &service.addresses));
-        let most = legs.max().unwrap_or(0);
-        for (name, score) in &mut scores {
-            if score.is_ok() && self.standing.legs_for(name, &service.addresses) < most {
-                *score = Err(Exclusion::NoLeg);
-            }
+        let footings: BTreeMap<&NodeName, Footing> = eligible
+            .map(|(name, _)| (*name, self.footing(service, &advertisements, &self.nodes[*name])))
+            .collect();
+        let best = footings.values().copied().max().unwrap_or_default();
+        for (name, footing) in footings.iter().filter(|(_, footing)| **footing < best) {
+            let exclusion = if footing.has_interface == best.has_interface {
+                Exclusion::NoLeg
+            } else {
+                Exclusion::NoInterface(interfaces(&advertisements, &self.nodes[*name]).unwrap_or_default())
+            };
+            scores.insert(name, Err(exclusion));
         }
         Ok(scores)
+    }
+
+    fn footing(&self, service: &Exposure, advertisements: &[&Advertisement], node: &Node) -> Footing {
+        let selected = interfaces(advertisements, node);
+        self.standing
+            .footing(&node.name, &service.addresses, selected.as_ref())
     }
 
     /// Whether `node` would be preferred to this one for a Service if both were alive: what speakers go by when they
@@ -322,20 +333,20 @@ impl Ownership {
         let view = self.view();
         let advertisements = view.advertisements_of(service, endpoints)?;
         let mut candidates = Vec::new();
-        let mut most = 0;
+        let mut best = Footing::default();
         for node in self.nodes.values() {
             let Ok(score) = view.score(service, endpoints, &advertisements, node) else {
                 continue;
             };
-            let legs = self.standing.legs_for(&node.name, &service.addresses);
-            most = legs.max(most);
-            candidates.push((legs, self.candidate(&node.name, score)));
+            let footing = self.footing(service, &advertisements, node);
+            best = footing.max(best);
+            candidates.push((footing, self.candidate(&node.name, score)));
         }
         // The election is keyed by the first address, for dual stack too: both are announced by one node.
         let first = service.addresses.first().ok_or(Exclusion::NoAddress)?;
-        let reachable = candidates.into_iter().filter(|(legs, _)| *legs == most);
+        let firm = candidates.into_iter().filter(|(footing, _)| *footing == best);
         let Elected { owner, heir, deputy } =
-            election::elect(*first, reachable.map(|(_, candidate)| candidate))
+            election::elect(*first, firm.map(|(_, candidate)| candidate))
                 .ok_or(Exclusion::NoCandidate)?;
         let (is_owner, is_deputy) = (*owner == self.me, deputy == Some(&self.me));
         let is_heir = !is_owner && self.is_suspect(owner) && heir == Some(&self.me);

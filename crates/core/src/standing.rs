@@ -1,10 +1,11 @@
-//! How the speakers compare: which are too restless to be given addresses before others, and which have no leg where the
+//! How the speakers compare: which are too restless to be given addresses before others, and which do not stand where the
 //! clients are.
 //!
 //! Both go by what the speakers say of themselves, so that all come to the same result. While one of them says nothing,
 //! because it is of a version that does not know of it, neither counts: that one could not come to the same result.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
@@ -20,6 +21,15 @@ pub(crate) struct Standing {
     /// Empty unless all of them have told.
     profiles: BTreeMap<NodeName, Profile>,
     restless: BTreeSet<NodeName>,
+}
+
+/// How well a node stands for some addresses; the greater the better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Footing {
+    /// Whether it has one of the interfaces that the advertisements name.
+    pub(crate) has_interface: bool,
+    /// In how many of their subnets it has a leg.
+    legs: usize,
 }
 
 impl Standing {
@@ -48,24 +58,30 @@ impl Standing {
         self.restless.contains(node)
     }
 
-    /// In how many subnets of these addresses `node` has a leg: of several candidates only those with the most count.
-    pub(crate) fn legs_for(&self, node: &NodeName, addresses: &[IpAddr]) -> usize {
+    /// How well `node` stands for these addresses: of several candidates only the best ones count.
+    pub(crate) fn footing(
+        &self,
+        node: &NodeName,
+        addresses: &[IpAddr],
+        selected: Option<&BTreeSet<String>>,
+    ) -> Footing {
         let profile = self.profiles.get(node);
-        profile.map_or(0, |profile| profile.legs_for(addresses))
+        profile.map_or(Footing::default(), |profile| Footing {
+            has_interface: profile.has_interface(selected),
+            legs: profile.legs_for(addresses),
+        })
     }
 
     /// Whether it makes a difference to elections between nodes that are in both.
     pub(crate) fn differs_from(&self, before: &Self) -> bool {
-        let legs = |standing: &Self, node: &NodeName| {
-            let profile = standing.profiles.get(node);
-            (
-                profile.map(|profile| profile.legs.clone()),
-                standing.is_restless(node),
-            )
+        let ground = |standing: &Self, node: &NodeName| {
+            let profile = standing.profiles.get(node).cloned();
+            let ground = profile.map(|profile| (profile.legs, profile.interfaces));
+            (ground, standing.is_restless(node))
         };
         let mut nodes = self.profiles.keys();
         self.profiles.is_empty() != before.profiles.is_empty()
-            || nodes.any(|node| before.profiles.contains_key(node) && legs(self, node) != legs(before, node))
+            || nodes.any(|node| before.profiles.contains_key(node) && ground(self, node) != ground(before, node))
     }
 }
 
@@ -120,20 +136,21 @@ mod tests {
     }
 
     #[test]
-    fn while_one_does_not_tell_nobody_is_restless_and_legs_do_not_count() {
+    fn while_one_does_not_tell_nobody_is_restless_and_all_stand_alike() {
         let mut members = members(&[0, 0, 0, 5]);
         members[0].profile = None;
         assert!(!Standing::of(members.iter()).is_restless(&name(3)));
-        assert_eq!(
-            Standing::of(members.iter()).legs_for(&name(1), &[[192, 0, 2, 1].into()]),
-            0
-        );
+        let footing = |members: &[Member]| {
+            Standing::of(members.iter()).footing(&name(1), &[[192, 0, 2, 1].into()], None)
+        };
+        assert_eq!(footing(&members), Footing::default());
         members[0].liveness = Liveness::Down;
         assert!(Standing::of(members.iter()).is_restless(&name(3)));
-        assert_eq!(
-            Standing::of(members.iter()).legs_for(&name(1), &[[192, 0, 2, 1].into()]),
-            1
-        );
+        let firm = Footing {
+            has_interface: true,
+            legs: 1,
+        };
+        assert_eq!(footing(&members), firm);
     }
 
     proptest! {

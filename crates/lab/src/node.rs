@@ -114,15 +114,26 @@ impl Node {
     /// A series of the running speaker's metrics by its name and labels as they are printed, e.g.
     /// `herald_gossip_members{state="down"}`.
     pub async fn metric(&self, series: &str) -> anyhow::Result<f64> {
-        let mut stream = self.host.connect((Ipv4Addr::LOCALHOST, METRICS).into()).await?;
-        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await?;
-        let mut page = String::new();
-        stream.read_to_string(&mut page).await?;
+        let page = self.metrics().await?;
         let value = page
             .lines()
             .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         let value = value.with_context(|| format!("the speaker of {} has no {series}", self.name()))?;
         Ok(value.parse()?)
+    }
+
+    /// How many series of the running speaker begin with `start`.
+    pub async fn count_metrics(&self, start: &str) -> anyhow::Result<usize> {
+        let page = self.metrics().await?;
+        Ok(page.lines().filter(|line| line.starts_with(start)).count())
+    }
+
+    async fn metrics(&self) -> anyhow::Result<String> {
+        let mut stream = self.host.connect((Ipv4Addr::LOCALHOST, METRICS).into()).await?;
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await?;
+        let mut page = String::new();
+        stream.read_to_string(&mut page).await?;
+        Ok(page)
     }
 
     /// From the next start on, the speaker runs with these arguments.

@@ -8,6 +8,7 @@
 
 mod catalog;
 mod judge;
+mod kernel;
 mod node;
 mod seeds;
 mod world;

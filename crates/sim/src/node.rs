@@ -64,7 +64,11 @@ impl Node {
         let link = catalog::link(index);
         membership.set_macs(vec![link.mac.0], now);
         membership.set_legs(link.prefixes.clone(), now);
+        membership.set_interfaces([link.name.as_str()], now);
         membership.set_expected_peers(catalog::peers(count), now);
+        let mut holdings = Holdings::new(true, seed);
+        let peers = catalog::peers(count).into_iter();
+        holdings.set_nodes(peers.map(|(node, endpoint)| (node, endpoint.ip())).collect());
         let mut announcer = Announcer::new(Some(REFRESH), seed);
         let mut prober = Prober::new(Timing::default());
         announcer.set_links(vec![link.clone()], now);
@@ -74,7 +78,7 @@ impl Node {
             membership,
             members: Vec::new(),
             ownership,
-            holdings: Holdings::new(true, seed),
+            holdings,
             announcer,
             prober,
             has_lists: false,

@@ -14,6 +14,7 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use crate::catalog::{self, address, mac, name};
 use crate::judge::Judge;
+use crate::kernel;
 use crate::node::{Node, Output};
 
 /// The wire thread notices when it did not run for that long: it looks up every 200 ms and allows for another 200.
@@ -311,6 +312,11 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         let (Event::Frame(index, _) | Event::Datagram(index, ..) | Event::Wake(index)) = event;
+        if let Event::Frame(_, frame) = &event
+            && let Some(answer) = kernel::answer(index, frame)
+        {
+            self.send_frame(index, &answer);
+        }
         if let Some((_, waiting)) = self.paused.get_mut(&index) {
             if waiting.len() < SOCKET {
                 waiting.push_back(event);

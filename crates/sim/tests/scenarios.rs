@@ -135,7 +135,7 @@ fn without_gossip_each_address_has_one_owner_and_a_dead_one_is_followed_within_s
         world.judge_anew();
         world.crash(victim);
         world.run_for(seconds(10));
-        unserved_for_at_most(&mut world, seconds(2));
+        unserved_for_at_most(&mut world, seconds(1));
         world.start(victim);
         world.run_for(seconds(10));
         assert_eq!(owners(&mut world).len(), 12);
@@ -191,7 +191,7 @@ fn all_may_restart_at_once() {
         (0..10).for_each(|index| world.start(index));
         world.run_for(seconds(5));
         assert_eq!(owners(&mut world), before);
-        unserved_for_at_most(&mut world, seconds(2));
+        unserved_for_at_most(&mut world, seconds(1));
         doubled_for_at_most(&mut world, CROSSED);
     });
 }
@@ -294,5 +294,29 @@ fn a_switch_that_flaps_makes_nobody_the_odd_one_out() {
         world.judge_anew();
         world.run_for(seconds(3600));
         assert_eq!((owners(&mut world), world.judge().taken()), (before, 0));
+    });
+}
+
+#[test]
+fn speakers_that_gossip_never_reached_know_each_other_by_their_nodes_addresses() {
+    for_each_seed(6, |seed| {
+        let mut world = World::new(3, 12, seed);
+        world.rewire(|_, gossip| gossip.parts = vec![0, 1, 2]);
+        for index in 0..3 {
+            world.crash(index);
+            world.run_for(seconds(5));
+            world.start(index);
+            world.run_for(seconds(10));
+        }
+        let victim = an_owner(&mut world);
+        let phase = world.roll(5000);
+        world.run_for(millis(phase));
+        world.judge_anew();
+        world.crash(victim);
+        world.run_for(seconds(10));
+        // Asked for twice a second, as fellows are, and then both others want it. Strangers are asked every five seconds.
+        unserved_for_at_most(&mut world, seconds(1));
+        doubled_for_at_most(&mut world, Duration::ZERO);
+        owners(&mut world);
     });
 }

@@ -346,17 +346,20 @@ impl Driver {
             }
         }
         if let Some(gossip) = &self.parts.gossip {
-            gossip.set_peers(input::addresses(self.peers.values(), self.gossip_port));
+            let nodes: BTreeMap<NodeName, IpAddr> =
+                self.peers.values().filter_map(|peer| peer.at.clone()).collect();
+            gossip.set_peers(input::endpoints(&nodes, self.gossip_port));
+            self.holdings.set_nodes(nodes);
         }
     }
 
     fn handle_interfaces(&mut self, interfaces: Vec<Interface>) {
-        let excluded = |interface: &Interface| self.parts.exclude.iter().any(|e| e.is_match(&interface.name));
-        let named = interfaces.iter().filter(|i| !excluded(i)).map(|i| i.name.clone());
-        self.ownership.set_interfaces(named.collect());
         let links = wire::links(&interfaces, &self.parts.exclude);
+        let names: BTreeSet<String> = links.iter().map(|link| link.name.clone()).collect();
+        self.ownership.set_interfaces(names.clone());
         let is_linked = !links.is_empty();
         if let Some(gossip) = &self.parts.gossip {
+            gossip.set_interfaces(names);
             gossip.set_macs(links.iter().map(|link| link.mac.0).collect());
             let prefixes = links.iter().flat_map(|link| &link.prefixes).copied();
             // Every node has a leg in the link-local ones, and no client is there.

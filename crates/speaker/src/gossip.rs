@@ -12,7 +12,7 @@ mod metrics;
 mod task;
 mod timings;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -135,6 +135,11 @@ impl Gossip {
     /// In which subnets this speaker has a leg; peers learn up to 16, or that they are too many.
     pub fn set_legs(&self, prefixes: Vec<Prefix>) {
         self.tell(Command::SetLegs(prefixes));
+    }
+
+    /// The names of the interfaces that can announce here; peers learn up to 32, or that they are too many.
+    pub fn set_interfaces(&self, names: BTreeSet<String>) {
+        self.tell(Command::SetInterfaces(names));
     }
 
     /// Which nodes ([`NodeName::tag`]) do not answer on the wire although they live, so that this one does in their stead;

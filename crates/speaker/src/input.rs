@@ -57,15 +57,10 @@ pub(crate) struct Peer {
     pub(crate) is_ready: bool,
 }
 
-/// The gossip addresses of the speakers, whose Pods all use the same port.
-pub(crate) fn addresses<'a>(
-    peers: impl Iterator<Item = &'a Peer>,
-    port: u16,
-) -> BTreeMap<NodeName, SocketAddr> {
-    peers
-        .filter_map(|peer| peer.at.clone())
-        .map(|(node, address)| (node, SocketAddr::new(address, port)))
-        .collect()
+/// Where the speakers gossip, whose Pods all use the same port.
+pub(crate) fn endpoints(nodes: &BTreeMap<NodeName, IpAddr>, port: u16) -> BTreeMap<NodeName, SocketAddr> {
+    let endpoint = |(node, address): (&NodeName, &IpAddr)| (node.clone(), SocketAddr::new(*address, port));
+    nodes.iter().map(endpoint).collect()
 }
 
 /// Starts the watches; each lives as long as the receiver.

@@ -1,9 +1,11 @@
 //! The other speakers by their Ethernet addresses: whose answer is it?
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::PATIENCE;
+use super::introduction::Introductions;
 use crate::{Liveness, Member, NodeName, NodeState, Time};
 
 /// Announcements count for two rounds of the refresh, which is a minute apart.
@@ -15,6 +17,9 @@ const NEWS: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 pub(super) struct Fellows {
+    me: Option<NodeName>,
+    /// What gossip says of the others.
+    members: Vec<Member>,
     by_mac: BTreeMap<[u8; 6], Fellow>,
     /// Those that gossip took for dead last.
     down: BTreeSet<NodeName>,
@@ -22,9 +27,10 @@ pub(super) struct Fellows {
     doubted: BTreeMap<NodeName, Time>,
     /// Those that have answered for an address since they were last down.
     answered: BTreeSet<NodeName>,
-    /// How many speakers are alive, this one included, and how many there are.
+    /// Whether gossip has lost somebody who did not say good-bye, or has never reached one that is expected.
+    has_lost: bool,
+    /// How many speakers are alive, this one included.
     alive: usize,
-    all: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,8 +58,13 @@ impl Fellow {
 
 impl Fellows {
     /// Replaces what gossip says. True when one that was down is so no longer.
-    pub(super) fn set(&mut self, members: &[Member], me: &NodeName, now: Time) -> bool {
-        let before = core::mem::take(&mut self.by_mac);
+    pub(super) fn set(
+        &mut self,
+        members: &[Member],
+        me: &NodeName,
+        introductions: &Introductions,
+        now: Time,
+    ) -> bool {
         let is_down = |node: &NodeName| self.down.contains(node);
         let has_returned = members
             .iter()
@@ -66,10 +77,26 @@ impl Fellows {
             .filter(|m| m.liveness != Liveness::Alive && m.state != NodeState::Draining);
         let since = |node: &NodeName| self.doubted.get(node).copied().unwrap_or(now);
         self.doubted = doubtful.map(|m| (m.node.clone(), since(&m.node))).collect();
-        self.all = members.len();
         self.alive = members.iter().filter(|m| m.liveness != Liveness::Down).count();
-        for member in members.iter().filter(|member| member.node != *me) {
-            for mac in &member.macs {
+        let is_lost = |m: &Member| m.liveness == Liveness::Down && m.state != NodeState::Draining;
+        self.has_lost = members.iter().any(is_lost);
+        let others = members.iter().filter(|member| member.node != *me);
+        self.members = others.cloned().collect();
+        self.me = Some(me.clone());
+        self.arrange(introductions, now);
+        has_returned
+    }
+
+    /// Arranges the others by their Ethernet addresses: those that they told, or by which they were met.
+    pub(super) fn arrange(&mut self, introductions: &Introductions, now: Time) {
+        let before = core::mem::take(&mut self.by_mac);
+        for member in &self.members {
+            let met = if member.macs.is_empty() {
+                introductions.macs_of(&member.node)
+            } else {
+                Vec::new()
+            };
+            for mac in member.macs.iter().chain(&met) {
                 let known = before.get(mac).filter(|fellow| fellow.node == member.node);
                 let is_down = member.liveness == Liveness::Down;
                 let fellow = Fellow {
@@ -82,7 +109,18 @@ impl Fellows {
                 self.by_mac.insert(*mac, fellow);
             }
         }
-        has_returned
+    }
+
+    /// Those whose Ethernet addresses gossip has not told.
+    pub(super) fn unknown(&self) -> impl Iterator<Item = &NodeName> {
+        let unknown = self.members.iter().filter(|member| member.macs.is_empty());
+        unknown.map(|member| &member.node)
+    }
+
+    /// Whether this node comes before a fellow when both want the same at the same time. Each of the two must come to the
+    /// same result, whatever else it knows, so that goes by their names.
+    pub(super) fn comes_before(&self, fellow: &NodeName) -> bool {
+        self.me.as_ref().is_some_and(|me| me < fellow)
     }
 
     pub(super) fn get(&self, mac: [u8; 6]) -> Option<&Fellow> {
@@ -98,9 +136,9 @@ impl Fellows {
         fellow.is_lost() && before.is_none_or(|before| now.saturating_since(before) >= NEWS)
     }
 
-    /// Whether gossip has lost somebody who did not say good-bye.
-    pub(super) fn has_lost(&self) -> bool {
-        self.by_mac.values().any(Fellow::is_lost)
+    /// Whether gossip has lost somebody who did not say good-bye, or has never reached one that is expected.
+    pub(super) const fn has_lost(&self) -> bool {
+        self.has_lost
     }
 
     /// How many are alive, this one included.
@@ -146,6 +184,6 @@ impl Fellows {
 
     /// Whether this node is with the lesser part of the speakers, or with just half of them.
     pub(super) const fn is_minority(&self) -> bool {
-        self.alive * 2 <= self.all
+        self.alive * 2 <= self.members.len() + 1
     }
 }

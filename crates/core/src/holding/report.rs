@@ -11,7 +11,7 @@ pub enum Report {
     Conflict([u8; 6]),
     /// The same, but the pool says to announce it all the same.
     Duplicate([u8; 6]),
-    /// The stranger is gone.
+    /// The stranger is gone, or has turned out to be a fellow.
     Resolved,
     /// A machine that is none of ours announces an address that we hold, and we defend it.
     Challenged([u8; 6]),
@@ -88,7 +88,7 @@ impl fmt::Display for Report {
                 "another machine, {}, answers for it, too; it is announced all the same, as the pool says",
                 Mac(*mac)
             ),
-            Self::Resolved => f.write_str("the other machine no longer answers for it"),
+            Self::Resolved => f.write_str("no foreign machine answers for it any more"),
             Self::Challenged(mac) => write!(
                 f,
                 "another machine, {}, announces it, too; it is defended",

@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 
 mod call;
 mod deputy;
+mod introduction;
 mod sim;
 
 /// This node, a fellow that comes first for everything, and one that comes last.
@@ -351,14 +352,22 @@ fn a_pool_may_ask_for_less_than_that() {
 
 #[test]
 fn of_two_that_ask_at_the_same_time_one_asks_again_a_little_later() {
-    for other in [STRANGER, mac(FIRST)] {
+    for (other, pauses) in [(STRANGER, 50..=400), (mac(FIRST), 400..=400)] {
         let mut world = World::probing();
-        world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Alive)]);
+        world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Down)]);
         assert_eq!(world.probed(Probed::Contended(other)), []);
         let (pause, effects) = world.until_due();
-        assert!((50..=400).contains(&pause), "{pause}");
+        assert!(pauses.contains(&pause), "{pause}");
         assert_eq!(effects, [probe()]);
     }
+}
+
+#[test]
+fn of_two_fellows_that_ask_at_the_same_time_the_first_by_name_starts_over_at_once() {
+    let mut world = World::probing();
+    world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Down)]);
+    assert_eq!(world.probed(Probed::Contended(mac(LAST))), [probe()]);
+    assert_eq!(world.probed(Probed::Silence), [announce(), gained()]);
 }
 
 #[test]

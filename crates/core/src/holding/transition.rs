@@ -58,6 +58,9 @@ impl Holdings {
     }
 
     pub(super) fn find_stranger(&mut self, address: IpAddr, mac: [u8; 6], now: Time) {
+        if let Some(until) = self.introduce(mac, now) {
+            return self.wait(address, until.saturating_since(now), now);
+        }
         let Some(holding) = self.addresses.get_mut(&address) else {
             return;
         };
@@ -81,11 +84,26 @@ impl Holdings {
 
     pub(super) fn defer(&mut self, address: IpAddr, node: NodeName, now: Time) {
         self.wait(address, RETRY, now);
-        if let Some(holding) = self.addresses.get_mut(&address)
-            && holding.deferred_to.as_ref() != Some(&node)
-        {
+        let Some(holding) = self.addresses.get_mut(&address) else {
+            return;
+        };
+        let was_stranger = holding.stranger.take().is_some();
+        if holding.deferred_to.as_ref() != Some(&node) {
             holding.deferred_to = Some(node.clone());
             self.report(address, Report::Deferred(node));
+        }
+        if was_stranger {
+            self.report(address, Report::Resolved);
+        }
+    }
+
+    /// Of two that know each other one asks on, and the other one leaves it the time for that.
+    pub(super) fn contend_with(&mut self, address: IpAddr, fellow: &NodeName, now: Time) {
+        if self.fellows.comes_before(fellow) {
+            self.probe(address, now);
+        } else {
+            let [_, longest] = CONTENTION;
+            self.wait(address, longest, now);
         }
     }
 

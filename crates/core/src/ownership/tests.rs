@@ -414,6 +414,7 @@ fn told(name: &str, legs: &[&str], returns: u8) -> Member {
             legs: Some(legs.iter().map(leg).collect()),
             returns,
             silent: vec![],
+            interfaces: None,
         }),
         ..ready(name)
     }
@@ -444,6 +445,43 @@ fn a_node_without_a_leg_is_passed_over_while_others_have_one() {
     // One that does not tell could not know that the other has none.
     machine.set_members(vec![told(IRIS1, INSIDE, 0), ready(IRIS2)]);
     assert_eq!(drain(&mut machine), []);
+}
+
+#[test]
+fn a_node_without_the_interface_is_passed_over_while_others_have_it() {
+    let eth9 = RawAdvertisement {
+        interfaces: vec!["eth9".into()],
+        ..everywhere()
+    };
+    let mut machine = iris_with(
+        Ownership::new(IRIS1.into(), true, false),
+        vec![eth9],
+        TrafficPolicy::Cluster,
+    );
+    machine.set_interfaces(["eth0".into(), "eth9".into()].into());
+    // Whatever legs it has: an interface that is not selected does not answer.
+    let having = |name: &str, interfaces: Option<&[&str]>| {
+        let legs: &[&str] = if name == IRIS1 { &[] } else { &["10.20.30.200"] };
+        let mut member = told(name, legs, 0);
+        let tags = interfaces.map(|names| names.iter().map(|name| crate::name::tag(name)).collect());
+        member.profile.as_mut().expect("told").interfaces = tags;
+        member
+    };
+    let nine: Option<&[&str]> = Some(&["eth9"]);
+    machine.set_members(vec![having(IRIS1, nine), having(IRIS2, Some(&["eth0"]))]);
+    assert!(matches!(drain(&mut machine)[0].after, Some(Verdict::Owner(_))));
+    let candidates = machine.candidates(&key()).expect("candidates");
+    let missing = Exclusion::NoInterface(["eth9".into()].into());
+    assert_eq!(candidates[&NodeName::from(IRIS2)], Err(missing.clone()));
+    // Too many to tell counts as all.
+    machine.set_members(vec![having(IRIS1, nine), having(IRIS2, None)]);
+    assert_eq!(drain(&mut machine)[0].after.as_ref().and_then(Verdict::owner), Some(&IRIS2.into()));
+    // Where nobody has it, the one elected says so.
+    machine.set_interfaces(["eth0".into()].into());
+    let mut other = having(IRIS2, Some(&[]));
+    other.state = NodeState::Draining;
+    machine.set_members(vec![having(IRIS1, Some(&["eth0"])), other]);
+    assert_eq!(drain(&mut machine)[0].after, Some(Verdict::Unowned(missing)));
 }
 
 #[test]

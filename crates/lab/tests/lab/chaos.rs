@@ -24,6 +24,10 @@ pub(crate) fn trials() -> Vec<Trial> {
             "nft",
             under_watch("an_address_has_one_owner_while_gossip_is_blocked", gossip_blocked),
         ),
+        with(
+            "nft",
+            under_watch("speakers_that_start_without_gossip_know_each_other", unintroduced),
+        ),
         under_watch("a_speaker_with_another_key_disturbs_nobody", another_key),
         in_lab(
             "a_proxy_that_answers_for_the_dead_delays_a_takeover_by_a_bounded_time",
@@ -95,6 +99,34 @@ async fn gossip_blocked(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> 
     lab.node(scene.owner).unplug().await?;
     scene.moved(lab, fault).await?;
     // Nobody tells the first owner that it was replaced; it finds out by asking, or is heard and yielded to.
+    lab.node(scene.owner).plug_in().await?;
+    scene.settled(sniffer, STEADY).await?;
+    set_gossip_blocked(lab, false).await?;
+    scene.returned(lab).await
+}
+
+/// Gossip has never told them of each other.
+async fn unintroduced(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
+    set_gossip_blocked(lab, true).await?;
+    for index in 0..lab.nodes().len() {
+        lab.node_mut(index).kill_speaker().await?;
+        lab.node_mut(index).start_speaker().await?;
+    }
+    for node in lab.nodes() {
+        wait_for_members(node, "down", lab.nodes().len() - 1).await?;
+    }
+    let mut scene = Scene::set_v4(lab, sniffer).await?;
+    scene.ensure_steady(sniffer, scene.mac, STEADY).await?;
+    for index in (0..lab.nodes().len()).filter(|index| *index != scene.owner) {
+        let deferred = "herald_wire_reports_total{reason=\"TakeoverDeferred\"}";
+        ensure!(lab.node(index).metric(deferred).await? > 0.0, "node {index} knows no fellow");
+    }
+    let fault = Monotonic::now();
+    lab.node(scene.owner).unplug().await?;
+    scene.moved(lab, fault).await?;
+    let events = lab.cluster().events("default").await?;
+    let conflict = events.iter().find(|event| event.contains("AddressConflict"));
+    ensure!(conflict.is_none(), "a fellow was taken for a stranger: {conflict:?}");
     lab.node(scene.owner).plug_in().await?;
     scene.settled(sniffer, STEADY).await?;
     set_gossip_blocked(lab, false).await?;

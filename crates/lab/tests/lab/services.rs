@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, ensure};
 use herald_lab::Lab;
+use herald_lab::fabric::LINK;
 use herald_lab::plan;
 use herald_lab::role::pod::Greeting;
 use herald_lab::wait::eventually;
@@ -29,11 +30,20 @@ spec:
   ports: [{port: 80}]
 ";
 
+/// Instead of the quickstart's.
+const SELECTED_INTERFACE: &str = "
+apiVersion: metallb.io/v1beta1
+kind: L2Advertisement
+metadata: {name: example, namespace: metallb-system}
+spec: {interfaces: [storage]}
+";
+
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         in_lab("the_quickstart_is_reachable_in_both_families", quickstart),
         in_lab("the_manifests_of_guides_work_as_they_are", seeds),
         in_lab("a_client_resolves_an_address_to_its_owner_only", owner_only),
+        in_lab("an_address_is_where_the_selected_interface_is", selected_interface),
         in_lab("policy_local_is_owned_and_served_where_the_pod_is", policy_local),
         in_lab("datagrams_reach_a_pod", datagrams),
         in_lab(
@@ -138,6 +148,41 @@ async fn owner_only(lab: &mut Lab) -> anyhow::Result<()> {
             let answered = lab.owner(address, PATIENCE).await?;
             ensure!(answered == owner, "{address} is at {owner} and at {answered}");
         }
+    }
+    Ok(())
+}
+
+/// The interface that the advertisement names is first on no node, then on one, then on another one.
+async fn selected_interface(lab: &mut Lab) -> anyhow::Result<()> {
+    lab.apply("quickstart.yaml", QUICKSTART).await?;
+    lab.apply("selected-interface.yaml", SELECTED_INTERFACE).await?;
+    let addresses = lab.wait_for_addresses("hello", 1, PATIENCE).await?;
+    eventually("the event says what is missing", PATIENCE, async || {
+        let events = lab.cluster().events("default").await?;
+        let missing = |event: &&String| event.contains("announceFailed") && event.ends_with(" storage");
+        Ok(events.iter().any(|event| missing(&event)).then_some(()))
+    })
+    .await?;
+    for index in [2, 0, 1] {
+        let host = lab.node(index).host();
+        let netns = host.netns();
+        let create = ["link", "add", "link", LINK, "name", "storage", "address"];
+        let mac = format!("02:00:00:00:99:0{index}");
+        let rest = [mac.as_str(), "up", "type", "macvlan", "mode", "bridge"];
+        let created = netns.output("ip", &[&create[..], &rest[..]].concat()).await?;
+        ensure!(created.status.success(), "ip: {created:?}");
+        eventually("the node with the interface answers", PATIENCE, async || {
+            let answered = lab.resolve(addresses[0], PATIENCE).await?;
+            Ok((answered.to_string() == mac).then_some(()))
+        })
+        .await?;
+        eventually("its status says so", PATIENCE, async || {
+            let announcer = lab.cluster().announcer("hello").await?;
+            Ok((announcer.as_deref() == Some(lab.node(index).name())).then_some(()))
+        })
+        .await?;
+        let deleted = netns.output("ip", &["link", "del", "storage"]).await?;
+        ensure!(deleted.status.success(), "ip: {deleted:?}");
     }
     Ok(())
 }

@@ -177,6 +177,15 @@ impl Membership {
         self.say(|report| report.profile.get_or_insert_default().legs = legs, now);
     }
 
+    /// Which interfaces of ours can announce; if they are too many, it is told that all can.
+    pub fn set_interfaces<'a>(&mut self, names: impl IntoIterator<Item = &'a str>, now: Time) {
+        let tags = profile::interfaces(names);
+        self.say(
+            |report| report.profile.get_or_insert_default().interfaces = tags,
+            now,
+        );
+    }
+
     /// Which nodes ([`NodeName::tag`]) do not answer on the wire although they live; the first four are told.
     pub fn set_silent(&mut self, mut silent: Vec<u32>, now: Time) {
         silent.sort_unstable();

@@ -1,6 +1,6 @@
 //! The thread that owns the socket and the membership.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -22,6 +22,7 @@ pub(super) enum Command {
     SetState(NodeState),
     SetMacs(Vec<[u8; 6]>),
     SetLegs(Vec<Prefix>),
+    SetInterfaces(BTreeSet<String>),
     SetSilent(Vec<u32>),
     /// This node was out of the world.
     Return,
@@ -92,6 +93,9 @@ impl Task {
             Command::SetState(state) => self.membership.set_state(state, now),
             Command::SetMacs(macs) => self.membership.set_macs(macs, now),
             Command::SetLegs(prefixes) => self.membership.set_legs(prefixes, now),
+            Command::SetInterfaces(names) => {
+                self.membership.set_interfaces(names.iter().map(String::as_str), now);
+            }
             Command::SetSilent(silent) => self.membership.set_silent(silent, now),
             Command::Return => self.membership.handle_return(now),
             Command::Silence => self.membership.handle_silence(now),

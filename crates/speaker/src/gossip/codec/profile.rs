@@ -1,14 +1,17 @@
 //! Where a member stands and how it has fared, the part of a report that the first versions did not have.
 //!
 //! ```text
-//! returns: u8 | count: u8 | count x tag: u32 | count: u8, 255 for too many | count x ( length: u8 | network )
+//! returns: u8 | silent: u8 | silent x tag: u32 | legs: u8, 255 for too many | legs x ( length: u8 | network )
+//!     | interfaces: u8, 255 for too many | interfaces x tag: u32
 //! ```
 //!
 //! The length of an IPv6 prefix has its highest bit set, and a length of 128 is told as 127; a network has as many bytes as its length needs. Readers of a version that
-//! does not know of this leave it alone, and so must readers of this version leave alone what follows.
+//! does not know of this leave it alone, and so must readers of this version leave alone what follows. The interfaces came
+//! later than the rest: a profile may end before them, which counts as too many.
 
 use std::net::IpAddr;
 
+use herald_core::name::tag;
 use herald_core::{Prefix, Profile};
 
 /// Silent nodes in a profile.
@@ -17,10 +20,13 @@ pub const MAX_SILENT: usize = 4;
 /// Subnets in a profile; a node with more says that it has a leg everywhere.
 pub const MAX_LEGS: usize = 16;
 
-/// Bytes of the largest profile that names no subnets.
-pub const MIN_ROOM: usize = 1 + 1 + 4 * MAX_SILENT + 1;
+/// Interfaces in a profile; a node with more says that it has all.
+pub const MAX_INTERFACES: usize = 32;
 
-const EVERYWHERE: u8 = u8::MAX;
+/// Bytes of the largest profile that names neither subnets nor interfaces.
+pub const MIN_ROOM: usize = 1 + 1 + 4 * MAX_SILENT + 1 + 1;
+
+const TOO_MANY: u8 = u8::MAX;
 
 /// The subnets as they travel: each once, in order, by its first address; `None` if they are too many.
 pub fn legs(prefixes: impl IntoIterator<Item = Prefix>) -> Option<Vec<Prefix>> {
@@ -30,22 +36,38 @@ pub fn legs(prefixes: impl IntoIterator<Item = Prefix>) -> Option<Vec<Prefix>> {
     (legs.len() <= MAX_LEGS).then_some(legs)
 }
 
+/// The interfaces as they travel, by their names: `None` if they are too many.
+pub fn interfaces<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<Vec<u32>> {
+    let mut tags: Vec<u32> = names.into_iter().map(tag).collect();
+    tags.sort_unstable();
+    tags.dedup();
+    (tags.len() <= MAX_INTERFACES).then_some(tags)
+}
+
 /// The bytes that [`parse`] reads, at most `room`, which is [`MIN_ROOM`] at least. Subnets for which there is no room are
-/// too many.
+/// too many, and so are interfaces.
 pub fn emit(profile: &Profile, room: usize) -> Vec<u8> {
     let silent = &profile.silent[..profile.silent.len().min(MAX_SILENT)];
     let mut bytes = vec![profile.returns, silent.len() as u8];
     bytes.extend(silent.iter().flat_map(|tag| tag.to_be_bytes()));
     let legs = profile.legs.as_ref().filter(|legs| legs.len() <= MAX_LEGS);
-    let encoded: Option<Vec<u8>> = legs.map(|legs| legs.iter().flat_map(leg).collect());
-    match (legs, encoded) {
-        (Some(legs), Some(encoded)) if bytes.len() + 1 + encoded.len() <= room => {
-            bytes.push(legs.len() as u8);
+    let legs = legs.map(|legs| (legs.len(), legs.iter().flat_map(leg).collect()));
+    append(&mut bytes, legs, room - 1);
+    let tags = profile.interfaces.as_ref().filter(|tags| tags.len() <= MAX_INTERFACES);
+    let tags = tags.map(|tags| (tags.len(), tags.iter().flat_map(|tag| tag.to_be_bytes()).collect()));
+    append(&mut bytes, tags, room);
+    bytes
+}
+
+/// Appends a list, its length first, or that it is too long for `room`.
+fn append(bytes: &mut Vec<u8>, list: Option<(usize, Vec<u8>)>, room: usize) {
+    match list.filter(|(_, encoded)| bytes.len() + 1 + encoded.len() <= room) {
+        Some((count, encoded)) => {
+            bytes.push(count as u8);
             bytes.extend(encoded);
         }
-        (_, _) => bytes.push(EVERYWHERE),
+        None => bytes.push(TOO_MANY),
     }
-    bytes
 }
 
 /// Reads what [`emit`] wrote; `None` if it makes no sense.
@@ -53,10 +75,9 @@ pub fn parse(bytes: &[u8]) -> Option<Profile> {
     let mut bytes = bytes.iter().copied();
     let returns = bytes.next()?;
     let count = bytes.next().filter(|count| usize::from(*count) <= MAX_SILENT)?;
-    let silent = (0..count).map(|_| take(&mut bytes, 4).map(u32::from_be_bytes));
-    let silent = silent.collect::<Option<Vec<u32>>>()?;
+    let silent = tags(&mut bytes, count)?;
     let legs = match bytes.next()? {
-        EVERYWHERE => None,
+        TOO_MANY => None,
         count if usize::from(count) <= MAX_LEGS => Some(
             (0..count)
                 .map(|_| read_leg(&mut bytes))
@@ -64,11 +85,21 @@ pub fn parse(bytes: &[u8]) -> Option<Profile> {
         ),
         _ => return None,
     };
+    let interfaces = match bytes.next() {
+        None | Some(TOO_MANY) => None,
+        Some(count) if usize::from(count) <= MAX_INTERFACES => Some(tags(&mut bytes, count)?),
+        Some(_) => return None,
+    };
     Some(Profile {
         legs,
         returns,
         silent,
+        interfaces,
     })
+}
+
+fn tags(bytes: &mut impl Iterator<Item = u8>, count: u8) -> Option<Vec<u32>> {
+    (0..count).map(|_| take(bytes, 4).map(u32::from_be_bytes)).collect()
 }
 
 /// An IPv4 prefix has a length up to 32, an IPv6 one is told by the highest bit.
@@ -149,10 +180,12 @@ pub(super) mod tests {
     pub(in super::super) fn any_profile() -> impl Strategy<Value = Profile> {
         let legs = proptest::option::of(proptest::collection::vec(any_prefix(), 0..=MAX_LEGS));
         let silent = proptest::collection::vec(any::<u32>(), 0..=MAX_SILENT);
-        (legs, any::<u8>(), silent).prop_map(|(prefixes, returns, silent)| Profile {
+        let interfaces = proptest::option::of(proptest::collection::vec(any::<u32>(), 0..=MAX_INTERFACES));
+        (legs, any::<u8>(), silent, interfaces).prop_map(|(prefixes, returns, silent, interfaces)| Profile {
             legs: prefixes.and_then(super::legs),
             returns,
             silent,
+            interfaces,
         })
     }
 
@@ -169,14 +202,22 @@ pub(super) mod tests {
             let bytes = emit(&profile, room);
             prop_assert!(bytes.len() <= room);
             let read = parse(&bytes).expect("reads");
-            let short = Profile { legs: None, ..profile.clone() };
-            prop_assert!(read == profile || read == short);
+            let told = Profile {
+                legs: profile.legs.clone().filter(|_| read.legs.is_some()),
+                interfaces: profile.interfaces.clone().filter(|_| read.interfaces.is_some()),
+                ..profile
+            };
+            prop_assert_eq!(read, told);
         }
 
         #[test]
         fn a_profile_cut_short_is_refused(profile in any_profile(), cut: prop::sample::Index) {
             let bytes = emit(&profile, usize::MAX);
-            prop_assert_eq!(parse(&bytes[..cut.index(bytes.len())]), None);
+            let cut = cut.index(bytes.len());
+            let before = Profile { interfaces: None, ..profile };
+            // Cut before the interfaces it is one of the version that knew nothing of them.
+            let whole = emit(&before, usize::MAX).len() - 1;
+            prop_assert_eq!(parse(&bytes[..cut]), (cut == whole).then_some(before));
         }
 
         #[test]
@@ -198,5 +239,8 @@ pub(super) mod tests {
         ]);
         assert_eq!(told, Some(vec![prefix([10, 0, 0, 0]), prefix([192, 0, 2, 0])]));
         assert_eq!(legs((0..17).map(|i| prefix([10, 0, i, 0]))), None);
+        let names: Vec<String> = (0..33).map(|i| format!("eth{i}")).collect();
+        let told = |count: usize| interfaces(names[..count].iter().map(String::as_str)).map(|tags| tags.len());
+        assert_eq!((told(0), told(32), told(33)), (Some(0), Some(32), None));
     }
 }

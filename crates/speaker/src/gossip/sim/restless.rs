@@ -76,7 +76,7 @@ fn a_member_that_was_cut_off_counts_that_and_one_outage_counts_once() {
 }
 
 #[test]
-fn what_a_member_says_of_others_and_of_its_subnets_reaches_everybody() {
+fn what_a_member_says_of_others_and_of_where_it_stands_reaches_everybody() {
     let mut net = Net::cluster(3, 1, 0.05);
     let now = net.now;
     let leg = Prefix {
@@ -84,6 +84,7 @@ fn what_a_member_says_of_others_and_of_its_subnets_reaches_everybody() {
         length: 24,
     };
     net.node(0).membership.set_legs(vec![leg], now);
+    net.node(0).membership.set_interfaces(["eth0"], now);
     net.node(0).membership.set_silent(vec![name(2).tag()], now);
     net.collect(0);
     let told = net.run_until(millis(500), |net| {
@@ -91,6 +92,7 @@ fn what_a_member_says_of_others_and_of_its_subnets_reaches_everybody() {
             let profile = member.profile.as_ref().expect("told");
             profile.legs_for(&[[192, 0, 2, 200].into(), [192, 0, 3, 1].into()]) == 1
                 && profile.silent == [name(2).tag()]
+                && !profile.has_interface(Some(&["eth1".to_owned()].into()))
         })
     });
     assert!(told.is_some());

@@ -1,0 +1,119 @@
+//! Fellows whose Ethernet addresses gossip never told.
+
+use super::*;
+
+/// The address of the node whose name it is.
+fn node_ip(node: &str) -> IpAddr {
+    [192, 0, 2, node.as_bytes()[0]].into()
+}
+
+/// Elected, while gossip has reached neither of the others.
+fn unacquainted() -> World {
+    let mut world = World::with(Holdings::new(true, 1));
+    let unknown = |node: &str| Member::new(node.into(), Liveness::Down, NodeState::Starting);
+    let members = [unknown(FIRST), member(ME, Liveness::Alive), unknown(LAST)];
+    world.holdings.set_members(&members, &ME.into(), world.now);
+    let nodes = [FIRST, ME, LAST].map(|node| (node.into(), node_ip(node)));
+    world.holdings.set_nodes(nodes.into());
+    world
+}
+
+fn questions(to: [u8; 6]) -> Vec<Effect> {
+    let question = |node| {
+        let announcement = Announcement {
+            address: node_ip(node),
+            interfaces: None,
+        };
+        Effect::Check(announcement, Some(to))
+    };
+    [FIRST, LAST].map(question).into()
+}
+
+/// `mac` answers for the address of `node`.
+fn answers_for(world: &mut World, node: &str, mac: [u8; 6]) {
+    let answered = Probed::Answered(mac);
+    world.holdings.handle_probed(node_ip(node), answered, world.now);
+}
+
+#[test]
+fn who_answers_for_the_address_of_a_node_is_that_node() {
+    let mut world = unacquainted();
+    world.verdict(Some(elected()));
+    assert_eq!(world.probed(Probed::Answered(mac(FIRST))), questions(mac(FIRST)));
+    answers_for(&mut world, FIRST, mac(FIRST));
+    let (waited, effects) = world.until_due();
+    assert_eq!(waited, 200);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Probe(_))));
+    let deferred = Effect::Report(ip(), Report::Deferred(FIRST.into()));
+    assert_eq!(world.probed(Probed::Answered(mac(FIRST))), [deferred]);
+}
+
+#[test]
+fn who_answers_for_no_node_is_a_stranger_and_so_is_a_proxy_that_answers_for_several() {
+    for proxied in [&[][..], &[FIRST, LAST]] {
+        let mut world = unacquainted();
+        world.verdict(Some(elected()));
+        assert_eq!(world.probed(Probed::Answered(STRANGER)), questions(STRANGER));
+        for node in proxied {
+            answers_for(&mut world, node, STRANGER);
+        }
+        world.until_due();
+        let conflict = Effect::Report(ip(), Report::Conflict(STRANGER));
+        assert_eq!(world.probed(Probed::Answered(STRANGER)), [conflict]);
+        assert_eq!(world.holdings.stranger(ip()), Some(STRANGER));
+    }
+}
+
+#[test]
+fn a_machine_is_asked_once_in_a_while_and_one_that_is_met_late_is_no_longer_a_stranger() {
+    let mut world = unacquainted();
+    world.verdict(Some(elected()));
+    world.probed(Probed::Answered(mac(LAST)));
+    world.until_due();
+    world.probed(Probed::Answered(mac(LAST)));
+    assert_eq!(world.holdings.stranger(ip()), Some(mac(LAST)));
+    let asked = loop {
+        world.until_due();
+        let effects = world.probed(Probed::Answered(mac(LAST)));
+        if !effects.is_empty() {
+            break effects;
+        }
+    };
+    assert_eq!(asked, questions(mac(LAST)));
+    answers_for(&mut world, LAST, mac(LAST));
+    world.until_due();
+    let known = [Report::Deferred(LAST.into()), Report::Resolved];
+    assert_eq!(
+        world.probed(Probed::Answered(mac(LAST))),
+        known.map(|report| Effect::Report(ip(), report))
+    );
+    assert_eq!(world.holdings.stranger(ip()), None);
+}
+
+#[test]
+fn a_claim_of_somebody_unknown_is_answered_and_the_two_that_meet_settle_it() {
+    let mut world = unacquainted();
+    world.verdict(Some(elected()));
+    world.probed(Probed::Silence);
+    let mut expected = questions(mac(FIRST));
+    expected.push(Effect::Defend(ip()));
+    assert_eq!(world.hears_claim_of(mac(FIRST)), expected);
+    answers_for(&mut world, FIRST, mac(FIRST));
+    assert_eq!(world.effects(), [Effect::Reannounce(ip())]);
+    let effects = world.hears_claim_of(mac(FIRST));
+    assert!(effects.contains(&Effect::Report(ip(), Report::Yielded(FIRST.into()))), "{effects:?}");
+}
+
+#[test]
+fn what_gossip_tells_counts_more_and_nobody_is_asked_who_is_known() {
+    let mut world = unacquainted();
+    world.gossip(&[(FIRST, Liveness::Alive), (LAST, Liveness::Down)]);
+    world.verdict(Some(elected()));
+    let conflict = Effect::Report(ip(), Report::Conflict(STRANGER));
+    assert_eq!(world.probed(Probed::Answered(STRANGER)), [conflict]);
+    // Should it answer for the node all the same, that changes nothing.
+    answers_for(&mut world, FIRST, STRANGER);
+    assert_eq!(world.holdings.stranger(ip()), Some(STRANGER));
+    world.until_due();
+    assert_eq!(world.probed(Probed::Answered(STRANGER)), []);
+}

@@ -1,0 +1,193 @@
+//! What speakers cost while nothing happens, beside keepalived with one address.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::Context;
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::Service;
+use kube::api::{Api, PostParams};
+use serde_json::json;
+
+use super::Figure;
+use crate::fabric::Fabric;
+use crate::keepalived;
+use crate::plan;
+use crate::process::Process;
+use crate::tool;
+use crate::wait::eventually;
+use crate::Lab;
+
+/// How many addresses three nodes share.
+const ADDRESSES: [usize; 3] = [1, 1_000, 10_000];
+/// Far longer than 10 000 addresses take.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// The last announcements of a claim leave after 4.4 s; then each deputy asks for the first time.
+const SETTLE: Duration = Duration::from_secs(20);
+/// How long is measured: half of the addresses are announced anew meanwhile.
+const SPAN: Duration = Duration::from_secs(30);
+/// Requests under way at a time.
+const PARALLEL: usize = 32;
+
+/// Where the addresses are: in the subnet of nobody, so that every interface answers.
+const POOL: &str = "
+apiVersion: metallb.io/v1beta1
+kind: IPAddressPool
+metadata: {name: idle, namespace: metallb-system}
+spec: {addresses: [10.0.0.0/16]}
+---
+apiVersion: metallb.io/v1beta1
+kind: L2Advertisement
+metadata: {name: idle, namespace: metallb-system}
+";
+
+/// Measures `runs` times.
+pub async fn run(runs: usize, emit: &mut dyn FnMut(Figure)) -> anyhow::Result<()> {
+    for addresses in ADDRESSES {
+        let mut samples = Vec::new();
+        for _ in 0..runs {
+            samples.extend(herald(addresses).await?);
+        }
+        let case = format!("3 nodes, {addresses} addresses");
+        let figure = |metric: &'static str, unit, pick: fn(&Cost) -> f64| {
+            let samples: Vec<f64> = samples.iter().map(pick).collect();
+            Figure::of("idle", "herald", metric, unit, &samples)
+        };
+        let figures = [
+            figure("cpu", "% of a core", |cost| cost.cpu),
+            figure("gossip_sent", "1/s", |cost| cost.datagrams),
+        ];
+        for figure in figures.into_iter().flatten() {
+            emit(figure.in_case(case.clone()));
+        }
+    }
+    if tool::find(keepalived::PROGRAM).is_none() {
+        anstream::eprintln!("keepalived is not installed: herald is measured without it");
+        return Ok(());
+    }
+    for (name, advert_int) in [("keepalived-1s", "1"), ("keepalived-0.1s", "0.1")] {
+        let mut samples = Vec::new();
+        for _ in 0..runs {
+            samples.extend(keepalived(advert_int).await?);
+        }
+        let figure = Figure::of("idle", name, "cpu", "% of a core", &samples);
+        figure
+            .map(|figure| figure.in_case("3 nodes, 1 addresses".to_owned()))
+            .into_iter()
+            .for_each(&mut *emit);
+    }
+    Ok(())
+}
+
+/// What one speaker cost.
+struct Cost {
+    /// In percent of a core.
+    cpu: f64,
+    /// Gossip's datagrams that it sent, in a second.
+    datagrams: f64,
+}
+
+async fn herald(addresses: usize) -> anyhow::Result<Vec<Cost>> {
+    let mut lab = Lab::builder().start().await?;
+    match measure(&mut lab, addresses).await {
+        Ok(costs) => Ok(costs),
+        Err(error) => Err(error.context(lab.report().await)),
+    }
+}
+
+async fn measure(lab: &mut Lab, addresses: usize) -> anyhow::Result<Vec<Cost>> {
+    lab.run_app("hello", 8080, &[0, 1, 2]).await?;
+    lab.apply("idle.yaml", POOL).await?;
+    let services = Api::<Service>::namespaced(lab.cluster().client(), "default");
+    let create = |number: usize| {
+        let services = services.clone();
+        async move {
+            let service = serde_json::from_value(json!({
+                "metadata": {"name": format!("s{number}")},
+                "spec": {"type": "LoadBalancer", "selector": {"app": "hello"}, "ports": [{"port": 80, "targetPort": 8080}]},
+            }))?;
+            services.create(&PostParams::default(), &service).await?;
+            anyhow::Ok(())
+        }
+    };
+    let created = futures::stream::iter((0..addresses).map(create)).buffer_unordered(PARALLEL);
+    created.try_collect::<()>().await?;
+    eventually("every address is announced once", PATIENCE, async || {
+        let mut announced = 0;
+        for node in lab.nodes() {
+            announced += node.count_metrics("metallb_speaker_announced{").await?;
+        }
+        Ok((announced == addresses).then_some(()))
+    })
+    .await?;
+    tokio::time::sleep(SETTLE).await;
+    let mut before = Vec::new();
+    for node in lab.nodes() {
+        before.push((used(node.speaker())?, node.metric(SENT).await?));
+    }
+    tokio::time::sleep(SPAN).await;
+    let mut costs = Vec::new();
+    for (node, (cpu, sent)) in lab.nodes().iter().zip(before) {
+        costs.push(Cost {
+            cpu: percent(used(node.speaker())?.saturating_sub(cpu)),
+            datagrams: (node.metric(SENT).await? - sent) / SPAN.as_secs_f64(),
+        });
+    }
+    Ok(costs)
+}
+
+const SENT: &str = "herald_gossip_datagrams_total{direction=\"sent\"}";
+
+/// The processor time of each daemon of a group, in percent of a core.
+async fn keepalived(advert_int: &str) -> anyhow::Result<Vec<f64>> {
+    let directory = tempfile::Builder::new().prefix("herald-lab-").tempdir()?;
+    let fabric = Fabric::new().await?;
+    let mut daemons = Vec::new();
+    for (index, priority) in [200, 150, 100].into_iter().enumerate() {
+        let name = format!("node-{}", index + 1);
+        let host = fabric.attach(&name, plan::node(index)).await?;
+        let member = keepalived::Member {
+            name: &name,
+            priority,
+            advert_int,
+            address: [192, 168, 67, 120].into(),
+        };
+        let command = member.command(directory.path())?;
+        let daemon = Process::start(host.netns(), &name, command, directory.path()).await?;
+        daemons.push((daemon, host));
+    }
+    tokio::time::sleep(SETTLE).await;
+    let time = |daemons: &[(Process, _)]| -> anyhow::Result<Vec<Duration>> {
+        daemons.iter().map(|(daemon, _)| used(Some(daemon))).collect()
+    };
+    let before = time(&daemons)?;
+    tokio::time::sleep(SPAN).await;
+    let after = time(&daemons)?;
+    let spent = after.into_iter().zip(before);
+    Ok(spent
+        .map(|(after, before)| percent(after.saturating_sub(before)))
+        .collect())
+}
+
+fn percent(used: Duration) -> f64 {
+    100.0 * used.div_duration_f64(SPAN)
+}
+
+/// The time that a process, all its threads and its children have spent on a processor.
+fn used(process: Option<&Process>) -> anyhow::Result<Duration> {
+    let id = process.and_then(Process::id).context("it has ended")?;
+    let mut used = Duration::ZERO;
+    let mut family = vec![id];
+    while let Some(id) = family.pop() {
+        let tasks = fs::read_dir(format!("/proc/{id}/task"))?;
+        for task in tasks.flatten().map(|task| task.path()) {
+            // A thread may end meanwhile.
+            let schedstat = fs::read_to_string(task.join("schedstat")).unwrap_or_default();
+            let nanoseconds = schedstat.split(' ').next().and_then(|first| first.parse().ok());
+            used += Duration::from_nanos(nanoseconds.unwrap_or(0));
+            let children = fs::read_to_string(task.join("children")).unwrap_or_default();
+            family.extend(children.split_whitespace().filter_map(|id| id.parse::<u32>().ok()));
+        }
+    }
+    Ok(used)
+}
