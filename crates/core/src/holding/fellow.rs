@@ -37,7 +37,7 @@ pub(super) struct Fellows {
 pub(super) struct Fellow {
     pub(super) node: NodeName,
     liveness: Liveness,
-    /// Whether it has said that it goes.
+    /// Whether it has said that it goes, and was not heard again since.
     is_leaving: bool,
     /// Since when most others could not reach it, if gossip says that it is down.
     down_since: Option<Time>,
@@ -53,6 +53,13 @@ impl Fellow {
     /// Whether gossip has lost it, and it did not say good-bye.
     pub(super) fn is_lost(&self) -> bool {
         self.liveness == Liveness::Down && !self.is_leaving
+    }
+
+    /// Whether it has announced something so long after it went down that these were not the last words of the process
+    /// that did.
+    fn is_back(&self) -> bool {
+        let (since, announced) = (self.down_since, self.announced);
+        since.zip(announced).is_some_and(|(since, at)| at >= since + NEWS)
     }
 }
 
@@ -102,7 +109,8 @@ impl Fellows {
                 let fellow = Fellow {
                     node: member.node.clone(),
                     liveness: member.liveness,
-                    is_leaving: member.state == NodeState::Draining,
+                    is_leaving: member.state == NodeState::Draining
+                        && !known.is_some_and(|known| is_down && known.is_back()),
                     down_since: is_down.then(|| known.and_then(|f| f.down_since).unwrap_or(now)),
                     announced: known.and_then(|fellow| fellow.announced),
                 };
@@ -133,6 +141,7 @@ impl Fellows {
             return false;
         };
         let before = fellow.announced.replace(now);
+        fellow.is_leaving &= !fellow.is_back();
         fellow.is_lost() && before.is_none_or(|before| now.saturating_since(before) >= NEWS)
     }
 

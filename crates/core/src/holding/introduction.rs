@@ -16,8 +16,8 @@ use crate::{NodeName, Time};
 /// By then the machine has answered: a check takes a tenth of a second at most.
 const ANSWER: Duration = Duration::from_millis(200);
 
-/// A stranger remains one for so long.
-const AGAIN: Duration = Duration::from_secs(30);
+/// Question or answer may get lost, so who remains a stranger is asked again after so long at the earliest.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// Who was asked, and who turned out to be which node.
 #[derive(Debug, Default)]

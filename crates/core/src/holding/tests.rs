@@ -412,6 +412,16 @@ fn the_last_word_of_one_that_said_good_bye_takes_nothing_back() {
     let members = [gone, member(ME, Liveness::Alive), member(LAST, Liveness::Alive)];
     world.holdings.set_members(&members, &ME.into(), world.now);
     assert_eq!(world.hears_claim_of(mac(FIRST)), [Effect::Defend(ip())]);
+    world.now = at(999);
+    assert_eq!(world.hears_claim_of(mac(FIRST)), [Effect::Defend(ip())]);
+    // What it says much later is said by its successor, which gossip has not reached, whatever gossip repeats.
+    world.now = at(1000);
+    let yielded = Effect::Report(ip(), Report::Yielded(FIRST.into()));
+    let left = [withdraw(), yielded, lost(), probe()];
+    assert_eq!(world.hears_claim_of(mac(FIRST)), left);
+    world.holdings.set_members(&members, &ME.into(), world.now);
+    world.probed(Probed::Silence);
+    assert_eq!(world.hears_claim_of(mac(FIRST))[0], withdraw());
 }
 
 #[test]
