@@ -107,6 +107,7 @@ async fn gossip_blocked(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> 
 
 /// Gossip has never told them of each other.
 async fn unintroduced(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
+    let mut scene = Scene::set_v4(lab, sniffer).await?;
     set_gossip_blocked(lab, true).await?;
     for index in 0..lab.nodes().len() {
         lab.node_mut(index).kill_speaker().await?;
@@ -115,8 +116,8 @@ async fn unintroduced(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
     for node in lab.nodes() {
         wait_for_members(node, "down", lab.nodes().len() - 1).await?;
     }
-    let mut scene = Scene::set_v4(lab, sniffer).await?;
-    scene.ensure_steady(sniffer, scene.mac, STEADY).await?;
+    scene.mac = scene.settled(sniffer, STEADY).await?;
+    scene.owner = lab.node_with(scene.mac).context("it is no node")?;
     for index in (0..lab.nodes().len()).filter(|index| *index != scene.owner) {
         let deferred = "herald_wire_reports_total{reason=\"TakeoverDeferred\"}";
         ensure!(lab.node(index).metric(deferred).await? > 0.0, "node {index} knows no fellow");
@@ -130,7 +131,8 @@ async fn unintroduced(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
     lab.node(scene.owner).plug_in().await?;
     scene.settled(sniffer, STEADY).await?;
     set_gossip_blocked(lab, false).await?;
-    scene.returned(lab).await
+    scene.settled(sniffer, STEADY).await?;
+    Ok(())
 }
 
 async fn another_key(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
