@@ -113,6 +113,10 @@ impl Node {
         self.announcer.links_of(address).is_some()
     }
 
+    pub(crate) const fn is_leaving(&self) -> bool {
+        self.leaving.is_some()
+    }
+
     pub(crate) fn leave(&mut self, now: Time) {
         self.membership.set_state(NodeState::Draining, now);
         self.leaving = Some(now + HANDOVER);

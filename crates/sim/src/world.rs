@@ -285,6 +285,10 @@ impl World {
         self.set_api(true);
         for index in 0..self.nodes.len() {
             self.resume(index);
+            // One that is about to go would only be started after that.
+            if self.nodes[index].as_ref().is_some_and(Node::is_leaving) {
+                self.crash(index);
+            }
             self.start(index);
         }
     }
