@@ -8,4 +8,4 @@ mod state;
 pub use config::{advertisement, pool};
 pub use network::{EndpointSlice, SliceId, endpoint_slice, node};
 pub use service::{exposure, is_ours, key, service};
-pub use state::configuration_state;
+pub use state::{configuration_state, gossip_reachable};

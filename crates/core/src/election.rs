@@ -22,10 +22,14 @@ pub struct Rank {
 impl Rank {
     /// The rank of `node` with preference `score` for a Service whose first ingress address is `first`.
     pub fn new(node: &NodeName, first: IpAddr, score: i64) -> Self {
+        Self::of(node, &text(first), score)
+    }
+
+    fn of(node: &NodeName, first: &str, score: i64) -> Self {
         let digest = Sha256::new()
             .chain_update(node.as_str())
             .chain_update("#")
-            .chain_update(text(first))
+            .chain_update(first)
             .finalize();
         Self {
             score: Reverse(score),
@@ -65,10 +69,11 @@ pub struct Elected<'a> {
 
 /// The places of the candidates for a Service whose first ingress address is `first`; `None` if there are none.
 pub fn elect<'a>(first: IpAddr, candidates: impl IntoIterator<Item = Candidate<'a>>) -> Option<Elected<'a>> {
+    let first = text(first);
     let mut best = [None, None];
     let mut heir = None;
     for candidate in candidates {
-        let rank = Rank::new(candidate.node, first, candidate.score);
+        let rank = Rank::of(candidate.node, &first, candidate.score);
         let place = (candidate.restless, rank, candidate.node);
         if !candidate.suspect && heir.is_none_or(|heir| place < heir) {
             heir = Some(place);

@@ -346,8 +346,7 @@ impl Ownership {
         let first = service.addresses.first().ok_or(Exclusion::NoAddress)?;
         let firm = candidates.into_iter().filter(|(footing, _)| *footing == best);
         let Elected { owner, heir, deputy } =
-            election::elect(*first, firm.map(|(_, candidate)| candidate))
-                .ok_or(Exclusion::NoCandidate)?;
+            election::elect(*first, firm.map(|(_, candidate)| candidate)).ok_or(Exclusion::NoCandidate)?;
         let (is_owner, is_deputy) = (*owner == self.me, deputy == Some(&self.me));
         let is_heir = !is_owner && self.is_suspect(owner) && heir == Some(&self.me);
         let standby = || Verdict::Standby {

@@ -40,6 +40,11 @@ impl Reach {
         self.cut_off_since = since(others.reached * 2 < others.ready, self.cut_off_since);
     }
 
+    /// Whether it was blocked when that was asked for last.
+    pub const fn is_blocked(&self) -> bool {
+        self.is_blocked
+    }
+
     /// Whether it has become blocked, or is no longer.
     pub fn poll_change(&mut self, now: Time) -> Option<bool> {
         let is_blocked = self.deadlines().any(|at| at <= now);

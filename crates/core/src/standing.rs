@@ -81,7 +81,8 @@ impl Standing {
         };
         let mut nodes = self.profiles.keys();
         self.profiles.is_empty() != before.profiles.is_empty()
-            || nodes.any(|node| before.profiles.contains_key(node) && ground(self, node) != ground(before, node))
+            || nodes
+                .any(|node| before.profiles.contains_key(node) && ground(self, node) != ground(before, node))
     }
 }
 

@@ -78,7 +78,7 @@ pub(crate) fn link(index: usize) -> Link {
 }
 
 /// What node `index` of `nodes` knows from the API server: all nodes, and `services`, each with an endpoint.
-pub(crate) fn ownership(index: usize, nodes: usize, services: impl Iterator<Item = usize>) -> Ownership {
+pub(crate) fn ownership(index: usize, nodes: usize, services: &[usize]) -> Ownership {
     let mut catalog = Catalog::new();
     catalog.set_pools(vec![RawPool {
         name: "pool".to_owned(),
@@ -92,7 +92,7 @@ pub(crate) fn ownership(index: usize, nodes: usize, services: impl Iterator<Item
     let mut ownership = Ownership::new(name(index), true, false);
     ownership.set_config(catalog.pools(), catalog.advertisements());
     (0..nodes).for_each(|node| ownership.set_node(self::node(node, false)));
-    for service in services {
+    for &service in services {
         let key = ServiceKey::new("default", format!("s{service}"));
         ownership.set_service(Exposure {
             key: key.clone(),

@@ -1,6 +1,7 @@
 //! One speaker: the machines, joined as the real shells join them.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use herald_core::holding::{Announcement, Effect, Holdings};
@@ -27,7 +28,7 @@ const HANDOVER: Duration = Duration::from_millis(1500);
 pub(crate) struct Node {
     me: NodeName,
     membership: Membership,
-    members: Vec<Member>,
+    members: Arc<[Member]>,
     pub(crate) ownership: Ownership,
     holdings: Holdings,
     announcer: Announcer,
@@ -76,7 +77,7 @@ impl Node {
         Self {
             me: name(index),
             membership,
-            members: Vec::new(),
+            members: Arc::default(),
             ownership,
             holdings,
             announcer,
@@ -171,12 +172,12 @@ impl Node {
     }
 
     fn follow_members(&mut self, now: Time) {
-        if self.members == self.membership.members() {
+        if Arc::ptr_eq(&self.members, self.membership.members()) {
             return;
         }
-        self.members = self.membership.members().to_vec();
+        self.members = self.membership.members().clone();
         trace(|| format!("{:?}: {} sees {}", now.elapsed(), self.me, told(&self.members)));
-        self.ownership.set_members(self.members.clone());
+        self.ownership.set_members(self.members.to_vec());
         self.drain_verdicts(now);
         self.holdings.set_members(&self.members, &self.me, now);
         let is_silent = accuser(&self.members, &self.me).is_some();

@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::time::{Duration, SystemTime};
 
-use herald_core::Time;
 use herald_core::election::Rank;
+use herald_core::{NodeName, Time};
 use herald_l2::MacAddr;
 use herald_l2::wire::ethernet::Frame;
 use herald_speaker::gossip::identity::Epoch;
@@ -66,8 +66,8 @@ pub struct World {
     api: bool,
     drained: BTreeSet<usize>,
     services: usize,
-    /// Of each Service only so many nodes know that rank first, which is all that matters while fewer fail.
-    known_to: usize,
+    /// The Services that each node knows.
+    known: Vec<Vec<usize>>,
     judge: Judge,
     datagrams: u64,
     frames: u64,
@@ -79,7 +79,8 @@ impl World {
         Self::with(nodes, services, nodes, seed)
     }
 
-    /// The same, but each Service is known to those `known_to` nodes alone that rank first for it.
+    /// The same, but each Service is known to those `known_to` nodes alone that rank first for it, which is all that matters
+    /// while fewer fail.
     ///
     /// # Panics
     /// If they do not settle within a minute.
@@ -97,7 +98,7 @@ impl World {
             api: true,
             drained: BTreeSet::new(),
             services,
-            known_to,
+            known: known(nodes, services, known_to),
             judge: Judge::new((0..services).map(address)),
             datagrams: 0,
             frames: 0,
@@ -160,8 +161,7 @@ impl World {
         }
         let clock = SystemTime::UNIX_EPOCH + Duration::from_millis(self.roll(1 << 40));
         let epoch = Epoch::at(clock, self.rng.random());
-        let services = (0..self.services).filter(|service| self.knows(index, *service));
-        let mut ownership = catalog::ownership(index, self.nodes.len(), services);
+        let mut ownership = catalog::ownership(index, self.nodes.len(), &self.known[index]);
         for drained in &self.drained {
             ownership.set_node(catalog::node(*drained, true));
         }
@@ -170,15 +170,6 @@ impl World {
         node.has_lists = self.api;
         self.nodes[index] = Some(node);
         self.run_node(index);
-    }
-
-    fn knows(&self, index: usize, service: usize) -> bool {
-        if self.known_to >= self.nodes.len() {
-            return true;
-        }
-        let rank = |node: usize| Rank::new(&name(node), address(service), 0);
-        let own = rank(index);
-        (0..self.nodes.len()).filter(|node| rank(*node) < own).count() < self.known_to
     }
 
     /// Ends the speaker of a node without a word.
@@ -418,6 +409,22 @@ impl World {
         self.queued += 1;
         self.queue.push(Reverse((due, self.queued, event)));
     }
+}
+
+/// The Services that each node knows, if each is known to those `known_to` nodes alone that rank first for it.
+fn known(nodes: usize, services: usize, known_to: usize) -> Vec<Vec<usize>> {
+    let mut known = vec![Vec::new(); nodes];
+    let names: Vec<NodeName> = (0..nodes).map(name).collect();
+    for service in 0..services {
+        let mut ranked: Vec<usize> = (0..nodes).collect();
+        if known_to < nodes {
+            ranked.sort_by_cached_key(|node| Rank::new(&names[*node], address(service), 0));
+        }
+        for node in ranked.into_iter().take(known_to) {
+            known[node].push(service);
+        }
+    }
+    known
 }
 
 /// Whether two nodes hear each other on the wire.

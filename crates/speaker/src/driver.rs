@@ -6,6 +6,7 @@ mod surroundings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -53,7 +54,7 @@ pub(crate) struct Driver {
     unshown: BTreeSet<ServiceKey>,
     /// Whether any interface could be used when they were looked at last.
     is_linked: bool,
-    members: Vec<Member>,
+    members: Arc<[Member]>,
     reach: Reach,
     /// Whether [`Driver::others`] may have changed.
     is_reach_stale: bool,
@@ -116,7 +117,7 @@ impl Driver {
             announced: BTreeMap::new(),
             unshown: BTreeSet::new(),
             is_linked: false,
-            members: Vec::new(),
+            members: Arc::default(),
             reach: Reach::default(),
             is_reach_stale: true,
             is_silent: false,
@@ -198,8 +199,8 @@ impl Driver {
         due.chain(self.reach.poll_timeout()).min()
     }
 
-    fn handle_members(&mut self, members: Vec<Member>) {
-        self.ownership.set_members(members.clone());
+    fn handle_members(&mut self, members: Arc<[Member]>) {
+        self.ownership.set_members(members.to_vec());
         self.drain();
         self.holdings.set_members(&members, &self.node, self.now());
         self.members = members;
@@ -394,16 +395,20 @@ impl Driver {
         if self.awaited.contains("pools") || self.awaited.contains("advertisements") {
             return;
         }
+        let mut status = convert::configuration_state("configReconcilerValid", &self.problems);
+        if self.parts.gossip.is_some() {
+            let obstacle = self.reach.is_blocked().then(|| self.gossip_obstacle());
+            status
+                .conditions
+                .push(convert::gossip_reachable(obstacle.as_deref()));
+        }
         let wish = Wish {
             labels: [
                 ("metallb.io/component-type".to_owned(), "speaker".to_owned()),
                 ("metallb.io/node-name".to_owned(), self.node.to_string()),
             ]
             .into(),
-            status: json!(convert::configuration_state(
-                "configReconcilerValid",
-                &self.problems
-            )),
+            status: json!(status),
         };
         self.parts.state.send_if_modified(|shown| {
             let differs = shown.as_ref() != Some(&wish);

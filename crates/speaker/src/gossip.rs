@@ -14,6 +14,7 @@ mod timings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, ensure};
@@ -47,7 +48,7 @@ pub struct Options {
 /// A running gossip thread. Dropping it stops the thread without a good-bye, which peers take for a crash.
 pub struct Gossip {
     commands: mpsc::UnboundedSender<Command>,
-    members: watch::Receiver<Vec<Member>>,
+    members: watch::Receiver<Arc<[Member]>>,
     joined: watch::Receiver<bool>,
     address: SocketAddr,
 }
@@ -87,7 +88,7 @@ impl Gossip {
         let membership = Membership::new(node, address, epoch, timings, rand::random());
         let seal = Seal::new(secrets)?;
         let (commands, receiver) = mpsc::unbounded_channel();
-        let (members, members_receiver) = watch::channel(membership.members().to_vec());
+        let (members, members_receiver) = watch::channel(membership.members().clone());
         let (joined, joined_receiver) = watch::channel(false);
         metrics.set_members(membership.members());
         spawn(move || {
@@ -164,7 +165,7 @@ impl Gossip {
     ///
     /// Listed are ourselves, everybody heard of who is not down, and everybody expected. Who is expected and was
     /// never heard of is [`herald_core::Liveness::Down`] and [`NodeState::Starting`].
-    pub fn members(&self) -> watch::Receiver<Vec<Member>> {
+    pub fn members(&self) -> watch::Receiver<Arc<[Member]>> {
         self.members.clone()
     }
 

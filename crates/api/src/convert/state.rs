@@ -9,6 +9,9 @@ use crate::crd::{ConfigurationResult, ConfigurationStateStatus};
 /// Longest message of a condition, in bytes (`metav1.Condition`).
 const LONGEST_MESSAGE: usize = 32_768;
 
+/// Type of the condition that says whether gossip reaches the speakers that are there. MetalLB has none like it.
+const GOSSIP_REACHABLE: &str = "herald.io/GossipReachable";
+
 /// The status that tells of `problems`, with one condition of the type that MetalLB's component has:
 /// `poolReconcilerValid` in the controller, `configReconcilerValid` in a speaker. Its time is to be filled in.
 pub fn configuration_state(condition: &str, problems: &[Problem]) -> ConfigurationStateStatus {
@@ -37,6 +40,22 @@ pub fn configuration_state(condition: &str, problems: &[Problem]) -> Configurati
             observed_generation: None,
             last_transition_time: Time(Timestamp::UNIX_EPOCH),
         }],
+    }
+}
+
+/// The condition `herald.io/GossipReachable` of a speaker: why not, if `obstacle` says so. Its time is to be filled in.
+pub fn gossip_reachable(obstacle: Option<&str>) -> Condition {
+    let (status, reason) = match obstacle {
+        None => ("True", "Reached"),
+        Some(_) => ("False", "GossipBlocked"),
+    };
+    Condition {
+        type_: GOSSIP_REACHABLE.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message: obstacle.unwrap_or_default().to_owned(),
+        observed_generation: None,
+        last_transition_time: Time(Timestamp::UNIX_EPOCH),
     }
 }
 

@@ -475,7 +475,10 @@ fn a_node_without_the_interface_is_passed_over_while_others_have_it() {
     assert_eq!(candidates[&NodeName::from(IRIS2)], Err(missing.clone()));
     // Too many to tell counts as all.
     machine.set_members(vec![having(IRIS1, nine), having(IRIS2, None)]);
-    assert_eq!(drain(&mut machine)[0].after.as_ref().and_then(Verdict::owner), Some(&IRIS2.into()));
+    assert_eq!(
+        drain(&mut machine)[0].after.as_ref().and_then(Verdict::owner),
+        Some(&IRIS2.into())
+    );
     // Where nobody has it, the one elected says so.
     machine.set_interfaces(["eth0".into()].into());
     let mut other = having(IRIS2, Some(&[]));

@@ -10,13 +10,13 @@ use kube::api::{Api, PostParams};
 use serde_json::json;
 
 use super::Figure;
+use crate::Lab;
 use crate::fabric::Fabric;
 use crate::keepalived;
 use crate::plan;
 use crate::process::Process;
 use crate::tool;
 use crate::wait::eventually;
-use crate::Lab;
 
 /// How many addresses three nodes share.
 const ADDRESSES: [usize; 3] = [1, 1_000, 10_000];
@@ -186,7 +186,11 @@ fn used(process: Option<&Process>) -> anyhow::Result<Duration> {
             let nanoseconds = schedstat.split(' ').next().and_then(|first| first.parse().ok());
             used += Duration::from_nanos(nanoseconds.unwrap_or(0));
             let children = fs::read_to_string(task.join("children")).unwrap_or_default();
-            family.extend(children.split_whitespace().filter_map(|id| id.parse::<u32>().ok()));
+            family.extend(
+                children
+                    .split_whitespace()
+                    .filter_map(|id| id.parse::<u32>().ok()),
+            );
         }
     }
     Ok(used)

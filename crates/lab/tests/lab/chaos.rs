@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use herald_api::ConfigurationState;
 use herald_core::holding::PATIENCE as TRUST;
 use herald_lab::Lab;
 use herald_lab::clock::Monotonic;
 use herald_lab::fabric::LINK;
+use herald_lab::objects::NAMESPACE;
 use herald_lab::plan;
 use herald_lab::sniffer::{QUESTIONS, Sniffer};
 use herald_lab::wait::eventually;
@@ -120,19 +122,55 @@ async fn unintroduced(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
     scene.owner = lab.node_with(scene.mac).context("it is no node")?;
     for index in (0..lab.nodes().len()).filter(|index| *index != scene.owner) {
         let deferred = "herald_wire_reports_total{reason=\"TakeoverDeferred\"}";
-        ensure!(lab.node(index).metric(deferred).await? > 0.0, "node {index} knows no fellow");
+        ensure!(
+            lab.node(index).metric(deferred).await? > 0.0,
+            "node {index} knows no fellow"
+        );
+    }
+    for index in (0..lab.nodes().len()).filter(|index| *index != scene.owner) {
+        wait_for_gossip(lab, index, "False").await?;
     }
     let fault = Monotonic::now();
     lab.node(scene.owner).unplug().await?;
     scene.moved(lab, fault).await?;
     let events = lab.cluster().events("default").await?;
     let conflict = events.iter().find(|event| event.contains("AddressConflict"));
-    ensure!(conflict.is_none(), "a fellow was taken for a stranger: {conflict:?}");
+    ensure!(
+        conflict.is_none(),
+        "a fellow was taken for a stranger: {conflict:?}"
+    );
     lab.node(scene.owner).plug_in().await?;
     scene.settled(sniffer, STEADY).await?;
     set_gossip_blocked(lab, false).await?;
     scene.settled(sniffer, STEADY).await?;
+    for index in 0..lab.nodes().len() {
+        wait_for_gossip(lab, index, "True").await?;
+    }
     Ok(())
+}
+
+/// Waits until the speaker of node `index` says whether gossip reaches the others, in its state and its metrics.
+async fn wait_for_gossip(lab: &Lab, index: usize, status: &str) -> anyhow::Result<()> {
+    let node = lab.node(index);
+    let what = format!(
+        "the state of {} says that gossip is reachable: {status}",
+        node.name()
+    );
+    eventually(&what, PATIENCE, async || {
+        let states = lab.cluster().list::<ConfigurationState>(NAMESPACE).await?;
+        let own = |state: &&ConfigurationState| {
+            let labels = state.metadata.labels.iter().flatten();
+            labels
+                .into_iter()
+                .any(|(key, value)| key == "metallb.io/node-name" && value == node.name())
+        };
+        let conditions = states.iter().find(own).and_then(|state| state.status.as_ref());
+        let mut conditions = conditions.into_iter().flat_map(|status| &status.conditions);
+        let is_told = conditions.any(|c| c.type_ == "herald.io/GossipReachable" && c.status == status);
+        let is_blocked = node.metric("herald_gossip_blocked").await? > 0.0;
+        Ok((is_told && is_blocked == (status == "False")).then_some(()))
+    })
+    .await
 }
 
 async fn another_key(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {

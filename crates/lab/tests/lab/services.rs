@@ -43,7 +43,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         in_lab("the_quickstart_is_reachable_in_both_families", quickstart),
         in_lab("the_manifests_of_guides_work_as_they_are", seeds),
         in_lab("a_client_resolves_an_address_to_its_owner_only", owner_only),
-        in_lab("an_address_is_where_the_selected_interface_is", selected_interface),
+        in_lab(
+            "an_address_is_where_the_selected_interface_is",
+            selected_interface,
+        ),
         in_lab("policy_local_is_owned_and_served_where_the_pod_is", policy_local),
         in_lab("datagrams_reach_a_pod", datagrams),
         in_lab(

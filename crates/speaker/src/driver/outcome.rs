@@ -110,15 +110,21 @@ impl Driver {
         self.emit_of_node(Severity::Warning, "NotHeardOnWire", note);
     }
 
+    /// What people can do about gossip that is blocked.
+    pub(super) fn gossip_obstacle(&self) -> String {
+        format!(
+            "gossip does not reach speakers that live: is UDP port {} filtered, or is their key another one? \
+             Addresses move only when nobody answers for them on the wire, within seconds",
+            self.gossip_port
+        )
+    }
+
     /// Gossip has come to be blocked, or is so no longer.
     pub(super) fn report_reach(&self, is_blocked: bool) {
         self.metrics.set_gossip_blocked(is_blocked);
-        let port = self.gossip_port;
+        self.show_state();
         if is_blocked {
-            let note = format!(
-                "gossip does not reach speakers that live: is UDP port {port} filtered, or is their key another one? \
-                 Addresses move only when nobody answers for them on the wire, within seconds"
-            );
+            let note = self.gossip_obstacle();
             warn!("{note}");
             self.emit_of_node(Severity::Warning, "GossipBlocked", note);
         } else {

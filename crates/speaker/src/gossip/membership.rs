@@ -94,6 +94,8 @@ pub struct Membership {
     config_for: usize,
     roster: Roster,
     stale: bool,
+    /// When the list of members was put together last.
+    refreshed: Option<Time>,
     alone_told: Option<Time>,
     chase: Chase,
     restlessness: Restlessness,
@@ -136,6 +138,7 @@ impl Membership {
             config_for: 1,
             roster: Roster::default(),
             stale: true,
+            refreshed: None,
             alone_told: None,
             chase: Chase::new(),
             restlessness: Restlessness::default(),
@@ -381,6 +384,7 @@ impl Membership {
         timers
             .chain(self.news_due)
             .chain(self.announcer.next_due())
+            .chain(self.refresh_due())
             .chain(rest)
             .min()
     }
@@ -391,8 +395,8 @@ impl Membership {
     }
 
     /// The members in order of their names: ourselves, everybody heard of, and those expected; who is neither
-    /// there nor expected is not listed.
-    pub fn members(&self) -> &[Member] {
+    /// there nor expected is not listed. It is another list only when something has changed.
+    pub const fn members(&self) -> &Arc<[Member]> {
         self.roster.members()
     }
 
@@ -422,6 +426,12 @@ impl Membership {
     /// Carries on after foca was called: effects, members, joining.
     fn settle(&mut self, now: Time) {
         self.absorb(now);
+        // foca queues an update for every change, so with none queued there was none: a quiet cluster costs nothing here.
+        self.stale |= self.foca.updates_backlog() > 0;
+        if self.refresh_due().is_none_or(|due| due > now) {
+            return;
+        }
+        self.refreshed = Some(now);
         if self.refresh() {
             self.spread_news(now);
         }
@@ -429,6 +439,13 @@ impl Membership {
             let missing = self.missing().len();
             self.announcer.handle_missing(missing, now);
         }
+    }
+
+    /// When the list of members is to be put together anew: at once, but not more often than news is passed on. It takes
+    /// some time where there are a thousand.
+    fn refresh_due(&self) -> Option<Time> {
+        let earliest = self.refreshed.map_or(Time::ZERO, |at| at + NEWS_PERIOD);
+        self.stale.then_some(earliest)
     }
 
     fn absorb(&mut self, now: Time) {
@@ -467,13 +484,8 @@ impl Membership {
         }
     }
 
-    /// Puts the list of members together anew if something may have changed. foca queues an update for every
-    /// change, so with none queued there was none: a quiet cluster costs nothing here.
-    /// True if somebody was found suspect, down or alive again.
+    /// Puts the list of members together anew. True if somebody was found suspect, down or alive again.
     fn refresh(&mut self) -> bool {
-        if !self.stale && self.foca.updates_backlog() == 0 {
-            return false;
-        }
         self.stale = false;
         let known = self.foca.iter_membership_state();
         let Some(events) = self.roster.update(known, &self.rumours) else {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use herald_core::{Liveness, Member, NodeName, NodeState, Prefix, Time};
@@ -39,7 +40,7 @@ pub(super) struct Task {
     pub(super) membership: Membership,
     pub(super) metrics: Metrics,
     pub(super) commands: mpsc::UnboundedReceiver<Command>,
-    pub(super) members: watch::Sender<Vec<Member>>,
+    pub(super) members: watch::Sender<Arc<[Member]>>,
     pub(super) joined: watch::Sender<bool>,
     /// What datagrams of unknown senders may cost.
     pub(super) strangers: Allowance,
@@ -94,7 +95,8 @@ impl Task {
             Command::SetMacs(macs) => self.membership.set_macs(macs, now),
             Command::SetLegs(prefixes) => self.membership.set_legs(prefixes, now),
             Command::SetInterfaces(names) => {
-                self.membership.set_interfaces(names.iter().map(String::as_str), now);
+                self.membership
+                    .set_interfaces(names.iter().map(String::as_str), now);
             }
             Command::SetSilent(silent) => self.membership.set_silent(silent, now),
             Command::Return => self.membership.handle_return(now),
@@ -207,9 +209,9 @@ impl Task {
     fn publish(&self) {
         let members = self.membership.members();
         self.members.send_if_modified(|published| {
-            let changed = published != members;
+            let changed = !Arc::ptr_eq(published, members);
             if changed {
-                *published = members.to_vec();
+                *published = members.clone();
                 self.metrics.set_members(members);
             }
             changed

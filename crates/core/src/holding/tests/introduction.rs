@@ -96,7 +96,10 @@ fn a_claim_of_somebody_unknown_is_answered_and_the_two_that_meet_settle_it() {
     answers_for(&mut world, FIRST, mac(FIRST));
     assert_eq!(world.effects(), [Effect::Reannounce(ip())]);
     let effects = world.hears_claim_of(mac(FIRST));
-    assert!(effects.contains(&Effect::Report(ip(), Report::Yielded(FIRST.into()))), "{effects:?}");
+    assert!(
+        effects.contains(&Effect::Report(ip(), Report::Yielded(FIRST.into()))),
+        "{effects:?}"
+    );
 }
 
 #[test]

@@ -53,8 +53,16 @@ pub fn emit(profile: &Profile, room: usize) -> Vec<u8> {
     let legs = profile.legs.as_ref().filter(|legs| legs.len() <= MAX_LEGS);
     let legs = legs.map(|legs| (legs.len(), legs.iter().flat_map(leg).collect()));
     append(&mut bytes, legs, room - 1);
-    let tags = profile.interfaces.as_ref().filter(|tags| tags.len() <= MAX_INTERFACES);
-    let tags = tags.map(|tags| (tags.len(), tags.iter().flat_map(|tag| tag.to_be_bytes()).collect()));
+    let tags = profile
+        .interfaces
+        .as_ref()
+        .filter(|tags| tags.len() <= MAX_INTERFACES);
+    let tags = tags.map(|tags| {
+        (
+            tags.len(),
+            tags.iter().flat_map(|tag| tag.to_be_bytes()).collect(),
+        )
+    });
     append(&mut bytes, tags, room);
     bytes
 }
@@ -99,7 +107,9 @@ pub fn parse(bytes: &[u8]) -> Option<Profile> {
 }
 
 fn tags(bytes: &mut impl Iterator<Item = u8>, count: u8) -> Option<Vec<u32>> {
-    (0..count).map(|_| take(bytes, 4).map(u32::from_be_bytes)).collect()
+    (0..count)
+        .map(|_| take(bytes, 4).map(u32::from_be_bytes))
+        .collect()
 }
 
 /// An IPv4 prefix has a length up to 32, an IPv6 one is told by the highest bit.
@@ -240,7 +250,8 @@ pub(super) mod tests {
         assert_eq!(told, Some(vec![prefix([10, 0, 0, 0]), prefix([192, 0, 2, 0])]));
         assert_eq!(legs((0..17).map(|i| prefix([10, 0, i, 0]))), None);
         let names: Vec<String> = (0..33).map(|i| format!("eth{i}")).collect();
-        let told = |count: usize| interfaces(names[..count].iter().map(String::as_str)).map(|tags| tags.len());
+        let told =
+            |count: usize| interfaces(names[..count].iter().map(String::as_str)).map(|tags| tags.len());
         assert_eq!((told(0), told(32), told(33)), (Some(0), Some(32), None));
     }
 }

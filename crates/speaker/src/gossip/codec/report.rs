@@ -189,10 +189,10 @@ pub(super) mod tests {
             second.profile.as_mut().map(|profile| profile.interfaces.take());
             let first = Report { profile: None, ..report };
             // Cut where the fields of an early version end it is one of that version.
-            let ends = [first.emit().len(), second.emit().len() - 1];
+            let ends = [Some(first.emit().len()), second.profile.as_ref().map(|_| second.emit().len() - 1)];
             let cut = cut.index(bytes.len());
             let read = Report::parse(&bytes[..cut]);
-            prop_assert_eq!(read.is_some(), ends.contains(&cut));
+            prop_assert_eq!(read.is_some(), ends.contains(&Some(cut)));
             if let Some(read) = read {
                 let expected = if read.profile.is_some() { shortened(&second, &read) } else { first };
                 prop_assert_eq!(read, expected);

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use foca::State;
 use herald_core::{Liveness, Member, NodeName, NodeState};
@@ -16,7 +17,7 @@ pub(super) struct Roster {
     /// Whom to expect, ourselves not among them.
     peers: BTreeMap<NodeName, SocketAddr>,
     /// In order of their names.
-    members: Vec<Member>,
+    members: Arc<[Member]>,
 }
 
 impl Roster {
@@ -31,7 +32,7 @@ impl Roster {
         changed
     }
 
-    pub(super) fn members(&self) -> &[Member] {
+    pub(super) const fn members(&self) -> &Arc<[Member]> {
         &self.members
     }
 
@@ -48,11 +49,11 @@ impl Roster {
         rumours: &Rumours,
     ) -> Option<Vec<Event>> {
         let members = self.compile(known, rumours);
-        if members == self.members {
+        if *members == *self.members {
             return None;
         }
         let events = changes(&self.members, &members);
-        self.members = members;
+        self.members = members.into();
         Some(events)
     }
 

@@ -122,11 +122,13 @@ fn what_a_dead_member_once_said_does_not_make_it_ready_for_one_that_restarted() 
         &[],
     );
     assert_eq!(net.inject(&content(&[report(name(2))], &announce), 2), Ok(()));
+    net.run_for(millis(20));
     let member = net.view(0, 2).expect("known, as it announced itself");
     assert_eq!(member.state, NodeState::Starting);
     // The same from one that answers in this life of ours.
     let gossip = swim(identity(name(2), 2), net.identity_of(0), Message::Gossip, &[]);
     assert_eq!(net.inject(&content(&[report(name(2))], &gossip), 2), Ok(()));
+    net.run_for(millis(20));
     let member = net.view(0, 2).expect("still known");
     assert_eq!(member.state, NodeState::Ready);
 }

@@ -1,5 +1,7 @@
 //! Wrong keys, replays and garbage change nothing.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -59,8 +61,8 @@ fn a_replay_of_everything_changes_nothing() {
         net.step(end);
     }
     net.run_for(Duration::from_secs(1));
-    let before: Vec<Vec<Member>> = (0..3)
-        .map(|i| net.nodes[&i].membership.members().to_vec())
+    let before: Vec<Arc<[Member]>> = (0..3)
+        .map(|i| net.nodes[&i].membership.members().clone())
         .collect();
     assert!(recorded.len() > 20);
     let replayed = recorded.len();
