@@ -342,7 +342,7 @@ impl Holdings {
                 Stage::Probing => {}
             }
         }
-        if let Some(address) = self.rounds.poll_next(now) {
+        while let Some(address) = self.rounds.poll_next(now) {
             self.check_in_turn(address);
         }
         self.call(now);

@@ -50,9 +50,3 @@ fn among_a_hundred_and_a_thousand_nodes_only_what_a_dead_one_owned_moves() {
     one_dies(100, 1000, Duration::from_secs(1), 1);
     one_dies(1000, 10_000, Duration::from_secs(2), 1);
 }
-
-#[test]
-#[ignore = "tmp"]
-fn tmp() {
-    one_dies(1000, 1000, Duration::from_secs(2), 1);
-}

@@ -14,12 +14,13 @@ mod timings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, ensure};
 use herald_core::{Member, NodeName, NodeState, Prefix};
-use tokio::sync::{mpsc, oneshot, watch};
+use herald_netio::{Poller, Waker};
+use tokio::sync::{oneshot, watch};
 
 pub use codec::seal::{Secret, SecretTooShort};
 pub use timings::Timings;
@@ -47,7 +48,8 @@ pub struct Options {
 
 /// A running gossip thread. Dropping it stops the thread without a good-bye, which peers take for a crash.
 pub struct Gossip {
-    commands: mpsc::UnboundedSender<Command>,
+    commands: Option<mpsc::Sender<Command>>,
+    waker: Waker,
     members: watch::Receiver<Arc<[Member]>>,
     joined: watch::Receiver<bool>,
     address: SocketAddr,
@@ -87,25 +89,33 @@ impl Gossip {
         let epoch = Epoch::at(SystemTime::now(), rand::random());
         let membership = Membership::new(node, address, epoch, timings, rand::random());
         let seal = Seal::new(secrets)?;
-        let (commands, receiver) = mpsc::unbounded_channel();
+        let poller = Poller::new().context("cannot wait for gossip")?;
+        poller
+            .add(&socket, SOCKET)
+            .context("cannot watch the gossip socket")?;
+        let waker = poller.waker();
+        let (commands, receiver) = mpsc::channel();
         let (members, members_receiver) = watch::channel(membership.members().clone());
         let (joined, joined_receiver) = watch::channel(false);
         metrics.set_members(membership.members());
-        spawn(move || {
-            Ok(Task {
-                socket: tokio::net::UdpSocket::from_std(socket)?,
-                seal,
-                membership,
-                metrics,
-                commands: receiver,
-                members,
-                joined,
-                strangers: Allowance::default(),
-                zero: Instant::now(),
-            })
-        })?;
+        let task = Task {
+            socket,
+            seal,
+            membership,
+            metrics,
+            commands: receiver,
+            members,
+            joined,
+            strangers: Allowance::default(),
+            zero: Instant::now(),
+        };
+        std::thread::Builder::new()
+            .name("gossip".to_owned())
+            .spawn(|| task.run(poller))
+            .context("cannot start the gossip thread")?;
         Ok(Self {
-            commands,
+            commands: Some(commands),
+            waker,
             members: members_receiver,
             joined: joined_receiver,
             address,
@@ -187,9 +197,23 @@ impl Gossip {
 
     fn tell(&self, command: Command) {
         // Fails only when the thread has ended; whoever watches the members sees that.
-        let _ended = self.commands.send(command);
+        if let Some(commands) = &self.commands
+            && commands.send(command).is_ok()
+        {
+            self.waker.wake();
+        }
     }
 }
+
+impl Drop for Gossip {
+    fn drop(&mut self) {
+        self.commands = None;
+        self.waker.wake();
+    }
+}
+
+/// The socket's token in the poller, which waits for nothing else.
+const SOCKET: u64 = 0;
 
 /// Room for what arrives while the process gets no time: the answers of a large cluster, or a flood of datagrams of
 /// which the good ones are not to be lost.
@@ -203,35 +227,6 @@ fn listen(bind: SocketAddr) -> std::io::Result<UdpSocket> {
         tracing::warn!(%error, "gossip goes on with the default receive buffer");
     }
     Ok(socket)
-}
-
-/// Starts the thread with a runtime of its own, and waits until the task stands.
-fn spawn(task: impl FnOnce() -> std::io::Result<Task> + Send + 'static) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot make the gossip runtime")?;
-    let (ready, standing) = std::sync::mpsc::channel();
-    std::thread::Builder::new()
-        .name("gossip".to_owned())
-        .spawn(move || {
-            runtime.block_on(async {
-                match task() {
-                    Ok(task) => {
-                        let _told = ready.send(Ok(()));
-                        task.run().await;
-                    }
-                    Err(error) => {
-                        let _told = ready.send(Err(error));
-                    }
-                }
-            });
-        })
-        .context("cannot start the gossip thread")?;
-    standing
-        .recv()
-        .context("the gossip thread died")?
-        .context("cannot watch the gossip socket")
 }
 
 #[cfg(test)]

@@ -21,9 +21,12 @@ use crate::{NodeName, Time};
 /// Each address is asked for once in this time, if there are few.
 const ROUND: Duration = Duration::from_secs(5);
 
+/// Questions are asked a few at a time, so that neither side wakes up for each.
+const TURN: Duration = Duration::from_millis(200);
+
 /// No more than fifty questions a second, whatever their number: of ten thousand addresses on three nodes each is asked for
 /// once a minute. That is enough, as one silent address makes all others of its owner suspicious.
-const GAP: Duration = Duration::from_millis(20);
+const QUESTIONS: u32 = 10;
 
 /// From one unanswered question to the next: longer than an answer takes where the processor is busy.
 const AGAIN: Duration = Duration::from_millis(300);
@@ -66,7 +69,9 @@ pub(super) struct Rounds {
     watched: BTreeSet<IpAddr>,
     /// The one that was asked for last.
     last: Option<IpAddr>,
+    /// When the next turn begins, and how many questions are left in this one.
     next: Option<Time>,
+    left: u32,
 }
 
 impl Rounds {
@@ -79,7 +84,7 @@ impl Rounds {
             self.watched.remove(&address);
         }
         if self.watched.is_empty() {
-            self.next = None;
+            (self.next, self.left) = (None, 0);
         }
     }
 
@@ -87,13 +92,19 @@ impl Rounds {
         self.next
     }
 
-    /// Whose turn it is at `now`.
+    /// Whose turn it is at `now`, one after the other.
     pub(super) fn poll_next(&mut self, now: Time) -> Option<IpAddr> {
-        if self.next? > now {
-            return None;
+        if self.left == 0 {
+            if self.next? > now {
+                return None;
+            }
+            let count = u32::try_from(self.watched.len()).unwrap_or(u32::MAX).max(1);
+            let turn = (ROUND / count).max(TURN);
+            let turns = (ROUND.as_nanos() / turn.as_nanos()) as u32;
+            self.left = count.div_ceil(turns).min(QUESTIONS);
+            self.next = Some(now + turn);
         }
-        let count = u32::try_from(self.watched.len()).unwrap_or(u32::MAX);
-        self.next = Some(now + (ROUND / count.max(1)).max(GAP));
+        self.left -= 1;
         let after = self
             .last
             .map(|last| (core::ops::Bound::Excluded(last), core::ops::Bound::Unbounded));

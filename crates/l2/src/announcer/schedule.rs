@@ -46,6 +46,9 @@ impl Burst {
     }
 }
 
+/// Refreshes wait for the next of these, so that thousands of addresses do not wake sender and receivers for each.
+const BEAT: Duration = Duration::from_millis(250);
+
 /// The next round of each address, in order of time.
 #[derive(Debug)]
 pub(super) struct Schedule {
@@ -89,7 +92,7 @@ impl Schedule {
         let sent = burst.sent + 1;
         let due = match ROUNDS.get(sent) {
             Some(offset) => Some(burst.start + *offset),
-            None => self.refresh.map(|refresh| now + self.jitter(refresh)),
+            None => self.refresh.map(|refresh| at_a_beat(now + self.jitter(refresh))),
         };
         Burst { sent, due, ..burst }
     }
@@ -108,4 +111,10 @@ impl Schedule {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
+}
+
+/// The next full [`BEAT`].
+fn at_a_beat(due: Time) -> Time {
+    let beats = due.elapsed().as_nanos().div_ceil(BEAT.as_nanos());
+    Time::ZERO + BEAT * u32::try_from(beats).unwrap_or(u32::MAX)
 }

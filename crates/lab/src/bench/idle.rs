@@ -104,7 +104,7 @@ async fn measure(lab: &mut Lab, addresses: usize) -> anyhow::Result<Vec<Cost>> {
         async move {
             let service = serde_json::from_value(json!({
                 "metadata": {"name": format!("s{number}")},
-                "spec": {"type": "LoadBalancer", "selector": {"app": "hello"}, "ports": [{"port": 80, "targetPort": 8080}]},
+                "spec": {"type": "LoadBalancer", "allocateLoadBalancerNodePorts": false, "selector": {"app": "hello"}, "ports": [{"port": 80, "targetPort": 8080}]},
             }))?;
             services.create(&PostParams::default(), &service).await?;
             anyhow::Ok(())

@@ -251,7 +251,7 @@ impl Membership {
             self.note(result);
             self.absorb(now);
             self.news_sent = Some(now);
-            self.news_due = self.rumours.is_hot().then(|| now + GOSSIP_PERIOD);
+            self.news_due = None;
         }
         if self.restlessness.poll_timeout().is_some_and(|due| due <= now) {
             self.restlessness.handle_timeout(now);
@@ -427,7 +427,12 @@ impl Membership {
     fn settle(&mut self, now: Time) {
         self.absorb(now);
         // foca queues an update for every change, so with none queued there was none: a quiet cluster costs nothing here.
-        self.stale |= self.foca.updates_backlog() > 0;
+        let has_updates = self.foca.updates_backlog() > 0;
+        self.stale |= has_updates;
+        let has_news = has_updates || self.rumours.is_hot();
+        if has_news && self.news_due.is_none() && self.foca.num_members() > 0 {
+            self.news_due = Some(now + GOSSIP_PERIOD);
+        }
         if self.refresh_due().is_none_or(|due| due > now) {
             return;
         }

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Instant;
 
 use herald_core::{Liveness, Member, NodeName, NodeState, Prefix, Time};
-use tokio::net::UdpSocket;
-use tokio::sync::{mpsc, oneshot, watch};
+use herald_netio::Poller;
+use tokio::sync::{oneshot, watch};
 use tracing::{debug, info, warn};
 
 use super::allowance::Allowance;
@@ -39,7 +40,7 @@ pub(super) struct Task {
     pub(super) seal: Seal,
     pub(super) membership: Membership,
     pub(super) metrics: Metrics,
-    pub(super) commands: mpsc::UnboundedReceiver<Command>,
+    pub(super) commands: Receiver<Command>,
     pub(super) members: watch::Sender<Arc<[Member]>>,
     pub(super) joined: watch::Sender<bool>,
     /// What datagrams of unknown senders may cost.
@@ -51,12 +52,16 @@ pub(super) struct Task {
 const DRAIN: usize = 512;
 
 impl Task {
-    /// Runs until it has left, or until the [`super::Gossip`] was dropped: then it falls silent like a crash.
-    pub(super) async fn run(mut self) {
+    /// Runs until it has left, or until the [`super::Gossip`] was dropped: then it falls silent like a crash. Only
+    /// `poller` waits here, which knows the socket.
+    pub(super) fn run(mut self, mut poller: Poller) {
         let mut buffer = [0; 2048];
         let mut left = None;
+        let mut has_datagrams = true;
         loop {
-            self.drain_socket(&mut buffer);
+            if has_datagrams {
+                self.drain_socket(&mut buffer);
+            }
             self.membership.handle_timeout(self.now());
             self.report_events();
             self.flush();
@@ -64,17 +69,21 @@ impl Task {
             if self.membership.has_left() {
                 break;
             }
-            let deadline = self.membership.poll_timeout();
-            let deadline = deadline.map(|due| tokio::time::Instant::from_std(self.zero + due.elapsed()));
-            tokio::select! {
-                ready = self.socket.readable() => if let Err(error) = ready {
-                    warn!(%error, "waiting for gossip datagrams failed");
-                },
-                () = sleep_until(deadline) => {}
-                command = self.commands.recv() => match command {
-                    Some(command) => left = self.obey(command).or(left),
-                    None => return,
-                },
+            let due = self.membership.poll_timeout();
+            let timeout = due.map(|due| due.saturating_since(self.now()));
+            has_datagrams = match poller.wait(timeout) {
+                Ok(mut readable) => readable.next().is_some(),
+                Err(error) => {
+                    warn!(%error, "cannot wait for gossip datagrams");
+                    return;
+                }
+            };
+            loop {
+                match self.commands.try_recv() {
+                    Ok(command) => left = self.obey(command).or(left),
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => return,
+                }
             }
         }
         if let Some(left) = left {
@@ -111,7 +120,7 @@ impl Task {
 
     fn drain_socket(&mut self, buffer: &mut [u8]) {
         for _ in 0..DRAIN {
-            match self.socket.try_recv_from(buffer) {
+            match self.socket.recv_from(buffer) {
                 Ok((length, from)) => self.take_in(&buffer[..length], from),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) => {
@@ -152,7 +161,7 @@ impl Task {
                     continue;
                 }
             };
-            match self.socket.try_send_to(&datagram, to) {
+            match self.socket.send_to(&datagram, to) {
                 Ok(_) => self.metrics.sent.inc(),
                 Err(error) => {
                     self.metrics.send_failed();
@@ -219,12 +228,5 @@ impl Task {
         let joined = self.membership.joined();
         self.joined
             .send_if_modified(|published| std::mem::replace(published, joined) != joined);
-    }
-}
-
-async fn sleep_until(deadline: Option<tokio::time::Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }

@@ -55,10 +55,8 @@ impl Timings {
             // The announcements of `Membership` do both, and know whom to expect.
             periodic_announce: None,
             periodic_announce_to_down_members: None,
-            periodic_gossip: Some(foca::PeriodicParams {
-                frequency: GOSSIP_PERIOD,
-                num_members: GOSSIP_FANOUT,
-            }),
+            // `Membership` gossips while there is news, and sleeps otherwise.
+            periodic_gossip: None,
         }
     }
 }
@@ -79,9 +77,6 @@ pub(super) const TRANSMISSIONS: NonZeroU8 = NonZeroU8::new(40).expect("not zero"
 
 /// How often news is passed on while there is any.
 pub(super) const GOSSIP_PERIOD: Duration = Duration::from_millis(50);
-
-/// To how many members at a time.
-const GOSSIP_FANOUT: NonZeroUsize = NonZeroUsize::new(4).expect("not zero");
 
 /// How long a dead member's last identity is remembered; longer than any news of it is under way.
 const FORGET_AFTER: Duration = Duration::from_secs(600);

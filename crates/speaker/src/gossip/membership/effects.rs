@@ -96,6 +96,22 @@ impl Timers {
         self.heap.peek().map(|waiting| waiting.due)
     }
 
+    /// `member` answered the probe, so there is nothing to wake up for before the next one; foca still wants to be told
+    /// that it could have asked others by now.
+    pub(super) fn handle_answer(&mut self, member: &Identity) {
+        let is_next = |waiting: &Waiting| matches!(waiting.timer, Timer::ProbeRandomMember(_));
+        let Some(next) = self.heap.iter().filter(|w| is_next(w)).map(|w| w.due).min() else {
+            return;
+        };
+        let mut waiting = std::mem::take(&mut self.heap).into_vec();
+        for waiting in &mut waiting {
+            if matches!(&waiting.timer, Timer::SendIndirectProbe { probed_id, .. } if probed_id == member) {
+                waiting.due = waiting.due.max(next);
+            }
+        }
+        self.heap = waiting.into();
+    }
+
     pub(super) fn pop_due(&mut self, now: Time) -> Option<Timer<Identity>> {
         if self.next_due()? > now {
             return None;
@@ -135,6 +151,24 @@ mod tests {
 
     fn at(millis: u64) -> Time {
         Time::since_zero(Duration::from_millis(millis))
+    }
+
+    #[test]
+    fn an_answered_probe_is_followed_by_the_next_one_without_a_wake_up_between() {
+        let member = |name: &str| Identity::unknown(name.into(), ([192, 0, 2, 1], 7946).into());
+        let indirect = |name| Timer::SendIndirectProbe {
+            probed_id: member(name),
+            token: 1,
+        };
+        let mut timers = Timers::default();
+        timers.start(Timer::ProbeRandomMember(1), at(100));
+        timers.start(indirect("a"), at(30));
+        timers.handle_answer(&member("b"));
+        assert_eq!(timers.next_due(), Some(at(30)));
+        timers.handle_answer(&member("a"));
+        assert_eq!(timers.next_due(), Some(at(100)));
+        let fired = [timers.pop_due(at(100)), timers.pop_due(at(100))];
+        assert_eq!(fired, [Some(indirect("a")), Some(Timer::ProbeRandomMember(1))]);
     }
 
     #[test]

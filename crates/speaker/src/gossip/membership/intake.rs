@@ -63,6 +63,9 @@ impl Membership {
         if result.is_ok() && is_to_us {
             self.hear(reports, now);
         }
+        if matches!(header.message, Message::Ack(_)) && result.is_ok() {
+            self.timers.handle_answer(&header.src);
+        }
         if header.message == Message::Feed && result.is_ok() {
             self.announcer.handle_answer(now);
         }
