@@ -39,7 +39,7 @@ enum Bench {
     /// How long a client is not served when the owner of an address fails or leaves, beside keepalived and others.
     Failover(failover::FailoverArgs),
     /// What speakers cost while nothing happens, beside keepalived.
-    Idle,
+    Idle(idle::IdleArgs),
 }
 
 /// Measures, and prints each figure as soon as it is known.
@@ -54,7 +54,7 @@ pub async fn run(args: BenchArgs, mut interrupt: Interrupt) -> anyhow::Result<()
             Bench::Alloc => alloc::run(runs(20), &mut |figure| print.figure(&figure)),
             Bench::Arp => arp::run(runs(5), &mut |figure| print.figure(&figure)).await,
             Bench::Controller => controller::run(runs(3), &mut |figure| print.figure(&figure)).await,
-            Bench::Idle => idle::run(runs(3), &mut |figure| print.figure(&figure)).await,
+            Bench::Idle(args) => idle::run(args, runs(3), &mut |figure| print.figure(&figure)).await,
             Bench::Failover(args) => failover::run(args, runs(3), &mut |figure| print.figure(&figure)).await,
         }
     };

@@ -4,7 +4,9 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::Args;
 use futures::{StreamExt, TryStreamExt};
+use herald_api::ServiceL2Status;
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{Api, PostParams};
 use serde_json::json;
@@ -13,13 +15,20 @@ use super::Figure;
 use crate::Lab;
 use crate::fabric::Fabric;
 use crate::keepalived;
+use crate::objects::NAMESPACE;
 use crate::plan;
 use crate::process::Process;
 use crate::tool;
 use crate::wait::eventually;
 
-/// How many addresses three nodes share.
-const ADDRESSES: [usize; 3] = [1, 1_000, 10_000];
+/// What to measure.
+#[derive(Debug, Clone, Args)]
+pub struct IdleArgs {
+    /// How many addresses three nodes share. May be repeated.
+    #[arg(long, value_name = "COUNT", default_values_t = [1, 1_000, 10_000], value_parser = clap::value_parser!(u16).range(1..))]
+    addresses: Vec<u16>,
+}
+
 /// Far longer than 10 000 addresses take.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// The last announcements of a claim leave after 4.4 s; then each deputy asks for the first time.
@@ -42,8 +51,8 @@ metadata: {name: idle, namespace: metallb-system}
 ";
 
 /// Measures `runs` times.
-pub async fn run(runs: usize, emit: &mut dyn FnMut(Figure)) -> anyhow::Result<()> {
-    for addresses in ADDRESSES {
+pub async fn run(args: IdleArgs, runs: usize, emit: &mut dyn FnMut(Figure)) -> anyhow::Result<()> {
+    for addresses in args.addresses.into_iter().map(usize::from) {
         let mut samples = Vec::new();
         for _ in 0..runs {
             samples.extend(herald(addresses).await?);
@@ -118,6 +127,12 @@ async fn measure(lab: &mut Lab, addresses: usize) -> anyhow::Result<Vec<Cost>> {
             announced += node.count_metrics("metallb_speaker_announced{").await?;
         }
         Ok((announced == addresses).then_some(()))
+    })
+    .await?;
+    eventually("every status is written", PATIENCE, async || {
+        let statuses = lab.cluster().list::<ServiceL2Status>(NAMESPACE).await?;
+        let written = statuses.iter().filter(|status| status.status.is_some());
+        Ok((written.count() == addresses).then_some(()))
     })
     .await?;
     tokio::time::sleep(SETTLE).await;
