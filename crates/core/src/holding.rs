@@ -221,9 +221,7 @@ impl Holdings {
 
     /// A probe or a check has ended.
     pub fn handle_probed(&mut self, address: IpAddr, probed: Probed, now: Time) {
-        if let Probed::Answered(mac) = probed {
-            self.meet(address, mac, now);
-        }
+        self.meet(address, probed, now);
         let Some(holding) = self.addresses.get(&address) else {
             return;
         };

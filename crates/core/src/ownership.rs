@@ -11,6 +11,7 @@ use core::net::IpAddr;
 use crate::config::{Advertisement, ConflictDetection, Pool};
 use crate::election::{self, Candidate, Elected, Rank};
 use crate::eligibility::{Endpoints, Exclusion, Exposure, Node, View, interfaces};
+use crate::name::tag;
 use crate::standing::{Footing, Standing};
 use crate::{Liveness, Member, NodeName, NodeState, ServiceKey};
 
@@ -21,6 +22,8 @@ pub struct Ownership {
     ignore_exclude_label: bool,
     pools: Vec<Pool>,
     advertisements: Vec<Advertisement>,
+    /// The interfaces that they name ([`tag`]).
+    selected: BTreeSet<u32>,
     nodes: BTreeMap<NodeName, Node>,
     members: Option<BTreeMap<NodeName, Member>>,
     standing: Standing,
@@ -121,6 +124,7 @@ impl Ownership {
             ignore_exclude_label,
             pools: Vec::new(),
             advertisements: Vec::new(),
+            selected: BTreeSet::new(),
             nodes: BTreeMap::new(),
             members: gossip.then(BTreeMap::new),
             standing: Standing::default(),
@@ -137,6 +141,8 @@ impl Ownership {
         if self.pools != pools || self.advertisements != advertisements {
             self.pools = pools.to_vec();
             self.advertisements = advertisements.to_vec();
+            let named = advertisements.iter().flat_map(|a| &a.interfaces);
+            self.selected = named.map(|name| tag(name)).collect();
             self.all_stale();
         }
     }
@@ -165,7 +171,7 @@ impl Ownership {
         let before = core::mem::replace(known, next);
         let known = &*known;
         let standing = Standing::of(known.values());
-        let rearranged = standing.differs_from(&self.standing);
+        let rearranged = standing.differs_from(&self.standing, &self.selected);
         self.standing = standing;
         let gained = known
             .values()
@@ -286,8 +292,20 @@ impl Ownership {
 
     fn footing(&self, service: &Exposure, advertisements: &[&Advertisement], node: &Node) -> Footing {
         let selected = interfaces(advertisements, node);
-        self.standing
-            .footing(&node.name, &service.addresses, selected.as_ref())
+        let mut footing = self
+            .standing
+            .footing(&node.name, &service.addresses, selected.as_ref());
+        // Gossip has not yet told what has just gone here.
+        footing.has_interface &= node.name != self.me || self.has_interface(selected.as_ref());
+        footing
+    }
+
+    /// Whether one of these exists here, as far as is known; `None` is any.
+    fn has_interface(&self, selected: Option<&BTreeSet<String>>) -> bool {
+        match (selected, &self.interfaces) {
+            (Some(selected), Some(existing)) => !selected.is_disjoint(existing),
+            (None, _) | (_, None) => true,
+        }
     }
 
     /// Whether `node` would be preferred to this one for a Service if both were alive: what speakers go by when they
@@ -358,13 +376,11 @@ impl Ownership {
         }
         let me = self.nodes.get(&self.me).ok_or(Exclusion::NoCandidate)?;
         let interfaces = interfaces(&advertisements, me);
-        if let (Some(selected), Some(existing)) = (&interfaces, &self.interfaces)
-            && selected.is_disjoint(existing)
-        {
+        if !self.has_interface(interfaces.as_ref()) {
             if !is_owner {
                 return Ok(standby());
             }
-            return Err(Exclusion::NoInterface(selected.clone()));
+            return Err(Exclusion::NoInterface(interfaces.unwrap_or_default()));
         }
         let claim = Claim {
             addresses: service.addresses.clone(),

@@ -30,24 +30,28 @@ pub struct Reach {
     heard_since: Option<Time>,
     cut_off_since: Option<Time>,
     is_blocked: bool,
+    /// Whether it was blocked once, or reached all.
+    is_known: bool,
 }
 
 impl Reach {
     /// Replaces what is known of the others.
     pub fn set(&mut self, others: Others, now: Time) {
         let since = |holds: bool, before: Option<Time>| holds.then(|| before.unwrap_or(now));
+        self.is_known |= others.reached >= others.ready;
         self.heard_since = since(others.heard > 0, self.heard_since);
         self.cut_off_since = since(others.reached * 2 < others.ready, self.cut_off_since);
     }
 
-    /// Whether it was blocked when that was asked for last.
-    pub const fn is_blocked(&self) -> bool {
-        self.is_blocked
+    /// Whether it was blocked when that was asked for last; `None` while a speaker that has just started cannot know.
+    pub fn is_blocked(&self) -> Option<bool> {
+        (self.is_blocked || self.is_known).then_some(self.is_blocked)
     }
 
     /// Whether it has become blocked, or is no longer.
     pub fn poll_change(&mut self, now: Time) -> Option<bool> {
         let is_blocked = self.deadlines().any(|at| at <= now);
+        self.is_known |= is_blocked;
         (core::mem::replace(&mut self.is_blocked, is_blocked) != is_blocked).then_some(is_blocked)
     }
 

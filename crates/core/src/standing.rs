@@ -72,11 +72,16 @@ impl Standing {
         })
     }
 
-    /// Whether it makes a difference to elections between nodes that are in both.
-    pub(crate) fn differs_from(&self, before: &Self) -> bool {
+    /// Whether it makes a difference to elections between nodes that are in both, if these interfaces are selected.
+    pub(crate) fn differs_from(&self, before: &Self, selected: &BTreeSet<u32>) -> bool {
         let ground = |standing: &Self, node: &NodeName| {
             let profile = standing.profiles.get(node).cloned();
-            let ground = profile.map(|profile| (profile.legs, profile.interfaces));
+            let ground = profile.map(|mut profile| {
+                if let Some(tags) = &mut profile.interfaces {
+                    tags.retain(|tag| selected.contains(tag));
+                }
+                (profile.legs, profile.interfaces)
+            });
             (ground, standing.is_restless(node))
         };
         let mut nodes = self.profiles.keys();

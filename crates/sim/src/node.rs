@@ -69,7 +69,7 @@ impl Node {
         membership.set_expected_peers(catalog::peers(count), now);
         let mut holdings = Holdings::new(true, seed);
         let peers = catalog::peers(count).into_iter();
-        holdings.set_nodes(peers.map(|(node, endpoint)| (node, endpoint.ip())).collect());
+        holdings.set_nodes(peers.map(|(node, endpoint)| (node, endpoint.ip())).collect(), now);
         let mut announcer = Announcer::new(Some(REFRESH), seed);
         let mut prober = Prober::new(Timing::default());
         announcer.set_links(vec![link.clone()], now);

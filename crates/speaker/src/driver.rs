@@ -350,7 +350,7 @@ impl Driver {
             let nodes: BTreeMap<NodeName, IpAddr> =
                 self.peers.values().filter_map(|peer| peer.at.clone()).collect();
             gossip.set_peers(input::endpoints(&nodes, self.gossip_port));
-            self.holdings.set_nodes(nodes);
+            self.holdings.set_nodes(nodes, self.now());
         }
     }
 
@@ -396,11 +396,10 @@ impl Driver {
             return;
         }
         let mut status = convert::configuration_state("configReconcilerValid", &self.problems);
-        if self.parts.gossip.is_some() {
-            let obstacle = self.reach.is_blocked().then(|| self.gossip_obstacle());
-            status
-                .conditions
-                .push(convert::gossip_reachable(obstacle.as_deref()));
+        if let Some(is_blocked) = self.reach.is_blocked() {
+            let obstacle = is_blocked.then(|| self.gossip_obstacle());
+            let condition = convert::gossip_reachable(obstacle.as_deref());
+            status.conditions.push(condition);
         }
         let wish = Wish {
             labels: [

@@ -27,7 +27,7 @@ pub(super) struct Calls {
 impl Holdings {
     /// Gossip may have lost somebody, or have found all again.
     pub(super) fn set_calls(&mut self, now: Time) {
-        if self.fellows.has_lost() {
+        if self.fellows.has_lost(now) {
             self.calls.next.get_or_insert(now + CALL * self.fellows.alive());
         } else {
             self.calls.next = None;
@@ -44,7 +44,10 @@ impl Holdings {
         if self.calls.next.is_none_or(|next| next > now) {
             return;
         }
-        self.calls.next = Some(now + CALL * self.fellows.alive());
+        self.calls.next = self
+            .fellows
+            .has_lost(now)
+            .then(|| now + CALL * self.fellows.alive());
         let after = self.calls.last.map_or(Bound::Unbounded, Bound::Excluded);
         let is_held = |address: &IpAddr| self.addresses[address].stage == Stage::Holding;
         let mut later = self

@@ -99,10 +99,9 @@ impl Rounds {
                 return None;
             }
             let count = u32::try_from(self.watched.len()).unwrap_or(u32::MAX).max(1);
-            let turn = (ROUND / count).max(TURN);
-            let turns = (ROUND.as_nanos() / turn.as_nanos()) as u32;
+            let turns = (ROUND.as_nanos() / TURN.as_nanos()) as u32;
             self.left = count.div_ceil(turns).min(QUESTIONS);
-            self.next = Some(now + turn);
+            self.next = Some(now + (ROUND * self.left / count).max(TURN));
         }
         self.left -= 1;
         let after = self

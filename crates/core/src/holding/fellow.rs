@@ -15,6 +15,9 @@ const ANNOUNCED: Duration = Duration::from_secs(130);
 /// goes on and on, because it does not hear us, is no news.
 const NEWS: Duration = Duration::from_secs(1);
 
+/// Who is expected and was never heard of is called for no longer than that.
+const MISSED: Duration = Duration::from_secs(600);
+
 #[derive(Debug, Default)]
 pub(super) struct Fellows {
     me: Option<NodeName>,
@@ -27,8 +30,8 @@ pub(super) struct Fellows {
     doubted: BTreeMap<NodeName, Time>,
     /// Those that have answered for an address since they were last down.
     answered: BTreeSet<NodeName>,
-    /// Whether gossip has lost somebody who did not say good-bye, or has never reached one that is expected.
-    has_lost: bool,
+    /// Since when somebody is expected whom gossip has never reached; of several the last one.
+    missed_since: Option<Time>,
     /// How many speakers are alive, this one included.
     alive: usize,
 }
@@ -85,8 +88,6 @@ impl Fellows {
         let since = |node: &NodeName| self.doubted.get(node).copied().unwrap_or(now);
         self.doubted = doubtful.map(|m| (m.node.clone(), since(&m.node))).collect();
         self.alive = members.iter().filter(|m| m.liveness != Liveness::Down).count();
-        let is_lost = |m: &Member| m.liveness == Liveness::Down && m.state != NodeState::Draining;
-        self.has_lost = members.iter().any(is_lost);
         let others = members.iter().filter(|member| member.node != *me);
         self.members = others.cloned().collect();
         self.me = Some(me.clone());
@@ -97,12 +98,17 @@ impl Fellows {
     /// Arranges the others by their Ethernet addresses: those that they told, or by which they were met.
     pub(super) fn arrange(&mut self, introductions: &Introductions, now: Time) {
         let before = core::mem::take(&mut self.by_mac);
+        self.missed_since = None;
         for member in &self.members {
             let met = if member.macs.is_empty() {
                 introductions.macs_of(&member.node)
             } else {
                 Vec::new()
             };
+            let is_missed = member.liveness == Liveness::Down && member.state != NodeState::Draining;
+            if is_missed && member.macs.is_empty() && met.is_empty() {
+                self.missed_since = self.missed_since.max(self.doubted.get(&member.node).copied());
+            }
             for mac in member.macs.iter().chain(&met) {
                 let known = before.get(mac).filter(|fellow| fellow.node == member.node);
                 let is_down = member.liveness == Liveness::Down;
@@ -123,6 +129,11 @@ impl Fellows {
     pub(super) fn unknown(&self) -> impl Iterator<Item = &NodeName> {
         let unknown = self.members.iter().filter(|member| member.macs.is_empty());
         unknown.map(|member| &member.node)
+    }
+
+    /// Whether it is another node than this one.
+    pub(super) fn is_other(&self, node: &NodeName) -> bool {
+        self.me.as_ref() != Some(node)
     }
 
     /// Whether this node comes before a fellow when both want the same at the same time. Each of the two must come to the
@@ -146,8 +157,10 @@ impl Fellows {
     }
 
     /// Whether gossip has lost somebody who did not say good-bye, or has never reached one that is expected.
-    pub(super) const fn has_lost(&self) -> bool {
-        self.has_lost
+    /// One that did not come for so long is not there.
+    pub(super) fn has_lost(&self, now: Time) -> bool {
+        let is_missed = |since| now.saturating_since(since) < MISSED;
+        self.by_mac.values().any(Fellow::is_lost) || self.missed_since.is_some_and(is_missed)
     }
 
     /// How many are alive, this one included.

@@ -8,6 +8,8 @@ use crate::config::{Catalog, RawAdvertisement, RawPool};
 use crate::eligibility::{EXCLUDE_LABEL, TrafficPolicy};
 use crate::{Labels, RawSelector};
 
+mod standing;
+
 const IRIS1: &str = "iris1";
 const IRIS2: &str = "iris2";
 
@@ -426,87 +428,6 @@ fn gossiping(me: &str) -> Ownership {
         vec![everywhere()],
         TrafficPolicy::Cluster,
     )
-}
-
-#[test]
-fn a_node_without_a_leg_is_passed_over_while_others_have_one() {
-    const INSIDE: &[&str] = &["10.20.30.200"];
-    const OUTSIDE: &[&str] = &["192.0.2.1"];
-    let mut machine = gossiping(IRIS1);
-    machine.set_members(vec![told(IRIS1, INSIDE, 0), told(IRIS2, INSIDE, 0)]);
-    assert_eq!(drain(&mut machine)[0].after, Some(deputy_of(IRIS2)));
-    machine.set_members(vec![told(IRIS1, INSIDE, 0), told(IRIS2, OUTSIDE, 0)]);
-    assert!(matches!(drain(&mut machine)[0].after, Some(Verdict::Owner(_))));
-    let candidates = machine.candidates(&key()).expect("candidates");
-    assert_eq!(candidates[&NodeName::from(IRIS2)], Err(Exclusion::NoLeg));
-    // Where nobody has one, as for addresses that are routed, all are alike.
-    machine.set_members(vec![told(IRIS1, OUTSIDE, 0), told(IRIS2, OUTSIDE, 0)]);
-    assert_eq!(drain(&mut machine)[0].after, Some(deputy_of(IRIS2)));
-    // One that does not tell could not know that the other has none.
-    machine.set_members(vec![told(IRIS1, INSIDE, 0), ready(IRIS2)]);
-    assert_eq!(drain(&mut machine), []);
-}
-
-#[test]
-fn a_node_without_the_interface_is_passed_over_while_others_have_it() {
-    let eth9 = RawAdvertisement {
-        interfaces: vec!["eth9".into()],
-        ..everywhere()
-    };
-    let mut machine = iris_with(
-        Ownership::new(IRIS1.into(), true, false),
-        vec![eth9],
-        TrafficPolicy::Cluster,
-    );
-    machine.set_interfaces(["eth0".into(), "eth9".into()].into());
-    // Whatever legs it has: an interface that is not selected does not answer.
-    let having = |name: &str, interfaces: Option<&[&str]>| {
-        let legs: &[&str] = if name == IRIS1 { &[] } else { &["10.20.30.200"] };
-        let mut member = told(name, legs, 0);
-        let tags = interfaces.map(|names| names.iter().map(|name| crate::name::tag(name)).collect());
-        member.profile.as_mut().expect("told").interfaces = tags;
-        member
-    };
-    let nine: Option<&[&str]> = Some(&["eth9"]);
-    machine.set_members(vec![having(IRIS1, nine), having(IRIS2, Some(&["eth0"]))]);
-    assert!(matches!(drain(&mut machine)[0].after, Some(Verdict::Owner(_))));
-    let candidates = machine.candidates(&key()).expect("candidates");
-    let missing = Exclusion::NoInterface(["eth9".into()].into());
-    assert_eq!(candidates[&NodeName::from(IRIS2)], Err(missing.clone()));
-    // Too many to tell counts as all.
-    machine.set_members(vec![having(IRIS1, nine), having(IRIS2, None)]);
-    assert_eq!(
-        drain(&mut machine)[0].after.as_ref().and_then(Verdict::owner),
-        Some(&IRIS2.into())
-    );
-    // Where nobody has it, the one elected says so.
-    machine.set_interfaces(["eth0".into()].into());
-    let mut other = having(IRIS2, Some(&[]));
-    other.state = NodeState::Draining;
-    machine.set_members(vec![having(IRIS1, Some(&["eth0"])), other]);
-    assert_eq!(drain(&mut machine)[0].after, Some(Verdict::Unowned(missing)));
-}
-
-#[test]
-fn a_restless_node_comes_last_and_is_nobodys_deputy_but_the_only_one_is_the_owner() {
-    let mut machine = gossiping(IRIS1);
-    machine.set_members(vec![told(IRIS1, &[], 0), told(IRIS2, &[], 1)]);
-    assert_eq!(drain(&mut machine)[0].after, Some(deputy_of(IRIS2)));
-    machine.set_members(vec![told(IRIS1, &[], 0), told(IRIS2, &[], 2)]);
-    assert!(matches!(drain(&mut machine)[0].after, Some(Verdict::Owner(_))));
-    let mut other = gossiping(IRIS2);
-    other.set_members(vec![told(IRIS1, &[], 0), told(IRIS2, &[], 2)]);
-    let standby = Verdict::Standby {
-        owner: IRIS1.into(),
-        deputy: None,
-    };
-    assert_eq!(drain(&mut other)[0].after, Some(standby));
-    let gone = Member {
-        liveness: Liveness::Down,
-        ..told(IRIS1, &[], 0)
-    };
-    other.set_members(vec![gone, told(IRIS2, &[], 2)]);
-    assert!(matches!(drain(&mut other)[0].after, Some(Verdict::Owner(_))));
 }
 
 proptest! {

@@ -35,7 +35,11 @@ impl Driver {
         if self.pending.is_none() {
             let now = self.now();
             if std::mem::take(&mut self.is_reach_stale) {
+                let before = self.reach.is_blocked();
                 self.reach.set(self.others(), now);
+                if self.reach.is_blocked() != before {
+                    self.show_state();
+                }
             }
             if let Some(is_blocked) = self.reach.poll_change(now) {
                 self.report_reach(is_blocked);

@@ -86,7 +86,7 @@ pub struct Membership {
     effects: Effects,
     timers: Timers,
     rumours: Rumours,
-    /// When to gossip outside foca's own rhythm, and when that was done last.
+    /// When to pass on news next, and when that was done last.
     news_due: Option<Time>,
     news_sent: Option<Time>,
     announcer: Announcer,
@@ -96,6 +96,8 @@ pub struct Membership {
     stale: bool,
     /// When the list of members was put together last.
     refreshed: Option<Time>,
+    /// Whether a first attempt to join was over by then.
+    joined: bool,
     alone_told: Option<Time>,
     chase: Chase,
     restlessness: Restlessness,
@@ -139,6 +141,7 @@ impl Membership {
             roster: Roster::default(),
             stale: true,
             refreshed: None,
+            joined: false,
             alone_told: None,
             chase: Chase::new(),
             restlessness: Restlessness::default(),
@@ -403,7 +406,7 @@ impl Membership {
     /// Whether a first attempt to join is over: everybody expected answered, or some did and the others had
     /// their chance, or time is up, or nobody is expected.
     pub fn joined(&self) -> bool {
-        self.announcer.joined()
+        self.joined
     }
 
     /// Who we are in this life.
@@ -417,7 +420,7 @@ impl Membership {
         }
     }
 
-    /// Passes news on at once instead of in foca's rhythm, which would cost half a period at every hop.
+    /// Passes news on at once instead of in the usual rhythm, which would cost half a period at every hop.
     fn spread_news(&mut self, now: Time) {
         let earliest = self.news_sent.map_or(now, |sent| now.max(sent + NEWS_PERIOD));
         self.news_due = Some(self.news_due.map_or(earliest, |due| due.min(earliest)));
@@ -433,17 +436,18 @@ impl Membership {
         if has_news && self.news_due.is_none() && self.foca.num_members() > 0 {
             self.news_due = Some(now + GOSSIP_PERIOD);
         }
-        if self.refresh_due().is_none_or(|due| due > now) {
-            return;
+        if self.refresh_due().is_some_and(|due| due <= now) {
+            self.refreshed = Some(now);
+            if self.refresh() {
+                self.spread_news(now);
+            }
+            if !self.announcer.joined() && self.announcer.next_due().is_some() {
+                let missing = self.missing().len();
+                self.announcer.handle_missing(missing, now);
+            }
         }
-        self.refreshed = Some(now);
-        if self.refresh() {
-            self.spread_news(now);
-        }
-        if !self.joined() && self.announcer.next_due().is_some() {
-            let missing = self.missing().len();
-            self.announcer.handle_missing(missing, now);
-        }
+        // Whoever has joined has the list that goes with it.
+        self.joined |= self.announcer.joined() && !self.stale;
     }
 
     /// When the list of members is to be put together anew: at once, but not more often than news is passed on. It takes

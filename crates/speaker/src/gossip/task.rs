@@ -57,10 +57,16 @@ impl Task {
     pub(super) fn run(mut self, mut poller: Poller) {
         let mut buffer = [0; 2048];
         let mut left = None;
-        let mut has_datagrams = true;
         loop {
-            if has_datagrams {
-                self.drain_socket(&mut buffer);
+            // First, and whatever the poller said: after a stall the answers lie in the socket, while the timers say that they
+            // never came.
+            self.drain_socket(&mut buffer);
+            loop {
+                match self.commands.try_recv() {
+                    Ok(command) => left = self.obey(command).or(left),
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => return,
+                }
             }
             self.membership.handle_timeout(self.now());
             self.report_events();
@@ -71,19 +77,9 @@ impl Task {
             }
             let due = self.membership.poll_timeout();
             let timeout = due.map(|due| due.saturating_since(self.now()));
-            has_datagrams = match poller.wait(timeout) {
-                Ok(mut readable) => readable.next().is_some(),
-                Err(error) => {
-                    warn!(%error, "cannot wait for gossip datagrams");
-                    return;
-                }
-            };
-            loop {
-                match self.commands.try_recv() {
-                    Ok(command) => left = self.obey(command).or(left),
-                    Err(TryRecvError::Empty) => break,
-                    Err(TryRecvError::Disconnected) => return,
-                }
+            if let Err(error) = poller.wait(timeout) {
+                warn!(%error, "cannot wait for gossip datagrams");
+                return;
             }
         }
         if let Some(left) = left {

@@ -14,25 +14,38 @@ fn unacquainted() -> World {
     let members = [unknown(FIRST), member(ME, Liveness::Alive), unknown(LAST)];
     world.holdings.set_members(&members, &ME.into(), world.now);
     let nodes = [FIRST, ME, LAST].map(|node| (node.into(), node_ip(node)));
-    world.holdings.set_nodes(nodes.into());
+    world.holdings.set_nodes(nodes.into(), world.now);
     world
 }
 
 fn questions(to: [u8; 6]) -> Vec<Effect> {
-    let question = |node| {
+    questions_for(&[FIRST, LAST], to)
+}
+
+fn questions_for(nodes: &[&str], to: [u8; 6]) -> Vec<Effect> {
+    let question = |node: &&str| {
         let announcement = Announcement {
             address: node_ip(node),
             interfaces: None,
         };
         Effect::Check(announcement, Some(to))
     };
-    [FIRST, LAST].map(question).into()
+    nodes.iter().map(question).collect()
 }
 
-/// `mac` answers for the address of `node`.
+/// `mac` answers for the address of `node`, about which nothing more is to be heard then.
 fn answers_for(world: &mut World, node: &str, mac: [u8; 6]) {
     let answered = Probed::Answered(mac);
     world.holdings.handle_probed(node_ip(node), answered, world.now);
+    let stop = Effect::StopProbe(node_ip(node));
+    assert_eq!(world.holdings.poll_effect(), Some(stop));
+}
+
+/// The machine with that address answers for ours, is asked who it is, and nobody hears what it says.
+fn asked_in_vain(world: &mut World, mac: [u8; 6]) {
+    assert_eq!(world.probed(Probed::Answered(mac)), questions(mac));
+    let (waited, effects) = world.until_due();
+    assert_eq!((waited, effects), (200, vec![probe()]));
 }
 
 #[test]
@@ -41,9 +54,7 @@ fn who_answers_for_the_address_of_a_node_is_that_node() {
     world.verdict(Some(elected()));
     assert_eq!(world.probed(Probed::Answered(mac(FIRST))), questions(mac(FIRST)));
     answers_for(&mut world, FIRST, mac(FIRST));
-    let (waited, effects) = world.until_due();
-    assert_eq!(waited, 200);
-    assert!(effects.iter().any(|effect| matches!(effect, Effect::Probe(_))));
+    assert_eq!(world.until_due(), (200, vec![probe()]));
     let deferred = Effect::Report(ip(), Report::Deferred(FIRST.into()));
     assert_eq!(world.probed(Probed::Answered(mac(FIRST))), [deferred]);
 }
@@ -53,11 +64,13 @@ fn who_answers_for_no_node_is_a_stranger_and_so_is_a_proxy_that_answers_for_seve
     for proxied in [&[][..], &[FIRST, LAST]] {
         let mut world = unacquainted();
         world.verdict(Some(elected()));
-        assert_eq!(world.probed(Probed::Answered(STRANGER)), questions(STRANGER));
-        for node in proxied {
-            answers_for(&mut world, node, STRANGER);
+        for _ in 0..2 {
+            assert_eq!(world.probed(Probed::Answered(STRANGER)), questions(STRANGER));
+            for node in proxied {
+                answers_for(&mut world, node, STRANGER);
+            }
+            world.until_due();
         }
-        world.until_due();
         let conflict = Effect::Report(ip(), Report::Conflict(STRANGER));
         assert_eq!(world.probed(Probed::Answered(STRANGER)), [conflict]);
         assert_eq!(world.holdings.stranger(ip()), Some(STRANGER));
@@ -65,15 +78,39 @@ fn who_answers_for_no_node_is_a_stranger_and_so_is_a_proxy_that_answers_for_seve
 }
 
 #[test]
-fn a_stranger_is_asked_again_and_one_that_is_met_late_is_no_longer_a_stranger() {
+fn a_proxy_is_found_out_by_the_address_of_a_node_that_is_known() {
+    let mut world = unacquainted();
+    let unknown = Member::new(LAST.into(), Liveness::Down, NodeState::Starting);
+    let members = [
+        member(FIRST, Liveness::Alive),
+        member(ME, Liveness::Alive),
+        unknown,
+    ];
+    world.holdings.set_members(&members, &ME.into(), world.now);
+    world.verdict(Some(elected()));
+    let asked = world.probed(Probed::Answered(STRANGER));
+    assert_eq!(asked, questions_for(&[LAST, FIRST], STRANGER));
+    answers_for(&mut world, LAST, STRANGER);
+    answers_for(&mut world, FIRST, STRANGER);
+    world.until_due();
+    world.probed(Probed::Answered(STRANGER));
+    world.until_due();
+    let conflict = Effect::Report(ip(), Report::Conflict(STRANGER));
+    assert_eq!(world.probed(Probed::Answered(STRANGER)), [conflict]);
+}
+
+#[test]
+fn a_stranger_is_asked_again_and_one_that_is_met_late_is_no_longer_one() {
     let mut world = unacquainted();
     world.verdict(Some(elected()));
-    world.probed(Probed::Answered(mac(LAST)));
-    world.until_due();
+    asked_in_vain(&mut world, mac(LAST));
+    asked_in_vain(&mut world, mac(LAST));
     world.probed(Probed::Answered(mac(LAST)));
     assert_eq!(world.holdings.stranger(ip()), Some(mac(LAST)));
     let (waited, _) = world.until_due();
     assert_eq!(waited, 1000);
+    assert_eq!(world.probed(Probed::Answered(mac(LAST))), []);
+    world.until_due();
     assert_eq!(world.probed(Probed::Answered(mac(LAST))), questions(mac(LAST)));
     answers_for(&mut world, LAST, mac(LAST));
     world.until_due();
@@ -83,6 +120,21 @@ fn a_stranger_is_asked_again_and_one_that_is_met_late_is_no_longer_a_stranger() 
         known.map(|report| Effect::Report(ip(), report))
     );
     assert_eq!(world.holdings.stranger(ip()), None);
+}
+
+#[test]
+fn machines_are_asked_one_after_the_other_and_only_they_may_answer() {
+    let mut world = unacquainted();
+    world.verdict(Some(elected()));
+    assert_eq!(world.probed(Probed::Answered(STRANGER)), questions(STRANGER));
+    answers_for(&mut world, FIRST, mac(FIRST));
+    let (waited, _) = world.until_due();
+    assert_eq!(waited, 200);
+    // It would be known by now, had it been asked.
+    assert_eq!(world.probed(Probed::Answered(mac(FIRST))), questions(mac(FIRST)));
+    world.now = world.now + Duration::from_millis(50);
+    assert_eq!(world.holdings.introduce(STRANGER, world.now), Some(at(400)));
+    assert_eq!(world.effects(), []);
 }
 
 #[test]

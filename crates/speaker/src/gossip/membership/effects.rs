@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use foca::{Notification, Runtime, Timer};
+use foca::{Codec as _, Header, Message, Notification, PostcardCodec, ProbeNumber, Runtime, Timer};
 use herald_core::Time;
 
 use super::super::identity::Identity;
@@ -20,6 +20,8 @@ pub(super) struct Effects {
     pub(super) connection: Option<Connection>,
     /// Whether we were declared down and took a new identity.
     pub(super) rejoined: bool,
+    /// The number of the last probe.
+    pub(super) probe: Option<ProbeNumber>,
 }
 
 /// Whether foca probes: it does only while it believes that somebody knows its present identity.
@@ -63,6 +65,14 @@ impl Runtime<Identity> for Effects {
     }
 
     fn send_to(&mut self, to: Identity, data: &[u8]) {
+        let header: Result<Header<Identity>, _> = PostcardCodec.decode_header(data);
+        if let Ok(Header {
+            message: Message::Ping(number),
+            ..
+        }) = header
+        {
+            self.probe = Some(number);
+        }
         self.messages.push((to, data.to_vec()));
     }
 

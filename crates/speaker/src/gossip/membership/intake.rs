@@ -63,7 +63,10 @@ impl Membership {
         if result.is_ok() && is_to_us {
             self.hear(reports, now);
         }
-        if matches!(header.message, Message::Ack(_)) && result.is_ok() {
+        if let Message::Ack(number) = header.message
+            && self.effects.probe == Some(number)
+            && result.is_ok()
+        {
             self.timers.handle_answer(&header.src);
         }
         if header.message == Message::Feed && result.is_ok() {

@@ -1,0 +1,106 @@
+//! Who is passed over for what it says of itself: no leg, no interface, too many returns.
+
+use super::*;
+
+#[test]
+fn a_node_without_a_leg_is_passed_over_while_others_have_one() {
+    const INSIDE: &[&str] = &["10.20.30.200"];
+    const OUTSIDE: &[&str] = &["192.0.2.1"];
+    let mut machine = gossiping(IRIS1);
+    machine.set_members(vec![told(IRIS1, INSIDE, 0), told(IRIS2, INSIDE, 0)]);
+    assert_eq!(drain(&mut machine)[0].after, Some(deputy_of(IRIS2)));
+    machine.set_members(vec![told(IRIS1, INSIDE, 0), told(IRIS2, OUTSIDE, 0)]);
+    assert!(matches!(drain(&mut machine)[0].after, Some(Verdict::Owner(_))));
+    let candidates = machine.candidates(&key()).expect("candidates");
+    assert_eq!(candidates[&NodeName::from(IRIS2)], Err(Exclusion::NoLeg));
+    // Where nobody has one, as for addresses that are routed, all are alike.
+    machine.set_members(vec![told(IRIS1, OUTSIDE, 0), told(IRIS2, OUTSIDE, 0)]);
+    assert_eq!(drain(&mut machine)[0].after, Some(deputy_of(IRIS2)));
+    // One that does not tell could not know that the other has none.
+    machine.set_members(vec![told(IRIS1, INSIDE, 0), ready(IRIS2)]);
+    assert_eq!(drain(&mut machine), []);
+}
+
+/// A speaker that is elected by the interface eth9, which it has.
+fn with_selected_interface(me: &str) -> Ownership {
+    let eth9 = RawAdvertisement {
+        interfaces: vec!["eth9".into()],
+        ..everywhere()
+    };
+    let machine = Ownership::new(me.into(), true, false);
+    let mut machine = iris_with(machine, vec![eth9], TrafficPolicy::Cluster);
+    machine.set_interfaces(["eth0".into(), "eth9".into()].into());
+    machine
+}
+
+fn having(name: &str, interfaces: Option<&[&str]>) -> Member {
+    // Whatever legs it has: an interface that is not selected does not answer.
+    let legs: &[&str] = if name == IRIS1 { &[] } else { &["10.20.30.200"] };
+    let mut member = told(name, legs, 0);
+    let tags = interfaces.map(|names| names.iter().map(|name| tag(name)).collect());
+    member.profile.as_mut().expect("told").interfaces = tags;
+    member
+}
+
+const NINE: Option<&[&str]> = Some(&["eth9"]);
+
+#[test]
+fn a_node_without_the_interface_is_passed_over_while_others_have_it() {
+    let mut machine = with_selected_interface(IRIS1);
+    machine.set_members(vec![having(IRIS1, NINE), having(IRIS2, Some(&["eth0"]))]);
+    assert!(matches!(drain(&mut machine)[0].after, Some(Verdict::Owner(_))));
+    let candidates = machine.candidates(&key()).expect("candidates");
+    let missing = Exclusion::NoInterface(["eth9".into()].into());
+    assert_eq!(candidates[&NodeName::from(IRIS2)], Err(missing));
+    // Too many to tell counts as all.
+    machine.set_members(vec![having(IRIS1, NINE), having(IRIS2, None)]);
+    let owner = drain(&mut machine)[0]
+        .after
+        .as_ref()
+        .and_then(Verdict::owner)
+        .cloned();
+    assert_eq!(owner, Some(IRIS2.into()));
+}
+
+#[test]
+fn a_node_that_loses_the_interface_leaves_to_others_before_gossip_tells_them() {
+    let mut machine = with_selected_interface(IRIS2);
+    let mut one = having(IRIS1, NINE);
+    one.profile.as_mut().expect("told").legs = having(IRIS2, NINE).profile.expect("told").legs;
+    machine.set_members(vec![one.clone(), having(IRIS2, NINE)]);
+    assert!(matches!(drain(&mut machine)[0].after, Some(Verdict::Owner(_))));
+    machine.set_interfaces(["eth0".into()].into());
+    let owner = drain(&mut machine)[0]
+        .after
+        .as_ref()
+        .and_then(Verdict::owner)
+        .cloned();
+    assert_eq!(owner, Some(IRIS1.into()));
+    // Where nobody has it, the one elected says so.
+    one.profile.as_mut().expect("told").interfaces = Some(vec![]);
+    machine.set_members(vec![one, having(IRIS2, NINE)]);
+    let missing = Exclusion::NoInterface(["eth9".into()].into());
+    assert_eq!(drain(&mut machine)[0].after, Some(Verdict::Unowned(missing)));
+}
+
+#[test]
+fn a_restless_node_comes_last_and_is_nobodys_deputy_but_the_only_one_is_the_owner() {
+    let mut machine = gossiping(IRIS1);
+    machine.set_members(vec![told(IRIS1, &[], 0), told(IRIS2, &[], 1)]);
+    assert_eq!(drain(&mut machine)[0].after, Some(deputy_of(IRIS2)));
+    machine.set_members(vec![told(IRIS1, &[], 0), told(IRIS2, &[], 2)]);
+    assert!(matches!(drain(&mut machine)[0].after, Some(Verdict::Owner(_))));
+    let mut other = gossiping(IRIS2);
+    other.set_members(vec![told(IRIS1, &[], 0), told(IRIS2, &[], 2)]);
+    let standby = Verdict::Standby {
+        owner: IRIS1.into(),
+        deputy: None,
+    };
+    assert_eq!(drain(&mut other)[0].after, Some(standby));
+    let gone = Member {
+        liveness: Liveness::Down,
+        ..told(IRIS1, &[], 0)
+    };
+    other.set_members(vec![gone, told(IRIS2, &[], 2)]);
+    assert!(matches!(drain(&mut other)[0].after, Some(Verdict::Owner(_))));
+}
