@@ -74,20 +74,18 @@ impl Standing {
 
     /// Whether it makes a difference to elections between nodes that are in both, if these interfaces are selected.
     pub(crate) fn differs_from(&self, before: &Self, selected: &BTreeSet<u32>) -> bool {
-        let ground = |standing: &Self, node: &NodeName| {
-            let profile = standing.profiles.get(node).cloned();
-            let ground = profile.map(|mut profile| {
-                if let Some(tags) = &mut profile.interfaces {
-                    tags.retain(|tag| selected.contains(tag));
-                }
-                (profile.legs, profile.interfaces)
-            });
-            (ground, standing.is_restless(node))
+        let named = |profile: &Profile| -> Option<Vec<u32>> {
+            let tags = profile.interfaces.as_ref()?.iter();
+            Some(tags.filter(|tag| selected.contains(tag)).copied().collect())
         };
-        let mut nodes = self.profiles.keys();
+        let in_both = self.profiles.iter();
+        let mut in_both = in_both.filter_map(|(node, now)| Some((node, now, before.profiles.get(node)?)));
         self.profiles.is_empty() != before.profiles.is_empty()
-            || nodes
-                .any(|node| before.profiles.contains_key(node) && ground(self, node) != ground(before, node))
+            || in_both.any(|(node, now, then)| {
+                now.legs != then.legs
+                    || named(now) != named(then)
+                    || self.is_restless(node) != before.is_restless(node)
+            })
     }
 }
 
