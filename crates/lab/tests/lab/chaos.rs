@@ -119,7 +119,11 @@ async fn unintroduced(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
         wait_for_members(node, "down", lab.nodes().len() - 1).await?;
     }
     scene.mac = scene.settled(sniffer, STEADY).await?;
-    scene.owner = lab.node_with(scene.mac).context("it is no node")?;
+    let owner = lab.node_with(scene.mac).context("it is no node")?;
+    if std::mem::replace(&mut scene.owner, owner) != owner {
+        // As when the scene was set: no pod on the machine that is about to go.
+        lab.end_pod("hello", owner).await?;
+    }
     for index in (0..lab.nodes().len()).filter(|index| *index != scene.owner) {
         let deferred = "herald_wire_reports_total{reason=\"TakeoverDeferred\"}";
         ensure!(
