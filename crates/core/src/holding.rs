@@ -10,7 +10,7 @@
 //!                      │   │ later                             another one │  │ elected again
 //!                      ▼   │                                    is elected ▼  │
 //!                 Deferred: a fellow that gossip lost answers            Yielding
-//!                 Conflict: a stranger answers                             │ its claim is heard, or too late
+//!                 Conflict: a stranger answers                              │ its claim is heard, or too late
 //!                 Contended: somebody else asks, too                        ▼
 //!                                                                        (none)
 //! ```

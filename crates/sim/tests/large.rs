@@ -42,7 +42,7 @@ fn among_twenty_nodes_only_what_a_dead_one_owned_moves() {
     for_each_seed(2, |seed| one_dies(20, 500, Duration::from_millis(600), seed));
 }
 
-/// `cargo test --release -p herald-sim --test large -- --ignored --nocapture`: some minutes.
+/// `cargo test --release -p herald-sim --test large -- --ignored --nocapture`: half an hour and more.
 #[test]
 #[ignore = "takes minutes"]
 fn among_a_hundred_and_a_thousand_nodes_only_what_a_dead_one_owned_moves() {
