@@ -42,6 +42,12 @@ fn having(name: &str, interfaces: Option<&[&str]>) -> Member {
     member
 }
 
+/// The other node that owns the address now.
+fn other_owner(machine: &mut Ownership) -> Option<NodeName> {
+    let after = drain(machine)[0].after.clone();
+    after.as_ref().and_then(Verdict::owner).cloned()
+}
+
 const NINE: Option<&[&str]> = Some(&["eth9"]);
 
 #[test]
@@ -54,12 +60,7 @@ fn a_node_without_the_interface_is_passed_over_while_others_have_it() {
     assert_eq!(candidates[&NodeName::from(IRIS2)], Err(missing));
     // Too many to tell counts as all.
     machine.set_members(vec![having(IRIS1, NINE), having(IRIS2, None)]);
-    let owner = drain(&mut machine)[0]
-        .after
-        .as_ref()
-        .and_then(Verdict::owner)
-        .cloned();
-    assert_eq!(owner, Some(IRIS2.into()));
+    assert_eq!(other_owner(&mut machine), Some(IRIS2.into()));
 }
 
 #[test]
@@ -70,12 +71,7 @@ fn a_node_that_loses_the_interface_leaves_to_others_before_gossip_tells_them() {
     machine.set_members(vec![one.clone(), having(IRIS2, NINE)]);
     assert!(matches!(drain(&mut machine)[0].after, Some(Verdict::Owner(_))));
     machine.set_interfaces(["eth0".into()].into());
-    let owner = drain(&mut machine)[0]
-        .after
-        .as_ref()
-        .and_then(Verdict::owner)
-        .cloned();
-    assert_eq!(owner, Some(IRIS1.into()));
+    assert_eq!(other_owner(&mut machine), Some(IRIS1.into()));
     // Where nobody has it, the one elected says so.
     one.profile.as_mut().expect("told").interfaces = Some(vec![]);
     machine.set_members(vec![one, having(IRIS2, NINE)]);
