@@ -21,6 +21,7 @@ mod chase;
 mod effects;
 mod farewell;
 pub(super) mod intake;
+mod own;
 mod roster;
 mod rumours;
 
@@ -31,12 +32,11 @@ use std::time::Duration;
 
 use foca::{Foca, NoCustomBroadcast, PostcardCodec, State, Timer};
 use herald_core::restlessness::Restlessness;
-use herald_core::{Liveness, Member, NodeName, NodeState, Prefix, Time};
+use herald_core::{Liveness, Member, NodeName, Time};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
-use super::codec::report::MAX_MACS;
-use super::codec::{DATAGRAM_MAX, envelope, profile, seal};
+use super::codec::{DATAGRAM_MAX, envelope, seal};
 use super::identity::{Epoch, Identity};
 use super::timings::{GOSSIP_PERIOD, Timings};
 use announcer::Announcer;
@@ -111,14 +111,11 @@ pub struct Membership {
 /// Receivers remember a bounded number of sessions: this is how often losing all peers may start another one.
 const ALONE_PERIOD: Duration = Duration::from_secs(1);
 
-/// What being found silent adds to a node's returns: enough to be passed over among nodes that are at rest.
-const SILENCE: u8 = 2;
-
 /// News is passed on at once, but not more often than this: when much happens, it goes out together.
 const NEWS_PERIOD: Duration = Duration::from_millis(10);
 
 impl Membership {
-    /// A member of its own, in state [`NodeState::Starting`]. It sends nothing until it is told whom to expect
+    /// A member of its own, in state [`NodeState::Starting`](herald_core::NodeState::Starting). It sends nothing until it is told whom to expect
     /// or hears from somebody. `seed` drives the random choice of whom to probe and to gossip to.
     pub fn new(node: NodeName, address: SocketAddr, epoch: Epoch, timings: Timings, seed: u64) -> Self {
         let identity = Identity {
@@ -161,75 +158,6 @@ impl Membership {
             self.stale = true;
             self.announcer.handle_peers(now);
             self.settle(now);
-        }
-    }
-
-    /// What we say of our state.
-    pub fn set_state(&mut self, state: NodeState, now: Time) {
-        self.say(|report| report.state = state, now);
-    }
-
-    /// From which hardware addresses we answer; the lowest 16 are told.
-    pub fn set_macs(&mut self, mut macs: Vec<[u8; 6]>, now: Time) {
-        macs.sort_unstable();
-        macs.dedup();
-        macs.truncate(MAX_MACS);
-        self.say(|report| report.macs = macs, now);
-    }
-
-    /// In which subnets we have a leg; if they are too many, it is told that we have one everywhere.
-    pub fn set_legs(&mut self, prefixes: Vec<Prefix>, now: Time) {
-        let legs = profile::legs(prefixes);
-        self.say(|report| report.profile.get_or_insert_default().legs = legs, now);
-    }
-
-    /// Which interfaces of ours can announce; if they are too many, it is told that all can.
-    pub fn set_interfaces<'a>(&mut self, names: impl IntoIterator<Item = &'a str>, now: Time) {
-        let tags = profile::interfaces(names);
-        self.say(
-            |report| report.profile.get_or_insert_default().interfaces = tags,
-            now,
-        );
-    }
-
-    /// Which nodes ([`NodeName::tag`]) do not answer on the wire although they live; the first four are told.
-    pub fn set_silent(&mut self, mut silent: Vec<u32>, now: Time) {
-        silent.sort_unstable();
-        silent.truncate(profile::MAX_SILENT);
-        self.say(
-            |report| report.profile.get_or_insert_default().silent = silent,
-            now,
-        );
-    }
-
-    /// This node was out of the world for a while: unplugged, for example.
-    pub fn handle_return(&mut self, now: Time) {
-        self.restlessness.handle_return(now);
-        self.tell_returns(now);
-        self.handle_timeout(now);
-    }
-
-    /// A peer found that this node does not answer on the wire. That weighs as much as coming back again and again, so that
-    /// others are preferred for a while.
-    pub fn handle_silence(&mut self, now: Time) {
-        self.restlessness.add(SILENCE, now);
-        self.tell_returns(now);
-        self.handle_timeout(now);
-    }
-
-    fn tell_returns(&mut self, now: Time) {
-        let returns = self.restlessness.returns();
-        if self.rumours.say_of_profile(|profile| profile.returns = returns) {
-            self.stale = true;
-            self.spread_news(now);
-        }
-    }
-
-    fn say(&mut self, change: impl FnOnce(&mut super::codec::report::Report), now: Time) {
-        if self.rumours.say(change) {
-            self.stale = true;
-            self.spread_news(now);
-            self.handle_timeout(now);
         }
     }
 
