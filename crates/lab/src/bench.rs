@@ -3,6 +3,7 @@
 pub mod alloc;
 pub mod arp;
 pub mod controller;
+mod cpu;
 pub mod failover;
 mod figure;
 pub mod idle;

@@ -4,7 +4,6 @@
 
 mod asker;
 mod bare;
-mod cpu;
 mod load;
 
 use std::collections::BTreeSet;
@@ -21,9 +20,9 @@ use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
 
 use self::asker::{Answers, Asker};
 use self::bare::Bare;
-use self::cpu::Cpu;
 use self::load::Load;
 use super::Figure;
+use super::cpu::Cpu;
 use crate::net::Netns;
 
 /// Requests under way at a time.

@@ -1,6 +1,5 @@
 //! What speakers cost while nothing happens, beside keepalived with one address.
 
-use std::fs;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -11,7 +10,7 @@ use k8s_openapi::api::core::v1::Service;
 use kube::api::{Api, PostParams};
 use serde_json::json;
 
-use super::Figure;
+use super::{Figure, cpu};
 use crate::Lab;
 use crate::fabric::Fabric;
 use crate::keepalived;
@@ -188,25 +187,8 @@ fn percent(used: Duration) -> f64 {
     100.0 * used.div_duration_f64(SPAN)
 }
 
-/// The time that a process, all its threads and its children have spent on a processor.
+/// The time that a program has spent on a processor.
 fn used(process: Option<&Process>) -> anyhow::Result<Duration> {
     let id = process.and_then(Process::id).context("it has ended")?;
-    let mut used = Duration::ZERO;
-    let mut family = vec![id];
-    while let Some(id) = family.pop() {
-        let tasks = fs::read_dir(format!("/proc/{id}/task"))?;
-        for task in tasks.flatten().map(|task| task.path()) {
-            // A thread may end meanwhile.
-            let schedstat = fs::read_to_string(task.join("schedstat")).unwrap_or_default();
-            let nanoseconds = schedstat.split(' ').next().and_then(|first| first.parse().ok());
-            used += Duration::from_nanos(nanoseconds.unwrap_or(0));
-            let children = fs::read_to_string(task.join("children")).unwrap_or_default();
-            family.extend(
-                children
-                    .split_whitespace()
-                    .filter_map(|id| id.parse::<u32>().ok()),
-            );
-        }
-    }
-    Ok(used)
+    cpu::used_by_family(id)
 }

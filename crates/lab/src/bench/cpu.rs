@@ -1,6 +1,6 @@
-//! How much of the processor a thread of this process uses.
+//! How much of the processor threads and processes use.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -38,10 +38,30 @@ impl Cpu {
 }
 
 /// The first number of `schedstat` is the time on a processor, in nanoseconds (sched-stats documentation of the kernel).
-fn used(schedstat: &PathBuf) -> anyhow::Result<Duration> {
+fn used(schedstat: &Path) -> anyhow::Result<Duration> {
     let text = std::fs::read_to_string(schedstat).context("cannot read a thread's processor time")?;
     let nanoseconds = text.split(' ').next().and_then(|first| first.parse().ok());
     nanoseconds
         .map(Duration::from_nanos)
         .context("the kernel does not tell a thread's processor time")
+}
+
+/// The time that a process, all its threads and its children have spent on a processor.
+pub(super) fn used_by_family(process: u32) -> anyhow::Result<Duration> {
+    let mut spent = Duration::ZERO;
+    let mut family = vec![process];
+    while let Some(id) = family.pop() {
+        let tasks = std::fs::read_dir(format!("/proc/{id}/task")).context("a process has ended")?;
+        for task in tasks.flatten().map(|task| task.path()) {
+            // A thread may end meanwhile.
+            spent += used(&task.join("schedstat")).unwrap_or_default();
+            let children = std::fs::read_to_string(task.join("children")).unwrap_or_default();
+            family.extend(
+                children
+                    .split_whitespace()
+                    .filter_map(|id| id.parse::<u32>().ok()),
+            );
+        }
+    }
+    Ok(spent)
 }
