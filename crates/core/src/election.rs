@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::NodeName;
 
-/// The place of a candidate; the least is the owner.
+/// A candidate's preference and its hash; the least comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rank {
     score: Reverse<i64>,
@@ -56,6 +56,27 @@ pub struct Candidate<'a> {
     pub suspect: bool,
 }
 
+impl Candidate<'_> {
+    /// Its place for a Service whose first ingress address is `first`.
+    pub fn place(&self, first: IpAddr) -> Place {
+        self.place_for(&text(first))
+    }
+
+    fn place_for(&self, first: &str) -> Place {
+        Place {
+            restless: self.restless,
+            rank: Rank::of(self.node, first, self.score),
+        }
+    }
+}
+
+/// Where a candidate comes for an address; the least is the owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    restless: bool,
+    rank: Rank,
+}
+
 /// What the candidates are to an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Elected<'a> {
@@ -65,6 +86,8 @@ pub struct Elected<'a> {
     pub heir: Option<&'a NodeName>,
     /// Who is first after the owner, if it is not restless: it watches the owner.
     pub deputy: Option<&'a NodeName>,
+    /// The place of the second: who comes later changes neither the owner nor the deputy.
+    pub second: Option<Place>,
 }
 
 /// The places of the candidates for a Service whose first ingress address is `first`; `None` if there are none.
@@ -73,8 +96,7 @@ pub fn elect<'a>(first: IpAddr, candidates: impl IntoIterator<Item = Candidate<'
     let mut best = [None, None];
     let mut heir = None;
     for candidate in candidates {
-        let rank = Rank::of(candidate.node, &first, candidate.score);
-        let place = (candidate.restless, rank, candidate.node);
+        let place = (candidate.place_for(&first), candidate.node);
         if !candidate.suspect && heir.is_none_or(|heir| place < heir) {
             heir = Some(place);
         }
@@ -86,9 +108,10 @@ pub fn elect<'a>(first: IpAddr, candidates: impl IntoIterator<Item = Candidate<'
     }
     let [owner, second] = best;
     Some(Elected {
-        owner: owner?.2,
-        heir: heir.map(|(.., node)| node),
-        deputy: second.filter(|(restless, ..)| !restless).map(|(.., node)| node),
+        owner: owner?.1,
+        heir: heir.map(|(_, node)| node),
+        deputy: second.filter(|(place, _)| !place.restless).map(|(_, node)| node),
+        second: second.map(|(place, _)| place),
     })
 }
 

@@ -3,17 +3,22 @@
 //! Membership is an input like any other, so whoever detects failures can be exchanged. Inputs replace what
 //! was known (`set_*`); [`Ownership::poll_change`] then tells one changed verdict after the other.
 
+mod verdict;
+
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 use core::net::IpAddr;
 
-use crate::config::{Advertisement, ConflictDetection, Pool};
-use crate::election::{self, Candidate, Elected, Rank};
+use crate::config::{Advertisement, Pool};
+use crate::election::{self, Candidate, Elected, Place, Rank};
 use crate::eligibility::{Endpoints, Exclusion, Exposure, Node, View, interfaces};
 use crate::name::tag;
 use crate::standing::{Footing, Standing};
 use crate::{Liveness, Member, NodeName, NodeState, ServiceKey};
+
+pub use verdict::{Change, Claim, Verdict};
 
 /// Decides what one node owns. Owned by value by exactly one task.
 #[derive(Debug)]
@@ -30,89 +35,33 @@ pub struct Ownership {
     interfaces: Option<BTreeSet<String>>,
     services: BTreeMap<ServiceKey, Exposure>,
     endpoints: BTreeMap<ServiceKey, Endpoints>,
-    verdicts: BTreeMap<ServiceKey, Verdict>,
+    outcomes: BTreeMap<ServiceKey, Outcome>,
     /// Services whose verdict may have changed.
     stale: BTreeSet<ServiceKey>,
 }
 
-/// Who owns the addresses of a Service, as this node sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// This node.
-    Owner(Claim),
-    /// This node, should the one that is suspected to be dead turn out to be.
-    Heir {
-        /// The suspect.
-        of: NodeName,
-        /// What this node takes then.
-        claim: Claim,
-    },
-    /// This node comes next after the owner, and watches that it answers.
-    Deputy {
-        /// The owner.
-        of: NodeName,
-        /// What this node watches, and takes if the owner does not answer.
-        claim: Claim,
-    },
-    /// Another node.
-    Standby {
-        /// The owner.
-        owner: NodeName,
-        /// Who comes next after it.
-        deputy: Option<NodeName>,
-    },
-    /// Nobody, or this node cannot although it should.
-    Unowned(Exclusion),
+/// How an election came out.
+#[derive(Debug)]
+struct Outcome {
+    verdict: Verdict,
+    /// Who comes later than this would change nothing; `None` if anybody might.
+    bar: Option<Bar>,
 }
 
-/// What this node is to answer for, once it has made sure that nobody else does ([`crate::holding`]).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claim {
-    /// The Service's addresses.
-    pub addresses: Vec<IpAddr>,
-    /// The interfaces that answer; `None` is all.
-    pub interfaces: Option<BTreeSet<String>>,
-    /// What to do about a machine that has one of the addresses already.
-    pub conflict_detection: ConflictDetection,
+/// How a candidate comes among others: by where it stands first.
+type Bar = (Reverse<Footing>, Place);
+
+/// Who may own the addresses of a Service, and who of them should.
+struct Contest<'a> {
+    advertisements: Vec<&'a Advertisement>,
+    elected: Elected<'a>,
+    footing: Footing,
 }
 
-impl Verdict {
-    /// What this node is to answer for.
-    pub const fn claim(&self) -> Option<&Claim> {
-        match self {
-            Self::Owner(claim) | Self::Heir { claim, .. } => Some(claim),
-            Self::Deputy { .. } | Self::Standby { .. } | Self::Unowned(_) => None,
-        }
+impl Contest<'_> {
+    fn bar(&self) -> Option<Bar> {
+        self.elected.second.map(|place| (Reverse(self.footing), place))
     }
-
-    /// What this node is to answer for, or would be next.
-    pub const fn interest(&self) -> Option<&Claim> {
-        match self {
-            Self::Owner(claim) | Self::Heir { claim, .. } | Self::Deputy { claim, .. } => Some(claim),
-            Self::Standby { .. } | Self::Unowned(_) => None,
-        }
-    }
-
-    /// The other node that should answer.
-    pub const fn owner(&self) -> Option<&NodeName> {
-        match self {
-            Self::Heir { of: owner, .. } | Self::Deputy { of: owner, .. } | Self::Standby { owner, .. } => {
-                Some(owner)
-            }
-            Self::Owner(_) | Self::Unowned(_) => None,
-        }
-    }
-}
-
-/// A changed verdict.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// The Service.
-    pub service: ServiceKey,
-    /// What held until now; `None` for a new Service.
-    pub before: Option<Verdict>,
-    /// What holds now; `None` if the Service is gone.
-    pub after: Option<Verdict>,
 }
 
 impl Ownership {
@@ -131,7 +80,7 @@ impl Ownership {
             interfaces: None,
             services: BTreeMap::new(),
             endpoints: BTreeMap::new(),
-            verdicts: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
             stale: BTreeSet::new(),
         }
     }
@@ -150,56 +99,44 @@ impl Ownership {
     /// A Node is new or changed.
     pub fn set_node(&mut self, node: Node) {
         if self.nodes.get(&node.name) != Some(&node) {
+            let name = BTreeSet::from([node.name.clone()]);
             self.nodes.insert(node.name.clone(), node);
-            self.all_stale();
+            self.review(&name, &name);
         }
     }
 
     /// A Node is gone.
     pub fn remove_node(&mut self, name: &NodeName) {
         if self.nodes.remove(name).is_some() {
-            self.all_stale();
+            self.review(&BTreeSet::from([name.clone()]), &BTreeSet::new());
         }
     }
 
-    /// Replaces what is known of the speakers. When some only went away, nothing is looked at but what they owned.
+    /// Replaces what is known of the speakers. Nothing is looked at but what those that changed own or come next for, or
+    /// now would.
     pub fn set_members(&mut self, members: Vec<Member>) {
         let Some(known) = &mut self.members else {
             return;
         };
         let next: BTreeMap<NodeName, Member> = members.into_iter().map(|m| (m.node.clone(), m)).collect();
         let before = core::mem::replace(known, next);
-        let known = &*known;
         let standing = Standing::of(known.values());
         let rearranged = standing.differs_from(&self.standing, &self.selected);
         self.standing = standing;
-        let gained = known
-            .values()
-            .any(|m| m.is_usable() && !before.get(&m.node).is_some_and(Member::is_usable));
-        let lost: BTreeSet<&NodeName> = before
-            .values()
-            .filter(|m| m.is_usable() && !known.get(&m.node).is_some_and(Member::is_usable))
-            .map(|m| &m.node)
-            .collect();
-        let suspected = before.values().chain(known.values()).filter(|m| is_suspect(m));
-        let changed: BTreeSet<&NodeName> = lost.into_iter().chain(suspected.map(|m| &m.node)).collect();
-        if gained || rearranged {
-            self.all_stale();
-        } else if !changed.is_empty() {
-            let me = &self.me;
-            let theirs = self.verdicts.iter().filter(|(_, verdict)| match verdict {
-                Verdict::Owner(_) => changed.contains(me),
-                Verdict::Standby { owner, deputy } => {
-                    changed.contains(owner) || deputy.as_ref().is_some_and(|deputy| changed.contains(deputy))
-                }
-                Verdict::Heir { of: owner, .. } | Verdict::Deputy { of: owner, .. } => {
-                    changed.contains(owner) || changed.contains(me)
-                }
-                // This node may have been the one elected, without an interface.
-                Verdict::Unowned(_) => changed.contains(me),
-            });
-            self.stale.extend(theirs.map(|(key, _)| key.clone()));
+        if rearranged {
+            return self.all_stale();
         }
+        let only_in = |those: &BTreeMap<NodeName, Member>, others: &BTreeMap<NodeName, Member>| {
+            let usable = those.values().filter(|m| m.is_usable());
+            let only = usable.filter(|m| !others.get(&m.node).is_some_and(Member::is_usable));
+            only.map(|m| m.node.clone()).collect::<BTreeSet<_>>()
+        };
+        let gained = only_in(known, &before);
+        let mut changed = only_in(&before, known);
+        let suspected = before.values().chain(known.values()).filter(|m| is_suspect(m));
+        changed.extend(suspected.map(|m| m.node.clone()));
+        changed.extend(gained.iter().cloned());
+        self.review(&changed, &gained);
     }
 
     /// Replaces the names of the interfaces that can announce here.
@@ -239,11 +176,13 @@ impl Ownership {
     /// The next verdict that differs from what was told before.
     pub fn poll_change(&mut self) -> Option<Change> {
         while let Some(service) = self.stale.pop_first() {
-            let after = self.services.get(&service).map(|exposure| self.decide(exposure));
-            let before = match after.clone() {
-                Some(verdict) => self.verdicts.insert(service.clone(), verdict),
-                None => self.verdicts.remove(&service),
+            let outcome = self.services.get(&service).map(|exposure| self.decide(exposure));
+            let after = outcome.as_ref().map(|outcome| outcome.verdict.clone());
+            let before = match outcome {
+                Some(outcome) => self.outcomes.insert(service.clone(), outcome),
+                None => self.outcomes.remove(&service),
             };
+            let before = before.map(|outcome| outcome.verdict);
             if before != after {
                 return Some(Change {
                     service,
@@ -257,7 +196,7 @@ impl Ownership {
 
     /// What holds for a Service, as last polled.
     pub fn verdict(&self, key: &ServiceKey) -> Option<&Verdict> {
-        self.verdicts.get(key)
+        self.outcomes.get(key).map(|outcome| &outcome.verdict)
     }
 
     /// Every node with its preference score for a Service, or why it may not own it; an error when no node may.
@@ -338,14 +277,17 @@ impl Ownership {
         }
     }
 
-    fn decide(&self, service: &Exposure) -> Verdict {
-        match self.elect(service) {
-            Ok(verdict) => verdict,
-            Err(exclusion) => Verdict::Unowned(exclusion),
+    fn decide(&self, service: &Exposure) -> Outcome {
+        let contest = self.contest(service);
+        let bar = contest.as_ref().ok().and_then(Contest::bar);
+        let verdict = contest.and_then(|contest| self.verdict_of(service, &contest));
+        Outcome {
+            verdict: verdict.unwrap_or_else(Verdict::Unowned),
+            bar,
         }
     }
 
-    fn elect(&self, service: &Exposure) -> Result<Verdict, Exclusion> {
+    fn contest(&self, service: &Exposure) -> Result<Contest<'_>, Exclusion> {
         let none = Endpoints::default();
         let endpoints = self.endpoints.get(&service.key).unwrap_or(&none);
         let view = self.view();
@@ -363,8 +305,18 @@ impl Ownership {
         // The election is keyed by the first address, for dual stack too: both are announced by one node.
         let first = service.addresses.first().ok_or(Exclusion::NoAddress)?;
         let firm = candidates.into_iter().filter(|(footing, _)| *footing == best);
-        let Elected { owner, heir, deputy } =
-            election::elect(*first, firm.map(|(_, candidate)| candidate)).ok_or(Exclusion::NoCandidate)?;
+        let elected = election::elect(*first, firm.map(|(_, candidate)| candidate));
+        Ok(Contest {
+            advertisements,
+            elected: elected.ok_or(Exclusion::NoCandidate)?,
+            footing: best,
+        })
+    }
+
+    fn verdict_of(&self, service: &Exposure, contest: &Contest<'_>) -> Result<Verdict, Exclusion> {
+        let Elected {
+            owner, heir, deputy, ..
+        } = contest.elected;
         let (is_owner, is_deputy) = (*owner == self.me, deputy == Some(&self.me));
         let is_heir = !is_owner && self.is_suspect(owner) && heir == Some(&self.me);
         let standby = || Verdict::Standby {
@@ -375,7 +327,7 @@ impl Ownership {
             return Ok(standby());
         }
         let me = self.nodes.get(&self.me).ok_or(Exclusion::NoCandidate)?;
-        let interfaces = interfaces(&advertisements, me);
+        let interfaces = interfaces(&contest.advertisements, me);
         if !self.has_interface(interfaces.as_ref()) {
             if !is_owner {
                 return Ok(standby());
@@ -385,13 +337,57 @@ impl Ownership {
         let claim = Claim {
             addresses: service.addresses.clone(),
             interfaces,
-            conflict_detection: view.pool_of(service).map(|pool| pool.conflict_detection)?,
+            conflict_detection: self.view().pool_of(service)?.conflict_detection,
         };
         let of = owner.clone();
         Ok(match (is_owner, is_heir) {
             (true, _) => Verdict::Owner(claim),
             (_, true) => Verdict::Heir { of, claim },
             (false, false) => Verdict::Deputy { of, claim },
+        })
+    }
+
+    /// Looks again at the Services whose verdict names one of those that `changed`, and at those for which one of those
+    /// that can now own what they could not comes before the second.
+    fn review(&mut self, changed: &BTreeSet<NodeName>, gained: &BTreeSet<NodeName>) {
+        if changed.is_empty() {
+            return;
+        }
+        let affected = self
+            .outcomes
+            .iter()
+            .filter(|(key, outcome)| {
+                outcome.verdict.names_any_of(changed, &self.me)
+                    || (!gained.is_empty() && self.is_contested(key, outcome, gained))
+            })
+            .map(|(key, _)| key.clone());
+        let affected: Vec<ServiceKey> = affected.collect();
+        self.stale.extend(affected);
+    }
+
+    /// Whether the outcome may be another one with these nodes.
+    fn is_contested(&self, key: &ServiceKey, outcome: &Outcome, nodes: &BTreeSet<NodeName>) -> bool {
+        let none = Endpoints::default();
+        let endpoints = self.endpoints.get(key).unwrap_or(&none);
+        let view = self.view();
+        let Some(service) = self.services.get(key) else {
+            return false;
+        };
+        let (Ok(advertisements), Some(first)) = (
+            view.advertisements_of(service, endpoints),
+            service.addresses.first(),
+        ) else {
+            return false;
+        };
+        let mut nodes = nodes.iter().filter_map(|node| self.nodes.get(node));
+        nodes.any(|node| {
+            let Ok(score) = view.score(service, endpoints, &advertisements, node) else {
+                return false;
+            };
+            outcome.bar.is_none_or(|bar| {
+                let footing = self.footing(service, &advertisements, node);
+                (Reverse(footing), self.candidate(&node.name, score).place(*first)) < bar
+            })
         })
     }
 

@@ -1,12 +1,15 @@
 //! Who a member is: its node's name is the key, its epoch tells its lives apart.
 
+mod key;
+
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use herald_core::NodeName;
 use serde::{Deserialize, Serialize};
+
+pub use key::Key;
 
 use super::codec::report::MAX_NODE;
 
@@ -16,10 +19,8 @@ pub const MAX_LEN: usize = (MAX_NODE + 2) + (1 + 16 + 3) + (10 + 5);
 /// One life of a member. Of two identities with the same node name the one of the later epoch is true.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// The node, the key of everything that is known about a member. Shared, as the SWIM library copies it for every
-    /// comparison.
-    #[serde(with = "node_name")]
-    pub node: Arc<NodeName>,
+    /// The node, the key of everything that is known about a member.
+    pub node: Key,
     /// Where its datagrams go.
     pub address: SocketAddr,
     /// Which of its lives this is.
@@ -79,7 +80,7 @@ impl Identity {
     /// announcements to any epoch.
     pub fn unknown(node: NodeName, address: SocketAddr) -> Self {
         Self {
-            node: Arc::new(node),
+            node: node.into(),
             address,
             epoch: Epoch::default(),
         }
@@ -87,7 +88,7 @@ impl Identity {
 }
 
 impl foca::Identity for Identity {
-    type Addr = Arc<NodeName>;
+    type Addr = u128;
 
     /// Without a new identity foca would stay defunct for good after one false alarm.
     fn renew(&self) -> Option<Self> {
@@ -97,8 +98,8 @@ impl foca::Identity for Identity {
         })
     }
 
-    fn addr(&self) -> Arc<NodeName> {
-        Arc::clone(&self.node)
+    fn addr(&self) -> u128 {
+        self.node.digest()
     }
 
     fn win_addr_conflict(&self, adversary: &Self) -> bool {
@@ -112,32 +113,6 @@ impl fmt::Display for Identity {
     }
 }
 
-mod node_name {
-    use std::sync::Arc;
-
-    use herald_core::NodeName;
-    use serde::de::Error as _;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use super::MAX_NODE;
-
-    pub(super) fn serialize<S: Serializer>(name: &NodeName, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(name.as_str())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<NodeName>, D::Error> {
-        let name = <&str>::deserialize(from)?;
-        // With a longer one no message to this member would fit, and foca stops probing when one does not.
-        if !(1..=MAX_NODE).contains(&name.len()) {
-            return Err(D::Error::invalid_length(
-                name.len(),
-                &"a node name of 1 to 253 bytes",
-            ));
-        }
-        Ok(Arc::new(NodeName::from(name)))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use foca::Identity as _;
@@ -146,7 +121,7 @@ mod tests {
 
     fn identity(epoch: Epoch) -> Identity {
         let address = SocketAddr::from(([127, 0, 0, 1], 7946));
-        let node = Arc::new(NodeName::from("a"));
+        let node = NodeName::from("a").into();
         Identity { node, address, epoch }
     }
 
@@ -195,7 +170,7 @@ mod tests {
             started: u64::MAX,
             renewal: u32::MAX,
         });
-        longest.node = Arc::new(NodeName::new("n".repeat(MAX_NODE)));
+        longest.node = NodeName::new("n".repeat(MAX_NODE)).into();
         longest.address = SocketAddr::new([u16::MAX; 8].into(), u16::MAX);
         let encoded = encoded(&longest);
         assert_eq!(encoded.len(), MAX_LEN);
@@ -206,7 +181,7 @@ mod tests {
     fn a_node_name_of_another_length_than_in_kubernetes_is_refused() {
         for length in [0, MAX_NODE + 1, 900] {
             let mut odd = identity(at(1, 1));
-            odd.node = Arc::new(NodeName::new("n".repeat(length)));
+            odd.node = NodeName::new("n".repeat(length)).into();
             let read = postcard::from_bytes::<Identity>(&encoded(&odd));
             assert!(read.is_err(), "{length} bytes");
         }

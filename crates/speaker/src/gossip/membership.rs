@@ -119,7 +119,7 @@ impl Membership {
     /// or hears from somebody. `seed` drives the random choice of whom to probe and to gossip to.
     pub fn new(node: NodeName, address: SocketAddr, epoch: Epoch, timings: Timings, seed: u64) -> Self {
         let identity = Identity {
-            node: Arc::new(node.clone()),
+            node: node.clone().into(),
             address,
             epoch,
         };
@@ -357,10 +357,8 @@ impl Membership {
     /// Carries on after foca was called: effects, members, joining.
     fn settle(&mut self, now: Time) {
         self.absorb(now);
-        // foca queues an update for every change, so with none queued there was none: a quiet cluster costs nothing here.
-        let has_updates = self.foca.updates_backlog() > 0;
-        self.stale |= has_updates;
-        let has_news = has_updates || self.rumours.is_hot();
+        self.stale |= self.roster.notice(self.foca.iter_membership_state());
+        let has_news = self.foca.updates_backlog() > 0 || self.rumours.is_hot();
         if has_news && self.news_due.is_none() && self.foca.num_members() > 0 {
             self.news_due = Some(now + GOSSIP_PERIOD);
         }

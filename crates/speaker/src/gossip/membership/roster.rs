@@ -2,10 +2,12 @@
 //! library knows and what the members say of themselves.
 
 use std::collections::BTreeMap;
+use std::hash::BuildHasher as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use foca::State;
+use hashbrown::DefaultHashBuilder;
 use herald_core::{Liveness, Member, NodeName, NodeState};
 
 use super::super::identity::Identity;
@@ -18,6 +20,8 @@ pub(super) struct Roster {
     peers: BTreeMap<NodeName, SocketAddr>,
     /// In order of their names.
     members: Arc<[Member]>,
+    hasher: DefaultHashBuilder,
+    noticed: u64,
 }
 
 impl Roster {
@@ -40,6 +44,18 @@ impl Roster {
         self.members
             .binary_search_by(|member| member.node.cmp(node))
             .is_ok()
+    }
+
+    /// Whether the SWIM library knows others, or of others, than last time. It tells of no suspicion and no refutation, and
+    /// a look at the hashes of all is so much faster than putting the list together that it can be had at any time.
+    pub(super) fn notice<'a>(&mut self, known: impl Iterator<Item = &'a foca::Member<Identity>>) -> bool {
+        let hash = |known: &foca::Member<Identity>| {
+            let Identity { epoch, .. } = known.id();
+            self.hasher.hash_one((epoch, liveness(known.state())))
+        };
+        // The library keeps them in an order that it changes now and then.
+        let all = known.map(hash).fold(0, u64::wrapping_add);
+        std::mem::replace(&mut self.noticed, all) != all
     }
 
     /// Puts the list together anew; `None` if it stayed the same, else whose liveness changed.
