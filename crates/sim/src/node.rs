@@ -217,7 +217,7 @@ impl Node {
             self.carry_out(effect, now, output);
         }
         let silent: Vec<u32> = self.holdings.silent().into_iter().map(NodeName::tag).collect();
-        if silent != self.silent {
+        if silent.iter().ne(&self.silent) {
             self.silent.clone_from(&silent);
             self.membership.set_silent(silent, now);
         }

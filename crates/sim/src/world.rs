@@ -1,7 +1,7 @@
 //! The virtual switch, gossip's network, the API server, and whatever happens to them.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use herald_core::election::Rank;
@@ -41,9 +41,9 @@ impl Network {
 }
 
 /// What is under way.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug)]
 enum Event {
-    Frame(usize, Vec<u8>),
+    Frame(usize, Rc<[u8]>),
     Datagram(usize, usize, Vec<u8>),
     Wake(usize),
 }
@@ -56,7 +56,8 @@ pub struct World {
     /// Since when a node is paused, and what waits for it.
     paused: BTreeMap<usize, (Time, VecDeque<Event>)>,
     wakes: Vec<Option<Time>>,
-    queue: BinaryHeap<Reverse<(Time, u64, Event)>>,
+    /// By when it happens, and in the order in which it was queued.
+    queue: BTreeMap<(Time, u64), Event>,
     queued: u64,
     /// Ethernet frames.
     pub wire: Network,
@@ -91,7 +92,7 @@ impl World {
             nodes: Vec::new(),
             paused: BTreeMap::new(),
             wakes: vec![None; nodes],
-            queue: BinaryHeap::new(),
+            queue: BTreeMap::new(),
             queued: 0,
             wire: Network::default(),
             gossip: Network::default(),
@@ -287,12 +288,10 @@ impl World {
     /// Lets time pass.
     pub fn run_for(&mut self, duration: Duration) {
         let end = self.now + duration;
-        while let Some(Reverse((due, ..))) = self.queue.peek()
-            && *due <= end
+        while let Some(next) = self.queue.first_entry()
+            && next.key().0 <= end
         {
-            let Some(Reverse((due, _, event))) = self.queue.pop() else {
-                unreachable!("just seen");
-            };
+            let ((due, _), event) = next.remove_entry();
             self.now = self.now.max(due);
             if let Event::Wake(index) = event {
                 if self.wakes[index] != Some(due) {
@@ -383,6 +382,7 @@ impl World {
         let Ok(parsed) = Frame::parse(frame) else {
             unreachable!("nodes send whole frames");
         };
+        let shared: Rc<[u8]> = frame.into();
         let to_all = parsed.destination.is_multicast();
         let MacAddr([.., high, low]) = parsed.destination;
         let receivers = if to_all {
@@ -395,7 +395,7 @@ impl World {
         for to in receivers {
             if to != from && self.wire.passes(from, to) && !self.rng.random_bool(self.wire.loss) {
                 let due = self.now + self.latency();
-                self.push(due, Event::Frame(to, frame.to_vec()));
+                self.push(due, Event::Frame(to, shared.clone()));
             }
         }
     }
@@ -407,7 +407,7 @@ impl World {
 
     fn push(&mut self, due: Time, event: Event) {
         self.queued += 1;
-        self.queue.push(Reverse((due, self.queued, event)));
+        self.queue.insert((due, self.queued), event);
     }
 }
 
