@@ -176,7 +176,8 @@ impl Membership {
             .map(foca::Member::id)
             .find(|known| known.node == src.node)
             .map(|known| known.epoch);
-        let said = self.rumours.started(&src.node).map(Epoch::first_of);
+        let said = self.rumours.latest(&src.node);
+        let said = said.map(|report| Epoch::first_of(report.started));
         let epoch = known.max(said).filter(|epoch| *epoch > src.epoch)?;
         Some(Identity { epoch, ..src.clone() })
     }

@@ -10,6 +10,7 @@ use foca::State;
 use hashbrown::DefaultHashBuilder;
 use herald_core::{Liveness, Member, NodeName, NodeState};
 
+use super::super::codec::report::Report;
 use super::super::identity::Identity;
 use super::Event;
 use super::rumours::Rumours;
@@ -78,30 +79,28 @@ impl Roster {
         known: impl Iterator<Item = &'a foca::Member<Identity>>,
         rumours: &Rumours,
     ) -> Vec<Member> {
-        let unheard_of = |node: &NodeName| {
-            let member = Member::new(node.clone(), Liveness::Down, NodeState::Starting);
+        let member = |node: &NodeName, liveness, report: Option<&Report>| {
+            let mut member = Member::new(node.clone(), liveness, NodeState::Starting);
+            if let Some(report) = report {
+                member.state = report.state;
+                member.macs.clone_from(&report.macs);
+                member.profile.clone_from(&report.profile);
+            }
             (node.clone(), member)
         };
-        let mut members: BTreeMap<NodeName, Member> = self.peers.keys().map(unheard_of).collect();
+        // Whom the SWIM library does not know was never heard of, or died so long ago that it is forgotten there.
+        let absent = |node| member(node, Liveness::Down, rumours.latest(node));
+        let mut members: BTreeMap<NodeName, Member> = self.peers.keys().map(absent).collect();
         for known in known {
             let Identity { node, epoch, .. } = known.id();
             let liveness = liveness(known.state());
             if liveness == Liveness::Down && !self.peers.contains_key(&**node) {
                 continue;
             }
-            let mut member = Member::new((**node).clone(), liveness, NodeState::Starting);
-            if let Some(report) = rumours.of(node, epoch.started) {
-                member.state = report.state;
-                member.macs.clone_from(&report.macs);
-                member.profile.clone_from(&report.profile);
-            }
-            members.insert((**node).clone(), member);
+            members.extend([member(node, liveness, rumours.of(node, epoch.started))]);
         }
         let own = rumours.own();
-        let mut ourselves = Member::new(own.node.clone(), Liveness::Alive, own.state);
-        ourselves.macs.clone_from(&own.macs);
-        ourselves.profile.clone_from(&own.profile);
-        members.insert(own.node.clone(), ourselves);
+        members.extend([member(&own.node, Liveness::Alive, Some(own))]);
         members.into_values().collect()
     }
 }

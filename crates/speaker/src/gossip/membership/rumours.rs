@@ -104,13 +104,12 @@ impl Rumours {
 
     /// What `node` says of itself, if that is from its process `started`.
     pub(super) fn of(&self, node: &NodeName, started: u64) -> Option<&Report> {
-        let rumour = self.others.get(node)?;
-        (rumour.report.started == started).then_some(&rumour.report)
+        self.latest(node).filter(|report| report.started == started)
     }
 
-    /// Which process of `node` is the latest that said anything.
-    pub(super) fn started(&self, node: &NodeName) -> Option<u64> {
-        self.others.get(node).map(|rumour| rumour.report.started)
+    /// What `node` said of itself last.
+    pub(super) fn latest(&self, node: &NodeName) -> Option<&Report> {
+        self.others.get(node).map(|rumour| &rumour.report)
     }
 
     /// Takes in a report; false if it is ours or no news.

@@ -92,6 +92,29 @@ fn a_leave_is_noticed_faster_than_any_probe() {
     }
 }
 
+/// Whoever has died and is still expected may be met on the wire, or was seen to go, however long ago that was.
+#[test]
+fn what_the_dead_said_last_is_remembered_for_as_long_as_they_are_expected() {
+    let mut net = Net::cluster(3, 12, 0.0);
+    let macs = vec![[2, 0, 0, 0, 0, 7]];
+    let now = net.now;
+    net.node(0).membership.set_macs(macs.clone(), now);
+    net.node(1).membership.set_state(NodeState::Draining, now);
+    net.collect(0);
+    net.collect(1);
+    net.run_for(Duration::from_secs(1));
+    net.crash(0);
+    net.crash(1);
+    // foca forgets them after ten minutes.
+    net.run_for(Duration::from_secs(1200));
+    let told = |index| {
+        let member = net.view(2, index).expect("expected, so listed");
+        (member.liveness, member.state, member.macs.clone())
+    };
+    assert_eq!(told(0), (Liveness::Down, NodeState::Ready, macs));
+    assert_eq!(told(1), (Liveness::Down, NodeState::Draining, vec![]));
+}
+
 /// Freezes one of ten members for `stall` ten times over; how often anybody was declared down, and by whom.
 fn stalled(stall: Duration, seed: u64) -> Vec<(usize, NodeName)> {
     let mut net = Net::cluster(10, seed, 0.0);
