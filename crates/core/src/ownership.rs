@@ -9,7 +9,6 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
-use core::net::IpAddr;
 
 use crate::config::{Advertisement, Pool};
 use crate::election::{self, Candidate, Elected, Place, Rank};

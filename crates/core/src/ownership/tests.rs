@@ -2,6 +2,7 @@ use super::*;
 use alloc::format;
 use alloc::string::ToString;
 use alloc::vec;
+use core::net::IpAddr;
 use proptest::prelude::*;
 
 use crate::config::{Catalog, ConflictDetection, RawAdvertisement, RawPool};
