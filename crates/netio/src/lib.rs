@@ -18,4 +18,4 @@ pub use groups::Groups;
 pub use interface::{Interface, Master, Unusable};
 pub use links::Links;
 pub use packet::{PacketError, PacketSocket, Traffic};
-pub use poll::{Poller, Waker};
+pub use poll::{Mailbox, Poller};

@@ -1,8 +1,9 @@
-//! Waiting for several sockets at once, and being woken by another thread (epoll(7), eventfd(2)).
+//! Waiting for several sockets at once, and for what other threads say (epoll(7), eventfd(2)).
 
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -21,9 +22,10 @@ pub struct Poller {
     events: [EpollEvent; EVENTS],
 }
 
-/// Wakes a [`Poller`] from any thread.
-#[derive(Clone)]
-pub struct Waker {
+/// Tells the thread that waits at a [`Poller`] something, from any other. When it is dropped the receiver finds itself
+/// disconnected.
+pub struct Mailbox<T> {
+    sender: Option<SyncSender<T>>,
     wake: Arc<EventFd>,
 }
 
@@ -43,11 +45,15 @@ impl Poller {
         })
     }
 
-    /// What wakes this poller.
-    pub fn waker(&self) -> Waker {
-        Waker {
+    /// A way to tell the thread that waits here something, and where it finds that once it was woken: all that is there, as
+    /// it is woken once for several things. With `bound` of them untaken, who tells another one waits.
+    pub fn mailbox<T>(&self, bound: usize) -> (Mailbox<T>, Receiver<T>) {
+        let (sender, receiver) = sync_channel(bound);
+        let mailbox = Mailbox {
+            sender: Some(sender),
             wake: Arc::clone(&self.wake),
-        }
+        };
+        (mailbox, receiver)
     }
 
     /// Reports `descriptor` as `token` from now on, as long as there is something to read.
@@ -59,7 +65,7 @@ impl Poller {
         Ok(self.epoll.add(descriptor, event)?)
     }
 
-    /// Waits until a descriptor is readable, the waker is used or `timeout` has passed (`None` is never; rounded
+    /// Waits until a descriptor is readable, a mailbox is used or `timeout` has passed (`None` is never; rounded
     /// up to milliseconds), and returns the tokens of the readable ones.
     ///
     /// # Errors
@@ -80,11 +86,32 @@ impl Poller {
     }
 }
 
-impl Waker {
-    /// Makes the current or next wait return.
-    pub fn wake(&self) {
+impl<T> Mailbox<T> {
+    /// Tells `message`, and makes the current or next wait return. False when nobody takes it any more.
+    pub fn tell(&self, message: T) -> bool {
+        let told = self
+            .sender
+            .as_ref()
+            .is_some_and(|sender| sender.send(message).is_ok());
+        self.wake();
+        told
+    }
+
+    /// Tells nothing any more; the receiver finds itself disconnected.
+    pub fn close(&mut self) {
+        self.sender = None;
+        self.wake();
+    }
+
+    fn wake(&self) {
         // Fails only when 2^64 - 2 wake-ups are pending, and then the poller wakes up anyway.
         let _ = self.wake.write(1);
+    }
+}
+
+impl<T> Drop for Mailbox<T> {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -97,6 +124,7 @@ fn round_up(timeout: Duration) -> EpollTimeout {
 mod tests {
     use std::io::Write;
     use std::os::unix::net::UnixStream;
+    use std::sync::mpsc::TryRecvError;
 
     use super::*;
 
@@ -115,21 +143,34 @@ mod tests {
     }
 
     #[test]
-    fn a_waker_ends_one_wait() {
+    fn what_is_told_ends_one_wait() {
         let mut poller = Poller::new().expect("poller");
-        poller.waker().wake();
-        poller.waker().wake();
+        let (mailbox, receiver) = poller.mailbox(2);
+        assert!(mailbox.tell(1) && mailbox.tell(2));
         assert_eq!(poller.wait(None).expect("waited").count(), 0);
+        assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [1, 2]);
         assert_eq!(poller.wait(Some(Duration::ZERO)).expect("waited").count(), 0);
+        drop(receiver);
+        assert!(!mailbox.tell(3));
     }
 
     #[test]
-    fn a_waker_reaches_a_waiting_thread() {
+    fn a_waiting_thread_is_told_and_sees_the_end() {
         let mut poller = Poller::new().expect("poller");
-        let waker = poller.waker();
-        let waiting = std::thread::spawn(move || poller.wait(None).map(Iterator::count));
-        waker.wake();
-        assert_eq!(waiting.join().expect("joined").expect("waited"), 0);
+        let (mailbox, receiver) = poller.mailbox(1);
+        let waiting = std::thread::spawn(move || {
+            let mut taken = 0;
+            loop {
+                let _woken = poller.wait(None).map(Iterator::count);
+                taken += receiver.try_iter().count();
+                if receiver.try_recv() == Err(TryRecvError::Disconnected) {
+                    return taken;
+                }
+            }
+        });
+        mailbox.tell(());
+        drop(mailbox);
+        assert_eq!(waiting.join().expect("joined"), 1);
     }
 
     #[test]

@@ -63,9 +63,7 @@ impl Node {
         let endpoint = catalog::endpoint(index);
         let mut membership = Membership::new(name(index), endpoint, epoch, Timings::FAST, seed);
         let link = catalog::link(index);
-        membership.set_macs(vec![link.mac.0], now);
-        membership.set_legs(link.prefixes.clone(), now);
-        membership.set_interfaces([link.name.as_str()], now);
+        membership.set_links(std::slice::from_ref(&link), now);
         membership.set_expected_peers(catalog::peers(count), now);
         let mut holdings = Holdings::new(true, seed);
         let peers = catalog::peers(count).into_iter();

@@ -357,14 +357,10 @@ impl Driver {
     fn handle_interfaces(&mut self, interfaces: Vec<Interface>) {
         let links = wire::links(&interfaces, &self.parts.exclude);
         let names: BTreeSet<String> = links.iter().map(|link| link.name.clone()).collect();
-        self.ownership.set_interfaces(names.clone());
+        self.ownership.set_interfaces(names);
         let is_linked = !links.is_empty();
         if let Some(gossip) = &self.parts.gossip {
-            gossip.set_interfaces(names);
-            gossip.set_macs(links.iter().map(|link| link.mac.0).collect());
-            let prefixes = links.iter().flat_map(|link| &link.prefixes).copied();
-            // Every node has a leg in the link-local ones, and no client is there.
-            gossip.set_legs(prefixes.filter(|prefix| !prefix.is_link_local()).collect());
+            gossip.set_links(links);
             if is_linked && !self.is_linked && !self.awaited.contains("interfaces") {
                 gossip.handle_return();
             }

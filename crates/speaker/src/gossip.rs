@@ -12,14 +12,15 @@ mod metrics;
 mod task;
 mod timings;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, ensure};
-use herald_core::{Member, NodeName, NodeState, Prefix};
-use herald_netio::{Poller, Waker};
+use herald_core::{Member, NodeName, NodeState};
+use herald_l2::Link;
+use herald_netio::{Mailbox, Poller};
 use tokio::sync::{oneshot, watch};
 
 pub use codec::seal::{Secret, SecretTooShort};
@@ -48,12 +49,14 @@ pub struct Options {
 
 /// A running gossip thread. Dropping it stops the thread without a good-bye, which peers take for a crash.
 pub struct Gossip {
-    commands: Option<mpsc::Sender<Command>>,
-    waker: Waker,
+    commands: Mailbox<Command>,
     members: watch::Receiver<Arc<[Member]>>,
     joined: watch::Receiver<bool>,
     address: SocketAddr,
 }
+
+/// Commands that may wait: some at the start and at each change of the node, which the thread takes at once.
+const WAITING_COMMANDS: usize = 64;
 
 /// How long [`Gossip::leave`] waits for the good-byes; saying them takes some 60 ms.
 const LEAVE_TIMEOUT: Duration = Duration::from_millis(300);
@@ -93,8 +96,7 @@ impl Gossip {
         poller
             .add(&socket, SOCKET)
             .context("cannot watch the gossip socket")?;
-        let waker = poller.waker();
-        let (commands, receiver) = mpsc::channel();
+        let (commands, receiver) = poller.mailbox(WAITING_COMMANDS);
         let (members, members_receiver) = watch::channel(membership.members().clone());
         let (joined, joined_receiver) = watch::channel(false);
         metrics.set_members(membership.members());
@@ -114,8 +116,7 @@ impl Gossip {
             .spawn(|| task.run(poller))
             .context("cannot start the gossip thread")?;
         Ok(Self {
-            commands: Some(commands),
-            waker,
+            commands,
             members: members_receiver,
             joined: joined_receiver,
             address,
@@ -138,19 +139,10 @@ impl Gossip {
         self.tell(Command::SetState(state));
     }
 
-    /// From which hardware addresses this speaker answers; peers learn the lowest 16.
-    pub fn set_macs(&self, macs: Vec<[u8; 6]>) {
-        self.tell(Command::SetMacs(macs));
-    }
-
-    /// In which subnets this speaker has a leg; peers learn up to 16, or that they are too many.
-    pub fn set_legs(&self, prefixes: Vec<Prefix>) {
-        self.tell(Command::SetLegs(prefixes));
-    }
-
-    /// The names of the interfaces that can announce here; peers learn up to 32, or that they are too many.
-    pub fn set_interfaces(&self, names: BTreeSet<String>) {
-        self.tell(Command::SetInterfaces(names));
+    /// What can announce on this node: peers learn from which hardware addresses it answers, in which subnets it has a leg
+    /// and by which interfaces ([`Membership::set_links`]).
+    pub fn set_links(&self, links: Vec<Link>) {
+        self.tell(Command::SetLinks(links));
     }
 
     /// Which nodes ([`NodeName::tag`]) do not answer on the wire although they live, so that this one does in their stead;
@@ -197,18 +189,7 @@ impl Gossip {
 
     fn tell(&self, command: Command) {
         // Fails only when the thread has ended; whoever watches the members sees that.
-        if let Some(commands) = &self.commands
-            && commands.send(command).is_ok()
-        {
-            self.waker.wake();
-        }
-    }
-}
-
-impl Drop for Gossip {
-    fn drop(&mut self) {
-        self.commands = None;
-        self.waker.wake();
+        let _told = self.commands.tell(command);
     }
 }
 

@@ -11,13 +11,12 @@ mod task;
 mod unjoined;
 
 use std::net::IpAddr;
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
 use herald_l2::{Finding, MacAddr};
-use herald_netio::{Interface, Poller, Waker, packet};
+use herald_netio::{Interface, Mailbox, Poller, packet};
 use regex::Regex;
 use tokio::sync::{mpsc, watch};
 
@@ -60,8 +59,7 @@ pub enum Heard {
 
 /// Handle of the wire task. Dropping it stops the thread, and with it all answers, and waits for its end.
 pub struct Wire {
-    commands: Option<SyncSender<Command>>,
-    waker: Waker,
+    commands: Mailbox<Command>,
     failure: watch::Receiver<Option<String>>,
     heard: Option<mpsc::UnboundedReceiver<Heard>>,
     thread: Option<JoinHandle<()>>,
@@ -76,8 +74,7 @@ impl Wire {
         packet::check_permission()?;
         let metrics = Metrics::register(registry).context("cannot register the layer-2 metrics")?;
         let poller = Poller::new().context("cannot wait for packets")?;
-        let waker = poller.waker();
-        let (commands, received) = sync_channel(WAITING_COMMANDS);
+        let (commands, received) = poller.mailbox(WAITING_COMMANDS);
         let (failed, failure) = watch::channel(None);
         // What is heard is bounded by the addresses that are probed and held, and the driver takes it at once.
         let (teller, heard) = mpsc::unbounded_channel();
@@ -89,8 +86,7 @@ impl Wire {
         };
         let thread = std::thread::Builder::new().name("wire".into()).spawn(run);
         Ok(Self {
-            commands: Some(commands),
-            waker,
+            commands,
             failure,
             heard: Some(heard),
             thread: Some(thread.context("cannot start the wire thread")?),
@@ -162,18 +158,13 @@ impl Wire {
 
     /// A thread that has ended cannot be told anything; [`Wire::failed`] says so to whoever can act on it.
     fn tell(&self, command: Command) {
-        if let Some(commands) = &self.commands
-            && commands.send(command).is_ok()
-        {
-            self.waker.wake();
-        }
+        let _told = self.commands.tell(command);
     }
 }
 
 impl Drop for Wire {
     fn drop(&mut self) {
-        self.commands = None;
-        self.waker.wake();
+        self.commands.close();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {

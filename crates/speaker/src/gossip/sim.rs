@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use herald_core::{Liveness, Member, NodeName, NodeState, Time};
+use herald_l2::{Link, MacAddr};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
@@ -73,6 +74,18 @@ fn index_of(address: SocketAddr) -> usize {
 
 fn peers(indices: impl IntoIterator<Item = usize>) -> BTreeMap<NodeName, SocketAddr> {
     indices.into_iter().map(|i| (name(i), address(i))).collect()
+}
+
+/// An interface in no subnet.
+fn link(number: u8) -> Link {
+    Link {
+        index: number.into(),
+        name: format!("eth{number}"),
+        mac: MacAddr([2, 0, 0, 0, 0, number]),
+        prefixes: Vec::new(),
+        arp: true,
+        ndp: true,
+    }
 }
 
 fn secret(byte: u8) -> Secret {

@@ -1,13 +1,14 @@
 //! The thread that owns the socket and the membership.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Instant;
 
-use herald_core::{Liveness, Member, NodeName, NodeState, Prefix, Time};
+use herald_core::{Liveness, Member, NodeName, NodeState, Time};
+use herald_l2::Link;
 use herald_netio::Poller;
 use tokio::sync::{oneshot, watch};
 use tracing::{debug, info, warn};
@@ -22,9 +23,7 @@ use super::metrics::Metrics;
 pub(super) enum Command {
     SetPeers(BTreeMap<NodeName, SocketAddr>),
     SetState(NodeState),
-    SetMacs(Vec<[u8; 6]>),
-    SetLegs(Vec<Prefix>),
-    SetInterfaces(BTreeSet<String>),
+    SetLinks(Vec<Link>),
     SetSilent(Vec<u32>),
     /// This node was out of the world.
     Return,
@@ -97,12 +96,7 @@ impl Task {
         match command {
             Command::SetPeers(peers) => self.membership.set_expected_peers(peers, now),
             Command::SetState(state) => self.membership.set_state(state, now),
-            Command::SetMacs(macs) => self.membership.set_macs(macs, now),
-            Command::SetLegs(prefixes) => self.membership.set_legs(prefixes, now),
-            Command::SetInterfaces(names) => {
-                self.membership
-                    .set_interfaces(names.iter().map(String::as_str), now);
-            }
+            Command::SetLinks(links) => self.membership.set_links(&links, now),
             Command::SetSilent(silent) => self.membership.set_silent(silent, now),
             Command::Return => self.membership.handle_return(now),
             Command::Silence => self.membership.handle_silence(now),

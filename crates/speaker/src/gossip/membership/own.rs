@@ -1,6 +1,7 @@
 //! What this speaker says of itself: its state, where it stands, how it has fared.
 
-use herald_core::{NodeState, Prefix, Time};
+use herald_core::{NodeState, Time};
+use herald_l2::Link;
 
 use super::super::codec::profile;
 use super::super::codec::report::{MAX_MACS, Report};
@@ -15,27 +16,23 @@ impl Membership {
         self.say(|report| report.state = state, now);
     }
 
-    /// From which hardware addresses we answer; the lowest 16 are told.
-    pub fn set_macs(&mut self, mut macs: Vec<[u8; 6]>, now: Time) {
+    /// What can announce here. Told are the lowest 16 hardware addresses, the subnets that we have a leg in and the names of
+    /// the interfaces; of either, if they are too many, that we have all.
+    pub fn set_links(&mut self, links: &[Link], now: Time) {
+        let mut macs: Vec<[u8; 6]> = links.iter().map(|link| link.mac.0).collect();
         macs.sort_unstable();
         macs.dedup();
         macs.truncate(MAX_MACS);
-        self.say(|report| report.macs = macs, now);
-    }
-
-    /// In which subnets we have a leg; if they are too many, it is told that we have one everywhere.
-    pub fn set_legs(&mut self, prefixes: Vec<Prefix>, now: Time) {
-        let legs = profile::legs(prefixes);
-        self.say(|report| report.profile.get_or_insert_default().legs = legs, now);
-    }
-
-    /// Which interfaces of ours can announce; if they are too many, it is told that all can.
-    pub fn set_interfaces<'a>(&mut self, names: impl IntoIterator<Item = &'a str>, now: Time) {
-        let tags = profile::interfaces(names);
-        self.say(
-            |report| report.profile.get_or_insert_default().interfaces = tags,
-            now,
-        );
+        // Every node has a leg in the link-local ones, and no client is there.
+        let prefixes = links.iter().flat_map(|link| &link.prefixes).copied();
+        let legs = profile::legs(prefixes.filter(|prefix| !prefix.is_link_local()));
+        let interfaces = profile::interfaces(links.iter().map(|link| link.name.as_str()));
+        let change = |report: &mut Report| {
+            report.macs = macs;
+            let profile = report.profile.get_or_insert_default();
+            (profile.legs, profile.interfaces) = (legs, interfaces);
+        };
+        self.say(change, now);
     }
 
     /// Which nodes ([`NodeName::tag`](herald_core::NodeName::tag)) do not answer on the wire although they live; the first four are told.

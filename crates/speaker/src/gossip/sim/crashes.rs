@@ -96,9 +96,8 @@ fn a_leave_is_noticed_faster_than_any_probe() {
 #[test]
 fn what_the_dead_said_last_is_remembered_for_as_long_as_they_are_expected() {
     let mut net = Net::cluster(3, 12, 0.0);
-    let macs = vec![[2, 0, 0, 0, 0, 7]];
     let now = net.now;
-    net.node(0).membership.set_macs(macs.clone(), now);
+    net.node(0).membership.set_links(&[link(7)], now);
     net.node(1).membership.set_state(NodeState::Draining, now);
     net.collect(0);
     net.collect(1);
@@ -111,7 +110,7 @@ fn what_the_dead_said_last_is_remembered_for_as_long_as_they_are_expected() {
         let member = net.view(2, index).expect("expected, so listed");
         (member.liveness, member.state, member.macs.clone())
     };
-    assert_eq!(told(0), (Liveness::Down, NodeState::Ready, macs));
+    assert_eq!(told(0), (Liveness::Down, NodeState::Ready, vec![link(7).mac.0]));
     assert_eq!(told(1), (Liveness::Down, NodeState::Draining, vec![]));
 }
 

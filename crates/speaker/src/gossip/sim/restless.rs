@@ -83,8 +83,11 @@ fn what_a_member_says_of_others_and_of_where_it_stands_reaches_everybody() {
         address: [192, 0, 2, 7].into(),
         length: 24,
     };
-    net.node(0).membership.set_legs(vec![leg], now);
-    net.node(0).membership.set_interfaces(["eth0"], now);
+    let here = Link {
+        prefixes: vec![leg],
+        ..link(0)
+    };
+    net.node(0).membership.set_links(&[here], now);
     net.node(0).membership.set_silent(vec![name(2).tag()], now);
     net.collect(0);
     let told = net.run_until(millis(500), |net| {

@@ -40,11 +40,11 @@ fn the_last_of_many_changes_wins() {
 #[test]
 fn hardware_addresses_reach_everybody_sorted_and_bounded() {
     let mut net = Net::cluster(3, 4, 0.0);
-    let macs = (0..40_u8).rev().map(|last| [2, 0, 0, 0, 0, last]).collect();
+    let links: Vec<Link> = (0..40).rev().map(link).collect();
     let now = net.now;
-    net.node(0).membership.set_macs(macs, now);
+    net.node(0).membership.set_links(&links, now);
     net.collect(0);
-    let expected: Vec<[u8; 6]> = (0..16_u8).map(|last| [2, 0, 0, 0, 0, last]).collect();
+    let expected: Vec<[u8; 6]> = (0..16).map(|number| link(number).mac.0).collect();
     let told = net.run_until(millis(500), |net| net.all_see(0, |m| m.macs == expected));
     assert!(told.is_some());
 }
