@@ -2,6 +2,7 @@
 
 use alloc::collections::BTreeSet;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::IpAddr;
@@ -9,7 +10,7 @@ use core::net::IpAddr;
 use crate::name::tag;
 use crate::{NodeName, Prefix};
 
-/// A speaker as membership sees it at this moment.
+/// A speaker as membership sees it at this moment. Copies are cheap: all that keep an eye on the others have a list of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     /// The node that it runs on. A restarted speaker is the same member.
@@ -19,19 +20,19 @@ pub struct Member {
     /// What it last said of itself; [`NodeState::Starting`] while it has not said anything.
     pub state: NodeState,
     /// Hardware addresses from which it answers, in ascending order; empty while it has not told.
-    pub macs: Vec<[u8; 6]>,
+    pub macs: Arc<[[u8; 6]]>,
     /// What else it said; `None` while it has not, as a version that knows nothing of this never does.
-    pub profile: Option<Profile>,
+    pub profile: Option<Arc<Profile>>,
 }
 
 impl Member {
     /// A member that has told no hardware address and no profile.
-    pub const fn new(node: NodeName, liveness: Liveness, state: NodeState) -> Self {
+    pub fn new(node: NodeName, liveness: Liveness, state: NodeState) -> Self {
         Self {
             node,
             liveness,
             state,
-            macs: Vec::new(),
+            macs: Arc::default(),
             profile: None,
         }
     }
@@ -153,10 +154,10 @@ mod tests {
     fn only_a_usable_speaker_can_say_that_another_one_is_silent() {
         let me = NodeName::from("a");
         let says = |node: &str, liveness, silent: &[&str]| Member {
-            profile: Some(Profile {
+            profile: Some(Arc::new(Profile {
                 silent: silent.iter().map(|node| NodeName::from(*node).tag()).collect(),
                 ..Profile::default()
-            }),
+            })),
             ..Member::new(node.into(), liveness, NodeState::Ready)
         };
         let others = [

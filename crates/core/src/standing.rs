@@ -6,6 +6,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
@@ -19,7 +20,7 @@ const ODD: u8 = 2;
 #[derive(Debug, Default)]
 pub(crate) struct Standing {
     /// Empty unless all of them have told.
-    profiles: BTreeMap<NodeName, Profile>,
+    profiles: BTreeMap<NodeName, Arc<Profile>>,
     restless: BTreeSet<NodeName>,
 }
 
@@ -98,10 +99,10 @@ mod tests {
 
     fn members(returns: &[u8]) -> Vec<Member> {
         let member = |(i, returns): (usize, &u8)| Member {
-            profile: Some(Profile {
+            profile: Some(Arc::new(Profile {
                 returns: *returns,
                 ..Profile::default()
-            }),
+            })),
             ..Member::new(name(i), Liveness::Alive, NodeState::Ready)
         };
         returns.iter().enumerate().map(member).collect()

@@ -36,7 +36,7 @@ fn web() -> ServiceKey {
 
 fn member(node: &str, liveness: Liveness) -> Member {
     Member {
-        macs: vec![mac(node)],
+        macs: [mac(node)].into(),
         ..Member::new(node.into(), liveness, NodeState::Ready)
     }
 }

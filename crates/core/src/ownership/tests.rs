@@ -1,6 +1,7 @@
 use super::*;
 use alloc::format;
 use alloc::string::ToString;
+use alloc::sync::Arc;
 use alloc::vec;
 use core::net::IpAddr;
 use proptest::prelude::*;
@@ -413,12 +414,12 @@ fn told(name: &str, legs: &[&str], returns: u8) -> Member {
         length: 24,
     };
     Member {
-        profile: Some(crate::Profile {
+        profile: Some(Arc::new(crate::Profile {
             legs: Some(legs.iter().map(leg).collect()),
             returns,
             silent: vec![],
             interfaces: None,
-        }),
+        })),
         ..ready(name)
     }
 }

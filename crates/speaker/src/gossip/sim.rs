@@ -11,6 +11,7 @@ mod states;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use herald_core::{Liveness, Member, NodeName, NodeState, Time};

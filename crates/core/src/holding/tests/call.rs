@@ -40,7 +40,7 @@ fn while_gossip_has_lost_somebody_what_is_held_is_announced_in_turn() {
 fn nobody_calls_for_one_that_said_good_bye_or_with_nothing_to_call() {
     let mut world = holding_all();
     let leaver = Member {
-        macs: vec![mac(FIRST)],
+        macs: [mac(FIRST)].into(),
         ..Member::new(FIRST.into(), Liveness::Down, NodeState::Draining)
     };
     let members = [member(ME, Liveness::Alive), leaver];

@@ -33,12 +33,16 @@ fn with_selected_interface(me: &str) -> Ownership {
     machine
 }
 
+fn profile(member: &mut Member) -> &mut crate::Profile {
+    Arc::make_mut(member.profile.as_mut().expect("told"))
+}
+
 fn having(name: &str, interfaces: Option<&[&str]>) -> Member {
     // Whatever legs it has: an interface that is not selected does not answer.
     let legs: &[&str] = if name == IRIS1 { &[] } else { &["10.20.30.200"] };
     let mut member = told(name, legs, 0);
     let tags = interfaces.map(|names| names.iter().map(|name| tag(name)).collect());
-    member.profile.as_mut().expect("told").interfaces = tags;
+    profile(&mut member).interfaces = tags;
     member
 }
 
@@ -67,13 +71,13 @@ fn a_node_without_the_interface_is_passed_over_while_others_have_it() {
 fn a_node_that_loses_the_interface_leaves_to_others_before_gossip_tells_them() {
     let mut machine = with_selected_interface(IRIS2);
     let mut one = having(IRIS1, NINE);
-    one.profile.as_mut().expect("told").legs = having(IRIS2, NINE).profile.expect("told").legs;
+    profile(&mut one).legs = having(IRIS2, NINE).profile.expect("told").legs.clone();
     machine.set_members(vec![one.clone(), having(IRIS2, NINE)]);
     assert!(matches!(drain(&mut machine)[0].after, Some(Verdict::Owner(_))));
     machine.set_interfaces(["eth0".into()].into());
     assert_eq!(other_owner(&mut machine), Some(IRIS1.into()));
     // Where nobody has it, the one elected says so.
-    one.profile.as_mut().expect("told").interfaces = Some(vec![]);
+    profile(&mut one).interfaces = Some(vec![]);
     machine.set_members(vec![one, having(IRIS2, NINE)]);
     let missing = Exclusion::NoInterface(["eth9".into()].into());
     assert_eq!(drain(&mut machine)[0].after, Some(Verdict::Unowned(missing)));

@@ -1,6 +1,7 @@
 //! What a member says of itself, in a form that others pass on.
 
 use std::fmt;
+use std::sync::Arc;
 
 use herald_core::{NodeName, NodeState, Profile};
 use serde::{Deserialize, Serialize};
@@ -29,9 +30,9 @@ pub struct Report {
     /// Its state.
     pub state: NodeState,
     /// Its hardware addresses, ascending.
-    pub macs: Vec<[u8; 6]>,
+    pub macs: Arc<[[u8; 6]]>,
     /// What else it says; `None` from a version that knows nothing of it, or passed on by one.
-    pub profile: Option<Profile>,
+    pub profile: Option<Arc<Profile>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -53,6 +54,11 @@ impl Report {
         };
         let age = |report: &Self| (report.started, report.version, told(report));
         age(self) > age(other)
+    }
+
+    /// The profile, to be changed.
+    pub fn profile_mut(&mut self) -> &mut Profile {
+        Arc::make_mut(self.profile.get_or_insert_default())
     }
 
     /// The bytes that [`Report::parse`] reads.
@@ -89,7 +95,7 @@ impl Report {
         }
         let profile = match rest {
             [] => None,
-            rest => Some(profile::parse(rest)?),
+            rest => Some(Arc::new(profile::parse(rest)?)),
         };
         Some(Self {
             profile,
@@ -101,7 +107,7 @@ impl Report {
                 2 => NodeState::Draining,
                 _ => NodeState::Starting,
             },
-            macs: wire.macs,
+            macs: wire.macs.into(),
         })
     }
 }
@@ -140,8 +146,8 @@ pub(super) mod tests {
                 started,
                 version,
                 state,
-                macs,
-                profile,
+                macs: macs.into(),
+                profile: profile.map(Arc::new),
             })
     }
 
@@ -149,6 +155,7 @@ pub(super) mod tests {
     fn shortened(report: &Report, read: &Report) -> Report {
         let mut short = report.clone();
         if let (Some(profile), Some(read)) = (&mut short.profile, &read.profile) {
+            let profile = Arc::make_mut(profile);
             profile.legs.take_if(|_| read.legs.is_none());
             profile.interfaces.take_if(|_| read.interfaces.is_none());
         }
@@ -177,7 +184,7 @@ pub(super) mod tests {
         fn the_first_version_reads_what_it_knows_of_and_its_own_reports_are_read(report in any_report()) {
             let bytes = report.emit();
             let (wire, _) = postcard::take_from_bytes::<Wire<'_>>(&bytes).expect("reads");
-            prop_assert_eq!((wire.node, wire.macs), (report.node.as_str(), report.macs.clone()));
+            prop_assert_eq!((wire.node, wire.macs), (report.node.as_str(), report.macs.to_vec()));
             let first = Report { profile: None, ..report };
             prop_assert_eq!(Report::parse(&first.emit()), Some(first));
         }
@@ -186,7 +193,7 @@ pub(super) mod tests {
         fn a_report_cut_short_is_refused(report in any_report(), cut: prop::sample::Index) {
             let bytes = report.emit();
             let mut second = report.clone();
-            second.profile.as_mut().map(|profile| profile.interfaces.take());
+            second.profile.as_mut().map(|profile| Arc::make_mut(profile).interfaces.take());
             let first = Report { profile: None, ..report };
             // Cut where the fields of an early version end it is one of that version.
             let ends = [Some(first.emit().len()), second.profile.as_ref().map(|_| second.emit().len() - 1)];

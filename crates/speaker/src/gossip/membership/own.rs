@@ -28,8 +28,8 @@ impl Membership {
         let legs = profile::legs(prefixes.filter(|prefix| !prefix.is_link_local()));
         let interfaces = profile::interfaces(links.iter().map(|link| link.name.as_str()));
         let change = |report: &mut Report| {
-            report.macs = macs;
-            let profile = report.profile.get_or_insert_default();
+            report.macs = macs.into();
+            let profile = report.profile_mut();
             (profile.legs, profile.interfaces) = (legs, interfaces);
         };
         self.say(change, now);
@@ -39,10 +39,7 @@ impl Membership {
     pub fn set_silent(&mut self, mut silent: Vec<u32>, now: Time) {
         silent.sort_unstable();
         silent.truncate(profile::MAX_SILENT);
-        self.say(
-            |report| report.profile.get_or_insert_default().silent = silent,
-            now,
-        );
+        self.say(|report| report.profile_mut().silent = silent, now);
     }
 
     /// This node was out of the world for a while: unplugged, for example.

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use herald_core::{NodeName, NodeState, Profile};
 
@@ -44,8 +45,8 @@ impl Rumours {
             started: epoch.started,
             version: 0,
             state: NodeState::Starting,
-            macs: Vec::new(),
-            profile: Some(Profile::default()),
+            macs: Arc::default(),
+            profile: Some(Arc::default()),
         };
         Self {
             lives: vec![own.started],
@@ -79,7 +80,7 @@ impl Rumours {
 
     /// Says something new of how we have fared.
     pub(super) fn say_of_profile(&mut self, change: impl FnOnce(&mut Profile)) -> bool {
-        self.say(|report| change(report.profile.get_or_insert_default()))
+        self.say(|report| change(report.profile_mut()))
     }
 
     /// This process is known by a later start from now on.
@@ -213,7 +214,7 @@ mod tests {
             started,
             version,
             state: NodeState::Ready,
-            macs: Vec::new(),
+            macs: Arc::default(),
             profile: None,
         }
     }
@@ -233,7 +234,7 @@ mod tests {
     fn a_report_in_full_replaces_one_that_lost_its_profile_on_the_way() {
         let mut rumours = rumours();
         let full = Report {
-            profile: Some(Profile::default()),
+            profile: Some(Arc::default()),
             ..report("a", 2, 5)
         };
         assert!(rumours.hear(report("a", 2, 5)));
@@ -276,10 +277,10 @@ mod tests {
     fn a_past_counts_once_and_only_if_it_did_not_end_as_planned() {
         let past = |state, returns| Report {
             state,
-            profile: Some(Profile {
+            profile: Some(Arc::new(Profile {
                 returns,
                 ..Profile::default()
-            }),
+            })),
             ..report("own", 77, 1)
         };
         let mut rumours = rumours();

@@ -41,7 +41,7 @@ fn report(node: NodeName) -> Vec<u8> {
         started: 7,
         version: 3,
         state: NodeState::Ready,
-        macs: Vec::new(),
+        macs: Arc::default(),
         profile: None,
     };
     report.emit()
