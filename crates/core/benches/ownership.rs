@@ -3,6 +3,7 @@
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
@@ -10,7 +11,8 @@ use herald_core::election::Rank;
 use herald_core::eligibility::{Endpoints, Exposure, Node, TrafficPolicy};
 use herald_core::ownership::Ownership;
 use herald_core::{
-    Catalog, Labels, Liveness, Member, NodeName, NodeState, RawAdvertisement, RawPool, ServiceKey,
+    Catalog, Labels, Liveness, Member, NodeName, NodeState, Prefix, Profile, RawAdvertisement, RawPool,
+    ServiceKey,
 };
 
 /// Nodes and Services.
@@ -34,7 +36,16 @@ fn members(nodes: u32, dead: Option<u32>) -> Vec<Member> {
         }
     };
     (0..nodes)
-        .map(|n| Member::new(name(n), liveness(n), NodeState::Ready))
+        .map(|n| Member {
+            profile: Some(Arc::new(Profile {
+                legs: Some(vec![Prefix {
+                    address: address(0),
+                    length: 8,
+                }]),
+                ..Profile::default()
+            })),
+            ..Member::new(name(n), liveness(n), NodeState::Ready)
+        })
         .collect()
 }
 

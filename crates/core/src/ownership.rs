@@ -43,7 +43,7 @@ pub struct Ownership {
 #[derive(Debug)]
 struct Outcome {
     verdict: Verdict,
-    /// Who comes later than this would change nothing; `None` if anybody might.
+    /// Who comes later than this would change neither owner nor deputy; `None` if anybody might.
     bar: Option<Bar>,
 }
 
@@ -100,14 +100,14 @@ impl Ownership {
         if self.nodes.get(&node.name) != Some(&node) {
             let name = BTreeSet::from([node.name.clone()]);
             self.nodes.insert(node.name.clone(), node);
-            self.review(&name, &name);
+            self.review(name.clone(), &name);
         }
     }
 
     /// A Node is gone.
     pub fn remove_node(&mut self, name: &NodeName) {
         if self.nodes.remove(name).is_some() {
-            self.review(&BTreeSet::from([name.clone()]), &BTreeSet::new());
+            self.review(BTreeSet::from([name.clone()]), &BTreeSet::new());
         }
     }
 
@@ -132,10 +132,10 @@ impl Ownership {
         };
         let gained = only_in(known, &before);
         let mut changed = only_in(&before, known);
-        let suspected = before.values().chain(known.values()).filter(|m| is_suspect(m));
+        let suspected = before.values().filter(|m| is_suspect(m));
         changed.extend(suspected.map(|m| m.node.clone()));
         changed.extend(gained.iter().cloned());
-        self.review(&changed, &gained);
+        self.review(changed, &gained);
     }
 
     /// Replaces the names of the interfaces that can announce here.
@@ -347,8 +347,10 @@ impl Ownership {
     }
 
     /// Looks again at the Services whose verdict names one of those that `changed`, and at those for which one of those
-    /// that can now own what they could not comes before the second.
-    fn review(&mut self, changed: &BTreeSet<NodeName>, gained: &BTreeSet<NodeName>) {
+    /// that can now own what they could not comes before the second. An owner that is suspected counts as changed, as
+    /// its heir may be any of those after it.
+    fn review(&mut self, mut changed: BTreeSet<NodeName>, gained: &BTreeSet<NodeName>) {
+        changed.extend(self.suspects().cloned());
         if changed.is_empty() {
             return;
         }
@@ -356,7 +358,7 @@ impl Ownership {
             .outcomes
             .iter()
             .filter(|(key, outcome)| {
-                outcome.verdict.names_any_of(changed, &self.me)
+                outcome.verdict.names_any_of(&changed, &self.me)
                     || (!gained.is_empty() && self.is_contested(key, outcome, gained))
             })
             .map(|(key, _)| key.clone());
@@ -397,6 +399,13 @@ impl Ownership {
             restless: self.standing.is_restless(node),
             suspect: self.is_suspect(node),
         }
+    }
+
+    fn suspects(&self) -> impl Iterator<Item = &NodeName> {
+        let members = self.members.iter().flat_map(BTreeMap::values);
+        members
+            .filter(|member| is_suspect(member))
+            .map(|member| &member.node)
     }
 
     fn is_suspect(&self, node: &NodeName) -> bool {
