@@ -15,7 +15,7 @@ const ANNOUNCED: Duration = Duration::from_secs(130);
 /// goes on and on, because it does not hear us, is no news.
 const NEWS: Duration = Duration::from_secs(1);
 
-/// Who is expected and was never heard of is called for no longer than that.
+/// Who is down is called for no longer than that.
 const MISSED: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Default)]
@@ -75,11 +75,8 @@ impl Fellows {
         introductions: &Introductions,
         now: Time,
     ) -> bool {
-        let is_down = |node: &NodeName| self.down.contains(node);
-        let has_returned = members
-            .iter()
-            .any(|m| m.liveness != Liveness::Down && is_down(&m.node));
-        let down = members.iter().filter(|m| m.liveness == Liveness::Down);
+        let has_returned = members.iter().any(|m| !is_down(m) && self.down.contains(&m.node));
+        let down = members.iter().filter(|m| is_down(m));
         self.down = down.map(|m| m.node.clone()).collect();
         self.answered.retain(|node| !self.down.contains(node));
         let doubtful = members
@@ -87,7 +84,7 @@ impl Fellows {
             .filter(|m| m.liveness != Liveness::Alive && m.state != NodeState::Draining);
         let since = |node: &NodeName| self.doubted.get(node).copied().unwrap_or(now);
         self.doubted = doubtful.map(|m| (m.node.clone(), since(&m.node))).collect();
-        self.alive = members.iter().filter(|m| m.liveness != Liveness::Down).count();
+        self.alive = members.iter().filter(|m| !is_down(m)).count();
         let others = members.iter().filter(|member| member.node != *me);
         self.members = others.cloned().collect();
         self.me = Some(me.clone());
@@ -99,19 +96,20 @@ impl Fellows {
     pub(super) fn arrange(&mut self, introductions: &Introductions, now: Time) {
         let before = core::mem::take(&mut self.by_mac);
         self.missed_since = None;
-        for member in &self.members {
-            let met = if member.macs.is_empty() {
+        // A machine that has become another node is that one: who lives comes after who is down.
+        let (down, others): (Vec<&Member>, Vec<&Member>) = self.members.iter().partition(|m| is_down(m));
+        for member in down.into_iter().chain(others) {
+            let is_down = is_down(member);
+            let met = if is_unknown(member) {
                 introductions.macs_of(&member.node)
             } else {
                 Vec::new()
             };
-            let is_missed = member.liveness == Liveness::Down && member.state != NodeState::Draining;
-            if is_missed && member.macs.is_empty() && met.is_empty() {
+            if is_down && member.state != NodeState::Draining && member.macs.is_empty() && met.is_empty() {
                 self.missed_since = self.missed_since.max(self.doubted.get(&member.node).copied());
             }
             for mac in member.macs.iter().chain(&met) {
                 let known = before.get(mac).filter(|fellow| fellow.node == member.node);
-                let is_down = member.liveness == Liveness::Down;
                 let fellow = Fellow {
                     node: member.node.clone(),
                     liveness: member.liveness,
@@ -125,9 +123,9 @@ impl Fellows {
         }
     }
 
-    /// Those whose Ethernet addresses gossip has not told.
+    /// Those whose Ethernet addresses gossip has not told, or that may have others by now.
     pub(super) fn unknown(&self) -> impl Iterator<Item = &NodeName> {
-        let unknown = self.members.iter().filter(|member| member.macs.is_empty());
+        let unknown = self.members.iter().filter(|member| is_unknown(member));
         unknown.map(|member| &member.node)
     }
 
@@ -159,8 +157,11 @@ impl Fellows {
     /// Whether gossip has lost somebody who did not say good-bye, or has never reached one that is expected.
     /// One that did not come for so long is not there.
     pub(super) fn has_lost(&self, now: Time) -> bool {
-        let is_missed = |since| now.saturating_since(since) < MISSED;
-        self.by_mac.values().any(Fellow::is_lost) || self.missed_since.is_some_and(is_missed)
+        let lost = self.by_mac.values().filter(|fellow| fellow.is_lost());
+        let mut since = lost
+            .filter_map(|fellow| fellow.down_since)
+            .chain(self.missed_since);
+        since.any(|since| now.saturating_since(since) < MISSED)
     }
 
     /// How many are alive, this one included.
@@ -208,4 +209,13 @@ impl Fellows {
     pub(super) const fn is_minority(&self) -> bool {
         self.alive * 2 <= self.members.len() + 1
     }
+}
+
+fn is_down(member: &Member) -> bool {
+    member.liveness == Liveness::Down
+}
+
+/// Whether it may answer by Ethernet addresses that gossip does not know of.
+fn is_unknown(member: &Member) -> bool {
+    member.macs.is_empty() || is_down(member)
 }

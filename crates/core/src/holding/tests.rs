@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 
 mod call;
 mod deputy;
+mod fellow;
 mod introduction;
 mod sim;
 

@@ -53,6 +53,28 @@ fn nobody_calls_for_one_that_said_good_bye_or_with_nothing_to_call() {
 }
 
 #[test]
+fn one_that_does_not_come_back_is_called_for_no_longer_than_ten_minutes() {
+    let mut world = holding_all();
+    world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Alive)]);
+    world.effects();
+    let mut called = 0;
+    while world.holdings.poll_timeout().is_some() {
+        called += world.until_due().1.len();
+        // What else gossip says in the meantime does not prolong it.
+        if called == 1000 {
+            world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Suspect)]);
+            world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Alive)]);
+        }
+    }
+    assert_eq!(called, 1500);
+    // It is still known for what it is.
+    assert_eq!(
+        world.hears_claim_of(mac(FIRST)).first(),
+        Some(&Effect::Reannounce(ips()[1]))
+    );
+}
+
+#[test]
 fn who_hears_one_that_gossip_has_lost_announces_the_rest_once() {
     let mut world = holding_all();
     world.gossip(&[(FIRST, Liveness::Alive), (LAST, Liveness::Down)]);

@@ -59,6 +59,20 @@ fn who_answers_for_the_address_of_a_node_is_that_node() {
     assert_eq!(world.probed(Probed::Answered(mac(FIRST))), [deferred]);
 }
 
+/// A dead one that was made anew may have another Ethernet address, and not be able to say so.
+#[test]
+fn one_that_is_down_is_met_by_an_address_that_gossip_does_not_know_of() {
+    let mut world = unacquainted();
+    world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Alive)]);
+    world.verdict(Some(elected()));
+    let asked = world.probed(Probed::Answered(STRANGER));
+    assert_eq!(asked, questions_for(&[FIRST, LAST], STRANGER));
+    answers_for(&mut world, FIRST, STRANGER);
+    world.until_due();
+    let deferred = Effect::Report(ip(), Report::Deferred(FIRST.into()));
+    assert_eq!(world.probed(Probed::Answered(STRANGER)), [deferred]);
+}
+
 #[test]
 fn who_answers_for_no_node_is_a_stranger_and_so_is_a_proxy_that_answers_for_several() {
     for proxied in [&[][..], &[FIRST, LAST]] {
@@ -157,7 +171,7 @@ fn a_claim_of_somebody_unknown_is_answered_and_the_two_that_meet_settle_it() {
 #[test]
 fn what_gossip_tells_counts_more_and_nobody_is_asked_who_is_known() {
     let mut world = unacquainted();
-    world.gossip(&[(FIRST, Liveness::Alive), (LAST, Liveness::Down)]);
+    world.gossip(&[(FIRST, Liveness::Alive), (LAST, Liveness::Suspect)]);
     world.verdict(Some(elected()));
     let conflict = Effect::Report(ip(), Report::Conflict(STRANGER));
     assert_eq!(world.probed(Probed::Answered(STRANGER)), [conflict]);

@@ -51,8 +51,9 @@ impl Roster {
     /// a look at the hashes of all is so much faster than putting the list together that it can be had at any time.
     pub(super) fn notice<'a>(&mut self, known: impl Iterator<Item = &'a foca::Member<Identity>>) -> bool {
         let hash = |known: &foca::Member<Identity>| {
-            let Identity { epoch, .. } = known.id();
-            self.hasher.hash_one((epoch, liveness(known.state())))
+            let Identity { node, epoch, .. } = known.id();
+            self.hasher
+                .hash_one((node.digest(), epoch, liveness(known.state())))
         };
         // The library keeps them in an order that it changes now and then.
         let all = known.map(hash).fold(0, u64::wrapping_add);
@@ -88,8 +89,8 @@ impl Roster {
             }
             (node.clone(), member)
         };
-        // Whom the SWIM library does not know was never heard of, or died so long ago that it is forgotten there.
-        let absent = |node| member(node, Liveness::Down, rumours.latest(node));
+        // The SWIM library forgets the dead after some time, and never knew who was never heard of.
+        let absent = |node: &NodeName| member(node, Liveness::Down, rumours.latest(node));
         let mut members: BTreeMap<NodeName, Member> = self.peers.keys().map(absent).collect();
         for known in known {
             let Identity { node, epoch, .. } = known.id();
@@ -97,7 +98,12 @@ impl Roster {
             if liveness == Liveness::Down && !self.peers.contains_key(&**node) {
                 continue;
             }
-            members.extend([member(node, liveness, rumours.of(node, epoch.started))]);
+            members.extend([match liveness {
+                Liveness::Down => absent(node),
+                Liveness::Alive | Liveness::Suspect => {
+                    member(node, liveness, rumours.of(node, epoch.started))
+                }
+            }]);
         }
         let own = rumours.own();
         members.extend([member(&own.node, Liveness::Alive, Some(own))]);
