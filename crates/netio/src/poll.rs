@@ -30,7 +30,7 @@ pub struct Mailbox<T> {
 }
 
 impl Poller {
-    /// Waits for nothing yet but its waker.
+    /// Waits for nothing yet but its mailboxes.
     ///
     /// # Errors
     /// When the process has no descriptors left.
@@ -46,9 +46,9 @@ impl Poller {
     }
 
     /// A way to tell the thread that waits here something, and where it finds that once it was woken: all that is there, as
-    /// it is woken once for several things. With `bound` of them untaken, who tells another one waits.
+    /// it is woken once for several things. With `bound` of them untaken (at least one), who tells another one waits.
     pub fn mailbox<T>(&self, bound: usize) -> (Mailbox<T>, Receiver<T>) {
-        let (sender, receiver) = sync_channel(bound);
+        let (sender, receiver) = sync_channel(bound.max(1));
         let mailbox = Mailbox {
             sender: Some(sender),
             wake: Arc::clone(&self.wake),
@@ -87,14 +87,12 @@ impl Poller {
 }
 
 impl<T> Mailbox<T> {
-    /// Tells `message`, and makes the current or next wait return. False when nobody takes it any more.
-    pub fn tell(&self, message: T) -> bool {
-        let told = self
-            .sender
-            .as_ref()
-            .is_some_and(|sender| sender.send(message).is_ok());
-        self.wake();
-        told
+    /// Tells `message`, and makes the current or next wait return. Nothing comes of it when nobody takes it any more.
+    pub fn tell(&self, message: T) {
+        if let Some(sender) = &self.sender {
+            let _told = sender.send(message);
+            self.wake();
+        }
     }
 
     /// Tells nothing any more; the receiver finds itself disconnected.
@@ -146,18 +144,20 @@ mod tests {
     fn what_is_told_ends_one_wait() {
         let mut poller = Poller::new().expect("poller");
         let (mailbox, receiver) = poller.mailbox(2);
-        assert!(mailbox.tell(1) && mailbox.tell(2));
+        mailbox.tell(1);
+        mailbox.tell(2);
         assert_eq!(poller.wait(None).expect("waited").count(), 0);
         assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [1, 2]);
         assert_eq!(poller.wait(Some(Duration::ZERO)).expect("waited").count(), 0);
         drop(receiver);
-        assert!(!mailbox.tell(3));
+        // It does not wait for anybody to take it.
+        (3..6).for_each(|message| mailbox.tell(message));
     }
 
     #[test]
     fn a_waiting_thread_is_told_and_sees_the_end() {
         let mut poller = Poller::new().expect("poller");
-        let (mailbox, receiver) = poller.mailbox(1);
+        let (mailbox, receiver) = poller.mailbox(0);
         let waiting = std::thread::spawn(move || {
             let mut taken = 0;
             loop {

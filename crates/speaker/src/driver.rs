@@ -67,6 +67,8 @@ pub(crate) struct Driver {
     slices: Slices,
     nodes: BTreeSet<NodeName>,
     peers: BTreeMap<String, Peer>,
+    /// Where the speakers' nodes are, as gossip was told last.
+    expected: Option<BTreeMap<NodeName, IpAddr>>,
     problems: Vec<Problem>,
     /// Kinds whose first list has not come yet. Until it has, nothing is owned.
     awaited: BTreeSet<&'static str>,
@@ -127,6 +129,7 @@ impl Driver {
             slices: Slices::default(),
             nodes: BTreeSet::new(),
             peers: BTreeMap::new(),
+            expected: None,
             problems: Vec::new(),
             awaited,
             pending: Some(pending),
@@ -349,8 +352,12 @@ impl Driver {
         if let Some(gossip) = &self.parts.gossip {
             let nodes: BTreeMap<NodeName, IpAddr> =
                 self.peers.values().filter_map(|peer| peer.at.clone()).collect();
-            gossip.set_peers(input::endpoints(&nodes, self.gossip_port));
-            self.holdings.set_nodes(nodes, self.now());
+            // Pods tell much else.
+            if self.expected.as_ref() != Some(&nodes) {
+                gossip.set_peers(input::endpoints(&nodes, self.gossip_port));
+                self.holdings.set_nodes(nodes.clone(), self.now());
+                self.expected = Some(nodes);
+            }
         }
     }
 

@@ -55,8 +55,9 @@ pub struct Gossip {
     address: SocketAddr,
 }
 
-/// Commands that may wait: some at the start and at each change of the node, which the thread takes at once.
-const WAITING_COMMANDS: usize = 64;
+/// Commands that may wait. There are some at the start and at each change of the node or its peers, and the thread takes
+/// them after each few hundred datagrams.
+const WAITING_COMMANDS: usize = 1024;
 
 /// How long [`Gossip::leave`] waits for the good-byes; saying them takes some 60 ms.
 const LEAVE_TIMEOUT: Duration = Duration::from_millis(300);
@@ -165,8 +166,8 @@ impl Gossip {
     /// The members in order of their names, ourselves always among them. It changes only when something changed,
     /// and is closed when the thread has ended.
     ///
-    /// Listed are ourselves, everybody heard of who is not down, and everybody expected. Who is expected and was
-    /// never heard of is [`herald_core::Liveness::Down`] and [`NodeState::Starting`].
+    /// Listed are ourselves, everybody heard of who is not down, and everybody expected. Who is expected and not there is
+    /// [`herald_core::Liveness::Down`] and as it said last; [`NodeState::Starting`] if it was never heard of.
     pub fn members(&self) -> watch::Receiver<Arc<[Member]>> {
         self.members.clone()
     }
@@ -188,8 +189,8 @@ impl Gossip {
     }
 
     fn tell(&self, command: Command) {
-        // Fails only when the thread has ended; whoever watches the members sees that.
-        let _told = self.commands.tell(command);
+        // When the thread has ended, whoever watches the members sees that.
+        self.commands.tell(command);
     }
 }
 
