@@ -5,8 +5,8 @@ mod configuration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use herald_core::allocator::{Allocator, Decision, Note, Outcome, Refusal};
 use herald_core::config::{Catalog, Problem};
+use herald_core::ipam::{Allocator, Decision, Note, Outcome, Refusal};
 use herald_core::{Labels, ServiceKey, Time};
 use herald_runtime::admin::Pending;
 use herald_runtime::event::{Events, Severity};

@@ -2,7 +2,7 @@
 
 use crate::write::Written;
 use herald_core::PoolName;
-use herald_core::allocator::Usage;
+use herald_core::ipam::Usage;
 use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 /// A gauge for each pool, and the figure that it shows.

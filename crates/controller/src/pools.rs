@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use herald_api::IPAddressPoolStatus;
 use herald_core::PoolName;
-use herald_core::allocator::Usage;
+use herald_core::ipam::Usage;
 use k8s_openapi::api::core::v1::ObjectReference;
 use serde_json::json;
 

@@ -3,7 +3,7 @@
 use herald_api::crd::ANNOUNCED;
 use herald_api::{annotation, convert};
 use herald_core::Service;
-use herald_core::allocator::{Note, Outcome};
+use herald_core::ipam::{Note, Outcome};
 use herald_runtime::log::cut;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core_v1;
@@ -220,7 +220,7 @@ impl Decided {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use herald_core::allocator::{Assignment, Refusal};
+    use herald_core::ipam::{Assignment, Refusal};
 
     fn seen(status: Value, annotations: Value) -> Seen {
         let object = json!({

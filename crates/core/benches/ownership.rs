@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use herald_core::election::Rank;
-use herald_core::eligibility::{Endpoints, Exposure, Node, TrafficPolicy};
-use herald_core::ownership::Ownership;
+use herald_core::announce::eligibility::{Endpoints, Exposure, Node, TrafficPolicy};
+use herald_core::announce::layer2::election::Rank;
+use herald_core::announce::layer2::ownership::Ownership;
 use herald_core::{
     Catalog, Labels, Liveness, Member, NodeName, NodeState, Prefix, Profile, RawAdvertisement, RawPool,
     ServiceKey,

@@ -8,28 +8,22 @@
 extern crate alloc;
 
 pub mod address;
-pub mod allocator;
+pub mod announce;
 pub mod config;
-pub mod election;
-pub mod eligibility;
-pub mod holding;
+pub mod ipam;
 pub mod member;
 pub mod name;
-pub mod ownership;
 mod prefix;
-pub mod reach;
-pub mod restlessness;
 pub mod selector;
 pub mod service;
-mod standing;
 pub mod time;
 
 pub use address::{AddressRange, AddressSet, Addresses, Capacity};
-pub use allocator::{Allocator, Assignment, Decision, Note, Outcome, Refusal, Usage};
 pub use config::{
     Advertisement, Catalog, ConfigError, Pool, Problem, RawAdvertisement, RawAllocation, RawPool,
     RawReservation, ResourceKind,
 };
+pub use ipam::{Allocator, Assignment, Decision, Note, Outcome, Refusal, Usage};
 pub use member::{Liveness, Member, NodeState, Profile};
 pub use name::{NodeName, PoolName, ServiceKey};
 pub use prefix::Prefix;

@@ -58,7 +58,7 @@ pub fn accuser<'a>(members: &'a [Member], me: &NodeName) -> Option<&'a NodeName>
 pub struct Profile {
     /// The subnets that it has a leg in, ascending; `None` when there are too many to tell, which counts as all.
     pub legs: Option<Vec<Prefix>>,
-    /// How often it went and came back lately ([`crate::restlessness`]).
+    /// How often it went and came back lately ([`crate::announce::layer2::flap_damping`]).
     pub returns: u8,
     /// The nodes ([`NodeName::tag`]) that do not answer on the wire for what they own, so that it stands in for them.
     pub silent: Vec<u32>,

@@ -29,7 +29,7 @@ use core::num::NonZeroU32;
 use core::time::Duration;
 
 use herald_core::Time;
-use herald_core::holding::Probed;
+use herald_core::announce::layer2::takeover::Probed;
 use question::{check, question};
 use schedule::{Schedule, Stage};
 

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use herald_api::convert::{self, EndpointSlice};
+use herald_core::announce::eligibility::Node;
+use herald_core::announce::layer2::ownership::Ownership;
+use herald_core::announce::layer2::reachability::Reach;
+use herald_core::announce::layer2::takeover::Holdings;
 use herald_core::config::{Catalog, Problem};
-use herald_core::eligibility::Node;
-use herald_core::holding::Holdings;
-use herald_core::ownership::Ownership;
-use herald_core::reach::Reach;
 use herald_core::{Member, NodeName, NodeState, PoolName, ServiceKey, Time};
 use herald_netio::Interface;
 use herald_runtime::admin::Pending;

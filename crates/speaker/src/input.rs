@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use herald_api::{IPAddressPool, L2Advertisement, convert};
 use herald_core::NodeName;
+use herald_core::announce::eligibility::{Exposure, Node};
 use herald_core::config::{RawAdvertisement, RawPool};
-use herald_core::eligibility::{Exposure, Node};
 use herald_runtime::Update;
 use herald_runtime::watch::watch;
 use k8s_openapi::api::core::v1 as core_v1;

@@ -1,7 +1,7 @@
 //! Owns addresses on a node and answers ARP and NDP for them.
 //!
 //! Three rooms: [`gossip`] tells which speakers live, [`wire`] answers and announces on a thread of its own,
-//! and the driver between them owns `herald_core::ownership`, fed by watches.
+//! and the driver between them owns `herald_core::announce::layer2::ownership`, fed by watches.
 
 mod args;
 mod driver;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use herald_core::holding::Report;
+use herald_core::announce::layer2::takeover::Report;
 use herald_core::{NodeName, ServiceKey};
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,

@@ -20,7 +20,7 @@ use herald_netio::{Interface, Mailbox, Poller, packet};
 use regex::Regex;
 use tokio::sync::{mpsc, watch};
 
-pub use herald_core::holding::Announcement;
+pub use herald_core::announce::layer2::takeover::Announcement;
 pub use interfaces::{links, watch_interfaces};
 use metrics::Metrics;
 use task::{Command, Task};

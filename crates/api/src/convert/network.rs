@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use herald_core::eligibility::{DRAIN_ANNOTATION, Endpoints, Node};
+use herald_core::announce::eligibility::{DRAIN_ANNOTATION, Endpoints, Node};
 use herald_core::{NodeName, ServiceKey};
 use k8s_openapi::api::core::v1 as core_v1;
 use k8s_openapi::api::discovery::v1 as discovery_v1;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use herald_core::eligibility::{Exposure, TrafficPolicy};
+use herald_core::announce::eligibility::{Exposure, TrafficPolicy};
 use herald_core::{
     Addresses, Family, FamilyPolicy, PoolName, Port, Protocol, Request, RequestError, Service, ServiceKey,
 };

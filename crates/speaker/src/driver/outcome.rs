@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use herald_core::eligibility::Exclusion;
-use herald_core::holding::{Effect, Report};
-use herald_core::ownership::Verdict;
+use herald_core::announce::eligibility::Exclusion;
+use herald_core::announce::layer2::ownership::Verdict;
+use herald_core::announce::layer2::takeover::{Effect, Report};
 use herald_core::{NodeName, ServiceKey};
 use herald_l2::MacAddr;
 use herald_runtime::event::Severity;

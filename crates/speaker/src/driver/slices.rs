@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use herald_api::convert::{EndpointSlice, SliceId};
 use herald_core::ServiceKey;
-use herald_core::eligibility::Endpoints;
+use herald_core::announce::eligibility::Endpoints;
 use herald_runtime::Update;
 
 /// All slices that name a Service.

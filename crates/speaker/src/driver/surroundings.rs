@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use herald_core::announce::layer2::reachability::Others;
 use herald_core::member::accuser;
-use herald_core::reach::Others;
 use herald_core::{Liveness, NodeName};
 
 use super::Driver;

@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foca::{Foca, NoCustomBroadcast, PostcardCodec, State, Timer};
-use herald_core::restlessness::Restlessness;
+use herald_core::announce::layer2::flap_damping::Restlessness;
 use herald_core::{Liveness, Member, NodeName, Time};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;

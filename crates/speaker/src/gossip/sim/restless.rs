@@ -1,7 +1,7 @@
 //! Everybody knows alike how often a node came back lately, whatever it remembers itself.
 
 use herald_core::Prefix;
-use herald_core::restlessness::COOL;
+use herald_core::announce::layer2::flap_damping::COOL;
 
 use super::*;
 

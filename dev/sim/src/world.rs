@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use herald_core::election::Rank;
+use herald_core::announce::layer2::election::Rank;
 use herald_core::{NodeName, Time};
 use herald_l2::MacAddr;
 use herald_l2::wire::ethernet::Frame;

@@ -6,8 +6,8 @@ use alloc::vec;
 use core::net::IpAddr;
 use proptest::prelude::*;
 
+use crate::announce::eligibility::{EXCLUDE_LABEL, TrafficPolicy};
 use crate::config::{Catalog, ConflictDetection, RawAdvertisement, RawPool};
-use crate::eligibility::{EXCLUDE_LABEL, TrafficPolicy};
 use crate::{Labels, RawSelector};
 
 mod standing;

@@ -4,9 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use herald_core::holding::{Announcement, Effect, Holdings};
+use herald_core::announce::layer2::ownership::Ownership;
+use herald_core::announce::layer2::takeover::{Announcement, Effect, Holdings};
 use herald_core::member::accuser;
-use herald_core::ownership::Ownership;
 use herald_core::{Member, NodeName, NodeState, ServiceKey, Time};
 use herald_l2::prober::Timing;
 use herald_l2::wire::MAX_FRAME_LENGTH;

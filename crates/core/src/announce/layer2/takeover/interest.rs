@@ -5,8 +5,8 @@ use alloc::string::String;
 use core::net::IpAddr;
 
 use super::{Announcement, Effect, Holding, Holdings, NUDGE, Stage, Watch, YIELD};
+use crate::announce::layer2::ownership::{Claim, Verdict};
 use crate::config::ConflictDetection;
-use crate::ownership::{Claim, Verdict};
 use crate::{ServiceKey, Time};
 
 /// What this node has to do with a Service at an address.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use herald_api::ConfigurationState;
-use herald_core::holding::PATIENCE as TRUST;
+use herald_core::announce::layer2::takeover::PATIENCE as TRUST;
 use herald_lab::Lab;
 use herald_lab::clock::Monotonic;
 use herald_lab::fabric::LINK;

@@ -4,9 +4,9 @@
 
 use super::*;
 use crate::Labels;
+use crate::announce::eligibility::{Endpoints, Exposure, Node as KubernetesNode, TrafficPolicy};
+use crate::announce::layer2::ownership::Ownership;
 use crate::config::{Catalog, RawAdvertisement, RawPool};
-use crate::eligibility::{Endpoints, Exposure, Node as KubernetesNode, TrafficPolicy};
-use crate::ownership::Ownership;
 use alloc::format;
 use proptest::prelude::*;
 

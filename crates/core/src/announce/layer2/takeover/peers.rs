@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::PATIENCE;
-use super::introduction::Introductions;
+use super::identify::Introductions;
 use crate::{Liveness, Member, NodeName, NodeState, Time};
 
 /// Announcements count for two rounds of the refresh, which is a minute apart.

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use herald_core::announce::eligibility::{Endpoints, Exposure, Node, TrafficPolicy};
+use herald_core::announce::layer2::ownership::Ownership;
 use herald_core::config::{Catalog, RawAdvertisement, RawPool};
-use herald_core::eligibility::{Endpoints, Exposure, Node, TrafficPolicy};
-use herald_core::ownership::Ownership;
 use herald_core::{Labels, NodeName, Prefix, ServiceKey};
 use herald_l2::{Link, MacAddr};
 

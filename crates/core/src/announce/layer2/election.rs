@@ -2,7 +2,7 @@
 //!
 //! Every speaker computes the same order from the same facts: preference score descending, then
 //! SHA-256 of `<node>#<address>` ascending. Removing a candidate moves only what it owned. Restless nodes
-//! ([`crate::restlessness`]), which MetalLB does not know, come after all others, whatever their preference.
+//! ([`crate::announce::layer2::flap_damping`]), which MetalLB does not know, come after all others, whatever their preference.
 
 use alloc::string::{String, ToString};
 use core::cmp::Reverse;

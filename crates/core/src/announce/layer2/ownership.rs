@@ -10,11 +10,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
+use crate::announce::eligibility::{Endpoints, Exclusion, Exposure, Node, View, interfaces};
+use crate::announce::layer2::election::{self, Candidate, Elected, Place, Rank};
+use crate::announce::layer2::placement::{Footing, Standing};
 use crate::config::{Advertisement, Pool};
-use crate::election::{self, Candidate, Elected, Place, Rank};
-use crate::eligibility::{Endpoints, Exclusion, Exposure, Node, View, interfaces};
 use crate::name::tag;
-use crate::standing::{Footing, Standing};
 use crate::{Liveness, Member, NodeName, NodeState, ServiceKey};
 
 pub use verdict::{Change, Claim, Verdict};

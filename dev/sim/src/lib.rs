@@ -1,6 +1,6 @@
 //! Many speakers on a virtual switch in virtual time: the machines that decide, without sockets, threads and clocks.
 //!
-//! Each node runs what a speaker runs: gossip's membership, `core::ownership` and `core::holding`, `l2::Announcer` and
+//! Each node runs what a speaker runs: gossip's membership, `core::announce::layer2::ownership` and `core::announce::layer2::takeover`, `l2::Announcer` and
 //! `l2::Prober`. Between them are Ethernet frames and gossip's datagrams, which take their time, get lost and are cut off,
 //! each for itself. A run is the same for the same seed.
 //!

@@ -2,7 +2,7 @@
 //!
 //! Each return is followed by moves of addresses, back to where they belong. One return is an accident; a node that comes
 //! back again before [`COOL`] has passed is restless, and each return makes it so for longer. It says so by gossip, so all
-//! speakers go by the same number; `crate::standing` says what follows from it.
+//! speakers go by the same number; `crate::announce::layer2::placement` says what follows from it.
 
 use core::time::Duration;
 

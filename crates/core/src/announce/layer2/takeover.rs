@@ -31,12 +31,12 @@
 //! The wire's word has a limit: fabrics with ARP suppression and proxies answer for the dead. When most speakers agree
 //! that one is dead, its answers count for [`PATIENCE`] only; its announcements, which nobody makes for it, count on.
 
-mod call;
-mod deputy;
-mod fellow;
+mod backup;
+mod event;
+mod heal_beacon;
+mod identify;
 mod interest;
-mod introduction;
-mod report;
+mod peers;
 #[cfg(test)]
 mod tests;
 mod transition;
@@ -46,12 +46,12 @@ use alloc::string::String;
 use core::net::IpAddr;
 use core::time::Duration;
 
-use call::Calls;
-use deputy::{Rounds, Watch};
-use fellow::Fellows;
+use backup::{Rounds, Watch};
+pub use event::Report;
+use heal_beacon::Calls;
+use identify::Introductions;
 use interest::{Interest, Role};
-use introduction::Introductions;
-pub use report::Report;
+use peers::Fellows;
 
 use crate::config::ConflictDetection;
 use crate::{Member, NodeName, ServiceKey, Time};
@@ -270,7 +270,7 @@ impl Holdings {
     }
 
     /// Another machine announces an address. `outranks` tells whether a node is preferred to this one for a Service
-    /// ([`crate::ownership::Ownership::outranks`]).
+    /// ([`crate::announce::layer2::ownership::Ownership::outranks`]).
     pub fn handle_claim(
         &mut self,
         address: IpAddr,

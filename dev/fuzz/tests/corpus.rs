@@ -4,7 +4,7 @@ use std::path::Path;
 
 #[test]
 fn the_corpus_of_every_target_is_digested() {
-    let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+    let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     for (name, target) in herald_fuzz::TARGETS {
         let directory = corpora.join(name);
         let files =

@@ -5,8 +5,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
+use crate::announce::eligibility::Exclusion;
 use crate::config::ConflictDetection;
-use crate::eligibility::Exclusion;
 use crate::{NodeName, ServiceKey};
 
 /// Who owns the addresses of a Service, as this node sees it.
@@ -39,7 +39,7 @@ pub enum Verdict {
     Unowned(Exclusion),
 }
 
-/// What this node is to answer for, once it has made sure that nobody else does ([`crate::holding`]).
+/// What this node is to answer for, once it has made sure that nobody else does ([`crate::announce::layer2::takeover`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     /// The Service's addresses.

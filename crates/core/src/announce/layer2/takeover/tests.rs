@@ -1,16 +1,16 @@
 //! Every stage with every input, by way of the events that lead there.
 
 use super::*;
-use crate::eligibility::Exclusion;
-use crate::ownership::{Claim, Verdict};
+use crate::announce::eligibility::Exclusion;
+use crate::announce::layer2::ownership::{Claim, Verdict};
 use crate::{Liveness, NodeState};
 use alloc::vec;
 use alloc::vec::Vec;
 
-mod call;
-mod deputy;
-mod fellow;
-mod introduction;
+mod backup;
+mod heal_beacon;
+mod identify;
+mod peers;
 mod sim;
 
 /// This node, a fellow that comes first for everything, and one that comes last.

@@ -1,0 +1,8 @@
+//! Layer-2 announcement (ARP, NDP): exactly one node on a segment answers for an address.
+
+pub mod election;
+pub mod flap_damping;
+pub mod ownership;
+mod placement;
+pub mod reachability;
+pub mod takeover;
