@@ -11,6 +11,7 @@ pub mod address;
 pub mod announce;
 pub mod config;
 pub mod ipam;
+pub mod mac;
 pub mod member;
 pub mod name;
 mod prefix;
@@ -24,6 +25,7 @@ pub use config::{
     RawReservation, ResourceKind,
 };
 pub use ipam::{Allocator, Assignment, Decision, Note, Outcome, Refusal, Usage};
+pub use mac::MacAddr;
 pub use member::{Liveness, Member, NodeState, Profile};
 pub use name::{NodeName, PoolName, ServiceKey};
 pub use prefix::Prefix;

@@ -8,7 +8,7 @@ use core::fmt;
 use core::net::IpAddr;
 
 use crate::name::tag;
-use crate::{NodeName, Prefix};
+use crate::{MacAddr, NodeName, Prefix};
 
 /// A speaker as membership sees it at this moment. Copies are cheap: all that keep an eye on the others have a list of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub struct Member {
     /// What it last said of itself; [`NodeState::Starting`] while it has not said anything.
     pub state: NodeState,
     /// Hardware addresses from which it answers, in ascending order; empty while it has not told.
-    pub macs: Arc<[[u8; 6]]>,
+    pub macs: Arc<[MacAddr]>,
     /// What else it said; `None` while it has not, as a version that knows nothing of this never does.
     pub profile: Option<Arc<Profile>>,
 }

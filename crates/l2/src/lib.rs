@@ -17,6 +17,7 @@ pub mod wire;
 
 pub use announcer::{Announcer, Answer, Claim, GroupChange, Ignored, Transmission};
 pub use herald_core::Prefix;
+pub use herald_core::announce::layer2::ProbeResult;
 pub use link::{Link, select};
-pub use prober::{Finding, Prober};
+pub use prober::Prober;
 pub use wire::MacAddr;

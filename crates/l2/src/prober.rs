@@ -29,7 +29,7 @@ use core::num::NonZeroU32;
 use core::time::Duration;
 
 use herald_core::Time;
-use herald_core::announce::layer2::takeover::Probed;
+use herald_core::announce::layer2::ProbeResult;
 use question::{check, question};
 use schedule::{Schedule, Stage};
 
@@ -65,38 +65,6 @@ impl Default for Timing {
     }
 }
 
-/// What a probe has found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Finding {
-    /// Nobody has the address, and nobody else wants it.
-    Silence,
-    /// The machine with this Ethernet address has it. Found as soon as it says so.
-    Answered(MacAddr),
-    /// The machine with this Ethernet address probes for it too. Found at the end, since whoever has the address answers
-    /// both, and that is what matters then.
-    Contended(MacAddr),
-    /// There is no link (any more) on which to ask.
-    NoLink,
-    /// The one question of a check was not answered in time.
-    Unanswered {
-        /// How long ago any other machine was heard on the links that were asked, if ever: without that, this one may be
-        /// deaf.
-        heard: Option<Duration>,
-    },
-}
-
-impl From<Finding> for Probed {
-    /// Without a link nobody is asked, and nobody answered.
-    fn from(finding: Finding) -> Self {
-        match finding {
-            Finding::Silence | Finding::NoLink => Self::Silence,
-            Finding::Answered(mac) => Self::Answered(mac.0),
-            Finding::Contended(mac) => Self::Contended(mac.0),
-            Finding::Unanswered { heard } => Self::Unanswered { heard },
-        }
-    }
-}
-
 /// How long an answer to a check may take. Nothing hurries, and a busy machine is no silent one.
 const CHECK_WAIT: Duration = Duration::from_millis(100);
 
@@ -109,7 +77,7 @@ pub struct Prober {
     schedule: Schedule,
     pace: Pace,
     /// Not yet told of. Never of an address that is being probed.
-    found: BTreeMap<IpAddr, Finding>,
+    found: BTreeMap<IpAddr, ProbeResult>,
     /// Addresses that were checked and may be again, and the links on which.
     watched: BTreeMap<IpAddr, Vec<u32>>,
     /// When another machine was last heard, by link.
@@ -182,8 +150,8 @@ impl Prober {
         self.begin(address, Kind::Probe, interfaces, now);
     }
 
-    /// Asks once whether anybody has `address`, or whether the machine `to` has. Found is [`Finding::Answered`],
-    /// [`Finding::Unanswered`] or [`Finding::NoLink`]. Does nothing while the address is probed for.
+    /// Asks once whether anybody has `address`, or whether the machine `to` has. Found is [`ProbeResult::Answered`],
+    /// [`ProbeResult::Unanswered`] or [`ProbeResult::NoLink`]. Does nothing while the address is probed for.
     pub fn check(
         &mut self,
         address: IpAddr,
@@ -206,7 +174,7 @@ impl Prober {
         self.drop_question(address);
         let links = self.links.select(address, interfaces.as_ref());
         if links.is_empty() {
-            self.found.insert(address, Finding::NoLink);
+            self.found.insert(address, ProbeResult::NoLink);
             return;
         }
         let probe = Probe {
@@ -272,7 +240,7 @@ impl Prober {
         match sighting {
             Sighting::Has(..) => {
                 self.end(address);
-                self.found.insert(address, Finding::Answered(mac));
+                self.found.insert(address, ProbeResult::Answered(mac));
             }
             Sighting::Wants(..) => {
                 probe.contender.get_or_insert(mac);
@@ -321,7 +289,7 @@ impl Prober {
     }
 
     /// What has been found out next. Received frames must have been handled before: one that waits may be the answer.
-    pub fn poll_result(&mut self, now: Time) -> Option<(IpAddr, Finding)> {
+    pub fn poll_result(&mut self, now: Time) -> Option<(IpAddr, ProbeResult)> {
         if let Some(found) = self.found.pop_first() {
             return Some(found);
         }
@@ -330,9 +298,9 @@ impl Prober {
             unreachable!("what is scheduled is being probed");
         };
         let finding = match (probe.kind, probe.contender) {
-            (Kind::Probe, Some(contender)) => Finding::Contended(contender),
-            (Kind::Probe, None) => Finding::Silence,
-            (Kind::Check(_), _) => Finding::Unanswered {
+            (Kind::Probe, Some(contender)) => ProbeResult::Contended(contender),
+            (Kind::Probe, None) => ProbeResult::Silence,
+            (Kind::Check(_), _) => ProbeResult::Unanswered {
                 heard: probe
                     .links
                     .iter()

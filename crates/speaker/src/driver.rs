@@ -215,12 +215,12 @@ impl Driver {
         let now = self.now();
         match heard {
             Heard::Found(address, finding) => {
-                self.holdings.handle_probed(address, finding.into(), now);
+                self.holdings.handle_probed(address, finding, now);
             }
             Heard::Claimed(address, mac) => {
                 let ownership = &self.ownership;
                 let outranks = |node: &NodeName, service: &ServiceKey| ownership.outranks(node, service);
-                self.holdings.handle_claim(address, mac.0, outranks, now);
+                self.holdings.handle_claim(address, mac, outranks, now);
             }
             Heard::Paused => {
                 self.holdings.reverify(now);

@@ -15,12 +15,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
-use herald_l2::{Finding, MacAddr};
+use herald_l2::{MacAddr, ProbeResult};
 use herald_netio::{Interface, Mailbox, Poller, packet};
 use regex::Regex;
 use tokio::sync::{mpsc, watch};
 
-pub use herald_core::announce::layer2::takeover::Announcement;
+pub use herald_core::announce::layer2::Announcement;
 pub use interfaces::{links, watch_interfaces};
 use metrics::Metrics;
 use task::{Command, Task};
@@ -50,7 +50,7 @@ impl Default for Options {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heard {
     /// A probe or a check has ended.
-    Found(IpAddr, Finding),
+    Found(IpAddr, ProbeResult),
     /// Another machine announces an address that is answered for here.
     Claimed(IpAddr, MacAddr),
     /// The thread was paused. It answers for nothing any more.

@@ -4,13 +4,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use herald_core::announce::layer2::Announcement;
 use herald_core::announce::layer2::ownership::Ownership;
-use herald_core::announce::layer2::takeover::{Announcement, Effect, Holdings};
+use herald_core::announce::layer2::takeover::{Effect, Holdings};
 use herald_core::member::accuser;
 use herald_core::{Member, NodeName, NodeState, ServiceKey, Time};
 use herald_l2::prober::Timing;
 use herald_l2::wire::MAX_FRAME_LENGTH;
-use herald_l2::{Announcer, MacAddr, Prober};
+use herald_l2::{Announcer, Prober};
 use herald_speaker::gossip::Timings;
 use herald_speaker::gossip::identity::Epoch;
 use herald_speaker::gossip::membership::Membership;
@@ -197,13 +198,13 @@ impl Node {
     /// What the wire told.
     fn hear(&mut self, now: Time) {
         while let Some((address, finding)) = self.prober.poll_result(now) {
-            self.holdings.handle_probed(address, finding.into(), now);
+            self.holdings.handle_probed(address, finding, now);
         }
         while let Some(claim) = self.announcer.poll_claim() {
             let ownership = &self.ownership;
             let outranks = |node: &NodeName, service: &ServiceKey| ownership.outranks(node, service);
             self.holdings
-                .handle_claim(claim.address, claim.mac.0, outranks, now);
+                .handle_claim(claim.address, claim.mac, outranks, now);
         }
     }
 
@@ -227,7 +228,7 @@ impl Node {
                 self.prober.probe(address, interfaces, now)
             }
             Effect::Check(Announcement { address, interfaces }, to) => {
-                self.prober.check(address, interfaces, to.map(MacAddr), now);
+                self.prober.check(address, interfaces, to, now);
             }
             Effect::StopProbe(address) => self.prober.cancel(address),
             Effect::Announce(Announcement { address, interfaces }) => {

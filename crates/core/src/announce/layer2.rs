@@ -1,8 +1,11 @@
 //! Layer-2 announcement (ARP, NDP): exactly one node on a segment answers for an address.
 
+mod command;
 pub mod election;
 pub mod flap_damping;
 pub mod ownership;
 mod placement;
 pub mod reachability;
 pub mod takeover;
+
+pub use command::{Announcement, Command, ProbeResult, WireEvent};

@@ -60,9 +60,9 @@ impl Arp {
         };
         Ok(Self {
             operation,
-            sender_mac: packet.get_sender_hw_addr().into(),
+            sender_mac: MacAddr(packet.get_sender_hw_addr().octets()),
             sender_ip: packet.get_sender_proto_addr().octets().into(),
-            target_mac: packet.get_target_hw_addr().into(),
+            target_mac: MacAddr(packet.get_target_hw_addr().octets()),
             target_ip: packet.get_target_proto_addr().octets().into(),
         })
     }
@@ -84,9 +84,9 @@ impl Arp {
             Operation::Request => ArpOperations::Request,
             Operation::Reply => ArpOperations::Reply,
         });
-        packet.set_sender_hw_addr(self.sender_mac.into());
+        packet.set_sender_hw_addr(self.sender_mac.0.into());
         packet.set_sender_proto_addr(PnetIpv4Addr::from(self.sender_ip.octets()));
-        packet.set_target_hw_addr(self.target_mac.into());
+        packet.set_target_hw_addr(self.target_mac.0.into());
         packet.set_target_proto_addr(PnetIpv4Addr::from(self.target_ip.octets()));
         FRAME_LENGTH
     }

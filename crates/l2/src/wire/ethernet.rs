@@ -60,8 +60,8 @@ impl<'a> Frame<'a> {
             EtherType(other) => Protocol::Other(other),
         };
         Ok(Self {
-            destination: packet.get_destination().into(),
-            source: packet.get_source().into(),
+            destination: MacAddr(packet.get_destination().octets()),
+            source: MacAddr(packet.get_source().octets()),
             protocol,
             payload,
         })
@@ -79,8 +79,8 @@ pub(super) fn emit(
     let Some(mut packet) = MutableEthernetPacket::new(header) else {
         unreachable!("a header has the length of a header");
     };
-    packet.set_destination(destination.into());
-    packet.set_source(source.into());
+    packet.set_destination(destination.0.into());
+    packet.set_source(source.0.into());
     packet.set_ethertype(ethertype);
     debug_assert!(packet.payload().is_empty());
     payload

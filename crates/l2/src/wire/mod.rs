@@ -5,10 +5,9 @@
 
 pub mod arp;
 pub mod ethernet;
-mod mac;
 pub mod ndp;
 
-pub use mac::MacAddr;
+pub use herald_core::MacAddr;
 
 /// A buffer of this many bytes holds every frame that is emitted here.
 pub const MAX_FRAME_LENGTH: usize = ndp::MAX_FRAME_LENGTH;

@@ -7,14 +7,14 @@ use herald_l2::wire::MAX_FRAME_LENGTH;
 use herald_l2::wire::arp::Arp;
 use herald_l2::wire::ethernet::Frame;
 use herald_l2::wire::ndp::{Ndp, solicited_node};
-use herald_l2::{Announcer, Finding, Link, MacAddr};
+use herald_l2::{Announcer, Link, MacAddr, ProbeResult};
 use std::time::Duration;
 
 use super::frames::sign;
 use super::{MILLISECOND, OTHER, STEP, Simulation, THIRD, V4, V6, link, mac};
 
 const WAIT: Duration = Duration::from_millis(100);
-const UNANSWERED: Finding = Finding::Unanswered { heard: None };
+const UNANSWERED: ProbeResult = ProbeResult::Unanswered { heard: None };
 
 /// A link with addresses of its own.
 fn addressed() -> Link {
@@ -100,7 +100,7 @@ fn an_owner_answers_each_form_to_us_alone() {
             });
             assert_eq!(
                 simulation.found,
-                [(Duration::ZERO, address, Finding::Answered(OTHER))]
+                [(Duration::ZERO, address, ProbeResult::Answered(OTHER))]
             );
         }
     }
@@ -113,7 +113,7 @@ fn who_asks_too_is_no_answer_but_shows_that_we_are_not_deaf() {
     let heard = Some(WAIT - STEP / 2);
     assert_eq!(
         simulation.verdicts(),
-        [(V4.into(), Finding::Unanswered { heard })]
+        [(V4.into(), ProbeResult::Unanswered { heard })]
     );
     // What is heard on another link, or of ourselves, shows nothing.
     for (link, sender) in [(3, THIRD), (2, mac(2))] {
@@ -129,7 +129,7 @@ fn a_probe_replaces_a_check_and_not_the_other_way_round() {
     simulation.run(STEP);
     simulation.probe(V4);
     simulation.prober.check(V4.into(), None, None, simulation.now);
-    assert_eq!(simulation.verdicts(), [(V4.into(), Finding::Silence)]);
+    assert_eq!(simulation.verdicts(), [(V4.into(), ProbeResult::Silence)]);
 }
 
 #[test]
@@ -144,12 +144,12 @@ fn a_check_ends_without_a_link_and_starts_anew_on_another() {
     assert_eq!(simulation.run(WAIT).len(), 1);
     simulation.prober.set_links(Vec::new(), simulation.now);
     simulation.prober.check(V6.into(), None, None, simulation.now);
-    let found: Vec<Finding> = simulation
+    let found: Vec<ProbeResult> = simulation
         .verdicts()
         .into_iter()
         .map(|(_, found)| found)
         .collect();
-    assert_eq!(found, [UNANSWERED, Finding::NoLink]);
+    assert_eq!(found, [UNANSWERED, ProbeResult::NoLink]);
 }
 
 #[test]

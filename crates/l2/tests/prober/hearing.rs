@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use herald_l2::wire::arp::{Arp, Operation};
-use herald_l2::{Finding, Link, MacAddr, Prefix};
+use herald_l2::{Link, MacAddr, Prefix, ProbeResult};
 
 use super::frames::{advertisement, arp, frame, sign, solicitation};
 use super::{OTHER, Simulation, THIRD, V4, V6, link, mac};
@@ -26,7 +26,7 @@ fn whoever_shows_that_it_has_the_address_answers_at_once() {
         let mut simulation = Simulation::probing(vec![link(2)]);
         assert_eq!(
             simulation.hears(2, frame),
-            [(address, Finding::Answered(OTHER))],
+            [(address, ProbeResult::Answered(OTHER))],
             "row {row}"
         );
         let sent = simulation.run(Duration::from_secs(1));
@@ -63,7 +63,10 @@ fn what_linux_answers_is_heard() {
             .map(|pair| u8::from_str_radix(pair, 16).expect("hexadecimal"))
             .collect();
         let mut simulation = Simulation::probing(vec![link(2)]);
-        assert_eq!(simulation.hears(2, &frame), [(address, Finding::Answered(OTHER))]);
+        assert_eq!(
+            simulation.hears(2, &frame),
+            [(address, ProbeResult::Answered(OTHER))]
+        );
     }
 }
 
@@ -76,13 +79,13 @@ fn a_contender_is_found_when_nobody_answers_it_either() {
         simulation.probe(address);
         assert_eq!(simulation.hears(2, &probe), []);
         assert_eq!(simulation.hears(2, &sign(address, false, THIRD)), []);
-        assert_eq!(simulation.verdicts(), [(address, Finding::Contended(OTHER))]);
+        assert_eq!(simulation.verdicts(), [(address, ProbeResult::Contended(OTHER))]);
         simulation.probe(address);
         assert_eq!(simulation.hears(2, &probe), []);
         let answer = sign(address, true, THIRD);
         assert_eq!(
             simulation.hears(2, &answer),
-            [(address, Finding::Answered(THIRD))]
+            [(address, ProbeResult::Answered(THIRD))]
         );
     }
 }
@@ -133,7 +136,7 @@ fn what_does_not_concern_the_address_is_not_heard() {
     for (row, (index, frame)) in table.iter().enumerate() {
         let mut simulation = Simulation::probing(vec![near.clone(), link(3)]);
         assert_eq!(simulation.hears(*index, frame), [], "row {row}");
-        let silence = [V4.into(), V6.into()].map(|address: IpAddr| (address, Finding::Silence));
+        let silence = [V4.into(), V6.into()].map(|address: IpAddr| (address, ProbeResult::Silence));
         assert_eq!(simulation.verdicts(), silence, "row {row}");
     }
 }

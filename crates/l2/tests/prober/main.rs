@@ -15,7 +15,7 @@ use frames::sign;
 use herald_core::Time;
 use herald_l2::prober::Timing;
 use herald_l2::wire::MAX_FRAME_LENGTH;
-use herald_l2::{Finding, Link, MacAddr, Prober};
+use herald_l2::{Link, MacAddr, ProbeResult, Prober};
 
 const V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
@@ -28,7 +28,7 @@ const STEP: Duration = Duration::from_millis(30);
 struct Simulation {
     prober: Prober,
     now: Time,
-    found: Vec<(Duration, IpAddr, Finding)>,
+    found: Vec<(Duration, IpAddr, ProbeResult)>,
 }
 
 /// What left, and when.
@@ -107,7 +107,7 @@ impl Simulation {
     }
 
     /// What is found by hearing a frame in the middle of everything.
-    fn hears(&mut self, link: u32, frame: &[u8]) -> Vec<(IpAddr, Finding)> {
+    fn hears(&mut self, link: u32, frame: &[u8]) -> Vec<(IpAddr, ProbeResult)> {
         self.run(STEP / 2);
         self.prober.handle_frame(link, frame, self.now);
         self.run(Duration::ZERO);
@@ -118,7 +118,7 @@ impl Simulation {
     }
 
     /// What is found in the end.
-    fn verdicts(&mut self) -> Vec<(IpAddr, Finding)> {
+    fn verdicts(&mut self) -> Vec<(IpAddr, ProbeResult)> {
         self.run(Duration::from_secs(10));
         assert_eq!(self.prober.poll_timeout(), None);
         self.found
@@ -150,7 +150,7 @@ fn three_unanswered_questions_are_silence() {
     let sent = simulation.run(Duration::from_secs(10));
     let moments: Vec<Duration> = sent.iter().map(|s| s.at).collect();
     assert_eq!(moments, [Duration::ZERO, STEP, STEP * 2]);
-    assert_eq!(simulation.found, [(STEP * 3, V6.into(), Finding::Silence)]);
+    assert_eq!(simulation.found, [(STEP * 3, V6.into(), ProbeResult::Silence)]);
     assert_eq!(simulation.prober.poll_timeout(), None);
 }
 
@@ -167,7 +167,7 @@ fn how_often_is_asked_and_how_long_is_waited_can_be_told() {
     assert_eq!(simulation.run(Duration::from_secs(10)).len(), 1);
     assert_eq!(
         simulation.found,
-        [(Duration::from_secs(1), V4.into(), Finding::Silence)]
+        [(Duration::from_secs(1), V4.into(), ProbeResult::Silence)]
     );
 }
 
@@ -179,13 +179,16 @@ fn nothing_is_known_without_a_link() {
     };
     let mut simulation = Simulation::probing(vec![without_ndp.clone()]);
     assert!(simulation.run(Duration::ZERO).iter().all(|s| s.address == V4));
-    assert_eq!(simulation.found, [(Duration::ZERO, V6.into(), Finding::NoLink)]);
+    assert_eq!(
+        simulation.found,
+        [(Duration::ZERO, V6.into(), ProbeResult::NoLink)]
+    );
     simulation.prober.set_links(vec![], simulation.now);
     simulation.prober.set_links(vec![without_ndp], simulation.now);
-    assert_eq!(simulation.verdicts()[1..], [(V4.into(), Finding::NoLink)]);
+    assert_eq!(simulation.verdicts()[1..], [(V4.into(), ProbeResult::NoLink)]);
     let named = Some(BTreeSet::from(["eth7".to_owned()]));
     simulation.prober.probe(V4.into(), named, simulation.now);
-    assert_eq!(simulation.verdicts(), [(V4.into(), Finding::NoLink)]);
+    assert_eq!(simulation.verdicts(), [(V4.into(), ProbeResult::NoLink)]);
 }
 
 #[test]
@@ -198,7 +201,7 @@ fn every_link_is_asked_and_one_that_disappears_is_done_without() {
     assert!(sent.iter().all(|s| s.frame[6..12] == mac(s.link).0));
     simulation.prober.set_links(vec![link(3)], simulation.now);
     assert_eq!(asked(&simulation.run(Duration::from_secs(1))), [3]);
-    assert_eq!(simulation.found, [(STEP * 3, V4.into(), Finding::Silence)]);
+    assert_eq!(simulation.found, [(STEP * 3, V4.into(), ProbeResult::Silence)]);
 }
 
 #[test]
@@ -214,7 +217,7 @@ fn a_link_that_is_gained_or_changed_is_asked_from_the_beginning() {
         simulation.prober.set_links(links.clone(), simulation.now);
         let sent = simulation.run(Duration::from_secs(1));
         assert_eq!(sent.len(), links.len() * 3);
-        assert_eq!(simulation.found, [(STEP * 5, V4.into(), Finding::Silence)]);
+        assert_eq!(simulation.found, [(STEP * 5, V4.into(), ProbeResult::Silence)]);
     }
 }
 
@@ -228,7 +231,7 @@ fn a_new_probe_and_a_cancelled_one_know_nothing_of_the_one_before() {
     simulation.run(STEP);
     simulation.probe(V4);
     assert_eq!(simulation.run(Duration::from_secs(1)).len(), 3);
-    assert_eq!(simulation.found, [(STEP * 4, V4.into(), Finding::Silence)]);
+    assert_eq!(simulation.found, [(STEP * 4, V4.into(), ProbeResult::Silence)]);
     simulation.found.clear();
     for cancelled_before_told in [true, false] {
         simulation.probe(V4);
@@ -262,7 +265,7 @@ fn ten_thousand_addresses_at_once_are_paced_and_the_first_do_not_wait_for_the_la
     assert_eq!(simulation.found.len(), 10_000);
     for (at, address, finding) in &simulation.found {
         let asked = &asked[address];
-        assert_eq!((asked.len(), *finding), (3, Finding::Silence));
+        assert_eq!((asked.len(), *finding), (3, ProbeResult::Silence));
         assert!(asked.windows(2).all(|pair| pair[1] - pair[0] >= STEP));
         assert!(*at - asked[2] >= STEP && *at - asked[0] <= STEP * 4);
     }

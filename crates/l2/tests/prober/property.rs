@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use herald_l2::{Finding, Link, MacAddr, select};
+use herald_l2::{Link, MacAddr, ProbeResult, select};
 use proptest::prelude::*;
 
 use super::frames::sign;
@@ -50,7 +50,7 @@ struct Expected {
     /// When each link was asked.
     asked: BTreeMap<u32, Vec<Duration>>,
     contender: Option<MacAddr>,
-    decided: Option<Finding>,
+    decided: Option<ProbeResult>,
 }
 
 impl Expected {
@@ -58,7 +58,7 @@ impl Expected {
         let selected = select(address, names.as_ref(), links.iter());
         Self {
             names,
-            decided: selected.is_empty().then_some(Finding::NoLink),
+            decided: selected.is_empty().then_some(ProbeResult::NoLink),
             links: selected,
             ..Self::default()
         }
@@ -81,20 +81,22 @@ impl Expected {
             return;
         }
         if has {
-            self.decided = Some(Finding::Answered(mac));
+            self.decided = Some(ProbeResult::Answered(mac));
         } else {
             self.contender.get_or_insert(mac);
         }
     }
 
     /// What is found at `at`, if all has been done by then that has to be done.
-    fn finding(&self, at: Duration) -> Option<Finding> {
+    fn finding(&self, at: Duration) -> Option<ProbeResult> {
         let thoroughly = self.links.iter().all(|link| {
             let asked = self.asked.get(link).map_or(&[][..], Vec::as_slice);
             let spaced = asked.windows(2).all(|pair| pair[1] - pair[0] >= STEP);
             asked.len() == 3 && spaced && at - asked[2] >= STEP
         });
-        let verdict = self.contender.map_or(Finding::Silence, Finding::Contended);
+        let verdict = self
+            .contender
+            .map_or(ProbeResult::Silence, ProbeResult::Contended);
         self.decided.or(thoroughly.then_some(verdict))
     }
 }

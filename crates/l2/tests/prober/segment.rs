@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use herald_core::Time;
 use herald_l2::wire::MAX_FRAME_LENGTH;
-use herald_l2::{Announcer, Finding, Link};
+use herald_l2::{Announcer, Link, ProbeResult};
 
 use super::{OTHER, STEP, Simulation, link};
 
@@ -31,7 +31,7 @@ fn probe_all(address: impl Fn(u32) -> IpAddr) -> Simulation {
     simulation
 }
 
-fn is_found_out_of_all(simulation: &Simulation, finding: Finding) {
+fn is_found_out_of_all(simulation: &Simulation, finding: ProbeResult) {
     let found = simulation.found.iter().filter(|(_, _, found)| *found == finding);
     assert_eq!(
         (found.count(), simulation.found.len()),
@@ -42,12 +42,12 @@ fn is_found_out_of_all(simulation: &Simulation, finding: Finding) {
 #[test]
 fn an_owner_answers_for_all_of_its_ipv4_addresses_at_once() {
     let simulation = probe_all(|number| Ipv4Addr::from_bits(0x0a00_0000 + number).into());
-    is_found_out_of_all(&simulation, Finding::Answered(OTHER));
+    is_found_out_of_all(&simulation, ProbeResult::Answered(OTHER));
 }
 
 #[test]
 fn an_owner_answers_for_all_of_its_ipv6_addresses_at_once() {
     let base = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0).to_bits();
     let simulation = probe_all(|number| Ipv6Addr::from_bits(base + u128::from(number)).into());
-    is_found_out_of_all(&simulation, Finding::Answered(OTHER));
+    is_found_out_of_all(&simulation, ProbeResult::Answered(OTHER));
 }

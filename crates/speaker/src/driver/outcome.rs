@@ -6,7 +6,6 @@ use herald_core::announce::eligibility::Exclusion;
 use herald_core::announce::layer2::ownership::Verdict;
 use herald_core::announce::layer2::takeover::{Effect, Report};
 use herald_core::{NodeName, ServiceKey};
-use herald_l2::MacAddr;
 use herald_runtime::event::Severity;
 use k8s_openapi::api::core::v1::ObjectReference;
 use tracing::{info, warn};
@@ -19,7 +18,7 @@ impl Driver {
         let wire = &self.parts.wire;
         match effect {
             Effect::Probe(announcement) => wire.probe(announcement),
-            Effect::Check(announcement, to) => wire.check(announcement, to.map(MacAddr)),
+            Effect::Check(announcement, to) => wire.check(announcement, to),
             Effect::StopProbe(address) => wire.stop_probe(address),
             Effect::Announce(announcement) => wire.announce(announcement),
             Effect::Withdraw(address) => wire.withdraw(address),

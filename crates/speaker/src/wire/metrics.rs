@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hashbrown::HashMap;
-use herald_l2::{Finding, Ignored};
+use herald_l2::{Ignored, ProbeResult};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
@@ -123,7 +123,7 @@ impl Metrics {
     }
 
     /// Counts a probe that has ended.
-    pub(super) fn probed(&self, finding: Finding) {
+    pub(super) fn probed(&self, finding: ProbeResult) {
         self.probes.with_label_values(&[result(finding)]).inc();
     }
 
@@ -137,13 +137,13 @@ impl Metrics {
 const RESULTS: [&str; 5] = ["silence", "answered", "contended", "no_link", "unanswered"];
 
 /// What a probe has found, as a metric label.
-const fn result(finding: Finding) -> &'static str {
+const fn result(finding: ProbeResult) -> &'static str {
     match finding {
-        Finding::Silence => "silence",
-        Finding::Answered(_) => "answered",
-        Finding::Contended(_) => "contended",
-        Finding::NoLink => "no_link",
-        Finding::Unanswered { .. } => "unanswered",
+        ProbeResult::Silence => "silence",
+        ProbeResult::Answered(_) => "answered",
+        ProbeResult::Contended(_) => "contended",
+        ProbeResult::NoLink => "no_link",
+        ProbeResult::Unanswered { .. } => "unanswered",
     }
 }
 
@@ -299,11 +299,11 @@ mod tests {
         );
         let mac = MacAddr::ZERO;
         for finding in [
-            Finding::Silence,
-            Finding::Answered(mac),
-            Finding::Contended(mac),
-            Finding::NoLink,
-            Finding::Unanswered { heard: None },
+            ProbeResult::Silence,
+            ProbeResult::Answered(mac),
+            ProbeResult::Contended(mac),
+            ProbeResult::NoLink,
+            ProbeResult::Unanswered { heard: None },
         ] {
             metrics.probed(finding);
         }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use herald_l2::Finding;
+use herald_l2::ProbeResult;
 use herald_netio::{Interface, Links};
 use herald_speaker::wire::{Announcement, Heard, Options, Wire, watch_interfaces};
 use prometheus::{Registry, TextEncoder};
@@ -116,8 +116,8 @@ impl Speaker {
         let heard = self.heard.as_mut().expect("this one can hear");
         loop {
             match heard.blocking_recv().expect("the wire task lives") {
-                Heard::Found(found, Finding::Silence) if found == address => return None,
-                Heard::Found(found, Finding::Answered(mac)) if found == address => return Some(mac.0),
+                Heard::Found(found, ProbeResult::Silence) if found == address => return None,
+                Heard::Found(found, ProbeResult::Answered(mac)) if found == address => return Some(mac.0),
                 Heard::Found(..) | Heard::Claimed(..) | Heard::Paused => {}
             }
         }

@@ -136,8 +136,8 @@ mod tests {
 
     #[test]
     fn what_all_suffered_makes_nobody_restless_nor_does_a_newcomer() {
-        assert_eq!(restless(&[3, 3, 4, 3]), []);
-        assert_eq!(restless(&[3, 3, 3, 0]), []);
+        assert_eq!(restless(&[3, 3, 4, 3],), [0_usize; 0]);
+        assert_eq!(restless(&[3, 3, 3, 0],), [0_usize; 0]);
     }
 
     #[test]

@@ -42,7 +42,6 @@ mod tests;
 mod transition;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
-use alloc::string::String;
 use core::net::IpAddr;
 use core::time::Duration;
 
@@ -53,8 +52,9 @@ use identify::Introductions;
 use interest::{Interest, Role};
 use peers::Fellows;
 
+use super::{Announcement, ProbeResult};
 use crate::config::ConflictDetection;
-use crate::{Member, NodeName, ServiceKey, Time};
+use crate::{MacAddr, Member, NodeName, ServiceKey, Time};
 
 /// For so long the answers of a speaker count that most others take for dead. Long enough for a speaker that was cut off
 /// for a moment to be heard of again, short enough for an outage that somebody else's proxy prolongs.
@@ -71,38 +71,13 @@ const NUDGE: Duration = Duration::from_millis(500);
 /// From one look at who answers instead of us to the next.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// An address, and where it is answered for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Announcement {
-    /// The address.
-    pub address: IpAddr,
-    /// Names of the interfaces that answer; `None` is all that fit.
-    pub interfaces: Option<BTreeSet<String>>,
-}
-
-/// What a probe found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Probed {
-    /// Nobody answers.
-    Silence,
-    /// A machine with this Ethernet address answers or announces itself.
-    Answered([u8; 6]),
-    /// Another machine probes for the same address.
-    Contended([u8; 6]),
-    /// Nobody answered the single question of a check.
-    Unanswered {
-        /// How long ago anything was heard of any other machine there, if ever.
-        heard: Option<Duration>,
-    },
-}
-
 /// Something to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Find out who answers, and tell [`Holdings::handle_probed`].
     Probe(Announcement),
     /// Ask once whether somebody answers, that machine alone if it is given, and tell [`Holdings::handle_probed`].
-    Check(Announcement, Option<[u8; 6]>),
+    Check(Announcement, Option<MacAddr>),
     /// Never mind.
     StopProbe(IpAddr),
     /// Answer from now on, and announce it; a changed set of interfaces replaces the one before.
@@ -154,7 +129,7 @@ struct Holding {
     /// What is to happen to it next, and when.
     due: Option<Time>,
     /// A stranger that has it, and how often it was seen.
-    stranger: Option<([u8; 6], usize)>,
+    stranger: Option<(MacAddr, usize)>,
     /// A fellow that keeps it, as reported.
     deferred_to: Option<NodeName>,
 }
@@ -220,7 +195,7 @@ impl Holdings {
     }
 
     /// A probe or a check has ended.
-    pub fn handle_probed(&mut self, address: IpAddr, probed: Probed, now: Time) {
+    pub fn handle_probed(&mut self, address: IpAddr, probed: ProbeResult, now: Time) {
         self.meet(address, probed, now);
         let Some(holding) = self.addresses.get(&address) else {
             return;
@@ -239,14 +214,14 @@ impl Holdings {
     }
 
     /// What came of probing for an address that this node was elected for.
-    fn handle_answer(&mut self, address: IpAddr, probed: Probed, now: Time) {
+    fn handle_answer(&mut self, address: IpAddr, probed: ProbeResult, now: Time) {
         let mac = match probed {
-            Probed::Silence => return self.hold(address, now),
+            ProbeResult::Silence | ProbeResult::NoLink => return self.hold(address, now),
             // Of a check that was under way when the probe began.
-            Probed::Unanswered { .. } => return,
-            Probed::Answered(mac) | Probed::Contended(mac) => mac,
+            ProbeResult::Unanswered { .. } => return,
+            ProbeResult::Answered(mac) | ProbeResult::Contended(mac) => mac,
         };
-        let is_contender = matches!(probed, Probed::Contended(_));
+        let is_contender = matches!(probed, ProbeResult::Contended(_));
         let Some(fellow) = self.fellows.get(mac) else {
             return if is_contender {
                 self.contend(address, now);
@@ -274,7 +249,7 @@ impl Holdings {
     pub fn handle_claim(
         &mut self,
         address: IpAddr,
-        mac: [u8; 6],
+        mac: MacAddr,
         outranks: impl Fn(&NodeName, &ServiceKey) -> bool,
         now: Time,
     ) {
@@ -388,7 +363,7 @@ impl Holdings {
     }
 
     /// The machine that keeps an address from being announced, if it is none of ours.
-    pub fn stranger(&self, address: IpAddr) -> Option<[u8; 6]> {
+    pub fn stranger(&self, address: IpAddr) -> Option<MacAddr> {
         self.addresses.get(&address)?.stranger.map(|(mac, _)| mac)
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use herald_core::{NodeName, NodeState, Profile};
+use herald_core::{MacAddr, NodeName, NodeState, Profile};
 use serde::{Deserialize, Serialize};
 
 use super::profile;
@@ -30,7 +30,7 @@ pub struct Report {
     /// Its state.
     pub state: NodeState,
     /// Its hardware addresses, ascending.
-    pub macs: Arc<[[u8; 6]]>,
+    pub macs: Arc<[MacAddr]>,
     /// What else it says; `None` from a version that knows nothing of it, or passed on by one.
     pub profile: Option<Arc<Profile>>,
 }
@@ -75,7 +75,7 @@ impl Report {
                 NodeState::Ready => 1,
                 NodeState::Draining => 2,
             },
-            macs: self.macs.iter().take(MAX_MACS).copied().collect(),
+            macs: self.macs.iter().take(MAX_MACS).map(|mac| mac.0).collect(),
         };
         let mut buffer = [0; MAX_LEN];
         let used = postcard::to_slice(&wire, &mut buffer);
@@ -107,7 +107,7 @@ impl Report {
                 2 => NodeState::Draining,
                 _ => NodeState::Starting,
             },
-            macs: wire.macs.into(),
+            macs: wire.macs.into_iter().map(MacAddr).collect(),
         })
     }
 }
@@ -131,7 +131,7 @@ pub(super) mod tests {
             Just(NodeState::Ready),
             Just(NodeState::Draining)
         ];
-        let macs = proptest::collection::vec(any::<[u8; 6]>(), 0..=MAX_MACS);
+        let macs = proptest::collection::vec(any::<[u8; 6]>().prop_map(MacAddr), 0..=MAX_MACS);
         let profile = proptest::option::of(any_profile());
         (
             "[a-z0-9.-]{1,253}",
@@ -184,7 +184,8 @@ pub(super) mod tests {
         fn the_first_version_reads_what_it_knows_of_and_its_own_reports_are_read(report in any_report()) {
             let bytes = report.emit();
             let (wire, _) = postcard::take_from_bytes::<Wire<'_>>(&bytes).expect("reads");
-            prop_assert_eq!((wire.node, wire.macs), (report.node.as_str(), report.macs.to_vec()));
+            let macs: Vec<[u8; 6]> = report.macs.iter().map(|mac| mac.0).collect();
+            prop_assert_eq!((wire.node, wire.macs), (report.node.as_str(), macs));
             let first = Report { profile: None, ..report };
             prop_assert_eq!(Report::parse(&first.emit()), Some(first));
         }

@@ -1,6 +1,6 @@
 //! What this speaker says of itself: its state, where it stands, how it has fared.
 
-use herald_core::{NodeState, Time};
+use herald_core::{MacAddr, NodeState, Time};
 use herald_l2::Link;
 
 use super::super::codec::profile;
@@ -19,7 +19,7 @@ impl Membership {
     /// What can announce here. Told are the lowest 16 hardware addresses, the subnets that we have a leg in and the names of
     /// the interfaces; of either, if they are too many, that we have all.
     pub fn set_links(&mut self, links: &[Link], now: Time) {
-        let mut macs: Vec<[u8; 6]> = links.iter().map(|link| link.mac.0).collect();
+        let mut macs: Vec<MacAddr> = links.iter().map(|link| link.mac).collect();
         macs.sort_unstable();
         macs.dedup();
         macs.truncate(MAX_MACS);

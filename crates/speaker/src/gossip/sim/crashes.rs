@@ -110,10 +110,7 @@ fn what_the_dead_said_last_is_remembered_for_as_long_as_they_are_expected() {
         let member = net.view(2, index).expect("expected, so listed");
         (member.liveness, member.state, member.macs.clone())
     };
-    assert_eq!(
-        told(0),
-        (Liveness::Down, NodeState::Ready, [link(7).mac.0].into())
-    );
+    assert_eq!(told(0), (Liveness::Down, NodeState::Ready, [link(7).mac].into()));
     assert_eq!(told(1), (Liveness::Down, NodeState::Draining, [].into()));
 }
 

@@ -44,7 +44,7 @@ fn hardware_addresses_reach_everybody_sorted_and_bounded() {
     let now = net.now;
     net.node(0).membership.set_links(&links, now);
     net.collect(0);
-    let expected: Arc<[[u8; 6]]> = (0..16).map(|number| link(number).mac.0).collect();
+    let expected: Arc<[MacAddr]> = (0..16).map(|number| link(number).mac).collect();
     let told = net.run_until(millis(500), |net| net.all_see(0, |m| m.macs == expected));
     assert!(told.is_some());
 }

@@ -15,8 +15,8 @@ use alloc::collections::BTreeSet;
 use core::net::IpAddr;
 use core::time::Duration;
 
-use super::{Effect, Holdings, Probed, Report, Stage};
-use crate::{NodeName, Time};
+use super::{Effect, Holdings, ProbeResult, Report, Stage};
+use crate::{MacAddr, NodeName, Time};
 
 /// Each address is asked for once in this time, if there are few.
 const ROUND: Duration = Duration::from_secs(5);
@@ -42,7 +42,7 @@ const CONTRADICTION: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Default)]
 pub(super) struct Watch {
     /// The owner's machine, once it has answered: it alone is asked then.
-    mac: Option<[u8; 6]>,
+    mac: Option<MacAddr>,
     /// Questions in a row without an answer, and since when.
     unanswered: u8,
     since: Option<Time>,
@@ -134,7 +134,7 @@ impl Holdings {
         self.check(address, to);
     }
 
-    pub(super) fn check(&mut self, address: IpAddr, to: Option<[u8; 6]>) {
+    pub(super) fn check(&mut self, address: IpAddr, to: Option<MacAddr>) {
         let Some(holding) = self.addresses.get(&address) else {
             return;
         };
@@ -145,16 +145,16 @@ impl Holdings {
     }
 
     /// What came of a question about an address that another one is elected for.
-    pub(super) fn handle_checked(&mut self, address: IpAddr, probed: Probed, now: Time) {
+    pub(super) fn handle_checked(&mut self, address: IpAddr, probed: ProbeResult, now: Time) {
         match probed {
-            Probed::Answered(mac) => self.handle_owner_answers(address, mac, now),
-            Probed::Unanswered { heard } => self.handle_unanswered(address, heard, now),
+            ProbeResult::Answered(mac) => self.handle_owner_answers(address, mac, now),
+            ProbeResult::Unanswered { heard } => self.handle_unanswered(address, heard, now),
             // Of a probe that was over.
-            Probed::Silence | Probed::Contended(_) => {}
+            ProbeResult::Silence | ProbeResult::NoLink | ProbeResult::Contended(_) => {}
         }
     }
 
-    fn handle_owner_answers(&mut self, address: IpAddr, mac: [u8; 6], now: Time) {
+    fn handle_owner_answers(&mut self, address: IpAddr, mac: MacAddr, now: Time) {
         let Some(holding) = self.addresses.get_mut(&address) else {
             return;
         };
@@ -207,12 +207,12 @@ impl Holdings {
     }
 
     /// What came of the probe before an address is answered for in the owner's stead.
-    pub(super) fn handle_last_answer(&mut self, address: IpAddr, probed: Probed, now: Time) {
+    pub(super) fn handle_last_answer(&mut self, address: IpAddr, probed: ProbeResult, now: Time) {
         match probed {
-            Probed::Silence => self.stand_in(address, now),
+            ProbeResult::Silence | ProbeResult::NoLink => self.stand_in(address, now),
             // Somebody has it, or is about to take it.
-            Probed::Answered(_) | Probed::Contended(_) => self.watch(address),
-            Probed::Unanswered { .. } => {}
+            ProbeResult::Answered(_) | ProbeResult::Contended(_) => self.watch(address),
+            ProbeResult::Unanswered { .. } => {}
         }
     }
 
@@ -251,7 +251,7 @@ impl Holdings {
     }
 
     /// Somebody announces an address that is answered for here in the owner's stead. It has it back as soon as it answers.
-    pub(super) fn doubt_claim(&mut self, address: IpAddr, mac: [u8; 6]) {
+    pub(super) fn doubt_claim(&mut self, address: IpAddr, mac: MacAddr) {
         if let Some(holding) = self.addresses.get_mut(&address) {
             holding.watch.is_announced = true;
             self.check(address, Some(mac));

@@ -2,19 +2,19 @@
 
 use core::fmt;
 
-use crate::NodeName;
+use crate::{MacAddr, NodeName};
 
 /// What the wire said that gossip did not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Report {
     /// A machine that is none of ours answers for the address: it is not announced.
-    Conflict([u8; 6]),
+    Conflict(MacAddr),
     /// The same, but the pool says to announce it all the same.
-    Duplicate([u8; 6]),
+    Duplicate(MacAddr),
     /// The stranger is gone, or has turned out to be a fellow.
     Resolved,
     /// A machine that is none of ours announces an address that we hold, and we defend it.
-    Challenged([u8; 6]),
+    Challenged(MacAddr),
     /// A fellow that gossip has lost still answers: it keeps the address.
     Deferred(NodeName),
     /// A fellow still answers, but most agree that it is dead: we take the address.
@@ -81,19 +81,15 @@ impl fmt::Display for Report {
             Self::Conflict(mac) => write!(
                 f,
                 "not announced: another machine, {}, answers for it; free the address there or take it out of the pool",
-                Mac(*mac)
+                mac
             ),
             Self::Duplicate(mac) => write!(
                 f,
                 "another machine, {}, answers for it, too; it is announced all the same, as the pool says",
-                Mac(*mac)
+                mac
             ),
             Self::Resolved => f.write_str("no foreign machine answers for it any more"),
-            Self::Challenged(mac) => write!(
-                f,
-                "another machine, {}, announces it, too; it is defended",
-                Mac(*mac)
-            ),
+            Self::Challenged(mac) => write!(f, "another machine, {}, announces it, too; it is defended", mac),
             Self::Deferred(node) => write!(f, "gossip has lost node {node}, but it still answers for it"),
             Self::Overruled(node) => {
                 write!(
@@ -108,15 +104,5 @@ impl fmt::Display for Report {
             Self::Relieved(node) => write!(f, "node {node} answers for it again"),
             Self::Yielded(node) => write!(f, "left to node {node}, which announces it and comes first"),
         }
-    }
-}
-
-/// An Ethernet address as people write it.
-struct Mac([u8; 6]);
-
-impl fmt::Display for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
     }
 }

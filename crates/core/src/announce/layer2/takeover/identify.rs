@@ -10,8 +10,8 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
 
-use super::{Announcement, Effect, Holdings, Probed};
-use crate::{NodeName, Time};
+use super::{Announcement, Effect, Holdings, ProbeResult};
+use crate::{MacAddr, NodeName, Time};
 
 /// By then the machine has answered: a check takes a tenth of a second at most.
 const ANSWER: Duration = Duration::from_millis(200);
@@ -30,9 +30,9 @@ const MACHINES: usize = 64;
 pub(super) struct Introductions {
     nodes: BTreeMap<IpAddr, NodeName>,
     /// When each machine was asked first and last, and how often.
-    asked: BTreeMap<[u8; 6], Enquiry>,
+    asked: BTreeMap<MacAddr, Enquiry>,
     /// For which nodes each machine has answered: a node for its own address only, a proxy for many.
-    answered: BTreeMap<[u8; 6], BTreeSet<NodeName>>,
+    answered: BTreeMap<MacAddr, BTreeSet<NodeName>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +44,7 @@ struct Enquiry {
 
 impl Introductions {
     /// The Ethernet addresses of a node.
-    pub(super) fn macs_of(&self, node: &NodeName) -> Vec<[u8; 6]> {
+    pub(super) fn macs_of(&self, node: &NodeName) -> Vec<MacAddr> {
         let answered = self.answered.iter();
         let theirs = answered.filter(|(_, nodes)| nodes.len() == 1 && nodes.contains(node));
         theirs.map(|(mac, _)| *mac).collect()
@@ -75,7 +75,7 @@ impl Holdings {
 
     /// Asks a machine which node it is, unless gossip knows all of them or it was asked lately. Returns until when it may
     /// answer, if it may.
-    pub(super) fn introduce(&mut self, mac: [u8; 6], now: Time) -> Option<Time> {
+    pub(super) fn introduce(&mut self, mac: MacAddr, now: Time) -> Option<Time> {
         let introductions = &mut self.introductions;
         introductions
             .asked
@@ -116,7 +116,7 @@ impl Holdings {
     }
 
     /// A question for the address of a node has ended.
-    pub(super) fn meet(&mut self, address: IpAddr, probed: Probed, now: Time) {
+    pub(super) fn meet(&mut self, address: IpAddr, probed: ProbeResult, now: Time) {
         let introductions = &mut self.introductions;
         let Some(node) = introductions.nodes.get(&address) else {
             return;
@@ -124,7 +124,9 @@ impl Holdings {
         if !self.addresses.contains_key(&address) {
             self.effects.push_back(Effect::StopProbe(address));
         }
-        let Probed::Answered(mac) = probed else { return };
+        let ProbeResult::Answered(mac) = probed else {
+            return;
+        };
         let is_known = introductions.answered.contains_key(&mac);
         if !introductions.asked.contains_key(&mac) || !is_known && introductions.answered.len() >= MACHINES {
             return;

@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use super::PATIENCE;
 use super::identify::Introductions;
-use crate::{Liveness, Member, NodeName, NodeState, Time};
+use crate::{Liveness, MacAddr, Member, NodeName, NodeState, Time};
 
 /// Announcements count for two rounds of the refresh, which is a minute apart.
 const ANNOUNCED: Duration = Duration::from_secs(130);
@@ -23,7 +23,7 @@ pub(super) struct Fellows {
     me: Option<NodeName>,
     /// What gossip says of the others.
     members: Vec<Member>,
-    by_mac: BTreeMap<[u8; 6], Fellow>,
+    by_mac: BTreeMap<MacAddr, Fellow>,
     /// Those that gossip took for dead last.
     down: BTreeSet<NodeName>,
     /// Since when those are not known to be well that have not said that they go.
@@ -140,12 +140,12 @@ impl Fellows {
         self.me.as_ref().is_some_and(|me| me < fellow)
     }
 
-    pub(super) fn get(&self, mac: [u8; 6]) -> Option<&Fellow> {
+    pub(super) fn get(&self, mac: MacAddr) -> Option<&Fellow> {
         self.by_mac.get(&mac)
     }
 
     /// It announced an address itself. True when that is news: gossip has lost it, and it was not heard lately.
-    pub(super) fn heard(&mut self, mac: [u8; 6], now: Time) -> bool {
+    pub(super) fn heard(&mut self, mac: MacAddr, now: Time) -> bool {
         let Some(fellow) = self.by_mac.get_mut(&mac) else {
             return false;
         };
@@ -192,7 +192,7 @@ impl Fellows {
 
     /// Whether its answers are worth nothing: most speakers agree, and have done so for some time, that it is dead, and
     /// it has announced nothing since.
-    pub(super) fn is_overruled(&self, mac: [u8; 6], now: Time) -> bool {
+    pub(super) fn is_overruled(&self, mac: MacAddr, now: Time) -> bool {
         let Some(fellow) = self.by_mac.get(&mac) else {
             return false;
         };

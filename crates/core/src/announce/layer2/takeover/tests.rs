@@ -17,10 +17,10 @@ mod sim;
 const ME: &str = "b";
 const FIRST: &str = "a";
 const LAST: &str = "c";
-const STRANGER: [u8; 6] = [9; 6];
+const STRANGER: MacAddr = MacAddr([9; 6]);
 
-fn mac(node: &str) -> [u8; 6] {
-    [node.as_bytes()[0]; 6]
+fn mac(node: &str) -> MacAddr {
+    MacAddr([node.as_bytes()[0]; 6])
 }
 
 fn at(millis: u64) -> Time {
@@ -96,12 +96,12 @@ impl World {
         self.effects()
     }
 
-    fn probed(&mut self, probed: Probed) -> Vec<Effect> {
+    fn probed(&mut self, probed: ProbeResult) -> Vec<Effect> {
         self.holdings.handle_probed(ip(), probed, self.now);
         self.effects()
     }
 
-    fn hears_claim_of(&mut self, mac: [u8; 6]) -> Vec<Effect> {
+    fn hears_claim_of(&mut self, mac: MacAddr) -> Vec<Effect> {
         let outranks = |node: &NodeName, _: &ServiceKey| node.as_str() < ME;
         self.holdings.handle_claim(ip(), mac, outranks, self.now);
         self.effects()
@@ -128,7 +128,7 @@ impl World {
 
     fn holding() -> Self {
         let mut world = Self::probing();
-        assert_eq!(world.probed(Probed::Silence), [announce(), gained()]);
+        assert_eq!(world.probed(ProbeResult::Silence), [announce(), gained()]);
         world
     }
 
@@ -143,14 +143,14 @@ impl World {
         let mut world = Self::probing();
         world.gossip(&[(FIRST, liveness), (LAST, Liveness::Alive)]);
         let report = Effect::Report(ip(), Report::Deferred(FIRST.into()));
-        assert_eq!(world.probed(Probed::Answered(mac(FIRST))), [report]);
+        assert_eq!(world.probed(ProbeResult::Answered(mac(FIRST))), [report]);
         world
     }
 
     fn in_conflict() -> Self {
         let mut world = Self::probing();
         let report = Effect::Report(ip(), Report::Conflict(STRANGER));
-        assert_eq!(world.probed(Probed::Answered(STRANGER)), [report]);
+        assert_eq!(world.probed(ProbeResult::Answered(STRANGER)), [report]);
         assert_eq!(world.holdings.stranger(ip()), Some(STRANGER));
         world
     }
@@ -238,7 +238,7 @@ fn who_was_out_of_the_world_asks_before_it_answers_on() {
     let mut world = World::holding();
     world.holdings.reverify(world.now);
     assert_eq!(world.effects(), [withdraw(), lost(), probe()]);
-    assert_eq!(world.probed(Probed::Silence), [announce(), gained()]);
+    assert_eq!(world.probed(ProbeResult::Silence), [announce(), gained()]);
     let mut world = World::yielding();
     world.holdings.reverify(world.now);
     assert_eq!(world.effects(), [withdraw()]);
@@ -258,9 +258,15 @@ fn when_a_fellow_returns_what_is_held_is_announced_anew() {
 #[test]
 fn a_living_fellow_that_answers_is_relieved() {
     let mut world = World::probing();
-    assert_eq!(world.probed(Probed::Answered(mac(LAST))), [announce(), gained()]);
+    assert_eq!(
+        world.probed(ProbeResult::Answered(mac(LAST))),
+        [announce(), gained()]
+    );
     let mut world = World::probing();
-    assert_eq!(world.probed(Probed::Contended(mac(LAST))), [announce(), gained()]);
+    assert_eq!(
+        world.probed(ProbeResult::Contended(mac(LAST))),
+        [announce(), gained()]
+    );
 }
 
 #[test]
@@ -268,10 +274,10 @@ fn a_suspect_that_answers_keeps_the_address_however_long_that_takes() {
     let mut world = World::deferred(Liveness::Suspect);
     for _ in 0..100 {
         assert_eq!(world.until_due(), (RETRY.as_millis(), vec![probe()]));
-        assert_eq!(world.probed(Probed::Answered(mac(FIRST))), []);
+        assert_eq!(world.probed(ProbeResult::Answered(mac(FIRST))), []);
     }
     world.until_due();
-    assert_eq!(world.probed(Probed::Silence), [announce(), gained()]);
+    assert_eq!(world.probed(ProbeResult::Silence), [announce(), gained()]);
 }
 
 #[test]
@@ -281,7 +287,7 @@ fn the_answers_of_one_that_most_take_for_dead_count_for_a_while_only() {
     let began = world.now;
     loop {
         world.until_due();
-        let effects = world.probed(Probed::Answered(mac(FIRST)));
+        let effects = world.probed(ProbeResult::Answered(mac(FIRST)));
         if effects.is_empty() {
             continue;
         }
@@ -298,7 +304,7 @@ fn without_a_majority_nobody_is_overruled() {
     world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Down)]);
     for _ in 0..100 {
         world.until_due();
-        assert_eq!(world.probed(Probed::Answered(mac(FIRST))), []);
+        assert_eq!(world.probed(ProbeResult::Answered(mac(FIRST))), []);
     }
 }
 
@@ -309,7 +315,7 @@ fn one_that_announces_itself_is_not_dead_whatever_most_say() {
     assert_eq!(world.hears_claim_of(mac(FIRST)), []);
     for _ in 0..20 {
         world.until_due();
-        assert_eq!(world.probed(Probed::Answered(mac(FIRST))), []);
+        assert_eq!(world.probed(ProbeResult::Answered(mac(FIRST))), []);
     }
 }
 
@@ -318,15 +324,18 @@ fn a_stranger_keeps_the_address_and_is_asked_again_and_again() {
     let mut world = World::in_conflict();
     for pause in [1, 2, 4, 5, 5, 5] {
         assert_eq!(world.until_due(), (pause * 1000, vec![probe()]));
-        assert_eq!(world.probed(Probed::Answered(STRANGER)), []);
+        assert_eq!(world.probed(ProbeResult::Answered(STRANGER)), []);
     }
     world.until_due();
-    let other = [8; 6];
+    let other = MacAddr([8; 6]);
     let report = Effect::Report(ip(), Report::Conflict(other));
-    assert_eq!(world.probed(Probed::Answered(other)), [report]);
+    assert_eq!(world.probed(ProbeResult::Answered(other)), [report]);
     assert_eq!(world.until_due().0, 1000);
     let resolved = Effect::Report(ip(), Report::Resolved);
-    assert_eq!(world.probed(Probed::Silence), [announce(), gained(), resolved]);
+    assert_eq!(
+        world.probed(ProbeResult::Silence),
+        [announce(), gained(), resolved]
+    );
     assert_eq!(world.holdings.stranger(ip()), None);
 }
 
@@ -347,7 +356,7 @@ fn a_pool_may_ask_for_less_than_that() {
         world.verdict(Some(Verdict::Owner(claim)));
         let mut expected: Vec<Effect> = report.into_iter().collect();
         expected.extend([announce(), gained()]);
-        assert_eq!(world.probed(Probed::Answered(STRANGER)), expected);
+        assert_eq!(world.probed(ProbeResult::Answered(STRANGER)), expected);
     }
 }
 
@@ -356,7 +365,7 @@ fn of_two_that_ask_at_the_same_time_one_asks_again_a_little_later() {
     for (other, pauses) in [(STRANGER, 50..=400), (mac(FIRST), 400..=400)] {
         let mut world = World::probing();
         world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Down)]);
-        assert_eq!(world.probed(Probed::Contended(other)), []);
+        assert_eq!(world.probed(ProbeResult::Contended(other)), []);
         let (pause, effects) = world.until_due();
         assert!(pauses.contains(&pause), "{pause}");
         assert_eq!(effects, [probe()]);
@@ -367,8 +376,8 @@ fn of_two_that_ask_at_the_same_time_one_asks_again_a_little_later() {
 fn of_two_fellows_that_ask_at_the_same_time_the_first_by_name_starts_over_at_once() {
     let mut world = World::probing();
     world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Down)]);
-    assert_eq!(world.probed(Probed::Contended(mac(LAST))), [probe()]);
-    assert_eq!(world.probed(Probed::Silence), [announce(), gained()]);
+    assert_eq!(world.probed(ProbeResult::Contended(mac(LAST))), [probe()]);
+    assert_eq!(world.probed(ProbeResult::Silence), [announce(), gained()]);
 }
 
 #[test]
@@ -398,9 +407,9 @@ fn a_held_address_is_left_to_a_lost_one_that_comes_first_and_watched() {
         [withdraw(), yielded, lost(), probe()]
     );
     let deferred = Effect::Report(ip(), Report::Deferred(FIRST.into()));
-    assert_eq!(world.probed(Probed::Answered(mac(FIRST))), [deferred]);
+    assert_eq!(world.probed(ProbeResult::Answered(mac(FIRST))), [deferred]);
     assert_eq!(world.until_due(), (RETRY.as_millis(), vec![probe()]));
-    assert_eq!(world.probed(Probed::Silence), [announce(), gained()]);
+    assert_eq!(world.probed(ProbeResult::Silence), [announce(), gained()]);
 }
 
 #[test]
@@ -421,7 +430,7 @@ fn the_last_word_of_one_that_said_good_bye_takes_nothing_back() {
     let left = [withdraw(), yielded, lost(), probe()];
     assert_eq!(world.hears_claim_of(mac(FIRST)), left);
     world.holdings.set_members(&members, &ME.into(), world.now);
-    world.probed(Probed::Silence);
+    world.probed(ProbeResult::Silence);
     assert_eq!(world.hears_claim_of(mac(FIRST))[0], withdraw());
 }
 
@@ -451,8 +460,8 @@ fn late_results_change_nothing() {
         World::in_conflict(),
         World::new(),
     ] {
-        assert_eq!(world.probed(Probed::Silence), []);
-        assert_eq!(world.probed(Probed::Answered(mac(FIRST))), []);
+        assert_eq!(world.probed(ProbeResult::Silence), []);
+        assert_eq!(world.probed(ProbeResult::Answered(mac(FIRST))), []);
     }
 }
 
@@ -466,7 +475,10 @@ fn an_heir_asks_before_it_inherits() {
     };
     assert_eq!(world.verdict(Some(heir)), [probe()]);
     let took_over = Effect::TookOver(ip(), Duration::ZERO);
-    assert_eq!(world.probed(Probed::Silence), [announce(), gained(), took_over]);
+    assert_eq!(
+        world.probed(ProbeResult::Silence),
+        [announce(), gained(), took_over]
+    );
     // The suspicion turns out to be right.
     assert_eq!(world.verdict(Some(elected())), []);
 }
@@ -486,19 +498,19 @@ fn a_shared_address_is_held_until_the_last_lets_go_and_asked_for_once() {
 fn interfaces_of_sharers_add_up_and_shrink_again() {
     let on = |names: &[&str]| {
         Verdict::Owner(Claim {
-            interfaces: Some(names.iter().map(|name| String::from(*name)).collect()),
+            interfaces: Some(names.iter().map(|name| (*name).into()).collect()),
             ..claim()
         })
     };
     let announced = |names: &[&str]| {
         Effect::Announce(Announcement {
             address: ip(),
-            interfaces: Some(names.iter().map(|name| String::from(*name)).collect()),
+            interfaces: Some(names.iter().map(|name| (*name).into()).collect()),
         })
     };
     let mut world = World::new();
     world.verdict(Some(on(&["eth0"])));
-    world.probed(Probed::Silence);
+    world.probed(ProbeResult::Silence);
     let other = ServiceKey::new("default", "other");
     world
         .holdings

@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use super::{Effect, Holdings, Interest, RETRY, Report, Stage};
 use crate::config::ConflictDetection;
-use crate::{NodeName, Time};
+use crate::{MacAddr, NodeName, Time};
 
 /// A stranger is asked again after one second, two, four, and then every five: soon enough after it was unplugged, and
 /// seldom enough for ten thousand addresses.
@@ -57,7 +57,7 @@ impl Holdings {
         self.effects.extend(took_over);
     }
 
-    pub(super) fn find_stranger(&mut self, address: IpAddr, mac: [u8; 6], now: Time) {
+    pub(super) fn find_stranger(&mut self, address: IpAddr, mac: MacAddr, now: Time) {
         if let Some(until) = self.introduce(mac, now) {
             return self.wait(address, until.saturating_since(now), now);
         }

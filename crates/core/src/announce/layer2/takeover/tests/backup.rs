@@ -3,10 +3,10 @@
 use super::*;
 
 /// Heard just now.
-const HEARD: Probed = Probed::Unanswered {
+const HEARD: ProbeResult = ProbeResult::Unanswered {
     heard: Some(Duration::from_millis(1)),
 };
-const DEAF: Probed = Probed::Unanswered {
+const DEAF: ProbeResult = ProbeResult::Unanswered {
     heard: Some(Duration::from_secs(3600)),
 };
 
@@ -17,7 +17,7 @@ fn deputy() -> Verdict {
     }
 }
 
-fn check(to: Option<[u8; 6]>) -> Effect {
+fn check(to: Option<MacAddr>) -> Effect {
     Effect::Check(everywhere(), to)
 }
 
@@ -31,7 +31,7 @@ fn watching() -> World {
     assert_eq!(world.verdict(Some(deputy())), []);
     assert!(world.holdings.is_empty());
     assert_eq!(world.until_due().1, [check(None)]);
-    assert_eq!(world.probed(Probed::Answered(mac(FIRST))), []);
+    assert_eq!(world.probed(ProbeResult::Answered(mac(FIRST))), []);
     world
 }
 
@@ -52,7 +52,7 @@ fn standing_in() -> World {
     let mut world = at_its_wits_end();
     let took_over = Effect::TookOver(ip(), Duration::from_millis(900));
     assert_eq!(
-        world.probed(Probed::Silence),
+        world.probed(ProbeResult::Silence),
         [
             announce(),
             gained(),
@@ -69,7 +69,7 @@ fn an_owner_that_answers_is_asked_alone_every_few_seconds() {
     let mut world = watching();
     for _ in 0..3 {
         assert_eq!(world.until_due(), (5000, vec![check(Some(mac(FIRST)))]));
-        assert_eq!(world.probed(Probed::Answered(mac(FIRST))), []);
+        assert_eq!(world.probed(ProbeResult::Answered(mac(FIRST))), []);
     }
 }
 
@@ -82,7 +82,7 @@ fn an_owner_that_answers_now_and_then_keeps_the_address() {
             assert_eq!(world.probed(HEARD), []);
             assert_eq!(world.until_due().1, [check(None)]);
         }
-        assert_eq!(world.probed(Probed::Answered(mac(FIRST))), []);
+        assert_eq!(world.probed(ProbeResult::Answered(mac(FIRST))), []);
     }
 }
 
@@ -95,9 +95,9 @@ fn somebody_answers_in_the_stead_of_an_owner_that_does_not() {
 #[test]
 fn the_last_question_may_still_be_answered() {
     for answered in [
-        Probed::Answered(mac(FIRST)),
-        Probed::Answered(STRANGER),
-        Probed::Contended(mac(FIRST)),
+        ProbeResult::Answered(mac(FIRST)),
+        ProbeResult::Answered(STRANGER),
+        ProbeResult::Contended(mac(FIRST)),
     ] {
         let mut world = at_its_wits_end();
         assert_eq!(world.probed(answered), []);
@@ -138,7 +138,7 @@ fn an_owner_that_answers_again_is_called_and_then_left_the_address() {
     let mut world = standing_in();
     assert_eq!(world.until_due().1, [check(None)]);
     assert_eq!(
-        world.probed(Probed::Answered(mac(FIRST))),
+        world.probed(ProbeResult::Answered(mac(FIRST))),
         [
             report(Report::Relieved(FIRST.into())),
             lost(),
@@ -170,7 +170,7 @@ fn a_deputy_that_is_elected_meanwhile_just_goes_on() {
     assert_eq!(world.holdings.poll_timeout(), None);
     let mut world = at_its_wits_end();
     assert_eq!(world.verdict(Some(elected())), []);
-    assert_eq!(world.probed(Probed::Silence), [announce(), gained()]);
+    assert_eq!(world.probed(ProbeResult::Silence), [announce(), gained()]);
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn a_deputy_that_is_elected_before_it_noticed_probes_like_everybody() {
     assert_eq!(world.verdict(Some(elected())), [probe()]);
     // What the check under way says does not count.
     assert_eq!(world.probed(HEARD), []);
-    assert_eq!(world.probed(Probed::Silence), [announce(), gained()]);
+    assert_eq!(world.probed(ProbeResult::Silence), [announce(), gained()]);
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn a_paused_deputy_asks_before_it_goes_on() {
     let mut world = standing_in();
     world.holdings.reverify(world.now);
     assert_eq!(world.effects(), [withdraw(), lost(), probe()]);
-    assert_eq!(world.probed(Probed::Answered(mac(FIRST))), []);
+    assert_eq!(world.probed(ProbeResult::Answered(mac(FIRST))), []);
     assert!(world.holdings.is_empty());
 }
 
@@ -231,7 +231,9 @@ fn one_silent_address_makes_the_others_of_its_owner_suspicious() {
         world.now = world.now + Duration::from_millis(10);
     }
     world.effects();
-    world.holdings.handle_probed(ip(), Probed::Silence, world.now);
+    world
+        .holdings
+        .handle_probed(ip(), ProbeResult::Silence, world.now);
     world.effects();
     let (_, effects) = world.until_due();
     let checked = effects
@@ -266,7 +268,7 @@ fn many_addresses_are_asked_for_in_turn_and_not_faster_than_that() {
             };
             world
                 .holdings
-                .handle_probed(announcement.address, Probed::Answered(mac(FIRST)), world.now);
+                .handle_probed(announcement.address, ProbeResult::Answered(mac(FIRST)), world.now);
             assert!(asked.insert(announcement.address));
         }
     }
@@ -291,7 +293,10 @@ fn how_long_an_owner_was_missed_is_told_by_its_heir_but_not_after_a_planned_stop
     assert_eq!(world.verdict(Some(heir)), [probe()]);
     world.now = world.now + Duration::from_millis(95);
     let took_over = Effect::TookOver(ip(), Duration::from_millis(95));
-    assert_eq!(world.probed(Probed::Silence), [announce(), gained(), took_over]);
+    assert_eq!(
+        world.probed(ProbeResult::Silence),
+        [announce(), gained(), took_over]
+    );
 
     let mut world = watching();
     let leaving = Member {
@@ -302,5 +307,5 @@ fn how_long_an_owner_was_missed_is_told_by_its_heir_but_not_after_a_planned_stop
     let members = [leaving, member(ME, Liveness::Alive)];
     world.holdings.set_members(&members, &ME.into(), world.now);
     assert_eq!(world.verdict(Some(elected())), [probe()]);
-    assert_eq!(world.probed(Probed::Silence), [announce(), gained()]);
+    assert_eq!(world.probed(ProbeResult::Silence), [announce(), gained()]);
 }

@@ -15,7 +15,9 @@ fn holding_all() -> World {
     };
     world.verdict(Some(Verdict::Owner(claim)));
     for address in ips() {
-        world.holdings.handle_probed(address, Probed::Silence, world.now);
+        world
+            .holdings
+            .handle_probed(address, ProbeResult::Silence, world.now);
     }
     world.effects();
     world

@@ -20,7 +20,7 @@ fn an_ethernet_address_is_that_of_the_node_that_lives() {
         world.holdings.set_members(&members, &ME.into(), world.now);
         // One that lives and is not elected yields.
         assert_eq!(
-            world.probed(Probed::Answered(mac(living))),
+            world.probed(ProbeResult::Answered(mac(living))),
             [announce(), gained()],
             "{living}"
         );

@@ -79,8 +79,8 @@ fn name(i: usize) -> NodeName {
     format!("node-{i}").as_str().into()
 }
 
-fn mac_of(i: usize) -> [u8; 6] {
-    [2, 0, 0, 0, 0, u8::try_from(i).unwrap()]
+fn mac_of(i: usize) -> MacAddr {
+    MacAddr([2, 0, 0, 0, 0, u8::try_from(i).unwrap()])
 }
 
 impl Node {
@@ -198,7 +198,7 @@ impl Sim {
                 self.send(i, address, Frame::Probe);
             }
             if start + PROBE_OVER <= now {
-                self.end_probe(i, address, Probed::Silence);
+                self.end_probe(i, address, ProbeResult::Silence);
             }
         }
         let bursts = self.nodes[i].bursts.clone();
@@ -330,11 +330,11 @@ impl Sim {
                 if self.nodes[to].answers.contains(&address) {
                     self.send_to(to, from, address, Frame::Answer);
                 } else if probes {
-                    self.end_probe(to, address, Probed::Contended(mac_of(from)));
+                    self.end_probe(to, address, ProbeResult::Contended(mac_of(from)));
                 }
             }
             Frame::Answer | Frame::Claim if probes => {
-                self.end_probe(to, address, Probed::Answered(mac_of(from)));
+                self.end_probe(to, address, ProbeResult::Answered(mac_of(from)));
             }
             Frame::Claim => {
                 let node = &mut self.nodes[to];
@@ -348,7 +348,7 @@ impl Sim {
         self.carry_out(to);
     }
 
-    fn end_probe(&mut self, i: usize, address: IpAddr, probed: Probed) {
+    fn end_probe(&mut self, i: usize, address: IpAddr, probed: ProbeResult) {
         let node = &mut self.nodes[i];
         if node.probes.remove(&address).is_some() {
             node.holdings.handle_probed(address, probed, at(self.now));

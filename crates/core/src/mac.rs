@@ -1,9 +1,9 @@
-//! Ethernet addresses.
+//! MAC addresses (EUI-48, IEEE 802).
 
 use core::fmt;
 use core::net::Ipv6Addr;
 
-/// An Ethernet address.
+/// A MAC address: the hardware address of an Ethernet interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MacAddr(pub [u8; 6]);
 
@@ -26,8 +26,8 @@ impl MacAddr {
     }
 
     /// Whether one station can have it: it is neither a group's nor all zeroes.
-    pub fn is_station(self) -> bool {
-        !self.is_multicast() && self != Self::ZERO
+    pub const fn is_station(self) -> bool {
+        !self.is_multicast() && !matches!(self, Self::ZERO)
     }
 }
 
@@ -35,18 +35,6 @@ impl fmt::Display for MacAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, e, g] = self.0;
         write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
-}
-
-impl From<MacAddr> for pnet_base::MacAddr {
-    fn from(mac: MacAddr) -> Self {
-        Self::from(mac.0)
-    }
-}
-
-impl From<pnet_base::MacAddr> for MacAddr {
-    fn from(mac: pnet_base::MacAddr) -> Self {
-        Self(mac.octets())
     }
 }
 
