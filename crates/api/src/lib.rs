@@ -7,6 +7,7 @@
 pub mod annotation;
 pub mod convert;
 pub mod crd;
+pub mod reason;
 
 pub use crd::{
     ConfigurationState, ConfigurationStateStatus, IPAddressPool, IPAddressPoolSpec, IPAddressPoolStatus,

@@ -3,15 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use herald_api::crd::{ANNOUNCED, ServiceL2Status};
+use herald_api::reason::ConditionReason;
 use herald_core::ServiceKey;
 use herald_runtime::Update;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
-
-/// Reason of the condition when a speaker announces the Service.
-const REASON: &str = "Announced";
-/// Its reason when none does any more.
-const NOBODY: &str = "NotAnnounced";
 
 /// What the condition `herald.io/Announced` of a Service says. It does not name the node, so that an address that moves
 /// costs no write; the `ServiceL2Status` does.
@@ -26,7 +22,7 @@ impl Announced {
     fn yes() -> Self {
         Self {
             is_so: true,
-            reason: REASON.to_owned(),
+            reason: ConditionReason::Announced.reason().to_owned(),
             message: String::new(),
         }
     }
@@ -44,7 +40,7 @@ impl Announced {
     fn by_nobody() -> Self {
         Self {
             is_so: false,
-            reason: NOBODY.to_owned(),
+            reason: ConditionReason::NotAnnounced.reason().to_owned(),
             message: "no speaker announces the Service: see its events, its endpoints and the L2Advertisements of its pool"
                 .to_owned(),
         }

@@ -5,6 +5,7 @@ mod configuration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+use herald_api::reason::EventReason;
 use herald_core::config::{Catalog, Problem};
 use herald_core::ipam::{Allocator, Decision, Note, Outcome, Refusal};
 use herald_core::{Labels, ServiceKey, Time};
@@ -313,16 +314,22 @@ impl Driver {
                 let why = refusal.to_string();
                 info!(service = %key, reason = refusal.reason(), "no address: {}", cut(&why, 1024));
                 let note = format!("Failed to allocate IP for \"{key}\": {why}");
-                self.outlets
-                    .events
-                    .emit(&seen.reference, Severity::Warning, "AllocationFailed", note);
+                self.outlets.events.emit(
+                    &seen.reference,
+                    Severity::Warning,
+                    EventReason::AllocationFailed.reason(),
+                    note,
+                );
             }
         }
         for annotation in &seen.deprecated {
             let note = format!("Service uses deprecated annotation {annotation}");
-            self.outlets
-                .events
-                .emit(&seen.reference, Severity::Warning, "deprecatedAnnotation", note);
+            self.outlets.events.emit(
+                &seen.reference,
+                Severity::Warning,
+                EventReason::DeprecatedAnnotation.reason(),
+                note,
+            );
         }
         match decision.notes.into_iter().rfind(Note::lasts) {
             Some(note) => self.unmet.insert(ServiceKey::clone(&key), note),

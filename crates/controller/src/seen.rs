@@ -1,6 +1,7 @@
 //! A Service as the API server last showed it, and what its status should be instead.
 
 use herald_api::crd::ANNOUNCED;
+use herald_api::reason::ConditionReason;
 use herald_api::{annotation, convert};
 use herald_core::Service;
 use herald_core::ipam::{Note, Outcome};
@@ -35,8 +36,6 @@ pub(crate) struct Seen {
 
 /// Type of the condition that says whether a Service has its addresses, and why not.
 const ALLOCATED: &str = "herald.io/Allocated";
-/// Its reason when all is well.
-const ALLOCATED_REASON: &str = "Allocated";
 /// Bytes of its message: what a person reads. Kubernetes would take 32 768.
 const LONGEST_MESSAGE: usize = 1024;
 
@@ -203,9 +202,11 @@ impl Decided {
         match (&self.outcome, &self.unmet) {
             (Outcome::Unassigned(refusal), _) => Said::new(false, refusal.reason(), &refusal.to_string()),
             (Outcome::Assigned(_), Some(note)) => Said::new(true, note.reason(), &note.to_string()),
-            (Outcome::Assigned(wanted), None) => {
-                Said::new(true, ALLOCATED_REASON, &format!("from pool {}", wanted.pool))
-            }
+            (Outcome::Assigned(wanted), None) => Said::new(
+                true,
+                ConditionReason::Allocated.reason(),
+                &format!("from pool {}", wanted.pool),
+            ),
         }
     }
 

@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use herald_core::{Allocator, Catalog, Outcome, Port, Protocol, RawPool, Service, ServiceKey, Time};
+use herald_core::{Allocator, Catalog, Outcome, Port, RawPool, Service, ServiceKey, Time, Transport};
 
 /// A /16 of which 99.9 % are in use.
 const SLASH_16: u32 = 1 << 16;
@@ -218,7 +218,7 @@ fn burst(criterion: &mut Criterion) {
     let with_port = |(service, number): (&Service, u16)| Service {
         sharing_key: "k".into(),
         ports: BTreeSet::from([Port {
-            protocol: Protocol::Tcp,
+            protocol: Transport::Tcp,
             number,
         }]),
         ..service.clone()
@@ -262,7 +262,7 @@ fn sharers_in_conflict(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(u64::from(count)));
         let names = (0..count).map(|n| format!("service-{n}"));
         let port = Port {
-            protocol: Protocol::Tcp,
+            protocol: Transport::Tcp,
             number: 443,
         };
         let services: Vec<Service> = names

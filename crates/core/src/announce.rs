@@ -2,3 +2,25 @@
 
 pub mod eligibility;
 pub mod layer2;
+
+/// How an address is announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// ARP and NDP on the segments of the node.
+    Layer2,
+}
+
+impl Protocol {
+    /// The word in events and metric labels, as MetalLB has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Layer2 => "layer2",
+        }
+    }
+}
+
+impl core::fmt::Display for Protocol {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -30,5 +30,5 @@ pub use member::{Liveness, Member, NodeState, Profile};
 pub use name::{NodeName, PoolName, ServiceKey};
 pub use prefix::Prefix;
 pub use selector::{Labels, RawRequirement, RawSelector, Selector, SelectorError};
-pub use service::{Family, FamilyPolicy, Port, Protocol, Request, RequestError, Service};
+pub use service::{Family, FamilyPolicy, Port, Request, RequestError, Service, Transport};
 pub use time::Time;

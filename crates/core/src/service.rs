@@ -138,7 +138,7 @@ impl fmt::Display for Family {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Port {
     /// `spec.ports[].protocol`; absent is TCP.
-    pub protocol: Protocol,
+    pub protocol: Transport,
     /// `spec.ports[].port`.
     pub number: u16,
 }
@@ -151,7 +151,7 @@ impl fmt::Display for Port {
 
 /// Transport protocol of a Service port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Protocol {
+pub enum Transport {
     /// TCP.
     Tcp,
     /// UDP.
@@ -160,7 +160,7 @@ pub enum Protocol {
     Sctp,
 }
 
-impl fmt::Display for Protocol {
+impl fmt::Display for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Tcp => "TCP",

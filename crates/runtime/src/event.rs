@@ -109,7 +109,7 @@ impl Events {
     }
 
     /// Tells users of `about` something. Never waits. The same again is counted and not written each time.
-    pub fn emit(&self, about: &ObjectReference, severity: Severity, reason: &str, message: String) {
+    pub fn emit(&self, about: &ObjectReference, severity: Severity, reason: &'static str, message: String) {
         let saying = Saying {
             about: about.clone(),
             severity,

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use herald_core::announce::Protocol;
 use herald_core::announce::layer2::takeover::Report;
 use herald_core::{NodeName, ServiceKey};
 use prometheus::{
@@ -124,6 +125,6 @@ impl Metrics {
     }
 
     fn labels<'a>(&'a self, service: &'a str, address: &'a str) -> [&'a str; 4] {
-        [service, "layer2", &self.node, address]
+        [service, Protocol::Layer2.as_str(), &self.node, address]
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use herald_api::crd::{ANNOUNCED, Interface, ServiceL2StatusFields};
+use herald_api::reason::ConditionReason;
 use herald_api::{ServiceL2Status, ServiceL2StatusStatus};
 use herald_core::ServiceKey;
 use herald_runtime::keep::timed;
@@ -28,9 +29,6 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_secs(30);
 /// An API server that does not answer for so long is away.
 const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Reason of the condition when all is well.
-const ANNOUNCED_REASON: &str = "Announced";
 
 const NODE: &str = "metallb.io/node";
 const SERVICE_NAME: &str = "metallb.io/service-name";
@@ -247,7 +245,7 @@ impl Writer {
     /// What the object says; the time of the condition is to be filled in.
     fn status(&self, service: &ServiceKey, fare: &Fare) -> ServiceL2StatusStatus {
         let (status, reason, message) = match &fare.obstacle {
-            None => ("True", ANNOUNCED_REASON, ""),
+            None => ("True", ConditionReason::Announced.reason(), ""),
             Some((reason, message)) => ("False", *reason, message.as_str()),
         };
         let interfaces = fare.interfaces.iter().cloned();

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use herald_core::announce::eligibility::{Exposure, TrafficPolicy};
 use herald_core::{
-    Addresses, Family, FamilyPolicy, PoolName, Port, Protocol, Request, RequestError, Service, ServiceKey,
+    Addresses, Family, FamilyPolicy, PoolName, Port, Request, RequestError, Service, ServiceKey, Transport,
 };
 use k8s_openapi::api::core::v1 as core_v1;
 
@@ -146,9 +146,9 @@ fn is_local(spec: Option<&core_v1::ServiceSpec>) -> bool {
 
 fn port(port: &core_v1::ServicePort) -> Option<Port> {
     let protocol = match port.protocol.as_deref() {
-        None | Some("TCP") => Protocol::Tcp,
-        Some("UDP") => Protocol::Udp,
-        Some("SCTP") => Protocol::Sctp,
+        None | Some("TCP") => Transport::Tcp,
+        Some("UDP") => Transport::Udp,
+        Some("SCTP") => Transport::Sctp,
         Some(_) => return None,
     };
     let number = u16::try_from(port.port).ok()?;

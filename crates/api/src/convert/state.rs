@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
 use crate::crd::{ConfigurationResult, ConfigurationStateStatus};
+use crate::reason::ConditionReason;
 
 /// Longest message of a condition, in bytes (`metav1.Condition`).
 const LONGEST_MESSAGE: usize = 32_768;
@@ -21,6 +22,10 @@ pub fn configuration_state(condition: &str, problems: &[Problem]) -> Configurati
         true => String::new(),
         false => cut(format!("configuration error: {}", texts.join("; "))),
     };
+    let reason = match is_valid {
+        true => ConditionReason::Reconciled,
+        false => ConditionReason::ConfigurationError,
+    };
     ConfigurationStateStatus {
         result: Some(match is_valid {
             true => ConfigurationResult::Valid,
@@ -30,12 +35,7 @@ pub fn configuration_state(condition: &str, problems: &[Problem]) -> Configurati
         conditions: vec![Condition {
             type_: condition.to_owned(),
             status: if is_valid { "True" } else { "False" }.to_owned(),
-            reason: if is_valid {
-                "Reconciled"
-            } else {
-                "ConfigurationError"
-            }
-            .to_owned(),
+            reason: reason.reason().to_owned(),
             message,
             observed_generation: None,
             last_transition_time: Time(Timestamp::UNIX_EPOCH),
@@ -46,13 +46,13 @@ pub fn configuration_state(condition: &str, problems: &[Problem]) -> Configurati
 /// The condition `herald.io/GossipReachable` of a speaker: why not, if `obstacle` says so. Its time is to be filled in.
 pub fn gossip_reachable(obstacle: Option<&str>) -> Condition {
     let (status, reason) = match obstacle {
-        None => ("True", "Reached"),
-        Some(_) => ("False", "GossipBlocked"),
+        None => ("True", ConditionReason::Reached),
+        Some(_) => ("False", ConditionReason::GossipBlocked),
     };
     Condition {
         type_: GOSSIP_REACHABLE.to_owned(),
         status: status.to_owned(),
-        reason: reason.to_owned(),
+        reason: reason.reason().to_owned(),
         message: obstacle.unwrap_or_default().to_owned(),
         observed_generation: None,
         last_transition_time: Time(Timestamp::UNIX_EPOCH),

@@ -1,6 +1,7 @@
 //! Pools, namespaces and advertisements: what is in force, and what is wrong with the rest.
 
 use herald_api::convert;
+use herald_api::reason::EventReason;
 use herald_core::config::{Problem, ResourceKind};
 use herald_core::{Labels, PoolName};
 use herald_runtime::Update;
@@ -120,9 +121,12 @@ impl Driver {
         };
         if let Some(resource) = resource {
             let note = problem.to_string();
-            self.outlets
-                .events
-                .emit(resource, Severity::Warning, "InvalidConfiguration", note);
+            self.outlets.events.emit(
+                resource,
+                Severity::Warning,
+                EventReason::InvalidConfiguration.reason(),
+                note,
+            );
         }
     }
 }

@@ -80,11 +80,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Protocol;
+    use crate::Transport;
 
     fn port(number: u16) -> Port {
         Port {
-            protocol: Protocol::Tcp,
+            protocol: Transport::Tcp,
             number,
         }
     }

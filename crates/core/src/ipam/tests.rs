@@ -17,8 +17,8 @@ use core::time::Duration;
 
 use super::{Allocator, Decision, Note, Outcome, Refusal, Usage};
 use crate::{
-    Addresses, Catalog, Family, FamilyPolicy, Labels, PoolName, Port, Protocol, RawAllocation, RawPool,
-    RawReservation, RawSelector, Service, ServiceKey, Time,
+    Addresses, Catalog, Family, FamilyPolicy, Labels, PoolName, Port, RawAllocation, RawPool, RawReservation,
+    RawSelector, Service, ServiceKey, Time, Transport,
 };
 
 /// Pools, Services with their statuses, and an allocator that decides on them.
@@ -278,7 +278,7 @@ fn has(service: Service, addresses: &[&str]) -> Service {
 
 fn tcp(number: u16) -> Port {
     Port {
-        protocol: Protocol::Tcp,
+        protocol: Transport::Tcp,
         number,
     }
 }

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use herald_api::reason::EventReason;
+use herald_core::announce::Protocol;
 use herald_core::announce::eligibility::Exclusion;
 use herald_core::announce::layer2::ownership::Verdict;
 use herald_core::announce::layer2::takeover::{Effect, Report};
@@ -41,8 +43,17 @@ impl Driver {
         let addresses = self.announced.entry(service.clone()).or_default();
         addresses.insert(address);
         if addresses.len() == 1 {
-            let note = format!("announcing from node \"{}\" with protocol \"layer2\"", self.node);
-            self.emit(&service, Severity::Normal, "nodeAssigned", note);
+            let note = format!(
+                "announcing from node \"{}\" with protocol \"{}\"",
+                self.node,
+                Protocol::Layer2
+            );
+            self.emit(
+                &service,
+                Severity::Normal,
+                EventReason::NodeAssigned.reason(),
+                note,
+            );
         }
         self.unshown.insert(service);
     }
@@ -106,7 +117,7 @@ impl Driver {
         );
         warn!(%accuser, "{note}; other nodes are preferred for a while");
         self.metrics.silenced.inc();
-        self.emit_of_node(Severity::Warning, "NotHeardOnWire", note);
+        self.emit_of_node(Severity::Warning, EventReason::NotHeardOnWire.reason(), note);
     }
 
     /// What people can do about gossip that is blocked.
@@ -125,19 +136,19 @@ impl Driver {
         if is_blocked {
             let note = self.gossip_obstacle();
             warn!("{note}");
-            self.emit_of_node(Severity::Warning, "GossipBlocked", note);
+            self.emit_of_node(Severity::Warning, EventReason::GossipBlocked.reason(), note);
         } else {
             info!("gossip reaches most speakers again");
             self.emit_of_node(
                 Severity::Normal,
-                "GossipRestored",
+                EventReason::GossipRestored.reason(),
                 "gossip reaches most speakers again".to_owned(),
             );
         }
     }
 
     /// About our Node, by the name that kubelets use for its uid, so that `kubectl describe node` shows it.
-    fn emit_of_node(&self, severity: Severity, reason: &str, note: String) {
+    fn emit_of_node(&self, severity: Severity, reason: &'static str, note: String) {
         let node = ObjectReference {
             kind: Some("Node".to_owned()),
             name: Some(self.node.to_string()),
@@ -147,7 +158,7 @@ impl Driver {
         self.parts.events.emit(&node, severity, reason, note);
     }
 
-    fn emit(&self, service: &ServiceKey, severity: Severity, reason: &str, note: String) {
+    fn emit(&self, service: &ServiceKey, severity: Severity, reason: &'static str, note: String) {
         if let Some(reference) = self.services.get(service) {
             self.parts.events.emit(reference, severity, reason, note);
         }
@@ -168,10 +179,16 @@ impl Driver {
                 info!(%service, reason = exclusion.reason(), "not announced: {exclusion}");
                 if let Exclusion::NoInterface(_) = exclusion {
                     let note = format!(
-                        "not announced from node \"{}\" with protocol \"layer2\": {exclusion}",
-                        self.node
+                        "not announced from node \"{}\" with protocol \"{}\": {exclusion}",
+                        self.node,
+                        Protocol::Layer2
                     );
-                    self.emit(service, Severity::Warning, "announceFailed", note);
+                    self.emit(
+                        service,
+                        Severity::Warning,
+                        EventReason::AnnounceFailed.reason(),
+                        note,
+                    );
                 }
             }
         }

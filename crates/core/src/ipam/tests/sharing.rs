@@ -25,7 +25,7 @@ fn sharers_agree_on_key_and_backends_and_have_no_port_in_common() {
     }
     let mut udp = sharing(v4("elsewhere/s"), "k", 80);
     udp.ports = BTreeSet::from([Port {
-        protocol: Protocol::Udp,
+        protocol: Transport::Udp,
         number: 80,
     }]);
     world.set(udp);

@@ -1,0 +1,119 @@
+//! Reasons of Kubernetes Events and conditions: what users match on, so they never change.
+//!
+//! Reasons that belong to one decision are with that decision: `Refusal` and `Note` of the allocator, `Exclusion` of
+//! eligibility, and the reports of the take-over.
+
+/// Reason of a Kubernetes Event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EventReason {
+    /// A Service gets no address; the message has the refusal.
+    AllocationFailed,
+    /// A Service has an annotation with the prefix `metallb.universe.tf/`.
+    DeprecatedAnnotation,
+    /// A resource is set aside because of a problem.
+    InvalidConfiguration,
+    /// A node announces a Service.
+    NodeAssigned,
+    /// A node that should announce a Service cannot.
+    AnnounceFailed,
+    /// A peer reports that a node is unresponsive.
+    NotHeardOnWire,
+    /// Gossip does not reach speakers that are alive.
+    GossipBlocked,
+    /// Gossip reaches most speakers again.
+    GossipRestored,
+}
+
+impl EventReason {
+    /// All reasons.
+    pub const ALL: [Self; 8] = [
+        Self::AllocationFailed,
+        Self::DeprecatedAnnotation,
+        Self::InvalidConfiguration,
+        Self::NodeAssigned,
+        Self::AnnounceFailed,
+        Self::NotHeardOnWire,
+        Self::GossipBlocked,
+        Self::GossipRestored,
+    ];
+
+    /// The `reason` of the Event. Lower case are those that MetalLB has.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::AllocationFailed => "AllocationFailed",
+            Self::DeprecatedAnnotation => "deprecatedAnnotation",
+            Self::InvalidConfiguration => "InvalidConfiguration",
+            Self::NodeAssigned => "nodeAssigned",
+            Self::AnnounceFailed => "announceFailed",
+            Self::NotHeardOnWire => "NotHeardOnWire",
+            Self::GossipBlocked => "GossipBlocked",
+            Self::GossipRestored => "GossipRestored",
+        }
+    }
+}
+
+/// Reason of a condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ConditionReason {
+    /// `herald.io/Allocated`: the Service has the addresses that it asks for.
+    Allocated,
+    /// `herald.io/Announced`: a speaker announces all addresses of the Service.
+    Announced,
+    /// `herald.io/Announced`: no speaker announces the Service any more.
+    NotAnnounced,
+    /// `poolReconcilerValid`, `configReconcilerValid`: every resource is in force.
+    Reconciled,
+    /// `poolReconcilerValid`, `configReconcilerValid`: a resource is set aside.
+    ConfigurationError,
+    /// `herald.io/GossipReachable`: gossip reaches the speakers that exist.
+    Reached,
+    /// `herald.io/GossipReachable`: gossip does not reach speakers that are alive.
+    GossipBlocked,
+}
+
+impl ConditionReason {
+    /// All reasons.
+    pub const ALL: [Self; 7] = [
+        Self::Allocated,
+        Self::Announced,
+        Self::NotAnnounced,
+        Self::Reconciled,
+        Self::ConfigurationError,
+        Self::Reached,
+        Self::GossipBlocked,
+    ];
+
+    /// The `reason` of the condition.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Allocated => "Allocated",
+            Self::Announced => "Announced",
+            Self::NotAnnounced => "NotAnnounced",
+            Self::Reconciled => "Reconciled",
+            Self::ConfigurationError => "ConfigurationError",
+            Self::Reached => "Reached",
+            Self::GossipBlocked => "GossipBlocked",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn each_reason_is_one_word_of_its_own() {
+        let events = EventReason::ALL.map(EventReason::reason);
+        let conditions = ConditionReason::ALL.map(ConditionReason::reason);
+        for reasons in [&events[..], &conditions[..]] {
+            let different: BTreeSet<&str> = reasons.iter().copied().collect();
+            assert_eq!(different.len(), reasons.len());
+            assert!(
+                reasons
+                    .iter()
+                    .all(|reason| reason.chars().all(|c| c.is_ascii_alphabetic()))
+            );
+        }
+    }
+}
