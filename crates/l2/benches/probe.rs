@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use herald_core::Time;
-use herald_l2::prober::Timing;
+use herald_l2::prober::ProbeTiming;
 use herald_l2::wire::MAX_FRAME_LENGTH;
 use herald_l2::wire::arp::{Arp, Operation};
 use herald_l2::{Link, MacAddr, Prober};
@@ -21,7 +21,7 @@ fn address(number: u32) -> Ipv4Addr {
 }
 
 fn prober(probed: u32) -> Prober {
-    let mut prober = Prober::new(Timing::default());
+    let mut prober = Prober::new(ProbeTiming::default());
     let link = Link {
         index: 2,
         name: "eth0".into(),

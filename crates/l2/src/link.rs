@@ -1,4 +1,4 @@
-//! Links, and which of them an address belongs to.
+//! LinkTable, and which of them an address belongs to.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -73,12 +73,12 @@ pub fn select<'a>(
 
 /// The links that can be used at present.
 #[derive(Debug)]
-pub(crate) struct Links {
+pub(crate) struct LinkTable {
     by_index: BTreeMap<u32, Link>,
     macs: BTreeSet<MacAddr>,
 }
 
-impl Links {
+impl LinkTable {
     pub(crate) const fn new() -> Self {
         Self {
             by_index: BTreeMap::new(),

@@ -31,9 +31,9 @@ use core::time::Duration;
 use herald_core::Time;
 use herald_core::announce::layer2::ProbeResult;
 use question::{check, question};
-use schedule::{Schedule, Stage};
+use schedule::{ProbeSchedule, ProbeStage};
 
-use crate::link::Links;
+use crate::link::LinkTable;
 use crate::pace::Pace;
 use crate::received::{Received, Sighting};
 use crate::{Link, MacAddr, Transmission};
@@ -44,7 +44,7 @@ use crate::{Link, MacAddr, Transmission};
 /// there may be, but on the LANs of a cluster an answer takes less than a millisecond, or some more where the processor is
 /// busy. Three in a row are lost once in some ten thousand times on a network that loses 2 % of all frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timing {
+pub struct ProbeTiming {
     /// How many questions are sent on each link.
     pub questions: NonZeroU32,
     /// From one question to the next.
@@ -53,7 +53,7 @@ pub struct Timing {
     pub wait: Duration,
 }
 
-impl Default for Timing {
+impl Default for ProbeTiming {
     fn default() -> Self {
         const LAN: Duration = Duration::from_millis(30);
         const THREE: NonZeroU32 = NonZeroU32::MIN.saturating_add(2);
@@ -71,10 +71,10 @@ const CHECK_WAIT: Duration = Duration::from_millis(100);
 /// Probes for addresses, as many at a time as the pace of frames allows.
 #[derive(Debug)]
 pub struct Prober {
-    timing: Timing,
-    links: Links,
+    timing: ProbeTiming,
+    links: LinkTable,
     probes: BTreeMap<IpAddr, Probe>,
-    schedule: Schedule,
+    schedule: ProbeSchedule,
     pace: Pace,
     /// Not yet told of. Never of an address that is being probed.
     found: BTreeMap<IpAddr, ProbeResult>,
@@ -109,12 +109,12 @@ struct Probe {
 
 impl Prober {
     /// Probes for nothing yet.
-    pub const fn new(timing: Timing) -> Self {
+    pub const fn new(timing: ProbeTiming) -> Self {
         Self {
             timing,
-            links: Links::new(),
+            links: LinkTable::new(),
             probes: BTreeMap::new(),
-            schedule: Schedule::new(),
+            schedule: ProbeSchedule::new(),
             pace: Pace::unasked(),
             found: BTreeMap::new(),
             watched: BTreeMap::new(),
@@ -202,7 +202,7 @@ impl Prober {
     }
 
     /// Whether `address` was checked and may be again.
-    pub fn is_watched(&self, address: IpAddr) -> bool {
+    pub fn is_monitored(&self, address: IpAddr) -> bool {
         self.watched.contains_key(&address)
     }
 
@@ -329,16 +329,18 @@ impl Prober {
 }
 
 impl Probe {
-    const fn stage(&self, timing: &Timing) -> Stage {
+    const fn stage(&self, timing: &ProbeTiming) -> ProbeStage {
         match self.rounds {
-            0 => Stage::Waiting,
-            rounds if matches!(self.kind, Kind::Probe) && rounds < timing.questions.get() => Stage::Asking,
-            _ => Stage::Listening,
+            0 => ProbeStage::Waiting,
+            rounds if matches!(self.kind, Kind::Probe) && rounds < timing.questions.get() => {
+                ProbeStage::Asking
+            }
+            _ => ProbeStage::Listening,
         }
     }
 
     /// Takes the next link to be asked, at `now`. Time counts from the last question of a round, when it really leaves.
-    fn ask(&mut self, timing: &Timing, now: Time) -> Option<u32> {
+    fn ask(&mut self, timing: &ProbeTiming, now: Time) -> Option<u32> {
         let mut remaining = self.links.iter().filter(|link| Some(**link) > self.asked);
         let next = remaining.next().copied();
         if remaining.next().is_some() {
@@ -348,9 +350,9 @@ impl Probe {
         self.asked = None;
         self.rounds += 1;
         self.due = match (self.stage(timing), self.kind) {
-            (Stage::Waiting | Stage::Asking, _) => now + timing.interval,
-            (Stage::Listening, Kind::Probe) => now + timing.wait,
-            (Stage::Listening, Kind::Check(_)) => now + CHECK_WAIT,
+            (ProbeStage::Waiting | ProbeStage::Asking, _) => now + timing.interval,
+            (ProbeStage::Listening, Kind::Probe) => now + timing.wait,
+            (ProbeStage::Listening, Kind::Check(_)) => now + CHECK_WAIT,
         };
         next
     }

@@ -3,10 +3,10 @@
 use core::net::IpAddr;
 
 use crate::MacAddr;
-use crate::link::Links;
+use crate::link::LinkTable;
 use crate::wire::Malformed;
 use crate::wire::arp::{Arp, Operation};
-use crate::wire::ethernet::{Frame, Protocol};
+use crate::wire::ethernet::{EtherType, Frame};
 use crate::wire::ndp::Ndp;
 
 /// A frame that carries address resolution.
@@ -39,10 +39,10 @@ impl Received {
         if !frame.source.is_station() {
             return Err(Malformed::Source);
         }
-        let message = match frame.protocol {
-            Protocol::Arp => Message::Arp(Arp::parse(frame.payload)?),
-            Protocol::Ipv6 => Message::Ndp(Ndp::parse(frame.payload)?),
-            Protocol::Other(_) => return Ok(None),
+        let message = match frame.ether_type {
+            EtherType::Arp => Message::Arp(Arp::parse(frame.payload)?),
+            EtherType::Ipv6 => Message::Ndp(Ndp::parse(frame.payload)?),
+            EtherType::Other(_) => return Ok(None),
         };
         Ok(Some(Self {
             source: frame.source,
@@ -60,7 +60,7 @@ impl Received {
     }
 
     /// Whether it shows another machine than one of ours at `mac`.
-    pub(crate) fn is_of_another(&self, mac: MacAddr, links: &Links) -> bool {
+    pub(crate) fn is_of_another(&self, mac: MacAddr, links: &LinkTable) -> bool {
         mac.is_station() && !links.is_own(mac) && !links.is_own(self.source)
     }
 }

@@ -310,7 +310,7 @@ fn each_reason_has_a_place_and_a_label_of_its_own() {
     for (place, reason) in Ignored::ALL.into_iter().enumerate() {
         assert_eq!(reason.index(), place);
     }
-    let labels: BTreeSet<&str> = Ignored::ALL.iter().map(|reason| reason.label()).collect();
+    let labels: BTreeSet<&str> = Ignored::ALL.iter().map(|reason| reason.reason()).collect();
     assert_eq!(labels.len(), Ignored::ALL.len());
 }
 

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use herald_l2::MacAddr;
 use herald_l2::wire::arp::{self, Arp, Operation};
-use herald_l2::wire::ethernet::{Frame, Protocol};
+use herald_l2::wire::ethernet::{EtherType, Frame};
 use herald_l2::wire::ndp::{ALL_NODES, Advertisement, Ndp, Solicitation, solicited_node};
 use herald_l2::wire::{MAX_FRAME_LENGTH, Malformed};
 use proptest::prelude::*;
@@ -123,7 +123,7 @@ proptest! {
         let bytes = emitted(|buffer| arp.emit(destination, source, buffer));
         let frame = Frame::parse(&bytes).expect("a frame");
         prop_assert_eq!((frame.destination, frame.source), (destination, source));
-        prop_assert_eq!(frame.protocol, Protocol::Arp);
+        prop_assert_eq!(frame.ether_type, EtherType::Arp);
         prop_assert_eq!(Arp::parse(frame.payload), Ok(arp));
         prop_assert_eq!(bytes.len(), arp::FRAME_LENGTH);
         prop_assert!(bytes[42..].iter().all(|byte| *byte == 0));

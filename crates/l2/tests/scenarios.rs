@@ -10,10 +10,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use herald_core::Time;
-use herald_l2::prober::Timing;
+use herald_l2::prober::ProbeTiming;
 use herald_l2::wire::MAX_FRAME_LENGTH;
 use herald_l2::wire::arp::{Arp, Operation};
-use herald_l2::wire::ethernet::{Frame, Protocol};
+use herald_l2::wire::ethernet::{EtherType, Frame};
 use herald_l2::wire::ndp::Ndp;
 use herald_l2::{Announcer, Link, MacAddr, Prefix, Prober};
 
@@ -84,7 +84,7 @@ impl Scene {
     fn new() -> Self {
         Self {
             announcer: Announcer::new(Some(Duration::from_secs(60)), 7),
-            prober: Prober::new(Timing::default()),
+            prober: Prober::new(ProbeTiming::default()),
             now: Time::ZERO,
             out: String::new(),
         }
@@ -198,15 +198,15 @@ impl Scene {
 fn meaning(frame: &[u8]) -> String {
     let frame = Frame::parse(frame).expect("what we send can be read");
     let to = frame.destination;
-    match frame.protocol {
-        Protocol::Arp => {
+    match frame.ether_type {
+        EtherType::Arp => {
             let arp = Arp::parse(frame.payload).expect("what we send can be read");
             match arp.operation {
                 Operation::Request => format!("to {to}: who has {}, says {}", arp.target_ip, arp.sender_ip),
                 Operation::Reply => format!("to {to}: {} is at {}", arp.sender_ip, arp.sender_mac),
             }
         }
-        Protocol::Ipv6 => match Ndp::parse(frame.payload).expect("what we send can be read") {
+        EtherType::Ipv6 => match Ndp::parse(frame.payload).expect("what we send can be read") {
             Ndp::Solicitation(ndp) => format!("to {to}: who has {}, says {}", ndp.target, ndp.source),
             Ndp::Advertisement(ndp) => {
                 let solicited = if ndp.solicited { "solicited" } else { "unsolicited" };
@@ -215,7 +215,7 @@ fn meaning(frame: &[u8]) -> String {
                 format!("to {to}: {} is at {mac}, {solicited}, {overriding}", ndp.target)
             }
         },
-        Protocol::Other(other) => format!("to {to}: protocol {other:?}"),
+        EtherType::Other(other) => format!("to {to}: protocol {other:?}"),
     }
 }
 

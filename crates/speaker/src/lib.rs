@@ -53,7 +53,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let exclude = exclude::read(&args.exclude_interfaces)?;
     let gossip_options = args.gossip(&node)?;
     let registry = admin::registry()?;
-    let options = wire::Options {
+    let options = wire::WireOptions {
         exclude: exclude.clone(),
         refresh: (args.refresh_interval > 0).then(|| Duration::from_secs(args.refresh_interval)),
     };

@@ -4,11 +4,11 @@
 //! what to announce over a bounded channel; `watch_interfaces` tells where.
 
 mod interfaces;
+mod link_sockets;
 mod metrics;
 mod outgoing;
-mod ports;
+mod pending_joins;
 mod task;
-mod unjoined;
 
 use std::net::IpAddr;
 use std::thread::JoinHandle;
@@ -22,22 +22,22 @@ use tokio::sync::{mpsc, watch};
 
 pub use herald_core::announce::layer2::Announcement;
 pub use interfaces::{links, watch_interfaces};
-use metrics::Metrics;
-use task::{Command, Task};
+use metrics::WireMetrics;
+use task::{Command, WireTask};
 
 /// Commands that may wait; more make the driver wait, which happens only while thousands of addresses move.
 const WAITING_COMMANDS: usize = 1024;
 
 /// How the wire task behaves.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct WireOptions {
     /// Interfaces never used: those whose name one of these matches (unanchored).
     pub exclude: Vec<Regex>,
     /// How often an owned address is announced again after its burst, so that no switch forgets it; `None` is never.
     pub refresh: Option<Duration>,
 }
 
-impl Default for Options {
+impl Default for WireOptions {
     fn default() -> Self {
         Self {
             exclude: Vec::new(),
@@ -70,15 +70,15 @@ impl Wire {
     ///
     /// # Errors
     /// When packet sockets are not permitted (the message says what to do), or a metric is registered already.
-    pub fn start(options: Options, registry: &prometheus::Registry) -> anyhow::Result<Self> {
+    pub fn start(options: WireOptions, registry: &prometheus::Registry) -> anyhow::Result<Self> {
         packet::check_permission()?;
-        let metrics = Metrics::register(registry).context("cannot register the layer-2 metrics")?;
+        let metrics = WireMetrics::register(registry).context("cannot register the layer-2 metrics")?;
         let poller = Poller::new().context("cannot wait for packets")?;
         let (commands, received) = poller.mailbox(WAITING_COMMANDS);
         let (failed, failure) = watch::channel(None);
         // What is heard is bounded by the addresses that are probed and held, and the driver takes it at once.
         let (teller, heard) = mpsc::unbounded_channel();
-        let task = Task::new(options, received, teller, metrics, rand::random());
+        let task = WireTask::new(options, received, teller, metrics, rand::random());
         let run = move || {
             if let Err(error) = task.run(poller) {
                 failed.send_replace(Some(format!("{error:#}")));

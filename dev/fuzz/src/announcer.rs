@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use herald_core::Time;
-use herald_l2::prober::Timing;
+use herald_l2::prober::ProbeTiming;
 use herald_l2::wire::arp::{Arp, Operation};
 use herald_l2::wire::ndp::{ALL_NODES, Advertisement, Solicitation, solicited_node};
 use herald_l2::wire::{MAX_FRAME_LENGTH, ethernet};
@@ -132,7 +132,7 @@ impl Scene {
     fn new() -> Self {
         let mut scene = Self {
             announcer: Announcer::new(Some(Duration::from_secs(60)), 1),
-            prober: Prober::new(Timing::default()),
+            prober: Prober::new(ProbeTiming::default()),
             links: BTreeMap::new(),
             groups: BTreeSet::new(),
             now: Time::ZERO,

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use herald_l2::wire::arp::{Arp, Operation};
-use herald_l2::wire::ethernet::{Frame, Protocol};
+use herald_l2::wire::ethernet::{EtherType, Frame};
 use herald_l2::wire::ndp::{Ndp, Solicitation, solicited_node};
 use herald_netio::{Frames, PacketSocket, Traffic};
 use nix::libc;
@@ -211,20 +211,20 @@ fn question(traffic: Traffic, address: IpAddr, frame: &mut [u8]) -> Option<usize
 /// The address that a frame's sender says to have: by an answer, or by an announcement.
 fn answer(frame: &[u8]) -> Option<(IpAddr, MacAddr)> {
     let frame = Frame::parse(frame).ok()?;
-    match frame.protocol {
-        Protocol::Arp => {
+    match frame.ether_type {
+        EtherType::Arp => {
             let arp = Arp::parse(frame.payload).ok()?;
             let is_said = arp.operation == Operation::Reply || arp.sender_ip == arp.target_ip;
             let is_address = arp.sender_ip != Ipv4Addr::UNSPECIFIED;
             (is_said && is_address).then_some((arp.sender_ip.into(), arp.sender_mac))
         }
-        Protocol::Ipv6 => match Ndp::parse(frame.payload).ok()? {
+        EtherType::Ipv6 => match Ndp::parse(frame.payload).ok()? {
             Ndp::Advertisement(advertisement) => {
                 let mac = advertisement.link_address.unwrap_or(frame.source);
                 Some((IpAddr::V6(advertisement.target), mac))
             }
             Ndp::Solicitation(_) => None,
         },
-        Protocol::Other(_) => None,
+        EtherType::Other(_) => None,
     }
 }

@@ -2,14 +2,14 @@
 
 use herald_l2::wire::MAX_FRAME_LENGTH;
 use herald_l2::wire::arp::{Arp, Operation};
-use herald_l2::wire::ethernet::{Frame, Protocol};
+use herald_l2::wire::ethernet::{EtherType, Frame};
 
 use crate::catalog::{endpoint, mac};
 
 /// The answer of node `index` to a question for its own address.
 pub(crate) fn answer(index: usize, frame: &[u8]) -> Option<Vec<u8>> {
     let frame = Frame::parse(frame).ok()?;
-    if frame.protocol != Protocol::Arp {
+    if frame.ether_type != EtherType::Arp {
         return None;
     }
     let question = Arp::parse(frame.payload).ok()?;

@@ -9,7 +9,7 @@ use herald_core::announce::layer2::ownership::Ownership;
 use herald_core::announce::layer2::takeover::{Effect, Holdings};
 use herald_core::member::accuser;
 use herald_core::{Member, NodeName, NodeState, ServiceKey, Time};
-use herald_l2::prober::Timing;
+use herald_l2::prober::ProbeTiming;
 use herald_l2::wire::MAX_FRAME_LENGTH;
 use herald_l2::{Announcer, Prober};
 use herald_speaker::gossip::Timings;
@@ -70,7 +70,7 @@ impl Node {
         let peers = catalog::peers(count).into_iter();
         holdings.set_nodes(peers.map(|(node, endpoint)| (node, endpoint.ip())).collect(), now);
         let mut announcer = Announcer::new(Some(REFRESH), seed);
-        let mut prober = Prober::new(Timing::default());
+        let mut prober = Prober::new(ProbeTiming::default());
         announcer.set_links(vec![link.clone()], now);
         prober.set_links(vec![link], now);
         Self {

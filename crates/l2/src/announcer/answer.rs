@@ -74,7 +74,7 @@ impl Ignored {
     }
 
     /// The reason as a metric label.
-    pub const fn label(self) -> &'static str {
+    pub const fn reason(self) -> &'static str {
         match self {
             Self::UnknownLink => "unknown_link",
             Self::Own => "own",

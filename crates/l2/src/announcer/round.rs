@@ -4,7 +4,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Transmission;
 use crate::MacAddr;
-use crate::link::Links;
+use crate::link::LinkTable;
 use crate::wire::arp::{Arp, Operation};
 use crate::wire::ndp::{ALL_NODES, Advertisement};
 
@@ -35,7 +35,7 @@ impl Round {
     pub(super) fn next(
         &mut self,
         answering: &[u32],
-        links: &Links,
+        links: &LinkTable,
         frame: &mut [u8],
     ) -> Option<Transmission> {
         let next = answering.iter().find(|index| Some(**index) > self.done)?;

@@ -51,13 +51,13 @@ const BEAT: Duration = Duration::from_millis(250);
 
 /// The next round of each address, in order of time.
 #[derive(Debug)]
-pub(super) struct Schedule {
+pub(super) struct BurstSchedule {
     due: BTreeSet<(Time, IpAddr)>,
     refresh: Option<Duration>,
     random: u64,
 }
 
-impl Schedule {
+impl BurstSchedule {
     pub(super) const fn new(refresh: Option<Duration>, seed: u64) -> Self {
         Self {
             due: BTreeSet::new(),

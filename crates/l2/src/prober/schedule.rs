@@ -7,7 +7,7 @@ use herald_core::Time;
 
 /// How far a probe is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum ProbeStage {
     /// Nothing was sent yet.
     Waiting,
     /// Some of its questions were sent.
@@ -18,13 +18,13 @@ pub(super) enum Stage {
 
 /// The addresses in each stage by the time of what comes next.
 #[derive(Debug)]
-pub(super) struct Schedule {
+pub(super) struct ProbeSchedule {
     waiting: BTreeSet<(Time, IpAddr)>,
     asking: BTreeSet<(Time, IpAddr)>,
     listening: BTreeSet<(Time, IpAddr)>,
 }
 
-impl Schedule {
+impl ProbeSchedule {
     pub(super) const fn new() -> Self {
         Self {
             waiting: BTreeSet::new(),
@@ -33,11 +33,11 @@ impl Schedule {
         }
     }
 
-    pub(super) fn add(&mut self, address: IpAddr, stage: Stage, due: Time) {
+    pub(super) fn add(&mut self, address: IpAddr, stage: ProbeStage, due: Time) {
         self.stage(stage).insert((due, address));
     }
 
-    pub(super) fn remove(&mut self, address: IpAddr, stage: Stage, due: Time) {
+    pub(super) fn remove(&mut self, address: IpAddr, stage: ProbeStage, due: Time) {
         self.stage(stage).remove(&(due, address));
     }
 
@@ -59,11 +59,11 @@ impl Schedule {
         question.map(|due| due.max(ready)).chain(verdict).min()
     }
 
-    const fn stage(&mut self, stage: Stage) -> &mut BTreeSet<(Time, IpAddr)> {
+    const fn stage(&mut self, stage: ProbeStage) -> &mut BTreeSet<(Time, IpAddr)> {
         match stage {
-            Stage::Waiting => &mut self.waiting,
-            Stage::Asking => &mut self.asking,
-            Stage::Listening => &mut self.listening,
+            ProbeStage::Waiting => &mut self.waiting,
+            ProbeStage::Asking => &mut self.asking,
+            ProbeStage::Listening => &mut self.listening,
         }
     }
 }

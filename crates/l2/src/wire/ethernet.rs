@@ -1,7 +1,7 @@
 //! Ethernet II frames (RFC 894, IEEE 802.3 and 802.1Q).
 
 use pnet_packet::Packet;
-use pnet_packet::ethernet::{EtherType, EtherTypes, EthernetPacket, MutableEthernetPacket};
+use pnet_packet::ethernet::{EtherType as PnetEtherType, EtherTypes, EthernetPacket, MutableEthernetPacket};
 use pnet_packet::vlan::VlanPacket;
 
 use super::{MacAddr, Malformed};
@@ -14,10 +14,10 @@ pub const MIN_FRAME_LENGTH: usize = 60;
 
 /// What a frame carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Protocol {
-    /// EtherType 0x0806.
+pub enum EtherType {
+    /// PnetEtherType 0x0806.
     Arp,
-    /// EtherType 0x86dd.
+    /// PnetEtherType 0x86dd.
     Ipv6,
     /// Anything else.
     Other(u16),
@@ -31,7 +31,7 @@ pub struct Frame<'a> {
     /// Who sent it.
     pub source: MacAddr,
     /// What it carries.
-    pub protocol: Protocol,
+    pub ether_type: EtherType,
     /// What follows the header, padding included.
     pub payload: &'a [u8],
 }
@@ -54,15 +54,15 @@ impl<'a> Frame<'a> {
             ethertype = tag.get_ethertype();
             payload = &payload[VlanPacket::minimum_packet_size()..];
         }
-        let protocol = match ethertype {
-            EtherTypes::Arp => Protocol::Arp,
-            EtherTypes::Ipv6 => Protocol::Ipv6,
-            EtherType(other) => Protocol::Other(other),
+        let ether_type = match ethertype {
+            EtherTypes::Arp => EtherType::Arp,
+            EtherTypes::Ipv6 => EtherType::Ipv6,
+            PnetEtherType(other) => EtherType::Other(other),
         };
         Ok(Self {
             destination: MacAddr(packet.get_destination().octets()),
             source: MacAddr(packet.get_source().octets()),
-            protocol,
+            ether_type,
             payload,
         })
     }
@@ -73,7 +73,7 @@ pub(super) fn emit(
     frame: &mut [u8],
     destination: MacAddr,
     source: MacAddr,
-    ethertype: EtherType,
+    ethertype: PnetEtherType,
 ) -> &mut [u8] {
     let (header, payload) = frame.split_at_mut(HEADER_LENGTH);
     let Some(mut packet) = MutableEthernetPacket::new(header) else {
@@ -102,7 +102,7 @@ mod tests {
         let parsed = Frame::parse(&bytes).expect("valid");
         assert_eq!(parsed.destination, MacAddr::BROADCAST);
         assert_eq!(parsed.source, MacAddr([2, 0, 0, 0, 0, 1]));
-        assert_eq!(parsed.protocol, Protocol::Arp);
+        assert_eq!(parsed.ether_type, EtherType::Arp);
         assert_eq!(parsed.payload, [1, 2, 3]);
     }
 
@@ -110,7 +110,7 @@ mod tests {
     fn a_priority_tag_is_skipped_and_a_vlan_is_somebody_elses() {
         let priority = frame(&[0x81, 0x00, 0xe0, 0x00, 0x86, 0xdd, 7]);
         let parsed = Frame::parse(&priority).expect("valid");
-        assert_eq!((parsed.protocol, parsed.payload), (Protocol::Ipv6, &[7][..]));
+        assert_eq!((parsed.ether_type, parsed.payload), (EtherType::Ipv6, &[7][..]));
         let vlan = frame(&[0x81, 0x00, 0x00, 0x0a, 0x08, 0x06, 7]);
         assert_eq!(Frame::parse(&vlan), Err(Malformed::Vlan));
     }

@@ -158,15 +158,15 @@ fn what_is_checked_matters_until_it_is_cancelled_or_probed_for() {
     let mut simulation = checking(V4, None);
     simulation.run(Duration::from_secs(10));
     let prober = &mut simulation.prober;
-    assert!(prober.is_watched(address));
+    assert!(prober.is_monitored(address));
     assert!(prober.addresses_on(2).eq([address]));
     assert_eq!(prober.addresses_on(3).count(), 0);
     prober.cancel(address);
     assert_eq!(
-        (prober.is_watched(address), prober.addresses_on(2).count()),
+        (prober.is_monitored(address), prober.addresses_on(2).count()),
         (false, 0)
     );
     prober.check(address, None, None, Time::ZERO);
     prober.probe(address, None, Time::ZERO);
-    assert!(!prober.is_watched(address));
+    assert!(!prober.is_monitored(address));
 }

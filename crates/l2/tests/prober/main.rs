@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use frames::sign;
 use herald_core::Time;
-use herald_l2::prober::Timing;
+use herald_l2::prober::ProbeTiming;
 use herald_l2::wire::MAX_FRAME_LENGTH;
 use herald_l2::{Link, MacAddr, ProbeResult, Prober};
 
@@ -42,7 +42,7 @@ struct Sent {
 
 impl Simulation {
     fn new(links: Vec<Link>) -> Self {
-        let mut prober = Prober::new(Timing::default());
+        let mut prober = Prober::new(ProbeTiming::default());
         prober.set_links(links, Time::ZERO);
         Self {
             prober,
@@ -157,7 +157,7 @@ fn three_unanswered_questions_are_silence() {
 #[test]
 fn how_often_is_asked_and_how_long_is_waited_can_be_told() {
     let mut simulation = Simulation::new(vec![]);
-    simulation.prober = Prober::new(Timing {
+    simulation.prober = Prober::new(ProbeTiming {
         questions: NonZeroU32::MIN,
         interval: STEP,
         wait: Duration::from_secs(1),

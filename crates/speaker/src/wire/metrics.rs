@@ -12,7 +12,7 @@ use prometheus::proto::{Counter, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 /// The wire task's counters. Counting a frame neither allocates nor locks.
-pub(super) struct Metrics {
+pub(super) struct WireMetrics {
     /// Hashed, so that a frame costs the same however many addresses there are; by a short hash, so that the processor
     /// waits for the memory of several addresses of a batch at a time. Only announced addresses get in, so nobody
     /// outside can make them collide.
@@ -34,7 +34,7 @@ struct Counts {
     gratuitous: AtomicU64,
 }
 
-impl Metrics {
+impl WireMetrics {
     /// Makes the counters known.
     pub(super) fn register(registry: &Registry) -> prometheus::Result<Self> {
         let exposed = AddressMetrics::new()?;
@@ -81,7 +81,7 @@ impl Metrics {
         Ok(Self {
             addresses: HashMap::new(),
             exposed,
-            ignored: Ignored::ALL.map(|reason| ignored.with_label_values(&[reason.label()])),
+            ignored: Ignored::ALL.map(|reason| ignored.with_label_values(&[reason.reason()])),
             send_errors,
             receive_errors,
             unjoined,
@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn an_address_has_series_from_its_announcement_to_its_withdrawal() {
         let registry = Registry::new();
-        let mut metrics = Metrics::register(&registry).expect("registered");
+        let mut metrics = WireMetrics::register(&registry).expect("registered");
         let address: IpAddr = "192.0.2.1".parse().expect("address");
         assert!(!text(&registry).contains("metallb_layer2"));
         metrics.add(address);
@@ -278,10 +278,13 @@ mod tests {
     #[test]
     fn ignored_frames_are_counted_by_reason() {
         let registry = Registry::new();
-        let metrics = Metrics::register(&registry).expect("registered");
+        let metrics = WireMetrics::register(&registry).expect("registered");
         for reason in Ignored::ALL {
             metrics.ignored(reason);
-            let line = format!("herald_layer2_ignored_total{{reason=\"{}\"}} 1\n", reason.label());
+            let line = format!(
+                "herald_layer2_ignored_total{{reason=\"{}\"}} 1\n",
+                reason.reason()
+            );
             assert!(text(&registry).contains(&line), "{line}");
         }
     }
@@ -289,7 +292,7 @@ mod tests {
     #[test]
     fn probes_are_counted_by_what_they_found_and_every_result_is_shown_from_the_start() {
         let registry = Registry::new();
-        let metrics = Metrics::register(&registry).expect("registered");
+        let metrics = WireMetrics::register(&registry).expect("registered");
         let line =
             |result: &str, count: u32| format!("herald_layer2_probes_total{{result=\"{result}\"}} {count}\n");
         let exposed = text(&registry);
@@ -317,7 +320,7 @@ mod tests {
     #[test]
     fn metrics_are_registered_once() {
         let registry = Registry::new();
-        Metrics::register(&registry).expect("registered");
-        assert!(Metrics::register(&registry).is_err());
+        WireMetrics::register(&registry).expect("registered");
+        assert!(WireMetrics::register(&registry).is_err());
     }
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use herald_netio::frames::BATCH;
 use herald_netio::{Frames, PacketSocket, packet};
 
-use super::metrics::Metrics;
+use super::metrics::WireMetrics;
 
 /// A batch of frames, each of which concerns an address.
 pub(super) struct Outgoing {
@@ -40,7 +40,7 @@ impl Outgoing {
     pub(super) fn send(
         &mut self,
         socket: &PacketSocket,
-        metrics: &Metrics,
+        metrics: &WireMetrics,
         sent: impl Fn(IpAddr, bool),
     ) -> io::Result<()> {
         let mut refused = [false; BATCH];

@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use herald_core::{Family, Time};
-use herald_l2::prober::Timing;
+use herald_l2::prober::ProbeTiming;
 use herald_l2::{Announcer, GroupChange, Link, MacAddr, Prober, Transmission};
 use herald_netio::{Frames, Interface, Poller};
 use tokio::sync::mpsc;
 
-use super::metrics::Metrics;
+use super::link_sockets::{LinkSockets, port};
+use super::metrics::WireMetrics;
 use super::outgoing::Outgoing;
-use super::ports::{Ports, port};
-use super::unjoined::Unjoined;
-use super::{Announcement, Heard, Options, links};
+use super::pending_joins::PendingJoins;
+use super::{Announcement, Heard, WireOptions, links};
 
 /// Commands and group changes done before frames are looked at again, so that 10 000 addresses that move at once
 /// delay no answer by more than this many system calls.
@@ -52,22 +52,22 @@ pub(super) enum Command {
 }
 
 /// What the thread owns.
-pub(super) struct Task {
-    options: Options,
+pub(super) struct WireTask {
+    options: WireOptions,
     commands: Receiver<Command>,
     announcer: Announcer,
     prober: Prober,
     heard: mpsc::UnboundedSender<Heard>,
     links: Vec<Link>,
-    ports: BTreeMap<u32, Ports>,
-    unjoined: Unjoined,
+    ports: BTreeMap<u32, LinkSockets>,
+    unjoined: PendingJoins,
     /// When sockets that could not be opened, or have died, and groups that could not be joined are tried again.
     retry: Option<Instant>,
     /// When the sockets' filters are made anew.
     narrow: Option<Instant>,
     received: Frames,
     outgoing: Outgoing,
-    metrics: Metrics,
+    metrics: WireMetrics,
     zero: Instant,
 }
 
@@ -86,23 +86,23 @@ enum Widened {
     NotAll,
 }
 
-impl Task {
+impl WireTask {
     pub(super) fn new(
-        options: Options,
+        options: WireOptions,
         commands: Receiver<Command>,
         heard: mpsc::UnboundedSender<Heard>,
-        metrics: Metrics,
+        metrics: WireMetrics,
         seed: u64,
     ) -> Self {
         Self {
             announcer: Announcer::new(options.refresh, seed),
-            prober: Prober::new(Timing::default()),
+            prober: Prober::new(ProbeTiming::default()),
             heard,
             options,
             commands,
             links: Vec::new(),
             ports: BTreeMap::new(),
-            unjoined: Unjoined::default(),
+            unjoined: PendingJoins::default(),
             retry: None,
             narrow: None,
             received: Frames::default(),
@@ -166,7 +166,7 @@ impl Task {
         while let Some((address, finding)) = self.prober.poll_result(now) {
             self.metrics.probed(finding);
             let _ended = self.heard.send(Heard::Found(address, finding));
-            if !self.prober.is_watched(address) {
+            if !self.prober.is_monitored(address) {
                 self.narrow_later();
             }
         }
@@ -251,7 +251,7 @@ impl Task {
     }
 
     /// Drops the sockets that cannot be widened: one that is opened anew hears everything.
-    fn widen(&mut self, widen: impl Fn(&mut Ports) -> io::Result<bool>) -> Widened {
+    fn widen(&mut self, widen: impl Fn(&mut LinkSockets) -> io::Result<bool>) -> Widened {
         let before = self.ports.len();
         let mut is_open = false;
         self.ports.retain(|link, ports| {
@@ -314,7 +314,7 @@ impl Task {
             let ports = self
                 .ports
                 .entry(link.index)
-                .or_insert_with(|| Ports::new(link.index));
+                .or_insert_with(|| LinkSockets::new(link.index));
             if let Err(error) = ports.adjust(link, poller) {
                 tracing::warn!(interface = %link.name, "cannot use interface: {error:#}");
                 self.ports.remove(&link.index);
@@ -330,7 +330,7 @@ impl Task {
     /// A link without sockets is none to the announcer, so that it wins no address that another link could serve.
     fn use_links(&mut self) {
         // Addresses may come to links that did not have them.
-        self.widen(Ports::hear_all);
+        self.widen(LinkSockets::hear_all);
         let links = self.links.iter();
         let usable = links.filter(|link| self.ports.contains_key(&link.index));
         let usable: Vec<Link> = usable.cloned().collect();
@@ -439,7 +439,7 @@ impl Task {
         Some((link?, Family::of(address.ok()?)))
     }
 
-    fn flush(&mut self, (link, family): (u32, Family), count: impl Fn(&Metrics, IpAddr)) {
+    fn flush(&mut self, (link, family): (u32, Family), count: impl Fn(&WireMetrics, IpAddr)) {
         let metrics = &self.metrics;
         let Some(socket) = self.ports.get(&link).and_then(|ports| ports.socket(family)) else {
             self.outgoing.discard();

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::{Command, ExitCode};
 
-use herald_speaker::wire::{Options, Wire};
+use herald_speaker::wire::{Wire, WireOptions};
 use nix::sched::{CloneFlags, unshare};
 use prometheus::Registry;
 
@@ -17,7 +17,7 @@ const WITHOUT: &str = "HERALD_TEST_WITHOUT_CAPABILITY";
 pub(crate) fn go_without() -> Option<ExitCode> {
     std::env::var_os(WITHOUT)?;
     unshare(CloneFlags::CLONE_NEWUSER).expect("user namespaces are needed");
-    match Wire::start(Options::default(), &Registry::new()) {
+    match Wire::start(WireOptions::default(), &Registry::new()) {
         Ok(_) => Some(ExitCode::SUCCESS),
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "{error:#}");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use herald_speaker::wire::Options;
+use herald_speaker::wire::WireOptions;
 use rtnetlink::{LinkBridge, LinkMacVlan, LinkUnspec, LinkVxlan};
 
 use netlink_packet_route::link::MacVlanMode;
@@ -48,9 +48,9 @@ fn an_interface_that_loses_and_regains_its_carrier_announces_anew() {
     let client = segment.host(CLIENT, &["192.0.2.9/24"]);
     let owner = Host::new();
     let port = segment.plug(&owner, "eth0", OWNER);
-    let options = Options {
+    let options = WireOptions {
         refresh: None,
-        ..Options::default()
+        ..WireOptions::default()
     };
     let speaker = Speaker::start_with(&owner, options);
     speaker.announce(ip(ADDRESS));
@@ -214,9 +214,9 @@ fn an_excluded_interface_does_not_answer() {
     let exclude = vec![regex::Regex::new("^eth").expect("pattern")];
     let speaker = Speaker::start_with(
         &owner,
-        Options {
+        WireOptions {
             exclude,
-            ..Options::default()
+            ..WireOptions::default()
         },
     );
     speaker.announce(ip(ADDRESS));

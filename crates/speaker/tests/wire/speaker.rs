@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use herald_l2::ProbeResult;
 use herald_netio::{Interface, Links};
-use herald_speaker::wire::{Announcement, Heard, Options, Wire, watch_interfaces};
+use herald_speaker::wire::{Announcement, Heard, Wire, WireOptions, watch_interfaces};
 use prometheus::{Registry, TextEncoder};
 use tokio::sync::{mpsc, oneshot};
 
@@ -23,10 +23,10 @@ pub(crate) struct Speaker {
 
 impl Speaker {
     pub(crate) fn start(host: &Host) -> Self {
-        Self::start_with(host, Options::default())
+        Self::start_with(host, WireOptions::default())
     }
 
-    pub(crate) fn start_with(host: &Host, options: Options) -> Self {
+    pub(crate) fn start_with(host: &Host, options: WireOptions) -> Self {
         host.run(move |_| {
             let registry = Registry::new();
             let mut wire = Wire::start(options, &registry).expect("the wire task starts");
@@ -58,7 +58,7 @@ impl Speaker {
     pub(crate) fn start_deaf(host: &Host, interface: &'static str) -> Self {
         host.run(move |inside| {
             let registry = Registry::new();
-            let wire = Wire::start(Options::default(), &registry).expect("the wire task starts");
+            let wire = Wire::start(WireOptions::default(), &registry).expect("the wire task starts");
             let ready = |found: &Interface| {
                 found.name == interface
                     && found.usable().is_ok()

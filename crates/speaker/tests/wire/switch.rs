@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use herald_speaker::wire::Options;
+use herald_speaker::wire::WireOptions;
 
 use crate::arp::{CLIENT, OTHER, OWNER, ip};
 use crate::capture::Capture;
@@ -26,9 +26,9 @@ fn a_client_that_never_asks_again_is_not_flooded_everywhere() {
     let bystander = segment.host(OTHER, &[]);
     client.set_neighbour("eth0", ip(ADDRESS), OWNER);
     let start = |refresh| {
-        let options = Options {
+        let options = WireOptions {
             refresh,
-            ..Options::default()
+            ..WireOptions::default()
         };
         Speaker::start_with(&owner, options)
     };

@@ -32,9 +32,9 @@ use defence::Defence;
 pub use membership::GroupChange;
 use membership::Memberships;
 use round::Round;
-use schedule::{Burst, Schedule};
+use schedule::{Burst, BurstSchedule};
 
-use crate::link::Links;
+use crate::link::LinkTable;
 use crate::pace::Pace;
 use crate::received::{Received, Sighting};
 use crate::{Link, MacAddr};
@@ -53,12 +53,12 @@ pub struct Transmission {
 /// Which addresses are answered for on which links, and when they are announced next.
 #[derive(Debug)]
 pub struct Announcer {
-    links: Links,
-    held: BTreeMap<IpAddr, Held>,
+    links: LinkTable,
+    held: BTreeMap<IpAddr, ActiveAddress>,
     /// Which address is answered for on which link: all that a request needs, in one probe however many there are.
     /// Never iterated, so its order decides nothing.
     answering: HashSet<(u32, IpAddr)>,
-    schedule: Schedule,
+    schedule: BurstSchedule,
     pace: Pace,
     /// Of the answers that go to everybody, by link.
     answers_to_all: BTreeMap<u32, Pace>,
@@ -71,7 +71,7 @@ pub struct Announcer {
 }
 
 #[derive(Debug)]
-struct Held {
+struct ActiveAddress {
     interfaces: Option<BTreeSet<String>>,
     /// Indices of the links that answer, ascending.
     links: Vec<u32>,
@@ -84,10 +84,10 @@ impl Announcer {
     /// drawn from `seed` so that they spread out; `None` is never.
     pub fn new(refresh: Option<Duration>, seed: u64) -> Self {
         Self {
-            links: Links::new(),
+            links: LinkTable::new(),
             held: BTreeMap::new(),
             answering: HashSet::new(),
-            schedule: Schedule::new(refresh, seed),
+            schedule: BurstSchedule::new(refresh, seed),
             pace: Pace::unasked(),
             answers_to_all: BTreeMap::new(),
             round: None,
@@ -137,7 +137,7 @@ impl Announcer {
         } else {
             let burst = Burst::idle();
             let defence = Defence::default();
-            let held = Held {
+            let held = ActiveAddress {
                 interfaces,
                 links,
                 burst,

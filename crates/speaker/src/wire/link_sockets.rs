@@ -9,13 +9,13 @@ use herald_l2::{GroupChange, Link};
 use herald_netio::{Groups, PacketSocket, Poller, Traffic};
 
 /// Packet sockets for the families that a link resolves, and its multicast groups.
-pub(super) struct Ports {
+pub(super) struct LinkSockets {
     arp: Option<PacketSocket>,
     ndp: Option<PacketSocket>,
     groups: Groups,
 }
 
-impl Ports {
+impl LinkSockets {
     pub(super) const fn new(link: u32) -> Self {
         Self {
             arp: None,

@@ -7,13 +7,13 @@ use herald_l2::GroupChange;
 
 /// Groups by link, each until it is joined or not wanted any more.
 #[derive(Debug, Default)]
-pub(super) struct Unjoined {
+pub(super) struct PendingJoins {
     groups: BTreeSet<(u32, Ipv6Addr)>,
     /// Those of them that are to be tried again now.
     again: Vec<(u32, Ipv6Addr)>,
 }
 
-impl Unjoined {
+impl PendingJoins {
     /// How many groups there are.
     pub(super) fn len(&self) -> usize {
         self.groups.len()
@@ -29,7 +29,7 @@ impl Unjoined {
         self.groups.remove(&(change.link, change.group));
     }
 
-    /// Lets [`Unjoined::pop`] return each group once.
+    /// Lets [`PendingJoins::pop`] return each group once.
     pub(super) fn try_again(&mut self) {
         self.again = self.groups.iter().copied().collect();
     }
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn a_failed_join_is_tried_once_each_time_and_not_after_it_was_left() {
-        let mut unjoined = Unjoined::default();
+        let mut unjoined = PendingJoins::default();
         unjoined.insert(change(2, true));
         unjoined.insert(change(3, true));
         assert_eq!(unjoined.pop(), None);
