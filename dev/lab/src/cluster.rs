@@ -11,16 +11,16 @@ use kube::core::GroupVersionKind;
 use kube::{Client, ResourceExt, discovery};
 use serde_json::{Value, json};
 
+use crate::control_plane::{self, ControlPlane};
 use crate::manifest::{self, Document, ManifestError};
 use crate::objects::{self, NAMESPACE};
-use crate::plane::{self, Plane};
 
 /// Under which name the lab's own writes appear in `managedFields`.
 const FIELD_MANAGER: &str = "herald-lab";
 
 /// The API server, and a client of it.
 pub struct Cluster {
-    plane: Plane,
+    control_plane: ControlPlane,
     client: Client,
 }
 
@@ -36,10 +36,13 @@ pub struct Applied {
 }
 
 impl Cluster {
-    /// A client of `plane`.
-    pub async fn new(plane: Plane) -> anyhow::Result<Self> {
-        let client = plane::client(&plane.kubeconfig(&plane.outside())).await?;
-        Ok(Self { plane, client })
+    /// A client of `control_plane`.
+    pub async fn new(control_plane: ControlPlane) -> anyhow::Result<Self> {
+        let client = control_plane::client(&control_plane.kubeconfig(&control_plane.outside())).await?;
+        Ok(Self {
+            control_plane,
+            client,
+        })
     }
 
     /// The namespaces and the definitions of Herald's resources, where no chart brings them.
@@ -54,13 +57,13 @@ impl Cluster {
     }
 
     /// Where the API comes from.
-    pub fn plane(&self) -> &Plane {
-        &self.plane
+    pub fn control_plane(&self) -> &ControlPlane {
+        &self.control_plane
     }
 
     /// Takes the API server away at once, or brings it back with all that it knew.
     pub async fn set_away(&mut self, away: bool) -> anyhow::Result<()> {
-        self.plane.set_away(away).await
+        self.control_plane.set_away(away).await
     }
 
     /// A client of the API server.

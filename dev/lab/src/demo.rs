@@ -13,7 +13,7 @@ use self::story::{Chapter, Story};
 use crate::Lab;
 use crate::clock::Monotonic;
 use crate::prober::{Outage, Pace, Prober};
-use crate::wait::eventually;
+use crate::wait::wait_for;
 
 /// The manifest that a newcomer would apply.
 const QUICKSTART: &str = include_str!("../../../examples/quickstart.yaml");
@@ -24,7 +24,7 @@ const SERVICES: [(&str, usize); 2] = [("hello", 1), ("hello-dual", 2)];
 /// Label and port of the pods that it selects.
 const APP: (&str, u16) = ("hello", 8080);
 /// Longer than anything here should ever take, so that a failure is told instead of waited out for ever.
-const PATIENCE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(30);
 /// Requests answered in a row that count as "served again": half a second of them.
 const STREAK: usize = 50;
 
@@ -84,7 +84,7 @@ async fn acts(lab: &mut Lab, story: &Story) -> anyhow::Result<()> {
     story.tell(&Chapter::Started {
         nodes: lab.nodes().iter().map(|node| node.host().into()).collect(),
         client: lab.client().into(),
-        api: lab.cluster().plane().outside(),
+        api: lab.cluster().control_plane().outside(),
     });
     let all: Vec<usize> = (0..lab.nodes().len()).collect();
     lab.run_app(APP.0, APP.1, &all).await?;
@@ -95,7 +95,7 @@ async fn acts(lab: &mut Lab, story: &Story) -> anyhow::Result<()> {
         });
     }
     for (service, count) in SERVICES {
-        let addresses = lab.wait_for_addresses(service, count, PATIENCE).await?;
+        let addresses = lab.wait_for_addresses(service, count, DEADLINE).await?;
         story.tell(&Chapter::Addressed {
             service,
             addresses: addresses.clone(),
@@ -104,21 +104,21 @@ async fn acts(lab: &mut Lab, story: &Story) -> anyhow::Result<()> {
             meet(lab, story, service, address).await?;
         }
     }
-    let address = lab.wait_for_addresses(SERVICES[0].0, 1, PATIENCE).await?[0];
+    let address = lab.wait_for_addresses(SERVICES[0].0, 1, DEADLINE).await?[0];
     power_failure(lab, story, address).await?;
     planned_stop(lab, story, address).await
 }
 
 /// Who owns the address, by its speaker's word and by what the client's kernel learnt; and who answers.
 async fn meet(lab: &Lab, story: &Story, service: &'static str, address: IpAddr) -> anyhow::Result<()> {
-    let mac = lab.resolve(address, PATIENCE).await?;
+    let mac = lab.resolve(address, DEADLINE).await?;
     let owner = lab
         .node_with(mac)
         .with_context(|| format!("{mac}, learnt for {address}, is no node's"))?;
     let name = lab.node(owner).name();
-    eventually(
+    wait_for(
         &format!("{name} says that it announces {service}"),
-        PATIENCE,
+        DEADLINE,
         async || {
             let announcer = lab.cluster().announcer(service).await?;
             Ok((announcer.as_deref() == Some(name)).then_some(()))
@@ -133,7 +133,7 @@ async fn meet(lab: &Lab, story: &Story, service: &'static str, address: IpAddr) 
     });
     for _ in 0..lab.nodes().len() {
         let target = SocketAddr::new(address, 80);
-        let answer = eventually(&format!("{target} answers"), PATIENCE, async || {
+        let answer = wait_for(&format!("{target} answers"), DEADLINE, async || {
             lab.client().ask(target).await.map(Some)
         })
         .await?;
@@ -149,7 +149,7 @@ async fn meet(lab: &Lab, story: &Story, service: &'static str, address: IpAddr) 
 /// The owner loses its power: link down, everything on it killed.
 async fn power_failure(lab: &mut Lab, story: &Story, address: IpAddr) -> anyhow::Result<()> {
     let mut prober = served(lab, address).await?;
-    let owner = lab.owner(address, PATIENCE).await?;
+    let owner = lab.owner(address, DEADLINE).await?;
     story.tell(&Chapter::Failing {
         node: lab.node(owner).name().to_owned(),
         address,
@@ -164,7 +164,7 @@ async fn power_failure(lab: &mut Lab, story: &Story, address: IpAddr) -> anyhow:
         outage: outage.into(),
     });
     lab.power_on(owner).await?;
-    eventually("the address is back at its first owner", PATIENCE, async || {
+    wait_for("the address is back at its first owner", DEADLINE, async || {
         Ok((lab.learnt_owner(address).await? == Some(owner)).then_some(()))
     })
     .await?;
@@ -178,7 +178,7 @@ async fn power_failure(lab: &mut Lab, story: &Story, address: IpAddr) -> anyhow:
 /// The owner's speaker is stopped as an upgrade would stop it.
 async fn planned_stop(lab: &mut Lab, story: &Story, address: IpAddr) -> anyhow::Result<()> {
     let mut prober = served(lab, address).await?;
-    let owner = lab.owner(address, PATIENCE).await?;
+    let owner = lab.owner(address, DEADLINE).await?;
     story.tell(&Chapter::Stopping {
         node: lab.node(owner).name().to_owned(),
         address,
@@ -197,15 +197,15 @@ async fn planned_stop(lab: &mut Lab, story: &Story, address: IpAddr) -> anyhow::
 }
 
 async fn served(lab: &Lab, address: IpAddr) -> anyhow::Result<Prober> {
-    let mut prober = lab.probe(address, 80, Pace::default(), PATIENCE).await?;
+    let mut prober = lab.probe(address, 80, Pace::default(), DEADLINE).await?;
     prober
-        .wait_until_served(Monotonic::from_nanos(0), STREAK, PATIENCE)
+        .wait_until_served(Monotonic::from_nanos(0), STREAK, DEADLINE)
         .await?;
     Ok(prober)
 }
 
 async fn outage(prober: &mut Prober, fault: Monotonic) -> anyhow::Result<Outage> {
-    let history = prober.wait_until_served(fault, STREAK, PATIENCE).await?;
+    let history = prober.wait_until_served(fault, STREAK, DEADLINE).await?;
     history
         .outage(fault)
         .context("no answer before or after the fault")
@@ -213,9 +213,9 @@ async fn outage(prober: &mut Prober, fault: Monotonic) -> anyhow::Result<Outage>
 
 /// The node that the client's kernel holds for the owner now, without having been asked to forget the former.
 async fn heir(lab: &Lab, address: IpAddr, former: usize) -> anyhow::Result<usize> {
-    eventually(
+    wait_for(
         &format!("the client learns a new owner of {address}"),
-        PATIENCE,
+        DEADLINE,
         async || {
             let learnt = lab.learnt_owner(address).await?;
             Ok(learnt.filter(|&node| node != former))

@@ -15,10 +15,10 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
+use crate::control_plane::Kubernetes;
 use crate::objects::NAMESPACE;
-use crate::plane::Kubernetes;
 use crate::process::Program;
-use crate::wait::eventually;
+use crate::wait::wait_for;
 
 /// The chart that is installed.
 pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/herald");
@@ -30,7 +30,7 @@ const SPEAKER_LABELS: [(&str, &str); 2] = [
     ("app.kubernetes.io/component", "speaker"),
 ];
 /// How long the cluster may take to follow the chart.
-const PATIENCE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The Pod that a program runs in.
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +54,7 @@ pub enum Installation {
 impl Installation {
     /// Installs Herald; files that its programs need go to `directory`.
     pub async fn install(cluster: &Cluster, directory: &Path) -> anyhow::Result<Self> {
-        match cluster.plane().kubernetes() {
+        match cluster.control_plane().kubernetes() {
             None => {
                 cluster.prepare().await?;
                 Ok(Self::Plain(Plain::new(directory)?))
@@ -221,7 +221,7 @@ impl Chart {
             .await?;
         let client = cluster.client();
         let accounts = Api::<ServiceAccount>::namespaced(client.clone(), NAMESPACE);
-        let made = eventually("Pods can be made", PATIENCE, async || {
+        let made = wait_for("Pods can be made", DEADLINE, async || {
             accounts_default(&accounts).await
         });
         made.await?;
@@ -247,7 +247,7 @@ impl Chart {
         let account = spec.service_account_name.clone().context("no service account")?;
         let kubeconfig = self.directory.join(format!("kubeconfig-{account}"));
         let token = token(client.clone(), &account).await?;
-        let text = kubernetes.with_token(&cluster.plane().inside(), &token);
+        let text = kubernetes.with_token(&cluster.control_plane().inside(), &token);
         write(&kubeconfig, text.as_bytes())?;
         let mut volumes = BTreeMap::new();
         for volume in spec.volumes.iter().flatten() {

@@ -7,8 +7,8 @@ use std::path::Path;
 use anyhow::Context;
 use tokio::process::Command;
 
-use crate::fabric::LINK;
 use crate::process;
+use crate::switch::LINK;
 use crate::tool;
 
 /// The name of the program.

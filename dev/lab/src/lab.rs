@@ -12,16 +12,16 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::cluster::{Applied, Cluster};
-use crate::fabric::{Fabric, Host};
+use crate::control_plane::ControlPlane;
 use crate::install::{Installation, Place};
 use crate::net::MacAddr;
 use crate::node::{Node, Programs};
 use crate::objects::{NAMESPACE, Pod};
 use crate::plan;
-use crate::plane::Plane;
 use crate::prober::{Pace, Prober};
 use crate::process::{Process, Program};
-use crate::wait::eventually;
+use crate::switch::{Host, Switch};
+use crate::wait::wait_for;
 
 /// How many lines of each log a report shows.
 const REPORTED_LINES: usize = 40;
@@ -38,7 +38,7 @@ pub struct Lab {
     client: Host,
     installation: Installation,
     cluster: Cluster,
-    fabric: Fabric,
+    switch: Switch,
     logs: PathBuf,
     directory: TempDir,
 }
@@ -79,27 +79,27 @@ impl Builder {
         let directory = directory.context("cannot make a directory for the lab's files")?;
         let logs = directory.path().join("logs");
         fs::create_dir(&logs)?;
-        let fabric = Fabric::new().await?;
-        let plane = Plane::start(&fabric, directory.path()).await?;
+        let switch = Switch::new().await?;
+        let control_plane = ControlPlane::start(&switch, directory.path()).await?;
         for (name, url) in [
-            ("kubeconfig", plane.outside()),
-            ("kubeconfig-inside", plane.inside()),
+            ("kubeconfig", control_plane.outside()),
+            ("kubeconfig-inside", control_plane.inside()),
         ] {
             let path = directory.path().join(name);
-            fs::write(&path, plane.kubeconfig(&url))
+            fs::write(&path, control_plane.kubeconfig(&url))
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
-        let cluster = Cluster::new(plane).await?;
+        let cluster = Cluster::new(control_plane).await?;
         let installation = Installation::install(&cluster, directory.path()).await;
         let installation = installation.context("cannot install Herald")?;
-        let client = fabric.attach("client", plan::client()).await?;
+        let client = switch.attach("client", plan::client()).await?;
         let mut lab = Lab {
             controller: None,
             nodes: Vec::new(),
             client,
             installation,
             cluster,
-            fabric,
+            switch,
             logs,
             directory,
         };
@@ -131,17 +131,17 @@ impl Lab {
             speaker: self.speaker(index)?,
             proxy: self.proxy(&name)?,
         };
-        let mut node = Node::attach(&self.fabric, index, programs, self.logs.clone()).await?;
+        let mut node = Node::attach(&self.switch, index, programs, self.logs.clone()).await?;
         node.start_proxy().await?;
         node.start_speaker().await?;
         self.nodes.push(node);
         Ok(())
     }
 
-    /// Starts the controller, on the fabric's own machine so that it outlives every node.
+    /// Starts the controller, on the switch's own machine so that it outlives every node.
     pub async fn start_controller(&mut self) -> anyhow::Result<()> {
-        let command = self.controller("controller", 0, plan::fabric()).await?;
-        let controller = Process::start(self.fabric.netns(), "controller", command, &self.logs).await?;
+        let command = self.controller("controller", 0, plan::switch()).await?;
+        let controller = Process::start(self.switch.netns(), "controller", command, &self.logs).await?;
         self.controller = Some(controller);
         Ok(())
     }
@@ -188,7 +188,7 @@ impl Lab {
     }
 
     fn proxy(&self, node: &str) -> anyhow::Result<Program> {
-        if let Some(kubernetes) = self.cluster.plane().kubernetes() {
+        if let Some(kubernetes) = self.cluster.control_plane().kubernetes() {
             return kubernetes.proxy(node);
         }
         let kubeconfig = self.directory.path().join("kubeconfig-inside");
@@ -199,14 +199,14 @@ impl Lab {
     }
 
     /// The switch, to plug in more machines, or to do something to it.
-    pub fn fabric(&self) -> &Fabric {
-        &self.fabric
+    pub fn switch(&self) -> &Switch {
+        &self.switch
     }
 
     /// Starts one more controller, on a machine of its own that is plugged into the switch.
     pub async fn start_another_controller(&mut self) -> anyhow::Result<Standby> {
         let name = "controller-2";
-        let host = self.fabric.attach(name, plan::standby()).await?;
+        let host = self.switch.attach(name, plan::standby()).await?;
         let command = self.controller(name, 1, plan::standby()).await?;
         Ok(Standby {
             process: Process::start(host.netns(), name, command, &self.logs).await?,
@@ -219,7 +219,7 @@ impl Lab {
     /// # Errors
     /// In a lab without a chart, and when helm refuses.
     pub async fn upgrade_chart(&mut self, values: &Value) -> anyhow::Result<()> {
-        let kubernetes = self.cluster.plane().kubernetes();
+        let kubernetes = self.cluster.control_plane().kubernetes();
         let kubernetes = kubernetes.context("only a real control plane has a chart")?;
         self.installation
             .upgrade(&self.cluster, kubernetes, values)
@@ -236,7 +236,7 @@ impl Lab {
     /// # Errors
     /// In a lab without a chart, and when helm refuses.
     pub async fn helm(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let kubernetes = self.cluster.plane().kubernetes();
+        let kubernetes = self.cluster.control_plane().kubernetes();
         let kubernetes = kubernetes.context("only a real control plane has helm")?;
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
         kubernetes.helm(&self.kubeconfig(), &arguments).await
@@ -272,7 +272,7 @@ impl Lab {
             .find(|node| node.name() == pod.node)
             .context("the pod's node is gone")?;
         let address = SocketAddr::new(pod.addresses[0], pod.port);
-        eventually(
+        wait_for(
             &format!("pod {} serves", pod.name),
             Duration::from_secs(10),
             async || {
@@ -378,11 +378,11 @@ impl Lab {
         &self,
         service: &str,
         count: usize,
-        patience: Duration,
+        limit: Duration,
     ) -> anyhow::Result<Vec<IpAddr>> {
-        eventually(
+        wait_for(
             &format!("{count} address(es) for Service {service}"),
-            patience,
+            limit,
             async || {
                 let addresses = self.cluster.addresses(service).await?;
                 Ok((addresses.len() == count).then_some(addresses))
@@ -392,12 +392,12 @@ impl Lab {
     }
 
     /// The Ethernet address that the client's kernel resolves `address` to, asking anew.
-    pub async fn resolve(&self, address: IpAddr, patience: Duration) -> anyhow::Result<MacAddr> {
+    pub async fn resolve(&self, address: IpAddr, limit: Duration) -> anyhow::Result<MacAddr> {
         self.client
             .links()
-            .forget_neighbour(crate::fabric::LINK, address)
+            .forget_neighbour(crate::switch::LINK, address)
             .await?;
-        eventually(&format!("the client resolves {address}"), patience, async || {
+        wait_for(&format!("the client resolves {address}"), limit, async || {
             self.client.poke(address).await?;
             let entry = self.client.links().neighbour(address).await?;
             Ok(entry.and_then(|entry| entry.mac))
@@ -411,8 +411,8 @@ impl Lab {
     }
 
     /// The index of the node that answers for `address`, by what the client's kernel learns.
-    pub async fn owner(&self, address: IpAddr, patience: Duration) -> anyhow::Result<usize> {
-        let mac = self.resolve(address, patience).await?;
+    pub async fn owner(&self, address: IpAddr, limit: Duration) -> anyhow::Result<usize> {
+        let mac = self.resolve(address, limit).await?;
         self.node_with(mac)
             .with_context(|| format!("{address} is at {mac}, which is no node's"))
     }
@@ -427,21 +427,21 @@ impl Lab {
 
     /// Starts a client that requests `address` on `port`, once somebody serves it. A request that comes before kube-proxy
     /// has its rules leaves an entry in that machine's connection table which, for two minutes, catches every later one from
-    /// the same port; so the fabric's own machine asks first.
+    /// the same port; so the switch's own machine asks first.
     ///
     /// # Errors
-    /// When nobody serves it within `patience`.
+    /// When nobody serves it within `limit`.
     pub async fn probe(
         &self,
         address: IpAddr,
         port: u16,
         pace: Pace,
-        patience: Duration,
+        limit: Duration,
     ) -> anyhow::Result<Prober> {
         let target = SocketAddr::new(address, port);
-        eventually(&format!("{target} accepts connections"), patience, async || {
+        wait_for(&format!("{target} accepts connections"), limit, async || {
             let connect = move || std::net::TcpStream::connect_timeout(&target, pace.timeout);
-            Ok(Some(self.fabric.netns().run(connect).await?))
+            Ok(Some(self.switch.netns().run(connect).await?))
         })
         .await?;
         Prober::start(self.client.netns(), target, pace).await

@@ -1,15 +1,15 @@
 //! A cluster in a box on one machine: demo, integration tests and benchmarks.
 //!
 //! Nodes and the client are network namespaces on a bridge, the Kubernetes API is `herald-devkube` or Kubernetes' own
-//! (see [`plane`]), the controller and the speakers are the real programs: the lab runs its own executable again for each of
+//! (see [`control_plane`]), the controller and the speakers are the real programs: the lab runs its own executable again for each of
 //! them. Nothing has a name outside the process, so labs run side by side and leave nothing behind.
 
 pub mod bench;
 pub mod cli;
 pub mod clock;
 pub mod cluster;
+pub mod control_plane;
 pub mod demo;
-pub mod fabric;
 pub mod install;
 pub mod interrupt;
 pub mod keepalived;
@@ -19,12 +19,12 @@ pub mod net;
 pub mod node;
 pub mod objects;
 pub mod plan;
-pub mod plane;
 pub mod prober;
 pub mod process;
 pub mod role;
 pub mod sandbox;
 pub mod sniffer;
+pub mod switch;
 pub mod tool;
 pub mod wait;
 

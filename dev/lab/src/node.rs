@@ -11,10 +11,10 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
-use crate::fabric::{Fabric, Host};
 use crate::objects;
 use crate::plan;
 use crate::process::{self, Process, Program};
+use crate::switch::{Host, Switch};
 
 /// How long a speaker may take to stop after SIGTERM: what Kubernetes grants by default is 30 s.
 const GRACE: Duration = Duration::from_secs(30);
@@ -48,14 +48,14 @@ impl Node {
         format!("node-{}", index + 1)
     }
 
-    /// Plugs node `index` into the fabric. Nothing runs on it yet; what will run writes its output to `logs`.
+    /// Plugs node `index` into the switch. Nothing runs on it yet; what will run writes its output to `logs`.
     pub async fn attach(
-        fabric: &Fabric,
+        switch: &Switch,
         index: usize,
         programs: Programs,
         logs: PathBuf,
     ) -> anyhow::Result<Self> {
-        let host = fabric.attach(&Self::name_of(index), plan::node(index)).await?;
+        let host = switch.attach(&Self::name_of(index), plan::node(index)).await?;
         // A node is a router to its pods.
         for forwarding in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
             host.netns().set_sysctl(forwarding, "1").await?;

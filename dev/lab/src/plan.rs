@@ -13,8 +13,8 @@ pub const API_PORT: u16 = 6443;
 /// More nodes than this would reach into the addresses for Services.
 pub const MAX_NODES: usize = 100;
 
-/// The fabric's own addresses, where the API server listens and the controller runs.
-pub fn fabric() -> [IpAddr; 2] {
+/// The switch's own addresses, where the API server listens and the controller runs.
+pub fn switch() -> [IpAddr; 2] {
     on_segment(1)
 }
 
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn both_families_read_alike() {
-        assert_eq!(text(fabric()), ["192.168.67.1", "fd00:67::1"]);
+        assert_eq!(text(switch()), ["192.168.67.1", "fd00:67::1"]);
         assert_eq!(text(node(0)), ["192.168.67.11", "fd00:67::11"]);
         assert_eq!(text(node(99)), ["192.168.67.110", "fd00:67::110"]);
         assert_eq!(text(pod(0, 0)), ["10.244.1.2", "fd00:244:1::2"]);

@@ -15,7 +15,7 @@ use crate::net::Netns;
 use crate::process;
 use crate::role::probe::Outcome;
 
-/// Pace and patience of a probe.
+/// Pace and limit of a probe.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
     /// Between the starts of two requests.
@@ -89,19 +89,19 @@ impl Prober {
         self.history.borrow().clone()
     }
 
-    /// Waits until the outcomes fulfil `condition`, at most `patience`; an error tells what came last.
+    /// Waits until the outcomes fulfil `condition`, at most `limit`; an error tells what came last.
     pub async fn wait_for(
         &mut self,
-        patience: Duration,
+        limit: Duration,
         mut condition: impl FnMut(&History) -> bool,
     ) -> anyhow::Result<History> {
-        let waited = timeout(patience, self.history.wait_for(|history| condition(history))).await;
+        let waited = timeout(limit, self.history.wait_for(|history| condition(history))).await;
         let found = waited.map(|outcome| outcome.map(|history| history.clone()));
         match found {
             Ok(outcome) => outcome.context("the probe ended"),
             Err(_) => {
                 let last = self.history.borrow().0.last().cloned();
-                anyhow::bail!("not within {patience:?}; the last outcome is {last:?}")
+                anyhow::bail!("not within {limit:?}; the last outcome is {last:?}")
             }
         }
     }
@@ -111,10 +111,10 @@ impl Prober {
         &mut self,
         since: Monotonic,
         count: usize,
-        patience: Duration,
+        limit: Duration,
     ) -> anyhow::Result<History> {
         let served = |history: &History| history.streak_since(since) >= count;
-        let history = self.wait_for(patience, served).await;
+        let history = self.wait_for(limit, served).await;
         history.context("the client is not served")
     }
 }

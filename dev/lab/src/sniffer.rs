@@ -182,7 +182,7 @@ fn is_nothing(errno: nix::Error) -> bool {
 
 /// Who has `address`? Writes the frame and returns its length, if `traffic` is the kind to ask by.
 fn question(traffic: Traffic, address: IpAddr, frame: &mut [u8]) -> Option<usize> {
-    let mac = plan::mac(plan::fabric());
+    let mac = plan::mac(plan::switch());
     match (traffic, address, plan::sniffer()) {
         (Traffic::Arp, IpAddr::V4(target_ip), [IpAddr::V4(sender_ip), _]) => {
             let arp = Arp {

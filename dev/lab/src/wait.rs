@@ -5,28 +5,27 @@ use std::time::Duration;
 use anyhow::anyhow;
 use tokio::time::{Instant, sleep};
 
-/// Between two looks: short beside everything that is waited for.
-const LOOK: Duration = Duration::from_millis(20);
+/// The pause between two polls: short beside everything that is waited for.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Looks again and again until `check` finds something, at most `patience`. The error names `what` was
-/// awaited and what the last look met with.
-pub async fn eventually<T>(
+/// Polls `check` until it returns a value, for at most `limit`. The error names `what` was awaited and the error of the
+/// last poll.
+pub async fn wait_for<T>(
     what: &str,
-    patience: Duration,
+    limit: Duration,
     mut check: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
 ) -> anyhow::Result<T> {
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + limit;
     loop {
-        let outcome = check().await;
-        match outcome {
+        match check().await {
             Ok(Some(found)) => return Ok(found),
             Ok(None) if Instant::now() > deadline => {
-                return Err(anyhow!("{what}: not within {patience:?}"));
+                return Err(anyhow!("{what}: not within {limit:?}"));
             }
             Err(error) if Instant::now() > deadline => {
-                return Err(error.context(format!("{what}: not within {patience:?}")));
+                return Err(error.context(format!("{what}: not within {limit:?}")));
             }
-            Ok(None) | Err(_) => sleep(LOOK).await,
+            Ok(None) | Err(_) => sleep(POLL_INTERVAL).await,
         }
     }
 }

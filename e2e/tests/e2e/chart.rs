@@ -10,13 +10,13 @@ use herald_e2e::rights::{self, Right};
 use herald_lab::Lab;
 use herald_lab::install;
 use herald_lab::objects::NAMESPACE;
-use herald_lab::wait::eventually;
+use herald_lab::wait::wait_for;
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{PATIENCE, QUICKSTART, in_cluster};
+use crate::{DEADLINE, QUICKSTART, in_cluster};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -29,7 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// Has the programs do all that they can do; then the server's own record is held against the roles.
 async fn each_right(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
     lab.apply("quickstart.yaml", QUICKSTART).await?;
-    lab.wait_for_addresses("hello", 1, PATIENCE).await?;
+    lab.wait_for_addresses("hello", 1, DEADLINE).await?;
     let owner = announcer(lab, "hello", None).await?;
     // Away and back: a status is deleted, another made, and the same event is counted again.
     for (drain, but) in [
@@ -54,7 +54,7 @@ async fn each_right(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
     }
     // A mistake that only the programs see: their states of the configuration change.
     kubectl.apply("{apiVersion: metallb.io/v1beta1, kind: IPAddressPool, metadata: {name: overlapping, namespace: metallb-system}, spec: {addresses: [192.168.67.0/24]}}").await?;
-    eventually("both programs tell of the mistake", PATIENCE, async || {
+    wait_for("both programs tell of the mistake", DEADLINE, async || {
         let states = kubectl
             .get(&["configurationstates", "-n", NAMESPACE])
             .await?
@@ -78,7 +78,7 @@ async fn each_right(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
                 r#"{"metadata":{"labels":null}}"#,
             ])
             .await?;
-        eventually("the labels are back", PATIENCE, async || {
+        wait_for("the labels are back", DEADLINE, async || {
             let state = kubectl.get(&[state, "-n", NAMESPACE]).await?;
             Ok(state["metadata"]["labels"].is_object().then_some(()))
         })
@@ -90,7 +90,7 @@ async fn each_right(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
         kubectl
             .run(["patch", "service", "hello-dual", "-p", &patch])
             .await?;
-        lab.wait_for_addresses("hello-dual", if kind == "ClusterIP" { 0 } else { 2 }, PATIENCE)
+        lab.wait_for_addresses("hello-dual", if kind == "ClusterIP" { 0 } else { 2 }, DEADLINE)
             .await?;
     }
     // Everything that a program does at its start, a second time.
@@ -99,7 +99,7 @@ async fn each_right(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
 
     let granted = granted(kubectl).await?;
     ensure!(granted.len() > 30, "only {} rights are granted", granted.len());
-    let all_used = eventually("each right is used", PATIENCE, async || {
+    let all_used = wait_for("each right is used", DEADLINE, async || {
         let requests = rights::requests(&record(lab)?)?;
         let forbidden: BTreeSet<String> = requests
             .iter()
@@ -122,7 +122,7 @@ async fn each_right(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
 fn record(lab: &Lab) -> anyhow::Result<String> {
     let mut log = lab
         .cluster()
-        .plane()
+        .control_plane()
         .kubernetes()
         .context("no control plane")?
         .audit()?;
@@ -149,7 +149,7 @@ async fn granted(kubectl: &Kubectl) -> anyhow::Result<BTreeSet<Right>> {
 }
 
 async fn announcer(lab: &Lab, service: &str, but: Option<&str>) -> anyhow::Result<String> {
-    eventually("the Service is announced", PATIENCE, async || {
+    wait_for("the Service is announced", DEADLINE, async || {
         Ok(lab
             .cluster()
             .announcer(service)
@@ -160,7 +160,7 @@ async fn announcer(lab: &Lab, service: &str, but: Option<&str>) -> anyhow::Resul
 }
 
 async fn announced_by(lab: &Lab, service: &str, node: &str) -> anyhow::Result<String> {
-    eventually(&format!("{node} announces the Service"), PATIENCE, async || {
+    wait_for(&format!("{node} announces the Service"), DEADLINE, async || {
         Ok(lab
             .cluster()
             .announcer(service)
@@ -172,8 +172,8 @@ async fn announced_by(lab: &Lab, service: &str, node: &str) -> anyhow::Result<St
 
 async fn upgrade(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
     lab.apply("quickstart.yaml", QUICKSTART).await?;
-    let single = lab.wait_for_addresses("hello", 1, PATIENCE).await?;
-    let dual = lab.wait_for_addresses("hello-dual", 2, PATIENCE).await?;
+    let single = lab.wait_for_addresses("hello", 1, DEADLINE).await?;
+    let dual = lab.wait_for_addresses("hello-dual", 2, DEADLINE).await?;
     let key = async || {
         anyhow::Ok(
             kubectl
@@ -220,7 +220,7 @@ async fn upgrade(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
         lab.node_mut(index).start_speaker().await?;
     }
     kubectl.apply("{apiVersion: v1, kind: Service, metadata: {name: a-newcomer}, spec: {type: LoadBalancer, ports: [{port: 80}]}}").await?;
-    let new = lab.wait_for_addresses("a-newcomer", 1, PATIENCE).await?;
+    let new = lab.wait_for_addresses("a-newcomer", 1, DEADLINE).await?;
     ensure!(
         lab.cluster().addresses("hello").await? == single,
         "hello lost {single:?}"
@@ -269,7 +269,7 @@ fn older_chart(file: &str, property: &str) -> anyhow::Result<TempDir> {
 
 async fn uninstall(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
     lab.apply("quickstart.yaml", QUICKSTART).await?;
-    let addresses = lab.wait_for_addresses("hello", 1, PATIENCE).await?;
+    let addresses = lab.wait_for_addresses("hello", 1, DEADLINE).await?;
     lab.kill_controller().await?;
     lab.helm(&["uninstall", "herald", "--namespace", NAMESPACE])
         .await?;
@@ -306,7 +306,7 @@ async fn uninstall(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
     lab.upgrade_chart(&json!({})).await?;
     lab.start_controller().await?;
     kubectl.apply("{apiVersion: v1, kind: Service, metadata: {name: a-newcomer}, spec: {type: LoadBalancer, ports: [{port: 80}]}}").await?;
-    lab.wait_for_addresses("a-newcomer", 1, PATIENCE).await?;
+    lab.wait_for_addresses("a-newcomer", 1, DEADLINE).await?;
     ensure!(
         lab.cluster().addresses("hello").await? == addresses,
         "hello lost {addresses:?}"

@@ -17,7 +17,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use crate::place::Place;
 
 /// Longer than anything here should ever take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(60);
 const QUICKSTART: &str = include_str!("../../../examples/quickstart.yaml");
 
 fn main() -> ExitCode {

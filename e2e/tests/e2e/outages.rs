@@ -7,10 +7,10 @@ use herald_e2e::kubectl::Kubectl;
 use herald_lab::Lab;
 use herald_lab::clock::Monotonic;
 use herald_lab::prober::Pace;
-use herald_lab::wait::eventually;
+use herald_lab::wait::wait_for;
 use libtest_mimic::Trial;
 
-use crate::{PATIENCE, QUICKSTART, in_cluster};
+use crate::{DEADLINE, QUICKSTART, in_cluster};
 
 const NEWCOMER: &str = "{apiVersion: v1, kind: Service, metadata: {name: a-newcomer}, spec: {type: LoadBalancer, ports: [{port: 80}]}}";
 
@@ -33,19 +33,19 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// Its watch cache starts anew with it, so that watches go on from versions that it does not have any more.
 async fn api_server_away(lab: &mut Lab, kubectl: &Kubectl, away: Duration) -> anyhow::Result<()> {
     kubectl.apply(QUICKSTART).await?;
-    let addresses = lab.wait_for_addresses("hello", 1, PATIENCE).await?;
-    let owner = lab.owner(addresses[0], PATIENCE).await?;
-    let mut prober = lab.probe(addresses[0], 80, Pace::default(), PATIENCE).await?;
+    let addresses = lab.wait_for_addresses("hello", 1, DEADLINE).await?;
+    let owner = lab.owner(addresses[0], DEADLINE).await?;
+    let mut prober = lab.probe(addresses[0], 80, Pace::default(), DEADLINE).await?;
     prober
-        .wait_until_served(Monotonic::from_nanos(0), 50, PATIENCE)
+        .wait_until_served(Monotonic::from_nanos(0), 50, DEADLINE)
         .await?;
     let begin = Monotonic::now();
     lab.set_api_away(true).await?;
     tokio::time::sleep(away).await;
     lab.set_api_away(false).await?;
     kubectl.apply(NEWCOMER).await?;
-    let new = lab.wait_for_addresses("a-newcomer", 1, PATIENCE).await?;
-    let history = prober.wait_until_served(Monotonic::now(), 50, PATIENCE).await?;
+    let new = lab.wait_for_addresses("a-newcomer", 1, DEADLINE).await?;
+    let history = prober.wait_until_served(Monotonic::now(), 50, DEADLINE).await?;
     let outage = history.outage(begin).context("nothing was answered")?;
     ensure!(outage.losses.is_empty(), "requests were lost: {outage:?}");
     ensure!(!addresses.contains(&new[0]), "{new:?} was given twice");
@@ -54,7 +54,7 @@ async fn api_server_away(lab: &mut Lab, kubectl: &Kubectl, away: Duration) -> an
         "hello lost {addresses:?}"
     );
     ensure!(
-        lab.owner(addresses[0], PATIENCE).await? == owner,
+        lab.owner(addresses[0], DEADLINE).await? == owner,
         "the address moved without a cause"
     );
     Ok(())
@@ -62,7 +62,7 @@ async fn api_server_away(lab: &mut Lab, kubectl: &Kubectl, away: Duration) -> an
 
 async fn leader(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
     kubectl.apply(QUICKSTART).await?;
-    let addresses = lab.wait_for_addresses("hello", 1, PATIENCE).await?;
+    let addresses = lab.wait_for_addresses("hello", 1, DEADLINE).await?;
     let holder = async || {
         let lease = kubectl
             .get(&["lease", "herald-controller", "-n", "metallb-system"])
@@ -73,7 +73,7 @@ async fn leader(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
     let standby = lab.start_another_controller().await?;
     lab.kill_controller().await?;
     kubectl.apply(NEWCOMER).await?;
-    let new = lab.wait_for_addresses("a-newcomer", 1, PATIENCE).await?;
+    let new = lab.wait_for_addresses("a-newcomer", 1, DEADLINE).await?;
     ensure!(
         holder().await?.as_deref() == Some("controller-2"),
         "served by {:?}",
@@ -87,7 +87,7 @@ async fn leader(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
     // And back again.
     lab.start_controller().await?;
     standby.kill().await?;
-    eventually("the first one leads again", PATIENCE, async || {
+    wait_for("the first one leads again", DEADLINE, async || {
         Ok((holder().await?.as_deref() == Some("controller")).then_some(()))
     })
     .await
@@ -95,20 +95,20 @@ async fn leader(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
 
 async fn rolling_restart(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
     kubectl.apply(QUICKSTART).await?;
-    let address = lab.wait_for_addresses("hello", 1, PATIENCE).await?[0];
-    let mut prober = lab.probe(address, 80, Pace::default(), PATIENCE).await?;
+    let address = lab.wait_for_addresses("hello", 1, DEADLINE).await?[0];
+    let mut prober = lab.probe(address, 80, Pace::default(), DEADLINE).await?;
     prober
-        .wait_until_served(Monotonic::from_nanos(0), 50, PATIENCE)
+        .wait_until_served(Monotonic::from_nanos(0), 50, DEADLINE)
         .await?;
     let begin = Monotonic::now();
     for index in 0..lab.nodes().len() {
         let status = lab.node_mut(index).stop_speaker().await?;
         ensure!(status.success(), "the speaker ended with {status}");
         lab.node_mut(index).start_speaker().await?;
-        let served = prober.wait_until_served(Monotonic::now(), 200, PATIENCE).await;
+        let served = prober.wait_until_served(Monotonic::now(), 200, DEADLINE).await;
         served.with_context(|| format!("after the restart on {}", lab.node(index).name()))?;
     }
-    let history = prober.wait_until_served(Monotonic::now(), 50, PATIENCE).await?;
+    let history = prober.wait_until_served(Monotonic::now(), 50, DEADLINE).await?;
     let outage = history.outage(begin).context("nothing was answered")?;
     let unserved = outage.unserved().count();
     ensure!(unserved == 0, "{unserved} requests met nobody: {outage:?}");

@@ -3,12 +3,12 @@
 use anyhow::{Context, ensure};
 use herald_e2e::kubectl::Kubectl;
 use herald_lab::Lab;
-use herald_lab::wait::eventually;
+use herald_lab::wait::wait_for;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use crate::place::Place;
-use crate::{PATIENCE, QUICKSTART, in_cluster};
+use crate::{DEADLINE, QUICKSTART, in_cluster};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -49,7 +49,7 @@ async fn shown(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
         "{}",
         service["status"]
     );
-    eventually("the events tell the whole story", PATIENCE, async || {
+    wait_for("the events tell the whole story", DEADLINE, async || {
         let described = kubectl.run(["describe", "service", "hello"]).await?;
         let told = ["IPAllocated", "nodeAssigned"]
             .iter()
@@ -57,7 +57,7 @@ async fn shown(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
         Ok(told.then_some(()))
     })
     .await?;
-    let pool = eventually("the pool counts what it gave", PATIENCE, async || {
+    let pool = wait_for("the pool counts what it gave", DEADLINE, async || {
         let pool = kubectl
             .get(&["ipaddresspool", "first-pool", "-n", "metallb-system"])
             .await?;
@@ -67,7 +67,7 @@ async fn shown(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
 
     // One that cannot be served says why, in its condition and in an event.
     kubectl.apply("{apiVersion: v1, kind: Service, metadata: {name: pending, annotations: {metallb.io/address-pool: nowhere}}, spec: {type: LoadBalancer, ports: [{port: 80}]}}").await?;
-    let condition = eventually("the condition tells why", PATIENCE, async || {
+    let condition = wait_for("the condition tells why", DEADLINE, async || {
         let condition = allocated(&kubectl.get(&["service", "pending"]).await?);
         Ok((condition["status"] == "False").then_some(condition))
     });
@@ -89,7 +89,7 @@ async fn shown(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
     lab.kill_controller().await?;
     lab.start_controller().await?;
     kubectl.apply("{apiVersion: v1, kind: Service, metadata: {name: next}, spec: {type: LoadBalancer, ports: [{port: 80}]}}").await?;
-    lab.wait_for_addresses("next", 1, PATIENCE).await?;
+    lab.wait_for_addresses("next", 1, DEADLINE).await?;
     ensure!(
         version().await? == before,
         "the Service was written although nothing changed"
@@ -115,7 +115,7 @@ spec: {addresses: [198.51.100.7/32], autoAssign: false}
                 "{{apiVersion: v1, kind: Service, metadata: {{name: {name}, annotations: {annotations}}}, spec: {{type: LoadBalancer, ports: [{{port: 80}}]}}}}"
             ))
             .await?;
-        eventually("it is decided on", PATIENCE, async || {
+        wait_for("it is decided on", DEADLINE, async || {
             let decided = allocated(&kubectl.get(&["service", name]).await?);
             Ok((!decided.is_null()).then_some(()))
         })
@@ -137,7 +137,7 @@ spec: {addresses: [198.51.100.7/32], autoAssign: false}
             r#"{"spec": {"type": "ClusterIP"}}"#,
         ])
         .await?;
-    eventually("the second one has it", PATIENCE, async || {
+    wait_for("the second one has it", DEADLINE, async || {
         Ok((address("second").await? == "198.51.100.7").then_some(()))
     })
     .await?;
@@ -147,8 +147,8 @@ spec: {addresses: [198.51.100.7/32], autoAssign: false}
 
 async fn idempotent(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
     kubectl.apply(QUICKSTART).await?;
-    lab.wait_for_addresses("hello-dual", 2, PATIENCE).await?;
-    lab.wait_for_addresses("hello", 1, PATIENCE).await?;
+    lab.wait_for_addresses("hello-dual", 2, DEADLINE).await?;
+    lab.wait_for_addresses("hello", 1, DEADLINE).await?;
     let again = kubectl.apply(QUICKSTART).await?;
     ensure!(
         again.lines().count() == 4 && again.lines().all(|line| line.ends_with(" unchanged")),
@@ -159,23 +159,23 @@ async fn idempotent(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
 
 async fn types(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
     kubectl.apply(QUICKSTART).await?;
-    let address = lab.wait_for_addresses("hello", 1, PATIENCE).await?;
+    let address = lab.wait_for_addresses("hello", 1, DEADLINE).await?;
     let set_type = async |kind: &str| {
         let patch = json!({"spec": {"type": kind}}).to_string();
         kubectl.run(["patch", "service", "hello", "-p", &patch]).await
     };
     for kind in ["ClusterIP", "NodePort"] {
         set_type(kind).await?;
-        lab.wait_for_addresses("hello", 0, PATIENCE).await?;
-        eventually("nobody announces it", PATIENCE, async || {
+        lab.wait_for_addresses("hello", 0, DEADLINE).await?;
+        wait_for("nobody announces it", DEADLINE, async || {
             Ok(lab.cluster().announcer("hello").await?.is_none().then_some(()))
         })
         .await?;
         set_type("LoadBalancer").await?;
-        let again = lab.wait_for_addresses("hello", 1, PATIENCE).await?;
+        let again = lab.wait_for_addresses("hello", 1, DEADLINE).await?;
         ensure!(again == address, "{address:?} came back as {again:?}");
     }
-    lab.owner(address[0], PATIENCE).await?;
+    lab.owner(address[0], DEADLINE).await?;
     Ok(())
 }
 
@@ -208,7 +208,7 @@ spec: {addresses: [192.168.67.130/32]}
         ])
         .await?;
     kubectl.apply(&service("default")).await?;
-    eventually("the other waits", PATIENCE, async || {
+    wait_for("the other waits", DEADLINE, async || {
         let condition = allocated(&kubectl.get(&["service", "only"]).await?);
         Ok((condition["reason"] == "PoolExhausted").then_some(()))
     })
@@ -216,7 +216,7 @@ spec: {addresses: [192.168.67.130/32]}
     kubectl
         .run(["delete", "namespace", "tenant", "--timeout=60s"])
         .await?;
-    let address = lab.wait_for_addresses("only", 1, PATIENCE).await?;
+    let address = lab.wait_for_addresses("only", 1, DEADLINE).await?;
     ensure!(
         address
             == ["192.168.67.130"

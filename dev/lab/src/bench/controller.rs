@@ -22,17 +22,17 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use super::Figure;
+use crate::control_plane::{self, ControlPlane};
 use crate::objects::NAMESPACE;
-use crate::plane::{self, Plane};
 use crate::process::{Process, role};
-use crate::wait::eventually;
+use crate::wait::wait_for;
 
 /// Services that come at once.
 const SERVICES: usize = 10_000;
 /// Requests under way at a time, of the creator and of the bare client; the controller has as many.
 const PARALLEL: usize = 32;
 /// Far longer than a run takes.
-const PATIENCE: Duration = Duration::from_secs(300);
+const DEADLINE: Duration = Duration::from_secs(300);
 
 /// Who gives the addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,7 +174,7 @@ async fn measure(subject: Subject, case: Case) -> anyhow::Result<Run> {
                 controller = Some(api.start_controller()?);
                 api.await_leader().await?;
             }
-            before = api.plane.request_counts().await?;
+            before = api.control_plane.request_counts().await?;
             begin = Instant::now();
             let (created_sender, created_receiver) = mpsc::unbounded_channel();
             let bare = (subject == Subject::Bare).then(|| {
@@ -190,7 +190,7 @@ async fn measure(subject: Subject, case: Case) -> anyhow::Result<Run> {
         }
         Case::Waiting => {
             api.create(0..SERVICES, None).await?;
-            before = api.plane.request_counts().await?;
+            before = api.control_plane.request_counts().await?;
             begin = Instant::now();
             controller = api.start(subject).await?;
         }
@@ -199,10 +199,10 @@ async fn measure(subject: Subject, case: Case) -> anyhow::Result<Run> {
             let first = api.start(subject).await?;
             shown.wait_for(SERVICES).await?;
             if let Some(mut first) = first {
-                first.stop(PATIENCE).await?;
+                first.stop(DEADLINE).await?;
             }
             api.create(SERVICES..SERVICES + 1, None).await?;
-            before = api.plane.request_counts().await?;
+            before = api.control_plane.request_counts().await?;
             begin = Instant::now();
             controller = api.start(subject).await?;
         }
@@ -223,7 +223,7 @@ async fn measure(subject: Subject, case: Case) -> anyhow::Result<Run> {
     Ok(Run {
         took,
         latencies: shown.first.iter().filter_map(latency).collect(),
-        requests: api.plane.request_counts().await?.since(&before),
+        requests: api.control_plane.request_counts().await?.since(&before),
         resident: controller.as_ref().and_then(resident),
     })
 }
@@ -244,7 +244,7 @@ impl Shown {
 
     async fn wait_for(&mut self, services: usize) -> anyhow::Result<()> {
         while self.first.len() < services {
-            let next = tokio::time::timeout(PATIENCE, self.receiver.recv()).await;
+            let next = tokio::time::timeout(DEADLINE, self.receiver.recv()).await;
             let (number, at) = next
                 .context("the Services are not served")?
                 .context("the watch ended")?;
@@ -257,7 +257,7 @@ impl Shown {
 // Dropped in this order: the server before its files.
 struct ApiServer {
     client: Client,
-    plane: Plane,
+    control_plane: ControlPlane,
     directory: TempDir,
 }
 
@@ -265,12 +265,12 @@ impl ApiServer {
     /// An API server with a pool that is large enough.
     async fn launch() -> anyhow::Result<Self> {
         let directory = TempDir::new()?;
-        let plane = Plane::start_here(directory.path()).await?;
-        let kubeconfig = plane.kubeconfig(&plane.outside());
+        let control_plane = ControlPlane::start_here(directory.path()).await?;
+        let kubeconfig = control_plane.kubeconfig(&control_plane.outside());
         std::fs::write(directory.path().join("kubeconfig"), &kubeconfig)?;
         let api = Self {
-            client: plane::client(&kubeconfig).await?,
-            plane,
+            client: control_plane::client(&kubeconfig).await?,
+            control_plane,
             directory,
         };
         for definition in herald_api::crds() {
@@ -286,7 +286,7 @@ impl ApiServer {
         for definition in herald_api::crds() {
             let name = definition.name_any();
             let served = await_condition(definitions.clone(), &name, is_crd_established());
-            tokio::time::timeout(PATIENCE, served).await??;
+            tokio::time::timeout(DEADLINE, served).await??;
         }
         let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("metallb.io", "v1beta1", "IPAddressPool"));
         let pool = DynamicObject::new("pool", &kind).data(json!({"spec": {"addresses": ["10.0.0.0/16"]}}));
@@ -355,7 +355,7 @@ impl ApiServer {
     async fn await_leader(&self) -> anyhow::Result<()> {
         let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("coordination.k8s.io", "v1", "Lease"));
         let leases = Api::<DynamicObject>::namespaced_with(self.client.clone(), NAMESPACE, &kind);
-        eventually("the controller leads", PATIENCE, async || {
+        wait_for("the controller leads", DEADLINE, async || {
             let lease = leases.get_opt("herald-controller").await?;
             Ok(lease.filter(|lease| lease.data["spec"]["holderIdentity"] == "controller"))
         })

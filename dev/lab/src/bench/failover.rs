@@ -19,7 +19,7 @@ use crate::keepalived;
 use crate::tool;
 
 /// Longer than any subject takes, keepalived at one advertisement a second included.
-const PATIENCE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(30);
 /// Requests answered in a row before the fault, and again after it: a second of them.
 const STREAK: usize = 100;
 
@@ -81,15 +81,15 @@ impl Subject {
     }
 
     /// Whether the fault means anything to it: only Herald asks an API server.
-    fn suffers(&self, fault: Fault) -> bool {
+    fn applies(&self, fault: Fault) -> bool {
         fault != Fault::ApiDown || self.kind == Kind::Herald
     }
 
     /// One fault in a network of its own, so that no run inherits anything from another one.
-    async fn suffer(&self, fault: Fault) -> anyhow::Result<Measured> {
+    async fn inject(&self, fault: Fault) -> anyhow::Result<Measured> {
         match &self.kind {
-            Kind::Herald => herald::suffer(fault).await,
-            Kind::Group(daemon) => group::suffer(daemon, fault).await,
+            Kind::Herald => herald::inject(fault).await,
+            Kind::Group(daemon) => group::inject(daemon, fault).await,
         }
     }
 }
@@ -106,7 +106,7 @@ pub async fn run(args: FailoverArgs, runs: usize, emit: &mut dyn FnMut(Figure)) 
         } else {
             &args.faults
         };
-        let faults = faults.iter().filter(|fault| subject.suffers(**fault));
+        let faults = faults.iter().filter(|fault| subject.applies(**fault));
         cases.extend(faults.map(|fault| (subject.clone(), *fault, Vec::new())));
     }
     let outcome = measure(&mut cases, runs).await;
@@ -132,7 +132,7 @@ fn subjects(wanted: Vec<Subject>) -> Vec<Subject> {
 async fn measure(cases: &mut [(Subject, Fault, Vec<Measured>)], runs: usize) -> anyhow::Result<()> {
     for run in 1..=runs {
         for (subject, fault, samples) in &mut *cases {
-            let measured = subject.suffer(*fault).await;
+            let measured = subject.inject(*fault).await;
             let measured =
                 measured.with_context(|| format!("{}, {}, run {run}", subject.name, fault.name()))?;
             samples.push(measured);

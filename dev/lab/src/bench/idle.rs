@@ -12,13 +12,13 @@ use serde_json::json;
 
 use super::{Figure, cpu};
 use crate::Lab;
-use crate::fabric::Fabric;
 use crate::keepalived;
 use crate::objects::NAMESPACE;
 use crate::plan;
 use crate::process::Process;
+use crate::switch::Switch;
 use crate::tool;
-use crate::wait::eventually;
+use crate::wait::wait_for;
 
 /// What to measure.
 #[derive(Debug, Clone, Args)]
@@ -29,7 +29,7 @@ pub struct IdleArgs {
 }
 
 /// Far longer than 10 000 addresses take.
-const PATIENCE: Duration = Duration::from_secs(300);
+const DEADLINE: Duration = Duration::from_secs(300);
 /// The last announcements of a claim leave after 4.4 s; then each deputy asks for the first time.
 const SETTLE: Duration = Duration::from_secs(20);
 /// How long is measured: half of the addresses are announced anew meanwhile.
@@ -120,7 +120,7 @@ async fn measure(lab: &mut Lab, addresses: usize) -> anyhow::Result<Vec<Cost>> {
     };
     let created = futures::stream::iter((0..addresses).map(create)).buffer_unordered(PARALLEL);
     created.try_collect::<()>().await?;
-    eventually("every address is announced once", PATIENCE, async || {
+    wait_for("every address is announced once", DEADLINE, async || {
         let mut announced = 0;
         for node in lab.nodes() {
             announced += node.count_metrics("metallb_speaker_announced{").await?;
@@ -128,7 +128,7 @@ async fn measure(lab: &mut Lab, addresses: usize) -> anyhow::Result<Vec<Cost>> {
         Ok((announced == addresses).then_some(()))
     })
     .await?;
-    eventually("every status is written", PATIENCE, async || {
+    wait_for("every status is written", DEADLINE, async || {
         let statuses = lab.cluster().list::<ServiceL2Status>(NAMESPACE).await?;
         let written = statuses.iter().filter(|status| status.status.is_some());
         Ok((written.count() == addresses).then_some(()))
@@ -155,11 +155,11 @@ const SENT: &str = "herald_gossip_datagrams_total{direction=\"sent\"}";
 /// The processor time of each daemon of a group, in percent of a core.
 async fn keepalived(advert_int: &str) -> anyhow::Result<Vec<f64>> {
     let directory = tempfile::Builder::new().prefix("herald-lab-").tempdir()?;
-    let fabric = Fabric::new().await?;
+    let switch = Switch::new().await?;
     let mut daemons = Vec::new();
     for (index, priority) in [200, 150, 100].into_iter().enumerate() {
         let name = format!("node-{}", index + 1);
-        let host = fabric.attach(&name, plan::node(index)).await?;
+        let host = switch.attach(&name, plan::node(index)).await?;
         let member = keepalived::Member {
             name: &name,
             priority,

@@ -9,8 +9,8 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
-use crate::fabric::Host;
 use crate::prober::Outage;
+use crate::switch::Host;
 
 const TITLE: Style = Style::new().bold();
 const GOOD: Style = AnsiColor::Green.on_default().bold();

@@ -41,7 +41,7 @@ pub struct Outcome {
 
 /// Asks for ever, or until nobody reads the outcomes any more.
 pub async fn run(args: ProbeArgs) -> anyhow::Result<()> {
-    let patience = Duration::from_millis(args.timeout_ms);
+    let limit = Duration::from_millis(args.timeout_ms);
     let mut ticks = interval(Duration::from_millis(args.interval_ms.max(1)));
     // After a stall a burst of requests would say nothing about the time that passed.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -52,7 +52,7 @@ pub async fn run(args: ProbeArgs) -> anyhow::Result<()> {
                 let outcomes = outcomes.clone();
                 tokio::spawn(async move {
                     // The receiver lives as long as this process.
-                    let _ = outcomes.send(attempt(args.target, patience).await).await;
+                    let _ = outcomes.send(attempt(args.target, limit).await).await;
                 });
             }
             Some(outcome) = finished.recv() => report(&outcome)?,
@@ -68,9 +68,9 @@ fn report(outcome: &Outcome) -> anyhow::Result<()> {
         .context("nobody listens to this probe")
 }
 
-async fn attempt(target: SocketAddr, patience: Duration) -> Outcome {
+async fn attempt(target: SocketAddr, limit: Duration) -> Outcome {
     let started = Monotonic::now();
-    let answer = timeout(patience, async {
+    let answer = timeout(limit, async {
         let stream = TcpStream::connect(target).await.context("cannot connect")?;
         ask(stream, target).await
     })
@@ -79,7 +79,7 @@ async fn attempt(target: SocketAddr, patience: Duration) -> Outcome {
         started,
         finished: Monotonic::now(),
         answer: answer
-            .unwrap_or_else(|_| bail!("no answer within {patience:?}"))
+            .unwrap_or_else(|_| bail!("no answer within {limit:?}"))
             .map_err(|error| format!("{error:#}")),
     }
 }

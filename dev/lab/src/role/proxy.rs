@@ -59,8 +59,8 @@ pub async fn run(args: ProxyArgs) -> anyhow::Result<()> {
     let mut proxy = Proxy::new(Links::new(handle));
     let mut behind = false;
     loop {
-        let patience = if behind { RETRY } else { Duration::MAX };
-        if let Ok(None) = timeout(patience, changes.next()).await {
+        let limit = if behind { RETRY } else { Duration::MAX };
+        if let Ok(None) = timeout(limit, changes.next()).await {
             anyhow::bail!("the watches ended");
         }
         let table = Table::new(&services.state(), &slices.state(), &args.node);

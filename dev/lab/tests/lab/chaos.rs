@@ -7,15 +7,15 @@ use herald_api::ConfigurationState;
 use herald_core::announce::layer2::takeover::PATIENCE as TRUST;
 use herald_lab::Lab;
 use herald_lab::clock::Monotonic;
-use herald_lab::fabric::LINK;
 use herald_lab::objects::NAMESPACE;
 use herald_lab::plan;
 use herald_lab::sniffer::{QUESTIONS, Sniffer};
-use herald_lab::wait::eventually;
+use herald_lab::switch::LINK;
+use herald_lab::wait::wait_for;
 use libtest_mimic::Trial;
 
 use crate::scene::Scene;
-use crate::{PATIENCE, in_lab, under_watch, with};
+use crate::{DEADLINE, in_lab, under_watch, with};
 
 /// So many answers in a row, two seconds' worth, say that nothing moves.
 const STEADY: usize = 20;
@@ -77,7 +77,7 @@ async fn set_gossip_blocked(lab: &Lab, blocked: bool) -> anyhow::Result<()> {
 async fn wait_for_members(node: &herald_lab::node::Node, state: &str, count: usize) -> anyhow::Result<()> {
     let series = format!("herald_gossip_members{{state=\"{state}\"}}");
     let what = format!("the speaker of {} sees {count} of {state}", node.name());
-    eventually(&what, PATIENCE, async || {
+    wait_for(&what, DEADLINE, async || {
         #[expect(clippy::cast_precision_loss, reason = "three nodes")]
         let expected = count as f64;
         let members = node.metric(&series).await?;
@@ -160,7 +160,7 @@ async fn wait_for_gossip(lab: &Lab, index: usize, status: &str) -> anyhow::Resul
         "the state of {} says that gossip is reachable: {status}",
         node.name()
     );
-    eventually(&what, PATIENCE, async || {
+    wait_for(&what, DEADLINE, async || {
         let states = lab.cluster().list::<ConfigurationState>(NAMESPACE).await?;
         let own = |state: &&ConfigurationState| {
             let labels = state.metadata.labels.iter().flatten();
@@ -185,7 +185,7 @@ async fn another_key(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
     lab.set_wrong_key(scene.owner, true)?;
     lab.node_mut(scene.owner).start_speaker().await?;
     let dropped = "herald_gossip_dropped_total{reason=\"unauthentic\"}";
-    eventually("the speaker hears what it cannot open", PATIENCE, async || {
+    wait_for("the speaker hears what it cannot open", DEADLINE, async || {
         Ok((lab.node(scene.owner).metric(dropped).await? > 0.0).then_some(()))
     })
     .await?;
@@ -196,12 +196,12 @@ async fn another_key(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
     let fault = Monotonic::now();
     lab.node(heir).unplug().await?;
     lab.lose_pods(heir).await?;
-    eventually("another node has the address", PATIENCE, async || {
+    wait_for("another node has the address", DEADLINE, async || {
         let owner = lab.learnt_owner(scene.address).await?;
         Ok(owner.filter(|owner| *owner != heir))
     })
     .await?;
-    scene.prober.wait_until_served(fault, 20, PATIENCE).await?;
+    scene.prober.wait_until_served(fault, 20, DEADLINE).await?;
     lab.node(heir).plug_in().await?;
     lab.node_mut(scene.owner).stop_speaker().await?;
     lab.set_wrong_key(scene.owner, false)?;
@@ -209,19 +209,19 @@ async fn another_key(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
     scene.returned(lab).await
 }
 
-/// A machine that has the address, and the dead owner's Ethernet address, answers as a fabric with ARP suppression would.
+/// A machine that has the address, and the dead owner's Ethernet address, answers as a switch with ARP suppression would.
 async fn proxy(lab: &mut Lab) -> anyhow::Result<()> {
-    let sniffer = lab.fabric().sniff().await?;
+    let sniffer = lab.switch().sniff().await?;
     let mut scene = Scene::set_v4(lab, &sniffer).await?;
     let [addresses, _] = plan::observers();
-    let proxy = lab.fabric().attach_as("proxy", scene.mac, addresses).await?;
+    let proxy = lab.switch().attach_as("proxy", scene.mac, addresses).await?;
     proxy.set_plugged(false).await?;
     proxy.links().add_address(LINK, scene.address, 24).await?;
     let fault = Monotonic::now();
     lab.node(scene.owner).unplug().await?;
     proxy.set_plugged(true).await?;
     let mut heir = None;
-    eventually("another node has the address", PATIENCE, async || {
+    wait_for("another node has the address", DEADLINE, async || {
         heir = lab.learnt_owner(scene.address).await?;
         Ok(heir.filter(|heir| *heir != scene.owner))
     })
@@ -245,10 +245,10 @@ async fn proxy(lab: &mut Lab) -> anyhow::Result<()> {
 
 /// Five frames of a hundred are lost between any two machines, and again on the way back.
 async fn lost_frames(lab: &mut Lab, duration: Duration) -> anyhow::Result<()> {
-    let sniffer = lab.fabric().sniff().await?;
+    let sniffer = lab.switch().sniff().await?;
     let scene = Scene::set_v4(lab, &sniffer).await?;
     let begin = Monotonic::now();
-    let switch = lab.fabric().netns();
+    let switch = lab.switch().netns();
     switch
         .nft("table bridge chaos { chain loss { type filter hook forward priority 0; numgen random mod 100 < 5 counter drop; }; }")
         .await?;
@@ -282,7 +282,7 @@ async fn silent_owner(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
     let scene = Scene::set_v4(lab, sniffer).await?;
     let deputies = (0..lab.nodes().len()).filter(|index| *index != scene.owner);
     let answered = "herald_layer2_probes_total{result=\"answered\"}";
-    eventually("the owner has answered its deputy", PATIENCE, async || {
+    wait_for("the owner has answered its deputy", DEADLINE, async || {
         for deputy in deputies.clone() {
             if lab.node(deputy).metric(answered).await? > 0.0 {
                 return Ok(Some(()));
@@ -295,8 +295,8 @@ async fn silent_owner(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
         "table bridge chaos {{ chain silence {{ type filter hook prerouting priority 0; ether saddr {} arp operation reply drop; }}; }}",
         scene.mac
     );
-    lab.fabric().netns().nft(&filter).await?;
-    let heir = eventually("another node has the address", PATIENCE, async || {
+    lab.switch().netns().nft(&filter).await?;
+    let heir = wait_for("another node has the address", DEADLINE, async || {
         let owner = lab.learnt_owner(scene.address).await?;
         Ok(owner.filter(|owner| *owner != scene.owner))
     })
@@ -312,7 +312,7 @@ async fn silent_owner(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
         ensure!(lab.node(node).metric(series).await? > 0.0, "{series} is zero");
     }
     // It answers again, and is preferred to nobody for a while.
-    lab.fabric().netns().nft("delete table bridge chaos").await?;
+    lab.switch().netns().nft("delete table bridge chaos").await?;
     scene.ensure_steady(sniffer, mac, STEADY).await
 }
 
@@ -320,25 +320,25 @@ async fn silent_owner(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
 async fn divided(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
     let mut scene = Scene::set_v4(lab, sniffer).await?;
     let fault = Monotonic::now();
-    let fabric = lab.fabric();
-    fabric.set_cut_off(lab.node(scene.owner).host(), true).await?;
+    let switch = lab.switch();
+    switch.set_cut_off(lab.node(scene.owner).host(), true).await?;
     scene.moved(lab, fault).await?;
-    fabric.set_cut_off(lab.node(scene.owner).host(), false).await?;
+    switch.set_cut_off(lab.node(scene.owner).host(), false).await?;
     scene.returned(lab).await?;
     scene.settled(sniffer, STEADY).await?;
 
     let division = Monotonic::now();
     let others = || (0..lab.nodes().len()).filter(|index| *index != scene.owner);
     for index in others() {
-        fabric.set_cut_off(lab.node(index).host(), true).await?;
+        switch.set_cut_off(lab.node(index).host(), true).await?;
     }
-    eventually("the others have the address, too", PATIENCE, async || {
+    wait_for("the others have the address, too", DEADLINE, async || {
         let owners = sniffer.sightings().since(division).owners(scene.address);
         Ok((owners.iter().any(|mac| *mac != scene.mac)).then_some(()))
     })
     .await?;
     for index in others() {
-        fabric.set_cut_off(lab.node(index).host(), false).await?;
+        switch.set_cut_off(lab.node(index).host(), false).await?;
     }
     for node in lab.nodes() {
         wait_for_members(node, "down", 0).await?;

@@ -7,18 +7,18 @@ use herald_api::crd::ANNOUNCED;
 use herald_l2::wire::arp::{Arp, Operation};
 use herald_lab::Lab;
 use herald_lab::clock::Monotonic;
-use herald_lab::fabric::{Host, LINK};
 use herald_lab::keepalived::{self, Member};
 use herald_lab::net::MacAddr;
 use herald_lab::plan;
 use herald_lab::process::Process;
 use herald_lab::sniffer::Sniffer;
-use herald_lab::wait::eventually;
+use herald_lab::switch::{Host, LINK};
+use herald_lab::wait::wait_for;
 use herald_netio::{Frames, PacketSocket, Traffic};
 use libtest_mimic::Trial;
 
 use crate::scene::{STREAK, Scene};
-use crate::{PATIENCE, QUICKSTART, in_lab, with};
+use crate::{DEADLINE, QUICKSTART, in_lab, with};
 
 /// The first address of the quickstart's pool.
 const TAKEN: Ipv4Addr = Ipv4Addr::new(192, 168, 67, 120);
@@ -43,7 +43,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// Waits for a warning about Service `name` with this reason that names `mac`.
 async fn wait_for_warning(lab: &Lab, name: &str, reason: &str, mac: MacAddr) -> anyhow::Result<()> {
     let (about, mac) = (format!("Warning Service/{name} {reason}: "), mac.to_string());
-    eventually("an event names the stranger", PATIENCE, async || {
+    wait_for("an event names the stranger", DEADLINE, async || {
         let events = lab.cluster().events("default").await?;
         let is_it = |event: &String| event.starts_with(&about) && event.contains(&mac);
         Ok(events.iter().any(is_it).then_some(()))
@@ -54,19 +54,19 @@ async fn wait_for_warning(lab: &Lab, name: &str, reason: &str, mac: MacAddr) -> 
 /// Nobody announces Service `hello`, whose address a stranger has; the other Service has nothing to do with it.
 async fn expect_conflict(lab: &mut Lab, mac: MacAddr) -> anyhow::Result<()> {
     lab.apply("quickstart.yaml", QUICKSTART).await?;
-    let addresses = lab.wait_for_addresses("hello", 1, PATIENCE).await?;
+    let addresses = lab.wait_for_addresses("hello", 1, DEADLINE).await?;
     ensure!(addresses == [IpAddr::V4(TAKEN)], "{addresses:?}");
     wait_for_warning(lab, "hello", "AddressConflict", mac).await?;
     let announcer = lab.cluster().announcer("hello").await?;
     ensure!(announcer.is_none(), "{announcer:?} announces it all the same");
-    eventually("the Service says so, too", PATIENCE, async || {
+    wait_for("the Service says so, too", DEADLINE, async || {
         let condition = lab.cluster().condition("hello", ANNOUNCED).await?;
         Ok(condition.filter(|[status, reason, message]| {
             status == "False" && reason == "AddressConflict" && message.contains(&mac.to_string())
         }))
     })
     .await?;
-    eventually("the other Service is announced", PATIENCE, async || {
+    wait_for("the other Service is announced", DEADLINE, async || {
         lab.cluster().announcer("hello-dual").await
     })
     .await?;
@@ -74,29 +74,29 @@ async fn expect_conflict(lab: &mut Lab, mac: MacAddr) -> anyhow::Result<()> {
 }
 
 async fn expect_resolution(lab: &Lab) -> anyhow::Result<()> {
-    eventually("the address is announced", PATIENCE, async || {
+    wait_for("the address is announced", DEADLINE, async || {
         lab.cluster().announcer("hello").await
     })
     .await?;
-    eventually("the Service says so, too", PATIENCE, async || {
+    wait_for("the Service says so, too", DEADLINE, async || {
         let condition = lab.cluster().condition("hello", ANNOUNCED).await?;
         Ok(condition.filter(|[status, ..]| status == "True"))
     })
     .await?;
-    eventually("an event tells that it is over", PATIENCE, async || {
+    wait_for("an event tells that it is over", DEADLINE, async || {
         let events = lab.cluster().events("default").await?;
         let is_it = |event: &String| event.contains(" Service/hello AddressConflictResolved: ");
         Ok(events.iter().any(is_it).then_some(()))
     })
     .await?;
-    lab.owner(TAKEN.into(), PATIENCE).await?;
+    lab.owner(TAKEN.into(), DEADLINE).await?;
     Ok(())
 }
 
 /// A machine that somebody has configured by hand.
 async fn stranger(lab: &mut Lab) -> anyhow::Result<()> {
     let [addresses, _] = plan::observers();
-    let host = lab.fabric().attach("stranger", addresses).await?;
+    let host = lab.switch().attach("stranger", addresses).await?;
     host.links().add_address(LINK, TAKEN.into(), 24).await?;
     expect_conflict(lab, host.mac()).await?;
     host.set_plugged(false).await?;
@@ -105,7 +105,7 @@ async fn stranger(lab: &mut Lab) -> anyhow::Result<()> {
 
 async fn router(lab: &mut Lab) -> anyhow::Result<()> {
     let [addresses, _] = plan::observers();
-    let host = lab.fabric().attach("router", addresses).await?;
+    let host = lab.switch().attach("router", addresses).await?;
     let member = Member {
         name: "router",
         priority: 100,
@@ -115,26 +115,26 @@ async fn router(lab: &mut Lab) -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let command = member.command(directory.path())?;
     let mut keepalived = Process::start(host.netns(), keepalived::PROGRAM, command, lab.logs()).await?;
-    eventually("keepalived has the address", PATIENCE, async || {
-        let mac = lab.resolve(TAKEN.into(), PATIENCE).await?;
+    wait_for("keepalived has the address", DEADLINE, async || {
+        let mac = lab.resolve(TAKEN.into(), DEADLINE).await?;
         Ok((mac == host.mac()).then_some(()))
     })
     .await?;
     expect_conflict(lab, host.mac()).await?;
-    keepalived.stop(PATIENCE).await?;
+    keepalived.stop(DEADLINE).await?;
     expect_resolution(lab).await
 }
 
 /// Nobody asks for the address here, so that whatever the owner says after the claim is its defence.
 async fn claimant(lab: &mut Lab) -> anyhow::Result<()> {
-    let sniffer: Sniffer = lab.fabric().sniff().await?;
+    let sniffer: Sniffer = lab.switch().sniff().await?;
     let mut scene = Scene::set_v4(lab, &sniffer).await?;
     sniffer.watch_none();
     let [addresses, _] = plan::observers();
-    let host = lab.fabric().attach("claimant", addresses).await?;
+    let host = lab.switch().attach("claimant", addresses).await?;
     let begin = Monotonic::now();
     announce(&host, scene.address).await?;
-    let owners = eventually("the address is defended", PATIENCE, async || {
+    let owners = wait_for("the address is defended", DEADLINE, async || {
         let owners = sniffer.sightings().since(begin).owners(scene.address);
         Ok((owners.last() == Some(&scene.mac)).then_some(owners))
     })
@@ -144,7 +144,7 @@ async fn claimant(lab: &mut Lab) -> anyhow::Result<()> {
     let learnt = lab.learnt_owner(scene.address).await?;
     ensure!(learnt == Some(scene.owner), "the client goes to {learnt:?}");
     let now = Monotonic::now();
-    scene.prober.wait_until_served(now, STREAK, PATIENCE).await?;
+    scene.prober.wait_until_served(now, STREAK, DEADLINE).await?;
     Ok(())
 }
 

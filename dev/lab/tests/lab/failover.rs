@@ -6,15 +6,15 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use herald_lab::Lab;
 use herald_lab::clock::Monotonic;
-use herald_lab::fabric::LINK;
 use herald_lab::plan;
 use herald_lab::prober::{Pace, Prober};
 use herald_lab::sniffer::Sniffer;
-use herald_lab::wait::eventually;
+use herald_lab::switch::LINK;
+use herald_lab::wait::wait_for;
 use libtest_mimic::Trial;
 
 use crate::scene::{STREAK, Scene};
-use crate::{PATIENCE, under_watch};
+use crate::{DEADLINE, under_watch};
 
 /// Between two requests, for a thousand of them a second.
 const PER_THOUSAND: Duration = Duration::from_millis(1);
@@ -47,18 +47,18 @@ async fn cut_link(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
 async fn killed_speaker(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
     let mut scene = Scene::set_v4(lab, sniffer).await?;
     let [addresses, _] = plan::observers();
-    let newcomer = lab.fabric().attach("newcomer", addresses).await?;
+    let newcomer = lab.switch().attach("newcomer", addresses).await?;
     let target = SocketAddr::new(scene.address, 80);
     let mut asking = Prober::start(newcomer.netns(), target, Pace::default()).await?;
     asking
-        .wait_until_served(Monotonic::from_nanos(0), STREAK, PATIENCE)
+        .wait_until_served(Monotonic::from_nanos(0), STREAK, DEADLINE)
         .await?;
     let fault = Monotonic::now();
     lab.node_mut(scene.owner).kill_speaker().await?;
     newcomer.links().forget_neighbour(LINK, scene.address).await?;
     scene.moved(lab, fault).await?;
     scene.ensure_planned(fault)?;
-    asking.wait_until_served(fault, STREAK, PATIENCE).await?;
+    asking.wait_until_served(fault, STREAK, DEADLINE).await?;
     Ok(())
 }
 
@@ -72,7 +72,7 @@ async fn stopped_speaker(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()>
     let status = lab.node_mut(scene.owner).stop_speaker().await?;
     ensure!(status.success(), "the speaker ended with {status}");
     scene.moved(lab, fault).await?;
-    let history = scene.prober.wait_until_served(fault, 500, PATIENCE).await?;
+    let history = scene.prober.wait_until_served(fault, 500, DEADLINE).await?;
     scene.ensure_planned(fault)?;
     let asked = history
         .outcomes()
@@ -124,7 +124,7 @@ async fn api_away(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
     let mut scene = Scene::set_v4(lab, sniffer).await?;
     lab.set_api_away(true).await?;
     let away = Monotonic::now();
-    let history = scene.prober.wait_until_served(away, 100, PATIENCE).await?;
+    let history = scene.prober.wait_until_served(away, 100, DEADLINE).await?;
     let outage = history.outage(away).context("no answers")?;
     ensure!(
         outage.losses.is_empty(),
@@ -134,7 +134,7 @@ async fn api_away(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
     lab.node(scene.owner).unplug().await?;
     let heir = scene.moved(lab, fault).await?;
     lab.set_api_away(false).await?;
-    eventually("the API server learns what happened", PATIENCE, async || {
+    wait_for("the API server learns what happened", DEADLINE, async || {
         let announcer = lab.cluster().announcer("hello-dual").await?;
         Ok((announcer.as_deref() == Some(lab.node(heir).name())).then_some(()))
     })

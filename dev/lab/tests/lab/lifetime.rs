@@ -9,13 +9,13 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, ensure};
 use herald_lab::Lab;
-use herald_lab::wait::eventually;
+use herald_lab::wait::wait_for;
 use libtest_mimic::Trial;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::{PATIENCE, QUICKSTART, trial};
+use crate::{DEADLINE, QUICKSTART, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -35,14 +35,14 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 async fn two_labs() -> anyhow::Result<()> {
     let (one, two) = tokio::try_join!(small_lab(), small_lab())?;
-    let address = one.wait_for_addresses("hello", 1, PATIENCE).await?;
+    let address = one.wait_for_addresses("hello", 1, DEADLINE).await?;
     ensure!(
-        two.wait_for_addresses("hello", 1, PATIENCE).await? == address,
+        two.wait_for_addresses("hello", 1, DEADLINE).await? == address,
         "each has the whole pool"
     );
-    one.owner(address[0], PATIENCE).await?;
+    one.owner(address[0], DEADLINE).await?;
     drop(one);
-    two.owner(address[0], PATIENCE).await?;
+    two.owner(address[0], DEADLINE).await?;
     Ok(())
 }
 
@@ -68,9 +68,9 @@ async fn nothing_after_drop() -> anyhow::Result<()> {
     );
     drop(lab);
     ensure!(!directory.exists(), "{} is left", directory.display());
-    eventually(
+    wait_for(
         "all processes in the node's namespace end",
-        PATIENCE,
+        DEADLINE,
         async || Ok(inhabitants(&namespace).is_empty().then_some(())),
     )
     .await
@@ -125,7 +125,7 @@ async fn nothing_after(signal: Signal) -> anyhow::Result<()> {
     })
     .await??;
     ensure!(!status.success(), "an unfinished demo ended with {status}");
-    eventually("all parts end", PATIENCE, async || {
+    wait_for("all parts end", DEADLINE, async || {
         Ok(parts
             .iter()
             .all(|id| !Path::new(&format!("/proc/{id}")).exists())

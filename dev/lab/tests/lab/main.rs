@@ -21,7 +21,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 /// For how long two machines may answer for an address: until one that was cut off, or stood still, hears of the other.
 const OVERLAP: Duration = Duration::from_secs(1);
 /// Longer than anything here should ever take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(30);
 const QUICKSTART: &str = include_str!("../../../../examples/quickstart.yaml");
 
 fn main() -> ExitCode {
@@ -80,7 +80,7 @@ where
     F: AsyncFnOnce(&mut Lab, &Sniffer) -> anyhow::Result<()> + Send + 'static,
 {
     in_lab(name, async move |lab| {
-        let sniffer = lab.fabric().sniff().await?;
+        let sniffer = lab.switch().sniff().await?;
         body(lab, &sniffer).await?;
         let nodes = lab.nodes().iter().map(|node| node.host().mac());
         let of_nodes = sniffer.sightings().of(&nodes.collect::<Vec<_>>());

@@ -4,10 +4,10 @@ use anyhow::ensure;
 use herald_lab::Lab;
 use herald_lab::manifest;
 use herald_lab::objects::NAMESPACE;
-use herald_lab::wait::eventually;
+use herald_lab::wait::wait_for;
 use libtest_mimic::Trial;
 
-use crate::{PATIENCE, QUICKSTART, in_lab};
+use crate::{DEADLINE, QUICKSTART, in_lab};
 
 /// Broken manifests: what the error must name.
 const BROKEN: [(&str, &str, &[&str]); 5] = [
@@ -88,14 +88,14 @@ async fn mistakes_are_named(lab: &mut Lab) -> anyhow::Result<()> {
             ensure!(text.contains(part), "{file}: {part:?} is not in: {text}");
         }
     }
-    lab.wait_for_addresses("hello", 1, PATIENCE).await?;
+    lab.wait_for_addresses("hello", 1, DEADLINE).await?;
     Ok(())
 }
 
 /// Pools that get past admission where no webhook is installed: those whose mistake a schema cannot see.
 async fn bad_pools_are_set_aside(lab: &mut Lab) -> anyhow::Result<()> {
     lab.apply("quickstart.yaml", QUICKSTART).await?;
-    let hello = lab.wait_for_addresses("hello", 1, PATIENCE).await?;
+    let hello = lab.wait_for_addresses("hello", 1, DEADLINE).await?;
     for (file, yaml, _) in &BROKEN[..3] {
         for document in manifest::split(file, yaml) {
             let object = serde_json::to_value(document.parse()?)?;
@@ -105,9 +105,9 @@ async fn bad_pools_are_set_aside(lab: &mut Lab) -> anyhow::Result<()> {
         }
     }
     for (pool, part) in [("overlapping", "overlaps"), ("reversed", "192.168.67.200")] {
-        eventually(
+        wait_for(
             &format!("an event says what is wrong with pool {pool}"),
-            PATIENCE,
+            DEADLINE,
             async || {
                 let events = lab.cluster().events(NAMESPACE).await?;
                 let about = format!("Warning IPAddressPool/{pool} ");
@@ -119,7 +119,7 @@ async fn bad_pools_are_set_aside(lab: &mut Lab) -> anyhow::Result<()> {
         )
         .await?;
     }
-    let dual = lab.wait_for_addresses("hello-dual", 2, PATIENCE).await?;
+    let dual = lab.wait_for_addresses("hello-dual", 2, DEADLINE).await?;
     ensure!(
         lab.cluster().addresses("hello").await? == hello,
         "hello lost {hello:?}"

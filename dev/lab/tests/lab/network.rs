@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use anyhow::Context;
 use herald_lab::clock::Monotonic;
-use herald_lab::fabric::{Fabric, Host, LINK};
 use herald_lab::plan;
 use herald_lab::prober::{Pace, Prober};
 use herald_lab::process::{self, Process};
-use herald_lab::wait::eventually;
+use herald_lab::switch::{Host, LINK, Switch};
+use herald_lab::wait::wait_for;
 use libtest_mimic::Trial;
 
 use crate::trial;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(20);
 /// Longer than the kernel takes to find out that nobody answers ARP or NDP: three questions, one a second.
 const SILENCE: Duration = Duration::from_secs(6);
 
@@ -36,11 +36,11 @@ fn vips() -> [IpAddr; 2] {
     ["192.168.67.120", "fd00:67::120"].map(|text| text.parse().expect("a literal address"))
 }
 
-async fn fabric_with_two_hosts() -> anyhow::Result<(Fabric, Host, Host)> {
-    let fabric = Fabric::new().await?;
-    let node = fabric.attach("node-1", plan::node(0)).await?;
-    let client = fabric.attach("client", plan::client()).await?;
-    Ok((fabric, node, client))
+async fn switch_with_two_hosts() -> anyhow::Result<(Switch, Host, Host)> {
+    let switch = Switch::new().await?;
+    let node = switch.attach("node-1", plan::node(0)).await?;
+    let client = switch.attach("client", plan::client()).await?;
+    Ok((switch, node, client))
 }
 
 /// What a connection attempt from `host` ends in, at most after [`SILENCE`].
@@ -48,8 +48,8 @@ async fn connect(host: &Host, target: SocketAddr) -> Result<(), ErrorKind> {
     connect_within(SILENCE, host, target).await
 }
 
-async fn connect_within(patience: Duration, host: &Host, target: SocketAddr) -> Result<(), ErrorKind> {
-    let connected = tokio::time::timeout(patience, host.connect(target)).await;
+async fn connect_within(limit: Duration, host: &Host, target: SocketAddr) -> Result<(), ErrorKind> {
+    let connected = tokio::time::timeout(limit, host.connect(target)).await;
     connected
         .unwrap_or(Err(ErrorKind::TimedOut.into()))
         .map(drop)
@@ -57,7 +57,7 @@ async fn connect_within(patience: Duration, host: &Host, target: SocketAddr) -> 
 }
 
 async fn accepts_silently() -> anyhow::Result<()> {
-    let (_fabric, node, client) = fabric_with_two_hosts().await?;
+    let (_switch, node, client) = switch_with_two_hosts().await?;
     node.netns()
         .set_sysctl("net/ipv4/conf/all/arp_ignore", "1")
         .await?;
@@ -107,18 +107,18 @@ async fn accepts_silently() -> anyhow::Result<()> {
 
 /// Not that of whichever port has the lowest: neighbours would go on sending to a port that was plugged in before.
 async fn switch_address() -> anyhow::Result<()> {
-    let (_fabric, node, _client) = fabric_with_two_hosts().await?;
-    for address in plan::fabric() {
+    let (_switch, node, _client) = switch_with_two_hosts().await?;
+    for address in plan::switch() {
         let refused = connect(&node, SocketAddr::new(address, 80)).await;
         assert_eq!(refused, Err(ErrorKind::ConnectionRefused));
         let entry = node.links().neighbour(address).await?;
-        assert_eq!(entry.and_then(|entry| entry.mac), Some(plan::mac(plan::fabric())));
+        assert_eq!(entry.and_then(|entry| entry.mac), Some(plan::mac(plan::switch())));
     }
     Ok(())
 }
 
 async fn measures_an_outage() -> anyhow::Result<()> {
-    let (_fabric, node, client) = fabric_with_two_hosts().await?;
+    let (_switch, node, client) = switch_with_two_hosts().await?;
     let logs = tempfile::tempdir()?;
     let target = SocketAddr::new(node.addresses()[1], 8080);
     let pod = process::role(&[
@@ -130,7 +130,7 @@ async fn measures_an_outage() -> anyhow::Result<()> {
     let _pod = Process::start(node.netns(), "app-1", pod, logs.path()).await?;
     let mut prober = Prober::start(client.netns(), target, Pace::default()).await?;
     let history = prober
-        .wait_until_served(Monotonic::from_nanos(0), 5, PATIENCE)
+        .wait_until_served(Monotonic::from_nanos(0), 5, DEADLINE)
         .await?;
     let mut answers = history
         .outcomes()
@@ -147,10 +147,10 @@ async fn measures_an_outage() -> anyhow::Result<()> {
             .iter()
             .any(|outcome| outcome.started > unplugged && outcome.answer.is_err())
     };
-    prober.wait_for(PATIENCE, lost).await?;
+    prober.wait_for(DEADLINE, lost).await?;
     let plugged = Monotonic::now();
     node.set_plugged(true).await?;
-    let history = prober.wait_until_served(plugged, 5, PATIENCE).await?;
+    let history = prober.wait_until_served(plugged, 5, DEADLINE).await?;
     let outage = history.outage(unplugged).context("no outage")?;
     // To pull the cable takes a moment in which requests are still answered; and what was lost before is not its doing.
     let since = history.outcomes().iter().filter(|o| o.started > unplugged);
@@ -168,19 +168,19 @@ async fn measures_an_outage() -> anyhow::Result<()> {
 }
 
 async fn ends_with_its_namespace() -> anyhow::Result<()> {
-    let fabric = Fabric::new().await?;
-    let host = fabric.attach("node-1", plan::node(0)).await?;
+    let switch = Switch::new().await?;
+    let host = switch.attach("node-1", plan::node(0)).await?;
     let logs = tempfile::tempdir()?;
     let sleeper = process::role(&["exec", "sleep", "3600"].map(str::to_owned));
     let mut sleeper = Process::start(host.netns(), "sleeper", sleeper, logs.path()).await?;
     let comm = format!("/proc/{}/comm", sleeper.id().context("the sleeper has ended")?);
-    eventually("the sleeper sleeps", PATIENCE, async || {
+    wait_for("the sleeper sleeps", DEADLINE, async || {
         Ok((std::fs::read_to_string(&comm)? == "sleep\n").then_some(()))
     })
     .await?;
     assert_eq!(sleeper.exit_status()?, None);
     drop(host);
-    let status = eventually("the sleeper ends", PATIENCE, async || Ok(sleeper.exit_status()?)).await?;
+    let status = wait_for("the sleeper ends", DEADLINE, async || Ok(sleeper.exit_status()?)).await?;
     assert_eq!(status.signal(), Some(9), "{status}");
     Ok(())
 }

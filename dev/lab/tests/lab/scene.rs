@@ -8,9 +8,9 @@ use herald_lab::clock::Monotonic;
 use herald_lab::net::MacAddr;
 use herald_lab::prober::{Pace, Prober};
 use herald_lab::sniffer::{QUESTIONS, Sniffer};
-use herald_lab::wait::eventually;
+use herald_lab::wait::wait_for;
 
-use crate::{PATIENCE, QUICKSTART};
+use crate::{DEADLINE, QUICKSTART};
 
 /// Requests answered in a row that count as "served".
 pub(crate) const STREAK: usize = 20;
@@ -37,22 +37,22 @@ impl Scene {
         pace: Pace,
     ) -> anyhow::Result<Self> {
         lab.apply("quickstart.yaml", QUICKSTART).await?;
-        let addresses = lab.wait_for_addresses("hello-dual", 2, PATIENCE).await?;
+        let addresses = lab.wait_for_addresses("hello-dual", 2, DEADLINE).await?;
         sniffer.watch(&addresses);
         let address = addresses.into_iter().find(pick).context("no such address")?;
         let owner = settled_owner(lab, address).await?;
         lab.end_pod("hello", owner).await?;
         let gone = format!("hello-{}", lab.node(owner).name());
         let mut others = 0;
-        eventually("the other pods answer", PATIENCE, async || {
+        wait_for("the other pods answer", DEADLINE, async || {
             let answer = lab.client().ask(SocketAddr::new(address, 80)).await;
             others = if answer?.pod == gone { 0 } else { others + 1 };
             Ok((others == STREAK).then_some(()))
         })
         .await?;
-        let mut prober = lab.probe(address, 80, pace, PATIENCE).await?;
+        let mut prober = lab.probe(address, 80, pace, DEADLINE).await?;
         prober
-            .wait_until_served(Monotonic::from_nanos(0), STREAK, PATIENCE)
+            .wait_until_served(Monotonic::from_nanos(0), STREAK, DEADLINE)
             .await?;
         Ok(Self {
             address,
@@ -69,27 +69,27 @@ impl Scene {
 
     /// Waits until the client's kernel has learnt another owner and the client is served; tells which.
     pub(crate) async fn moved(&mut self, lab: &Lab, since: Monotonic) -> anyhow::Result<usize> {
-        let heir = eventually("the client learns a new owner", PATIENCE, async || {
+        let heir = wait_for("the client learns a new owner", DEADLINE, async || {
             Ok(lab
                 .learnt_owner(self.address)
                 .await?
                 .filter(|&node| node != self.owner))
         })
         .await?;
-        self.prober.wait_until_served(since, SETTLED, PATIENCE).await?;
+        self.prober.wait_until_served(since, SETTLED, DEADLINE).await?;
         Ok(heir)
     }
 
     /// Waits until the client's kernel has learnt the first owner again and the client is served.
     pub(crate) async fn returned(&mut self, lab: &Lab) -> anyhow::Result<()> {
-        eventually(
+        wait_for(
             "the address returns to the node that ranks first",
-            PATIENCE,
+            DEADLINE,
             async || Ok((lab.learnt_owner(self.address).await? == Some(self.owner)).then_some(())),
         )
         .await?;
         let now = Monotonic::now();
-        self.prober.wait_until_served(now, STREAK, PATIENCE).await?;
+        self.prober.wait_until_served(now, STREAK, DEADLINE).await?;
         Ok(())
     }
 
@@ -119,7 +119,7 @@ impl Scene {
 
     /// Waits until the sniffer was answered `times` times in a row from one machine; tells which.
     pub(crate) async fn settled(&self, sniffer: &Sniffer, times: usize) -> anyhow::Result<MacAddr> {
-        eventually("one machine has the address", PATIENCE, async || {
+        wait_for("one machine has the address", DEADLINE, async || {
             let owners = self.owners(sniffer, times).await?;
             Ok(if let [owner] = owners[..] {
                 Some(owner)
@@ -133,8 +133,8 @@ impl Scene {
     /// Who answers the sniffer `times` times from now on, one after the other.
     async fn owners(&self, sniffer: &Sniffer, times: usize) -> anyhow::Result<Vec<MacAddr>> {
         let begin = Monotonic::now();
-        let patience = PATIENCE + QUESTIONS * u32::try_from(times)? * 2;
-        eventually("the sniffer is answered", patience, async || {
+        let limit = DEADLINE + QUESTIONS * u32::try_from(times)? * 2;
+        wait_for("the sniffer is answered", limit, async || {
             let sightings = sniffer.sightings().since(begin).at(self.address);
             Ok((sightings.len() >= times).then_some(()))
         })
@@ -145,8 +145,8 @@ impl Scene {
 
 /// The owner, once its speaker has said so in the API, too: then nothing is moving any more.
 async fn settled_owner(lab: &Lab, address: IpAddr) -> anyhow::Result<usize> {
-    eventually("wire and status agree on the owner", PATIENCE, async || {
-        let owner = lab.owner(address, PATIENCE).await?;
+    wait_for("wire and status agree on the owner", DEADLINE, async || {
+        let owner = lab.owner(address, DEADLINE).await?;
         let announcer = lab.cluster().announcer("hello-dual").await?;
         Ok((announcer.as_deref() == Some(lab.node(owner).name())).then_some(owner))
     })

@@ -5,15 +5,15 @@ use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, ensure};
 use herald_lab::Lab;
-use herald_lab::fabric::LINK;
 use herald_lab::plan;
 use herald_lab::role::pod::Greeting;
-use herald_lab::wait::eventually;
+use herald_lab::switch::LINK;
+use herald_lab::wait::wait_for;
 use k8s_openapi::api::core::v1::Service;
 use libtest_mimic::Trial;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::{PATIENCE, QUICKSTART, in_lab};
+use crate::{DEADLINE, QUICKSTART, in_lab};
 
 const GUIDE: &str = include_str!("../../../../docs/operating.md");
 const SEED_POOL: &str = include_str!("../data/seed-first-pool.yaml");
@@ -69,9 +69,9 @@ fn in_pool(address: IpAddr) -> bool {
 /// Asks until each of these pods has answered.
 async fn meet_pods(lab: &Lab, address: IpAddr, expected: &[&str]) -> anyhow::Result<()> {
     let mut met = BTreeSet::new();
-    eventually(
+    wait_for(
         &format!("{expected:?} answer at {address}"),
-        PATIENCE,
+        DEADLINE,
         async || {
             met.insert(lab.client().ask(SocketAddr::new(address, 80)).await?.pod);
             Ok(expected.iter().all(|pod| met.contains(*pod)).then_some(()))
@@ -84,8 +84,8 @@ async fn meet_pods(lab: &Lab, address: IpAddr, expected: &[&str]) -> anyhow::Res
 
 async fn quickstart(lab: &mut Lab) -> anyhow::Result<()> {
     lab.apply("quickstart.yaml", QUICKSTART).await?;
-    let single = lab.wait_for_addresses("hello", 1, PATIENCE).await?;
-    let dual = lab.wait_for_addresses("hello-dual", 2, PATIENCE).await?;
+    let single = lab.wait_for_addresses("hello", 1, DEADLINE).await?;
+    let dual = lab.wait_for_addresses("hello-dual", 2, DEADLINE).await?;
     let all: BTreeSet<IpAddr> = single.iter().chain(&dual).copied().collect();
     ensure!(all.len() == 3, "an address was given twice: {single:?} {dual:?}");
     ensure!(
@@ -109,8 +109,8 @@ async fn seeds(lab: &mut Lab) -> anyhow::Result<()> {
     let foreign = ["clusterip", "headless", "nodeport", "my-service", "other-class"];
     let before = services(lab).await?;
     lab.apply("seed-first-pool.yaml", SEED_POOL).await?;
-    let single = lab.wait_for_addresses("myapp", 1, PATIENCE).await?;
-    let dual = lab.wait_for_addresses("myapp-dual", 1, PATIENCE).await?;
+    let single = lab.wait_for_addresses("myapp", 1, DEADLINE).await?;
+    let dual = lab.wait_for_addresses("myapp-dual", 1, DEADLINE).await?;
     ensure!(
         single != dual && in_pool(single[0]) && in_pool(dual[0]),
         "{single:?} {dual:?}"
@@ -138,17 +138,17 @@ async fn services(lab: &Lab) -> anyhow::Result<Vec<Service>> {
 
 async fn owner_only(lab: &mut Lab) -> anyhow::Result<()> {
     lab.apply("quickstart.yaml", QUICKSTART).await?;
-    let addresses = lab.wait_for_addresses("hello-dual", 2, PATIENCE).await?;
+    let addresses = lab.wait_for_addresses("hello-dual", 2, DEADLINE).await?;
     for address in addresses {
         // While speakers start, an address may still move to the node that ranks first.
-        let owner = eventually("wire and status agree on the owner", PATIENCE, async || {
-            let owner = lab.owner(address, PATIENCE).await?;
+        let owner = wait_for("wire and status agree on the owner", DEADLINE, async || {
+            let owner = lab.owner(address, DEADLINE).await?;
             let announcer = lab.cluster().announcer("hello-dual").await?;
             Ok((announcer.as_deref() == Some(lab.node(owner).name())).then_some(owner))
         })
         .await?;
         for _ in 0..20 {
-            let answered = lab.owner(address, PATIENCE).await?;
+            let answered = lab.owner(address, DEADLINE).await?;
             ensure!(answered == owner, "{address} is at {owner} and at {answered}");
         }
     }
@@ -159,8 +159,8 @@ async fn owner_only(lab: &mut Lab) -> anyhow::Result<()> {
 async fn selected_interface(lab: &mut Lab) -> anyhow::Result<()> {
     lab.apply("quickstart.yaml", QUICKSTART).await?;
     lab.apply("selected-interface.yaml", SELECTED_INTERFACE).await?;
-    let addresses = lab.wait_for_addresses("hello", 1, PATIENCE).await?;
-    eventually("the event says what is missing", PATIENCE, async || {
+    let addresses = lab.wait_for_addresses("hello", 1, DEADLINE).await?;
+    wait_for("the event says what is missing", DEADLINE, async || {
         let events = lab.cluster().events("default").await?;
         let missing = |event: &&String| event.contains("announceFailed") && event.ends_with(" storage");
         Ok(events.iter().any(|event| missing(&event)).then_some(()))
@@ -174,12 +174,12 @@ async fn selected_interface(lab: &mut Lab) -> anyhow::Result<()> {
         let rest = [mac.as_str(), "up", "type", "macvlan", "mode", "bridge"];
         let created = netns.output("ip", &[&create[..], &rest[..]].concat()).await?;
         ensure!(created.status.success(), "ip: {created:?}");
-        eventually("the node with the interface answers", PATIENCE, async || {
-            let answered = lab.resolve(addresses[0], PATIENCE).await?;
+        wait_for("the node with the interface answers", DEADLINE, async || {
+            let answered = lab.resolve(addresses[0], DEADLINE).await?;
             Ok((answered.to_string() == mac).then_some(()))
         })
         .await?;
-        eventually("its status says so", PATIENCE, async || {
+        wait_for("its status says so", DEADLINE, async || {
             let announcer = lab.cluster().announcer("hello").await?;
             Ok((announcer.as_deref() == Some(lab.node(index).name())).then_some(()))
         })
@@ -204,7 +204,7 @@ spec:
   ports: [{port: 80, targetPort: 8080}]
 ";
     lab.apply("local.yaml", service).await?;
-    let address = lab.wait_for_addresses("local", 1, PATIENCE).await?[0];
+    let address = lab.wait_for_addresses("local", 1, DEADLINE).await?[0];
     owned_by(lab, address, 1).await?;
     meet_pods(lab, address, &["local-node-2"]).await?;
 
@@ -227,10 +227,10 @@ spec:
   ports: [{port: 5353, targetPort: 8080, protocol: UDP}]
 ";
     lab.apply("datagrams.yaml", service).await?;
-    for address in lab.wait_for_addresses("datagrams", 2, PATIENCE).await? {
-        let answer = eventually(
+    for address in lab.wait_for_addresses("datagrams", 2, DEADLINE).await? {
+        let answer = wait_for(
             &format!("a pod answers a datagram to {address}"),
-            PATIENCE,
+            DEADLINE,
             async || {
                 let answer = lab
                     .client()
@@ -246,18 +246,18 @@ spec:
 }
 
 async fn owned_by(lab: &Lab, address: IpAddr, node: usize) -> anyhow::Result<()> {
-    eventually(
+    wait_for(
         &format!("node {node} answers for {address}"),
-        PATIENCE,
-        async || Ok((lab.owner(address, PATIENCE).await? == node).then_some(())),
+        DEADLINE,
+        async || Ok((lab.owner(address, DEADLINE).await? == node).then_some(())),
     )
     .await
 }
 
 async fn controller_restart(lab: &mut Lab) -> anyhow::Result<()> {
     lab.apply("quickstart.yaml", QUICKSTART).await?;
-    let hello = lab.wait_for_addresses("hello", 1, PATIENCE).await?;
-    let dual = lab.wait_for_addresses("hello-dual", 2, PATIENCE).await?;
+    let hello = lab.wait_for_addresses("hello", 1, DEADLINE).await?;
+    let dual = lab.wait_for_addresses("hello-dual", 2, DEADLINE).await?;
     lab.kill_controller().await?;
     // Sorts before the others, so that it would be served first if nothing were adopted.
     let newcomer = QUICKSTART
@@ -270,7 +270,7 @@ async fn controller_restart(lab: &mut Lab) -> anyhow::Result<()> {
     )
     .await?;
     lab.start_controller().await?;
-    let new = lab.wait_for_addresses("a-newcomer", 1, PATIENCE).await?;
+    let new = lab.wait_for_addresses("a-newcomer", 1, DEADLINE).await?;
     ensure!(
         in_pool(new[0]) && new != hello && !dual.contains(&new[0]),
         "{new:?} was given twice"
@@ -289,9 +289,9 @@ async fn controller_restart(lab: &mut Lab) -> anyhow::Result<()> {
 /// Both programs are asked while a Service is announced, so that no series is missing.
 async fn metrics(lab: &mut Lab) -> anyhow::Result<()> {
     lab.apply("quickstart.yaml", QUICKSTART).await?;
-    let address = lab.wait_for_addresses("hello", 1, PATIENCE).await?[0];
-    let owner = lab.owner(address, PATIENCE).await?;
-    let programs = [plan::fabric()[0], lab.node(owner).host().addresses()[0]];
+    let address = lab.wait_for_addresses("hello", 1, DEADLINE).await?[0];
+    let owner = lab.owner(address, DEADLINE).await?;
+    let programs = [plan::switch()[0], lab.node(owner).host().addresses()[0]];
     for program in programs {
         let metrics = scrape(lab, SocketAddr::new(program, 9120)).await?;
         let named = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE "));

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use herald_lab::Lab;
-use herald_lab::fabric::LINK;
-use herald_lab::wait::eventually;
+use herald_lab::switch::LINK;
+use herald_lab::wait::wait_for;
 use libtest_mimic::Trial;
 use tokio::process::Command;
 
-use crate::{PATIENCE, QUICKSTART, in_lab, with};
+use crate::{DEADLINE, QUICKSTART, in_lab, with};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -30,9 +30,9 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// The addresses of the dual-stack Service, and the MAC of the node that settled down to own them.
 async fn owned(lab: &Lab) -> anyhow::Result<(Vec<IpAddr>, String)> {
     lab.apply("quickstart.yaml", QUICKSTART).await?;
-    let addresses = lab.wait_for_addresses("hello-dual", 2, PATIENCE).await?;
-    let mac = eventually("wire and status agree on the owner", PATIENCE, async || {
-        let owner = lab.node(lab.owner(addresses[0], PATIENCE).await?);
+    let addresses = lab.wait_for_addresses("hello-dual", 2, DEADLINE).await?;
+    let mac = wait_for("wire and status agree on the owner", DEADLINE, async || {
+        let owner = lab.node(lab.owner(addresses[0], DEADLINE).await?);
         let announcer = lab.cluster().announcer("hello-dual").await?;
         Ok((announcer.as_deref() == Some(owner.name())).then(|| owner.host().mac().to_string()))
     })
@@ -108,7 +108,7 @@ async fn tcpdump(lab: &mut Lab) -> anyhow::Result<()> {
     );
     let asked = async {
         loop {
-            let answer = lab.owner(vip, PATIENCE).await;
+            let answer = lab.owner(vip, DEADLINE).await;
             if answer.is_err() {
                 return answer.map(drop);
             }
@@ -157,7 +157,7 @@ async fn kubectl(lab: &mut Lab) -> anyhow::Result<()> {
     run(&["apply", "-f", &file.display().to_string()]).await?;
     let jsonpath = "--for=jsonpath={.status.loadBalancer.ingress[0].ip}";
     run(&["wait", "service/hello", jsonpath, "--timeout=30s"]).await?;
-    let address = lab.wait_for_addresses("hello", 1, PATIENCE).await?[0].to_string();
+    let address = lab.wait_for_addresses("hello", 1, DEADLINE).await?[0].to_string();
     let table = run(&["get", "service", "hello"]).await?;
     ensure!(
         table.contains(&address) && table.contains("EXTERNAL-IP"),

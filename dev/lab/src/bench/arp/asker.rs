@@ -15,7 +15,7 @@ use super::{CLIENT, nth};
 const DURATION: Duration = Duration::from_millis(500);
 
 /// A reply that takes longer is lost.
-pub(super) const PATIENCE: Duration = Duration::from_millis(200);
+pub(super) const DEADLINE: Duration = Duration::from_millis(200);
 
 /// Requests say that they come from this address plus the number of the request under way, so that replies can be
 /// told apart.
@@ -66,7 +66,7 @@ impl Asker {
         loop {
             self.send(&mut free, &mut requests)?;
             if self.socket.receive(&mut replies)? == 0 {
-                self.poller.wait(Some(PATIENCE))?.count();
+                self.poller.wait(Some(DEADLINE))?.count();
             }
             let now = Instant::now();
             for reply in replies.iter() {
@@ -82,7 +82,7 @@ impl Asker {
                 }
             }
             for (number, sent) in self.sent.iter_mut().enumerate() {
-                if sent.take_if(|sent| now - *sent > PATIENCE).is_some() {
+                if sent.take_if(|sent| now - *sent > DEADLINE).is_some() {
                     free.push(number);
                     lost += 1;
                 }

@@ -11,7 +11,7 @@ use herald_l2::wire::arp::FRAME_LENGTH;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::OWNER;
-use super::asker::PATIENCE;
+use super::asker::DEADLINE;
 
 /// What user space can do at best: receive, swap, send, one frame at a time, and no question asked.
 pub(super) struct Bare {
@@ -29,7 +29,7 @@ impl Bare {
             (entry.interface_name == "eth0").then_some(link)
         });
         nix::sys::socket::bind(socket.as_raw_fd(), &address.context("the link is gone")?)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_read_timeout(Some(DEADLINE))?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let run = move || answer_everything(socket, &stopped);

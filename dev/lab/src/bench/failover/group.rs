@@ -13,14 +13,14 @@ use tokio::process::Command;
 
 use super::fault::Fault;
 use super::observer::{Clients, Measured};
-use super::{PATIENCE, STREAK};
+use super::{DEADLINE, STREAK};
 use crate::clock::Monotonic;
-use crate::fabric::{Fabric, Host, LINK};
 use crate::keepalived;
 use crate::lab::ends_of_logs;
 use crate::plan;
 use crate::process::{self, Process};
-use crate::wait::eventually;
+use crate::switch::{Host, LINK, Switch};
+use crate::wait::wait_for;
 
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 67, 120);
 const MACHINES: usize = 3;
@@ -84,24 +84,24 @@ struct Machine {
 }
 
 /// Lets the owner in a fresh group suffer `fault`, and tells what clients saw.
-pub(super) async fn suffer(daemon: &Daemon, fault: Fault) -> anyhow::Result<Measured> {
+pub(super) async fn inject(daemon: &Daemon, fault: Fault) -> anyhow::Result<Measured> {
     let directory = tempfile::Builder::new().prefix("herald-lab-").tempdir()?;
-    match suffer_in(&directory, daemon, fault).await {
+    match inject_in(&directory, daemon, fault).await {
         Ok(measured) => Ok(measured),
         Err(error) => Err(error.context(ends_of_logs(directory.path()))),
     }
 }
 
-async fn suffer_in(directory: &TempDir, daemon: &Daemon, fault: Fault) -> anyhow::Result<Measured> {
-    let fabric = Fabric::new().await?;
+async fn inject_in(directory: &TempDir, daemon: &Daemon, fault: Fault) -> anyhow::Result<Measured> {
+    let switch = Switch::new().await?;
     let [one, two] = plan::observers();
     let hosts = [
-        fabric.attach("client-1", one).await?,
-        fabric.attach("client-2", two).await?,
+        switch.attach("client-1", one).await?,
+        switch.attach("client-2", two).await?,
     ];
     let mut machines = Vec::new();
     for index in 0..MACHINES {
-        let host = fabric.attach(&machine(index), plan::node(index)).await?;
+        let host = switch.attach(&machine(index), plan::node(index)).await?;
         machines.push(start(host, daemon.command(index, fault, directory.path())?, directory).await?);
     }
     let owner = settled_owner(&hosts[0], &machines).await?;
@@ -109,7 +109,7 @@ async fn suffer_in(directory: &TempDir, daemon: &Daemon, fault: Fault) -> anyhow
     let mac = machines[owner].host.mac();
     let clients = Clients::start(&hosts, address, mac, None, fault).await?;
     let begin = Monotonic::now();
-    machines[owner].suffer(fault).await?;
+    machines[owner].inject(fault).await?;
     clients.meet().await?;
     clients.measure(begin).await
 }
@@ -133,7 +133,7 @@ async fn start(host: Host, daemon: Command, directory: &TempDir) -> anyhow::Resu
 async fn settled_owner(client: &Host, machines: &[Machine]) -> anyhow::Result<usize> {
     let address = IpAddr::from(ADDRESS);
     let (mut last, mut times) = (None, 0);
-    let owner = eventually("one machine has the address", PATIENCE, async || {
+    let owner = wait_for("one machine has the address", DEADLINE, async || {
         client.links().forget_neighbour(LINK, address).await?;
         client.poke(address).await?;
         let entry = client.links().neighbour(address).await?;
@@ -154,7 +154,7 @@ async fn settled_owner(client: &Host, machines: &[Machine]) -> anyhow::Result<us
 }
 
 impl Machine {
-    async fn suffer(&mut self, fault: Fault) -> anyhow::Result<()> {
+    async fn inject(&mut self, fault: Fault) -> anyhow::Result<()> {
         match fault {
             Fault::LinkLoss | Fault::ApiDown => self.host.set_plugged(false).await,
             Fault::Sigkill => self.signal(Signal::SIGKILL),

@@ -2,32 +2,32 @@
 
 use std::net::IpAddr;
 
-use super::PATIENCE;
+use super::DEADLINE;
 use super::fault::Fault;
 use super::observer::{Clients, Measured};
 use crate::Lab;
 use crate::clock::Monotonic;
 use crate::plan;
-use crate::wait::eventually;
+use crate::wait::wait_for;
 
 const QUICKSTART: &str = include_str!("../../../../../examples/quickstart.yaml");
 
 /// Lets the owner of an address in a fresh lab suffer `fault`, and tells what clients saw.
-pub(super) async fn suffer(fault: Fault) -> anyhow::Result<Measured> {
+pub(super) async fn inject(fault: Fault) -> anyhow::Result<Measured> {
     let mut lab = Lab::builder().start().await?;
     lab.run_app("hello", 8080, &[0, 1, 2]).await?;
     lab.apply("quickstart.yaml", QUICKSTART).await?;
-    let address = lab.wait_for_addresses("hello", 1, PATIENCE).await?[0];
-    let outcome = suffer_at(&mut lab, address, fault).await;
+    let address = lab.wait_for_addresses("hello", 1, DEADLINE).await?[0];
+    let outcome = inject_into(&mut lab, address, fault).await;
     match outcome {
         Ok(measured) => Ok(measured),
         Err(error) => Err(error.context(lab.report().await)),
     }
 }
 
-async fn suffer_at(lab: &mut Lab, address: IpAddr, fault: Fault) -> anyhow::Result<Measured> {
-    let owner = eventually("wire and status agree on the owner", PATIENCE, async || {
-        let owner = lab.owner(address, PATIENCE).await?;
+async fn inject_into(lab: &mut Lab, address: IpAddr, fault: Fault) -> anyhow::Result<Measured> {
+    let owner = wait_for("wire and status agree on the owner", DEADLINE, async || {
+        let owner = lab.owner(address, DEADLINE).await?;
         let announcer = lab.cluster().announcer("hello").await?;
         Ok((announcer.as_deref() == Some(lab.node(owner).name())).then_some(owner))
     })
@@ -36,8 +36,8 @@ async fn suffer_at(lab: &mut Lab, address: IpAddr, fault: Fault) -> anyhow::Resu
     let mac = lab.node(owner).host().mac();
     let [one, two] = plan::observers();
     let hosts = [
-        lab.fabric().attach("client-1", one).await?,
-        lab.fabric().attach("client-2", two).await?,
+        lab.switch().attach("client-1", one).await?,
+        lab.switch().attach("client-2", two).await?,
     ];
     let mut clients = Clients::start(&hosts, address, mac, Some(living), fault).await?;
     if fault == Fault::ApiDown {

@@ -6,14 +6,14 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 
 use super::fault::Fault;
-use super::{PATIENCE, STREAK};
+use super::{DEADLINE, STREAK};
 use crate::clock::Monotonic;
-use crate::fabric::{Host, LINK};
 use crate::net::MacAddr;
 use crate::prober::{Pace, Prober};
 use crate::role::probe::Outcome;
 use crate::role::proxy::DIAL;
-use crate::wait::eventually;
+use crate::switch::{Host, LINK};
+use crate::wait::wait_for;
 
 /// What the clients went without.
 #[derive(Debug, Clone, Copy)]
@@ -59,7 +59,7 @@ impl<'a> Clients<'a> {
             let mut prober =
                 Prober::start(host.netns(), SocketAddr::new(address, 80), Pace::default()).await?;
             let start = Monotonic::from_nanos(0);
-            prober.wait_until_served(start, STREAK, PATIENCE).await?;
+            prober.wait_until_served(start, STREAK, DEADLINE).await?;
             anyhow::Ok(prober)
         };
         let second = match living {
@@ -89,7 +89,7 @@ impl<'a> Clients<'a> {
 
     /// Waits until all has gone well for a while since `since`.
     pub(super) async fn wait_until_served(&mut self, since: Monotonic) -> anyhow::Result<()> {
-        self.prober.wait_until_served(since, STREAK, PATIENCE).await?;
+        self.prober.wait_until_served(since, STREAK, DEADLINE).await?;
         Ok(())
     }
 
@@ -106,7 +106,7 @@ impl<'a> Clients<'a> {
 
     /// Waits until the client's kernel holds another machine for the owner and all goes well again.
     pub(super) async fn measure(mut self, begin: Monotonic) -> anyhow::Result<Measured> {
-        eventually("the client learns a new owner", PATIENCE, async || {
+        wait_for("the client learns a new owner", DEADLINE, async || {
             Ok(self.learnt().await?.filter(|mac| *mac != self.owner))
         })
         .await?;
@@ -134,7 +134,7 @@ impl<'a> Clients<'a> {
 
 async fn outage(prober: &mut Prober, begin: Monotonic) -> anyhow::Result<Duration> {
     let history = prober
-        .wait_until_served(Monotonic::now(), STREAK, PATIENCE)
+        .wait_until_served(Monotonic::now(), STREAK, DEADLINE)
         .await?;
     let outage = history.outage(begin).context("no answer before the fault")?;
     Ok(outage.gap)
@@ -146,7 +146,7 @@ async fn detours(prober: &mut Prober, begin: Monotonic) -> anyhow::Result<Durati
     let is_straight =
         |outcome: &&Outcome| outcome.answer.is_ok() && outcome.finished.since(outcome.started) < DIAL;
     let history = prober
-        .wait_for(PATIENCE, |history| {
+        .wait_for(DEADLINE, |history| {
             let recent = history.outcomes().iter().rev();
             let recent = recent.filter(|outcome| outcome.started > begin);
             recent.take_while(is_straight).count() >= STREAK

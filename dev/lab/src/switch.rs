@@ -16,7 +16,7 @@ use crate::role::pod::Greeting;
 use crate::role::probe;
 use crate::sniffer::Sniffer;
 
-/// The bridge's name in the fabric's namespace.
+/// The bridge's name in the switch's namespace.
 const BRIDGE: &str = "br0";
 /// The bridge of machines that are cut off from the others, but not from each other.
 const ISLAND: &str = "br1";
@@ -24,20 +24,20 @@ const ISLAND: &str = "br1";
 pub const LINK: &str = "eth0";
 
 /// The switch that all machines hang on, and the network namespace that it lives in.
-pub struct Fabric {
+pub struct Switch {
     netns: Arc<Netns>,
     links: Links,
 }
 
-impl Fabric {
-    /// Makes the switch, itself reachable at [`plan::fabric`].
+impl Switch {
+    /// Makes the switch, itself reachable at [`plan::switch`].
     pub async fn new() -> anyhow::Result<Self> {
-        let netns = Netns::new("fabric")?;
+        let netns = Netns::new("switch")?;
         let links = prepare(&netns).await?;
         for bridge in [BRIDGE, ISLAND] {
-            links.add_bridge(bridge, plan::mac(plan::fabric())).await?;
+            links.add_bridge(bridge, plan::mac(plan::switch())).await?;
         }
-        for address in plan::fabric() {
+        for address in plan::switch() {
             links
                 .add_address(BRIDGE, address, plan::prefix_length(address))
                 .await?;
@@ -112,7 +112,7 @@ async fn prepare(netns: &Netns) -> anyhow::Result<Links> {
     Ok(links)
 }
 
-/// A machine of the lab: a network namespace with one link into the fabric.
+/// A machine of the lab: a network namespace with one link into the switch.
 pub struct Host {
     links: Links,
     mac: MacAddr,

@@ -16,11 +16,11 @@ use self::forward::Forwarder;
 pub use self::kubeconfig::client;
 pub use self::kubernetes::Kubernetes;
 pub use self::programs::Programs;
-use crate::fabric::Fabric;
 use crate::plan;
+use crate::switch::Switch;
 
 /// An API server with its controllers.
-pub struct Plane {
+pub struct ControlPlane {
     backend: Backend,
     outside: SocketAddr,
     inside: SocketAddr,
@@ -29,7 +29,7 @@ pub struct Plane {
 enum Backend {
     /// `herald-devkube`, in this process.
     Embedded(Server),
-    /// etcd, kube-apiserver and kube-controller-manager, on the fabric's own machine.
+    /// etcd, kube-apiserver and kube-controller-manager, on the switch's own machine.
     Kubernetes {
         kubernetes: Box<Kubernetes>,
         /// From outside the namespace that they are in, if they have one of their own.
@@ -37,15 +37,15 @@ enum Backend {
     },
 }
 
-impl Plane {
+impl ControlPlane {
     /// Starts Kubernetes' programs if `HERALD_CONTROL_PLANE` says where they are, otherwise the embedded server.
-    pub async fn start(fabric: &Fabric, directory: &Path) -> anyhow::Result<Self> {
+    pub async fn start(switch: &Switch, directory: &Path) -> anyhow::Result<Self> {
         let door = TcpListener::bind(("127.0.0.1", 0)).context("cannot listen on 127.0.0.1")?;
         let outside = door.local_addr()?;
-        let inside = SocketAddr::new(plan::fabric()[0], plan::API_PORT);
+        let inside = SocketAddr::new(plan::switch()[0], plan::API_PORT);
         let backend = match Programs::from_environment()? {
             None => {
-                let within = fabric.netns().run(move || TcpListener::bind(inside)).await?;
+                let within = switch.netns().run(move || TcpListener::bind(inside)).await?;
                 let options = Options {
                     listeners: vec![door, within],
                     ..Options::default()
@@ -54,8 +54,8 @@ impl Plane {
                 Backend::Embedded(server.context("cannot start the API server")?)
             }
             Some(programs) => {
-                let way_in = Forwarder::start(door, fabric.netns().clone(), inside)?;
-                let place = Some(fabric.netns().clone());
+                let way_in = Forwarder::start(door, switch.netns().clone(), inside)?;
+                let place = Some(switch.netns().clone());
                 let kubernetes = Kubernetes::start(programs, place, inside, outside, directory).await?;
                 Backend::Kubernetes {
                     kubernetes: Box::new(kubernetes),
@@ -70,7 +70,7 @@ impl Plane {
         })
     }
 
-    /// The same without a fabric, on loopback.
+    /// The same without a switch, on loopback.
     pub async fn start_here(directory: &Path) -> anyhow::Result<Self> {
         let door = TcpListener::bind(("127.0.0.1", 0)).context("cannot listen on 127.0.0.1")?;
         let address = door.local_addr()?;

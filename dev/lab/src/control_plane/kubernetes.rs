@@ -21,7 +21,7 @@ use super::programs::Programs;
 use crate::net::Netns;
 use crate::objects::NAMESPACE;
 use crate::process::{Process, Program};
-use crate::wait::eventually;
+use crate::wait::wait_for;
 
 /// Who may do everything.
 const ADMIN: User = User("admin", "system:masters");
@@ -36,7 +36,7 @@ const POD_RANGE: &str = "10.244.0.0/16,fd00:244::/32";
 /// No kubelet runs, so nobody makes Pods of a template; the lab plays them.
 const CONTROLLERS: &str = "*,-daemonset-controller,-deployment-controller,-replicaset-controller";
 /// How long the server may take to come up on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// A name and a group.
 struct User(&'static str, &'static str);
@@ -141,7 +141,7 @@ impl Kubernetes {
         let manager = self.launch("kube-controller-manager", &arguments).await?;
         self.controller_manager = Some(manager);
         let accounts = Api::<ServiceAccount>::namespaced(self.client().await?, "default");
-        let made = eventually("Pods can be made", PATIENCE, async || {
+        let made = wait_for("Pods can be made", DEADLINE, async || {
             Ok(accounts.get_opt("default").await?)
         });
         made.await?;
@@ -172,7 +172,7 @@ impl Kubernetes {
             "--allow-privileged".to_owned(),
         ];
         self.server = Some(self.launch("kube-apiserver", &arguments).await?);
-        let ready = eventually("the API server is ready", PATIENCE, async || {
+        let ready = wait_for("the API server is ready", DEADLINE, async || {
             let ended = self
                 .server
                 .as_mut()
