@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use crate::interrupt::Interrupt;
 use clap::{Parser, Subcommand};
 
-use crate::bench::{self, BenchArgs};
 use crate::demo::{self, DemoArgs};
 use crate::process::ROLE;
 use crate::role::{self, RoleArgs};
@@ -24,8 +23,6 @@ struct Cli {
 enum Command {
     /// Show the main job from end to end, then clean up.
     Demo(DemoArgs),
-    /// Measure, beside references.
-    Bench(BenchArgs),
     /// Part of a cluster; the lab starts itself again in these.
     #[command(hide = true, name = ROLE)]
     Role(RoleArgs),
@@ -33,20 +30,20 @@ enum Command {
 
 /// Runs the program. Call it before anything has started a thread.
 pub fn main() -> ExitCode {
-    finish(match Cli::parse().command {
+    let outcome = match Cli::parse().command {
         Command::Role(args) => role::run(args),
-        Command::Bench(args) => in_sandbox(|interrupt| bench::run(args, interrupt)),
         Command::Demo(args) => {
             let json = args.json;
             let outcome = in_sandbox(|interrupt| demo::run(args, interrupt));
             demo::conclude(json, &outcome);
             outcome
         }
-    })
+    };
+    finish("herald-lab", outcome)
 }
 
-/// Plays a role if this process was started for one, and says how it ended. A program that uses the lab
-/// as a library calls it first thing in `main`: the lab runs the program again for every part of the cluster.
+/// Plays a role if this process was started for one, and returns how it ended. A program that uses the lab as a library
+/// calls this first in `main`, because the lab runs the program again for every part of the cluster.
 pub fn enter_role() -> Option<ExitCode> {
     let plays_a_role = std::env::args_os()
         .nth(1)
@@ -54,8 +51,11 @@ pub fn enter_role() -> Option<ExitCode> {
     plays_a_role.then(main)
 }
 
-/// Runs `body` where network namespaces can be made, until it ends or, by its own choice, when told to stop.
-fn in_sandbox<F>(body: impl FnOnce(Interrupt) -> F) -> anyhow::Result<()>
+/// Runs `body` where network namespaces can be made. `body` ends by itself, or when the interrupt is requested.
+///
+/// # Errors
+/// When namespaces cannot be made, and those of `body`.
+pub fn in_sandbox<F>(body: impl FnOnce(Interrupt) -> F) -> anyhow::Result<()>
 where
     F: Future<Output = anyhow::Result<()>>,
 {
@@ -64,11 +64,12 @@ where
     runtime.block_on(async { body(Interrupt::listen()?).await })
 }
 
-fn finish(outcome: anyhow::Result<()>) -> ExitCode {
+/// Turns the outcome of `program` into an exit status, and prints the error if there is one.
+pub fn finish(program: &str, outcome: anyhow::Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            anstream::eprintln!("herald-lab: {error:#}");
+            anstream::eprintln!("{program}: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -473,7 +473,7 @@ impl Lab {
 }
 
 /// The last lines of each log in a directory.
-pub(crate) fn ends_of_logs(directory: &Path) -> String {
+pub fn ends_of_logs(directory: &Path) -> String {
     let mut report = String::new();
     let mut logs: Vec<PathBuf> = match fs::read_dir(directory) {
         Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),

@@ -28,7 +28,7 @@ use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-pub(crate) use self::forward::DIAL;
+pub use self::forward::DIAL;
 use self::forward::Forwarder;
 use self::table::{Frontend, Table};
 use crate::net::{Links, sysctl};

@@ -18,7 +18,7 @@ use super::table::{Frontend, Transport};
 
 /// How long a pod may take to accept a connection before the next one is tried. On a LAN it takes less
 /// than a millisecond; the node of a pod that says nothing is most likely dead.
-pub(crate) const DIAL: Duration = Duration::from_millis(150);
+pub const DIAL: Duration = Duration::from_millis(150);
 
 /// A UDP conversation ends after this long without an answer, as conntrack's `nf_conntrack_udp_timeout`.
 const UDP_IDLE: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! `herald-lab bench`: whole figures, each beside a reference measured in the same run.
+//! Benchmarks of whole programs. Each figure stands beside a reference that was measured in the same run.
 
 pub mod alloc;
 pub mod arp;
@@ -9,16 +9,19 @@ mod figure;
 pub mod idle;
 
 use std::io::Write;
+use std::process::ExitCode;
 
-use crate::interrupt::Interrupt;
 use anyhow::bail;
-use clap::{Args, Subcommand};
+use clap::{Parser, Subcommand};
+use herald_lab::cli::{finish, in_sandbox};
+use herald_lab::interrupt::Interrupt;
 
 pub use self::figure::Figure;
 
-/// Arguments of the benchmarks.
-#[derive(Debug, Args)]
-pub struct BenchArgs {
+/// Measures the programs of Herald, each beside a reference.
+#[derive(Debug, Parser)]
+#[command(name = "herald-bench", version)]
+struct Cli {
     #[command(subcommand)]
     bench: Bench,
     /// How often to measure; each benchmark has a default of its own.
@@ -43,15 +46,21 @@ enum Bench {
     Idle(idle::IdleArgs),
 }
 
+/// Runs the program. It must be called before anything has started a thread, after [`herald_lab::cli::enter_role`].
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    finish("herald-bench", in_sandbox(|interrupt| run(cli, interrupt)))
+}
+
 /// Measures, and prints each figure as soon as it is known.
-pub async fn run(args: BenchArgs, mut interrupt: Interrupt) -> anyhow::Result<()> {
+async fn run(cli: Cli, mut interrupt: Interrupt) -> anyhow::Result<()> {
     let mut print = Printer {
-        json: args.json,
+        json: cli.json,
         begun: false,
     };
-    let runs = |default: usize| args.runs.map_or(default, |runs| runs as usize);
+    let runs = |default: usize| cli.runs.map_or(default, |runs| runs as usize);
     let measured = async {
-        match args.bench {
+        match cli.bench {
             Bench::Alloc => alloc::run(runs(20), &mut |figure| print.figure(&figure)),
             Bench::Arp => arp::run(runs(5), &mut |figure| print.figure(&figure)).await,
             Bench::Controller => controller::run(runs(3), &mut |figure| print.figure(&figure)).await,
@@ -71,7 +80,7 @@ struct Printer {
 }
 
 impl Printer {
-    /// A reader who has gone away does not stop the measurement.
+    /// Prints one figure. A reader that has closed the pipe does not stop the measurement.
     fn figure(&mut self, figure: &Figure) {
         let mut out = anstream::stdout().lock();
         if self.json {

@@ -22,10 +22,10 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use super::Figure;
-use crate::control_plane::{self, ControlPlane};
-use crate::objects::NAMESPACE;
-use crate::process::{Process, role};
-use crate::wait::wait_for;
+use herald_lab::control_plane::{self, ControlPlane};
+use herald_lab::objects::NAMESPACE;
+use herald_lab::process::{Process, role};
+use herald_lab::wait::wait_for;
 
 /// Services that come at once.
 const SERVICES: usize = 10_000;

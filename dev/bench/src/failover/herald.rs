@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use super::DEADLINE;
 use super::fault::Fault;
 use super::observer::{Clients, Measured};
-use crate::Lab;
-use crate::clock::Monotonic;
-use crate::plan;
-use crate::wait::wait_for;
+use herald_lab::Lab;
+use herald_lab::clock::Monotonic;
+use herald_lab::plan;
+use herald_lab::wait::wait_for;
 
-const QUICKSTART: &str = include_str!("../../../../../examples/quickstart.yaml");
+const QUICKSTART: &str = include_str!("../../../../examples/quickstart.yaml");
 
 /// Lets the owner of an address in a fresh lab suffer `fault`, and tells what clients saw.
 pub(super) async fn inject(fault: Fault) -> anyhow::Result<Measured> {

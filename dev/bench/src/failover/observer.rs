@@ -7,13 +7,13 @@ use anyhow::{Context, ensure};
 
 use super::fault::Fault;
 use super::{DEADLINE, STREAK};
-use crate::clock::Monotonic;
-use crate::net::MacAddr;
-use crate::prober::{Pace, Prober};
-use crate::role::probe::Outcome;
-use crate::role::proxy::DIAL;
-use crate::switch::{Host, LINK};
-use crate::wait::wait_for;
+use herald_lab::clock::Monotonic;
+use herald_lab::net::MacAddr;
+use herald_lab::prober::{Pace, Prober};
+use herald_lab::role::probe::Outcome;
+use herald_lab::role::proxy::DIAL;
+use herald_lab::switch::{Host, LINK};
+use herald_lab::wait::wait_for;
 
 /// What the clients went without.
 #[derive(Debug, Clone, Copy)]

@@ -15,8 +15,8 @@ use self::fault::Fault;
 use self::group::Daemon;
 use self::observer::Measured;
 use super::Figure;
-use crate::keepalived;
-use crate::tool;
+use herald_lab::keepalived;
+use herald_lab::tool;
 
 /// Longer than any subject takes, keepalived at one advertisement a second included.
 const DEADLINE: Duration = Duration::from_secs(30);

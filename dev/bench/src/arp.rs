@@ -23,7 +23,7 @@ use self::bare::Bare;
 use self::load::Load;
 use super::Figure;
 use super::cpu::Cpu;
-use crate::net::Netns;
+use herald_lab::net::Netns;
 
 /// Requests under way at a time.
 const OUTSTANDING: [usize; 3] = [1, 16, 64];

@@ -11,14 +11,14 @@ use kube::api::{Api, PostParams};
 use serde_json::json;
 
 use super::{Figure, cpu};
-use crate::Lab;
-use crate::keepalived;
-use crate::objects::NAMESPACE;
-use crate::plan;
-use crate::process::Process;
-use crate::switch::Switch;
-use crate::tool;
-use crate::wait::wait_for;
+use herald_lab::Lab;
+use herald_lab::keepalived;
+use herald_lab::objects::NAMESPACE;
+use herald_lab::plan;
+use herald_lab::process::Process;
+use herald_lab::switch::Switch;
+use herald_lab::tool;
+use herald_lab::wait::wait_for;
 
 /// What to measure.
 #[derive(Debug, Clone, Args)]
