@@ -8,14 +8,14 @@ mod filter;
 pub mod frames;
 pub mod groups;
 pub mod interface;
-pub mod links;
 pub mod packet;
 pub mod poll;
 mod ranges;
+pub mod watch;
 
 pub use frames::Frames;
 pub use groups::Groups;
 pub use interface::{Interface, Master, Unusable};
-pub use links::Links;
 pub use packet::{PacketError, PacketSocket, Traffic};
 pub use poll::{Mailbox, Poller};
+pub use watch::InterfaceWatch;

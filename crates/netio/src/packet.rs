@@ -92,9 +92,9 @@ impl PacketSocket {
     ///
     /// # Errors
     /// When the kernel fails; open another socket then.
-    pub fn hear(&mut self, address: IpAddr) -> io::Result<bool> {
+    pub fn admit(&mut self, address: IpAddr) -> io::Result<bool> {
         if self.about.as_ref().is_some_and(|about| !about.contains(address)) {
-            self.hear_all()?;
+            self.clear_filter()?;
         }
         Ok(self.about.is_none())
     }
@@ -103,7 +103,7 @@ impl PacketSocket {
     ///
     /// # Errors
     /// When the kernel fails; open another socket then.
-    pub fn hear_all(&mut self) -> io::Result<()> {
+    pub fn clear_filter(&mut self) -> io::Result<()> {
         if self.about.is_some() {
             // The old filter counts until the new one is there, and may have used the memory up. With no filter at all
             // it hears what is none of its traffic, too, which costs time and nothing else.
@@ -117,7 +117,7 @@ impl PacketSocket {
     ///
     /// # Errors
     /// When the kernel is out of memory; the socket hears what it heard before then.
-    pub fn narrow(&mut self, addresses: impl IntoIterator<Item = IpAddr> + Clone) -> io::Result<()> {
+    pub fn set_filter(&mut self, addresses: impl IntoIterator<Item = IpAddr> + Clone) -> io::Result<()> {
         let mut most = MOST_RANGES;
         loop {
             let about = Ranges::covering(addresses.clone(), most);
@@ -353,13 +353,13 @@ mod tests {
         };
         let all = (0..MOST_RANGES as u32).map(|number| IpAddr::V4(held(number)));
         for round in 0..3 {
-            socket.narrow(all.clone()).expect("the kernel takes it");
+            socket.set_filter(all.clone()).expect("the kernel takes it");
             for number in 0..MOST_RANGES as u32 {
                 assert!(hears(&socket, held(number)), "{number} in round {round}");
             }
             let other = Ipv4Addr::from_bits(held(7).to_bits() + 1);
             assert!(!hears(&socket, other), "round {round}");
-            socket.hear(other.into()).expect("the kernel takes it");
+            socket.admit(other.into()).expect("the kernel takes it");
             assert!(hears(&socket, other), "round {round}");
         }
     }

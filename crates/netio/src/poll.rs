@@ -1,4 +1,4 @@
-//! Waiting for several sockets at once, and for what other threads say (epoll(7), eventfd(2)).
+//! Waits for several sockets and for messages of other threads at once (epoll(7), eventfd(2)).
 
 use std::io;
 use std::os::fd::AsFd;
@@ -12,25 +12,25 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 /// Descriptors reported by one wait; others are reported by the next.
 const EVENTS: usize = 32;
 
-/// The token that a wake-up is reported with; descriptors must be given others.
+/// The token of a wake-up; descriptors must have other tokens.
 const WAKE: u64 = u64::MAX;
 
-/// Waits until a descriptor is readable. A closed descriptor is forgotten by itself.
+/// Waits until a descriptor is readable. The kernel removes a closed descriptor.
 pub struct Poller {
     epoll: Epoll,
     wake: Arc<EventFd>,
     events: [EpollEvent; EVENTS],
 }
 
-/// Tells the thread that waits at a [`Poller`] something, from any other. When it is dropped the receiver finds itself
-/// disconnected.
+/// The sending half of a bounded channel to the thread that waits at a [`Poller`]. Dropping it disconnects the receiver and
+/// wakes the thread.
 pub struct Mailbox<T> {
     sender: Option<SyncSender<T>>,
     wake: Arc<EventFd>,
 }
 
 impl Poller {
-    /// Waits for nothing yet but its mailboxes.
+    /// Creates a poller that waits for its mailboxes only.
     ///
     /// # Errors
     /// When the process has no descriptors left.
@@ -45,8 +45,8 @@ impl Poller {
         })
     }
 
-    /// A way to tell the thread that waits here something, and where it finds that once it was woken: all that is there, as
-    /// it is woken once for several things. With `bound` of them untaken (at least one), who tells another one waits.
+    /// Creates a channel to the thread that waits here. One wake-up may stand for several messages, so the thread reads all
+    /// of them after each wake-up. [`Mailbox::send`] blocks while `bound` messages (at least one) are unread.
     pub fn mailbox<T>(&self, bound: usize) -> (Mailbox<T>, Receiver<T>) {
         let (sender, receiver) = sync_channel(bound.max(1));
         let mailbox = Mailbox {
@@ -56,10 +56,10 @@ impl Poller {
         (mailbox, receiver)
     }
 
-    /// Reports `descriptor` as `token` from now on, as long as there is something to read.
+    /// Reports `descriptor` as `token` from now on, as long as it is readable.
     ///
     /// # Errors
-    /// When it is registered already, or is none that can be waited for.
+    /// When `descriptor` is registered already or epoll does not support it.
     pub fn add(&self, descriptor: impl AsFd, token: u64) -> io::Result<()> {
         let event = EpollEvent::new(EpollFlags::EPOLLIN, token);
         Ok(self.epoll.add(descriptor, event)?)
@@ -69,7 +69,7 @@ impl Poller {
     /// up to milliseconds), and returns the tokens of the readable ones.
     ///
     /// # Errors
-    /// Whatever epoll_wait(2) says; being interrupted by a signal is none.
+    /// Those of epoll_wait(2) except `EINTR`.
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<impl Iterator<Item = u64>> {
         let timeout = timeout.map_or(EpollTimeout::NONE, round_up);
         let count = match self.epoll.wait(&mut self.events, timeout) {
@@ -79,7 +79,7 @@ impl Poller {
         };
         let ready = &self.events[..count];
         if ready.iter().any(|event| event.data() == WAKE) {
-            // Only resets the counter; how often it was woken does not matter.
+            // Only resets the counter; the number of wake-ups does not matter.
             let _ = self.wake.read();
         }
         Ok(ready.iter().map(EpollEvent::data).filter(|token| *token != WAKE))
@@ -87,15 +87,16 @@ impl Poller {
 }
 
 impl<T> Mailbox<T> {
-    /// Tells `message`, and makes the current or next wait return. Nothing comes of it when nobody takes it any more.
-    pub fn tell(&self, message: T) {
+    /// Sends `message` and ends the current or next wait of the poller. Blocks the calling thread while the channel is full.
+    /// Drops the message when the receiver is gone.
+    pub fn send(&self, message: T) {
         if let Some(sender) = &self.sender {
-            let _told = sender.send(message);
+            let _sent = sender.send(message);
             self.wake();
         }
     }
 
-    /// Tells nothing any more; the receiver finds itself disconnected.
+    /// Disconnects the receiver and wakes the thread. Later messages are dropped.
     pub fn close(&mut self) {
         self.sender = None;
         self.wake();
@@ -141,34 +142,34 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_ends_one_wait() {
+    fn messages_end_one_wait() {
         let mut poller = Poller::new().expect("poller");
         let (mailbox, receiver) = poller.mailbox(2);
-        mailbox.tell(1);
-        mailbox.tell(2);
+        mailbox.send(1);
+        mailbox.send(2);
         assert_eq!(poller.wait(None).expect("waited").count(), 0);
         assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [1, 2]);
         assert_eq!(poller.wait(Some(Duration::ZERO)).expect("waited").count(), 0);
         drop(receiver);
-        // It does not wait for anybody to take it.
-        (3..6).for_each(|message| mailbox.tell(message));
+        // Without a receiver, a full channel does not block.
+        (3..6).for_each(|message| mailbox.send(message));
     }
 
     #[test]
-    fn a_waiting_thread_is_told_and_sees_the_end() {
+    fn a_waiting_thread_receives_a_message_and_sees_the_disconnection() {
         let mut poller = Poller::new().expect("poller");
         let (mailbox, receiver) = poller.mailbox(0);
         let waiting = std::thread::spawn(move || {
-            let mut taken = 0;
+            let mut received = 0;
             loop {
                 let _woken = poller.wait(None).map(Iterator::count);
-                taken += receiver.try_iter().count();
+                received += receiver.try_iter().count();
                 if receiver.try_recv() == Err(TryRecvError::Disconnected) {
-                    return taken;
+                    return received;
                 }
             }
         });
-        mailbox.tell(());
+        mailbox.send(());
         drop(mailbox);
         assert_eq!(waiting.join().expect("joined"), 1);
     }

@@ -190,7 +190,7 @@ impl Gossip {
 
     fn tell(&self, command: Command) {
         // When the thread has ended, whoever watches the members sees that.
-        self.commands.tell(command);
+        self.commands.send(command);
     }
 }
 

@@ -158,7 +158,7 @@ impl Wire {
 
     /// A thread that has ended cannot be told anything; [`Wire::failed`] says so to whoever can act on it.
     fn tell(&self, command: Command) {
-        self.commands.tell(command);
+        self.commands.send(command);
     }
 }
 

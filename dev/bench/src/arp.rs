@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use herald_l2::MacAddr;
-use herald_netio::Links;
+use herald_netio::InterfaceWatch;
 use herald_speaker::wire::{Announcement, Wire, WireOptions};
 use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute};
 use prometheus::Registry;
@@ -274,7 +274,12 @@ impl Stage {
             .owner
             .run({
                 let registry = registry.clone();
-                move || anyhow::Ok((Wire::start(WireOptions::default(), &registry)?, Links::open()?))
+                move || {
+                    anyhow::Ok((
+                        Wire::start(WireOptions::default(), &registry)?,
+                        InterfaceWatch::open()?,
+                    ))
+                }
             })
             .await?;
         wire.set_interfaces(links.next().await?);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use herald_l2::{Link, MacAddr, Prefix};
 use herald_netio::Interface;
-use herald_netio::links::{Links, LinksError};
+use herald_netio::watch::{InterfaceWatch, InterfaceWatchError};
 use regex::Regex;
 
 /// Pause before netlink is tried again; it fails only when descriptors or memory are short.
@@ -47,15 +47,15 @@ pub async fn watch_interfaces(mut changed: impl FnMut(Vec<Interface>)) {
 }
 
 async fn watch(
-    links: &mut Option<Links>,
+    links: &mut Option<InterfaceWatch>,
     changed: &mut impl FnMut(Vec<Interface>),
-) -> Result<Infallible, LinksError> {
+) -> Result<Infallible, InterfaceWatchError> {
     let links = match links {
         Some(broken) => {
             broken.reopen()?;
             broken
         }
-        None => links.insert(Links::open()?),
+        None => links.insert(InterfaceWatch::open()?),
     };
     loop {
         changed(links.next().await?);

@@ -43,13 +43,13 @@ impl LinkSockets {
             Family::V4 => self.arp.as_mut(),
             Family::V6 => self.ndp.as_mut(),
         }
-        .map_or(Ok(false), |socket| socket.hear(address))
+        .map_or(Ok(false), |socket| socket.admit(address))
     }
 
     /// Lets all frames through, as it then tells.
     pub(super) fn hear_all(&mut self) -> io::Result<bool> {
         let mut sockets = self.arp.iter_mut().chain(&mut self.ndp);
-        sockets.try_for_each(PacketSocket::hear_all)?;
+        sockets.try_for_each(PacketSocket::clear_filter)?;
         Ok(true)
     }
 
@@ -59,7 +59,7 @@ impl LinkSockets {
             let of_family = addresses.clone().filter(|address| Family::of(*address) == family);
             socket
                 .as_mut()
-                .map_or(Ok(()), |socket| socket.narrow(of_family))?;
+                .map_or(Ok(()), |socket| socket.set_filter(of_family))?;
         }
         Ok(())
     }

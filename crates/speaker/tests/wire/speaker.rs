@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use herald_l2::ProbeResult;
-use herald_netio::{Interface, Links};
+use herald_netio::{Interface, InterfaceWatch};
 use herald_speaker::wire::{Announcement, Heard, Wire, WireOptions, watch_interfaces};
 use prometheus::{Registry, TextEncoder};
 use tokio::sync::{mpsc, oneshot};
@@ -66,7 +66,7 @@ impl Speaker {
                     && found.resolves_v6()
             };
             let interfaces = inside.block_on(async {
-                let mut links = Links::open().expect("netlink");
+                let mut links = InterfaceWatch::open().expect("netlink");
                 loop {
                     let interfaces = links.next().await.expect("interfaces");
                     if interfaces.iter().any(ready) {

@@ -52,7 +52,7 @@ impl Load {
         let index = nix::net::if_::if_nametoindex("eth0").context("the link is gone")?;
         let mut socket = PacketSocket::open(index, Traffic::ArpReplies)?;
         // It only sends.
-        socket.narrow([])?;
+        socket.set_filter([])?;
         let mut load = Self::new();
         load.spawn(move |stop, sent| storm(&socket, stop, sent))?;
         Ok(load)

@@ -31,7 +31,7 @@ const REST: u32 = 9;
 
 /// Why interfaces cannot be watched.
 #[derive(Debug, thiserror::Error)]
-pub enum LinksError {
+pub enum InterfaceWatchError {
     /// The netlink socket cannot be opened.
     #[error("cannot open a netlink socket: {0}")]
     Open(#[from] std::io::Error),
@@ -49,7 +49,7 @@ pub enum LinksError {
 }
 
 /// The interfaces of the network namespace in which it was opened.
-pub struct Links {
+pub struct InterfaceWatch {
     events: Events,
     /// On a socket of their own: routes may come in floods, and when some of their events are lost that says nothing
     /// about carriers.
@@ -86,12 +86,12 @@ struct Dumps {
     ended: Arc<AtomicBool>,
 }
 
-impl Links {
+impl InterfaceWatch {
     /// Subscribes to changes. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// When the kernel gives no netlink socket.
-    pub fn open() -> Result<Self, LinksError> {
+    pub fn open() -> Result<Self, InterfaceWatchError> {
         Ok(Self {
             events: Events::open(&LINKS)?,
             routes: Events::open(&ROUTES)?,
@@ -109,7 +109,7 @@ impl Links {
     ///
     /// # Errors
     /// When the kernel gives no netlink socket; try again later then.
-    pub fn reopen(&mut self) -> Result<(), LinksError> {
+    pub fn reopen(&mut self) -> Result<(), InterfaceWatchError> {
         self.pending.clear();
         self.flapped = Flapped::All;
         self.stale = true;
@@ -126,8 +126,8 @@ impl Links {
     /// held, that is all of them. Cancel safe: nothing is lost but the look itself.
     ///
     /// # Errors
-    /// When the kernel refuses a dump or a connection ends; [`Links::reopen`] it then.
-    pub async fn next(&mut self) -> Result<Vec<Interface>, LinksError> {
+    /// When the kernel refuses a dump or a connection ends; [`InterfaceWatch::reopen`] it then.
+    pub async fn next(&mut self) -> Result<Vec<Interface>, InterfaceWatchError> {
         loop {
             if let Some(next) = self.pending.pop_front() {
                 self.last = Some(next.clone());
@@ -150,15 +150,15 @@ impl Links {
     }
 
     /// Waits for an event, which may make another look necessary.
-    async fn wait(&mut self) -> Result<(), LinksError> {
+    async fn wait(&mut self) -> Result<(), InterfaceWatchError> {
         match select(self.events.received.next(), self.routes.received.next()).await {
             Either::Left((event, _)) => {
-                let (event, _) = event.ok_or(LinksError::Ended)?;
+                let (event, _) = event.ok_or(InterfaceWatchError::Ended)?;
                 self.flapped.note(&event);
                 self.stale = true;
             }
             Either::Right((event, _)) => {
-                let (event, _) = event.ok_or(LinksError::Ended)?;
+                let (event, _) = event.ok_or(InterfaceWatchError::Ended)?;
                 self.stale |= concerns_a_link(&event);
             }
         }
@@ -194,7 +194,7 @@ const LINKS: [MulticastGroup; 3] = [
 const ROUTES: [MulticastGroup; 2] = [MulticastGroup::Ipv4Route, MulticastGroup::Ipv6Route];
 
 impl Events {
-    fn open(groups: &[MulticastGroup]) -> Result<Self, LinksError> {
+    fn open(groups: &[MulticastGroup]) -> Result<Self, InterfaceWatchError> {
         let (connection, _, received) = rtnetlink::new_multicast_connection(groups)?;
         let connection = tokio::spawn(connection);
         Ok(Self { received, connection })
@@ -208,7 +208,7 @@ impl Drop for Events {
 }
 
 impl Dumps {
-    fn open() -> Result<Self, LinksError> {
+    fn open() -> Result<Self, InterfaceWatchError> {
         let (connection, kernel, _) = rtnetlink::new_connection()?;
         Ok(Self::over(kernel, connection))
     }
@@ -228,8 +228,8 @@ impl Dumps {
         }
     }
 
-    async fn interfaces(&self) -> Result<Vec<Interface>, LinksError> {
-        let failed = |what| move |error| LinksError::Dump { what, error };
+    async fn interfaces(&self) -> Result<Vec<Interface>, InterfaceWatchError> {
+        let failed = |what| move |error| InterfaceWatchError::Dump { what, error };
         let links = self.kernel.link().get().execute();
         let links: Vec<LinkMessage> = links.try_collect().await.map_err(failed("interfaces"))?;
         let addresses = self.kernel.address().get().execute();
@@ -241,7 +241,7 @@ impl Dumps {
         }
         // Every namespace has a loopback interface at least.
         if self.ended.load(Ordering::Acquire) || links.is_empty() {
-            return Err(LinksError::Ended);
+            return Err(InterfaceWatchError::Ended);
         }
         Ok(interfaces(&links, &addresses, routes))
     }
@@ -373,7 +373,7 @@ mod tests {
 
     #[tokio::test]
     async fn after_a_gap_every_interface_is_reported_without_its_carrier_first() {
-        let mut links = Links::open().expect("netlink");
+        let mut links = InterfaceWatch::open().expect("netlink");
         let first = links.next().await.expect("interfaces");
         assert!(first.iter().any(|interface| interface.running), "{first:?}");
         links.reopen().expect("netlink");
@@ -386,7 +386,11 @@ mod tests {
     /// A dump is four requests, and a connection may end at any time during them.
     #[tokio::test]
     async fn a_dump_that_breaks_off_is_an_error_and_never_a_shorter_list() {
-        let whole = Links::open().expect("netlink").next().await.expect("interfaces");
+        let whole = InterfaceWatch::open()
+            .expect("netlink")
+            .next()
+            .await
+            .expect("interfaces");
         let mut broken = 0;
         for polls in 1..24 {
             let (mut connection, kernel, _) = rtnetlink::new_connection().expect("netlink");
