@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use herald_api::reason::EventReason;
 use herald_core::config::{Catalog, Problem};
-use herald_core::ipam::{Allocator, Decision, Note, Outcome, Refusal};
+use herald_core::ipam::{AllocationOutcome, Allocator, Decision, Note, Refusal};
 use herald_core::{Labels, ServiceKey, Time};
 use herald_runtime::admin::Pending;
 use herald_runtime::event::{Events, Severity};
@@ -278,7 +278,7 @@ impl Driver {
         while let Some(decision) = self.allocator.poll_decision() {
             self.handle_decision(decision);
         }
-        while let Some(pool) = self.allocator.poll_moved() {
+        while let Some(pool) = self.allocator.poll_changed_pool() {
             self.pools.unsettle(pool);
         }
         while let Some(pool) = self.pools.poll_unsettled() {
@@ -305,12 +305,12 @@ impl Driver {
                 .emit(&seen.reference, severity, note.reason(), note.to_string());
         }
         match &decision.outcome {
-            Outcome::Assigned(wanted) => {
+            AllocationOutcome::Assigned(wanted) => {
                 info!(service = %key, addresses = ?wanted.addresses, pool = %wanted.pool, "assigned");
             }
             // Kubernetes is about to give it some; there is nothing for the user to do.
-            Outcome::Unassigned(Refusal::NoClusterIps) => {}
-            Outcome::Unassigned(refusal) => {
+            AllocationOutcome::Unassigned(Refusal::NoClusterIps) => {}
+            AllocationOutcome::Unassigned(refusal) => {
                 let why = refusal.to_string();
                 info!(service = %key, reason = refusal.reason(), "no address: {}", cut(&why, 1024));
                 let note = format!("Failed to allocate IP for \"{key}\": {why}");
@@ -355,7 +355,7 @@ impl Driver {
         if under_way || seen.is_already(&decided) || self.is_overtaken(seen) {
             return;
         }
-        if let Outcome::Assigned(wanted) = &decided.outcome {
+        if let AllocationOutcome::Assigned(wanted) = &decided.outcome {
             let has = |other: &ServiceKey, address| {
                 let held = self.allocator.assignment(other);
                 held.is_some_and(|held| held.addresses.contains(&address))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use herald_api::{IPAddressPool, IPAddressPoolStatus, L2Advertisement, ServiceL2Status, convert};
 use herald_core::Labels;
-use herald_core::config::{RawAdvertisement, RawPool};
+use herald_core::config::{RawL2Advertisement, RawPool};
 use herald_runtime::Update;
 use herald_runtime::watch::watch;
 use k8s_openapi::api::core::v1::{Namespace, ObjectReference, Service};
@@ -42,7 +42,7 @@ pub(crate) struct WrittenPool {
 /// An advertisement as written, and how to refer to it.
 #[derive(Debug)]
 pub(crate) struct WrittenAdvertisement {
-    pub(crate) raw: RawAdvertisement,
+    pub(crate) raw: RawL2Advertisement,
     pub(crate) reference: ObjectReference,
 }
 
@@ -74,7 +74,7 @@ pub(crate) fn watch_all(client: &Client, namespace: &str, class: &str, inputs: &
         Config::default(),
         |advertisement| {
             Box::new(WrittenAdvertisement {
-                raw: convert::advertisement(&advertisement),
+                raw: convert::l2_advertisement(&advertisement),
                 reference: advertisement.object_ref(&()),
             })
         },

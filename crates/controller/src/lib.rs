@@ -91,7 +91,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     input::watch_all(&client, &namespace, &args.lb_class, &sender);
     let lease = Lease::new(client.clone(), &namespace, LEASE, &args.pod_name);
     let outlets = Outlets { events, state };
-    let allocator = Allocator::with_rest(Duration::from_secs(args.quarantine));
+    let allocator = Allocator::with_quarantine(Duration::from_secs(args.quarantine));
     let driver = Driver::new(
         client,
         namespace.clone(),

@@ -4,7 +4,7 @@ use herald_api::crd::ANNOUNCED;
 use herald_api::reason::ConditionReason;
 use herald_api::{annotation, convert};
 use herald_core::Service;
-use herald_core::ipam::{Note, Outcome};
+use herald_core::ipam::{AllocationOutcome, Note};
 use herald_runtime::log::cut;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core_v1;
@@ -83,10 +83,12 @@ impl Seen {
     pub(crate) fn is_already(&self, decided: &Decided) -> bool {
         let service = &self.service;
         let has_addresses = match &decided.outcome {
-            Outcome::Assigned(wanted) => {
+            AllocationOutcome::Assigned(wanted) => {
                 service.assigned == wanted.addresses && service.assigned_pool.as_ref() == Some(&wanted.pool)
             }
-            Outcome::Unassigned(_) => service.assigned.is_empty() && service.assigned_pool.is_none(),
+            AllocationOutcome::Unassigned(_) => {
+                service.assigned.is_empty() && service.assigned_pool.is_none()
+            }
         };
         has_addresses
             && !service.foreign_ingress
@@ -98,11 +100,11 @@ impl Seen {
     /// conditions. It only applies to the object that the decision was made for (`uid`, `resourceVersion`).
     pub(crate) fn patch(&self, decided: &Decided, now: Timestamp) -> Value {
         let (ingress, pool) = match &decided.outcome {
-            Outcome::Assigned(wanted) => {
+            AllocationOutcome::Assigned(wanted) => {
                 let entries: Vec<Value> = wanted.addresses.iter().map(|ip| json!({"ip": ip})).collect();
                 (json!(entries), json!(wanted.pool.as_str()))
             }
-            Outcome::Unassigned(_) => (Value::Null, Value::Null),
+            AllocationOutcome::Unassigned(_) => (Value::Null, Value::Null),
         };
         let allocated = self.condition(ALLOCATED, decided.allocated(), self.allocated.as_ref(), now);
         let announced = match (decided.announced(), &self.announced) {
@@ -190,7 +192,7 @@ fn says(condition: Option<&Condition>, wanted: Option<&Said>) -> bool {
 /// What a Service's status must say: its addresses or why it has none, and what else the user should know.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Decided {
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: AllocationOutcome,
     /// A wish that is not met although the Service has addresses.
     pub(crate) unmet: Option<Note>,
     /// Whether the addresses are announced, if that is known.
@@ -200,9 +202,11 @@ pub(crate) struct Decided {
 impl Decided {
     fn allocated(&self) -> Said {
         match (&self.outcome, &self.unmet) {
-            (Outcome::Unassigned(refusal), _) => Said::new(false, refusal.reason(), &refusal.to_string()),
-            (Outcome::Assigned(_), Some(note)) => Said::new(true, note.reason(), &note.to_string()),
-            (Outcome::Assigned(wanted), None) => Said::new(
+            (AllocationOutcome::Unassigned(refusal), _) => {
+                Said::new(false, refusal.reason(), &refusal.to_string())
+            }
+            (AllocationOutcome::Assigned(_), Some(note)) => Said::new(true, note.reason(), &note.to_string()),
+            (AllocationOutcome::Assigned(wanted), None) => Said::new(
                 true,
                 ConditionReason::Allocated.reason(),
                 &format!("from pool {}", wanted.pool),
@@ -213,7 +217,7 @@ impl Decided {
     /// Nothing is said of a Service without addresses.
     fn announced(&self) -> Option<Said> {
         let announced = self.announced.as_ref();
-        let announced = announced.filter(|_| matches!(self.outcome, Outcome::Assigned(_)))?;
+        let announced = announced.filter(|_| matches!(self.outcome, AllocationOutcome::Assigned(_)))?;
         Some(Said::new(announced.is_so, &announced.reason, &announced.message))
     }
 }
@@ -235,7 +239,7 @@ mod tests {
 
     fn assigned(addresses: &[&str]) -> Decided {
         Decided {
-            outcome: Outcome::Assigned(Assignment {
+            outcome: AllocationOutcome::Assigned(Assignment {
                 addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
                 pool: "first".into(),
             }),
@@ -246,7 +250,7 @@ mod tests {
 
     fn refused() -> Decided {
         Decided {
-            outcome: Outcome::Unassigned(Refusal::NoPool),
+            outcome: AllocationOutcome::Unassigned(Refusal::NoPool),
             unmet: None,
             announced: None,
         }

@@ -10,7 +10,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use herald_core::{Allocator, Catalog, Outcome, Port, RawPool, Service, ServiceKey, Time, Transport};
+use herald_core::{
+    AllocationOutcome, Allocator, Catalog, Port, RawPool, Service, ServiceKey, Time, Transport,
+};
 
 /// A /16 of which 99.9 % are in use.
 const SLASH_16: u32 = 1 << 16;
@@ -58,8 +60,8 @@ fn give(allocator: &mut Allocator, service: Service) -> IpAddr {
     allocator.set_service(service, Time::ZERO);
     let decision = allocator.poll_decision().expect("a new Service is decided on");
     match decision.outcome {
-        Outcome::Assigned(assignment) => assignment.addresses[0],
-        Outcome::Unassigned(refusal) => panic!("no address: {refusal}"),
+        AllocationOutcome::Assigned(assignment) => assignment.addresses[0],
+        AllocationOutcome::Unassigned(refusal) => panic!("no address: {refusal}"),
     }
 }
 

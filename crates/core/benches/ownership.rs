@@ -11,7 +11,7 @@ use herald_core::announce::eligibility::{Endpoints, Exposure, Node, TrafficPolic
 use herald_core::announce::layer2::election::Rank;
 use herald_core::announce::layer2::ownership::Ownership;
 use herald_core::{
-    Catalog, Labels, Liveness, Member, NodeName, NodeState, Prefix, Profile, RawAdvertisement, RawPool,
+    Catalog, Labels, Liveness, Member, NodeName, NodeState, Prefix, Profile, RawL2Advertisement, RawPool,
     ServiceKey,
 };
 
@@ -57,12 +57,12 @@ fn ownership(nodes: u32, services: u32) -> Ownership {
         addresses: vec!["10.0.0.0/8".into()],
         ..RawPool::default()
     }]);
-    catalog.set_advertisement(&RawAdvertisement {
+    catalog.set_l2_advertisement(&RawL2Advertisement {
         name: "everywhere".into(),
-        ..RawAdvertisement::default()
+        ..RawL2Advertisement::default()
     });
     let mut machine = Ownership::new(name(0), true, false);
-    machine.set_config(catalog.pools(), catalog.advertisements());
+    machine.set_config(catalog.pools(), catalog.l2_advertisements());
     for n in 0..nodes {
         machine.set_node(Node {
             name: name(n),

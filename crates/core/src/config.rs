@@ -3,9 +3,9 @@
 //! Raw resources are parsed once, into types that cannot be wrong. A resource with a mistake is set aside
 //! alone, with everything that is wrong with it; its last good version stays in force.
 
-mod advertisement;
 mod catalog;
 mod claims;
+mod l2_advertisement;
 mod pool;
 mod problem;
 mod selectors;
@@ -15,9 +15,9 @@ mod tests;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-pub use advertisement::Advertisement;
 pub use catalog::Catalog;
 pub(crate) use claims::Claims;
+pub use l2_advertisement::L2Advertisement;
 pub use pool::{Allocation, ConflictDetection, Pool, Reservation};
 pub use problem::{ConfigError, Problem, ResourceKind};
 
@@ -74,7 +74,7 @@ pub struct RawReservation {
 
 /// An `L2Advertisement` as written by the user.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct RawAdvertisement {
+pub struct RawL2Advertisement {
     /// `metadata.name`.
     pub name: String,
     /// `spec.ipAddressPools`.

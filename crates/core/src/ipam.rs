@@ -7,7 +7,7 @@
 //!   restart does not depend on the order of anything.
 //! * A request that cannot be met leaves the Service what it has until it can be met.
 //! * Services that wait are served oldest first as soon as what they wait for is released; there is no timer.
-//! * An address that was let go rests ([`DEFAULT_REST`]) before another Service gets it, unless there is no other one.
+//! * An address that was let go rests ([`DEFAULT_QUARANTINE`]) before another Service gets it, unless there is no other one.
 //! * A Service that lost its addresses without asking for it, by deletion for example, gets them back when it
 //!   returns, while nobody else has them.
 //! * Pools of equal rank are taken in order of name.
@@ -40,7 +40,7 @@ use core::time::Duration;
 
 use hashbrown::HashMap;
 
-pub use decision::{Assignment, Decision, Note, Outcome, Refusal, Usage};
+pub use decision::{AllocationOutcome, Assignment, Decision, Note, Refusal, Usage};
 
 use crate::{Addresses, Catalog, PoolName, Service, ServiceKey, Time};
 use books::Books;
@@ -49,7 +49,7 @@ use waiting::{Age, Demand, Waiting};
 
 /// How long an address that was let go rests before it is given to another Service, unless nothing else is
 /// free: long enough for clients and resolvers with usual time-outs to forget who had it.
-pub const DEFAULT_REST: Duration = Duration::from_secs(60);
+pub const DEFAULT_QUARANTINE: Duration = Duration::from_secs(60);
 
 /// How many of its latest decisions on a Service are recognised in the Service's status when they come back
 /// from the API server. More than one is on its way only when the API server is slow.
@@ -92,20 +92,20 @@ struct Entry {
     lasting: Vec<Note>,
     /// Notes on what happened since the last report.
     happened: Vec<Note>,
-    reported: Option<(Outcome, Vec<Note>)>,
+    reported: Option<(AllocationOutcome, Vec<Note>)>,
     is_undelivered: bool,
     /// Addresses reported before the last report and perhaps still on their way into the status.
     echoes: VecDeque<Addresses>,
 }
 
 impl Allocator {
-    /// An allocator without pools or Services, not yet active, in which addresses rest for [`DEFAULT_REST`].
+    /// An allocator without pools or Services, not yet active, in which addresses rest for [`DEFAULT_QUARANTINE`].
     pub fn new() -> Self {
-        Self::with_rest(DEFAULT_REST)
+        Self::with_quarantine(DEFAULT_QUARANTINE)
     }
 
     /// The same with another rest; with none, an address let go may be given to anybody at once.
-    pub fn with_rest(rest: Duration) -> Self {
+    pub fn with_quarantine(rest: Duration) -> Self {
         Self {
             desk: Desk {
                 books: Books::new(rest),
@@ -218,8 +218,8 @@ impl Allocator {
     }
 
     /// The next pool whose usage may have changed since it was last named here; after new pools, each of them.
-    pub fn poll_moved(&mut self) -> Option<PoolName> {
-        self.desk.books.poll_moved()
+    pub fn poll_changed_pool(&mut self) -> Option<PoolName> {
+        self.desk.books.poll_changed_pool()
     }
 
     /// What a Service has.
@@ -229,7 +229,7 @@ impl Allocator {
 
     /// What the status of a Service should say, reported or not; `None` for a Service that is unknown or not
     /// decided on yet.
-    pub fn outcome(&self, key: &ServiceKey) -> Option<Outcome> {
+    pub fn outcome(&self, key: &ServiceKey) -> Option<AllocationOutcome> {
         self.services.get(key)?.outcome()
     }
 
@@ -357,9 +357,9 @@ impl Entry {
         self.refusal = refusal;
     }
 
-    fn outcome(&self) -> Option<Outcome> {
-        let assigned = self.held.clone().map(Outcome::Assigned);
-        assigned.or_else(|| self.refusal.clone().map(Outcome::Unassigned))
+    fn outcome(&self) -> Option<AllocationOutcome> {
+        let assigned = self.held.clone().map(AllocationOutcome::Assigned);
+        assigned.or_else(|| self.refusal.clone().map(AllocationOutcome::Unassigned))
     }
 
     fn report(&mut self) -> Option<Decision> {
@@ -374,7 +374,7 @@ impl Entry {
             return None;
         }
         let before = self.reported.replace((outcome.clone(), self.lasting.clone()));
-        if let Some((Outcome::Assigned(before), _)) = before {
+        if let Some((AllocationOutcome::Assigned(before), _)) = before {
             self.echoes.truncate(ECHOES - 1);
             self.echoes.push_front(before.addresses);
         }
@@ -384,6 +384,7 @@ impl Entry {
         Some(Decision {
             service,
             outcome,
+            unmet: self.lasting.last().cloned(),
             notes,
         })
     }
@@ -403,7 +404,7 @@ impl Entry {
     /// Whether `assigned` is what a decision said that may still be on its way into the status.
     fn was_reported(&self, assigned: &[IpAddr]) -> bool {
         let last = match &self.reported {
-            Some((Outcome::Assigned(last), _)) => Some(&last.addresses),
+            Some((AllocationOutcome::Assigned(last), _)) => Some(&last.addresses),
             _ => None,
         };
         self.echoes

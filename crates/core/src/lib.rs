@@ -21,10 +21,10 @@ pub mod time;
 
 pub use address::{AddressRange, AddressSet, Addresses, Capacity};
 pub use config::{
-    Advertisement, Catalog, ConfigError, Pool, Problem, RawAdvertisement, RawAllocation, RawPool,
+    Catalog, ConfigError, L2Advertisement, Pool, Problem, RawAllocation, RawL2Advertisement, RawPool,
     RawReservation, ResourceKind,
 };
-pub use ipam::{Allocator, Assignment, Decision, Note, Outcome, Refusal, Usage};
+pub use ipam::{AllocationOutcome, Allocator, Assignment, Decision, Note, Refusal, Usage};
 pub use mac::MacAddr;
 pub use member::{Liveness, Member, NodeState, Profile};
 pub use name::{NodeName, PoolName, ServiceKey};

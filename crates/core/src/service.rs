@@ -32,7 +32,7 @@ pub struct Service {
     /// Which backends would answer: empty for `externalTrafficPolicy: Cluster`, the Service's selector as
     /// `k=v,...` for `Local`. Sharers of an address must agree on it.
     pub backend_key: String,
-    /// Protocol and port of each `spec.ports[]`.
+    /// Transport protocol and port of each `spec.ports[]`.
     pub ports: BTreeSet<Port>,
     /// `status.loadBalancer.ingress[].ip`: the address that the Service has, the truth after a restart.
     pub assigned: Addresses,

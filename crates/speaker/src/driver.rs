@@ -257,10 +257,12 @@ impl Driver {
             }
             Input::Advertisements(update) => {
                 match update {
-                    Update::Applied(advertisement) => self.catalog.set_advertisement(&advertisement),
-                    Update::Deleted(advertisement) => self.catalog.remove_advertisement(&advertisement.name),
+                    Update::Applied(advertisement) => self.catalog.set_l2_advertisement(&advertisement),
+                    Update::Deleted(advertisement) => {
+                        self.catalog.remove_l2_advertisement(&advertisement.name)
+                    }
                     Update::Replaced(all) => {
-                        self.catalog.set_advertisements(all);
+                        self.catalog.set_l2_advertisements(all);
                         self.awaited.remove("advertisements");
                     }
                 }
@@ -383,7 +385,7 @@ impl Driver {
 
     fn config_changed(&mut self) {
         self.ownership
-            .set_config(self.catalog.pools(), self.catalog.advertisements());
+            .set_config(self.catalog.pools(), self.catalog.l2_advertisements());
         let problems = self.catalog.problems().to_vec();
         self.metrics.set_config(!problems.is_empty());
         for problem in problems.iter().filter(|p| !self.problems.contains(p)) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use herald_api::{IPAddressPool, L2Advertisement, convert};
 use herald_core::NodeName;
 use herald_core::announce::eligibility::{Exposure, Node};
-use herald_core::config::{RawAdvertisement, RawPool};
+use herald_core::config::{RawL2Advertisement, RawPool};
 use herald_runtime::Update;
 use herald_runtime::watch::watch;
 use k8s_openapi::api::core::v1 as core_v1;
@@ -32,7 +32,7 @@ pub(crate) enum Input {
     /// Pools in our namespace.
     Pools(Update<RawPool>),
     /// Advertisements in our namespace.
-    Advertisements(Update<RawAdvertisement>),
+    Advertisements(Update<RawL2Advertisement>),
     /// The speakers' Pods.
     Peers(Update<Peer>),
 }
@@ -86,7 +86,7 @@ pub(crate) fn watch_all(client: &Client, namespace: &str, args: &Args, inputs: &
     let pool = |pool: IPAddressPool| convert::pool(&pool);
     tokio::spawn(watch(pools, all.clone(), pool, Input::Pools, inputs.clone()));
     let advertisements = Api::<L2Advertisement>::namespaced(client.clone(), namespace);
-    let advertisement = |advertisement: L2Advertisement| convert::advertisement(&advertisement);
+    let advertisement = |advertisement: L2Advertisement| convert::l2_advertisement(&advertisement);
     tokio::spawn(watch(
         advertisements,
         all.clone(),

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
-use herald_core::{Allocator, Catalog, Outcome, RawPool, Service, ServiceKey, Time};
+use herald_core::{AllocationOutcome, Allocator, Catalog, RawPool, Service, ServiceKey, Time};
 
 use super::Figure;
 
@@ -120,8 +120,10 @@ fn give(allocator: &mut Allocator, service: Service) -> anyhow::Result<IpAddr> {
         .context("a new Service was not decided on")?
         .outcome
     {
-        Outcome::Assigned(assignment) => assignment.addresses.first().copied().context("no address"),
-        Outcome::Unassigned(refusal) => bail!("no address: {refusal}"),
+        AllocationOutcome::Assigned(assignment) => {
+            assignment.addresses.first().copied().context("no address")
+        }
+        AllocationOutcome::Unassigned(refusal) => bail!("no address: {refusal}"),
     }
 }
 

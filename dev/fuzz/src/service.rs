@@ -2,7 +2,7 @@
 
 use herald_api::convert;
 use herald_core::config::{Catalog, RawPool};
-use herald_core::{Allocator, Outcome, Time};
+use herald_core::{AllocationOutcome, Allocator, Time};
 use k8s_openapi::api::core::v1 as core_v1;
 
 /// The bytes are the JSON of a Service. It gets addresses of the pool or a reason; deciding twice changes nothing.
@@ -26,7 +26,7 @@ pub fn service(bytes: &[u8]) {
     allocator.activate(Time::ZERO);
     allocator.set_service(service.clone(), Time::ZERO);
     let decided = allocator.outcome(&service.key);
-    if let Some(Outcome::Assigned(assignment)) = &decided {
+    if let Some(AllocationOutcome::Assigned(assignment)) = &decided {
         let pool = &catalog.pools()[0];
         assert!(pool.contains_all(&assignment.addresses), "{assignment:?}");
         assert!((1..=2).contains(&assignment.addresses.len()), "{assignment:?}");

@@ -176,7 +176,7 @@ impl Cluster {
                 let Ok(new) = serde_json::from_value::<L2Advertisement>(raw) else {
                     return Ok(());
                 };
-                catalog.set_advertisement(&convert::advertisement(&new));
+                catalog.set_l2_advertisement(&convert::l2_advertisement(&new));
             }
             _ => return Ok(()),
         }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use herald_core::announce::eligibility::{Endpoints, Exposure, Node, TrafficPolicy};
 use herald_core::announce::layer2::ownership::Ownership;
-use herald_core::config::{Catalog, RawAdvertisement, RawPool};
+use herald_core::config::{Catalog, RawL2Advertisement, RawPool};
 use herald_core::{Labels, NodeName, Prefix, ServiceKey};
 use herald_l2::{Link, MacAddr};
 
@@ -85,12 +85,12 @@ pub(crate) fn ownership(index: usize, nodes: usize, services: &[usize]) -> Owner
         addresses: vec!["10.1.0.0/16".to_owned(), "fc00::/112".to_owned()],
         ..RawPool::default()
     }]);
-    catalog.set_advertisements(vec![RawAdvertisement {
+    catalog.set_l2_advertisements(vec![RawL2Advertisement {
         name: "all".to_owned(),
-        ..RawAdvertisement::default()
+        ..RawL2Advertisement::default()
     }]);
     let mut ownership = Ownership::new(name(index), true, false);
-    ownership.set_config(catalog.pools(), catalog.advertisements());
+    ownership.set_config(catalog.pools(), catalog.l2_advertisements());
     (0..nodes).for_each(|node| ownership.set_node(self::node(node, false)));
     for &service in services {
         let key = ServiceKey::new("default", format!("s{service}"));

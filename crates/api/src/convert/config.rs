@@ -1,6 +1,6 @@
 //! Pools and advertisements.
 
-use herald_core::config::{ConflictDetection, RawAdvertisement, RawAllocation, RawPool, RawReservation};
+use herald_core::config::{ConflictDetection, RawAllocation, RawL2Advertisement, RawPool, RawReservation};
 use herald_core::{RawRequirement, RawSelector};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
@@ -35,9 +35,9 @@ pub fn pool(pool: &IPAddressPool) -> RawPool {
 }
 
 /// An advertisement as written by the user.
-pub fn advertisement(advertisement: &L2Advertisement) -> RawAdvertisement {
+pub fn l2_advertisement(advertisement: &L2Advertisement) -> RawL2Advertisement {
     let spec = &advertisement.spec.spec;
-    RawAdvertisement {
+    RawL2Advertisement {
         name: name(&advertisement.metadata),
         pools: spec.ip_address_pools.clone(),
         pool_selectors: selectors(&spec.ip_address_pool_selectors),

@@ -40,11 +40,11 @@ impl Driver {
     pub(super) fn handle_advertisements(&mut self, update: Update<Box<WrittenAdvertisement>>) {
         match update {
             Update::Applied(written) => {
-                self.catalog.set_advertisement(&written.raw);
+                self.catalog.set_l2_advertisement(&written.raw);
                 self.advertisements.insert(written.raw.name, written.reference);
             }
             Update::Deleted(written) => {
-                self.catalog.remove_advertisement(&written.raw.name);
+                self.catalog.remove_l2_advertisement(&written.raw.name);
                 self.advertisements.remove(&written.raw.name);
             }
             Update::Replaced(all) => {
@@ -53,7 +53,7 @@ impl Driver {
                     .map(|written| (written.raw.name.clone(), written.reference.clone()));
                 self.advertisements = references.collect();
                 self.catalog
-                    .set_advertisements(all.into_iter().map(|written| written.raw).collect());
+                    .set_l2_advertisements(all.into_iter().map(|written| written.raw).collect());
             }
         }
         self.config_changed();
@@ -117,7 +117,7 @@ impl Driver {
     pub(super) fn tell(&self, problem: &Problem) {
         let resource = match problem.kind {
             ResourceKind::Pool => self.pools.reference(&PoolName::new(problem.name.clone())),
-            ResourceKind::Advertisement => self.advertisements.get(&problem.name),
+            ResourceKind::L2Advertisement => self.advertisements.get(&problem.name),
         };
         if let Some(resource) = resource {
             let note = problem.to_string();

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::net::IpAddr;
 
-use crate::config::{Advertisement, Pool};
+use crate::config::{L2Advertisement, Pool};
 use crate::{Labels, Liveness, Member, NodeName, NodeState, ServiceKey};
 
 /// Label that keeps a node out, whatever its value (Kubernetes: "Well-Known Labels").
@@ -165,7 +165,7 @@ pub struct View<'a> {
     /// The pools in force.
     pub pools: &'a [Pool],
     /// The advertisements in force.
-    pub advertisements: &'a [Advertisement],
+    pub advertisements: &'a [L2Advertisement],
     /// The Nodes that exist.
     pub nodes: &'a BTreeMap<NodeName, Node>,
     /// The speakers, or `None` without gossip: then every node is taken to have one.
@@ -180,7 +180,7 @@ impl<'a> View<'a> {
         &self,
         service: &Exposure,
         endpoints: &Endpoints,
-    ) -> Result<Vec<&'a Advertisement>, Exclusion> {
+    ) -> Result<Vec<&'a L2Advertisement>, Exclusion> {
         if service.foreign_ingress {
             return Err(Exclusion::InvalidAddress);
         }
@@ -191,7 +191,7 @@ impl<'a> View<'a> {
         if !endpoints.any {
             return Err(Exclusion::NoEndpoints);
         }
-        let applying: Vec<&Advertisement> = self
+        let applying: Vec<&L2Advertisement> = self
             .advertisements
             .iter()
             .filter(|a| a.selects_pool(pool) && a.selects_service(&service.labels))
@@ -217,7 +217,7 @@ impl<'a> View<'a> {
         &self,
         service: &Exposure,
         endpoints: &Endpoints,
-        advertisements: &[&Advertisement],
+        advertisements: &[&L2Advertisement],
         node: &Node,
     ) -> Result<i64, Exclusion> {
         if !advertisements.iter().any(|a| a.selects_node(&node.labels)) {
@@ -259,7 +259,7 @@ impl<'a> View<'a> {
 
 /// The interfaces on which `node` announces: the union of those named, or all (`None`) as soon as one
 /// advertisement that selects the node names none.
-pub fn interfaces(advertisements: &[&Advertisement], node: &Node) -> Option<BTreeSet<String>> {
+pub fn interfaces(advertisements: &[&L2Advertisement], node: &Node) -> Option<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for advertisement in advertisements.iter().filter(|a| a.selects_node(&node.labels)) {
         if advertisement.interfaces.is_empty() {

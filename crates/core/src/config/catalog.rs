@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use super::claims::Claims;
 use super::selectors::Mistakes;
-use super::{Advertisement, ConfigError, Pool, Problem, RawAdvertisement, RawPool, ResourceKind};
+use super::{ConfigError, L2Advertisement, Pool, Problem, RawL2Advertisement, RawPool, ResourceKind};
 use crate::{Labels, PoolName};
 
 /// The pools and advertisements in force. Each resource stands for itself: one that cannot be used is set
@@ -21,7 +21,7 @@ pub struct Catalog {
     written_advertisements: BTreeMap<String, WrittenAdvertisement>,
     namespaces: BTreeMap<String, Labels>,
     pools: Vec<Pool>,
-    advertisements: Vec<Advertisement>,
+    advertisements: Vec<L2Advertisement>,
     problems: Vec<Problem>,
     duplicates: Vec<Problem>,
 }
@@ -41,8 +41,8 @@ type Age = (i64, PoolName);
 
 #[derive(Debug, Clone)]
 struct WrittenAdvertisement {
-    parsed: Result<Advertisement, Mistakes>,
-    in_force: Option<Advertisement>,
+    parsed: Result<L2Advertisement, Mistakes>,
+    in_force: Option<L2Advertisement>,
 }
 
 impl Catalog {
@@ -80,15 +80,15 @@ impl Catalog {
     }
 
     /// Takes all advertisements there are; those not in `raw` are gone.
-    pub fn set_advertisements(&mut self, raw: Vec<RawAdvertisement>) {
+    pub fn set_l2_advertisements(&mut self, raw: Vec<RawL2Advertisement>) {
         self.duplicates
-            .retain(|problem| problem.kind != ResourceKind::Advertisement);
+            .retain(|problem| problem.kind != ResourceKind::L2Advertisement);
         let mut names = BTreeSet::new();
         for raw in raw {
             if names.insert(raw.name.clone()) {
                 self.write_advertisement(&raw);
             } else {
-                self.report_duplicate(ResourceKind::Advertisement, raw.name);
+                self.report_duplicate(ResourceKind::L2Advertisement, raw.name);
             }
         }
         self.written_advertisements.retain(|name, _| names.contains(name));
@@ -96,13 +96,13 @@ impl Catalog {
     }
 
     /// Takes a new or changed advertisement.
-    pub fn set_advertisement(&mut self, raw: &RawAdvertisement) {
+    pub fn set_l2_advertisement(&mut self, raw: &RawL2Advertisement) {
         self.write_advertisement(raw);
         self.settle_advertisements();
     }
 
     /// Forgets a deleted advertisement.
-    pub fn remove_advertisement(&mut self, name: &str) {
+    pub fn remove_l2_advertisement(&mut self, name: &str) {
         self.written_advertisements.remove(name);
         self.settle_advertisements();
     }
@@ -142,7 +142,7 @@ impl Catalog {
     }
 
     /// The advertisements in force, sorted by name.
-    pub fn advertisements(&self) -> &[Advertisement] {
+    pub fn l2_advertisements(&self) -> &[L2Advertisement] {
         &self.advertisements
     }
 
@@ -171,9 +171,9 @@ impl Catalog {
         self.written_pools.insert(name, written);
     }
 
-    fn write_advertisement(&mut self, raw: &RawAdvertisement) {
+    fn write_advertisement(&mut self, raw: &RawL2Advertisement) {
         let older = self.written_advertisements.remove(&raw.name);
-        let parsed = Advertisement::parse(raw);
+        let parsed = L2Advertisement::parse(raw);
         let in_force = parsed
             .as_ref()
             .ok()
@@ -303,7 +303,7 @@ impl Catalog {
         let advertisements = self.written_advertisements.iter().map(|(name, written)| {
             let mistakes = written.parsed.as_ref().err().unwrap_or(&none);
             (
-                ResourceKind::Advertisement,
+                ResourceKind::L2Advertisement,
                 name.as_str(),
                 mistakes,
                 written.in_force.is_some(),

@@ -44,14 +44,14 @@ pub enum ResourceKind {
     /// `IPAddressPool`.
     Pool,
     /// `L2Advertisement`.
-    Advertisement,
+    L2Advertisement,
 }
 
 impl fmt::Display for ResourceKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Pool => "IPAddressPool",
-            Self::Advertisement => "L2Advertisement",
+            Self::L2Advertisement => "L2Advertisement",
         })
     }
 }

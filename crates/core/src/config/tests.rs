@@ -312,12 +312,12 @@ fn an_advertisement_selects_pools_by_name_or_label_and_all_only_if_it_names_none
         (&["plain"], &[selector("tier", "gold")], [true, true]),
         (&[], &[selector("tier", "none")], [false, false]),
     ] {
-        let raw = RawAdvertisement {
+        let raw = RawL2Advertisement {
             pools: pools.iter().map(ToString::to_string).collect(),
             pool_selectors: selectors.to_vec(),
-            ..RawAdvertisement::default()
+            ..RawL2Advertisement::default()
         };
-        let advertisement = Advertisement::parse(&raw).expect("good");
+        let advertisement = L2Advertisement::parse(&raw).expect("good");
         let selected: Vec<bool> = catalog
             .pools()
             .iter()
@@ -329,7 +329,7 @@ fn an_advertisement_selects_pools_by_name_or_label_and_all_only_if_it_names_none
 
 #[test]
 fn nodes_services_and_scores_follow_their_selectors() {
-    let raw = RawAdvertisement {
+    let raw = RawL2Advertisement {
         node_selectors: Vec::from([selector("rack", "1"), selector("rack", "2")]),
         service_selectors: Vec::from([selector("app", "web")]),
         interfaces: ["eth1", "eth0", "eth1"].map(String::from).to_vec(),
@@ -338,9 +338,9 @@ fn nodes_services_and_scores_follow_their_selectors() {
             (10, selector("rack", "1")),
             (5, RawSelector::default()),
         ]),
-        ..RawAdvertisement::default()
+        ..RawL2Advertisement::default()
     };
-    let advertisement = Advertisement::parse(&raw).expect("good");
+    let advertisement = L2Advertisement::parse(&raw).expect("good");
     assert!(
         advertisement.selects_node(&labels("rack", "2")) && !advertisement.selects_node(&labels("rack", "3"))
     );
@@ -355,31 +355,31 @@ fn nodes_services_and_scores_follow_their_selectors() {
 
 #[test]
 fn every_mistake_of_an_advertisement_is_reported_and_its_last_good_version_stays() {
-    let good = RawAdvertisement {
+    let good = RawL2Advertisement {
         name: "ad".into(),
         pools: Vec::from(["p".to_string()]),
-        ..RawAdvertisement::default()
+        ..RawL2Advertisement::default()
     };
-    let broken = RawAdvertisement {
+    let broken = RawL2Advertisement {
         name: "ad".into(),
         pools: ["p", "q", "p"].map(String::from).to_vec(),
         pool_selectors: Vec::from([selector("x", "y"), selector("x", "y")]),
         node_selectors: Vec::from([operator("Exists", &["v"])]),
         service_selectors: Vec::from([operator("In", &[])]),
         preferred_nodes: Vec::from([(1, operator("near", &[]))]),
-        ..RawAdvertisement::default()
+        ..RawL2Advertisement::default()
     };
     let mut catalog = Catalog::new();
-    catalog.set_advertisements(Vec::from([
+    catalog.set_l2_advertisements(Vec::from([
         good,
-        RawAdvertisement {
+        RawL2Advertisement {
             name: "other".into(),
             ..broken.clone()
         },
     ]));
-    catalog.set_advertisement(&broken);
+    catalog.set_l2_advertisement(&broken);
     let names: Vec<&str> = catalog
-        .advertisements()
+        .l2_advertisements()
         .iter()
         .map(|ad| ad.name.as_str())
         .collect();
@@ -402,8 +402,8 @@ fn every_mistake_of_an_advertisement_is_reported_and_its_last_good_version_stays
         of(&catalog, "other"),
         fields.map(|field| (field.to_string(), false))
     );
-    catalog.remove_advertisement("ad");
-    assert!(catalog.advertisements().is_empty() && of(&catalog, "ad").is_empty());
+    catalog.remove_l2_advertisement("ad");
+    assert!(catalog.l2_advertisements().is_empty() && of(&catalog, "ad").is_empty());
 }
 
 proptest! {

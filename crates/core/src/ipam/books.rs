@@ -229,7 +229,7 @@ impl Books {
     }
 
     /// A pool whose usage may have changed since it was last named here.
-    pub(super) fn poll_moved(&mut self) -> Option<PoolName> {
+    pub(super) fn poll_changed_pool(&mut self) -> Option<PoolName> {
         let number = self.moved.pop()?;
         let book = &mut self.pools[number];
         book.has_moved = false;

@@ -9,20 +9,23 @@ use core::net::IpAddr;
 use crate::address::Capacity;
 use crate::{Addresses, Family, PoolName, Port, RequestError, ServiceKey};
 
-/// What the status of a Service must say from now on.
+/// What the status of a Service must say from now on. It stays in force until the next decision on the Service, until
+/// the Service is removed, or until the allocator is deactivated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     /// The Service.
     pub service: Arc<ServiceKey>,
     /// Its addresses, or why it has none.
-    pub outcome: Outcome,
-    /// What the user should hear about; each is one event.
+    pub outcome: AllocationOutcome,
+    /// The lasting note that the status shows beside the outcome, if there is one (see [`Note::lasts`]).
+    pub unmet: Option<Note>,
+    /// What to report to the user; each note is one event. Contains `unmet`.
     pub notes: Vec<Note>,
 }
 
 /// Addresses, or why there are none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum AllocationOutcome {
     /// The status must have exactly these addresses in this order, and the annotation this pool.
     Assigned(Assignment),
     /// The status must be empty, and the annotation absent.

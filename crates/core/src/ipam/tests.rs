@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
 
-use super::{Allocator, Decision, Note, Outcome, Refusal, Usage};
+use super::{AllocationOutcome, Allocator, Decision, Note, Refusal, Usage};
 use crate::{
     Addresses, Catalog, Family, FamilyPolicy, Labels, PoolName, Port, RawAllocation, RawPool, RawReservation,
     RawSelector, Service, ServiceKey, Time, Transport,
@@ -111,8 +111,10 @@ impl World {
             let Decision {
                 service: key,
                 outcome,
+                unmet,
                 notes,
             } = decision;
+            assert_eq!(unmet.as_ref(), notes.iter().rfind(|note| note.lasts()));
             self.notes
                 .extend(notes.into_iter().map(|note| (ServiceKey::clone(&key), note)));
             let service = self
@@ -120,8 +122,8 @@ impl World {
                 .get_mut(&key)
                 .expect("decided for a Service that exists");
             (service.assigned, service.assigned_pool) = match outcome {
-                Outcome::Assigned(assignment) => (assignment.addresses, Some(assignment.pool)),
-                Outcome::Unassigned(_) => (Addresses::new(), None),
+                AllocationOutcome::Assigned(assignment) => (assignment.addresses, Some(assignment.pool)),
+                AllocationOutcome::Unassigned(_) => (Addresses::new(), None),
             };
             service.foreign_ingress = false;
             let service = service.clone();
@@ -167,7 +169,7 @@ impl World {
     /// Why a Service without address has none.
     fn refusal(&self, name: &str) -> Refusal {
         match self.allocator.outcome(&key(name)) {
-            Some(Outcome::Unassigned(refusal)) => refusal,
+            Some(AllocationOutcome::Unassigned(refusal)) => refusal,
             other => panic!("{name} is not refused: {other:?}"),
         }
     }

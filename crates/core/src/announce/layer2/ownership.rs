@@ -13,7 +13,7 @@ use core::cmp::Reverse;
 use crate::announce::eligibility::{Endpoints, Exclusion, Exposure, Node, View, interfaces};
 use crate::announce::layer2::election::{self, Candidate, Elected, Place, Rank};
 use crate::announce::layer2::placement::{Footing, Standing};
-use crate::config::{Advertisement, Pool};
+use crate::config::{L2Advertisement, Pool};
 use crate::name::tag;
 use crate::{Liveness, Member, NodeName, NodeState, ServiceKey};
 
@@ -25,7 +25,7 @@ pub struct Ownership {
     me: NodeName,
     ignore_exclude_label: bool,
     pools: Vec<Pool>,
-    advertisements: Vec<Advertisement>,
+    advertisements: Vec<L2Advertisement>,
     /// The interfaces that they name ([`tag`]).
     selected: BTreeSet<u32>,
     nodes: BTreeMap<NodeName, Node>,
@@ -52,7 +52,7 @@ type Bar = (Reverse<Footing>, Place);
 
 /// Who may own the addresses of a Service, and who of them should.
 struct Contest<'a> {
-    advertisements: Vec<&'a Advertisement>,
+    advertisements: Vec<&'a L2Advertisement>,
     elected: Elected<'a>,
     footing: Footing,
 }
@@ -85,7 +85,7 @@ impl Ownership {
     }
 
     /// Replaces pools and advertisements.
-    pub fn set_config(&mut self, pools: &[Pool], advertisements: &[Advertisement]) {
+    pub fn set_config(&mut self, pools: &[Pool], advertisements: &[L2Advertisement]) {
         if self.pools != pools || self.advertisements != advertisements {
             self.pools = pools.to_vec();
             self.advertisements = advertisements.to_vec();
@@ -228,7 +228,7 @@ impl Ownership {
         Ok(scores)
     }
 
-    fn footing(&self, service: &Exposure, advertisements: &[&Advertisement], node: &Node) -> Footing {
+    fn footing(&self, service: &Exposure, advertisements: &[&L2Advertisement], node: &Node) -> Footing {
         let selected = interfaces(advertisements, node);
         let mut footing = self
             .standing

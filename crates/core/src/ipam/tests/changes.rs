@@ -338,7 +338,7 @@ fn a_status_that_somebody_empties_is_filled_again_with_the_same_address() {
     world.pass(120);
     world.change("b", |s| s.assigned.clear());
     let outcome = world.allocator.outcome(&key("b"));
-    let Some(Outcome::Assigned(assignment)) = outcome else {
+    let Some(AllocationOutcome::Assigned(assignment)) = outcome else {
         panic!("{outcome:?}")
     };
     assert_eq!(assignment.addresses, ips(&["1.2.3.1"]));
@@ -376,7 +376,7 @@ fn an_old_status_that_comes_late_is_not_taken_for_a_new_wish() {
     let second = world.allocator.poll_decision().expect("decided again");
     service.request.addresses = Ok(Vec::new());
     for decision in [first, second] {
-        let Outcome::Assigned(assignment) = decision.outcome else {
+        let AllocationOutcome::Assigned(assignment) = decision.outcome else {
             panic!("refused")
         };
         service.assigned = assignment.addresses;

@@ -169,8 +169,10 @@ impl World {
         let mut changed = Vec::new();
         for (key, service) in &mut self.services {
             let (assigned, pool) = match self.allocator.outcome(key) {
-                Some(Outcome::Assigned(assignment)) => (assignment.addresses, Some(assignment.pool)),
-                Some(Outcome::Unassigned(_)) | None => (Addresses::new(), None),
+                Some(AllocationOutcome::Assigned(assignment)) => {
+                    (assignment.addresses, Some(assignment.pool))
+                }
+                Some(AllocationOutcome::Unassigned(_)) | None => (Addresses::new(), None),
             };
             if service.assigned != assigned || service.assigned_pool != pool {
                 (service.assigned, service.assigned_pool) = (assigned, pool);
@@ -259,7 +261,7 @@ impl World {
     }
 
     fn assert_usage_is_what_statuses_say(&mut self) {
-        while let Some(name) = self.allocator.poll_moved() {
+        while let Some(name) = self.allocator.poll_changed_pool() {
             let usage = self.allocator.usage(&name).expect("a pool in force");
             self.followed.insert(name, usage);
         }
@@ -421,7 +423,7 @@ proptest! {
                 let decision = world.allocator.poll_decision();
                 let is_still_refused = matches!(
                     decision.as_ref().map(|decision| &decision.outcome),
-                    Some(Outcome::Unassigned(_))
+                    Some(AllocationOutcome::Unassigned(_))
                 );
                 prop_assert!(decision.is_none() || value == "first" && is_still_refused, "{decision:?}");
             }

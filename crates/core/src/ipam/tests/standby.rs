@@ -101,7 +101,7 @@ fn a_controller_that_returns_reports_on_every_service_again() {
 #[test]
 fn without_rest_a_released_address_is_given_out_at_once() {
     let mut world = World::new(&[]);
-    world.allocator = Allocator::with_rest(Duration::ZERO);
+    world.allocator = Allocator::with_quarantine(Duration::ZERO);
     world.allocator.activate(world.now);
     world.pools(&[pool("p", &["10.0.0.0/30"])]);
     world.set(v4("a"));

@@ -7,7 +7,7 @@ use core::net::IpAddr;
 use proptest::prelude::*;
 
 use crate::announce::eligibility::{EXCLUDE_LABEL, TrafficPolicy};
-use crate::config::{Catalog, ConflictDetection, RawAdvertisement, RawPool};
+use crate::config::{Catalog, ConflictDetection, RawL2Advertisement, RawPool};
 use crate::{Labels, RawSelector};
 
 mod standing;
@@ -40,18 +40,18 @@ fn node(name: &str, extra: &[(&str, &str)]) -> Node {
     }
 }
 
-fn on(name: &str) -> RawAdvertisement {
-    RawAdvertisement {
+fn on(name: &str) -> RawL2Advertisement {
+    RawL2Advertisement {
         name: format!("on-{name}"),
         node_selectors: vec![selector(&[("kubernetes.io/hostname", name)])],
-        ..RawAdvertisement::default()
+        ..RawL2Advertisement::default()
     }
 }
 
-fn everywhere() -> RawAdvertisement {
-    RawAdvertisement {
+fn everywhere() -> RawL2Advertisement {
+    RawL2Advertisement {
         name: "everywhere".into(),
-        ..RawAdvertisement::default()
+        ..RawL2Advertisement::default()
     }
 }
 
@@ -78,13 +78,13 @@ fn endpoints(nodes: &[&str]) -> Option<Endpoints> {
 }
 
 /// Two nodes, of which iris2 sorts first for 10.20.30.1; the endpoint is on iris1.
-fn iris(me: &str, advertisements: Vec<RawAdvertisement>, policy: TrafficPolicy) -> Ownership {
+fn iris(me: &str, advertisements: Vec<RawL2Advertisement>, policy: TrafficPolicy) -> Ownership {
     iris_with(Ownership::new(me.into(), false, false), advertisements, policy)
 }
 
 fn iris_with(
     mut machine: Ownership,
-    advertisements: Vec<RawAdvertisement>,
+    advertisements: Vec<RawL2Advertisement>,
     policy: TrafficPolicy,
 ) -> Ownership {
     let mut catalog = Catalog::new();
@@ -94,10 +94,10 @@ fn iris_with(
         ..RawPool::default()
     });
     for advertisement in advertisements {
-        catalog.set_advertisement(&advertisement);
+        catalog.set_l2_advertisement(&advertisement);
     }
     assert_eq!(catalog.problems(), []);
-    machine.set_config(catalog.pools(), catalog.advertisements());
+    machine.set_config(catalog.pools(), catalog.l2_advertisements());
     machine.set_node(node(IRIS1, &[]));
     machine.set_node(node(IRIS2, &[]));
     machine.set_service(web(policy));
@@ -208,11 +208,11 @@ fn an_unavailable_network_moves_the_service_and_back() {
 #[test]
 fn what_nobody_may_announce_has_its_reason() {
     let base = || web(TrafficPolicy::Cluster);
-    let by_service = || RawAdvertisement {
+    let by_service = || RawL2Advertisement {
         service_selectors: vec![selector(&[("app", "other")])],
         ..everywhere()
     };
-    let matching = || RawAdvertisement {
+    let matching = || RawL2Advertisement {
         service_selectors: vec![RawSelector::default()],
         ..everywhere()
     };
@@ -299,10 +299,10 @@ fn every_node_that_may_not_own_it_has_its_reason() {
 
 #[test]
 fn interfaces_are_the_union_unless_one_advertisement_takes_all() {
-    let named = |name: &str, interfaces: &[&str]| RawAdvertisement {
+    let named = |name: &str, interfaces: &[&str]| RawL2Advertisement {
         name: name.into(),
         interfaces: interfaces.iter().map(ToString::to_string).collect(),
-        ..RawAdvertisement::default()
+        ..RawL2Advertisement::default()
     };
     let claimed = |advertisements| match verdict(iris(IRIS2, advertisements, TrafficPolicy::Cluster)) {
         Verdict::Owner(claim) => claim.interfaces,
@@ -326,7 +326,7 @@ fn interfaces_are_the_union_unless_one_advertisement_takes_all() {
 
 #[test]
 fn a_node_without_the_interface_does_not_count_as_owner_until_it_has_it() {
-    let eth9 = RawAdvertisement {
+    let eth9 = RawL2Advertisement {
         interfaces: vec!["eth9".into()],
         ..everywhere()
     };
@@ -340,7 +340,7 @@ fn a_node_without_the_interface_does_not_count_as_owner_until_it_has_it() {
 
 #[test]
 fn a_preference_outweighs_the_hash_but_makes_nobody_a_candidate() {
-    let preferring = |name: &str| RawAdvertisement {
+    let preferring = |name: &str| RawL2Advertisement {
         preferred_nodes: vec![(50, selector(&[("kubernetes.io/hostname", name)]))],
         ..everywhere()
     };
@@ -461,7 +461,7 @@ proptest! {
         services in 1_u8..12,
     ) {
         let names: Vec<String> = (0..5).map(|i| format!("node-{i}")).collect();
-        let preferring = RawAdvertisement {
+        let preferring = RawL2Advertisement {
             preferred_nodes: vec![(5, selector(&[("preferred", "yes")]))],
             ..everywhere()
         };

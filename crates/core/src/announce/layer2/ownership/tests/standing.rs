@@ -23,7 +23,7 @@ fn a_node_without_a_leg_is_passed_over_while_others_have_one() {
 
 /// A speaker that is elected by the interface eth9, which it has.
 fn with_selected_interface(me: &str) -> Ownership {
-    let eth9 = RawAdvertisement {
+    let eth9 = RawL2Advertisement {
         interfaces: vec!["eth9".into()],
         ..everywhere()
     };

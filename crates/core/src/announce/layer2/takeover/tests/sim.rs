@@ -6,7 +6,7 @@ use super::*;
 use crate::Labels;
 use crate::announce::eligibility::{Endpoints, Exposure, Node as KubernetesNode, TrafficPolicy};
 use crate::announce::layer2::ownership::Ownership;
-use crate::config::{Catalog, RawAdvertisement, RawPool};
+use crate::config::{Catalog, RawL2Advertisement, RawPool};
 use alloc::format;
 use proptest::prelude::*;
 
@@ -92,12 +92,12 @@ impl Node {
             addresses: vec!["192.0.2.0/24".into()],
             ..RawPool::default()
         }]);
-        catalog.set_advertisements(vec![RawAdvertisement {
+        catalog.set_l2_advertisements(vec![RawL2Advertisement {
             name: "all".into(),
-            ..RawAdvertisement::default()
+            ..RawL2Advertisement::default()
         }]);
         let mut ownership = Ownership::new(name(i), true, false);
-        ownership.set_config(catalog.pools(), catalog.advertisements());
+        ownership.set_config(catalog.pools(), catalog.l2_advertisements());
         for other in 0..count {
             ownership.set_node(KubernetesNode {
                 name: name(other),

@@ -6,12 +6,12 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::selectors::{self, Mistakes, any_matches, empty_or_matches};
-use super::{ConfigError, Pool, RawAdvertisement};
+use super::{ConfigError, Pool, RawL2Advertisement};
 use crate::{Labels, PoolName, Selector};
 
 /// Which pools are announced for which Services, from which nodes and interfaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Advertisement {
+pub struct L2Advertisement {
     /// `metadata.name`.
     pub name: String,
     /// Pools by name; names of pools that do not exist are harmless.
@@ -28,8 +28,8 @@ pub struct Advertisement {
     pub preferences: Vec<(i32, Selector)>,
 }
 
-impl Advertisement {
-    pub(super) fn parse(raw: &RawAdvertisement) -> Result<Self, Mistakes> {
+impl L2Advertisement {
+    pub(super) fn parse(raw: &RawL2Advertisement) -> Result<Self, Mistakes> {
         let mut mistakes = Mistakes::new();
         let advertisement = Self {
             name: raw.name.clone(),
