@@ -1,4 +1,4 @@
-# Both programs, static, and nothing else; the chart tells which one to run.
+# Contains only the two static programs; the chart selects which one runs.
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .

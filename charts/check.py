@@ -1,5 +1,5 @@
-"""Lints the chart, renders many sets of values and holds them against Kubernetes' schemas, checks what has to be refused,
-that each value has an effect, and that the definitions are those in crds/."""
+"""Lints the chart, renders many sets of values and validates the output against the Kubernetes schemas. Checks which values
+are refused, that each value has an effect, and that the custom resource definitions are those in crds/."""
 
 import copy
 import shutil
@@ -12,11 +12,11 @@ import kubernetes_validate
 import yaml
 
 REPOSITORY = Path(__file__).parent.parent
-# A copy without symbolic links, of each of which Helm would tell at each render.
+# A copy without symbolic links: Helm logs each link at each render.
 COPY = tempfile.TemporaryDirectory()
 CHART = shutil.copytree(REPOSITORY / "charts" / "herald", Path(COPY.name) / "herald")
 KUBERNETES = "1.37"
-# Kinds that Kubernetes' own schemas do not have.
+# Kinds that are not in the Kubernetes schemas.
 FOREIGN = {"PodMonitor", "PrometheusRule"}
 
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -68,7 +68,7 @@ SETS = {
     },
 }
 
-# What has to be refused, and a word of the message.
+# Values that are refused, and a word of the message.
 REFUSED = [
     ({"configInline": {"address-pools": []}}, "IPAddressPool"),
     ({"frrk8s": {"enabled": True}}, "layer 2 only"),
@@ -86,7 +86,7 @@ REFUSED = [
     ({"loadbalancerClass": "x"}, "loadbalancerClass"),
 ]
 
-# Values whose other value is not simply the opposite, one more, or another text.
+# Another value, where it cannot be the opposite, one more, or another text.
 OTHER = {
     "logLevel": "debug",
     "pullPolicy": "Always",
@@ -117,7 +117,7 @@ def documents(values):
 
 
 def stable(values):
-    """A render without the key, which is another one each time."""
+    """Renders without the gossip key, which differs each time."""
     found = documents(values)
     for document in found:
         if document["kind"] == "Secret":
@@ -159,7 +159,7 @@ def nested(path, value):
 
 def check_lint():
     result = helm.lint(CHART, VALUES, strict=True, quiet=True)
-    # An icon is a picture on the web; severity 1 is information.
+    # Severity 1 is information: the chart has no icon.
     assert not result["errors"], result["errors"]
     assert all(message["severity"] <= 1 for message in result["messages"]), result["messages"]
 

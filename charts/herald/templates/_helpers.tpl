@@ -45,7 +45,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- .Values.speaker.secretName | default (printf "%s-memberlist" (include "herald.fullname" .)) -}}
 {{- end -}}
 
-{{- /* An image: the program's values, then the chart. */ -}}
+{{- /* An image. Arguments: the program's values, the chart. */ -}}
 {{- define "herald.image" -}}
 {{- $image := index . 0 -}}
 {{- $chart := index . 1 -}}
@@ -55,7 +55,7 @@ imagePullPolicy: {{ . }}
 {{- end }}
 {{- end -}}
 
-{{- /* Annotations of a Pod: the program's, then the root. */ -}}
+{{- /* Annotations of a Pod. Arguments: the program's values, the root. */ -}}
 {{- define "herald.podAnnotations" -}}
 {{- $own := index . 0 -}}
 {{- $root := index . 1 -}}
@@ -68,7 +68,7 @@ imagePullPolicy: {{ . }}
 {{- end -}}
 {{- end -}}
 
-{{- /* Where a Pod runs, and beside what: the program's values. */ -}}
+{{- /* Scheduling of a Pod and its extra containers. Argument: the program's values. */ -}}
 {{- define "herald.placement" -}}
 nodeSelector:
   kubernetes.io/os: linux
@@ -83,7 +83,7 @@ runtimeClassName: {{ . }}
 {{- end }}
 {{- end -}}
 
-{{- /* A probe: its values, the path, the port, the host if not the Pod's. */ -}}
+{{- /* A probe. Arguments: its values, the path, the port, the host if not the Pod's. */ -}}
 {{- define "herald.probe" -}}
 {{- $probe := index . 0 -}}
 httpGet:
@@ -99,28 +99,28 @@ successThreshold: {{ $probe.successThreshold }}
 failureThreshold: {{ $probe.failureThreshold }}
 {{- end -}}
 
-{{- /* Values of MetalLB's chart that stand for something Herald does not do. Better refused than ignored. */ -}}
+{{- /* Refuses values of MetalLB's chart for features that Herald does not have: a refusal is better than silence. */ -}}
 {{- define "herald.refuse" -}}
 {{- $values := .Values -}}
 {{- if $values.configInline -}}
-{{- fail "configInline is no longer read: write IPAddressPool and L2Advertisement resources" -}}
+{{- fail "configInline is not supported: create IPAddressPool and L2Advertisement resources" -}}
 {{- end -}}
 {{- with $values.frrk8s -}}
 {{- if or .enabled .external -}}
-{{- fail "frrk8s: Herald does layer 2 only, no BGP; set frrk8s.enabled and frrk8s.external to false" -}}
+{{- fail "frrk8s: Herald supports layer 2 only, no BGP; set frrk8s.enabled and frrk8s.external to false" -}}
 {{- end -}}
 {{- end -}}
 {{- with (($values.speaker).frr) -}}
 {{- if .enabled -}}
-{{- fail "speaker.frr: Herald does layer 2 only, no BGP; set speaker.frr.enabled to false" -}}
+{{- fail "speaker.frr: Herald supports layer 2 only, no BGP; set speaker.frr.enabled to false" -}}
 {{- end -}}
 {{- end -}}
 {{- if eq (default "disabled" $values.controller.webhookMode) "enabled" -}}
-{{- fail "controller.webhookMode: Herald has no admission webhook, its definitions carry the rules; remove it or set it to disabled" -}}
+{{- fail "controller.webhookMode: Herald has no admission webhook, its custom resource definitions have the rules; remove the value or set it to disabled" -}}
 {{- end -}}
 {{- range $name, $value := ($values.tls | default dict) -}}
 {{- if $value -}}
-{{- fail (printf "tls.%s: Herald serves its metrics over plain HTTP; remove it" $name) -}}
+{{- fail (printf "tls.%s: Herald serves its metrics over plain HTTP; remove the value" $name) -}}
 {{- end -}}
 {{- end -}}
 {{- with $values.prometheus.serviceMonitor -}}
@@ -132,6 +132,6 @@ failureThreshold: {{ $probe.failureThreshold }}
 {{- fail "networkpolicies: not part of this chart; the controller needs egress to the API server and ingress to its metrics port, the speakers are on the host network" -}}
 {{- end -}}
 {{- if and (not $values.speaker.memberlist.enabled) $values.speaker.nodeSelector -}}
-{{- fail "speaker.memberlist.enabled=false with speaker.nodeSelector: without gossip every node is taken to run a speaker, so nodes without one would be elected" -}}
+{{- fail "speaker.memberlist.enabled=false with speaker.nodeSelector: without gossip every node counts as running a speaker, so nodes without one would be elected" -}}
 {{- end -}}
 {{- end -}}
