@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use herald_core::NodeName;
+use herald_membership::Timings;
+use herald_membership::codec::seal::Secret;
 use herald_runtime::log::LogLevel;
 
-use crate::gossip::{Options, Secret, Timings};
+use crate::gossip::Options;
 
 /// The speaker's flags.
 #[derive(Debug, Clone, clap::Args)]

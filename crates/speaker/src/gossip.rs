@@ -1,16 +1,11 @@
 //! Membership: which speakers are there, and what each says of itself.
 //!
 //! [`Gossip`] is the handle; a thread of its own does the work, so that no burst from the API server ever delays
-//! an answer to a probe. Inside, from the pure to the impure: [`codec`] and [`identity`] are data,
-//! [`membership`] decides without clock or socket, `task` drives it.
+//! an answer to a probe. `task` drives [`Membership`], which decides without clock or socket.
 
 mod allowance;
-pub mod codec;
-pub mod identity;
-pub mod membership;
 mod metrics;
 mod task;
-mod timings;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
@@ -20,17 +15,14 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context as _, ensure};
 use herald_core::{Member, NodeName, NodeState};
 use herald_l2::Link;
+use herald_membership::codec::report;
+use herald_membership::codec::seal::{Seal, Secret};
+use herald_membership::identity::Epoch;
+use herald_membership::{Membership, Timings};
 use herald_netio::{Mailbox, Poller};
 use tokio::sync::{oneshot, watch};
 
-pub use codec::seal::{Secret, SecretTooShort};
-pub use timings::Timings;
-
 use allowance::Allowance;
-use codec::report;
-use codec::seal::Seal;
-use identity::Epoch;
-use membership::Membership;
 use metrics::Metrics;
 use task::{Command, Task};
 
@@ -213,5 +205,3 @@ fn listen(bind: SocketAddr) -> std::io::Result<UdpSocket> {
 
 #[cfg(test)]
 mod loopback;
-#[cfg(test)]
-mod sim;

@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use herald_core::{NodeName, Time};
-use herald_speaker::gossip::Timings;
-use herald_speaker::gossip::codec::envelope;
-use herald_speaker::gossip::codec::report::Report;
-use herald_speaker::gossip::codec::seal::{Seal, Secret};
-use herald_speaker::gossip::identity::Epoch;
-use herald_speaker::gossip::membership::Membership;
+use herald_membership::Membership;
+use herald_membership::Timings;
+use herald_membership::codec::envelope;
+use herald_membership::codec::report::Report;
+use herald_membership::codec::seal::{Seal, Secret};
+use herald_membership::identity::Epoch;
 
 /// The bytes reach a speaker three times: as they are, where a key is set; as a plain datagram; and as what somebody with the
 /// key has sealed. The first changes nothing, and no one makes it stumble or forget itself; a report that can be read is

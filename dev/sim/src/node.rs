@@ -12,9 +12,8 @@ use herald_core::{Member, NodeName, NodeState, ServiceKey, Time};
 use herald_l2::prober::ProbeTiming;
 use herald_l2::wire::MAX_FRAME_LENGTH;
 use herald_l2::{Announcer, Prober};
-use herald_speaker::gossip::Timings;
-use herald_speaker::gossip::identity::Epoch;
-use herald_speaker::gossip::membership::Membership;
+use herald_membership::identity::Epoch;
+use herald_membership::{LocalLink, Membership, Timings};
 
 use crate::catalog::{self, LINK, name};
 use crate::seeds::trace;
@@ -64,7 +63,12 @@ impl Node {
         let endpoint = catalog::endpoint(index);
         let mut membership = Membership::new(name(index), endpoint, epoch, Timings::FAST, seed);
         let link = catalog::link(index);
-        membership.set_links(std::slice::from_ref(&link), now);
+        let local = LocalLink {
+            name: &link.name,
+            mac: link.mac,
+            prefixes: &link.prefixes,
+        };
+        membership.set_links(&[local], now);
         membership.set_expected_peers(catalog::peers(count), now);
         let mut holdings = Holdings::new(true, seed);
         let peers = catalog::peers(count).into_iter();

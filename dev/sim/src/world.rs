@@ -8,7 +8,7 @@ use herald_core::announce::layer2::election::Rank;
 use herald_core::{NodeName, Time};
 use herald_l2::MacAddr;
 use herald_l2::wire::ethernet::Frame;
-use herald_speaker::gossip::identity::Epoch;
+use herald_membership::identity::Epoch;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 

@@ -2,9 +2,8 @@
 
 use anyhow::Context as _;
 use herald_core::{Liveness, Member};
+use herald_membership::codec::Rejection;
 use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
-
-use super::codec::Rejection;
 
 /// The series, all present from the start.
 pub(super) struct Metrics {

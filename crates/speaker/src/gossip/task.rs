@@ -9,14 +9,14 @@ use std::time::Instant;
 
 use herald_core::{Liveness, Member, NodeName, NodeState, Time};
 use herald_l2::Link;
+use herald_membership::codec::Rejection;
+use herald_membership::codec::seal::Seal;
+use herald_membership::{LocalLink, Membership, MembershipEvent};
 use herald_netio::Poller;
 use tokio::sync::{oneshot, watch};
 use tracing::{debug, info, warn};
 
 use super::allowance::Allowance;
-use super::codec::Rejection;
-use super::codec::seal::Seal;
-use super::membership::{Event, Membership};
 use super::metrics::Metrics;
 
 /// What the rest of the speaker asks of the thread.
@@ -96,7 +96,10 @@ impl Task {
         match command {
             Command::SetPeers(peers) => self.membership.set_expected_peers(peers, now),
             Command::SetState(state) => self.membership.set_state(state, now),
-            Command::SetLinks(links) => self.membership.set_links(&links, now),
+            Command::SetLinks(links) => {
+                let links: Vec<LocalLink<'_>> = links.iter().map(local_link).collect();
+                self.membership.set_links(&links, now);
+            }
             Command::SetSilent(silent) => self.membership.set_silent(silent, now),
             Command::Return => self.membership.handle_return(now),
             Command::Silence => self.membership.handle_silence(now),
@@ -167,17 +170,17 @@ impl Task {
                 self.start_session();
             }
             match event {
-                Event::Liveness { node, from, to } => self.report_liveness(&node, from, to),
-                Event::Rejoined => {
+                MembershipEvent::Liveness { node, from, to } => self.report_liveness(&node, from, to),
+                MembershipEvent::Rejoined => {
                     self.metrics.rejoins.inc();
                     warn!("the peers had declared this speaker down; it is back");
                 }
-                Event::Overtaken => warn!(
+                MembershipEvent::Overtaken => warn!(
                     "the peers know a later start of this speaker: the clock went back, or a second speaker \
                      uses this node's name"
                 ),
-                Event::Alone => info!("the last peer is gone"),
-                Event::Irregular(error) => warn!(error, "gossip stumbled"),
+                MembershipEvent::Alone => info!("the last peer is gone"),
+                MembershipEvent::Irregular(error) => warn!(error, "gossip stumbled"),
             }
         }
     }
@@ -218,5 +221,14 @@ impl Task {
         let joined = self.membership.joined();
         self.joined
             .send_if_modified(|published| std::mem::replace(published, joined) != joined);
+    }
+}
+
+/// What peers learn of a link.
+fn local_link(link: &Link) -> LocalLink<'_> {
+    LocalLink {
+        name: &link.name,
+        mac: link.mac,
+        prefixes: &link.prefixes,
     }
 }

@@ -268,7 +268,7 @@ mod tests {
 
     impl Seal {
         /// As after a roll-back of the machine to when the present session began.
-        pub(in super::super::super) fn roll_back(&mut self) {
+        pub(crate) fn roll_back(&mut self) {
             self.sender.as_mut().expect("it has a key").sequence = 0;
         }
     }

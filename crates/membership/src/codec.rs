@@ -9,14 +9,14 @@ pub mod seal;
 
 use std::num::NonZeroUsize;
 
-use super::identity;
+use crate::identity;
 
 /// Largest datagram, so that it crosses a 1500-byte link and common tunnels in one piece.
-pub(super) const DATAGRAM_MAX: usize = 1400;
+pub(crate) const DATAGRAM_MAX: usize = 1400;
 
 /// Largest SWIM message. The rest of the datagram holds the seal and at least the sender's own report.
 /// A message of the SWIM library is refused when larger, so this is the same on all members.
-pub(super) const SWIM_MAX: NonZeroUsize = NonZeroUsize::new(960).expect("not zero");
+pub(crate) const SWIM_MAX: NonZeroUsize = NonZeroUsize::new(960).expect("not zero");
 
 const _: () = assert!(SWIM_MAX.get() + seal::OVERHEAD + envelope::OVERHEAD + report::MAX_LEN <= DATAGRAM_MAX);
 

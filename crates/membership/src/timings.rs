@@ -34,13 +34,13 @@ impl Timings {
     };
 
     /// How long a suspect has to speak up in a cluster of `members`.
-    pub(super) fn suspicion_among(&self, members: usize) -> Duration {
+    pub(crate) fn suspicion_among(&self, members: usize) -> Duration {
         let hundreds = (members.max(100) as f64).log10() / 2.0;
         self.suspicion.mul_f64(hundreds)
     }
 
     /// foca's settings for a cluster of `members`.
-    pub(super) fn config(&self, members: usize) -> foca::Config {
+    pub(crate) fn config(&self, members: usize) -> foca::Config {
         foca::Config {
             probe_period: self.probe_period,
             // Leaves two thirds of the period to the indirect probes; far above a LAN's round trip.
@@ -49,7 +49,7 @@ impl Timings {
             max_transmissions: TRANSMISSIONS,
             suspect_to_down_after: self.suspicion_among(members),
             remove_down_after: Some(FORGET_AFTER),
-            max_packet_size: super::codec::SWIM_MAX,
+            max_packet_size: crate::codec::SWIM_MAX,
             // A member that is declared down by mistake learns it at once and comes back by a new identity.
             notify_down_members: true,
             // The announcements of `Membership` do both, and know whom to expect.
@@ -73,10 +73,10 @@ const FANOUT: NonZeroUsize = NonZeroUsize::new(3).expect("not zero");
 /// How often each piece of news is passed on. With foca's own choice (4 among 10 members) the last member
 /// learnt of a death minutes late in one of some hundred cases; with 40 that tail is gone. It costs nothing
 /// while there is no news.
-pub(super) const TRANSMISSIONS: NonZeroU8 = NonZeroU8::new(40).expect("not zero");
+pub(crate) const TRANSMISSIONS: NonZeroU8 = NonZeroU8::new(40).expect("not zero");
 
 /// How often news is passed on while there is any.
-pub(super) const GOSSIP_PERIOD: Duration = Duration::from_millis(50);
+pub(crate) const GOSSIP_PERIOD: Duration = Duration::from_millis(50);
 
 /// How long a dead member's last identity is remembered; longer than any news of it is under way.
 const FORGET_AFTER: Duration = Duration::from_secs(600);

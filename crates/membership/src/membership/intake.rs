@@ -7,16 +7,16 @@ use foca::{Codec as _, Header, Message, PostcardCodec, State};
 use herald_core::{NodeName, Time};
 use rand::RngExt as _;
 
-use super::super::codec::Rejection;
-use super::super::codec::envelope::{self, Envelope};
-use super::super::codec::report::Report;
-use super::super::identity::{Epoch, Identity};
 use super::effects::Connection;
-use super::{Event, Membership};
+use super::{Membership, MembershipEvent};
+use crate::codec::Rejection;
+use crate::codec::envelope::{self, Envelope};
+use crate::codec::report::Report;
+use crate::identity::{Epoch, Identity};
 
 /// Members known of, the dead of the last minutes included; with that many only those that Kubernetes knows of are
 /// still let in. Far above the number of nodes that a layer-2 segment carries.
-pub(in super::super) const MAX_MEMBERS: usize = 4096;
+pub(crate) const MAX_MEMBERS: usize = 4096;
 
 impl Membership {
     /// Takes in the content of a datagram that came from `from`.
@@ -197,7 +197,7 @@ impl Membership {
         self.note(changed);
         self.rumours.overtake(epoch.started);
         self.announcer.handle_connection(Connection::Alone, now);
-        self.events.push_back(Event::Overtaken);
+        self.events.push_back(MembershipEvent::Overtaken);
     }
 }
 

@@ -94,7 +94,10 @@ fn a_machine_rolled_back_to_a_snapshot_is_heard_again() {
             net.everybody_sees(|m| (m.liveness, m.state) == (Liveness::Alive, NodeState::Ready))
         });
         assert!(heard.is_some(), "{size} members");
-        assert!(net.count_events(|e| *e == Event::Alone) > 0, "{size} members");
+        assert!(
+            net.count_events(|e| *e == MembershipEvent::Alone) > 0,
+            "{size} members"
+        );
     }
 }
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use herald_core::{NodeName, NodeState, Profile};
 
-use super::super::codec::report::Report;
-use super::super::identity::Epoch;
-use super::super::timings::TRANSMISSIONS;
+use crate::codec::report::Report;
+use crate::identity::Epoch;
+use crate::timings::TRANSMISSIONS;
 
 /// The latest report of every member. Our own travels in every datagram that we send, so whoever hears of us at
 /// all knows our state; others' are passed on [`TRANSMISSIONS`] times when they are new.

@@ -125,7 +125,7 @@ fn a_restart_with_the_clock_set_back_is_seen() {
                 "a storm of {} datagrams",
                 net.flown - flown
             );
-            assert!(net.count_events(|e| *e == Event::Overtaken) > 0);
+            assert!(net.count_events(|e| *e == MembershipEvent::Overtaken) > 0);
         }
     }
 }
@@ -145,9 +145,9 @@ fn a_restart_with_the_clock_set_back_is_seen_after_the_old_life_is_forgotten() {
 
 /// How often somebody takes a later epoch within `duration`.
 fn overtaken_in(net: &mut Net, duration: Duration) -> usize {
-    let before = net.count_events(|e| *e == Event::Overtaken);
+    let before = net.count_events(|e| *e == MembershipEvent::Overtaken);
     net.run_for(duration);
-    net.count_events(|e| *e == Event::Overtaken) - before
+    net.count_events(|e| *e == MembershipEvent::Overtaken) - before
 }
 
 #[test]

@@ -36,9 +36,13 @@ fn lives_on(size: usize, loss: f64, duration: Duration, seed: u64) {
     let start = net.now;
     net.run_for(duration);
     assert_eq!(net.declared_down(start), [], "{size} members, seed {seed}");
-    assert_eq!(net.count_events(|e| *e == Event::Rejoined), 0, "seed {seed}");
     assert_eq!(
-        net.count_events(|e| matches!(e, Event::Irregular(_))),
+        net.count_events(|e| *e == MembershipEvent::Rejoined),
+        0,
+        "seed {seed}"
+    );
+    assert_eq!(
+        net.count_events(|e| matches!(e, MembershipEvent::Irregular(_))),
         0,
         "seed {seed}"
     );

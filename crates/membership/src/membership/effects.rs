@@ -7,7 +7,7 @@ use std::time::Duration;
 use foca::{Codec as _, Header, Message, Notification, PostcardCodec, ProbeNumber, Runtime, Timer};
 use herald_core::Time;
 
-use super::super::identity::Identity;
+use crate::identity::Identity;
 
 /// What foca asked for during one call.
 #[derive(Default)]

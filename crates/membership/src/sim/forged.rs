@@ -2,11 +2,11 @@
 
 use foca::{Codec as _, Header, Message, PostcardCodec, State};
 
-use super::super::codec::report::Report;
-use super::super::codec::{SWIM_MAX, envelope};
-use super::super::identity::Identity;
-use super::super::membership::intake::MAX_MEMBERS;
 use super::*;
+use crate::codec::report::Report;
+use crate::codec::{SWIM_MAX, envelope};
+use crate::identity::Identity;
+use crate::membership::intake::MAX_MEMBERS;
 
 fn identity(node: NodeName, index: usize) -> Identity {
     Identity {

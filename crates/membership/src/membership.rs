@@ -20,7 +20,7 @@ mod announcer;
 mod chase;
 mod effects;
 mod farewell;
-pub(super) mod intake;
+pub(crate) mod intake;
 mod own;
 mod roster;
 mod rumours;
@@ -36,19 +36,20 @@ use herald_core::{Liveness, Member, NodeName, Time};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
-use super::codec::{DATAGRAM_MAX, envelope, seal};
-use super::identity::{Epoch, Identity};
-use super::timings::{GOSSIP_PERIOD, Timings};
+use crate::codec::{DATAGRAM_MAX, envelope, seal};
+use crate::identity::{Epoch, Identity};
+use crate::timings::{GOSSIP_PERIOD, Timings};
 use announcer::Announcer;
 use chase::Chase;
 use effects::{Connection, Effects, Timers};
 use farewell::Farewell;
+pub use own::LocalLink;
 use roster::Roster;
 use rumours::Rumours;
 
 /// Something worth a log line or a count.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub enum MembershipEvent {
     /// A member's liveness changed, or it appeared (`from` is `None`).
     Liveness {
         /// Whose.
@@ -70,7 +71,7 @@ pub enum Event {
     Irregular(String),
 }
 
-impl Event {
+impl MembershipEvent {
     /// Whether the seal's session is to end here, so that peers listen to us again.
     pub const fn ends_session(&self) -> bool {
         match self {
@@ -105,7 +106,7 @@ pub struct Membership {
     rng: StdRng,
     leaving: Option<Farewell>,
     transmits: VecDeque<(SocketAddr, Vec<u8>)>,
-    events: VecDeque<Event>,
+    events: VecDeque<MembershipEvent>,
 }
 
 /// Receivers remember a bounded number of sessions: this is how often losing all peers may start another one.
@@ -321,7 +322,7 @@ impl Membership {
     }
 
     /// The next event.
-    pub fn poll_event(&mut self) -> Option<Event> {
+    pub fn poll_event(&mut self) -> Option<MembershipEvent> {
         self.events.pop_front()
     }
 
@@ -344,7 +345,8 @@ impl Membership {
 
     fn note(&mut self, result: Result<(), foca::Error>) {
         if let Err(error) = result {
-            self.events.push_back(Event::Irregular(error.to_string()));
+            self.events
+                .push_back(MembershipEvent::Irregular(error.to_string()));
         }
     }
 
@@ -391,14 +393,14 @@ impl Membership {
         if rejoined {
             self.restlessness.handle_return(now);
             self.tell_returns(now);
-            self.events.push_back(Event::Rejoined);
+            self.events.push_back(MembershipEvent::Rejoined);
         }
         if let Some(connection) = self.effects.connection.take() {
             self.announcer.handle_connection(connection, now);
             let told = self.alone_told.is_some_and(|told| now < told + ALONE_PERIOD);
             if connection == Connection::Alone && !rejoined && !told {
                 self.alone_told = Some(now);
-                self.events.push_back(Event::Alone);
+                self.events.push_back(MembershipEvent::Alone);
             }
         }
         for (to, swim) in std::mem::take(&mut self.effects.messages) {
@@ -426,7 +428,8 @@ impl Membership {
         let Some(events) = self.roster.update(known, &self.rumours) else {
             return false;
         };
-        let urgent = |event: &Event| matches!(event, Event::Liveness { from: Some(_), .. });
+        let urgent =
+            |event: &MembershipEvent| matches!(event, MembershipEvent::Liveness { from: Some(_), .. });
         let news = events.iter().any(urgent);
         self.events.extend(events);
         self.resize();

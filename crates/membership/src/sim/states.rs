@@ -40,7 +40,7 @@ fn the_last_of_many_changes_wins() {
 #[test]
 fn hardware_addresses_reach_everybody_sorted_and_bounded() {
     let mut net = Net::cluster(3, 4, 0.0);
-    let links: Vec<Link> = (0..40).rev().map(link).collect();
+    let links: Vec<LocalLink<'_>> = (0..40).rev().map(link).collect();
     let now = net.now;
     net.node(0).membership.set_links(&links, now);
     net.collect(0);

@@ -1,14 +1,24 @@
 //! What this speaker says of itself: its state, where it stands, how it has fared.
 
-use herald_core::{MacAddr, NodeState, Time};
-use herald_l2::Link;
+use herald_core::{MacAddr, NodeState, Prefix, Time};
 
-use super::super::codec::profile;
-use super::super::codec::report::{MAX_MACS, Report};
 use super::Membership;
+use crate::codec::profile;
+use crate::codec::report::{MAX_MACS, Report};
 
 /// What being found silent adds to a node's returns: enough to be passed over among nodes that are at rest.
 const SILENCE: u8 = 2;
+
+/// A link of this node as peers learn of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LocalLink<'a> {
+    /// The name of the interface.
+    pub name: &'a str,
+    /// The MAC address that it answers from.
+    pub mac: MacAddr,
+    /// The subnets of its addresses.
+    pub prefixes: &'a [Prefix],
+}
 
 impl Membership {
     /// What we say of our state.
@@ -18,15 +28,15 @@ impl Membership {
 
     /// What can announce here. Told are the lowest 16 hardware addresses, the subnets that we have a leg in and the names of
     /// the interfaces; of either, if they are too many, that we have all.
-    pub fn set_links(&mut self, links: &[Link], now: Time) {
+    pub fn set_links(&mut self, links: &[LocalLink<'_>], now: Time) {
         let mut macs: Vec<MacAddr> = links.iter().map(|link| link.mac).collect();
         macs.sort_unstable();
         macs.dedup();
         macs.truncate(MAX_MACS);
         // Every node has a leg in the link-local ones, and no client is there.
-        let prefixes = links.iter().flat_map(|link| &link.prefixes).copied();
+        let prefixes = links.iter().flat_map(|link| link.prefixes).copied();
         let legs = profile::legs(prefixes.filter(|prefix| !prefix.is_link_local()));
-        let interfaces = profile::interfaces(links.iter().map(|link| link.name.as_str()));
+        let interfaces = profile::interfaces(links.iter().map(|link| link.name));
         let change = |report: &mut Report| {
             report.macs = macs.into();
             let profile = report.profile_mut();

@@ -10,10 +10,10 @@ use foca::State;
 use hashbrown::DefaultHashBuilder;
 use herald_core::{Liveness, Member, NodeName, NodeState};
 
-use super::super::codec::report::Report;
-use super::super::identity::Identity;
-use super::Event;
+use super::MembershipEvent;
 use super::rumours::Rumours;
+use crate::codec::report::Report;
+use crate::identity::Identity;
 
 #[derive(Default)]
 pub(super) struct Roster {
@@ -65,7 +65,7 @@ impl Roster {
         &mut self,
         known: impl Iterator<Item = &'a foca::Member<Identity>>,
         rumours: &Rumours,
-    ) -> Option<Vec<Event>> {
+    ) -> Option<Vec<MembershipEvent>> {
         let members = self.compile(known, rumours);
         if *members == *self.members {
             return None;
@@ -120,11 +120,11 @@ const fn liveness(state: State) -> Liveness {
 }
 
 /// Who appeared in `after`, or has another liveness than in `before`.
-fn changes(before: &[Member], after: &[Member]) -> Vec<Event> {
+fn changes(before: &[Member], after: &[Member]) -> Vec<MembershipEvent> {
     let before: BTreeMap<&NodeName, Liveness> = before.iter().map(|m| (&m.node, m.liveness)).collect();
     let change = |member: &Member| {
         let from = before.get(&member.node).copied();
-        (from != Some(member.liveness)).then(|| Event::Liveness {
+        (from != Some(member.liveness)).then(|| MembershipEvent::Liveness {
             node: member.node.clone(),
             from,
             to: member.liveness,

@@ -11,19 +11,18 @@ mod states;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use herald_core::{Liveness, Member, NodeName, NodeState, Time};
-use herald_l2::{Link, MacAddr};
+use herald_core::{Liveness, MacAddr, Member, NodeName, NodeState, Time};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use super::codec::Rejection;
-use super::codec::seal::{Seal, Secret};
-use super::identity::Epoch;
-use super::membership::{Event, Membership};
-use super::timings::Timings;
+use crate::Timings;
+use crate::codec::Rejection;
+use crate::codec::seal::{Seal, Secret};
+use crate::identity::Epoch;
+use crate::{LocalLink, Membership, MembershipEvent};
 
 /// A datagram under way: when it arrives, a tie-breaker, from whom to whom, its bytes.
 type Flight = Reverse<(Time, u64, [SocketAddr; 2], Vec<u8>)>;
@@ -41,7 +40,7 @@ struct Net {
     flown: u64,
     /// When each node wants to be woken; outdated where [`Node::wakes`] says otherwise.
     alarms: BinaryHeap<Reverse<(Time, usize)>>,
-    events: Vec<(Time, usize, Event)>,
+    events: Vec<(Time, usize, MembershipEvent)>,
     rejections: BTreeMap<(usize, Rejection), usize>,
 }
 
@@ -77,17 +76,17 @@ fn peers(indices: impl IntoIterator<Item = usize>) -> BTreeMap<NodeName, SocketA
     indices.into_iter().map(|i| (name(i), address(i))).collect()
 }
 
-/// An interface in no subnet.
-fn link(number: u8) -> Link {
-    Link {
-        index: number.into(),
-        name: format!("eth{number}"),
+/// A link in no subnet.
+fn link(number: u8) -> LocalLink<'static> {
+    LocalLink {
+        name: NAMES[usize::from(number)].as_str(),
         mac: MacAddr([2, 0, 0, 0, 0, number]),
-        prefixes: Vec::new(),
-        arp: true,
-        ndp: true,
+        prefixes: &[],
     }
 }
+
+static NAMES: LazyLock<Vec<String>> =
+    LazyLock::new(|| (0..=u8::MAX).map(|number| format!("eth{number}")).collect());
 
 fn secret(byte: u8) -> Secret {
     Secret::new([byte; 16]).expect("long enough")
@@ -224,21 +223,21 @@ impl Net {
         let since = self.events.iter().filter(|(at, ..)| *at >= since);
         since
             .filter_map(|(_, viewer, event)| match event {
-                Event::Liveness {
+                MembershipEvent::Liveness {
                     node,
                     from: Some(_),
                     to: Liveness::Down,
                 } => Some((*viewer, node.clone())),
-                Event::Liveness { .. }
-                | Event::Rejoined
-                | Event::Overtaken
-                | Event::Alone
-                | Event::Irregular(_) => None,
+                MembershipEvent::Liveness { .. }
+                | MembershipEvent::Rejoined
+                | MembershipEvent::Overtaken
+                | MembershipEvent::Alone
+                | MembershipEvent::Irregular(_) => None,
             })
             .collect()
     }
 
-    fn count_events(&self, wanted: impl Fn(&Event) -> bool) -> usize {
+    fn count_events(&self, wanted: impl Fn(&MembershipEvent) -> bool) -> usize {
         self.events.iter().filter(|(.., event)| wanted(event)).count()
     }
 
@@ -334,7 +333,7 @@ impl Net {
         }
         while let Some((to, content)) = node.membership.poll_transmit() {
             let datagram = node.seal.seal(&content).expect("random bytes");
-            assert!(datagram.len() <= super::codec::DATAGRAM_MAX);
+            assert!(datagram.len() <= crate::codec::DATAGRAM_MAX);
             let lost = self.rng.random_bool(self.loss);
             // One way through a switch and two kernels.
             let latency = Duration::from_micros(self.rng.random_range(100..500));

@@ -23,7 +23,7 @@ pub const MAX_LEN: usize = MAX_NODE + 6 * MAX_MACS + 19 + profile::MIN_ROOM;
 pub struct Report {
     /// Who says it.
     pub node: NodeName,
-    /// Which process of that node ([`super::super::identity::Epoch::started`]).
+    /// Which process of that node ([`crate::identity::Epoch::started`]).
     pub started: u64,
     /// Counts what that process said.
     pub version: u32,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use key::Key;
 
-use super::codec::report::MAX_NODE;
+use crate::codec::report::MAX_NODE;
 
 /// Bytes of the longest identity: the name and its length, an IPv6 address with its kind and port, the epoch.
 pub const MAX_LEN: usize = (MAX_NODE + 2) + (1 + 16 + 3) + (10 + 5);

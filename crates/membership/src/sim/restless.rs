@@ -83,8 +83,8 @@ fn what_a_member_says_of_others_and_of_where_it_stands_reaches_everybody() {
         address: [192, 0, 2, 7].into(),
         length: 24,
     };
-    let here = Link {
-        prefixes: vec![leg],
+    let here = LocalLink {
+        prefixes: &[leg],
         ..link(0)
     };
     net.node(0).membership.set_links(&[here], now);
