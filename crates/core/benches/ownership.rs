@@ -38,7 +38,7 @@ fn members(nodes: u32, dead: Option<u32>) -> Vec<Member> {
     (0..nodes)
         .map(|n| Member {
             profile: Some(Arc::new(Profile {
-                legs: Some(vec![Prefix {
+                subnets: Some(vec![Prefix {
                     address: address(0),
                     length: 8,
                 }]),

@@ -1,4 +1,4 @@
-//! What gossip says of the speakers: who is there, and what each says of itself.
+//! What membership knows of each speaker: its liveness, and what it reports of itself.
 
 use alloc::collections::BTreeSet;
 use alloc::string::String;
@@ -10,23 +10,23 @@ use core::net::IpAddr;
 use crate::name::tag;
 use crate::{MacAddr, NodeName, Prefix};
 
-/// A speaker as membership sees it at this moment. Copies are cheap: all that keep an eye on the others have a list of them.
+/// A speaker as membership knows it at this moment. Cloning is cheap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     /// The node that it runs on. A restarted speaker is the same member.
     pub node: NodeName,
     /// Whether its peers reach it.
     pub liveness: Liveness,
-    /// What it last said of itself; [`NodeState::Starting`] while it has not said anything.
+    /// The state that it reported last; [`NodeState::Starting`] before its first report.
     pub state: NodeState,
-    /// Hardware addresses from which it answers, in ascending order; empty while it has not told.
+    /// The MAC addresses that it answers from, ascending; empty before its first report.
     pub macs: Arc<[MacAddr]>,
-    /// What else it said; `None` while it has not, as a version that knows nothing of this never does.
+    /// The rest of its report; `None` before its first report, and from versions that report no profile.
     pub profile: Option<Arc<Profile>>,
 }
 
 impl Member {
-    /// A member that has told no hardware address and no profile.
+    /// Returns a member that reported neither MAC addresses nor a profile.
     pub fn new(node: NodeName, liveness: Liveness, state: NodeState) -> Self {
         Self {
             node,
@@ -37,47 +37,48 @@ impl Member {
         }
     }
 
-    /// Whether it can own anything. A suspect one can: suspicion may be wrong.
+    /// Whether it can own addresses. A suspect member can: the suspicion may be wrong.
     pub fn is_usable(&self) -> bool {
         self.liveness != Liveness::Down && self.state == NodeState::Ready
     }
 }
 
-/// Who of these usable speakers says that `me` does not answer on the wire for what it owns.
-pub fn accuser<'a>(members: &'a [Member], me: &NodeName) -> Option<&'a NodeName> {
+/// Returns a usable peer that reports that `me` does not answer on the wire for addresses that it owns.
+pub fn reporter<'a>(members: &'a [Member], me: &NodeName) -> Option<&'a NodeName> {
     let tag = me.tag();
-    let accuses = |member: &&Member| {
+    let reports = |member: &&Member| {
         let profile = member.profile.as_ref().filter(|_| member.is_usable());
-        member.node != *me && profile.is_some_and(|profile| profile.silent.contains(&tag))
+        member.node != *me && profile.is_some_and(|profile| profile.unresponsive.contains(&tag))
     };
-    members.iter().find(accuses).map(|member| &member.node)
+    members.iter().find(reports).map(|member| &member.node)
 }
 
-/// Where a speaker stands, and how it has fared.
+/// What a speaker reports of itself besides its state.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Profile {
-    /// The subnets that it has a leg in, ascending; `None` when there are too many to tell, which counts as all.
-    pub legs: Option<Vec<Prefix>>,
-    /// How often it went and came back lately ([`crate::announce::layer2::flap_damping`]).
-    pub returns: u8,
-    /// The nodes ([`NodeName::tag`]) that do not answer on the wire for what they own, so that it stands in for them.
-    pub silent: Vec<u32>,
-    /// The interfaces that can announce ([`tag`] of the name), ascending; `None` when there are too many to tell, or from a
-    /// version that does not, which counts as all.
+    /// The subnets of its links, ascending; `None` if they are too many for a report, which counts as all subnets.
+    pub subnets: Option<Vec<Prefix>>,
+    /// How often it left and came back recently ([`crate::announce::layer2::flap_damping`]).
+    pub flaps: u8,
+    /// The nodes ([`NodeName::tag`]) that do not answer on the wire for addresses that they own. This speaker is their
+    /// acting owner.
+    pub unresponsive: Vec<u32>,
+    /// The interfaces that can announce ([`tag`] of the name), ascending; `None` if they are too many for a report, and from
+    /// versions that report none. That counts as all interfaces.
     pub interfaces: Option<Vec<u32>>,
 }
 
 impl Profile {
-    /// In how many subnets of these addresses it has a leg.
-    pub fn legs_for(&self, addresses: &[IpAddr]) -> usize {
-        let Some(legs) = &self.legs else {
+    /// Counts the addresses that lie in one of its subnets.
+    pub fn count_in_subnets(&self, addresses: &[IpAddr]) -> usize {
+        let Some(subnets) = &self.subnets else {
             return addresses.len();
         };
-        let has_leg = |address: &&IpAddr| legs.iter().any(|leg| leg.contains(**address));
-        addresses.iter().filter(has_leg).count()
+        let is_in_subnet = |address: &&IpAddr| subnets.iter().any(|subnet| subnet.contains(**address));
+        addresses.iter().filter(is_in_subnet).count()
     }
 
-    /// Whether it has one of these interfaces; `None` is any.
+    /// Whether it has one of the selected interfaces; `None` selects all.
     pub fn has_interface(&self, selected: Option<&BTreeSet<String>>) -> bool {
         match (&self.interfaces, selected) {
             (Some(existing), Some(selected)) => selected.iter().any(|name| existing.contains(&tag(name))),
@@ -89,11 +90,11 @@ impl Profile {
 /// Whether a member's peers reach it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Liveness {
-    /// It answers.
+    /// It answers probes.
     Alive,
-    /// It left a probe unanswered and has not refuted that yet. Packet loss alone can cause this.
+    /// It did not answer a probe and has not refuted the suspicion yet. Packet loss alone can cause this.
     Suspect,
-    /// It stayed silent, said good-bye, or is expected but was never heard of.
+    /// It did not refute the suspicion in time, or it left, or it is expected and never sent anything.
     Down,
 }
 
@@ -101,7 +102,7 @@ impl Liveness {
     /// All values, in ascending order.
     pub const ALL: [Self; 3] = [Self::Alive, Self::Suspect, Self::Down];
 
-    /// The value as metric labels spell it.
+    /// Returns the value of metric labels.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Alive => "alive",
@@ -117,19 +118,19 @@ impl fmt::Display for Liveness {
     }
 }
 
-/// What a speaker says of itself.
+/// The state that a speaker reports of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NodeState {
-    /// Its caches are not filled yet: it owns nothing.
+    /// Its caches are not filled yet. It owns nothing.
     Starting,
-    /// It takes what it should own.
+    /// It takes the addresses that it is elected for.
     Ready,
-    /// It goes away: others take over first, then it stops answering.
+    /// It is about to stop: its successors take over first, then it stops answering.
     Draining,
 }
 
 impl NodeState {
-    /// The value as logs and metric labels spell it.
+    /// Returns the value of logs and metric labels.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Starting => "starting",
@@ -151,23 +152,26 @@ mod tests {
     use alloc::vec;
 
     #[test]
-    fn only_a_usable_speaker_can_say_that_another_one_is_silent() {
+    fn only_a_usable_speaker_can_report_a_node_as_unresponsive() {
         let me = NodeName::from("a");
-        let says = |node: &str, liveness, silent: &[&str]| Member {
+        let reports = |node: &str, liveness, unresponsive: &[&str]| Member {
             profile: Some(Arc::new(Profile {
-                silent: silent.iter().map(|node| NodeName::from(*node).tag()).collect(),
+                unresponsive: unresponsive
+                    .iter()
+                    .map(|node| NodeName::from(*node).tag())
+                    .collect(),
                 ..Profile::default()
             })),
             ..Member::new(node.into(), liveness, NodeState::Ready)
         };
         let others = [
-            says("a", Liveness::Alive, &["a"]),
-            says("b", Liveness::Down, &["a"]),
-            says("c", Liveness::Alive, &["b"]),
+            reports("a", Liveness::Alive, &["a"]),
+            reports("b", Liveness::Down, &["a"]),
+            reports("c", Liveness::Alive, &["b"]),
         ];
-        assert_eq!(accuser(&others, &me), None);
+        assert_eq!(reporter(&others, &me), None);
         let mut others = others.to_vec();
-        others.extend(vec![says("d", Liveness::Suspect, &["b", "a"])]);
-        assert_eq!(accuser(&others, &me), Some(&NodeName::from("d")));
+        others.extend(vec![reports("d", Liveness::Suspect, &["b", "a"])]);
+        assert_eq!(reporter(&others, &me), Some(&NodeName::from("d")));
     }
 }

@@ -83,14 +83,14 @@ fn bare_report() -> Report {
 
 fn full_report() -> Report {
     let profile = Profile {
-        legs: Some(vec![
+        subnets: Some(vec![
             prefix("10.0.0.0", 8),
             prefix("192.0.2.0", 25),
             prefix("2001:db8:1::", 48),
             prefix("2001:db8::7", 128),
         ]),
-        returns: 3,
-        silent: vec![NodeName::from("worker-2").tag(), 0xdead_beef],
+        flaps: 3,
+        unresponsive: vec![NodeName::from("worker-2").tag(), 0xdead_beef],
         interfaces: Some(vec![1, 0x8000_0000]),
     };
     Report {
@@ -139,8 +139,8 @@ fn conversation() -> Vec<Vec<u8>> {
     for millis in 2..500 {
         let now = at(millis);
         match millis {
-            200 => one.set_silent(vec![NodeName::from("node-2").tag()], now),
-            300 => one.handle_return(now),
+            200 => one.set_unresponsive(vec![NodeName::from("node-2").tag()], now),
+            300 => one.handle_flap(now),
             400 => one.leave(now),
             _ => {}
         }

@@ -371,7 +371,7 @@ impl Driver {
         if let Some(gossip) = &self.parts.gossip {
             gossip.set_links(links);
             if is_linked && !self.is_linked && !self.awaited.contains("interfaces") {
-                gossip.handle_return();
+                gossip.handle_flap();
             }
         }
         if is_linked && !self.is_linked && self.holdings.reverify(self.now()) {

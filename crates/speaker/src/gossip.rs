@@ -140,19 +140,19 @@ impl Gossip {
 
     /// Which nodes ([`NodeName::tag`]) do not answer on the wire although they live, so that this one does in their stead;
     /// peers learn four.
-    pub fn set_silent(&self, silent: Vec<u32>) {
-        self.tell(Command::SetSilent(silent));
+    pub fn set_unresponsive(&self, unresponsive: Vec<u32>) {
+        self.tell(Command::SetUnresponsive(unresponsive));
     }
 
     /// This node was out of the world, unplugged for example, and is back. If that happens again and again, it is given
     /// addresses after all others.
-    pub fn handle_return(&self) {
-        self.tell(Command::Return);
+    pub fn handle_flap(&self) {
+        self.tell(Command::Flap);
     }
 
     /// A peer found that this node does not answer on the wire: others are preferred for a while.
-    pub fn handle_silence(&self) {
-        self.tell(Command::Silence);
+    pub fn handle_reported_unresponsive(&self) {
+        self.tell(Command::ReportedUnresponsive);
     }
 
     /// The members in order of their names, ourselves always among them. It changes only when something changed,

@@ -42,8 +42,13 @@ fn take_in(content: &[u8]) {
                 (&report.node, report.started, report.version)
             );
             assert_eq!((again.state, &again.macs), (report.state, &report.macs));
-            let silent = |report: &Report| report.profile.as_ref().map(|profile| profile.silent.clone());
-            assert_eq!(silent(&again), silent(report));
+            let unresponsive = |report: &Report| {
+                report
+                    .profile
+                    .as_ref()
+                    .map(|profile| profile.unresponsive.clone())
+            };
+            assert_eq!(unresponsive(&again), unresponsive(report));
         }
     }
     let (own, peer) = (

@@ -7,7 +7,7 @@ use std::time::Duration;
 use herald_core::announce::layer2::Announcement;
 use herald_core::announce::layer2::ownership::Ownership;
 use herald_core::announce::layer2::takeover::{Effect, Holdings};
-use herald_core::member::accuser;
+use herald_core::member::reporter;
 use herald_core::{Member, NodeName, NodeState, ServiceKey, Time};
 use herald_l2::prober::ProbeTiming;
 use herald_l2::wire::MAX_FRAME_LENGTH;
@@ -183,9 +183,9 @@ impl Node {
         self.ownership.set_members(self.members.to_vec());
         self.drain_verdicts(now);
         self.holdings.set_members(&self.members, &self.me, now);
-        let is_silent = accuser(&self.members, &self.me).is_some();
+        let is_silent = reporter(&self.members, &self.me).is_some();
         if is_silent && !std::mem::replace(&mut self.is_silent, is_silent) {
-            self.membership.handle_silence(now);
+            self.membership.handle_reported_unresponsive(now);
         }
         self.is_silent = is_silent;
     }
@@ -222,7 +222,7 @@ impl Node {
         let silent: Vec<u32> = self.holdings.silent().into_iter().map(NodeName::tag).collect();
         if silent.iter().ne(&self.silent) {
             self.silent.clone_from(&silent);
-            self.membership.set_silent(silent, now);
+            self.membership.set_unresponsive(silent, now);
         }
     }
 
@@ -268,7 +268,7 @@ impl Node {
 }
 
 fn told(members: &[Member]) -> String {
-    let returns = |member: &Member| member.profile.as_ref().map(|profile| profile.returns);
+    let returns = |member: &Member| member.profile.as_ref().map(|profile| profile.flaps);
     let told = members
         .iter()
         .map(|m| format!("{} {} {} {:?}", m.node, m.liveness, m.state, returns(m)));

@@ -47,10 +47,10 @@ pub fn interfaces<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<Vec<u3
 /// The bytes that [`parse`] reads, at most `room`, which is [`MIN_ROOM`] at least. Subnets for which there is no room are
 /// too many, and so are interfaces.
 pub fn emit(profile: &Profile, room: usize) -> Vec<u8> {
-    let silent = &profile.silent[..profile.silent.len().min(MAX_SILENT)];
-    let mut bytes = vec![profile.returns, silent.len() as u8];
+    let silent = &profile.unresponsive[..profile.unresponsive.len().min(MAX_SILENT)];
+    let mut bytes = vec![profile.flaps, silent.len() as u8];
     bytes.extend(silent.iter().flat_map(|tag| tag.to_be_bytes()));
-    let legs = profile.legs.as_ref().filter(|legs| legs.len() <= MAX_LEGS);
+    let legs = profile.subnets.as_ref().filter(|legs| legs.len() <= MAX_LEGS);
     let legs = legs.map(|legs| (legs.len(), legs.iter().flat_map(leg).collect()));
     append(&mut bytes, legs, room - 1);
     let tags = profile
@@ -99,9 +99,9 @@ pub fn parse(bytes: &[u8]) -> Option<Profile> {
         Some(_) => return None,
     };
     Some(Profile {
-        legs,
-        returns,
-        silent,
+        subnets: legs,
+        flaps: returns,
+        unresponsive: silent,
         interfaces,
     })
 }
@@ -192,9 +192,9 @@ pub(super) mod tests {
         let silent = proptest::collection::vec(any::<u32>(), 0..=MAX_SILENT);
         let interfaces = proptest::option::of(proptest::collection::vec(any::<u32>(), 0..=MAX_INTERFACES));
         (legs, any::<u8>(), silent, interfaces).prop_map(|(prefixes, returns, silent, interfaces)| Profile {
-            legs: prefixes.and_then(super::legs),
-            returns,
-            silent,
+            subnets: prefixes.and_then(super::legs),
+            flaps: returns,
+            unresponsive: silent,
             interfaces,
         })
     }
@@ -213,7 +213,7 @@ pub(super) mod tests {
             prop_assert!(bytes.len() <= room);
             let read = parse(&bytes).expect("reads");
             let told = Profile {
-                legs: profile.legs.clone().filter(|_| read.legs.is_some()),
+                subnets: profile.subnets.clone().filter(|_| read.subnets.is_some()),
                 interfaces: profile.interfaces.clone().filter(|_| read.interfaces.is_some()),
                 ..profile
             };

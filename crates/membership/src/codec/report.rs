@@ -156,7 +156,7 @@ pub(super) mod tests {
         let mut short = report.clone();
         if let (Some(profile), Some(read)) = (&mut short.profile, &read.profile) {
             let profile = Arc::make_mut(profile);
-            profile.legs.take_if(|_| read.legs.is_none());
+            profile.subnets.take_if(|_| read.subnets.is_none());
             profile.interfaces.take_if(|_| read.interfaces.is_none());
         }
         short

@@ -40,20 +40,20 @@ impl Membership {
         let change = |report: &mut Report| {
             report.macs = macs.into();
             let profile = report.profile_mut();
-            (profile.legs, profile.interfaces) = (legs, interfaces);
+            (profile.subnets, profile.interfaces) = (legs, interfaces);
         };
         self.say(change, now);
     }
 
     /// Which nodes ([`NodeName::tag`](herald_core::NodeName::tag)) do not answer on the wire although they live; the first four are told.
-    pub fn set_silent(&mut self, mut silent: Vec<u32>, now: Time) {
+    pub fn set_unresponsive(&mut self, mut silent: Vec<u32>, now: Time) {
         silent.sort_unstable();
         silent.truncate(profile::MAX_SILENT);
-        self.say(|report| report.profile_mut().silent = silent, now);
+        self.say(|report| report.profile_mut().unresponsive = silent, now);
     }
 
     /// This node was out of the world for a while: unplugged, for example.
-    pub fn handle_return(&mut self, now: Time) {
+    pub fn handle_flap(&mut self, now: Time) {
         self.restlessness.handle_return(now);
         self.tell_returns(now);
         self.handle_timeout(now);
@@ -61,7 +61,7 @@ impl Membership {
 
     /// A peer found that this node does not answer on the wire. That weighs as much as coming back again and again, so that
     /// others are preferred for a while.
-    pub fn handle_silence(&mut self, now: Time) {
+    pub fn handle_reported_unresponsive(&mut self, now: Time) {
         self.restlessness.add(SILENCE, now);
         self.tell_returns(now);
         self.handle_timeout(now);
@@ -69,7 +69,7 @@ impl Membership {
 
     pub(super) fn tell_returns(&mut self, now: Time) {
         let returns = self.restlessness.returns();
-        if self.rumours.say_of_profile(|profile| profile.returns = returns) {
+        if self.rumours.say_of_profile(|profile| profile.flaps = returns) {
             self.stale = true;
             self.spread_news(now);
         }

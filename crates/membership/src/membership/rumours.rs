@@ -96,7 +96,7 @@ impl Rumours {
         if !is_past {
             return 0;
         }
-        let before = report.profile.as_ref().map_or(0, |profile| profile.returns);
+        let before = report.profile.as_ref().map_or(0, |profile| profile.flaps);
         let returns = before.saturating_add(u8::from(report.state == NodeState::Ready));
         let more = returns.saturating_sub(self.past);
         self.past += more;
@@ -278,7 +278,7 @@ mod tests {
         let past = |state, returns| Report {
             state,
             profile: Some(Arc::new(Profile {
-                returns,
+                flaps: returns,
                 ..Profile::default()
             })),
             ..report("own", 77, 1)

@@ -9,7 +9,7 @@ use super::*;
 fn returns(net: &Net, subject: usize) -> u8 {
     let seen = |viewer: &usize| {
         let member = net.view(*viewer, subject).expect("seen");
-        member.profile.as_ref().expect("told").returns
+        member.profile.as_ref().expect("told").flaps
     };
     let seen: Vec<u8> = net.nodes.keys().map(seen).collect();
     assert!(seen.windows(2).all(|pair| pair[0] == pair[1]), "{seen:?}");
@@ -68,7 +68,7 @@ fn a_member_that_was_cut_off_counts_that_and_one_outage_counts_once() {
         net.cut = |_, _| false;
         // It lost its link, too.
         let now = net.now;
-        net.node(0).membership.handle_return(now);
+        net.node(0).membership.handle_flap(now);
         net.collect(0);
         net.run_for(Duration::from_secs(3));
         assert_eq!(returns(&net, 0), times);
@@ -88,19 +88,19 @@ fn what_a_member_says_of_others_and_of_where_it_stands_reaches_everybody() {
         ..link(0)
     };
     net.node(0).membership.set_links(&[here], now);
-    net.node(0).membership.set_silent(vec![name(2).tag()], now);
+    net.node(0).membership.set_unresponsive(vec![name(2).tag()], now);
     net.collect(0);
     let told = net.run_until(millis(500), |net| {
         net.all_see(0, |member| {
             let profile = member.profile.as_ref().expect("told");
-            profile.legs_for(&[[192, 0, 2, 200].into(), [192, 0, 3, 1].into()]) == 1
-                && profile.silent == [name(2).tag()]
+            profile.count_in_subnets(&[[192, 0, 2, 200].into(), [192, 0, 3, 1].into()]) == 1
+                && profile.unresponsive == [name(2).tag()]
                 && !profile.has_interface(Some(&["eth1".to_owned()].into()))
         })
     });
     assert!(told.is_some());
     let now = net.now;
-    net.node(2).membership.handle_silence(now);
+    net.node(2).membership.handle_reported_unresponsive(now);
     net.collect(2);
     net.run_for(Duration::from_secs(1));
     assert_eq!(returns(&net, 2), 2);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use herald_core::announce::layer2::reachability::Others;
-use herald_core::member::accuser;
+use herald_core::member::reporter;
 use herald_core::{Liveness, NodeName};
 
 use super::Driver;
@@ -12,12 +12,12 @@ impl Driver {
     /// Peers may have found that this node does not answer on the wire. It cannot know better, so it says so itself: others
     /// are preferred then.
     pub(super) fn hear_of_silence(&mut self) {
-        let accuser = accuser(&self.members, &self.node).cloned();
-        let was_silent = std::mem::replace(&mut self.is_silent, accuser.is_some());
-        if let Some(accuser) = accuser.filter(|_| !was_silent) {
-            self.report_silence(&accuser);
+        let reporter = reporter(&self.members, &self.node).cloned();
+        let was_silent = std::mem::replace(&mut self.is_silent, reporter.is_some());
+        if let Some(reporter) = reporter.filter(|_| !was_silent) {
+            self.report_silence(&reporter);
             if let Some(gossip) = &self.parts.gossip {
-                gossip.handle_silence();
+                gossip.handle_reported_unresponsive();
             }
         }
     }
@@ -30,7 +30,7 @@ impl Driver {
         let silent = self.holdings.silent();
         if !silent.iter().copied().eq(&self.silent) {
             self.silent = silent.into_iter().cloned().collect();
-            gossip.set_silent(self.silent.iter().map(NodeName::tag).collect());
+            gossip.set_unresponsive(self.silent.iter().map(NodeName::tag).collect());
         }
         if self.pending.is_none() {
             let now = self.now();

@@ -24,11 +24,11 @@ pub(super) enum Command {
     SetPeers(BTreeMap<NodeName, SocketAddr>),
     SetState(NodeState),
     SetLinks(Vec<Link>),
-    SetSilent(Vec<u32>),
+    SetUnresponsive(Vec<u32>),
     /// This node was out of the world.
-    Return,
+    Flap,
     /// A peer found that this node does not answer on the wire.
-    Silence,
+    ReportedUnresponsive,
     /// Say good-bye, then tell that it is done, then stop.
     Leave(oneshot::Sender<()>),
 }
@@ -100,9 +100,9 @@ impl Task {
                 let links: Vec<LocalLink<'_>> = links.iter().map(local_link).collect();
                 self.membership.set_links(&links, now);
             }
-            Command::SetSilent(silent) => self.membership.set_silent(silent, now),
-            Command::Return => self.membership.handle_return(now),
-            Command::Silence => self.membership.handle_silence(now),
+            Command::SetUnresponsive(nodes) => self.membership.set_unresponsive(nodes, now),
+            Command::Flap => self.membership.handle_flap(now),
+            Command::ReportedUnresponsive => self.membership.handle_reported_unresponsive(now),
             Command::Leave(left) => {
                 self.membership.leave(now);
                 return Some(left);

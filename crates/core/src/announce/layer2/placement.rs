@@ -40,13 +40,13 @@ impl Standing {
         let Some(profiles) = told.collect::<Option<BTreeMap<_, _>>>() else {
             return Self::default();
         };
-        let mut returns: Vec<u8> = profiles.values().map(|profile| profile.returns).collect();
+        let mut returns: Vec<u8> = profiles.values().map(|profile| profile.flaps).collect();
         returns.sort_unstable();
         let median = returns
             .get(returns.len().saturating_sub(1) / 2)
             .copied()
             .unwrap_or(0);
-        let is_odd = |profile: &Profile| profile.returns >= median.saturating_add(ODD);
+        let is_odd = |profile: &Profile| profile.flaps >= median.saturating_add(ODD);
         let restless = profiles.iter().filter(|(_, profile)| is_odd(profile));
         Self {
             restless: restless.map(|(node, _)| node.clone()).collect(),
@@ -69,7 +69,7 @@ impl Standing {
         let profile = self.profiles.get(node);
         profile.map_or(Footing::default(), |profile| Footing {
             has_interface: profile.has_interface(selected),
-            legs: profile.legs_for(addresses),
+            legs: profile.count_in_subnets(addresses),
         })
     }
 
@@ -83,7 +83,7 @@ impl Standing {
         let mut in_both = in_both.filter_map(|(node, now)| Some((node, now, before.profiles.get(node)?)));
         self.profiles.is_empty() != before.profiles.is_empty()
             || in_both.any(|(node, now, then)| {
-                now.legs != then.legs
+                now.subnets != then.subnets
                     || named(now) != named(then)
                     || self.is_restless(node) != before.is_restless(node)
             })
@@ -100,7 +100,7 @@ mod tests {
     fn members(returns: &[u8]) -> Vec<Member> {
         let member = |(i, returns): (usize, &u8)| Member {
             profile: Some(Arc::new(Profile {
-                returns: *returns,
+                flaps: *returns,
                 ..Profile::default()
             })),
             ..Member::new(name(i), Liveness::Alive, NodeState::Ready)

@@ -415,9 +415,9 @@ fn told(name: &str, legs: &[&str], returns: u8) -> Member {
     };
     Member {
         profile: Some(Arc::new(crate::Profile {
-            legs: Some(legs.iter().map(leg).collect()),
-            returns,
-            silent: vec![],
+            subnets: Some(legs.iter().map(leg).collect()),
+            flaps: returns,
+            unresponsive: vec![],
             interfaces: None,
         })),
         ..ready(name)

@@ -71,7 +71,7 @@ fn a_node_without_the_interface_is_passed_over_while_others_have_it() {
 fn a_node_that_loses_the_interface_leaves_to_others_before_gossip_tells_them() {
     let mut machine = with_selected_interface(IRIS2);
     let mut one = having(IRIS1, NINE);
-    profile(&mut one).legs = having(IRIS2, NINE).profile.expect("told").legs.clone();
+    profile(&mut one).subnets = having(IRIS2, NINE).profile.expect("told").subnets.clone();
     machine.set_members(vec![one.clone(), having(IRIS2, NINE)]);
     assert!(matches!(drain(&mut machine)[0].after, Some(Verdict::Owner(_))));
     machine.set_interfaces(["eth0".into()].into());
