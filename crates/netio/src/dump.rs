@@ -1,4 +1,4 @@
-//! Puts together what the kernel dumps about links, addresses and routes.
+//! Builds interfaces from the netlink dumps of links, addresses and routes.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -13,10 +13,10 @@ use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, Ro
 
 use crate::{Interface, Master};
 
-/// Destinations that are reached on an interface without a gateway, and the index of the interface.
+/// A destination that an interface reaches without a gateway, and the index of the interface.
 pub(crate) type OnLink = (u32, IpNet);
 
-/// The interfaces that the messages describe, in order of index.
+/// Returns the interfaces that the messages describe, in order of index.
 pub(crate) fn interfaces(
     links: &[LinkMessage],
     addresses: &[AddressMessage],
@@ -80,7 +80,8 @@ fn interface(link: &LinkMessage, kinds: &BTreeMap<u32, &InfoKind>) -> Interface 
     interface
 }
 
-/// The port itself says what it is a port of; where it does not (old kernels, Open vSwitch), its master's kind does.
+/// Returns the kind of a port's master. The port itself has it; where it does not (old kernels, Open vSwitch), the kind of the
+/// master counts.
 fn master(port: &LinkMessage, master: Option<&InfoKind>) -> Master {
     let port_kind = information(port).find_map(|info| {
         if let LinkInfo::PortKind(kind) = info {
@@ -127,8 +128,8 @@ fn information(link: &LinkMessage) -> impl Iterator<Item = &LinkInfo> {
     lists.flatten()
 }
 
-/// `IFA_LOCAL` is the interface's own address; `IFA_ADDRESS` is the peer's on point-to-point links, and the only
-/// one given for IPv6.
+/// Returns the interface's own address. That is `IFA_LOCAL`; `IFA_ADDRESS` is the other end's on point-to-point links, and
+/// the only attribute for IPv6.
 fn address(message: &AddressMessage) -> Option<IpNet> {
     let mut own: Option<IpAddr> = None;
     for attribute in &message.attributes {
@@ -141,10 +142,10 @@ fn address(message: &AddressMessage) -> Option<IpNet> {
     IpNet::new(own?, message.header.prefix_len).ok()
 }
 
-/// What of a route is on-link; of one over several interfaces, that may be several.
+/// Returns the on-link destinations of a route; a route over several interfaces may have several.
 ///
-/// IPv4 says so by its scope, too; IPv6 has none. Only unicast routes count: the table `local` has the host's own
-/// addresses and broadcasts, and others blackhole.
+/// An on-link IPv4 route also has link scope; IPv6 routes have no scope. Only unicast routes count: the table `local` has the
+/// host's own addresses and broadcasts, and other types drop packets.
 pub(crate) fn on_link(route: &RouteMessage) -> Vec<OnLink> {
     let header = &route.header;
     let inet = header.address_family == AddressFamily::Inet;
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn links_and_addresses_are_put_together_in_order() {
+    fn links_addresses_and_routes_are_combined_in_order_of_index() {
         let links = [
             link(3, vec![LinkAttribute::IfName("eth1".into())]),
             link(
@@ -263,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_master_is_known_from_the_port_or_from_its_own_kind() {
+    fn the_kind_of_a_master_is_taken_from_the_port_or_from_the_master() {
         let port = |kind: Option<InfoPortKind>| {
             let info = kind.map(LinkInfo::PortKind).into_iter().collect();
             link(
@@ -292,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hardware_address_of_another_kind_is_no_ethernet_address() {
+    fn a_hardware_address_of_another_link_type_is_no_ethernet_address() {
         let mut tunnel = link(2, vec![LinkAttribute::Address(vec![192, 0, 2, 1])]);
         assert_eq!(interfaces(std::slice::from_ref(&tunnel), &[], [])[0].mac, None);
         tunnel.attributes = vec![LinkAttribute::Address(vec![0; 6])];
@@ -338,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_route_is_on_link_without_a_scope_and_one_to_everywhere_has_no_destination() {
+    fn an_ipv6_route_is_on_link_without_a_scope_and_a_default_route_has_no_destination() {
         let mut message = RouteMessage::default();
         message.header.address_family = AddressFamily::Inet6;
         message.header.kind = RouteType::Unicast;

@@ -1,26 +1,26 @@
-//! Programs in classic BPF that decide which frames a socket hears (socket filter documentation of the kernel).
+//! Programs in classic BPF that decide which frames a socket receives (the kernel's `networking/filter` document).
 //!
 //! ```text
 //!   to another host ──► drop
 //!   another message ──► drop        (ARP operation; ICMPv6 type)
-//!   no set is given ──► accept
+//!   no set given    ──► accept
 //!   each place where the message names an address: in the set ──► accept
 //!   drop
 //! ```
 //!
-//! The kernel strips VLAN tags before, so offsets are those of an untagged frame. A load beyond the frame's end drops it.
+//! The kernel strips VLAN tags first, so offsets are those of an untagged frame. A load beyond the end of a frame drops it.
 
 use libc::sock_filter;
 
 use crate::frames::FRAME_LENGTH;
-use crate::packet::Traffic;
-use crate::ranges::Ranges;
+use crate::ranges::FilterRanges;
+use crate::traffic::Traffic;
 
-/// Ranges that two look-ups fit with into the 4096 instructions of a classic program (`BPF_MAXINSNS`), with room to
-/// spare: twice two comparisons each, and some four instructions for every [`BLOCK`] of them.
+/// Ranges for which two look-ups fit into the 4096 instructions of a classic program (`BPF_MAXINSNS`), with room to
+/// spare: each look-up has two comparisons for each range, and some four instructions for each [`BLOCK`] of them.
 pub(crate) const MOST_RANGES: usize = 900;
 
-/// Comparisons that share their two ends. A jump on a condition skips 255 instructions at most.
+/// Comparisons that share their two ends. A conditional jump skips 255 instructions at most.
 const BLOCK: usize = 200;
 
 const ETHERNET: u32 = 14;
@@ -33,16 +33,16 @@ const ARP_REPLY: u32 = 2;
 
 const IPV6_NEXT_HEADER: u32 = ETHERNET + 6;
 const ICMPV6_TYPE: u32 = ETHERNET + 40;
-/// The last quarter of what is solicited or advertised.
+/// The last quarter of the solicited or advertised address.
 const NDP_TARGET: u32 = ICMPV6_TYPE + 8 + 12;
 const NEIGHBOR_SOLICITATION: u32 = 135;
 const NEIGHBOR_ADVERTISEMENT: u32 = 136;
 
-/// Accepts messages of `traffic`, all of them or those that name an address of `about`: as the one that is asked for or
-/// advertised, or as the sender's own.
-pub(crate) fn program(traffic: Traffic, about: Option<&Ranges>) -> Vec<sock_filter> {
-    let mut program = Program(Vec::new());
-    // What a promiscuous or VLAN-filtering interface shows of others' conversations.
+/// Builds a program that accepts messages of `traffic`: all of them, or those that name an address of `passing`, either as
+/// the requested or advertised one or as the sender's own.
+pub(crate) fn program(traffic: Traffic, passing: Option<&FilterRanges>) -> Vec<sock_filter> {
+    let mut program = FilterProgram(Vec::new());
+    // A promiscuous or VLAN-filtering interface shows frames between other hosts.
     program.load(libc::BPF_W, (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE) as u32);
     program.drop_if(libc::PACKET_OTHERHOST.into());
     let places: &[u32] = match traffic {
@@ -64,11 +64,11 @@ pub(crate) fn program(traffic: Traffic, about: Option<&Ranges>) -> Vec<sock_filt
             &[NDP_TARGET]
         }
     };
-    let Some(about) = about else {
+    let Some(passing) = passing else {
         program.end(ACCEPT);
         return program.0;
     };
-    let bounds = about.bounds();
+    let bounds = passing.bounds();
     for place in places {
         program.load(libc::BPF_W, *place);
         program.accept_if_within(&bounds);
@@ -77,13 +77,13 @@ pub(crate) fn program(traffic: Traffic, about: Option<&Ranges>) -> Vec<sock_filt
     program.0
 }
 
-/// How many bytes of the frame are kept.
+/// The number of bytes of a frame that are kept.
 const ACCEPT: u32 = FRAME_LENGTH as u32;
 const DROP: u32 = 0;
 
-struct Program(Vec<sock_filter>);
+struct FilterProgram(Vec<sock_filter>);
 
-impl Program {
+impl FilterProgram {
     fn push(&mut self, code: u32, jump_true: usize, jump_false: usize, k: u32) {
         let jump =
             |skipped: usize| u8::try_from(skipped).unwrap_or_else(|_| unreachable!("blocks are short"));
@@ -116,7 +116,7 @@ impl Program {
         self.end(DROP);
     }
 
-    /// Goes on with the next instruction if the loaded value is not in the set with these bounds.
+    /// Accepts the frame if the loaded value is in the set with these bounds; otherwise the next instruction runs.
     fn accept_if_within(&mut self, bounds: &[u32]) {
         if bounds.is_empty() {
             return;
@@ -126,7 +126,8 @@ impl Program {
         misses.into_iter().for_each(|miss| self.land(miss));
     }
 
-    /// Finds out by bisection how many of `bounds` are not above the loaded value; `inside` is what it is if none is.
+    /// Bisects `bounds` to count those that are not above the loaded value. `inside` says whether a value below all of them is
+    /// in the set.
     fn split(&mut self, bounds: &[u32], inside: bool, misses: &mut Vec<usize>) {
         if bounds.len() <= BLOCK {
             let accept = self.0.len() + bounds.len();
@@ -143,17 +144,18 @@ impl Program {
         self.split(&bounds[middle + 1..], inside ^ is_odd(middle + 1), misses);
     }
 
-    /// A jump of any length, to wherever [`Program::land`] is called with what is returned.
+    /// Adds a jump of any length and returns its place, for [`FilterProgram::land`].
     fn jump(&mut self) -> usize {
         self.push(libc::BPF_JMP | libc::BPF_JA, 0, 0, 0);
         self.0.len() - 1
     }
 
+    /// Directs `jump` to the next instruction.
     fn land(&mut self, jump: usize) {
         self.0[jump].k = (self.0.len() - jump - 1) as u32;
     }
 
-    /// A comparison for each bound, the middle one first. They end at `accept` or at the instruction behind it.
+    /// Adds a comparison for each bound, the middle one first. They end at `accept` or at the instruction after it.
     fn bisect(&mut self, bounds: &[u32], inside: bool, accept: usize) {
         if bounds.is_empty() {
             return;
@@ -189,10 +191,10 @@ mod tests {
 
     use super::*;
 
-    /// The kernel's longest classic program.
+    /// The length of the longest classic program of the kernel.
     const MOST_INSTRUCTIONS: usize = 4096;
 
-    /// Runs a program as the kernel does, and tells whether it keeps the frame.
+    /// Runs a program as the kernel does. Returns whether it keeps the frame.
     fn accepts(program: &[sock_filter], packet_type: u32, frame: &[u8]) -> bool {
         let (mut place, mut loaded) = (0, 0_u32);
         loop {
@@ -237,9 +239,9 @@ mod tests {
         frame
     }
 
-    fn v4(keys: impl IntoIterator<Item = u32>, most: usize) -> Ranges {
+    fn v4(keys: impl IntoIterator<Item = u32>, most: usize) -> FilterRanges {
         let addresses = keys.into_iter().map(|key| IpAddr::V4(Ipv4Addr::from_bits(key)));
-        Ranges::covering(addresses, most)
+        FilterRanges::covering(addresses, most)
     }
 
     #[test]
@@ -269,7 +271,7 @@ mod tests {
 
     #[test]
     fn with_an_empty_set_nothing_passes() {
-        let nothing = Ranges::default();
+        let nothing = FilterRanges::default();
         for (traffic, frame) in [
             (Traffic::Arp, arp(1, 0, 0)),
             (Traffic::ArpReplies, arp(2, 0, 0)),
@@ -283,10 +285,10 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_program_is_one_that_the_kernel_takes() {
-        let about = v4((0..5000).map(|number| number * 7919), MOST_RANGES);
-        assert_eq!(about.bounds().len(), 2 * MOST_RANGES);
-        let length = program(Traffic::Arp, Some(&about)).len();
+    fn the_largest_program_is_within_the_kernels_limit() {
+        let passing = v4((0..5000).map(|number| number * 7919), MOST_RANGES);
+        assert_eq!(passing.bounds().len(), 2 * MOST_RANGES);
+        let length = program(Traffic::Arp, Some(&passing)).len();
         assert!(
             (MOST_INSTRUCTIONS / 2..=MOST_INSTRUCTIONS).contains(&length),
             "{length}"
@@ -301,9 +303,9 @@ mod tests {
             asked in prop_oneof![0..2000_u32, any::<u32>()],
             other in any::<u32>(),
         ) {
-            let about = v4(keys.iter().copied(), most);
-            let program = program(Traffic::Arp, Some(&about));
-            let within = |key: u32| about.contains(Ipv4Addr::from_bits(key).into());
+            let passing = v4(keys.iter().copied(), most);
+            let program = program(Traffic::Arp, Some(&passing));
+            let within = |key: u32| passing.contains(Ipv4Addr::from_bits(key).into());
             for key in keys.iter().copied().chain([asked]) {
                 for (sender, target) in [(key, other), (other, key)] {
                     let passes = accepts(&program, 0, &arp(1, sender, target));
@@ -319,13 +321,13 @@ mod tests {
             asked in prop_oneof![0..2000_u128, any::<u128>()],
         ) {
             let addresses = keys.iter().map(|key| IpAddr::V6(Ipv6Addr::from_bits(*key)));
-            let about = Ranges::covering(addresses, MOST_RANGES);
-            let program = program(Traffic::Ndp, Some(&about));
+            let passing = FilterRanges::covering(addresses, MOST_RANGES);
+            let program = program(Traffic::Ndp, Some(&passing));
             for key in &keys {
                 prop_assert!(accepts(&program, 0, &ndp(135, Ipv6Addr::from_bits(*key))));
             }
             let asked = Ipv6Addr::from_bits(asked);
-            prop_assert_eq!(accepts(&program, 0, &ndp(136, asked)), about.contains(asked.into()));
+            prop_assert_eq!(accepts(&program, 0, &ndp(136, asked)), passing.contains(asked.into()));
         }
     }
 }

@@ -1,11 +1,11 @@
-//! A batch of frames, allocated once and used again for every system call.
+//! A batch of frames, allocated once and reused by every system call.
 
-/// Frames per system call. At 32 the call's own cost is spread thin already, and a batch stays within the first
-/// level cache.
+/// Frames per system call. At 32 the cost of the call itself is small for each frame, and a batch fits into the first-level
+/// cache.
 pub const BATCH: usize = 32;
 
-/// Room for one frame: an ARP packet or a solicitation with several options; longer ones are cut, and refused by
-/// the parser then.
+/// Bytes for one frame: an ARP packet or a solicitation with several options. Longer frames are truncated, and the parser
+/// refuses them.
 pub const FRAME_LENGTH: usize = 256;
 
 /// Up to [`BATCH`] frames.
@@ -26,36 +26,37 @@ impl Default for Frames {
 }
 
 impl Frames {
-    /// How many frames there are.
+    /// Returns the number of frames.
     pub const fn len(&self) -> usize {
         self.count
     }
 
-    /// Whether there is none.
+    /// Returns whether the batch has no frame.
     pub const fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// Whether there is no room for another.
+    /// Returns whether the batch has no room for another frame.
     pub const fn is_full(&self) -> bool {
         self.count == BATCH
     }
 
-    /// Forgets all frames.
+    /// Removes all frames.
     pub const fn clear(&mut self) {
         self.count = 0;
     }
 
-    /// The frames in order.
+    /// Returns the frames in order.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let filled = self.buffers.iter().zip(&self.lengths).take(self.count);
         filled.map(|(buffer, length)| &buffer[..*length])
     }
 
-    /// Lets `write` fill the next buffer, and keeps as much of it as `write` says; nothing when it fails.
+    /// Adds a frame that `write` writes into the next buffer; `write` returns a value and the length of the frame. Adds nothing
+    /// when `write` fails.
     ///
     /// # Errors
-    /// That of `write`.
+    /// Those of `write`.
     ///
     /// # Panics
     /// When the batch is full.
@@ -72,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_come_out_as_they_went_in_and_failures_leave_nothing() {
+    fn frames_are_returned_as_they_were_added_and_a_failed_write_adds_none() {
         let mut frames = Frames::default();
         frames
             .push(|buffer| {
@@ -88,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_fills_up() {
+    fn a_batch_has_room_for_its_number_of_frames() {
         let mut frames = Frames::default();
         while !frames.is_full() {
             frames.push(|_| Ok::<_, ()>(((), 60))).expect("pushed");

@@ -1,4 +1,4 @@
-//! What the kernel says of a network interface, and whether it can carry announcements.
+//! A network interface as the kernel describes it, and whether it can carry announcements.
 
 use std::net::IpAddr;
 
@@ -7,44 +7,44 @@ use ipnet::IpNet;
 /// A network interface of the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {
-    /// Kernel index; a name may be given to another interface later, an index is not.
+    /// Kernel index. Unlike a name, it is not given to another interface later.
     pub index: u32,
     /// Name, such as `eth0`.
     pub name: String,
     /// Ethernet address; `None` when the interface has none (tunnels, point-to-point links).
     pub mac: Option<[u8; 6]>,
-    /// `IFF_UP`: switched on by the administrator.
+    /// `IFF_UP`: the administrator switched the interface on.
     pub up: bool,
     /// `IFF_RUNNING`: the link has a carrier and frames can flow.
     pub running: bool,
-    /// `IFF_NOARP`: does not resolve addresses.
+    /// `IFF_NOARP`: the interface does not resolve addresses.
     pub noarp: bool,
-    /// `IFF_BROADCAST`: has a broadcast address.
+    /// `IFF_BROADCAST`: the interface has a broadcast address.
     pub broadcast: bool,
     /// `IFF_LOOPBACK`.
     pub loopback: bool,
-    /// What it is enslaved to.
+    /// The kind of interface that this one is a port of.
     pub master: Option<Master>,
-    /// Its addresses with the prefix each is in, in ascending order.
+    /// Addresses of the interface with their prefix lengths, ascending.
     pub addresses: Vec<IpNet>,
-    /// Where its on-link routes lead, those without a gateway, in ascending order.
+    /// Destinations of its on-link routes, which have no gateway, ascending.
     pub routes: Vec<IpNet>,
 }
 
-/// What an interface is enslaved to.
+/// The kind of interface that another one is a port of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Master {
     /// A bridge: frames belong to the bridge interface.
     Bridge,
     /// A bond or a team: frames belong to the bond interface.
     Bond,
-    /// A VRF: a routing domain; frames still belong to the member.
+    /// A VRF: a routing domain; frames still belong to the port.
     Vrf,
-    /// A kind that this program does not know, such as an Open vSwitch datapath.
+    /// An unknown kind, such as an Open vSwitch datapath.
     Other,
 }
 
-/// Why an interface cannot carry announcements.
+/// The reason why an interface cannot carry announcements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
 pub enum Unusable {
     /// `IFF_LOOPBACK`.
@@ -76,10 +76,10 @@ pub enum Unusable {
 }
 
 impl Interface {
-    /// The Ethernet address with which this interface can announce, or why it cannot.
+    /// Returns the Ethernet address with which this interface announces, or the reason why it cannot.
     ///
-    /// A port's frames are its master's business: were it to answer as well, the master's own address would
-    /// seem to move to the port. A VRF only separates routing, so its members answer like any interface.
+    /// The frames of a port belong to its master: if the port answered as well, the address of the master would seem to move
+    /// to the port. A VRF only separates routing, so its ports answer like any interface.
     pub fn usable(&self) -> Result<[u8; 6], Unusable> {
         if self.loopback {
             return Err(Unusable::Loopback);
@@ -105,12 +105,12 @@ impl Interface {
         Ok(mac)
     }
 
-    /// Whether IPv4 addresses can be announced here. No IPv4 address of its own is needed for it.
+    /// Returns whether IPv4 addresses can be announced here. The interface needs no IPv4 address of its own.
     pub const fn resolves_v4(&self) -> bool {
         self.broadcast
     }
 
-    /// Whether IPv6 addresses can be announced here: IPv6 runs on an interface iff it has a link-local address.
+    /// Returns whether IPv6 addresses can be announced here: IPv6 runs on an interface iff it has a link-local address.
     pub fn resolves_v6(&self) -> bool {
         self.addresses
             .iter()
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn each_obstacle_is_named() {
+    fn each_reason_is_reported() {
         type Change = fn(&mut Interface);
         let table: [(Change, Unusable); 9] = [
             (|i| i.loopback = true, Unusable::Loopback),
@@ -168,10 +168,10 @@ mod tests {
     }
 
     #[test]
-    fn a_member_of_a_vrf_answers_like_any_interface() {
-        let mut member = ethernet();
-        member.master = Some(Master::Vrf);
-        assert!(member.usable().is_ok());
+    fn a_port_of_a_vrf_answers_like_any_interface() {
+        let mut port = ethernet();
+        port.master = Some(Master::Vrf);
+        assert!(port.usable().is_ok());
     }
 
     #[test]

@@ -1,7 +1,6 @@
-//! The node's network as Herald touches it: packet sockets for ARP and NDP, multicast groups, and interfaces by
-//! netlink.
+//! Access to the network of the node: packet sockets for ARP and NDP, multicast groups, and interfaces by netlink.
 //!
-//! The only crate with `unsafe`: each place is one system call that no safe wrapper offers.
+//! The only crate with `unsafe`, in one place: the address that a packet socket binds to has no safe constructor.
 
 mod dump;
 mod filter;
@@ -11,11 +10,13 @@ pub mod interface;
 pub mod packet;
 pub mod poll;
 mod ranges;
+mod traffic;
 pub mod watch;
 
 pub use frames::Frames;
 pub use groups::Groups;
 pub use interface::{Interface, Master, Unusable};
-pub use packet::{PacketError, PacketSocket, Traffic};
+pub use packet::{PacketError, PacketSocket};
 pub use poll::{Mailbox, Poller};
+pub use traffic::Traffic;
 pub use watch::InterfaceWatch;

@@ -1,30 +1,28 @@
-//! Packet sockets that hear address resolution, and nothing else (packet(7)).
+//! Packet sockets that receive address resolution messages only (packet(7)).
 
-use std::io;
+use std::cell::RefCell;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
+use nix::sys::socket::{MsgFlags, MultiHeaders, recvmmsg, sendmmsg};
 use socket2::{Domain, SockAddr, SockAddrStorage, SockFilter, Socket, Type};
 
 use crate::filter::{self, MOST_RANGES};
 use crate::frames::{BATCH, FRAME_LENGTH, Frames};
-use crate::ranges::Ranges;
+use crate::ranges::FilterRanges;
+use crate::traffic::Traffic;
 
 /// Room for a burst of requests while the thread waits for the processor; the kernel caps it at `rmem_max`.
 const RECEIVE_BUFFER: usize = 1 << 20;
 
-/// What a socket hears.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Traffic {
-    /// ARP requests and replies (RFC 826), probes and announcements included.
-    Arp,
-    /// ARP replies, announcements in reply form included: for whoever only asks.
-    ArpReplies,
-    /// Neighbour solicitations and advertisements (RFC 4861 §4.3 and §4.4), multicast and unicast.
-    Ndp,
+thread_local! {
+    /// The message headers of a system call, allocated once for each thread. They have raw pointers, so a socket or a batch
+    /// that owned them could not move to another thread.
+    static HEADERS: RefCell<MultiHeaders<()>> = RefCell::new(MultiHeaders::preallocate(BATCH, None));
 }
 
-/// Why no packet socket can be had.
+/// The reason why a packet socket cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum PacketError {
     /// The process lacks the capability.
@@ -32,32 +30,32 @@ pub enum PacketError {
         "cannot open a packet socket: needs CAP_NET_RAW: run as root or add NET_RAW to the container's capabilities"
     )]
     MissingCapability,
-    /// Anything else.
+    /// Another error of the kernel.
     #[error("cannot open a packet socket: {0}")]
     Io(#[from] io::Error),
 }
 
-/// A socket that hears one kind of traffic on one interface, and sends any frame on it.
+/// A socket that receives one kind of traffic on one interface, and sends any frame on it.
 ///
-/// It is bound to an EtherType, so the kernel offers it neither other traffic nor frames that this host sends. A filter
-/// in the kernel drops what else is not wanted, before it costs a wake-up.
+/// The socket is bound to an EtherType, so the kernel offers it neither other traffic nor frames that this host sends. A
+/// filter in the kernel drops other unwanted frames before they cost a wake-up.
 pub struct PacketSocket {
     socket: Socket,
     traffic: Traffic,
-    /// What it hears about; `None` is all.
-    about: Option<Ranges>,
+    /// The addresses whose frames pass; `None` is all.
+    passing: Option<FilterRanges>,
 }
 
 /// Checks that packet sockets are permitted.
 ///
 /// # Errors
-/// [`PacketError::MissingCapability`] says what to do.
+/// [`PacketError::MissingCapability`] names the remedy.
 pub fn check_permission() -> Result<(), PacketError> {
     unbound().map(drop)
 }
 
 fn unbound() -> Result<Socket, PacketError> {
-    // Without a protocol it hears nothing until it is bound, so nothing leaks in from other interfaces.
+    // Without a protocol, the socket receives nothing until it is bound: no frame of another interface gets in.
     Socket::new(Domain::PACKET, Type::RAW.nonblocking().cloexec(), None).map_err(|error| {
         if error.kind() == io::ErrorKind::PermissionDenied {
             PacketError::MissingCapability
@@ -68,126 +66,114 @@ fn unbound() -> Result<Socket, PacketError> {
 }
 
 impl PacketSocket {
-    /// Hears `traffic` on the interface with this index, about all addresses.
+    /// Opens a socket for `traffic` about all addresses on the interface with this index.
     ///
     /// # Errors
     /// When packet sockets are not permitted or the interface is gone.
     pub fn open(interface: u32, traffic: Traffic) -> Result<Self, PacketError> {
         let socket = unbound()?;
-        let about = None;
         let opened = Self {
             socket,
             traffic,
-            about,
+            passing: None,
         };
-        // The filter is there before the first frame can be.
+        // The filter is attached before the first frame can arrive.
         opened.attach(None)?;
         opened.socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
         opened.socket.bind(&address(interface, traffic)?)?;
         Ok(opened)
     }
 
-    /// Hears about `address` from now on: when the filter holds that back, everything is let through. Tells whether it is
-    /// now.
+    /// Ensures that frames about `address` pass: clears the filter if it drops them. Returns whether frames about all addresses
+    /// pass now.
     ///
     /// # Errors
     /// When the kernel fails; open another socket then.
     pub fn admit(&mut self, address: IpAddr) -> io::Result<bool> {
-        if self.about.as_ref().is_some_and(|about| !about.contains(address)) {
+        if self
+            .passing
+            .as_ref()
+            .is_some_and(|passing| !passing.contains(address))
+        {
             self.clear_filter()?;
         }
-        Ok(self.about.is_none())
+        Ok(self.passing.is_none())
     }
 
-    /// Hears about all addresses from now on.
+    /// Lets frames about all addresses pass.
     ///
     /// # Errors
     /// When the kernel fails; open another socket then.
     pub fn clear_filter(&mut self) -> io::Result<()> {
-        if self.about.is_some() {
-            // The old filter counts until the new one is there, and may have used the memory up. With no filter at all
-            // it hears what is none of its traffic, too, which costs time and nothing else.
+        if self.passing.is_some() {
+            // The memory of the old filter is charged until the new one is attached, so the new one may not fit. Without any
+            // filter, the socket also receives messages of other kinds; they cost time and are dropped by the parser.
             self.attach(None).or_else(|_| self.socket.detach_filter())?;
-            self.about = None;
+            self.passing = None;
         }
         Ok(())
     }
 
-    /// Hears about these addresses and as few others as a filter can do without. Nothing that waits already is lost.
+    /// Lets frames about `addresses` pass, and about as few others as the size of a filter allows. Frames that wait in the
+    /// socket already are kept.
     ///
     /// # Errors
-    /// When the kernel is out of memory; the socket hears what it heard before then.
+    /// When the kernel is out of memory; the old filter stays then.
     pub fn set_filter(&mut self, addresses: impl IntoIterator<Item = IpAddr> + Clone) -> io::Result<()> {
         let mut most = MOST_RANGES;
         loop {
-            let about = Ranges::covering(addresses.clone(), most);
-            if self.about.as_ref() == Some(&about) {
+            let passing = FilterRanges::covering(addresses.clone(), most);
+            if self.passing.as_ref() == Some(&passing) {
                 return Ok(());
             }
-            match self.attach(Some(&about)) {
+            match self.attach(Some(&passing)) {
                 Ok(()) => {
-                    self.about = Some(about);
+                    self.passing = Some(passing);
                     return Ok(());
                 }
-                // A filter counts as a socket option, for which older kernels have 20 kB (`net.core.optmem_max`).
+                // A filter is charged as a socket option, for which older kernels allow 20 kB (`net.core.optmem_max`).
                 Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && most > 1 => most /= 2,
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// The kernel replaces the filter at once, and checks no frame with half of one.
-    fn attach(&self, about: Option<&Ranges>) -> io::Result<()> {
-        let program = filter::program(self.traffic, about).into_iter();
+    /// Replaces the filter. The kernel does so at once: no frame is checked with a part of a program.
+    fn attach(&self, passing: Option<&FilterRanges>) -> io::Result<()> {
+        let program = filter::program(self.traffic, passing).into_iter();
         let program: Vec<SockFilter> = program
             .map(|step| SockFilter::new(step.code, step.jt, step.jf, step.k))
             .collect();
         self.socket.attach_filter(&program)
     }
 
-    /// Receives what has arrived into `frames`, up to a full batch, without waiting; zero is nothing.
+    /// Receives the frames that have arrived into `frames`, up to a full batch, without waiting. Returns their number.
     ///
     /// # Errors
-    /// `ENETDOWN` once after the interface went down or vanished; whatever recvmmsg(2) says else. Open another
-    /// socket then: this one may be unbound for ever.
+    /// `ENETDOWN` once after the interface went down or vanished, and other errors of recvmmsg(2). Open another socket then:
+    /// this one may be unbound for ever.
     pub fn receive(&self, frames: &mut Frames) -> io::Result<usize> {
         frames.clear();
-        let mut vectors: [libc::iovec; BATCH] = std::array::from_fn(|i| libc::iovec {
-            iov_base: frames.buffers[i].as_mut_ptr().cast(),
-            iov_len: FRAME_LENGTH,
-        });
-        let mut headers = headers(&mut vectors);
-        let fd = self.socket.as_raw_fd();
-        #[expect(
-            unsafe_code,
-            reason = "recvmmsg has no safe wrapper; headers, vectors and buffers outlive the call"
-        )]
-        let received = unsafe {
-            let timeout = std::ptr::null_mut();
-            libc::recvmmsg(
-                fd,
-                headers.as_mut_ptr(),
-                BATCH as u32,
-                libc::MSG_DONTWAIT,
-                timeout,
-            )
-        };
-        let Ok(count) = usize::try_from(received) else {
-            let error = io::Error::last_os_error();
-            let nothing = [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted].contains(&error.kind());
-            return if nothing { Ok(0) } else { Err(error) };
-        };
-        for (length, header) in frames.lengths.iter_mut().zip(&headers).take(count) {
-            *length = FRAME_LENGTH.min(header.msg_len as usize);
-        }
-        frames.count = count;
-        Ok(count)
+        HEADERS.with_borrow_mut(|headers| {
+            let mut slices = frames.buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
+            let fd = self.socket.as_raw_fd();
+            let received = match recvmmsg(fd, headers, &mut slices, MsgFlags::MSG_DONTWAIT, None) {
+                Ok(received) => received,
+                Err(nix::Error::EWOULDBLOCK | nix::Error::EINTR) => return Ok(0),
+                Err(error) => return Err(error.into()),
+            };
+            for (length, message) in frames.lengths.iter_mut().zip(received) {
+                *length = FRAME_LENGTH.min(message.bytes);
+                frames.count += 1;
+            }
+            Ok(frames.count)
+        })
     }
 
-    /// Sends all frames and tells `failed` about each that the kernel refused, with its place in the batch. None
-    /// is tried again: whoever asked will ask again, and announcements repeat. When there is no room or no
-    /// interface, neither is there for the rest of the batch, which fails without being tried.
-    pub fn send(&self, frames: &mut Frames, mut failed: impl FnMut(usize, io::Error)) {
+    /// Sends all frames and calls `failed` for each frame that the kernel refused, with its place in the batch. No frame
+    /// is tried again: hosts repeat their requests, and announcements repeat. When there is no room or no interface, the
+    /// rest of the batch fails without being tried.
+    pub fn send(&self, frames: &Frames, mut failed: impl FnMut(usize, io::Error)) {
         let mut next = 0;
         while next < frames.count {
             match self.send_from(frames, next) {
@@ -207,8 +193,8 @@ impl PacketSocket {
         }
     }
 
-    /// Sends frames from the `first` on, as many as the kernel takes; an error concerns the `first`.
-    fn send_from(&self, frames: &mut Frames, first: usize) -> io::Result<usize> {
+    /// Sends frames from the `first` on, as many as the kernel takes, and returns their number; an error concerns the `first`.
+    fn send_from(&self, frames: &Frames, first: usize) -> io::Result<usize> {
         if frames.count - first == 1 {
             // The common case on a quiet network, and the one where latency counts.
             return self
@@ -216,20 +202,14 @@ impl PacketSocket {
                 .send(&frames.buffers[first][..frames.lengths[first]])
                 .map(|_| 1);
         }
-        let mut vectors: [libc::iovec; BATCH] = std::array::from_fn(|i| libc::iovec {
-            iov_base: frames.buffers[i].as_mut_ptr().cast(),
-            iov_len: frames.lengths[i],
-        });
-        let mut headers = headers(&mut vectors);
-        let pending = &mut headers[first..frames.count];
-        let fd = self.socket.as_raw_fd();
-        #[expect(
-            unsafe_code,
-            reason = "sendmmsg has no safe wrapper; headers, vectors and buffers outlive the call"
-        )]
-        let sent =
-            unsafe { libc::sendmmsg(fd, pending.as_mut_ptr(), pending.len() as u32, libc::MSG_DONTWAIT) };
-        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+        HEADERS.with_borrow_mut(|headers| {
+            let slices: [_; BATCH] =
+                std::array::from_fn(|place| [IoSlice::new(&frames.buffers[place][..frames.lengths[place]])]);
+            let pending = &slices[first..frames.count];
+            let fd = self.socket.as_raw_fd();
+            let sent = sendmmsg(fd, headers, pending, [None; BATCH], [], MsgFlags::MSG_DONTWAIT)?;
+            Ok(sent.count())
+        })
     }
 }
 
@@ -239,7 +219,7 @@ impl AsFd for PacketSocket {
     }
 }
 
-/// Whether an error of [`PacketSocket::send`] means that the interface is down or gone, and the socket may be unbound.
+/// Returns whether an error of [`PacketSocket::send`] means that the interface is down or gone, and the socket may be unbound.
 pub fn is_dead(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
@@ -247,50 +227,39 @@ pub fn is_dead(error: &io::Error) -> bool {
     )
 }
 
-/// The send buffer or the interface's queue is full.
+/// Returns whether the send buffer or the queue of the interface is full.
 fn is_congestion(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS))
 }
 
-/// Errors cannot be cloned.
+/// Copies an error of the kernel, since [`io::Error`] has no `Clone`.
 fn same(error: &io::Error) -> io::Error {
     error
         .raw_os_error()
         .map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
-/// Headers that point at `vectors`, one each.
-fn headers(vectors: &mut [libc::iovec; BATCH]) -> [libc::mmsghdr; BATCH] {
-    std::array::from_fn(|i| {
-        #[expect(
-            unsafe_code,
-            reason = "msghdr has private padding on some targets; all zeroes is a valid one"
-        )]
-        let mut header: libc::mmsghdr = unsafe { std::mem::zeroed() };
-        header.msg_hdr.msg_iov = &raw mut vectors[i];
-        header.msg_hdr.msg_iovlen = 1;
-        header
-    })
-}
-
-/// The socket's address: an interface and an EtherType.
+/// The address that a socket binds to: an interface and an EtherType.
 fn address(interface: u32, traffic: Traffic) -> io::Result<SockAddr> {
     let ethertype = match traffic {
         Traffic::Arp | Traffic::ArpReplies => libc::ETH_P_ARP,
         Traffic::Ndp => libc::ETH_P_IPV6,
     };
+    let interface = i32::try_from(interface).map_err(io::Error::other)?;
+    let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
     let mut storage = SockAddrStorage::zeroed();
     #[expect(
         unsafe_code,
-        reason = "a sockaddr_ll fits into the storage that is declared to be one"
+        reason = "neither socket2 nor nix builds a sockaddr_ll. The storage is zeroed and has room for every kind of address; \
+            the length is that of a sockaddr_ll, whose fields the kernel reads"
     )]
-    let link = unsafe { storage.view_as::<libc::sockaddr_ll>() };
-    link.sll_family = libc::AF_PACKET as u16;
-    link.sll_protocol = (ethertype as u16).to_be();
-    link.sll_ifindex = i32::try_from(interface).map_err(io::Error::other)?;
-    let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
-    #[expect(unsafe_code, reason = "the storage was filled in above and has this length")]
-    let address = unsafe { SockAddr::new(storage, length) };
+    let address = unsafe {
+        let link = storage.view_as::<libc::sockaddr_ll>();
+        link.sll_family = libc::AF_PACKET as u16;
+        link.sll_protocol = (ethertype as u16).to_be();
+        link.sll_ifindex = interface;
+        SockAddr::new(storage, length)
+    };
     Ok(address)
 }
 
@@ -301,27 +270,27 @@ mod tests {
 
     use super::*;
 
-    /// A socket pair fills up like a send buffer does, and can be emptied at will.
+    /// A socket pair fills up as a send buffer does, and the test can empty it.
     #[test]
     fn without_room_for_a_frame_the_rest_of_the_batch_is_not_tried() {
         let (near, far) = UnixDatagram::pair().expect("pair");
         near.set_nonblocking(true).expect("set");
         far.set_nonblocking(true).expect("set");
         while near.send(&[0; 60]).is_ok() {}
-        far.recv(&mut [0; 60]).expect("one makes room");
+        far.recv(&mut [0; 60]).expect("received");
         let socket = PacketSocket {
             socket: near.into(),
             traffic: Traffic::Arp,
-            about: None,
+            passing: None,
         };
         let mut frames = Frames::default();
         while !frames.is_full() {
             frames.push(|_| Ok::<_, ()>(((), 60))).expect("pushed");
         }
         let mut failed = Vec::new();
-        socket.send(&mut frames, |place, error| {
+        socket.send(&frames, |place, error| {
             assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-            // Room for all that follow, were they tried.
+            // Makes room for the rest of the batch, which must not be tried.
             while far.recv(&mut [0; 60]).is_ok() {}
             failed.push(place);
         });
@@ -329,15 +298,15 @@ mod tests {
         assert!(far.recv(&mut [0; 60]).is_err());
     }
 
-    /// Any socket takes a filter, and a pair needs no permission.
+    /// Every kind of socket takes a filter, and a socket pair needs no permission.
     #[test]
-    fn the_kernel_runs_the_largest_filter_as_it_is_meant() {
+    fn the_kernel_accepts_the_largest_filter_and_runs_it_correctly() {
         let (near, far) = UnixDatagram::pair().expect("pair");
         far.set_nonblocking(true).expect("set");
         let mut socket = PacketSocket {
             socket: far.into(),
             traffic: Traffic::Arp,
-            about: None,
+            passing: None,
         };
         let frame = |key: u32| {
             let mut frame = [0; 60];
@@ -345,27 +314,27 @@ mod tests {
             frame[38..42].copy_from_slice(&key.to_be_bytes());
             frame
         };
-        let held = |number: u32| Ipv4Addr::from_bits(0xc000_0200 + number * 3);
+        let passing = |number: u32| Ipv4Addr::from_bits(0xc000_0200 + number * 3);
         let mut frames = Frames::default();
-        let mut hears = |socket: &PacketSocket, address: Ipv4Addr| {
+        let mut receives = |socket: &PacketSocket, address: Ipv4Addr| {
             near.send(&frame(address.to_bits())).expect("sent");
             socket.receive(&mut frames).expect("received") == 1
         };
-        let all = (0..MOST_RANGES as u32).map(|number| IpAddr::V4(held(number)));
+        let all = (0..MOST_RANGES as u32).map(|number| IpAddr::V4(passing(number)));
         for round in 0..3 {
             socket.set_filter(all.clone()).expect("the kernel takes it");
             for number in 0..MOST_RANGES as u32 {
-                assert!(hears(&socket, held(number)), "{number} in round {round}");
+                assert!(receives(&socket, passing(number)), "{number} in round {round}");
             }
-            let other = Ipv4Addr::from_bits(held(7).to_bits() + 1);
-            assert!(!hears(&socket, other), "round {round}");
+            let other = Ipv4Addr::from_bits(passing(7).to_bits() + 1);
+            assert!(!receives(&socket, other), "round {round}");
             socket.admit(other.into()).expect("the kernel takes it");
-            assert!(hears(&socket, other), "round {round}");
+            assert!(receives(&socket, other), "round {round}");
         }
     }
 
     #[test]
-    fn errors_tell_a_full_queue_from_a_lost_interface() {
+    fn errors_of_a_full_queue_differ_from_those_of_a_lost_interface() {
         let of = io::Error::from_raw_os_error;
         for code in [libc::EAGAIN, libc::ENOBUFS] {
             assert!(is_congestion(&of(code)) && !is_dead(&of(code)));

@@ -1,20 +1,20 @@
-//! Sets of addresses that are small enough to be looked up by a socket filter.
+//! Sets of addresses that are small enough for a socket filter.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-/// A set of addresses of one family that has all of those that it was made of, and as few others as its size allows.
+/// A set of addresses of one family: all addresses that it was built from, and as few others as its size allows.
 ///
-/// IPv6 addresses count by their last 32 bits: that is what a filter can compare at once, and more than the 24 that the
-/// solicited-node groups of strangers must share with ours to be delivered at all.
+/// An IPv6 address is compared by its last 32 bits: a filter compares so many at once, and they are more than the last 24,
+/// which a foreign address must share with one of ours for its solicited-node group to be delivered at all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Ranges {
+pub(crate) struct FilterRanges {
     /// Ascending, neither overlapping nor adjacent.
     ranges: Vec<RangeInclusive<u32>>,
 }
 
-impl Ranges {
-    /// All of `addresses`, in `most` ranges at most: when there are more, the narrowest gaps between them are closed.
+impl FilterRanges {
+    /// Builds a set of `addresses` of `most` ranges at most. If there were more, the narrowest gaps between them are closed.
     ///
     /// # Panics
     /// When `most` is zero.
@@ -37,21 +37,21 @@ impl Ranges {
         Self { ranges }
     }
 
-    /// Whether `address` is in one of them.
+    /// Returns whether `address` is in the set.
     pub(crate) fn contains(&self, address: IpAddr) -> bool {
         let key = key(address);
         let behind = self.ranges.partition_point(|range| *range.start() <= key);
         behind > 0 && *self.ranges[behind - 1].end() >= key
     }
 
-    /// Where the set begins and ends by turns, ascending: a value is in it iff an odd number of these are not above it.
+    /// Returns where ranges begin and end by turns, ascending: a value is in the set iff an odd number of bounds are not above it.
     pub(crate) fn bounds(&self) -> Vec<u32> {
         let ends = |range: &RangeInclusive<u32>| [Some(*range.start()), range.end().checked_add(1)];
         self.ranges.iter().flat_map(ends).flatten().collect()
     }
 }
 
-/// What of an address is looked up.
+/// Returns the part of an address that a filter compares.
 const fn key(address: IpAddr) -> u32 {
     match address {
         IpAddr::V4(address) => address.to_bits(),
@@ -59,8 +59,8 @@ const fn key(address: IpAddr) -> u32 {
     }
 }
 
-/// The widest step from one key to the next that lies within a range so that there are `most` at most, and how many
-/// steps as wide as that may nevertheless stay open.
+/// Returns the widest step between two keys that has to lie within a range so that there are `most` ranges at most, and how
+/// many steps of that width may stay open.
 fn closed(keys: &[u32], most: usize) -> (u32, usize) {
     const ADJACENT: u32 = 1;
     let steps = keys.windows(2).map(|pair| pair[1] - pair[0]);
@@ -82,12 +82,12 @@ mod tests {
 
     use super::*;
 
-    fn covering(keys: &[u32], most: usize) -> Ranges {
-        Ranges::covering(keys.iter().map(|key| Ipv4Addr::from_bits(*key).into()), most)
+    fn covering(keys: &[u32], most: usize) -> FilterRanges {
+        FilterRanges::covering(keys.iter().map(|key| Ipv4Addr::from_bits(*key).into()), most)
     }
 
     #[test]
-    fn neighbours_share_a_range_and_the_narrowest_gaps_are_closed_first() {
+    fn adjacent_addresses_share_a_range_and_the_narrowest_gaps_are_closed_first() {
         let keys = [10, 11, 12, 20, 100, 103, u32::MAX];
         let all = [10..=12, 20..=20, 100..=100, 103..=103, u32::MAX..=u32::MAX];
         assert_eq!(covering(&keys, 9).ranges, all);
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn of_gaps_that_are_equally_wide_as_many_stay_open_as_can() {
+    fn as_many_gaps_of_equal_width_stay_open_as_possible() {
         assert_eq!(
             covering(&[10, 20, 30, 40, 99], 3).ranges,
             [10..=10, 20..=40, 99..=99]
@@ -115,9 +115,9 @@ mod tests {
     }
 
     #[test]
-    fn ipv6_addresses_count_by_their_last_32_bits() {
+    fn ipv6_addresses_are_compared_by_their_last_32_bits() {
         let ip = |text: &str| text.parse::<IpAddr>().expect("address");
-        let ranges = Ranges::covering([ip("2001:db8::1:2")], 8);
+        let ranges = FilterRanges::covering([ip("2001:db8::1:2")], 8);
         assert!(ranges.contains(ip("2001:db8::1:2")));
         assert!(ranges.contains(ip("fe80::7:0:1:2")));
         assert!(!ranges.contains(ip("2001:db8::2:2")));
@@ -125,7 +125,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_address_is_left_out_and_none_is_added_without_need(
+        fn no_address_is_missing_and_none_is_added_without_need(
             keys in btree_set(prop_oneof![0..300_u32, any::<u32>()], 0..200),
             most in 1..60_usize,
         ) {
@@ -145,7 +145,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_contained_is_what_the_bounds_say(
+        fn contains_agrees_with_the_bounds(
             keys in btree_set(0..40_u32, 0..30),
             asked in 0..50_u32,
         ) {

@@ -1,4 +1,4 @@
-//! Watches the node's interfaces, and their addresses and on-link routes, by netlink.
+//! Watches the interfaces of the node, their addresses and on-link routes by netlink.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -21,15 +21,15 @@ use tokio::time::Instant;
 use crate::Interface;
 use crate::dump::{OnLink, interfaces, on_link};
 
-/// A node that starts pods all the time changes links all the time; a change is looked at immediately, the
-/// next one not before this has passed, so that a storm of events costs 20 looks a second at most.
+/// The least pause after a dump. A node that starts Pods all the time changes links all the time: the first change causes a
+/// dump immediately, the next one not before this pause, so that a storm of events costs 20 dumps a second at most.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How many times as long as a look takes is the pause after it at least: the kernel tells routes only all at once, and a
-/// router may have a million. So looks take a tenth of the time at most.
-const REST: u32 = 9;
+/// The least pause after a dump, as a multiple of its duration: the kernel dumps all routes or none, and a router may have a
+/// million. Dumps so take a tenth of the time at most.
+const PAUSE_FACTOR: u32 = 9;
 
-/// Why interfaces cannot be watched.
+/// The reason why interfaces cannot be watched.
 #[derive(Debug, thiserror::Error)]
 pub enum InterfaceWatchError {
     /// The netlink socket cannot be opened.
@@ -40,49 +40,48 @@ pub enum InterfaceWatchError {
     Dump {
         /// `interfaces`, `addresses` or `routes`.
         what: &'static str,
-        /// The kernel's answer.
+        /// The answer of the kernel.
         error: rtnetlink::Error,
     },
-    /// A netlink socket was closed, by an error that the log has, while events or a dump were expected from it.
+    /// A netlink socket was closed while events or a dump were expected from it; its error is in the log.
     #[error("the netlink connection ended")]
     Ended,
 }
 
-/// The interfaces of the network namespace in which it was opened.
+/// A watch of the interfaces of the network namespace in which it was opened.
 pub struct InterfaceWatch {
-    events: Events,
-    /// On a socket of their own: routes may come in floods, and when some of their events are lost that says nothing
-    /// about carriers.
-    routes: Events,
-    dumps: Dumps,
+    events: NetlinkEvents,
+    /// On a separate socket: route events may come in floods, and when some are lost, no carrier event is.
+    routes: NetlinkEvents,
+    dumps: NetlinkDumps,
     last: Option<Vec<Interface>>,
     pending: VecDeque<Vec<Interface>>,
-    flapped: Flapped,
+    carrier_losses: CarrierLosses,
     stale: bool,
-    /// When the next look may be had.
-    rested: Option<Instant>,
+    /// When the next dump may start.
+    next_dump: Option<Instant>,
 }
 
-/// The interfaces that may have lost their carrier since the last look.
+/// The interfaces that may have lost their carrier since the last dump.
 #[derive(Debug, PartialEq, Eq)]
-enum Flapped {
-    /// Those with these indices.
+enum CarrierLosses {
+    /// The interfaces with these indices.
     Some(BTreeSet<u32>),
-    /// Any of them: events were lost.
+    /// Any interface: events were lost.
     All,
 }
 
-/// What the kernel tells unasked. It has a socket of its own: an overrun there must not break a dump under way.
-struct Events {
+/// Events of the kernel, on a separate socket: an overrun there must not break a dump under way.
+struct NetlinkEvents {
     received: UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>,
     connection: JoinHandle<()>,
 }
 
-/// The socket that dumps are asked for through.
-struct Dumps {
+/// The socket for dumps.
+struct NetlinkDumps {
     kernel: Handle,
     connection: JoinHandle<()>,
-    /// Whether the connection has ended. A dump under way ends with it as if it were complete.
+    /// Whether the connection has ended. A dump under way then ends as if it were complete.
     ended: Arc<AtomicBool>,
 }
 
@@ -93,40 +92,39 @@ impl InterfaceWatch {
     /// When the kernel gives no netlink socket.
     pub fn open() -> Result<Self, InterfaceWatchError> {
         Ok(Self {
-            events: Events::open(&LINKS)?,
-            routes: Events::open(&ROUTES)?,
-            dumps: Dumps::open()?,
+            events: NetlinkEvents::open(&LINKS)?,
+            routes: NetlinkEvents::open(&ROUTES)?,
+            dumps: NetlinkDumps::open()?,
             last: None,
             pending: VecDeque::new(),
-            flapped: Flapped::Some(BTreeSet::new()),
+            carrier_losses: CarrierLosses::Some(BTreeSet::new()),
             stale: true,
-            rested: None,
+            next_dump: None,
         })
     }
 
-    /// Subscribes anew, after an error. What happened meanwhile is not known, so every interface counts as having
-    /// lost its carrier.
+    /// Subscribes again after an error. The events in between are lost, so every interface counts as having lost its carrier.
     ///
     /// # Errors
     /// When the kernel gives no netlink socket; try again later then.
     pub fn reopen(&mut self) -> Result<(), InterfaceWatchError> {
         self.pending.clear();
-        self.flapped = Flapped::All;
+        self.carrier_losses = CarrierLosses::All;
         self.stale = true;
-        self.events = Events::open(&LINKS)?;
-        self.routes = Events::open(&ROUTES)?;
-        self.dumps = Dumps::open()?;
+        self.events = NetlinkEvents::open(&LINKS)?;
+        self.routes = NetlinkEvents::open(&ROUTES)?;
+        self.dumps = NetlinkDumps::open()?;
         Ok(())
     }
 
-    /// All interfaces: at once when called first, then each time that something about them has changed.
+    /// Returns all interfaces: immediately when called first, then after each change.
     ///
-    /// An interface that lost its carrier and regained it between two looks is reported in both states, since
-    /// the switch behind it may have forgotten us meanwhile. When the kernel had more to tell than its buffer
-    /// held, that is all of them. Cancel safe: nothing is lost but the look itself.
+    /// An interface that lost its carrier and regained it between two dumps is reported in both states, since the switch
+    /// behind it may have forgotten the addresses of this node. When events overflowed the kernel's buffer, all interfaces
+    /// are. Cancel safe: a dropped future loses nothing but its own dump.
     ///
     /// # Errors
-    /// When the kernel refuses a dump or a connection ends; [`InterfaceWatch::reopen`] it then.
+    /// When the kernel refuses a dump or a connection ends; call [`InterfaceWatch::reopen`] then.
     pub async fn next(&mut self) -> Result<Vec<Interface>, InterfaceWatchError> {
         loop {
             if let Some(next) = self.pending.pop_front() {
@@ -136,25 +134,25 @@ impl InterfaceWatch {
             while self.last.is_some() && !self.stale {
                 self.wait().await?;
             }
-            if let Some(rested) = self.rested {
-                tokio::time::sleep_until(rested).await;
+            if let Some(next_dump) = self.next_dump {
+                tokio::time::sleep_until(next_dump).await;
             }
             self.drain();
             let begin = Instant::now();
-            let seen = self.dumps.interfaces().await?;
-            let pause = PAUSE.max(begin.elapsed() * REST);
-            self.rested = Some(Instant::now() + pause);
+            let observed = self.dumps.interfaces().await?;
+            let pause = PAUSE.max(begin.elapsed() * PAUSE_FACTOR);
+            self.next_dump = Some(Instant::now() + pause);
             self.stale = false;
-            self.compare(seen);
+            self.compare(observed);
         }
     }
 
-    /// Waits for an event, which may make another look necessary.
+    /// Waits for an event, which may make another dump necessary.
     async fn wait(&mut self) -> Result<(), InterfaceWatchError> {
         match select(self.events.received.next(), self.routes.received.next()).await {
             Either::Left((event, _)) => {
                 let (event, _) = event.ok_or(InterfaceWatchError::Ended)?;
-                self.flapped.note(&event);
+                self.carrier_losses.note(&event);
                 self.stale = true;
             }
             Either::Right((event, _)) => {
@@ -165,21 +163,22 @@ impl InterfaceWatch {
         Ok(())
     }
 
-    /// Queues what the caller has not been told yet.
-    fn compare(&mut self, seen: Vec<Interface>) {
-        let flapped = std::mem::replace(&mut self.flapped, Flapped::Some(BTreeSet::new()));
-        let between = with_flaps(&seen, &flapped);
+    /// Queues the states that the caller does not know yet.
+    fn compare(&mut self, observed: Vec<Interface>) {
+        let carrier_losses =
+            std::mem::replace(&mut self.carrier_losses, CarrierLosses::Some(BTreeSet::new()));
+        let between = without_carrier(&observed, &carrier_losses);
         let last = self.last.as_ref();
-        if between != seen && last.is_some_and(|last| *last != between) {
-            self.pending.extend([between, seen]);
-        } else if last != Some(&seen) {
-            self.pending.push_back(seen);
+        if between != observed && last.is_some_and(|last| *last != between) {
+            self.pending.extend([between, observed]);
+        } else if last != Some(&observed) {
+            self.pending.push_back(observed);
         }
     }
 
     fn drain(&mut self) {
         while let Ok((event, _)) = self.events.received.try_recv() {
-            self.flapped.note(&event);
+            self.carrier_losses.note(&event);
         }
         while self.routes.received.try_recv().is_ok() {}
     }
@@ -193,7 +192,7 @@ const LINKS: [MulticastGroup; 3] = [
 
 const ROUTES: [MulticastGroup; 2] = [MulticastGroup::Ipv4Route, MulticastGroup::Ipv6Route];
 
-impl Events {
+impl NetlinkEvents {
     fn open(groups: &[MulticastGroup]) -> Result<Self, InterfaceWatchError> {
         let (connection, _, received) = rtnetlink::new_multicast_connection(groups)?;
         let connection = tokio::spawn(connection);
@@ -201,13 +200,13 @@ impl Events {
     }
 }
 
-impl Drop for Events {
+impl Drop for NetlinkEvents {
     fn drop(&mut self) {
         self.connection.abort();
     }
 }
 
-impl Dumps {
+impl NetlinkDumps {
     fn open() -> Result<Self, InterfaceWatchError> {
         let (connection, kernel, _) = rtnetlink::new_connection()?;
         Ok(Self::over(kernel, connection))
@@ -218,7 +217,7 @@ impl Dumps {
         let over = Arc::clone(&ended);
         let connection = tokio::spawn(async move {
             (&mut connection).await;
-            // Said before `connection` is dropped, which is what ends the streams of dumps under way.
+            // Set before `connection` is dropped, which ends the streams of dumps under way.
             over.store(true, Ordering::Release);
         });
         Self {
@@ -246,7 +245,7 @@ impl Dumps {
         Ok(interfaces(&links, &addresses, routes))
     }
 
-    /// Keeps only what is wanted of what may be a million routes.
+    /// Returns the on-link routes only, of possibly a million routes.
     async fn on_link(&self, family: AddressFamily) -> Result<Vec<OnLink>, rtnetlink::Error> {
         let mut all = RouteMessage::default();
         all.header.address_family = family;
@@ -259,13 +258,13 @@ impl Dumps {
     }
 }
 
-impl Drop for Dumps {
+impl Drop for NetlinkDumps {
     fn drop(&mut self) {
         self.connection.abort();
     }
 }
 
-impl Flapped {
+impl CarrierLosses {
     fn note(&mut self, event: &NetlinkMessage<RouteNetlinkMessage>) {
         if matches!(event.payload, NetlinkPayload::Overrun(_)) {
             *self = Self::All;
@@ -284,7 +283,7 @@ impl Flapped {
     }
 }
 
-/// Whether an event of a route is about one that is on-link, or lost.
+/// Returns whether an event is about an on-link route, or events were lost.
 fn concerns_a_link(event: &NetlinkMessage<RouteNetlinkMessage>) -> bool {
     if let NetlinkPayload::InnerMessage(
         RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route),
@@ -295,7 +294,7 @@ fn concerns_a_link(event: &NetlinkMessage<RouteNetlinkMessage>) -> bool {
     matches!(event.payload, NetlinkPayload::Overrun(_))
 }
 
-/// The index of a link that an event reports without carrier.
+/// Returns the index of a link that an event reports without carrier.
 fn lost_carrier(message: &RouteNetlinkMessage) -> Option<u32> {
     if let RouteNetlinkMessage::NewLink(link) = message {
         let down = !link.header.flags.contains(LinkFlags::Running);
@@ -307,11 +306,11 @@ fn lost_carrier(message: &RouteNetlinkMessage) -> Option<u32> {
     None
 }
 
-/// `seen` as it was while the interfaces of `flapped` had no carrier.
-fn with_flaps(seen: &[Interface], flapped: &Flapped) -> Vec<Interface> {
-    let mut between = seen.to_vec();
+/// Returns the interfaces as they were while those of `losses` had no carrier.
+fn without_carrier(observed: &[Interface], losses: &CarrierLosses) -> Vec<Interface> {
+    let mut between = observed.to_vec();
     for interface in &mut between {
-        interface.running &= !flapped.contains(interface.index);
+        interface.running &= !losses.contains(interface.index);
     }
     between
 }
@@ -339,25 +338,25 @@ mod tests {
     }
 
     #[test]
-    fn a_link_without_carrier_or_gone_has_flapped_and_an_overrun_means_all() {
-        let mut flapped = Flapped::Some(BTreeSet::new());
+    fn a_link_that_lost_its_carrier_or_is_gone_is_noted_and_an_overrun_means_all() {
+        let mut carrier_losses = CarrierLosses::Some(BTreeSet::new());
         for message in [
             RouteNetlinkMessage::NewLink(link(2, LinkFlags::Up)),
             RouteNetlinkMessage::NewLink(link(3, LinkFlags::Up | LinkFlags::Running)),
             RouteNetlinkMessage::DelLink(link(4, LinkFlags::Up | LinkFlags::Running)),
         ] {
-            flapped.note(&event(NetlinkPayload::InnerMessage(message)));
+            carrier_losses.note(&event(NetlinkPayload::InnerMessage(message)));
         }
-        assert_eq!(flapped, Flapped::Some(BTreeSet::from([2, 4])));
-        flapped.note(&event(NetlinkPayload::Overrun(Vec::new())));
-        assert!((1..9).all(|index| flapped.contains(index)));
+        assert_eq!(carrier_losses, CarrierLosses::Some(BTreeSet::from([2, 4])));
+        carrier_losses.note(&event(NetlinkPayload::Overrun(Vec::new())));
+        assert!((1..9).all(|index| carrier_losses.contains(index)));
         let later = RouteNetlinkMessage::NewLink(link(2, LinkFlags::Up));
-        flapped.note(&event(NetlinkPayload::InnerMessage(later)));
-        assert_eq!(flapped, Flapped::All);
+        carrier_losses.note(&event(NetlinkPayload::InnerMessage(later)));
+        assert_eq!(carrier_losses, CarrierLosses::All);
     }
 
     #[test]
-    fn only_events_of_on_link_routes_and_lost_ones_make_another_look_necessary() {
+    fn only_events_of_on_link_routes_and_lost_events_cause_another_dump() {
         let mut route = RouteMessage::default();
         route.header.address_family = AddressFamily::Inet6;
         route.header.kind = RouteType::Unicast;
@@ -372,7 +371,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn after_a_gap_every_interface_is_reported_without_its_carrier_first() {
+    async fn after_lost_events_every_interface_is_reported_without_its_carrier_first() {
         let mut links = InterfaceWatch::open().expect("netlink");
         let first = links.next().await.expect("interfaces");
         assert!(first.iter().any(|interface| interface.running), "{first:?}");
@@ -400,7 +399,7 @@ mod tests {
                 let still = std::pin::Pin::new(&mut connection).poll(context);
                 if left == 0 { Poll::Ready(()) } else { still }
             });
-            match Dumps::over(kernel, ends_early).interfaces().await {
+            match NetlinkDumps::over(kernel, ends_early).interfaces().await {
                 Ok(interfaces) => assert_eq!(interfaces, whole, "after {polls} polls"),
                 Err(_) => broken += 1,
             }

@@ -165,7 +165,7 @@ impl Ear {
                     .push(|frame| question(frame).map(|length| ((), length)))
                     .is_ok()
                 {
-                    mouth.send(&mut frames, |_, error| {
+                    mouth.send(&frames, |_, error| {
                         tracing::error!("the sniffer cannot ask: {error}")
                     });
                 }

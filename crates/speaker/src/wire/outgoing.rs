@@ -45,7 +45,7 @@ impl Outgoing {
     ) -> io::Result<()> {
         let mut refused = [false; BATCH];
         let mut dead = Ok(());
-        socket.send(&mut self.frames, |place, error| {
+        socket.send(&self.frames, |place, error| {
             refused[place] = true;
             metrics.send_errors.inc();
             tracing::debug!(address = %self.addresses[place], %error, "cannot send");

@@ -126,7 +126,7 @@ fn storm(socket: &PacketSocket, stop: &AtomicBool, sent: &AtomicU64) -> anyhow::
             frames.push(|buffer| anyhow::Ok(((), arp.emit(MacAddr::BROADCAST, STRANGER, buffer))))?;
         }
         let mut refused = 0;
-        socket.send(&mut frames, |_, _| refused += 1);
+        socket.send(&frames, |_, _| refused += 1);
         let total = sent.fetch_add(BATCH as u64 - refused, Ordering::Relaxed) + BATCH as u64;
         let due = Duration::from_secs_f64(total as f64 / f64::from(STORM));
         std::thread::sleep(due.saturating_sub(start.elapsed()));

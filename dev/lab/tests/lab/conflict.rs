@@ -169,6 +169,6 @@ async fn announce(host: &Host, address: IpAddr) -> anyhow::Result<()> {
     let mut frames = Frames::default();
     frames.push(|frame| anyhow::Ok(((), arp.emit(MacAddr::BROADCAST, mac, frame))))?;
     let mut refused = None;
-    socket.send(&mut frames, |_, error| refused = Some(error));
+    socket.send(&frames, |_, error| refused = Some(error));
     refused.map_or(Ok(()), |error| Err(error).context("cannot announce"))
 }
