@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::schema;
 
-/// The top level of a `ConfigurationState`: there is nothing but the status.
+/// The top level of a `ConfigurationState`: only a status.
 #[derive(CustomResource, Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "metallb.io",
@@ -41,13 +41,13 @@ pub struct ConfigurationStateStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// Whether the configuration could be used.
+/// Result of the validation of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ConfigurationResult {
     /// Every resource is in force.
     Valid,
     /// At least one resource was set aside.
     Invalid,
-    /// Nothing is known yet.
+    /// The configuration has not been validated yet.
     Unknown,
 }

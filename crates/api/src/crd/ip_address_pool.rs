@@ -28,35 +28,33 @@ use super::schema;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct IPAddressPoolSpec {
-    /// A list of IP address ranges over which Herald has authority. You can list multiple ranges in a single
-    /// pool, they will all share the same settings. Each range can be either a CIDR prefix, or an explicit
-    /// start-end range of IPs.
+    /// The IP address ranges of the pool. A pool may have several ranges, which share its settings. Each range is a
+    /// CIDR prefix or an explicit range from start to end.
     #[schemars(schema_with = "schema::addresses")]
     pub addresses: Vec<String>,
-    /// AutoAssign flag used to prevent Herald from automatic allocation for a pool.
+    /// Whether Services that do not request this pool get addresses from it.
     #[serde(default = "yes", skip_serializing_if = "Option::is_none")]
     pub auto_assign: Option<bool>,
-    /// AvoidBuggyIPs prevents addresses ending with .0 and .255 to be used by a pool.
+    /// AvoidBuggyIPs excludes the addresses that end in .0 and .255.
     #[serde(
         default = "no",
         rename = "avoidBuggyIPs",
         skip_serializing_if = "Option::is_none"
     )]
     pub avoid_buggy_ips: Option<bool>,
-    /// Allocate IPs from this pool only to the Services selected here, and with this priority.
+    /// Restricts the pool to the selected Services, and sets its priority.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_allocation: Option<ServiceAllocation>,
-    /// Addresses of this pool that are kept for particular Services, whether these exist or not. Herald's own
-    /// addition to MetalLB's fields.
+    /// Addresses of this pool that are reserved for particular Services, whether these exist or not. Not in
+    /// MetalLB.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1024))]
     pub reservations: Vec<Reservation>,
-    /// What to do when a machine that runs no speaker answers for an address of this pool that is to be announced: Enforce
-    /// (not to announce it), Warn (to announce it all the same and say so) or Off. Herald's own addition to MetalLB's
-    /// fields.
+    /// What to do when a foreign host, a machine without a speaker, answers for an address of this pool: Enforce (do not
+    /// announce the address), Warn (announce it and report the conflict) or Off (announce it). Not in MetalLB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conflict_detection: Option<ConflictDetection>,
-    /// How much of this pool may be used. Herald's own addition to MetalLB's fields.
+    /// Limits on the use of this pool. Not in MetalLB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota: Option<Quota>,
 }
@@ -71,48 +69,48 @@ fn no() -> Option<bool> {
     Some(false)
 }
 
-/// Which Services may be given addresses of the pool, and how much it is preferred.
+/// The Services that may get addresses of the pool, and the pool's priority.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceAllocation {
-    /// Priority given for ip pool while ip allocation on a service: a lower positive number is preferred,
-    /// 0 (unset) comes last.
+    /// Priority of the pool when a Service gets an address: lower positive numbers come first, 0 (unset) comes
+    /// last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::integer")]
     pub priority: Option<i64>,
     /// Namespaces whose Services may use the pool.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub namespaces: Vec<String>,
-    /// Label selectors to select namespaces for the pool, an alternative to the namespace list; any may match.
+    /// Label selectors of namespaces whose Services may use the pool, in addition to the list of names; any may match.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::label_selectors")]
     pub namespace_selectors: Vec<LabelSelector>,
-    /// Label selectors to select Services for the pool; any may match.
+    /// Label selectors of Services that may use the pool; any may match.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::label_selectors")]
     pub service_selectors: Vec<LabelSelector>,
 }
 
-/// What to do when somebody else answers for an address.
+/// What to do when a foreign host answers for an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ConflictDetection {
-    /// Not to announce it as long as that machine does.
+    /// Do not announce the address while the foreign host answers for it.
     Enforce,
-    /// To announce it all the same, and say so.
+    /// Announce the address and report the conflict.
     Warn,
-    /// To announce it.
+    /// Announce the address.
     Off,
 }
 
-/// An address that is kept for one Service.
+/// An address that is reserved for one Service.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Reservation {
-    /// The address; it has to be in the pool.
+    /// The address; it must be in the pool.
     #[schemars(schema_with = "schema::address")]
     pub address: String,
-    /// Namespace of the Service that may have it.
+    /// Namespace of the Service that may have the address.
     pub namespace: String,
-    /// Name of the Service that may have it.
+    /// Name of the Service that may have the address.
     pub service: String,
 }
 
@@ -120,7 +118,7 @@ pub struct Reservation {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Quota {
-    /// The most addresses of this pool that the Services of one namespace may hold. Lowering it takes nothing away.
+    /// The most addresses of this pool that the Services of one namespace may have. Lowering it takes no address away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub per_namespace: Option<i64>,

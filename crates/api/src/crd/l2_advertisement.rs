@@ -44,7 +44,7 @@ fn is_default(spec: &L2AdvertisementSpec) -> bool {
     *spec == L2AdvertisementSpec::default()
 }
 
-/// The schema of the spec without the default that serde's attribute would put into it.
+/// Returns the schema of the spec without the default that serde's attribute would add.
 fn optional_spec(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
     L2AdvertisementSpec::json_schema(generator)
 }
@@ -53,29 +53,29 @@ fn optional_spec(generator: &mut schemars::SchemaGenerator) -> schemars::Schema 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct L2AdvertisementSpec {
-    /// The list of IPAddressPools to advertise via this advertisement, selected by name.
+    /// Names of the IPAddressPools that this advertisement announces.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ip_address_pools: Vec<String>,
-    /// Selectors for the IPAddressPools that are advertised, by their labels. If no pool is selected by this
-    /// or by the list, the advertisement applies to all pools.
+    /// Label selectors of the IPAddressPools that this advertisement announces. Without selectors and names, the
+    /// advertisement applies to all pools.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::label_selectors")]
     pub ip_address_pool_selectors: Vec<LabelSelector>,
-    /// NodeSelectors allows to limit the nodes to announce as next hops for the LoadBalancer IP. When empty,
-    /// all the nodes are announced as next hops.
+    /// Label selectors of the nodes that may announce the addresses; any may match. If empty, all nodes may
+    /// announce them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::label_selectors")]
     pub node_selectors: Vec<LabelSelector>,
-    /// A list of interfaces to announce from. The LB IP will be announced only from these interfaces. If the
-    /// field is not set, Herald announces from all the interfaces on the host.
+    /// Names of the interfaces that may announce the addresses. If not set, all interfaces of the node may announce
+    /// them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub interfaces: Vec<String>,
-    /// ServiceSelectors allows to limit the Services that this advertisement applies to, by their labels. When
-    /// empty, it applies to all Services.
+    /// Label selectors of the Services that this advertisement applies to; any may match. If empty, it applies to
+    /// all Services.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::label_selectors")]
     pub service_selectors: Vec<LabelSelector>,
-    /// Soft preferences among the nodes that may announce: the node with the highest sum of weights is chosen.
+    /// Preferences among the nodes that may announce: the node with the highest sum of weights comes first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub preferred_node_selectors: Vec<NodePreference>,
 }
@@ -83,7 +83,7 @@ pub struct L2AdvertisementSpec {
 /// A weighted preference for the nodes that a selector matches.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct NodePreference {
-    /// Score added to a matching node, from 1 to 100.
+    /// Weight added to the score of a matching node, from 1 to 100.
     #[schemars(range(min = 1, max = 100))]
     pub weight: i32,
     /// The nodes that get the weight; an empty selector matches every node.

@@ -4,13 +4,13 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
-/// A list of `metav1.LabelSelector`s, of which an object must match any.
+/// Schema of a list of `metav1.LabelSelector`s; an object must match any of them.
 pub(super) fn label_selectors(_: &mut SchemaGenerator) -> Schema {
     let item = Value::from(label_selector_schema());
     json_schema!({"type": "array", "items": item})
 }
 
-/// One `metav1.LabelSelector`.
+/// Schema of one `metav1.LabelSelector`.
 pub(super) fn label_selector(_: &mut SchemaGenerator) -> Schema {
     label_selector_schema()
 }
@@ -40,7 +40,7 @@ fn label_selector_schema() -> Schema {
                     "properties": {
                         "key": {"description": "The label key that the selector applies to.", "type": "string"},
                         "operator": {
-                            "description": "How key and values relate: In, NotIn, Exists or DoesNotExist.",
+                            "description": "The relation between key and values: In, NotIn, Exists or DoesNotExist.",
                             "type": "string"
                         },
                         "values": {
@@ -57,12 +57,12 @@ fn label_selector_schema() -> Schema {
     })
 }
 
-/// `spec.addresses`: what a schema can tell of the syntax of a CIDR or a range, so that a mistake shows at
-/// `kubectl apply`. It refuses nothing that `herald_core::config` takes; what only that can see (a start after the end,
-/// prefix lengths of IPv4-mapped addresses, overlaps) is told by it.
+/// Schema of `spec.addresses`: checks the syntax of a CIDR or a range as far as a schema can, so that a problem shows at
+/// `kubectl apply`. It accepts all that `herald_core::config` accepts, which reports the other problems (a start after
+/// the end, prefix lengths of IPv4-mapped addresses, overlaps).
 ///
-/// The bounds keep the cost that the API server estimates for the rules low: 1024 entries are more than any list kept by
-/// hand, and 128 characters hold two full IPv6 addresses with spaces.
+/// The bounds keep the API server's cost estimate for the rules low: 1024 entries are more than any list that is written
+/// by hand, and 128 characters hold two full IPv6 addresses with spaces.
 pub(super) fn addresses(_: &mut SchemaGenerator) -> Schema {
     // Kubernetes' functions refuse IPv4-mapped IPv6 addresses, which count as IPv4 here.
     let is_ip = |ip: &str| format!("(isIP({ip}) || {ip}.lowerAscii().startsWith('::ffff:'))");
@@ -96,7 +96,7 @@ pub(super) fn addresses(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// `spec.reservations[].address`.
+/// Schema of `spec.reservations[].address`.
 pub(super) fn address(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "string",
@@ -108,12 +108,12 @@ pub(super) fn address(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// An integer without bounds or format, as Go's `int` is written.
+/// Schema of an integer without bounds or format, as Go's `int` is written.
 pub(super) fn integer(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "integer"})
 }
 
-/// A string that stays as it was first written.
+/// Schema of a string that cannot change once written.
 pub(super) fn immutable_string(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "string",
@@ -121,7 +121,7 @@ pub(super) fn immutable_string(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// `metav1.Condition`s, one per type.
+/// Schema of `metav1.Condition`s, one per type.
 pub(super) fn conditions(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",
@@ -133,11 +133,11 @@ pub(super) fn conditions(_: &mut SchemaGenerator) -> Schema {
             "required": ["lastTransitionTime", "message", "reason", "status", "type"],
             "properties": {
                 "lastTransitionTime": {
-                    "description": "When the condition last changed from one status to another.",
+                    "description": "Time of the last change from one status to another.",
                     "type": "string", "format": "date-time"
                 },
                 "message": {
-                    "description": "Details of the transition, for people. May be empty.",
+                    "description": "Details of the transition as text. May be empty.",
                     "type": "string", "maxLength": 32768
                 },
                 "observedGeneration": {
@@ -145,7 +145,7 @@ pub(super) fn conditions(_: &mut SchemaGenerator) -> Schema {
                     "type": "integer", "format": "int64", "minimum": 0
                 },
                 "reason": {
-                    "description": "Why the condition last changed, in one CamelCase word.",
+                    "description": "Reason for the last change, in one CamelCase word.",
                     "type": "string", "minLength": 1, "maxLength": 1024,
                     "pattern": "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"
                 },

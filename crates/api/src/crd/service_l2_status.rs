@@ -46,34 +46,34 @@ pub struct ServiceL2StatusSpec {}
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceL2StatusStatus {
-    /// Node indicates the node that receives the directed traffic.
+    /// Node that announces the addresses of the Service and receives its traffic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::immutable_string")]
     pub node: Option<String>,
-    /// ServiceName indicates the service this status represents.
+    /// Name of the Service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::immutable_string")]
     pub service_name: Option<String>,
-    /// ServiceNamespace indicates the namespace of the service.
+    /// Namespace of the Service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::immutable_string")]
     pub service_namespace: Option<String>,
-    /// Interfaces indicates the interfaces that receive the directed traffic; empty is all.
+    /// Interfaces that announce the addresses; empty means all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub interfaces: Vec<Interface>,
-    /// Conditions contains herald.io/Announced: whether the node announces all addresses of the service, and if not, why.
+    /// Conditions contains herald.io/Announced: whether the node announces all addresses of the Service, and if not, why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
 }
 
-/// Type of the condition that says whether a Service is announced, and why not.
+/// Type of the condition that shows whether a Service is announced, and why not.
 pub const ANNOUNCED: &str = "herald.io/Announced";
 
-/// InterfaceInfo defines interface info of layer2 announcement.
+/// An interface that announces the addresses.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Interface {
-    /// Name the name of network interface card.
+    /// Name of the interface.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
