@@ -4,10 +4,10 @@
 //! alone, with everything that is wrong with it; its last good version stays in force.
 
 mod catalog;
-mod claims;
 mod l2_advertisement;
 mod pool;
 mod problem;
+mod range_index;
 mod selectors;
 #[cfg(test)]
 mod tests;
@@ -16,10 +16,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 pub use catalog::Catalog;
-pub(crate) use claims::Claims;
 pub use l2_advertisement::L2Advertisement;
 pub use pool::{Allocation, ConflictDetection, Pool, Reservation};
 pub use problem::{ConfigError, Problem, ResourceKind};
+pub(crate) use range_index::RangeIndex;
 
 use crate::{Labels, RawSelector};
 

@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use super::claims::Claims;
+use super::range_index::RangeIndex;
 use super::selectors::Mistakes;
 use super::{ConfigError, L2Advertisement, Pool, Problem, RawL2Advertisement, RawPool, ResourceKind};
 use crate::{Labels, PoolName};
@@ -216,7 +216,7 @@ impl Catalog {
 
     /// Puts everything in force when nothing overlaps, also when pools swap addresses with each other.
     fn take_all_pools(&mut self) -> bool {
-        let mut claims = Claims::default();
+        let mut index = RangeIndex::default();
         for (name, written) in &self.written_pools {
             let wanted = written.parsed.as_ref().ok().or(written.in_force.as_ref());
             let Some(pool) = wanted else { continue };
@@ -224,11 +224,11 @@ impl Catalog {
                 .addresses
                 .ranges()
                 .iter()
-                .any(|range| claims.overlapping(range).is_some())
+                .any(|range| index.overlapping(range).is_some())
             {
                 return false;
             }
-            claims.insert(&pool.addresses, name);
+            index.insert(&pool.addresses, name);
         }
         for written in self.written_pools.values_mut() {
             written.overlap.clear();
@@ -242,12 +242,12 @@ impl Catalog {
     /// Puts in force what can be: an edit when nothing that is in force is in its way, a pool of which nothing is in
     /// force when nothing older is. Oldest first, and again whoever was kept out by one that gave way.
     fn take_pools_by_age(&mut self) {
-        let mut claims = Claims::default();
+        let mut index = RangeIndex::default();
         let mut turn: BTreeSet<Age> = BTreeSet::new();
         for (name, written) in &self.written_pools {
             let age = (written.created, name.clone());
             if let Some(pool) = &written.in_force {
-                claims.insert(&pool.addresses, &age);
+                index.insert(&pool.addresses, &age);
             }
             turn.insert(age);
         }
@@ -259,15 +259,15 @@ impl Catalog {
             let Some(wanted) = written.wanted().cloned() else {
                 continue;
             };
-            if let Some(other) = written.rival(&wanted, &age, &claims) {
+            if let Some(other) = written.rival(&wanted, &age, &index) {
                 kept_out.entry(other.clone()).or_default().push(age);
                 continue;
             }
             if let Some(before) = written.in_force.replace(wanted.clone()) {
-                claims.remove(&before.addresses);
+                index.remove(&before.addresses);
             }
             turn.extend(kept_out.remove(&age).into_iter().flatten());
-            let displaced: Vec<Age> = claims
+            let displaced: Vec<Age> = index
                 .all_overlapping(&wanted.addresses)
                 .map(|(_, age)| age.clone())
                 .collect();
@@ -277,15 +277,15 @@ impl Catalog {
                     .get_mut(&other.1)
                     .and_then(|written| written.in_force.take());
                 if let Some(before) = before {
-                    claims.remove(&before.addresses);
+                    index.remove(&before.addresses);
                 }
                 turn.extend(kept_out.remove(&other).into_iter().flatten());
                 turn.insert(other);
             }
-            claims.insert(&wanted.addresses, &age);
+            index.insert(&wanted.addresses, &age);
         }
         for (name, written) in &mut self.written_pools {
-            written.overlap = written.overlaps(name, &claims);
+            written.overlap = written.overlaps(name, &index);
         }
     }
 
@@ -332,21 +332,21 @@ impl WrittenPool {
     }
 
     /// Which pool in force keeps out the version `wanted` of this one.
-    fn rival<'a>(&self, wanted: &'a Pool, age: &Age, claims: &'a Claims<Age>) -> Option<&'a Age> {
+    fn rival<'a>(&self, wanted: &'a Pool, age: &Age, index: &'a RangeIndex<Age>) -> Option<&'a Age> {
         let is_edit = self.in_force.is_some();
-        let mut others = claims.all_overlapping(&wanted.addresses).map(|(_, other)| other);
+        let mut others = index.all_overlapping(&wanted.addresses).map(|(_, other)| other);
         others.find(|other| *other != age && (is_edit || *other < age))
     }
 
     /// What keeps out the version written, by field.
-    fn overlaps(&self, name: &PoolName, claims: &Claims<Age>) -> Mistakes {
+    fn overlaps(&self, name: &PoolName, index: &RangeIndex<Age>) -> Mistakes {
         let Some(wanted) = self.wanted() else {
             return Mistakes::new();
         };
         let age = (self.created, name.clone());
         let ranges = wanted.addresses.ranges().iter().enumerate();
         let in_the_way = ranges.filter_map(|(place, range)| {
-            let others = || claims.all_in(range).filter(|(_, other)| *other != age);
+            let others = || index.all_in(range).filter(|(_, other)| *other != age);
             let older = others().find(|(_, other)| *other < age);
             Some((place, older.or_else(|| others().next())?))
         });

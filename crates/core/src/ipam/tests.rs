@@ -53,7 +53,7 @@ impl World {
 
     /// How much of each pool in force is in use, by name.
     fn usage(&self) -> Vec<(PoolName, Usage)> {
-        let pools = self.allocator.desk.books.pools();
+        let pools = self.catalog.pools().iter();
         pools
             .filter_map(|pool| Some((pool.name.clone(), self.allocator.usage(&pool.name)?)))
             .collect()

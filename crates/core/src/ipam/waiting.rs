@@ -1,8 +1,8 @@
-//! Services that wait for something to be released, and how to find those that a release may help.
+//! Services that wait for a release, and which of them a release may help.
 //!
-//! Services that want the same are in one class: when the oldest of a class cannot be helped, none of it can.
-//! So a release costs as many attempts as it helps Services, plus one for each class that it does not help,
-//! however many Services wait.
+//! Services with the same wait key are in one class: when the oldest one of a class cannot be served, none of the class
+//! can. A release therefore costs one attempt for each Service that it serves, plus one for each class that it does not
+//! serve, however many Services wait.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -10,35 +10,40 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
+use super::pool_ledger::PoolIndex;
 use crate::{Family, Port, ServiceKey};
 
-/// Waiting Services are served in this order: creation time in seconds, then name.
-pub(super) type Age = (i64, Arc<ServiceKey>);
-
-/// What a Service waits for; everything that decides whether it can be had.
+/// Waiting Services are served in this order: creation time in seconds since 1970, then name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Demand {
+pub(super) struct ServiceAge {
+    pub(super) created: i64,
+    pub(super) key: Arc<ServiceKey>,
+}
+
+/// What a Service waits for: everything that decides whether the Service can get it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct WaitKey {
     /// Where the addresses may come from.
-    pub(super) source: Source,
-    /// One address of each.
+    pub(super) source: AddressSource,
+    /// The families: the Service needs one address of each.
     pub(super) families: Vec<Family>,
-    /// Whether one of the families would do.
+    /// Whether an address of one of the families is sufficient.
     pub(super) any: bool,
-    /// With whom the Service shares.
+    /// With which Services the Service may share.
     pub(super) sharing: Option<Sharing>,
-    /// The Service's namespace, and of which pools it has a quota.
-    pub(super) quotas: Option<(String, Vec<usize>)>,
-    /// The Service, when what it has already, or what is kept for it, makes it unlike all others.
+    /// The Service's namespace and the pools that have a quota.
+    pub(super) quotas: Option<(String, Vec<PoolIndex>)>,
+    /// The Service itself, if its addresses or its reservations make it different from all others.
     pub(super) individual: Option<Individual>,
 }
 
 /// Where the addresses of a waiting Service may come from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Source {
-    /// Exactly these.
+pub(super) enum AddressSource {
+    /// Exactly these addresses.
     Addresses(Vec<IpAddr>),
     /// Any of these pools.
-    Pools(Vec<usize>),
+    Pools(Vec<PoolIndex>),
 }
 
 /// Sharing key, backend key and ports.
@@ -56,106 +61,111 @@ pub(super) struct Individual {
     pub(super) reserved: Vec<IpAddr>,
 }
 
-/// Something that was released, or that changed for the better for somebody.
+/// A release or another change that may serve a waiting Service.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Topic {
+pub(super) enum Released {
     /// An address of the pool is free.
-    Pool(usize, Family),
-    /// The holders of the address are fewer or others, or their ports are.
+    Pool(PoolIndex, Family),
+    /// The address has fewer or other holders, or they have fewer or other ports.
     Address(IpAddr),
-    /// The same of an address shared under this key.
+    /// The same for an address that is shared under this key.
     Sharing(Arc<str>),
-    /// The namespace holds one address of the pool less.
-    Quota(usize, String),
+    /// The namespace has one address less of the pool.
+    Quota(PoolIndex, String),
 }
 
-/// All waiting Services.
+/// All waiting Services, oldest first.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Waiting {
-    classes: BTreeMap<Arc<Demand>, BTreeSet<Age>>,
-    /// The oldest of each class, under everything that may help it.
-    by_topic: BTreeMap<Topic, BTreeSet<Age>>,
+pub(super) struct WaitQueue {
+    classes: BTreeMap<Arc<WaitKey>, BTreeSet<ServiceAge>>,
+    /// The oldest Service of each class, under every release that may serve it.
+    by_release: BTreeMap<Released, BTreeSet<ServiceAge>>,
 }
 
-impl Waiting {
+impl WaitQueue {
     /// Adds a Service.
-    pub(super) fn insert(&mut self, demand: &Arc<Demand>, age: Age) {
-        let class = self.classes.entry(demand.clone()).or_default();
+    pub(super) fn insert(&mut self, key: &Arc<WaitKey>, age: ServiceAge) {
+        let class = self.classes.entry(key.clone()).or_default();
         let oldest = class.first().cloned();
         class.insert(age);
         let now_oldest = class.first().cloned();
-        self.subscribe(demand, oldest, now_oldest);
+        self.subscribe(key, oldest, now_oldest);
     }
 
-    /// Takes a Service out.
-    pub(super) fn remove(&mut self, demand: &Demand, age: &Age) {
-        let Some(class) = self.classes.get_mut(demand) else {
+    /// Removes a Service.
+    pub(super) fn remove(&mut self, key: &WaitKey, age: &ServiceAge) {
+        let Some(class) = self.classes.get_mut(key) else {
             return;
         };
         let oldest = class.first().cloned();
         class.remove(age);
         let now_oldest = class.first().cloned();
         if class.is_empty() {
-            self.classes.remove(demand);
+            self.classes.remove(key);
         }
-        self.subscribe(demand, oldest, now_oldest);
+        self.subscribe(key, oldest, now_oldest);
     }
 
-    /// Whether nobody waits.
+    /// Returns whether no Service waits.
     pub(super) fn is_empty(&self) -> bool {
         self.classes.is_empty()
     }
 
-    /// Forgets everybody.
+    /// Removes all Services.
     pub(super) fn clear(&mut self) {
         self.classes.clear();
-        self.by_topic.clear();
+        self.by_release.clear();
     }
 
-    /// The oldest Service that `topic` may help and that is younger than `after`.
-    pub(super) fn next(&self, topic: &Topic, after: Option<&Age>) -> Option<Age> {
+    /// Returns the oldest Service that `released` may serve and that is younger than `after`.
+    pub(super) fn next(&self, released: &Released, after: Option<&ServiceAge>) -> Option<ServiceAge> {
         use core::ops::Bound::{Excluded, Unbounded};
-        let heads = self.by_topic.get(topic)?;
+        let heads = self.by_release.get(released)?;
         let from = after.map_or(Unbounded, Excluded);
         heads.range((from, Unbounded)).next().cloned()
     }
 
-    fn subscribe(&mut self, demand: &Demand, old: Option<Age>, new: Option<Age>) {
+    fn subscribe(&mut self, key: &WaitKey, old: Option<ServiceAge>, new: Option<ServiceAge>) {
         if old == new {
             return;
         }
-        for topic in demand.topics() {
-            let heads = self.by_topic.entry(topic.clone()).or_default();
+        for released in key.releases() {
+            let heads = self.by_release.entry(released.clone()).or_default();
             if let Some(old) = &old {
                 heads.remove(old);
             }
             heads.extend(new.clone());
             if heads.is_empty() {
-                self.by_topic.remove(&topic);
+                self.by_release.remove(&released);
             }
         }
     }
 }
 
-impl Demand {
-    fn topics(&self) -> Vec<Topic> {
-        let mut topics: Vec<Topic> = match &self.source {
-            Source::Addresses(addresses) => addresses.iter().copied().map(Topic::Address).collect(),
-            Source::Pools(pools) => {
-                let families = |&pool| self.families.iter().map(move |family| Topic::Pool(pool, *family));
+impl WaitKey {
+    /// Returns all releases that may serve a Service with this key.
+    fn releases(&self) -> Vec<Released> {
+        let mut releases: Vec<Released> = match &self.source {
+            AddressSource::Addresses(addresses) => addresses.iter().copied().map(Released::Address).collect(),
+            AddressSource::Pools(pools) => {
+                let families = |&pool| {
+                    self.families
+                        .iter()
+                        .map(move |family| Released::Pool(pool, *family))
+                };
                 pools.iter().flat_map(families).collect()
             }
         };
-        topics.extend(
+        releases.extend(
             self.sharing
                 .iter()
-                .map(|sharing| Topic::Sharing(sharing.key.clone())),
+                .map(|sharing| Released::Sharing(sharing.key.clone())),
         );
         if let Some((namespace, pools)) = &self.quotas {
-            topics.extend(pools.iter().map(|pool| Topic::Quota(*pool, namespace.clone())));
+            releases.extend(pools.iter().map(|pool| Released::Quota(*pool, namespace.clone())));
         }
         let reserved = self.individual.iter().flat_map(|individual| &individual.reserved);
-        topics.extend(reserved.copied().map(Topic::Address));
-        topics
+        releases.extend(reserved.copied().map(Released::Address));
+        releases
     }
 }

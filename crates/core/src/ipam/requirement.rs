@@ -1,22 +1,26 @@
-//! Which families a Service needs addresses of.
+//! The families that a Service needs addresses of.
 
 use core::net::IpAddr;
 
-use super::Refusal;
+use super::refusal::Refusal;
 use crate::{Addresses, Family, FamilyPolicy, Service};
 
-/// What a Service needs, read from its cluster addresses and its policy.
+/// The families that a Service needs, by its cluster IPs and its `ipFamilyPolicy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Need {
+pub(super) enum FamilyRequirement {
     /// One address of this family.
     One(Family),
     /// One address of each family.
     Both,
-    /// One address of each family, or one of this family, or else one of the other.
+    /// One address of each family; if that is impossible one of this family, otherwise one of the other.
     BothOr(Family),
 }
 
-impl Need {
+impl FamilyRequirement {
+    /// Reads the requirement of a Service.
+    ///
+    /// # Errors
+    /// The cluster IPs do not say which families the Service needs.
     pub(super) fn of(service: &Service) -> Result<Self, Refusal> {
         let cluster_ips = &service.cluster_ips;
         if cluster_ips.is_empty() {
@@ -35,7 +39,7 @@ impl Need {
         }
     }
 
-    /// All families that it can use, IPv4 first: automatically given addresses stand in this order.
+    /// Returns all families that are useful, IPv4 first: auto-assigned addresses have this order.
     pub(super) const fn families(&self) -> &'static [Family] {
         match self {
             Self::One(Family::V4) => &[Family::V4],
@@ -44,7 +48,7 @@ impl Need {
         }
     }
 
-    /// What will do, best first.
+    /// Returns the sets of families that are sufficient, best first.
     pub(super) const fn stages(&self) -> &'static [&'static [Family]] {
         match self {
             Self::One(Family::V4) => &[&[Family::V4]],
@@ -55,20 +59,20 @@ impl Need {
         }
     }
 
-    /// The family that a Service with `addresses` still lacks.
-    pub(super) fn lacks(&self, addresses: &[IpAddr]) -> Option<Family> {
+    /// Returns the family that is missing in `addresses`.
+    pub(super) fn missing_in(&self, addresses: &[IpAddr]) -> Option<Family> {
         let has = |family| addresses.iter().any(|address| Family::of(*address) == family);
         self.families().iter().copied().find(|family| !has(*family))
     }
 
-    /// Whether `addresses` are exactly one of each family.
+    /// Returns whether `addresses` are exactly one of each family.
     pub(super) fn is_met_by(&self, addresses: &[IpAddr]) -> bool {
-        addresses.len() == self.families().len() && self.lacks(addresses).is_none()
+        addresses.len() == self.families().len() && self.missing_in(addresses).is_none()
     }
 }
 
-/// Whether `addresses` are one, or one of each family.
-pub(super) fn is_readable(addresses: &[IpAddr]) -> bool {
+/// Returns whether a Service can have `addresses`: one, or one of each family.
+pub(super) fn is_valid_assignment(addresses: &[IpAddr]) -> bool {
     match addresses {
         [_] => true,
         [one, other] => Family::of(*one) != Family::of(*other),
@@ -76,13 +80,13 @@ pub(super) fn is_readable(addresses: &[IpAddr]) -> bool {
     }
 }
 
-/// Those of `addresses` that `need` has use for, and the rest.
-pub(super) fn needed(addresses: &[IpAddr], need: &Need) -> (Addresses, Addresses) {
-    let is_needed = |address: &IpAddr| need.families().contains(&Family::of(*address));
+/// Splits `addresses` into those that are useful for `requirement` and the others.
+pub(super) fn split_by_use(addresses: &[IpAddr], requirement: &FamilyRequirement) -> (Addresses, Addresses) {
+    let is_needed = |address: &IpAddr| requirement.families().contains(&Family::of(*address));
     addresses.iter().copied().partition(is_needed)
 }
 
-/// Whether two lists have the same addresses, in whatever order.
+/// Returns whether two lists have the same addresses, in any order.
 pub(super) fn is_same_set(one: &[IpAddr], other: &[IpAddr]) -> bool {
     one.len() == other.len() && one.iter().all(|address| other.contains(address))
 }

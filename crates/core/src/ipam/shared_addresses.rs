@@ -1,28 +1,35 @@
-//! The addresses of one pool that are shared under one key, and which of them are known to have a port in use.
+//! The addresses of one pool that are shared under one key, with the ports that are known to be in use there.
 //!
-//! Many Services with one key and one port cannot share an address. Without knowing where not to look, each of them
-//! would look at the addresses of all others.
+//! Services with one key and one port cannot share an address. Without this index the search for each of them would
+//! visit the addresses of all others.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
 use crate::Port;
 use crate::address::FreeSet;
 
+/// Consecutive positions of a pool: `from` to `before`, which is not part of them; without `before` there is no end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PositionRange {
+    pub(super) from: u128,
+    pub(super) before: Option<u128>,
+}
+
 /// Positions of shared addresses.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Sharers {
+pub(super) struct SharedAddresses {
     positions: BTreeSet<u128>,
-    /// Intervals in which every shared address is known to have the port in use.
+    /// For each port, intervals in which it is known to be in use on every shared address.
     closed: BTreeMap<Port, FreeSet>,
 }
 
-impl Sharers {
-    /// Whether nothing is shared.
+impl SharedAddresses {
+    /// Returns whether no address is shared.
     pub(super) fn is_empty(&self) -> bool {
         self.positions.is_empty()
     }
 
-    /// The address at `position` is shared from now on.
+    /// Adds the address at `position`.
     pub(super) fn add(&mut self, position: u128) {
         self.positions.insert(position);
         for closed in self.closed.values_mut() {
@@ -30,12 +37,12 @@ impl Sharers {
         }
     }
 
-    /// The address at `position` is no longer shared.
+    /// Removes the address at `position`.
     pub(super) fn remove(&mut self, position: u128) {
         self.positions.remove(&position);
     }
 
-    /// `ports` at `position` are no longer in use.
+    /// Records that `ports` are no longer in use at `position`.
     pub(super) fn open(&mut self, position: u128, ports: &[Port]) {
         for port in ports {
             if let Some(closed) = self.closed.get_mut(port) {
@@ -44,10 +51,10 @@ impl Sharers {
         }
     }
 
-    /// The lowest shared position in `from..before` at which none of `ports` is in use, as `uses` tells.
+    /// Returns the lowest shared position in `range` at which none of `ports` is in use according to `uses`.
     pub(super) fn first_open(
         &mut self,
-        (mut from, before): (u128, Option<u128>),
+        PositionRange { mut from, before }: PositionRange,
         ports: &BTreeSet<Port>,
         uses: impl Fn(u128, Port) -> bool,
     ) -> Option<u128> {
@@ -90,32 +97,36 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_is_in_use_everywhere_is_not_looked_for_everywhere_again() {
-        // Every other address is shared, so that those in use are not side by side.
-        let looks = |count: u128| {
-            let (mut sharers, looks) = (Sharers::default(), Cell::new(0));
+    fn a_search_does_not_visit_again_the_addresses_where_the_port_is_known_to_be_in_use() {
+        let range = PositionRange {
+            from: 0,
+            before: None,
+        };
+        // Every other address is shared, so that their positions are not consecutive.
+        let visits = |count: u128| {
+            let (mut shared, visits) = (SharedAddresses::default(), Cell::new(0));
             let uses = |_, _| {
-                looks.set(looks.get() + 1);
+                visits.set(visits.get() + 1);
                 true
             };
             let ports = BTreeSet::from([port(80)]);
             for position in 0..count {
-                assert_eq!(sharers.first_open((0, None), &ports, uses), None);
-                sharers.add(position * 2);
+                assert_eq!(shared.first_open(range, &ports, uses), None);
+                shared.add(position * 2);
             }
             for position in 0..count {
-                sharers.open(position * 2, &[port(80)]);
-                sharers.remove(position * 2);
-                assert_eq!(sharers.first_open((0, None), &ports, uses), None);
-                sharers.add(position * 2);
+                shared.open(position * 2, &[port(80)]);
+                shared.remove(position * 2);
+                assert_eq!(shared.first_open(range, &ports, uses), None);
+                shared.add(position * 2);
             }
-            looks.get()
+            visits.get()
         };
         assert!(
-            looks(2000) <= looks(1000) * 2 + 2,
+            visits(2000) <= visits(1000) * 2 + 2,
             "{} {}",
-            looks(1000),
-            looks(2000)
+            visits(1000),
+            visits(2000)
         );
     }
 
@@ -125,26 +136,26 @@ mod tests {
             steps in prop::collection::vec((0u128..6, prop::collection::btree_set(1u16..4, 0..3)), 1..60),
             from in 0u128..4,
         ) {
-            let mut sharers = Sharers::default();
+            let mut shared = SharedAddresses::default();
             let mut model: BTreeMap<u128, BTreeSet<u16>> = BTreeMap::new();
             for (position, ports) in steps {
                 if let Some(had) = model.remove(&position) {
                     let had: alloc::vec::Vec<Port> = had.into_iter().map(port).collect();
-                    sharers.open(position, &had);
+                    shared.open(position, &had);
                     if ports.is_empty() {
-                        sharers.remove(position);
+                        shared.remove(position);
                     } else {
                         model.insert(position, ports);
                     }
                 } else {
-                    sharers.add(position);
+                    shared.add(position);
                     model.insert(position, ports);
                 }
                 for wanted in [BTreeSet::new(), BTreeSet::from([1]), BTreeSet::from([2, 3])] {
                     let uses = |position: u128, port: Port| model[&position].contains(&port.number);
                     let expected = model.range(from..5).find(|(_, used)| used.is_disjoint(&wanted));
                     let wanted = wanted.iter().copied().map(port).collect();
-                    let found = sharers.first_open((from, Some(5)), &wanted, uses);
+                    let found = shared.first_open(PositionRange { from, before: Some(5) }, &wanted, uses);
                     prop_assert_eq!(found, expected.map(|(position, _)| *position));
                 }
             }

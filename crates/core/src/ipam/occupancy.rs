@@ -1,0 +1,236 @@
+//! The holders of an address, and whether another Service may share it.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+
+use super::refusal::Refusal;
+use crate::{Port, Service, ServiceKey};
+
+/// The ports of one Service: in most cases so few that they need no allocation.
+pub(super) type PortList = SmallVec<[Port; 4]>;
+
+/// The most holders of an address that a refusal names.
+const NAMED_HOLDERS: usize = 10;
+
+/// A Service that asks for an address: what decides whether it may share one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Requester<'a> {
+    pub(super) key: &'a Arc<ServiceKey>,
+    pub(super) sharing: &'a Arc<str>,
+    pub(super) backend: &'a str,
+    pub(super) ports: &'a BTreeSet<Port>,
+}
+
+impl<'a> Requester<'a> {
+    pub(super) fn new(key: &'a Arc<ServiceKey>, service: &'a Service) -> Self {
+        Self {
+            key,
+            sharing: &service.sharing_key,
+            backend: &service.backend_key,
+            ports: &service.ports,
+        }
+    }
+
+    fn refused(&self, address: IpAddr, holders: Vec<ServiceKey>) -> Refusal {
+        let service = ServiceKey::clone(self.key);
+        Refusal::AddressInUse {
+            address,
+            service,
+            holders,
+        }
+    }
+}
+
+/// The holders of one address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Occupancy {
+    /// One Service that does not share.
+    Sole(Arc<ServiceKey>),
+    /// One or more Services that share under one key.
+    Shared(Box<SharedOccupancy>),
+}
+
+/// Services with the same sharing key and the same backends, of which no two have the same port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SharedOccupancy {
+    pub(super) sharing: Arc<str>,
+    pub(super) backend: String,
+    holders: HashMap<Arc<ServiceKey>, PortList>,
+    ports: BTreeMap<Port, Arc<ServiceKey>>,
+    /// The number of holders in each namespace.
+    namespaces: BTreeMap<String, usize>,
+}
+
+impl Occupancy {
+    /// Creates the occupancy by `requester` alone.
+    pub(super) fn new(requester: &Requester<'_>) -> Self {
+        if requester.sharing.is_empty() {
+            return Self::Sole(requester.key.clone());
+        }
+        let mut shared = SharedOccupancy {
+            sharing: requester.sharing.clone(),
+            backend: requester.backend.to_string(),
+            holders: HashMap::new(),
+            ports: BTreeMap::new(),
+            namespaces: BTreeMap::new(),
+        };
+        shared.join(requester);
+        Self::Shared(Box::new(shared))
+    }
+
+    /// Checks whether `requester` may have `address`; its own occupancy of it does not count.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub(super) fn admits(&self, requester: &Requester<'_>, address: IpAddr) -> Result<(), Refusal> {
+        let shared = match self {
+            Self::Sole(holder) if holder == requester.key => return Ok(()),
+            Self::Sole(holder) => {
+                return Err(requester.refused(address, Vec::from([ServiceKey::clone(holder)])));
+            }
+            Self::Shared(shared) => shared,
+        };
+        if shared.holders.len() == 1 && shared.holders.contains_key(requester.key) {
+            return Ok(());
+        }
+        if requester.sharing.is_empty() {
+            return Err(requester.refused(address, shared.others(requester.key)));
+        }
+        if shared.sharing != *requester.sharing || shared.backend != requester.backend {
+            let (service, holders) = (ServiceKey::clone(requester.key), shared.others(requester.key));
+            return Err(Refusal::SharingKeyMismatch {
+                address,
+                service,
+                holders,
+            });
+        }
+        shared.ports_admit(requester, address)
+    }
+
+    /// Adds `requester`, which [`Self::admits`] must have admitted.
+    pub(super) fn join(&mut self, requester: &Requester<'_>) {
+        match self {
+            Self::Shared(shared) => shared.join(requester),
+            Self::Sole(holder) => debug_assert_eq!(holder, requester.key, "a sole holder does not share"),
+        }
+    }
+
+    /// Removes `key`. Returns the ports that it had, or `None` when no other holder is left.
+    pub(super) fn leave(&mut self, key: &Arc<ServiceKey>) -> Option<PortList> {
+        match self {
+            Self::Sole(holder) => (holder != key).then(PortList::new),
+            Self::Shared(shared) => shared.leave(key),
+        }
+    }
+
+    /// Returns whether the record of `requester` is up to date.
+    pub(super) fn records(&self, requester: &Requester<'_>) -> bool {
+        match self {
+            Self::Sole(holder) => holder == requester.key && requester.sharing.is_empty(),
+            Self::Shared(shared) => {
+                let ports = shared.holders.get(requester.key);
+                shared.sharing == *requester.sharing
+                    && shared.backend == requester.backend
+                    && ports.is_some_and(|ports| ports.iter().eq(requester.ports))
+            }
+        }
+    }
+
+    /// Returns whether a holder is in `namespace`.
+    pub(super) fn reaches(&self, namespace: &str) -> bool {
+        match self {
+            Self::Sole(holder) => holder.namespace == namespace,
+            Self::Shared(shared) => shared.namespaces.contains_key(namespace),
+        }
+    }
+
+    /// Returns the namespaces of the holders.
+    pub(super) fn namespaces(&self) -> Vec<&str> {
+        match self {
+            Self::Sole(holder) => Vec::from([holder.namespace.as_str()]),
+            Self::Shared(shared) => shared.namespaces.keys().map(String::as_str).collect(),
+        }
+    }
+
+    /// Returns the holders if they share.
+    pub(super) fn shared(&self) -> Option<&SharedOccupancy> {
+        match self {
+            Self::Sole(_) => None,
+            Self::Shared(shared) => Some(shared),
+        }
+    }
+}
+
+impl SharedOccupancy {
+    fn join(&mut self, requester: &Requester<'_>) {
+        for port in requester.ports {
+            self.ports.insert(*port, requester.key.clone());
+        }
+        let ports = requester.ports.iter().copied().collect();
+        if self.holders.insert(requester.key.clone(), ports).is_some() {
+            return;
+        }
+        match self.namespaces.get_mut(&requester.key.namespace) {
+            Some(count) => *count += 1,
+            None => {
+                self.namespaces.insert(requester.key.namespace.clone(), 1);
+            }
+        }
+    }
+
+    /// Returns whether a holder has `port`.
+    pub(super) fn uses(&self, port: Port) -> bool {
+        self.ports.contains_key(&port)
+    }
+
+    fn leave(&mut self, key: &Arc<ServiceKey>) -> Option<PortList> {
+        let Some(ports) = self.holders.remove(key) else {
+            return Some(PortList::new());
+        };
+        for port in &ports {
+            self.ports.remove(port);
+        }
+        if let Some(count) = self.namespaces.get_mut(&key.namespace) {
+            *count -= 1;
+            if *count == 0 {
+                self.namespaces.remove(&key.namespace);
+            }
+        }
+        (!self.holders.is_empty()).then_some(ports)
+    }
+
+    fn ports_admit(&self, requester: &Requester<'_>, address: IpAddr) -> Result<(), Refusal> {
+        for port in requester.ports {
+            if let Some(holder) = self.ports.get(port).filter(|holder| *holder != requester.key) {
+                let holder = ServiceKey::clone(holder);
+                return Err(Refusal::PortInUse {
+                    address,
+                    port: *port,
+                    holder,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the holders of the lowest ports, except `key`.
+    fn others(&self, key: &Arc<ServiceKey>) -> Vec<ServiceKey> {
+        let mut others: Vec<ServiceKey> = Vec::new();
+        for holder in self.ports.values().filter(|holder| *holder != key) {
+            if others.len() == NAMED_HOLDERS {
+                break;
+            }
+            if !others.contains(holder) {
+                others.push(ServiceKey::clone(holder));
+            }
+        }
+        others
+    }
+}

@@ -1,0 +1,143 @@
+//! The addresses that a Service had when it was deleted or lost them.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use core::net::IpAddr;
+
+use hashbrown::HashMap;
+
+use crate::{Addresses, ServiceKey};
+
+/// The most Services in the record; when there are more, the oldest entry is forgotten. This is enough to delete and apply
+/// again all Services of a large cluster, and needs some ten megabytes.
+const CAPACITY: usize = 65_536;
+
+/// Addresses that Services lost without a request to change them. A Service gets them back if they are still free.
+///
+/// An address is recorded for the Service that had it last, or for all Services that shared it last.
+#[derive(Debug, Clone, Default)]
+pub(super) struct PastAssignments {
+    /// Addresses by Service, with the number of the entry.
+    services: HashMap<Arc<ServiceKey>, (u64, Addresses)>,
+    addresses: BTreeMap<IpAddr, PastHolders>,
+    /// Services by number of the entry: the oldest entry is the first.
+    by_number: BTreeMap<u64, Arc<ServiceKey>>,
+    last_number: u64,
+}
+
+/// The Services that had an address last.
+#[derive(Debug, Clone)]
+struct PastHolders {
+    sharing: String,
+    services: BTreeSet<Arc<ServiceKey>>,
+}
+
+impl PastAssignments {
+    /// Records that `key` had `addresses`, shared under the key `sharing` if that is not empty.
+    pub(super) fn remember(&mut self, key: &Arc<ServiceKey>, sharing: &str, addresses: &[IpAddr]) {
+        self.forget(key);
+        for address in addresses {
+            self.supersede(*address, sharing);
+            let holders = self.addresses.entry(*address).or_insert_with(|| PastHolders {
+                sharing: sharing.to_string(),
+                services: BTreeSet::new(),
+            });
+            holders.services.insert(key.clone());
+        }
+        self.last_number += 1;
+        self.by_number.insert(self.last_number, key.clone());
+        self.services
+            .insert(key.clone(), (self.last_number, Addresses::from(addresses)));
+        if self.services.len() > CAPACITY
+            && let Some(oldest) = self.by_number.first_key_value().map(|(_, key)| key.clone())
+        {
+            self.forget(&oldest);
+        }
+    }
+
+    /// Returns the addresses that `key` had.
+    pub(super) fn recall(&self, key: &Arc<ServiceKey>) -> Option<&[IpAddr]> {
+        self.services.get(key).map(|(_, addresses)| addresses.as_slice())
+    }
+
+    /// Returns whether the record is empty.
+    pub(super) fn is_empty(&self) -> bool {
+        self.services.is_empty()
+    }
+
+    /// Forgets the addresses that `key` had.
+    pub(super) fn forget(&mut self, key: &Arc<ServiceKey>) {
+        let Some((number, addresses)) = self.services.remove(key) else {
+            return;
+        };
+        self.by_number.remove(&number);
+        for address in addresses {
+            if let Some(holders) = self.addresses.get_mut(&address) {
+                holders.services.remove(key);
+                if holders.services.is_empty() {
+                    self.addresses.remove(&address);
+                }
+            }
+        }
+    }
+
+    /// Forgets the past holders of `address`, because another Service releases it now, unless they shared it with that
+    /// Service under the key `sharing`.
+    pub(super) fn supersede(&mut self, address: IpAddr, sharing: &str) {
+        let holders = self.addresses.get(&address);
+        let Some(holders) = holders.filter(|holders| sharing.is_empty() || holders.sharing != sharing) else {
+            return;
+        };
+        for key in holders.services.clone() {
+            self.forget(&key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> Arc<ServiceKey> {
+        Arc::new(ServiceKey::new("default", name))
+    }
+
+    fn ip(last: u32) -> IpAddr {
+        core::net::Ipv4Addr::from_bits(last).into()
+    }
+
+    #[test]
+    fn an_address_is_recorded_for_the_service_that_had_it_last() {
+        let mut past = PastAssignments::default();
+        past.remember(&key("a"), "", &[ip(1), ip(2)]);
+        past.remember(&key("b"), "", &[ip(2)]);
+        assert_eq!(past.recall(&key("a")), None);
+        assert_eq!(past.recall(&key("b")), Some(&[ip(2)][..]));
+        past.forget(&key("b"));
+        assert!(past.is_empty() && past.addresses.is_empty() && past.by_number.is_empty());
+    }
+
+    #[test]
+    fn an_address_is_recorded_for_all_services_that_shared_it_last() {
+        let mut past = PastAssignments::default();
+        past.remember(&key("a"), "k", &[ip(1)]);
+        past.remember(&key("b"), "k", &[ip(1)]);
+        assert!(past.recall(&key("a")).is_some() && past.recall(&key("b")).is_some());
+        past.remember(&key("c"), "l", &[ip(1)]);
+        assert!(past.recall(&key("a")).is_none() && past.recall(&key("b")).is_none());
+        assert!(past.recall(&key("c")).is_some());
+    }
+
+    #[test]
+    fn the_record_is_bounded_and_forgets_the_oldest_entry_first() {
+        let mut past = PastAssignments::default();
+        for n in 0..=CAPACITY as u32 {
+            past.remember(&key(&alloc::format!("s{n}")), "", &[ip(n)]);
+        }
+        assert_eq!(past.services.len(), CAPACITY);
+        assert_eq!(past.addresses.len(), CAPACITY);
+        assert_eq!(past.recall(&key("s0")), None);
+        assert!(past.recall(&key("s1")).is_some());
+    }
+}

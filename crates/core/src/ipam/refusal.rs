@@ -1,0 +1,254 @@
+//! The reasons why a Service gets no address.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::IpAddr;
+
+use crate::{Addresses, Family, PoolName, Port, RequestError, ServiceKey};
+
+/// Why a Service does not get what it asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// There is no pool at all.
+    NoPool,
+    /// No pool auto-assigns addresses to this Service.
+    NoPoolMatchesService,
+    /// The requested pool does not exist.
+    PoolUnknown(PoolName),
+    /// The pool's `serviceAllocation` does not select the Service.
+    PoolNotCompatible(PoolName),
+    /// The requested addresses are not in the requested pool.
+    PoolMismatch {
+        /// The requested addresses.
+        addresses: Addresses,
+        /// The requested pool.
+        pool: PoolName,
+    },
+    /// All addresses that the Service could have are in use.
+    PoolExhausted {
+        /// The pools that it may use.
+        pools: Vec<PoolName>,
+        /// The families that it needs.
+        families: Vec<Family>,
+    },
+    /// No pool that the Service may use has addresses of the families that it needs.
+    FamilyUnavailable {
+        /// The pools that it may use.
+        pools: Vec<PoolName>,
+        /// The families that it needs.
+        families: Vec<Family>,
+    },
+    /// No single pool has all of the addresses.
+    AddressOutsidePools(Addresses),
+    /// The requested addresses are not of the families of the Service.
+    FamilyMismatch {
+        /// The addresses.
+        addresses: Addresses,
+        /// The families that the Service needs, one address of each.
+        families: Vec<Family>,
+    },
+    /// The address is in use, and either its holder or the Service has no sharing key.
+    AddressInUse {
+        /// The address.
+        address: IpAddr,
+        /// The Service that is refused.
+        service: ServiceKey,
+        /// The Services that use it, ten of them at most.
+        holders: Vec<ServiceKey>,
+    },
+    /// The address is shared under another sharing key or with other backends.
+    SharingKeyMismatch {
+        /// The address.
+        address: IpAddr,
+        /// The Service that is refused.
+        service: ServiceKey,
+        /// The Services that use it, ten of them at most.
+        holders: Vec<ServiceKey>,
+    },
+    /// Another Service has the port on the shared address.
+    PortInUse {
+        /// The address.
+        address: IpAddr,
+        /// The port.
+        port: Port,
+        /// The Service that has it.
+        holder: ServiceKey,
+    },
+    /// The address is reserved for another Service.
+    AddressReserved {
+        /// The address.
+        address: IpAddr,
+        /// The Service that it is reserved for.
+        owner: ServiceKey,
+    },
+    /// The namespace has all the addresses of the pool that its quota allows.
+    QuotaExceeded {
+        /// The pool.
+        pool: PoolName,
+        /// The namespace.
+        namespace: String,
+        /// The most addresses that the namespace may have.
+        quota: u64,
+    },
+    /// The request cannot be parsed.
+    InvalidRequest(RequestError),
+    /// The Service has no cluster IPs (yet); they decide its families.
+    NoClusterIps,
+    /// Dual stack is required, but there are not two cluster IPs.
+    NotEnoughClusterIps(Addresses),
+    /// The cluster IPs are neither one, nor one of each family.
+    InvalidClusterIps(Addresses),
+}
+
+impl Refusal {
+    /// Returns the condition reason, event reason and metric label: one word for each variant.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::NoPool => "NoPool",
+            Self::NoPoolMatchesService => "NoPoolMatchesService",
+            Self::PoolUnknown(_) => "PoolUnknown",
+            Self::PoolNotCompatible(_) => "PoolNotCompatible",
+            Self::PoolMismatch { .. } => "PoolMismatch",
+            Self::PoolExhausted { .. } => "PoolExhausted",
+            Self::FamilyUnavailable { .. } => "FamilyUnavailable",
+            Self::AddressOutsidePools(_) => "AddressOutsidePools",
+            Self::FamilyMismatch { .. } => "FamilyMismatch",
+            Self::AddressInUse { .. } => "AddressInUse",
+            Self::SharingKeyMismatch { .. } => "SharingKeyMismatch",
+            Self::PortInUse { .. } => "PortInUse",
+            Self::AddressReserved { .. } => "AddressReserved",
+            Self::QuotaExceeded { .. } => "QuotaExceeded",
+            Self::InvalidRequest(_) => "InvalidRequest",
+            Self::NoClusterIps => "NoClusterIPs",
+            Self::NotEnoughClusterIps(_) => "NotEnoughClusterIPs",
+            Self::InvalidClusterIps(_) => "InvalidClusterIPs",
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    /// Writes MetalLB's message where it has one, then what to do.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoPool => f.write_str("there is no usable IPAddressPool; create one"),
+            Self::NoPoolMatchesService => f.write_str(
+                "no available IPs: no pool is open to this Service; let a pool's serviceAllocation select it, \
+                 or set autoAssign on a pool, or ask for a pool with metallb.io/address-pool",
+            ),
+            Self::PoolUnknown(pool) => {
+                write!(f, "unknown pool \"{pool}\"; correct metallb.io/address-pool or create the pool")
+            }
+            Self::PoolNotCompatible(pool) => write!(
+                f,
+                "pool {pool} not compatible for ip assignment: its serviceAllocation selects neither this \
+                 Service's namespace nor its labels; change one or the other"
+            ),
+            Self::PoolMismatch { addresses, pool } => write!(
+                f,
+                "requested loadBalancer IP(s) {} is not compatible with requested address pool {pool}; \
+                 ask for addresses of that pool or for another pool",
+                quoted(addresses)
+            ),
+            Self::PoolExhausted { pools, families } => write!(
+                f,
+                "no available IPs in {}: every {} address is in use; add addresses or release some",
+                named(pools),
+                either(families)
+            ),
+            Self::FamilyUnavailable { pools, families } => write!(
+                f,
+                "no available IPs in {} for {} IPFamily: no pool has addresses of it; add some",
+                named(pools),
+                if families.len() > 1 { "dual".to_string() } else { either(families) }
+            ),
+            Self::AddressOutsidePools(addresses) => write!(
+                f,
+                "{} is not allowed in config: no single pool gives it out; add it to a pool or ask for another",
+                quoted(addresses)
+            ),
+            Self::FamilyMismatch { addresses, families } => write!(
+                f,
+                "requested loadBalancer IP(s) {} does not match the ipFamily of the service; ask for exactly \
+                 one address of {}",
+                quoted(addresses),
+                each(families)
+            ),
+            Self::AddressInUse {
+                address,
+                service,
+                holders,
+            } => write!(
+                f,
+                "can't change sharing key for \"{service}\", address also in use by {}; \"{address}\" is not \
+                 shared: ask for another, or set the same metallb.io/allow-shared-ip on all of them",
+                joined(holders)
+            ),
+            Self::SharingKeyMismatch { address, service, holders } => write!(
+                f,
+                "can't change sharing key for \"{service}\", address also in use by {}; to share \"{address}\" all \
+                 need the same metallb.io/allow-shared-ip, and with externalTrafficPolicy Local the same selector",
+                joined(holders)
+            ),
+            Self::PortInUse { address, port, holder } => write!(
+                f,
+                "port {port} is already in use on \"{address}\" by {holder}; use another port or address"
+            ),
+            Self::AddressReserved { address, owner } => write!(
+                f,
+                "address \"{address}\" is reserved for {owner}; ask for another or change spec.reservations of its pool"
+            ),
+            Self::QuotaExceeded { pool, namespace, quota } => write!(
+                f,
+                "namespace {namespace} may hold no more than {quota} address(es) of pool {pool}; release one or \
+                 raise spec.quota.perNamespace"
+            ),
+            Self::InvalidRequest(error) => write!(f, "invalid requested loadbalancer IPs: {error}"),
+            Self::NoClusterIps => f.write_str("the Service has no cluster IPs; it gets an address when it has"),
+            Self::NotEnoughClusterIps(addresses) => write!(
+                f,
+                "Service requires dual stack but not enough clusterips {}; make the cluster dual-stack or \
+                 change ipFamilyPolicy",
+                quoted(addresses)
+            ),
+            Self::InvalidClusterIps(addresses) => write!(
+                f,
+                "cannot tell the IPFamily from cluster IPs {}; there must be one, or one of each family",
+                quoted(addresses)
+            ),
+        }
+    }
+}
+
+/// Formats addresses as MetalLB does: `["10.0.0.1" "fc00::1"]`.
+pub(super) fn quoted(addresses: &[IpAddr]) -> String {
+    let quoted: Vec<String> = addresses.iter().map(|a| alloc::format!("\"{a}\"")).collect();
+    alloc::format!("[{}]", quoted.join(" "))
+}
+
+/// Formats the names of the first five of `pools` and the number of the others, so that a message stays readable.
+fn named(pools: &[PoolName]) -> String {
+    const SHOWN: usize = 5;
+    let noun = if pools.len() == 1 { "pool" } else { "pools" };
+    let shown: Vec<&str> = pools.iter().take(SHOWN).map(PoolName::as_str).collect();
+    let more = match pools.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => alloc::format!(" and {more} more"),
+    };
+    alloc::format!("{noun} {}{more}", shown.join(", "))
+}
+
+fn joined(services: &[ServiceKey]) -> String {
+    let names: Vec<String> = services.iter().map(ToString::to_string).collect();
+    names.join(",")
+}
+
+fn either(families: &[Family]) -> String {
+    let names: Vec<String> = families.iter().map(ToString::to_string).collect();
+    names.join(" or ")
+}
+
+fn each(families: &[Family]) -> String {
+    let names: Vec<String> = families.iter().map(ToString::to_string).collect();
+    names.join(" and ")
+}

@@ -1,0 +1,96 @@
+//! The state that decisions on all Services share.
+
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::sync::Arc;
+use core::net::IpAddr;
+use core::time::Duration;
+
+use super::decider::Decider;
+use super::entry::ServiceEntry;
+use super::ledger::Ledger;
+use super::requirement::is_valid_assignment;
+use super::waiting::WaitQueue;
+use crate::{PoolName, ServiceKey, Time};
+
+/// Everything that a decision on one Service reads and changes, except the Service.
+#[derive(Debug, Clone)]
+pub(super) struct State {
+    pub(super) ledger: Ledger,
+    pub(super) withheld: BTreeSet<PoolName>,
+    pub(super) waiting: WaitQueue,
+    /// Services whose decision may differ from the last one that was polled.
+    pub(super) undelivered: VecDeque<Arc<ServiceKey>>,
+}
+
+impl State {
+    /// Creates a state without pools and Services.
+    pub(super) fn new(quarantine: Duration) -> Self {
+        Self {
+            ledger: Ledger::new(quarantine),
+            withheld: BTreeSet::new(),
+            waiting: WaitQueue::default(),
+            undelivered: VecDeque::new(),
+        }
+    }
+
+    /// Applies one `step` of a decision.
+    pub(super) fn apply(&mut self, entry: &mut ServiceEntry, now: Time, step: impl FnOnce(&mut Decider<'_>)) {
+        self.ledger.is_awaited = !self.waiting.is_empty();
+        let mut decider = entry.decider(&mut self.ledger, &self.withheld, now);
+        step(&mut decider);
+        entry.happened = decider.account.notes;
+    }
+
+    /// Decides on a Service, and applies the decision.
+    pub(super) fn decide(&mut self, entry: &mut ServiceEntry, now: Time) {
+        self.ledger.is_awaited = !self.waiting.is_empty();
+        let decided = entry.decider(&mut self.ledger, &self.withheld, now).decide();
+        if entry.wait_key.as_deref() != decided.wait_key.as_ref() {
+            self.stop_waiting(entry);
+            entry.wait_key = decided.wait_key.map(Arc::new);
+            if let Some(key) = &entry.wait_key {
+                self.waiting.insert(key, entry.age());
+            }
+        }
+        entry.record(decided.refusal, decided.notes);
+        if !core::mem::replace(&mut entry.is_undelivered, true) {
+            self.undelivered.push_back(entry.key.clone());
+        }
+    }
+
+    /// Removes a Service from the queue of waiting Services.
+    pub(super) fn stop_waiting(&mut self, entry: &mut ServiceEntry) {
+        if let Some(key) = entry.wait_key.take() {
+            self.waiting.remove(&key, &entry.age());
+        }
+    }
+
+    /// Follows the active controller, which replaced the addresses `before` in the status of a Service with `after`. A
+    /// Service that was deleted has none after it.
+    pub(super) fn follow(&mut self, entry: &ServiceEntry, before: &[IpAddr], after: &[IpAddr], now: Time) {
+        if before == after {
+            return;
+        }
+        let sharing = &entry.service.sharing_key;
+        for address in before.iter().filter(|address| !after.contains(address)) {
+            self.ledger.past.supersede(*address, sharing);
+            self.ledger.quarantine(*address, now);
+        }
+        if !after.is_empty() {
+            self.ledger.past.forget(&entry.key);
+        } else if is_valid_assignment(before) {
+            self.ledger.past.remember(&entry.key, sharing, before);
+        }
+    }
+
+    /// Forgets what was decided on a Service. Addresses that its status does not show are released.
+    pub(super) fn retire(&mut self, entry: &mut ServiceEntry, now: Time) {
+        if let Some(held) = entry.held.take() {
+            for address in &held.addresses {
+                self.ledger.vacate(&entry.key, *address);
+            }
+            self.follow(entry, &held.addresses, &entry.service.assigned, now);
+        }
+        *entry = ServiceEntry::new(entry.key.clone(), entry.service.clone());
+    }
+}
