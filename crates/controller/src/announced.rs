@@ -76,6 +76,8 @@ pub(crate) struct Announcements {
     /// Whether that is known. Nothing waits for it: allocation does not depend on it.
     is_listed: bool,
     services: BTreeMap<ServiceKey, BTreeMap<String, Announced>>,
+    /// For which Service each object is.
+    objects: BTreeMap<String, ServiceKey>,
 }
 
 impl Announcements {
@@ -83,11 +85,10 @@ impl Announcements {
     pub(crate) fn update(&mut self, update: Update<Option<Report>>) -> BTreeSet<ServiceKey> {
         match update {
             Update::Applied(report) => report.into_iter().map(|report| self.set(report)).collect(),
-            Update::Deleted(report) => report.into_iter().map(|report| self.remove(report)).collect(),
-            Update::Replaced(all) => {
+            Update::Deleted(key) => self.remove(&key.name).into_iter().collect(),
+            Update::Synced => {
                 self.is_listed = true;
-                self.services.clear();
-                all.into_iter().flatten().map(|report| self.set(report)).collect()
+                BTreeSet::new()
             }
         }
     }
@@ -107,24 +108,27 @@ impl Announcements {
 
     fn set(&mut self, report: Report) -> ServiceKey {
         let reports = self.services.entry(report.service.clone()).or_default();
-        reports.insert(report.object, report.announced);
+        reports.insert(report.object.clone(), report.announced);
+        self.objects.insert(report.object, report.service.clone());
         report.service
     }
 
-    fn remove(&mut self, report: Report) -> ServiceKey {
-        if let Some(reports) = self.services.get_mut(&report.service) {
-            reports.remove(&report.object);
+    fn remove(&mut self, object: &str) -> Option<ServiceKey> {
+        let service = self.objects.remove(object)?;
+        if let Some(reports) = self.services.get_mut(&service) {
+            reports.remove(object);
             if reports.is_empty() {
-                self.services.remove(&report.service);
+                self.services.remove(&service);
             }
         }
-        report.service
+        Some(service)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use herald_runtime::ObjectKey;
     use serde_json::json;
 
     fn web() -> ServiceKey {
@@ -143,6 +147,13 @@ mod tests {
         Report::new(&serde_json::from_value(object).expect("a ServiceL2Status"))
     }
 
+    fn gone(object: &str) -> ObjectKey {
+        ObjectKey {
+            namespace: "metallb-system".to_owned(),
+            name: object.to_owned(),
+        }
+    }
+
     /// What is said of a Service whose status said nothing, or this, before.
     fn reason(announcements: &Announcements, before: Option<Announced>) -> Option<String> {
         announcements.of(&web(), before).map(|announced| announced.reason)
@@ -151,14 +162,14 @@ mod tests {
     #[test]
     fn one_speaker_that_announces_is_enough() {
         let mut announcements = Announcements::default();
-        announcements.update(Update::Replaced(Vec::new()));
+        announcements.update(Update::Synced);
         let changes = [
             (
                 Update::Applied(report("a", Some("AddressConflict"))),
                 "AddressConflict",
             ),
             (Update::Applied(report("b", None)), "Announced"),
-            (Update::Deleted(report("b", None)), "AddressConflict"),
+            (Update::Deleted(gone("b")), "AddressConflict"),
             (Update::Applied(report("a", None)), "Announced"),
         ];
         assert_eq!(reason(&announcements, None), None);
@@ -166,7 +177,7 @@ mod tests {
             assert_eq!(announcements.update(change), BTreeSet::from([web()]));
             assert_eq!(reason(&announcements, None).as_deref(), Some(expected));
         }
-        announcements.update(Update::Deleted(report("a", None)));
+        announcements.update(Update::Deleted(gone("a")));
         assert_eq!(reason(&announcements, None), None);
         let was_so = Some(Announced::yes());
         assert_eq!(reason(&announcements, was_so).as_deref(), Some("NotAnnounced"));
@@ -177,12 +188,14 @@ mod tests {
         let mut announcements = Announcements::default();
         let was_so = || Some(Announced::yes());
         assert_eq!(announcements.of(&web(), was_so()), was_so());
-        announcements.update(Update::Replaced(vec![report("a", Some("AddressConflict"))]));
+        announcements.update(Update::Applied(report("a", Some("AddressConflict"))));
+        assert_eq!(announcements.of(&web(), was_so()), was_so());
+        announcements.update(Update::Synced);
         assert_eq!(
             reason(&announcements, was_so()).as_deref(),
             Some("AddressConflict")
         );
-        announcements.update(Update::Replaced(Vec::new()));
+        announcements.update(Update::Deleted(gone("a")));
         assert_eq!(reason(&announcements, was_so()).as_deref(), Some("NotAnnounced"));
     }
 

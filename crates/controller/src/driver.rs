@@ -2,18 +2,18 @@
 
 mod configuration;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use herald_api::reason::EventReason;
 use herald_core::config::{Catalog, Problem};
 use herald_core::ipam::{AllocationOutcome, Allocator, Decision, Note, Refusal};
 use herald_core::{Labels, ServiceKey, Time};
-use herald_runtime::admin::Pending;
 use herald_runtime::event::{Events, Severity};
 use herald_runtime::keep::Wish;
 use herald_runtime::lease::{Campaign, Leadership, Lease, Term};
 use herald_runtime::log::cut;
+use herald_runtime::readiness::{Awaited, Readiness};
 use herald_runtime::{Shutdown, Update};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use crate::announced::{Announcements, Report};
-use crate::input::Input;
+use crate::input::{Awaiting, Input};
 use crate::metrics::Metrics;
 use crate::pools::Pools;
 use crate::seen::{Decided, Seen};
@@ -47,6 +47,8 @@ pub(crate) struct Driver {
     writing: BTreeMap<ServiceKey, (Decided, Option<u64>)>,
     /// The version that our last write made; anything older that the watch still shows is not news.
     written: BTreeMap<ServiceKey, u64>,
+    /// What the watch showed last of Services of which it has not shown our last write.
+    overtaken: BTreeMap<ServiceKey, Seen>,
     /// Patches that take back what we wrote to Services that stopped being load balancers.
     farewells: BTreeMap<ServiceKey, Value>,
     namespaces: BTreeMap<String, Labels>,
@@ -75,10 +77,8 @@ pub(crate) struct Outlets {
 
 /// The time before the first lists have come. Until then this controller is not ready and does not stand for the lease.
 struct Listing {
-    awaited: BTreeSet<&'static str>,
+    awaited: Awaited<Awaiting>,
     lease: Lease,
-    /// Dropped with the rest when all is listed.
-    _pending: Pending,
 }
 
 impl Driver {
@@ -89,7 +89,7 @@ impl Driver {
         (lease, leadership): (Lease, Leadership),
         outlets: Outlets,
         registry: &Registry,
-        pending: Pending,
+        readiness: &Readiness,
     ) -> anyhow::Result<Self> {
         Ok(Self {
             started: Instant::now(),
@@ -103,15 +103,15 @@ impl Driver {
             unmet: BTreeMap::new(),
             writing: BTreeMap::new(),
             written: BTreeMap::new(),
+            overtaken: BTreeMap::new(),
             farewells: BTreeMap::new(),
             namespaces: BTreeMap::new(),
             pools: Pools::default(),
             advertisements: BTreeMap::new(),
             problems: Vec::new(),
             listing: Some(Listing {
-                awaited: BTreeSet::from(["services", "pools", "namespaces"]),
+                awaited: readiness.require(Awaiting::ALL),
                 lease,
-                _pending: pending,
             }),
             leadership,
             campaign: None,
@@ -165,9 +165,9 @@ impl Driver {
         }
     }
 
-    fn handle_listed(&mut self, kind: &str) {
+    fn handle_listed(&mut self, kind: Awaiting) {
         if let Some(listing) = &mut self.listing {
-            listing.awaited.remove(kind);
+            listing.awaited.meet(kind);
         }
     }
 
@@ -201,28 +201,21 @@ impl Driver {
     fn handle_services(&mut self, update: Update<Box<Seen>>) {
         match update {
             Update::Applied(seen) => self.set_service(*seen),
-            Update::Deleted(seen) => self.remove_service(*seen),
-            Update::Replaced(all) => {
-                let present: BTreeSet<ServiceKey> = all.iter().map(|s| s.service.key.clone()).collect();
-                let gone: Vec<Seen> = self
-                    .services
-                    .values()
-                    .filter(|s| !present.contains(&s.service.key))
-                    .cloned()
-                    .collect();
-                gone.into_iter().for_each(|seen| self.remove_service(seen));
+            Update::Deleted(key) => self.remove_service(&ServiceKey::new(&key.namespace, &key.name)),
+            Update::Synced => {
                 // A list is never behind our writes, and an API server restored from a backup counts anew.
                 self.written.clear();
-                all.into_iter().for_each(|seen| self.set_service(*seen));
-                self.handle_listed("services");
+                let overtaken = std::mem::take(&mut self.overtaken);
+                overtaken.into_values().for_each(|seen| self.set_service(seen));
+                self.handle_listed(Awaiting::Services);
             }
         }
     }
 
     fn handle_announcements(&mut self, update: Update<Option<Report>>) {
-        let is_list = matches!(update, Update::Replaced(_));
+        let is_synced = matches!(update, Update::Synced);
         let mut changed = self.announcements.update(update);
-        if is_list {
+        if is_synced {
             changed.extend(self.services.keys().cloned());
         }
         changed.iter().for_each(|service| self.reconcile(service));
@@ -235,8 +228,10 @@ impl Driver {
             return;
         }
         if self.is_overtaken(&seen) {
+            self.overtaken.insert(key, seen);
             return;
         }
+        self.overtaken.remove(&key);
         self.farewells.remove(&key);
         self.allocator.set_service(seen.service.clone(), self.now());
         let freed = self.shown.set(&key, &seen.service.assigned);
@@ -247,15 +242,15 @@ impl Driver {
 
     /// Deleted, or no longer a load balancer. The latter still carries what we wrote; the API server tells the
     /// difference by refusing the patch of a Service that is gone.
-    fn remove_service(&mut self, seen: Seen) {
-        let key = seen.service.key.clone();
-        let last = self.services.get(&key).cloned();
-        let wrote = self.writing.contains_key(&key) || self.written.contains_key(&key);
-        self.forget(&key);
-        if self.term.is_some() && seen.ours && (wrote || last.is_some_and(|last| last.is_marked())) {
-            self.farewells.insert(key.clone(), seen.farewell());
-            self.writes.submit(Target::Service(key), seen.farewell());
-        }
+    fn remove_service(&mut self, key: &ServiceKey) {
+        let last = self.services.get(key).cloned();
+        let wrote = self.writing.contains_key(key) || self.written.contains_key(key);
+        self.forget(key);
+        let Some(last) = last.filter(|last| self.term.is_some() && (wrote || last.is_marked())) else {
+            return;
+        };
+        self.farewells.insert(key.clone(), last.farewell());
+        self.writes.submit(Target::Service(key.clone()), last.farewell());
     }
 
     fn forget(&mut self, key: &ServiceKey) {
@@ -265,6 +260,7 @@ impl Driver {
         self.unmet.remove(key);
         self.writing.remove(key);
         self.written.remove(key);
+        self.overtaken.remove(key);
         self.farewells.remove(key);
         self.writes.cancel(&Target::Service(key.clone()));
         freed.iter().for_each(|waiting| self.reconcile(waiting));

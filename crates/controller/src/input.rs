@@ -6,6 +6,7 @@ use herald_api::{IPAddressPool, IPAddressPoolStatus, L2Advertisement, ServiceL2S
 use herald_core::Labels;
 use herald_core::config::{RawL2Advertisement, RawPool};
 use herald_runtime::Update;
+use herald_runtime::readiness::Precondition;
 use herald_runtime::watch::watch;
 use k8s_openapi::api::core::v1::{Namespace, ObjectReference, Service};
 use kube::api::{Api, PartialObjectMeta};
@@ -29,6 +30,28 @@ pub(crate) enum Input {
     Namespaces(Update<(String, Labels)>),
     /// What speakers say of what they announce.
     Announcements(Update<Option<Report>>),
+}
+
+/// What a controller waits for before it stands for the Lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Awaiting {
+    Services,
+    Pools,
+    Namespaces,
+}
+
+impl Awaiting {
+    pub(crate) const ALL: [Self; 3] = [Self::Services, Self::Pools, Self::Namespaces];
+}
+
+impl Precondition for Awaiting {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Services => "Services",
+            Self::Pools => "IPAddressPools",
+            Self::Namespaces => "Namespaces",
+        }
+    }
 }
 
 /// A pool as written, and how to refer to it.

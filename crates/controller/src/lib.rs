@@ -20,7 +20,7 @@ use herald_core::Allocator;
 use herald_runtime::keep::keep;
 use herald_runtime::lease::Lease;
 use herald_runtime::log::LogLevel;
-use herald_runtime::{Shutdown, admin, client, event::Events};
+use herald_runtime::{Readiness, Shutdown, admin, client, event::Events};
 use tokio::sync::mpsc;
 use tracing::info;
 
@@ -72,13 +72,12 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let namespace = client::namespace(args.namespace.as_deref())?;
     let client = client::connect(concat!("herald-controller/", env!("CARGO_PKG_VERSION"))).await?;
     let registry = admin::registry()?;
-    let readiness = admin::Readiness::default();
-    let listed = readiness.pending();
+    let readiness = Readiness::default();
     if args.port != 0 {
         admin::serve_metrics(admin::everywhere(args.port), registry.clone()).await?;
     }
     if args.health_probe_port != 0 {
-        admin::serve_health(admin::everywhere(args.health_probe_port), readiness).await?;
+        admin::serve_health(admin::everywhere(args.health_probe_port), readiness.clone()).await?;
     }
     let events = Events::start(client.clone(), "metallb-controller", &args.pod_name, &registry)?;
     let state = keep::<ConfigurationState>(
@@ -99,7 +98,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         lease,
         outlets,
         &registry,
-        listed,
+        &readiness,
     )?;
     info!(namespace, "controller started");
     driver.run(inputs, shutdown).await;

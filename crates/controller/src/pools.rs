@@ -44,17 +44,6 @@ impl Pools {
         self.known.remove(name);
     }
 
-    pub(crate) fn replace(&mut self, all: &[Box<WrittenPool>]) {
-        let mut before = std::mem::take(&mut self.known);
-        for pool in all {
-            let name = PoolName::new(pool.raw.name.clone());
-            if let Some(known) = before.remove(&name) {
-                self.known.insert(name, known);
-            }
-            self.set(pool);
-        }
-    }
-
     pub(crate) fn reference(&self, name: &PoolName) -> Option<&ObjectReference> {
         self.known.get(name).map(|known| &known.reference)
     }

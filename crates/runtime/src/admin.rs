@@ -1,8 +1,6 @@
 //! Health and metrics over HTTP.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Context;
 use axum::Router;
@@ -14,33 +12,7 @@ use prometheus::{Encoder, Registry, TextEncoder};
 use tokio::net::TcpListener;
 use tracing::warn;
 
-/// Ready when every condition that was taken out has been dropped.
-#[derive(Debug, Clone, Default)]
-pub struct Readiness(Arc<AtomicUsize>);
-
-/// Something that has to happen before the program is ready; drop it when it has.
-#[derive(Debug)]
-#[must_use = "the program is ready once this is dropped"]
-pub struct Pending(Arc<AtomicUsize>);
-
-impl Readiness {
-    /// The program is not ready before the returned value is dropped.
-    pub fn pending(&self) -> Pending {
-        self.0.fetch_add(1, Ordering::AcqRel);
-        Pending(Arc::clone(&self.0))
-    }
-
-    /// Whether nothing is pending.
-    pub fn is_ready(&self) -> bool {
-        self.0.load(Ordering::Acquire) == 0
-    }
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
+use crate::Readiness;
 
 /// A registry that also tells about this process (memory, CPU, file descriptors).
 ///
@@ -102,7 +74,8 @@ async fn ready(State(readiness): State<Readiness>) -> Response {
     if readiness.is_ready() {
         "ok".into_response()
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready").into_response()
+        let text = format!("not ready, awaiting: {}", readiness.awaited());
+        (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
     }
 }
 
@@ -111,21 +84,5 @@ async fn metrics(State(registry): State<Registry>) -> Response {
     match TextEncoder::new().encode(&registry.gather(), &mut text) {
         Ok(()) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ready_only_when_nothing_is_pending() {
-        let readiness = Readiness::default();
-        let (one, two) = (readiness.pending(), readiness.pending());
-        assert!(!readiness.is_ready());
-        drop(one);
-        assert!(!readiness.is_ready());
-        drop(two);
-        assert!(readiness.is_ready());
     }
 }

@@ -52,6 +52,8 @@ struct Keeper<K> {
     owner: Option<OwnerReference>,
     /// The object as the API server last showed it; `None` if there is none.
     current: Option<Value>,
+    /// The object as the watch showed it last, which may be older.
+    shown: Option<Value>,
 }
 
 /// Keeps the object `name` of a kind with a `status` subresource as the returned channel says; `None` leaves it alone. It
@@ -75,6 +77,7 @@ where
             objects: Api::namespaced(client, &namespace),
             name,
             current: None,
+            shown: None,
         };
         keeper.run(wishes).await;
     });
@@ -127,7 +130,8 @@ where
         }
     }
 
-    /// Takes what the watch shows, unless it is older than our own last write. True for a list.
+    /// Takes what the watch shows, unless it is older than our own last write. After a list the object counts whatever its
+    /// version: an API server that was restored from a backup counts anew. Returns whether that was a list.
     fn handle(&mut self, update: Update<Value>) -> bool {
         let version = |object: &Value| {
             object["metadata"]["resourceVersion"]
@@ -135,16 +139,21 @@ where
                 .parse::<u64>()
                 .ok()
         };
-        let known = self.current.as_ref().and_then(version);
         match update {
-            Update::Replaced(all) => {
-                self.current = all.into_iter().next();
+            Update::Applied(object) => {
+                if version(&object) >= self.current.as_ref().and_then(version) {
+                    self.current = Some(object.clone());
+                }
+                self.shown = Some(object);
+            }
+            Update::Deleted(_) => {
+                self.current = None;
+                self.shown = None;
+            }
+            Update::Synced => {
+                self.current.clone_from(&self.shown);
                 return true;
             }
-            Update::Applied(object) if version(&object) < known => {}
-            Update::Applied(object) => self.current = Some(object),
-            Update::Deleted(object) if version(&object) < known => {}
-            Update::Deleted(_) => self.current = None,
         }
         false
     }

@@ -116,6 +116,7 @@ impl Lease {
         let mut candidate = Candidate::new(&self.identity, self.timing);
         let mut tries = JoinSet::new();
         let mut rival = None;
+        let mut shown = None;
         let mut term = Term(0);
         loop {
             let step = candidate.poll(uptime(), Timestamp::now());
@@ -134,7 +135,7 @@ impl Lease {
                 Step::Wait(until) => until.map(|until| until.saturating_sub(uptime())),
             };
             tokio::select! {
-                Some(update) = updates.recv() => handle_update(&mut candidate, update),
+                Some(update) = updates.recv() => handle_update(&mut candidate, &mut shown, update),
                 Some(Ok(tried)) = tries.join_next() => candidate.handle_tried(tried, uptime()),
                 () = sleep(pause) => {}
                 _ = &mut resigned => break,
@@ -220,11 +221,19 @@ fn record(object: Object) -> Record {
     }
 }
 
-fn handle_update(candidate: &mut Candidate, update: Update<Record>) {
+/// Takes what the watch shows. `shown` is the record that it showed last, which after a list counts whatever its version:
+/// an API server that was restored from a backup counts anew.
+fn handle_update(candidate: &mut Candidate, shown: &mut Option<Record>, update: Update<Record>) {
     match update {
-        Update::Replaced(all) => candidate.handle_listed(all.into_iter().next(), uptime()),
-        Update::Applied(record) => candidate.handle_seen(Some(record), uptime()),
-        Update::Deleted(_) => candidate.handle_seen(None, uptime()),
+        Update::Applied(record) => {
+            *shown = Some(record.clone());
+            candidate.handle_seen(Some(record), uptime());
+        }
+        Update::Deleted(_) => {
+            *shown = None;
+            candidate.handle_seen(None, uptime());
+        }
+        Update::Synced => candidate.handle_listed(shown.clone(), uptime()),
     }
 }
 

@@ -7,8 +7,10 @@ pub mod event;
 pub mod keep;
 pub mod lease;
 pub mod log;
+pub mod readiness;
 pub mod shutdown;
 pub mod watch;
 
+pub use readiness::Readiness;
 pub use shutdown::Shutdown;
-pub use watch::Update;
+pub use watch::{ObjectKey, Update};

@@ -1,5 +1,6 @@
-//! Watches as inputs: what the API server says about a kind, as whole replacements and single changes.
+//! Watches of the objects of a kind, as a stream of single changes.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
@@ -15,23 +16,36 @@ use tracing::{info, warn};
 
 use crate::log::one_line;
 
-/// What happened to the objects of a kind.
+/// A change of the objects of a kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Update<T> {
-    /// These are all there are; any other is gone. First of all, and after every gap in the watch.
-    Replaced(Vec<T>),
-    /// This one is new or changed.
+    /// The object is new or changed.
     Applied(T),
-    /// This one is gone; as it was last.
-    Deleted(T),
+    /// The object is gone.
+    Deleted(ObjectKey),
+    /// The API server has listed all objects: at the start, and after every gap in the watch. Before it comes `Deleted`
+    /// for each object that went in the gap, then `Applied` for each object that exists.
+    Synced,
 }
 
-/// How a watch is kept up: a quiet connection is given up after this many seconds (plus five), because a
-/// dead peer that drops packets silently is noticed only so.
+/// Name of an object within its kind.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ObjectKey {
+    /// `metadata.namespace`; empty for objects without a namespace.
+    pub namespace: String,
+    /// `metadata.name`.
+    pub name: String,
+}
+
+/// A quiet connection is closed after this many seconds (plus five): a peer that died and drops packets without an
+/// answer is noticed only so.
 const WATCH_SECONDS: u32 = 45;
 
-/// Watches a kind for as long as the receiver lives. Each object is reduced by `convert` on arrival, so only
-/// what the program uses is kept. Errors are logged and met with retries, from 0.2 s to 5 s apart.
+/// Watches a kind for as long as the receiver lives. Each object is reduced by `convert` on arrival, so that only what
+/// the program uses is kept. Errors are logged and the request is repeated, from 0.2 s to 5 s apart.
+///
+/// # Cancel safety
+/// The future may be dropped at any time; an update that was not sent is lost with it.
 pub async fn watch<K, T, I>(
     api: Api<K>,
     config: watcher::Config,
@@ -44,34 +58,102 @@ pub async fn watch<K, T, I>(
     let plural = K::plural(&());
     let mut stream = watch_kind(api, config.timeout(WATCH_SECONDS)).boxed();
     let mut retry = Retry::default();
-    let mut listed = Vec::new();
+    let mut differ = Differ::default();
     while let Some(event) = stream.next().await {
-        let update = match event {
+        let event = match event {
+            Ok(event) => event,
             Err(error) => {
                 report(&plural, &error);
                 let delay = retry.after(Instant::now(), is_gap(&error));
                 sleep(delay.mul_f64(jitter(0.75, 1.0))).await;
                 continue;
             }
-            Ok(Event::Init) => {
-                listed.clear();
-                continue;
-            }
-            Ok(Event::InitApply(object)) => {
-                listed.push(convert(object));
-                continue;
-            }
-            Ok(Event::InitDone) => {
-                info!(kind = %plural, objects = listed.len(), "listed");
-                Update::Replaced(std::mem::take(&mut listed))
-            }
-            Ok(Event::Apply(object)) => Update::Applied(convert(object)),
-            Ok(Event::Delete(object)) => Update::Deleted(convert(object)),
         };
-        if sender.send(into(update)).await.is_err() {
-            return;
+        for update in differ.handle(event, &convert) {
+            if matches!(update, Update::Synced) {
+                info!(kind = %plural, objects = differ.present.len(), "listed");
+            }
+            if sender.send(into(update)).await.is_err() {
+                return;
+            }
         }
     }
+}
+
+/// Turns lists into changes. Only the names of the objects are kept.
+#[derive(Debug)]
+struct Differ<T> {
+    /// `namespace/name` of the objects that exist.
+    present: BTreeSet<Box<str>>,
+    /// The objects of the list that is being read.
+    listed: Vec<(Box<str>, T)>,
+}
+
+impl<T> Default for Differ<T> {
+    fn default() -> Self {
+        Self {
+            present: BTreeSet::new(),
+            listed: Vec::new(),
+        }
+    }
+}
+
+impl<T> Differ<T> {
+    /// Returns the changes that an event of the watch means. A list that breaks off means none.
+    fn handle<K: Resource>(&mut self, event: Event<K>, convert: impl Fn(K) -> T) -> Vec<Update<T>> {
+        match event {
+            Event::Init => {
+                self.listed.clear();
+                Vec::new()
+            }
+            Event::InitApply(object) => {
+                self.listed.push((name_of(&object), convert(object)));
+                Vec::new()
+            }
+            Event::InitDone => self.finish_list(),
+            Event::Apply(object) => {
+                self.present.insert(name_of(&object));
+                vec![Update::Applied(convert(object))]
+            }
+            Event::Delete(object) => {
+                let name = name_of(&object);
+                self.present.remove(&name);
+                vec![Update::Deleted(ObjectKey::parse(&name))]
+            }
+        }
+    }
+
+    fn finish_list(&mut self) -> Vec<Update<T>> {
+        let mut gone = std::mem::take(&mut self.present);
+        let mut applied = Vec::with_capacity(self.listed.len());
+        for (name, object) in self.listed.drain(..) {
+            gone.remove(&name);
+            self.present.insert(name);
+            applied.push(Update::Applied(object));
+        }
+        self.listed.shrink_to_fit();
+        let deleted = gone.iter().map(|name| Update::Deleted(ObjectKey::parse(name)));
+        deleted.chain(applied).chain([Update::Synced]).collect()
+    }
+}
+
+impl ObjectKey {
+    /// Reads `namespace/name`.
+    fn parse(text: &str) -> Self {
+        let (namespace, name) = text.split_once('/').unwrap_or_default();
+        Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+}
+
+/// `namespace/name`; neither part can have a slash.
+fn name_of(object: &impl Resource) -> Box<str> {
+    let meta = object.meta();
+    let namespace = meta.namespace.as_deref().unwrap_or_default();
+    let name = meta.name.as_deref().unwrap_or_default();
+    format!("{namespace}/{name}").into_boxed_str()
 }
 
 /// One line with the remedy where there is one.
@@ -153,6 +235,69 @@ fn jitter(low: f64, high: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::ResourceExt;
+    use kube::api::ObjectMeta;
+
+    fn object(name: &str) -> ConfigMap {
+        ConfigMap {
+            metadata: ObjectMeta {
+                namespace: Some("default".to_owned()),
+                name: Some(name.to_owned()),
+                ..ObjectMeta::default()
+            },
+            ..ConfigMap::default()
+        }
+    }
+
+    fn updates(differ: &mut Differ<String>, events: Vec<Event<ConfigMap>>) -> Vec<Update<String>> {
+        let convert = |object: ConfigMap| object.name_any();
+        let updates = events.into_iter().map(|event| differ.handle(event, convert));
+        updates.collect::<Vec<_>>().concat()
+    }
+
+    fn list(names: &[&str]) -> Vec<Event<ConfigMap>> {
+        let objects = names.iter().map(|name| Event::InitApply(object(name)));
+        [Event::Init]
+            .into_iter()
+            .chain(objects)
+            .chain([Event::InitDone])
+            .collect()
+    }
+
+    fn applied(name: &str) -> Update<String> {
+        Update::Applied(name.to_owned())
+    }
+
+    fn deleted(name: &str) -> Update<String> {
+        Update::Deleted(ObjectKey {
+            namespace: "default".to_owned(),
+            name: name.to_owned(),
+        })
+    }
+
+    #[test]
+    fn a_list_after_a_gap_deletes_first_what_went_in_the_gap() {
+        let mut differ = Differ::default();
+        let first = updates(&mut differ, list(&["a", "b"]));
+        assert_eq!(first, [applied("a"), applied("b"), Update::Synced]);
+        let live = vec![Event::Apply(object("c")), Event::Delete(object("a"))];
+        assert_eq!(updates(&mut differ, live), [applied("c"), deleted("a")]);
+        let second = updates(&mut differ, list(&["c", "d"]));
+        assert_eq!(second, [deleted("b"), applied("c"), applied("d"), Update::Synced]);
+        let empty = updates(&mut differ, list(&[]));
+        assert_eq!(empty, [deleted("c"), deleted("d"), Update::Synced]);
+    }
+
+    #[test]
+    fn a_list_that_breaks_off_changes_nothing() {
+        let mut differ = Differ::default();
+        updates(&mut differ, list(&["a"]));
+        let broken = vec![Event::Init, Event::InitApply(object("b"))];
+        assert_eq!(updates(&mut differ, broken), []);
+        let again = updates(&mut differ, list(&["a"]));
+        assert_eq!(again, [applied("a"), Update::Synced]);
+    }
 
     #[test]
     fn retries_slow_down_to_five_seconds_and_start_over_after_a_quiet_time() {

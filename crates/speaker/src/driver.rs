@@ -18,9 +18,9 @@ use herald_core::announce::layer2::takeover::Holdings;
 use herald_core::config::{Catalog, Problem};
 use herald_core::{Member, NodeName, NodeState, PoolName, ServiceKey, Time};
 use herald_netio::Interface;
-use herald_runtime::admin::Pending;
 use herald_runtime::event::Events;
 use herald_runtime::keep::Wish;
+use herald_runtime::readiness::{Awaited, Readiness};
 use herald_runtime::{Shutdown, Update};
 use k8s_openapi::api::core::v1::ObjectReference;
 use prometheus::Registry;
@@ -31,7 +31,7 @@ use tracing::{info, warn};
 
 use crate::Args;
 use crate::gossip::Gossip;
-use crate::input::{self, Input, Peer, Seen};
+use crate::input::{self, Awaiting, Input, Peer, Seen};
 use crate::metrics::Metrics;
 use crate::status::Statuses;
 use crate::wire::{self, Heard, Wire};
@@ -65,15 +65,13 @@ pub(crate) struct Driver {
     started: Instant,
     services: BTreeMap<ServiceKey, ObjectReference>,
     slices: Slices,
-    nodes: BTreeSet<NodeName>,
     peers: BTreeMap<String, Peer>,
     /// Where the speakers' nodes are, as gossip was told last.
     expected: Option<BTreeMap<NodeName, IpAddr>>,
     problems: Vec<Problem>,
-    /// Kinds whose first list has not come yet. Until it has, nothing is owned.
-    awaited: BTreeSet<&'static str>,
-    /// Dropped when the speaker is ready.
-    pending: Option<Pending>,
+    /// Until it is empty, nothing is owned.
+    awaited: Awaited<Awaiting>,
+    is_ready: bool,
     parts: Parts,
     metrics: Metrics,
 }
@@ -95,19 +93,12 @@ impl Driver {
         node: NodeName,
         args: &Args,
         parts: Parts,
-        pending: Pending,
+        readiness: &Readiness,
         registry: &Registry,
     ) -> anyhow::Result<Self> {
-        let mut awaited = BTreeSet::from([
-            "services",
-            "slices",
-            "nodes",
-            "pools",
-            "advertisements",
-            "interfaces",
-        ]);
+        let mut awaited = Awaiting::ALWAYS.to_vec();
         if parts.gossip.is_some() {
-            awaited.insert("peers");
+            awaited.extend(Awaiting::GOSSIP);
         }
         Ok(Self {
             metrics: Metrics::register(&node, registry)?,
@@ -127,12 +118,11 @@ impl Driver {
             started: Instant::now(),
             services: BTreeMap::new(),
             slices: Slices::default(),
-            nodes: BTreeSet::new(),
             peers: BTreeMap::new(),
             expected: None,
             problems: Vec::new(),
-            awaited,
-            pending: Some(pending),
+            awaited: readiness.require(awaited),
+            is_ready: false,
             parts,
         })
     }
@@ -229,10 +219,14 @@ impl Driver {
     }
 
     fn become_ready(&mut self, joined: bool) {
-        if !joined || !self.awaited.is_empty() || self.pending.take().is_none() {
+        if joined {
+            self.awaited.meet(Awaiting::Gossip);
+        }
+        if self.is_ready || !self.awaited.is_empty() {
             return;
         }
-        info!(services = self.services.len(), nodes = self.nodes.len(), "ready");
+        self.is_ready = true;
+        info!(services = self.services.len(), "ready");
         if let Some(gossip) = &self.parts.gossip {
             gossip.set_state(NodeState::Ready);
         }
@@ -247,24 +241,16 @@ impl Driver {
             Input::Pools(update) => {
                 match update {
                     Update::Applied(pool) => self.catalog.set_pool(&pool),
-                    Update::Deleted(pool) => self.catalog.remove_pool(&PoolName::new(pool.name)),
-                    Update::Replaced(all) => {
-                        self.catalog.set_pools(all);
-                        self.awaited.remove("pools");
-                    }
+                    Update::Deleted(key) => self.catalog.remove_pool(&PoolName::new(key.name)),
+                    Update::Synced => self.awaited.meet(Awaiting::Pools),
                 }
                 self.config_changed();
             }
             Input::Advertisements(update) => {
                 match update {
                     Update::Applied(advertisement) => self.catalog.set_l2_advertisement(&advertisement),
-                    Update::Deleted(advertisement) => {
-                        self.catalog.remove_l2_advertisement(&advertisement.name)
-                    }
-                    Update::Replaced(all) => {
-                        self.catalog.set_l2_advertisements(all);
-                        self.awaited.remove("advertisements");
-                    }
+                    Update::Deleted(key) => self.catalog.remove_l2_advertisement(&key.name),
+                    Update::Synced => self.awaited.meet(Awaiting::Advertisements),
                 }
                 self.config_changed();
             }
@@ -275,16 +261,8 @@ impl Driver {
     fn handle_services(&mut self, update: Update<Seen>) {
         match update {
             Update::Applied(seen) => self.set_service(seen),
-            Update::Deleted(seen) => self.remove_service(&seen.exposure.key),
-            Update::Replaced(all) => {
-                let present: BTreeSet<&ServiceKey> = all.iter().map(|s| &s.exposure.key).collect();
-                let gone = self.services.keys().filter(|key| !present.contains(key));
-                for key in gone.cloned().collect::<Vec<_>>() {
-                    self.remove_service(&key);
-                }
-                all.into_iter().for_each(|seen| self.set_service(seen));
-                self.awaited.remove("services");
-            }
+            Update::Deleted(key) => self.remove_service(&ServiceKey::new(&key.namespace, &key.name)),
+            Update::Synced => self.awaited.meet(Awaiting::Services),
         }
     }
 
@@ -303,8 +281,8 @@ impl Driver {
     }
 
     fn handle_slices(&mut self, update: Update<EndpointSlice>) {
-        if matches!(update, Update::Replaced(_)) {
-            self.awaited.remove("slices");
+        if matches!(update, Update::Synced) {
+            self.awaited.meet(Awaiting::EndpointSlices);
         }
         for service in self.slices.update(update) {
             let endpoints = self.slices.endpoints(&service);
@@ -314,27 +292,10 @@ impl Driver {
 
     fn handle_nodes(&mut self, update: Update<Node>) {
         match update {
-            Update::Applied(node) => self.set_node(node),
-            Update::Deleted(node) => self.remove_node(&node.name),
-            Update::Replaced(all) => {
-                let present: BTreeSet<&NodeName> = all.iter().map(|node| &node.name).collect();
-                for gone in self.nodes.clone().iter().filter(|node| !present.contains(node)) {
-                    self.remove_node(gone);
-                }
-                all.into_iter().for_each(|node| self.set_node(node));
-                self.awaited.remove("nodes");
-            }
+            Update::Applied(node) => self.ownership.set_node(node),
+            Update::Deleted(key) => self.ownership.remove_node(&NodeName::new(key.name)),
+            Update::Synced => self.awaited.meet(Awaiting::Nodes),
         }
-    }
-
-    fn set_node(&mut self, node: Node) {
-        self.nodes.insert(node.name.clone());
-        self.ownership.set_node(node);
-    }
-
-    fn remove_node(&mut self, name: &NodeName) {
-        self.nodes.remove(name);
-        self.ownership.remove_node(name);
     }
 
     fn handle_peers(&mut self, update: Update<Peer>) {
@@ -343,13 +304,13 @@ impl Driver {
             Update::Applied(peer) => {
                 self.peers.insert(peer.pod.clone(), peer);
             }
-            Update::Deleted(peer) => {
-                self.peers.remove(&peer.pod);
+            Update::Deleted(key) => {
+                self.peers.remove(&key.name);
             }
-            Update::Replaced(all) => {
-                self.peers = all.into_iter().map(|peer| (peer.pod.clone(), peer)).collect();
-                self.awaited.remove("peers");
-            }
+            Update::Synced => self.awaited.meet(Awaiting::SpeakerPods),
+        }
+        if self.awaited.contains(Awaiting::SpeakerPods) {
+            return;
         }
         if let Some(gossip) = &self.parts.gossip {
             let nodes: BTreeMap<NodeName, IpAddr> =
@@ -370,7 +331,7 @@ impl Driver {
         let is_linked = !links.is_empty();
         if let Some(gossip) = &self.parts.gossip {
             gossip.set_links(links);
-            if is_linked && !self.is_linked && !self.awaited.contains("interfaces") {
+            if is_linked && !self.is_linked && !self.awaited.contains(Awaiting::Interfaces) {
                 gossip.handle_flap();
             }
         }
@@ -380,7 +341,7 @@ impl Driver {
         }
         self.is_linked = is_linked;
         self.parts.wire.set_interfaces(interfaces);
-        self.awaited.remove("interfaces");
+        self.awaited.meet(Awaiting::Interfaces);
     }
 
     fn config_changed(&mut self) {
@@ -397,7 +358,7 @@ impl Driver {
 
     /// Says in the `ConfigurationState` what this speaker thinks of pools and advertisements, once it knows both.
     fn show_state(&self) {
-        if self.awaited.contains("pools") || self.awaited.contains("advertisements") {
+        if self.awaited.contains(Awaiting::Pools) || self.awaited.contains(Awaiting::Advertisements) {
             return;
         }
         let mut status = convert::configuration_state("configReconcilerValid", &self.problems);
@@ -423,7 +384,7 @@ impl Driver {
 
     /// Carries out every verdict that the last mutation changed, and whatever else it led to; nothing before all is known.
     fn drain(&mut self) {
-        if self.pending.is_some() {
+        if !self.is_ready {
             return;
         }
         while let Some(change) = self.ownership.poll_change() {

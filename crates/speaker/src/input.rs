@@ -9,6 +9,7 @@ use herald_core::NodeName;
 use herald_core::announce::eligibility::{Exposure, Node};
 use herald_core::config::{RawL2Advertisement, RawPool};
 use herald_runtime::Update;
+use herald_runtime::readiness::Precondition;
 use herald_runtime::watch::watch;
 use k8s_openapi::api::core::v1 as core_v1;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -35,6 +36,48 @@ pub(crate) enum Input {
     Advertisements(Update<RawL2Advertisement>),
     /// The speakers' Pods.
     Peers(Update<Peer>),
+}
+
+/// What a speaker waits for before it owns anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Awaiting {
+    Services,
+    EndpointSlices,
+    Nodes,
+    Pools,
+    Advertisements,
+    Interfaces,
+    SpeakerPods,
+    Gossip,
+}
+
+impl Awaiting {
+    /// Those that every speaker waits for.
+    pub(crate) const ALWAYS: [Self; 6] = [
+        Self::Services,
+        Self::EndpointSlices,
+        Self::Nodes,
+        Self::Pools,
+        Self::Advertisements,
+        Self::Interfaces,
+    ];
+    /// Those of a speaker that gossips.
+    pub(crate) const GOSSIP: [Self; 2] = [Self::SpeakerPods, Self::Gossip];
+}
+
+impl Precondition for Awaiting {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Services => "Services",
+            Self::EndpointSlices => "EndpointSlices",
+            Self::Nodes => "Nodes",
+            Self::Pools => "IPAddressPools",
+            Self::Advertisements => "L2Advertisements",
+            Self::Interfaces => "network interfaces",
+            Self::SpeakerPods => "Pods of speakers",
+            Self::Gossip => "gossip",
+        }
+    }
 }
 
 /// What is kept of a Service object.

@@ -22,7 +22,7 @@ use herald_api::ConfigurationState;
 use herald_core::NodeName;
 use herald_runtime::event::Events;
 use herald_runtime::keep::keep;
-use herald_runtime::{Shutdown, admin, client};
+use herald_runtime::{Readiness, Shutdown, admin, client};
 use tokio::sync::mpsc;
 use tracing::info;
 
@@ -62,14 +62,13 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let gossip = gossip_options
         .map(|options| Gossip::start(options, &registry))
         .transpose()?;
-    let readiness = admin::Readiness::default();
-    let pending = readiness.pending();
+    let readiness = Readiness::default();
     if args.port != 0 {
         admin::serve_metrics(admin::everywhere(args.port), registry.clone()).await?;
     }
     if args.health_probe_port != 0 {
         let local = SocketAddr::from((Ipv4Addr::LOCALHOST, args.health_probe_port));
-        admin::serve_health(local, readiness).await?;
+        admin::serve_health(local, readiness.clone()).await?;
     }
     let events = Events::start(client.clone(), "metallb-speaker", &args.node_name, &registry)?;
     let (sender, inputs) = mpsc::channel(INPUTS);
@@ -93,7 +92,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         exclude,
     };
     info!(%node, namespace, "speaker started");
-    let driver = Driver::new(node, &args, parts, pending, &registry)?;
+    let driver = Driver::new(node, &args, parts, &readiness, &registry)?;
     driver.run(inputs, interfaces, shutdown).await?;
     info!("speaker stopped");
     Ok(())

@@ -11,7 +11,7 @@ use serde_json::json;
 use tracing::warn;
 
 use super::Driver;
-use crate::input::{WrittenAdvertisement, WrittenPool};
+use crate::input::{Awaiting, WrittenAdvertisement, WrittenPool};
 
 impl Driver {
     pub(super) fn handle_pools(&mut self, update: Update<Box<WrittenPool>>) {
@@ -20,18 +20,13 @@ impl Driver {
                 self.pools.set(&pool);
                 self.catalog.set_pool(&pool.raw);
             }
-            Update::Deleted(pool) => {
-                let name = PoolName::new(pool.raw.name);
+            Update::Deleted(key) => {
+                let name = PoolName::new(key.name);
                 self.pools.remove(&name);
                 self.metrics.forget_pool(&name);
                 self.catalog.remove_pool(&name);
             }
-            Update::Replaced(all) => {
-                self.pools.replace(&all);
-                self.metrics.forget_pools();
-                self.catalog.set_pools(all.into_iter().map(|p| p.raw).collect());
-                self.handle_listed("pools");
-            }
+            Update::Synced => self.handle_listed(Awaiting::Pools),
         }
         self.config_changed();
     }
@@ -43,18 +38,11 @@ impl Driver {
                 self.catalog.set_l2_advertisement(&written.raw);
                 self.advertisements.insert(written.raw.name, written.reference);
             }
-            Update::Deleted(written) => {
-                self.catalog.remove_l2_advertisement(&written.raw.name);
-                self.advertisements.remove(&written.raw.name);
+            Update::Deleted(key) => {
+                self.catalog.remove_l2_advertisement(&key.name);
+                self.advertisements.remove(&key.name);
             }
-            Update::Replaced(all) => {
-                let references = all
-                    .iter()
-                    .map(|written| (written.raw.name.clone(), written.reference.clone()));
-                self.advertisements = references.collect();
-                self.catalog
-                    .set_l2_advertisements(all.into_iter().map(|written| written.raw).collect());
-            }
+            Update::Synced => {}
         }
         self.config_changed();
     }
@@ -64,13 +52,17 @@ impl Driver {
             Update::Applied((name, labels)) => {
                 self.namespaces.insert(name, labels);
             }
-            Update::Deleted((name, _)) => {
-                self.namespaces.remove(&name);
+            Update::Deleted(key) => {
+                self.namespaces.remove(&key.name);
             }
-            Update::Replaced(all) => {
-                self.namespaces = all.into_iter().collect();
-                self.handle_listed("namespaces");
-            }
+            Update::Synced => self.handle_listed(Awaiting::Namespaces),
+        }
+        if self
+            .listing
+            .as_ref()
+            .is_some_and(|listing| listing.awaited.contains(Awaiting::Namespaces))
+        {
+            return;
         }
         self.catalog.set_namespaces(self.namespaces.clone());
         self.config_changed();

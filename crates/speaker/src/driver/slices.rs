@@ -19,18 +19,14 @@ impl Slices {
     pub(super) fn update(&mut self, update: Update<EndpointSlice>) -> BTreeSet<ServiceKey> {
         match update {
             Update::Applied(slice) => self.set(slice).collect(),
-            Update::Deleted(slice) => self.remove(&slice.id).into_iter().collect(),
-            Update::Replaced(all) => {
-                let present: BTreeSet<&SliceId> = all.iter().map(|slice| &slice.id).collect();
-                let gone = self.services.keys().filter(|id| !present.contains(id));
-                let gone: Vec<SliceId> = gone.cloned().collect();
-                let mut changed: BTreeSet<ServiceKey> =
-                    gone.iter().filter_map(|id| self.remove(id)).collect();
-                for slice in all {
-                    changed.extend(self.set(slice));
-                }
-                changed
+            Update::Deleted(key) => {
+                let id = SliceId {
+                    namespace: key.namespace,
+                    name: key.name,
+                };
+                self.remove(&id).into_iter().collect()
             }
+            Update::Synced => BTreeSet::new(),
         }
     }
 
@@ -70,6 +66,7 @@ impl Slices {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use herald_runtime::ObjectKey;
 
     fn slice(name: &str, service: &str, node: &str) -> EndpointSlice {
         EndpointSlice {
@@ -89,6 +86,13 @@ mod tests {
         }
     }
 
+    fn gone(name: &str) -> ObjectKey {
+        ObjectKey {
+            namespace: "default".to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
     fn key(name: &str) -> ServiceKey {
         ServiceKey::new("default", name)
     }
@@ -96,20 +100,19 @@ mod tests {
     #[test]
     fn a_service_has_the_endpoints_of_all_its_slices_and_of_none_that_names_another_now() {
         let mut slices = Slices::default();
-        let changed = slices.update(Update::Replaced(vec![
-            slice("a", "web", "one"),
-            slice("b", "web", "two"),
-        ]));
+        let mut changed = slices.update(Update::Applied(slice("a", "web", "one")));
+        changed.extend(slices.update(Update::Applied(slice("b", "web", "two"))));
         assert_eq!(changed, BTreeSet::from([key("web")]));
         let nodes = |slices: &Slices, service: &str| slices.endpoints(&key(service)).map(|e| e.nodes.len());
         assert_eq!(nodes(&slices, "web"), Some(2));
         let changed = slices.update(Update::Applied(slice("b", "api", "two")));
         assert_eq!(changed, BTreeSet::from([key("api"), key("web")]));
         assert_eq!((nodes(&slices, "web"), nodes(&slices, "api")), (Some(1), Some(1)));
-        let changed = slices.update(Update::Replaced(vec![slice("b", "api", "two")]));
-        assert_eq!(changed, BTreeSet::from([key("api"), key("web")]));
+        let changed = slices.update(Update::Deleted(gone("a")));
+        assert_eq!(changed, BTreeSet::from([key("web")]));
+        assert_eq!(slices.update(Update::Synced), BTreeSet::new());
         assert_eq!(nodes(&slices, "web"), None);
-        slices.update(Update::Deleted(slice("b", "api", "two")));
+        slices.update(Update::Deleted(gone("b")));
         assert_eq!(nodes(&slices, "api"), None);
     }
 }

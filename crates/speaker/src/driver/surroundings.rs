@@ -32,7 +32,7 @@ impl Driver {
             self.silent = silent.into_iter().cloned().collect();
             gossip.set_unresponsive(self.silent.iter().map(NodeName::tag).collect());
         }
-        if self.pending.is_none() {
+        if self.is_ready {
             let now = self.now();
             if std::mem::take(&mut self.is_reach_stale) {
                 let before = self.reach.is_blocked();
