@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use herald_l2::MacAddr;
 use herald_netio::InterfaceWatch;
+use herald_netns::Netns;
 use herald_speaker::wire::{Announcement, Wire, WireOptions};
 use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute};
 use prometheus::Registry;
@@ -23,7 +24,6 @@ use self::bare::Bare;
 use self::load::Load;
 use super::Figure;
 use super::cpu::Cpu;
-use herald_lab::net::Netns;
 
 /// Requests under way at a time.
 const OUTSTANDING: [usize; 3] = [1, 16, 64];

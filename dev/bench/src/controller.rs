@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use futures::{StreamExt, TryStreamExt};
 use herald_devkube::RequestCounts;
+use herald_netns::wait_for;
 use k8s_openapi::api::core::v1::{Namespace, Service};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
@@ -25,7 +26,6 @@ use super::Figure;
 use herald_lab::control_plane::{self, ControlPlane};
 use herald_lab::objects::NAMESPACE;
 use herald_lab::process::{Process, role};
-use herald_lab::wait::wait_for;
 
 /// Services that come at once.
 const SERVICES: usize = 10_000;

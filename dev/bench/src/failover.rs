@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use herald_netns::tool;
 
 use self::fault::Fault;
 use self::group::Daemon;
 use self::observer::Measured;
 use super::Figure;
 use herald_lab::keepalived;
-use herald_lab::tool;
 
 /// Longer than any subject takes, keepalived at one advertisement a second included.
 const DEADLINE: Duration = Duration::from_secs(30);

@@ -6,6 +6,7 @@ use anyhow::Context;
 use clap::Args;
 use futures::{StreamExt, TryStreamExt};
 use herald_api::ServiceL2Status;
+use herald_netns::{tool, wait_for};
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{Api, PostParams};
 use serde_json::json;
@@ -17,8 +18,6 @@ use herald_lab::objects::NAMESPACE;
 use herald_lab::plan;
 use herald_lab::process::Process;
 use herald_lab::switch::Switch;
-use herald_lab::tool;
-use herald_lab::wait::wait_for;
 
 /// What to measure.
 #[derive(Debug, Clone, Args)]

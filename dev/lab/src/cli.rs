@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use crate::interrupt::Interrupt;
 use clap::{Parser, Subcommand};
+use herald_netns::sandbox;
 
 use crate::demo::{self, DemoArgs};
 use crate::process::ROLE;
 use crate::role::{self, RoleArgs};
-use crate::sandbox;
 
 /// A cluster in a box on one machine: network namespaces as nodes, an embedded Kubernetes API, the real
 /// controller and speakers.
@@ -23,15 +23,15 @@ struct Cli {
 enum Command {
     /// Show the main job from end to end, then clean up.
     Demo(DemoArgs),
-    /// Part of a cluster; the lab starts itself again in these.
+    /// Part of a cluster; the lab runs its own program again for each.
     #[command(hide = true, name = ROLE)]
-    Role(RoleArgs),
+    Role(Box<RoleArgs>),
 }
 
 /// Runs the program. Call it before anything has started a thread.
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Role(args) => role::run(args),
+        Command::Role(args) => role::run(*args),
         Command::Demo(args) => {
             let json = args.json;
             let outcome = in_sandbox(|interrupt| demo::run(args, interrupt));

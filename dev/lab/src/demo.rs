@@ -8,12 +8,12 @@ use std::time::Duration;
 use crate::interrupt::Interrupt;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
+use herald_netns::wait_for;
 
 use self::story::{Chapter, Story};
 use crate::Lab;
 use crate::clock::Monotonic;
 use crate::prober::{Outage, Pace, Prober};
-use crate::wait::wait_for;
 
 /// The manifest that a newcomer would apply.
 const QUICKSTART: &str = include_str!("../../../examples/quickstart.yaml");

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use herald_netns::wait_for;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{ConfigMap, EnvVar, PodSpec, PodTemplateSpec, Secret, ServiceAccount};
@@ -18,7 +19,6 @@ use crate::cluster::Cluster;
 use crate::control_plane::Kubernetes;
 use crate::objects::NAMESPACE;
 use crate::process::Program;
-use crate::wait::wait_for;
 
 /// The chart that is installed.
 pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/herald");

@@ -5,11 +5,11 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::Context;
+use herald_netns::tool;
 use tokio::process::Command;
 
 use crate::process;
 use crate::switch::LINK;
-use crate::tool;
 
 /// The name of the program.
 pub const PROGRAM: &str = "keepalived";

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use herald_netns::{MacAddr, wait_for};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -14,14 +15,12 @@ use tokio::process::Command;
 use crate::cluster::{Applied, Cluster};
 use crate::control_plane::ControlPlane;
 use crate::install::{Installation, Place};
-use crate::net::MacAddr;
 use crate::node::{Node, Programs};
 use crate::objects::{NAMESPACE, Pod};
 use crate::plan;
 use crate::prober::{Pace, Prober};
 use crate::process::{Process, Program};
 use crate::switch::{Host, Switch};
-use crate::wait::wait_for;
 
 /// How many lines of each log a report shows.
 const REPORTED_LINES: usize = 40;
@@ -70,7 +69,7 @@ impl Builder {
     }
 
     /// Starts everything: API server, nodes with proxies and speakers, controller, client. It does not wait
-    /// for the programs to get ready. [`crate::sandbox::enter`] must have been called.
+    /// for the programs to get ready. [`herald_netns::sandbox::enter`] must have been called.
     pub async fn start(self) -> anyhow::Result<Lab> {
         if !(1..=plan::MAX_NODES).contains(&self.nodes) {
             bail!("a lab has 1 to {} nodes, not {}", plan::MAX_NODES, self.nodes);

@@ -14,17 +14,13 @@ pub mod interrupt;
 pub mod keepalived;
 pub mod lab;
 pub mod manifest;
-pub mod net;
 pub mod node;
 pub mod objects;
 pub mod plan;
 pub mod prober;
 pub mod process;
 pub mod role;
-pub mod sandbox;
 pub mod sniffer;
 pub mod switch;
-pub mod tool;
-pub mod wait;
 
 pub use lab::Lab;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::net::MacAddr;
+use herald_netns::MacAddr;
 
 /// Prefix length of the segment, IPv4.
 pub const PREFIX_V4: u8 = 24;

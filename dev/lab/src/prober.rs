@@ -5,13 +5,13 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context;
+use herald_netns::Netns;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::clock::Monotonic;
-use crate::net::Netns;
 use crate::process;
 use crate::role::probe::Outcome;
 
@@ -66,7 +66,9 @@ impl Prober {
         ];
         let mut command = process::role(&arguments);
         command.stdout(Stdio::piped());
-        let mut child = namespace.spawn(command).await.context("cannot start the probe")?;
+        let mut child = process::spawn(namespace, command)
+            .await
+            .context("cannot start the probe")?;
         let stdout = child.stdout.take().context("the probe has no output")?;
         let (writer, history) = watch::channel(History::default());
         tokio::spawn(async move {

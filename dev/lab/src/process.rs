@@ -7,13 +7,12 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
+use herald_netns::Netns;
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid, gettid};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
-
-use crate::net::Netns;
 
 /// First argument of a process that plays a part instead of talking to a person.
 pub const ROLE: &str = "role";
@@ -43,11 +42,24 @@ pub fn name_parent(command: &mut Command) {
     command.env(PARENT, format!("/proc/{}/task/{}", getpid(), gettid()));
 }
 
+/// Starts a process inside `namespace`. The kernel kills it when the namespace's thread ends, provided that it calls
+/// [`die_with_parent`].
+///
+/// # Errors
+/// When the program cannot be started.
+pub async fn spawn(namespace: &Netns, mut command: Command) -> io::Result<Child> {
+    let spawn = move || {
+        name_parent(&mut command);
+        command.spawn()
+    };
+    namespace.run(spawn).await
+}
+
 /// Asks the kernel to kill this process when the thread that started it ends, however it ends.
 pub fn die_with_parent() -> anyhow::Result<()> {
     let parent = std::env::var_os(PARENT).context("only the lab starts a role")?;
     prctl::set_pdeathsig(Signal::SIGKILL).context("cannot tie this process to its parent")?;
-    // The thread may have ended before the kernel knew of our wish.
+    // The thread may have ended before that call.
     anyhow::ensure!(
         Path::new(&parent).exists(),
         "the lab that started this process is gone"
@@ -96,7 +108,7 @@ impl Process {
         logs: &Path,
     ) -> anyhow::Result<Self> {
         redirect(&mut command, name, logs)?;
-        Self::started(name, namespace.spawn(command).await)
+        Self::started(name, spawn(namespace, command).await)
     }
 
     /// The same in the namespace of the calling thread, with whose end it is killed.

@@ -6,9 +6,7 @@
 mod sightings;
 
 use std::collections::BTreeSet;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -19,19 +17,19 @@ use herald_l2::wire::arp::{Arp, Operation};
 use herald_l2::wire::ethernet::{EtherType, Frame};
 use herald_l2::wire::ndp::{Ndp, Solicitation, solicited_node};
 use herald_netio::{Frames, PacketSocket, Traffic};
-use nix::libc;
-use nix::sys::socket::{LinkAddr, recvfrom};
-use socket2::{Domain, Socket, Type};
+use herald_netns::{Capture, MacAddr};
 
 pub use self::sightings::{Contest, Sighting, Sightings};
 use crate::clock::Monotonic;
-use crate::net::MacAddr;
 use crate::plan;
 
 /// Between two questions for an address: several of them in the second that two machines may answer for one.
 pub const QUESTIONS: Duration = Duration::from_millis(100);
-/// How long a thread waits for a frame before it looks whether it should ask or stop.
-const LOOK: Duration = Duration::from_millis(20);
+/// EtherTypes (IEEE 802 numbers).
+const ETHERTYPE_ARP: u16 = 0x0806;
+const ETHERTYPE_IPV6: u16 = 0x86dd;
+/// How long a thread waits for a frame before it checks whether it should ask or stop.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Hears and asks until it is dropped.
 pub struct Sniffer {
@@ -51,10 +49,10 @@ impl Sniffer {
     pub(crate) fn start(segments: &[u32]) -> anyhow::Result<Self> {
         let shared = Arc::new(Shared::default());
         let mut threads = Vec::new();
-        for (traffic, ethertype) in [(Traffic::Arp, libc::ETH_P_ARP), (Traffic::Ndp, libc::ETH_P_IPV6)] {
-            let ear = Ear::open(traffic, ethertype, segments, Arc::clone(&shared));
-            let ear = ear.context("cannot listen to the segment")?;
-            threads.push(std::thread::spawn(move || ear.listen()));
+        for (traffic, ethertype) in [(Traffic::Arp, ETHERTYPE_ARP), (Traffic::Ndp, ETHERTYPE_IPV6)] {
+            let listener = Listener::open(traffic, ethertype, segments, Arc::clone(&shared));
+            let listener = listener.context("cannot listen to the segment")?;
+            threads.push(std::thread::spawn(move || listener.listen()));
         }
         Ok(Self { shared, threads })
     }
@@ -90,27 +88,24 @@ impl Drop for Sniffer {
     }
 }
 
-/// Hears one kind of traffic.
-struct Ear {
+/// Captures and asks for one kind of traffic.
+struct Listener {
     traffic: Traffic,
-    /// Hears what is sent to others, too, which [`PacketSocket`] does not.
-    socket: Socket,
+    capture: Capture,
     /// One for each segment, to ask.
-    mouths: Vec<PacketSocket>,
+    askers: Vec<PacketSocket>,
     shared: Arc<Shared>,
 }
 
-impl Ear {
-    fn open(traffic: Traffic, ethertype: i32, segments: &[u32], shared: Arc<Shared>) -> anyhow::Result<Self> {
-        // Unbound: it hears all segments, and not their ports, whose frames belong to the bridges.
-        let protocol = i32::from(u16::try_from(ethertype)?.to_be());
-        let socket = Socket::new(Domain::PACKET, Type::RAW.cloexec(), Some(protocol.into()))?;
-        socket.set_read_timeout(Some(LOOK))?;
-        let mouths = segments.iter().map(|index| PacketSocket::open(*index, traffic));
+impl Listener {
+    fn open(traffic: Traffic, ethertype: u16, segments: &[u32], shared: Arc<Shared>) -> anyhow::Result<Self> {
+        let capture = Capture::everywhere(ethertype)?;
+        capture.set_timeout(POLL_INTERVAL)?;
+        let askers = segments.iter().map(|index| PacketSocket::open(*index, traffic));
         Ok(Self {
             traffic,
-            socket,
-            mouths: mouths.collect::<Result<_, _>>()?,
+            capture,
+            askers: askers.collect::<Result<_, _>>()?,
             shared,
         })
     }
@@ -123,14 +118,11 @@ impl Ear {
                 asked = Instant::now();
                 self.ask();
             }
-            match recvfrom::<LinkAddr>(self.socket.as_raw_fd(), &mut frame) {
-                Ok((length, from)) => {
-                    let segment = from.map_or(0, |from| from.ifindex());
-                    self.note(segment, &frame[..length]);
-                }
-                Err(errno) if is_nothing(errno) => {}
-                Err(errno) => {
-                    tracing::error!("the sniffer cannot receive: {errno}");
+            match self.capture.receive(&mut frame) {
+                Ok(Some((segment, length))) => self.note(segment, &frame[..length]),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!("the sniffer cannot receive: {error}");
                     return;
                 }
             }
@@ -157,7 +149,7 @@ impl Ear {
     fn ask(&self) {
         let watched = &self.shared.watched;
         let watched = watched.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for mouth in &self.mouths {
+        for asker in &self.askers {
             for &address in &watched {
                 let mut frames = Frames::default();
                 let question = |frame: &mut [u8]| question(self.traffic, address, frame).ok_or(());
@@ -165,19 +157,13 @@ impl Ear {
                     .push(|frame| question(frame).map(|length| ((), length)))
                     .is_ok()
                 {
-                    mouth.send(&frames, |_, error| {
+                    asker.send(&frames, |_, error| {
                         tracing::error!("the sniffer cannot ask: {error}")
                     });
                 }
             }
         }
     }
-}
-
-/// A time-out, or a signal.
-fn is_nothing(errno: nix::Error) -> bool {
-    let kind = io::Error::from(errno).kind();
-    matches!(kind, io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 /// Who has `address`? Writes the frame and returns its length, if `traffic` is the kind to ask by.

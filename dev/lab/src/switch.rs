@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use herald_netns::{Links, MacAddr, Netns, Peer};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use crate::net::links::Peer;
-use crate::net::{Links, MacAddr, Netns};
 use crate::plan;
 use crate::role::pod::Greeting;
 use crate::role::probe;
@@ -33,7 +32,7 @@ impl Switch {
     /// Makes the switch, itself reachable at [`plan::switch`].
     pub async fn new() -> anyhow::Result<Self> {
         let netns = Netns::new("switch")?;
-        let links = prepare(&netns).await?;
+        let links = netns.set_up().await?;
         for bridge in [BRIDGE, ISLAND] {
             links.add_bridge(bridge, plan::mac(plan::switch())).await?;
         }
@@ -77,7 +76,7 @@ impl Switch {
     /// The same, with an Ethernet address that may be another machine's.
     pub async fn attach_as(&self, name: &str, mac: MacAddr, addresses: [IpAddr; 2]) -> anyhow::Result<Host> {
         let netns = Netns::new(name)?;
-        let links = prepare(&netns).await?;
+        let links = netns.set_up().await?;
         let peer = Peer {
             name: LINK,
             mac,
@@ -101,15 +100,6 @@ impl Switch {
             netns,
         })
     }
-}
-
-/// Brings loopback up, and lets IPv6 addresses be usable at once.
-async fn prepare(netns: &Netns) -> anyhow::Result<Links> {
-    // Link-local addresses too would wait a second for duplicate address detection.
-    netns.set_sysctl("net/ipv6/conf/default/accept_dad", "0").await?;
-    let links = netns.links().await?;
-    links.set_up("lo", true).await?;
-    Ok(links)
 }
 
 /// A machine of the lab: a network namespace with one link into the switch.

@@ -10,7 +10,7 @@ use herald_e2e::rights::{self, Right};
 use herald_lab::Lab;
 use herald_lab::install;
 use herald_lab::objects::NAMESPACE;
-use herald_lab::wait::wait_for;
+use herald_netns::wait_for;
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};

@@ -11,7 +11,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use herald_e2e::kubectl::Kubectl;
-use herald_lab::{Lab, cli, sandbox};
+use herald_lab::{Lab, cli};
+use herald_netns::sandbox;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::place::Place;

@@ -7,7 +7,7 @@ use herald_e2e::kubectl::Kubectl;
 use herald_lab::Lab;
 use herald_lab::clock::Monotonic;
 use herald_lab::prober::Pace;
-use herald_lab::wait::wait_for;
+use herald_netns::wait_for;
 use libtest_mimic::Trial;
 
 use crate::{DEADLINE, QUICKSTART, in_cluster};

@@ -3,7 +3,7 @@
 use anyhow::{Context, ensure};
 use herald_e2e::kubectl::Kubectl;
 use herald_lab::Lab;
-use herald_lab::wait::wait_for;
+use herald_netns::wait_for;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 

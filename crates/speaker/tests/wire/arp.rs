@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::capture::Capture;
-use crate::host::wait_for;
-use crate::segment::Segment;
+use herald_netns::Capture;
+use herald_netns::blocking::{Segment, wait_for};
+
 use crate::speaker::Speaker;
 
 crate::tests![
@@ -43,9 +43,9 @@ pub(crate) fn ask(capture: &Capture, address: [u8; 4]) -> Option<Vec<u8>> {
 }
 
 /// The next frame to the client alone.
-pub(crate) fn answer(capture: &Capture, patience: Duration) -> Option<Vec<u8>> {
+pub(crate) fn answer(capture: &Capture, limit: Duration) -> Option<Vec<u8>> {
     let reply = |frame: &[u8]| foreign(frame, 0x0806, CLIENT).filter(|frame| frame[..6] == CLIENT);
-    capture.next(patience, reply)
+    capture.next(limit, reply)
 }
 
 /// A frame of this EtherType from somebody else than `own`.
@@ -77,7 +77,7 @@ fn nobody_answers_for_an_address_that_is_not_announced() {
     let speaker = Speaker::start(&owner);
     speaker.announce(ip("192.0.2.100"));
     speaker.wait_announced(ip("192.0.2.100"), 2);
-    let (capture, arriving) = (Capture::start(&client, "eth0"), Capture::start(&owner, "eth0"));
+    let (capture, arriving) = (client.capture("eth0"), owner.capture("eth0"));
     let request = request(CLIENT, [192, 0, 2, 9], [192, 0, 2, 101]);
     capture.send(&request);
     let arrived = arriving.next(Duration::from_secs(5), |frame| {
@@ -103,7 +103,7 @@ fn a_withdrawn_address_is_not_answered_for() {
     wait_for("its series end", || {
         speaker.metric(series).is_none().then_some(())
     });
-    let capture = Capture::start(&client, "eth0");
+    let capture = client.capture("eth0");
     capture.send(&request(CLIENT, [192, 0, 2, 9], [192, 0, 2, 100]));
     let reply = capture.next(SILENCE, |frame| foreign(frame, 0x0806, CLIENT));
     assert_eq!(reply, None);
@@ -116,7 +116,7 @@ fn the_reply_is_rfc_826_byte_for_byte() {
     let speaker = Speaker::start(&owner);
     speaker.announce(ip("192.0.2.100"));
     speaker.wait_announced(ip("192.0.2.100"), 2);
-    let capture = Capture::start(&client, "eth0");
+    let capture = client.capture("eth0");
     let reply = ask(&capture, [192, 0, 2, 100]).expect("a reply");
     let packet = [0, 1, 8, 0, 6, 4, 0, 2];
     let (own, asked) = ([192, 0, 2, 9], [192, 0, 2, 100]);
@@ -141,7 +141,7 @@ fn an_address_probe_is_answered() {
     let speaker = Speaker::start(&owner);
     speaker.announce(ip("192.0.2.100"));
     speaker.wait_announced(ip("192.0.2.100"), 2);
-    let capture = Capture::start(&client, "eth0");
+    let capture = client.capture("eth0");
     capture.send(&request(CLIENT, [0, 0, 0, 0], [192, 0, 2, 100]));
     let unicast = |frame: &[u8]| foreign(frame, 0x0806, CLIENT).filter(|frame| frame[..6] == CLIENT);
     let reply = capture.next(Duration::from_secs(5), unicast).expect("a reply");
@@ -152,7 +152,7 @@ fn an_announcement_is_a_request_and_a_reply_as_the_specification_has_them() {
     let segment = Segment::new();
     let owner = segment.host(OWNER, &["192.0.2.1/24"]);
     let client = segment.host(CLIENT, &["192.0.2.9/24"]);
-    let capture = Capture::start(&client, "eth0");
+    let capture = client.capture("eth0");
     let speaker = Speaker::start(&owner);
     speaker.announce(ip("192.0.2.100"));
     for operation in [1, 2] {

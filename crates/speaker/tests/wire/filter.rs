@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use herald_netns::Capture;
+use herald_netns::blocking::{Host, Segment, wait_for};
+
 use crate::arp::{CLIENT, OWNER, ask, foreign, ip, request};
-use crate::capture::Capture;
-use crate::host::{Host, wait_for};
 use crate::ndp::{ADVERTISEMENT, is_ndp, solicitation};
-use crate::segment::Segment;
 use crate::speaker::Speaker;
 
 crate::tests![
@@ -39,7 +39,7 @@ fn requests_for_others_cost_no_wake_up() {
     let client = segment.host(CLIENT, &["192.0.2.9/24"]);
     let speaker = Speaker::start(&owner);
     speaker.announce(ip(ADDRESS));
-    let capture = Capture::start(&client, "eth0");
+    let capture = client.capture("eth0");
     wait_until_narrow(&speaker, &client, &capture);
     let before = speaker.metric(NOT_OURS);
     for last in 101..=199 {
@@ -58,7 +58,7 @@ fn addresses_that_are_checked_again_and_again_keep_the_filter_narrow() {
     let owner = segment.host(OWNER, &["192.0.2.1/24"]);
     let client = segment.host(CLIENT, &["192.0.2.9/24"]);
     let speaker = Speaker::start(&owner);
-    let capture = Capture::start(&client, "eth0");
+    let capture = client.capture("eth0");
     speaker.announce(ip(ADDRESS));
     speaker.wait_announced(ip(ADDRESS), 1);
     speaker.check(ip("192.0.2.77"));
@@ -79,24 +79,24 @@ fn addresses_that_are_checked_again_and_again_keep_the_filter_narrow() {
 
 /// Waits for the first announcement, asks at that very moment, and waits for the answer.
 fn ask_at_once(capture: &Capture, address: IpAddr) {
-    let patience = Duration::from_secs(5);
+    let limit = Duration::from_secs(5);
     match address {
         IpAddr::V4(address) => {
             let announced = |frame: &[u8]| {
                 foreign(frame, 0x0806, CLIENT).filter(|frame| frame[28..32] == address.octets())
             };
-            capture.next(patience, announced).expect("an announcement");
+            capture.next(limit, announced).expect("an announcement");
             let reply = ask(capture, address.octets()).expect("an answer");
             assert_eq!(reply[28..32], address.octets());
         }
         IpAddr::V6(address) => {
             let announced =
                 |frame: &[u8]| (frame[6..12] == OWNER && is_ndp(frame, ADVERTISEMENT)).then_some(());
-            capture.next(patience, announced).expect("an announcement");
+            capture.next(limit, announced).expect("an announcement");
             capture.send(&solicitation(address));
             let reply =
                 |frame: &[u8]| (frame[..6] == CLIENT && is_ndp(frame, ADVERTISEMENT)).then(|| frame.to_vec());
-            let reply = capture.next(patience, reply).expect("an answer");
+            let reply = capture.next(limit, reply).expect("an answer");
             assert_eq!(reply[62..78], address.octets());
         }
     }
@@ -110,10 +110,10 @@ fn whatever_the_filter_holds_back_a_new_address_is_answered_for_at_once() {
     speaker.announce(ip(ADDRESS));
     for last in 1..=5 {
         for address in [format!("192.0.2.{}", 10 + last), format!("2001:db8::{last}:0")] {
-            let capture = Capture::start(&client, "eth0");
+            let capture = client.capture("eth0");
             wait_until_narrow(&speaker, &client, &capture);
             // The burst of the address before is over by now, or it is its own that is waited for.
-            let capture = Capture::start(&client, "eth0");
+            let capture = client.capture("eth0");
             speaker.announce(ip(&address));
             ask_at_once(&capture, ip(&address));
             speaker.withdraw(ip(&address));
@@ -128,7 +128,7 @@ fn whatever_the_filter_holds_back_a_probe_hears_its_answer() {
     let mut speaker = Speaker::start(&owner);
     speaker.announce(ip(ADDRESS));
     for _ in 0..5 {
-        let capture = Capture::start(&client, "eth0");
+        let capture = client.capture("eth0");
         wait_until_narrow(&speaker, &client, &capture);
         for address in ["192.0.2.9", "2001:db8::9"] {
             assert_eq!(speaker.probe(ip(address)), Some(CLIENT), "{address}");
@@ -154,7 +154,7 @@ fn an_address_that_comes_to_another_link_is_answered_for_there() {
     wait_for("the entry moves", || {
         client.neighbour(ip(ADDRESS)).filter(|mac| *mac == OWNER)
     });
-    let capture = Capture::start(&client, "eth0");
+    let capture = client.capture("eth0");
     let reply = ask(&capture, [192, 0, 2, 100]).expect("an answer");
     assert_eq!(reply[6..12], OWNER);
 }
@@ -171,7 +171,7 @@ fn an_address_among_thousands_is_answered_for() {
     }
     // The whole burst of the last: the filter is made by then.
     speaker.wait_announced(ip(&nth(2999)), 12);
-    let capture = Capture::start(&client, "eth0");
+    let capture = client.capture("eth0");
     for number in 0..3000 {
         let IpAddr::V4(address) = ip(&nth(number)) else {
             unreachable!()

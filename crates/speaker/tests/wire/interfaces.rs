@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
+use herald_netns::blocking::{Host, Segment, wait_for};
 use herald_speaker::wire::WireOptions;
 use rtnetlink::{LinkBridge, LinkMacVlan, LinkUnspec, LinkVxlan};
 
 use netlink_packet_route::link::MacVlanMode;
 
 use crate::arp::{CLIENT, OTHER, OWNER, SILENCE, answer, ask, foreign, ip, request};
-use crate::capture::Capture;
-use crate::host::{Host, Inside, wait_for};
-use crate::segment::Segment;
 use crate::speaker::Speaker;
 
 crate::tests![
@@ -58,7 +56,7 @@ fn an_interface_that_loses_and_regains_its_carrier_announces_anew() {
     // The whole first burst: whatever comes later is due to the carrier.
     speaker.wait_announced(ip(ADDRESS), 12);
     port.connect(false);
-    let capture = Capture::start(&client, "eth0");
+    let capture = client.capture("eth0");
     port.connect(true);
     let announced = capture.next(Duration::from_secs(10), |frame| foreign(frame, 0x0806, CLIENT));
     assert!(announced.is_some());
@@ -93,20 +91,18 @@ fn an_interface_that_is_made_anew_answers_though_nobody_told() {
     let owner = segment.host(OTHER, &[]);
     let client = segment.host(CLIENT, &["192.0.2.9/24", "2001:db8::9/64"]);
     let parent = owner.index("eth0");
-    let make = move |inside: &Inside| {
+    let make = || {
         let link = LinkMacVlan::new("vlan0", parent, MacVlanMode::Bridge).index(INDEX);
-        inside.add(link.address(OWNER.to_vec()).up().build());
+        owner.add_link(link.address(OWNER.to_vec()).up().build());
     };
-    owner.run(make);
+    make();
     let speaker = Speaker::start_deaf(&owner, "vlan0");
     for address in ["192.0.2.100", "2001:db8::100"] {
         speaker.announce_on(ip(address), "vlan0");
         assert_eq!(client.resolve(ip(address)), OWNER);
     }
-    owner.run(move |inside| {
-        inside.delete("vlan0");
-        make(inside);
-    });
+    owner.delete_link("vlan0");
+    make();
     // Addresses that the client has no entry for, so that it must ask.
     for address in ["192.0.2.101", "2001:db8::101"] {
         speaker.announce_on(ip(address), "vlan0");
@@ -135,7 +131,7 @@ fn two_interfaces_on_one_segment_never_show_two_ethernet_addresses() {
     let client = segment.host(CLIENT, &["192.0.2.9/24"]);
     let speaker = Speaker::start(&owner);
     speaker.announce(ip(ADDRESS));
-    let capture = Capture::start(&client, "eth0");
+    let capture = client.capture("eth0");
     speaker.wait_announced(ip(ADDRESS), 2);
     let first = ask(&capture, [192, 0, 2, 100]).expect("a reply");
     assert_eq!(first[6..12], OWNER);
@@ -151,7 +147,7 @@ fn an_on_link_route_decides_which_interface_answers() {
     let client = segment.host(CLIENT, &["192.0.2.9/24"]);
     let speaker = Speaker::start(&owner);
     speaker.announce(ip(ADDRESS));
-    let capture = Capture::start(&client, "eth0");
+    let capture = client.capture("eth0");
     speaker.wait_announced(ip(ADDRESS), 2);
     let first = ask(&capture, [192, 0, 2, 100]).expect("a reply");
     assert_eq!(first[6..12], OWNER);
@@ -172,7 +168,7 @@ fn only_selected_interfaces_answer() {
     let speaker = Speaker::start(&owner);
     speaker.announce_on(ip(ADDRESS), "eth1");
     assert_eq!(far.resolve(ip(ADDRESS)), OTHER);
-    let (capture, arriving) = (Capture::start(&near, "eth0"), Capture::start(&owner, "eth0"));
+    let (capture, arriving) = (near.capture("eth0"), owner.capture("eth0"));
     let request = request(CLIENT, [192, 0, 2, 9], [192, 0, 2, 100]);
     capture.send(&request);
     let arrived = arriving.next(Duration::from_secs(5), |frame| {
@@ -191,18 +187,16 @@ fn a_renamed_interface_is_selected_by_its_new_name() {
     let client = segment.host(CLIENT, &["192.0.2.9/24"]);
     let speaker = Speaker::start(&owner);
     speaker.announce_on(ip(ADDRESS), "net9");
-    let capture = Capture::start(&client, "eth0");
+    let capture = client.capture("eth0");
     capture.send(&request(CLIENT, [192, 0, 2, 9], [192, 0, 2, 100]));
     assert_eq!(
         capture.next(SILENCE, |frame| foreign(frame, 0x0806, CLIENT)),
         None
     );
     let index = owner.index("eth0");
-    owner.run(move |inside| {
-        // Not every kernel renames what is up.
-        inside.set(LinkUnspec::new_with_index(index).down().build());
-        inside.set(LinkUnspec::new_with_index(index).name("net9").up().build());
-    });
+    // Not every kernel renames an interface that is up.
+    owner.set_link(LinkUnspec::new_with_index(index).down().build());
+    owner.set_link(LinkUnspec::new_with_index(index).name("net9").up().build());
     assert_eq!(client.resolve(ip(ADDRESS)), OWNER);
 }
 
@@ -226,11 +220,8 @@ fn an_excluded_interface_does_not_answer() {
 fn a_bridge_port_leaves_the_answer_to_its_bridge() {
     let segment = Segment::new();
     let owner = segment.host(OTHER, &[]);
-    owner.run(|inside| {
-        inside.add(LinkBridge::new("br0").address(OWNER.to_vec()).up().build());
-        let bridge = inside.link("br0").header.index;
-        inside.set(LinkUnspec::new_with_name("eth0").controller(bridge).build());
-    });
+    owner.add_link(LinkBridge::new("br0").address(OWNER.to_vec()).up().build());
+    owner.set_controller("eth0", "br0");
     owner.add_address("br0", "192.0.2.1/24");
     let client = segment.host(CLIENT, &["192.0.2.9/24"]);
     let speaker = Speaker::start(&owner);
@@ -242,10 +233,8 @@ fn a_macvlan_interface_answers() {
     let segment = Segment::new();
     let owner = segment.host(OTHER, &[]);
     let parent = owner.index("eth0");
-    owner.run(move |inside| {
-        let link = LinkMacVlan::new("vlan0", parent, MacVlanMode::Bridge);
-        inside.add(link.address(OWNER.to_vec()).up().build());
-    });
+    let link = LinkMacVlan::new("vlan0", parent, MacVlanMode::Bridge);
+    owner.add_link(link.address(OWNER.to_vec()).up().build());
     owner.add_address("vlan0", "192.0.2.1/24");
     let client = segment.host(CLIENT, &["192.0.2.9/24"]);
     let speaker = Speaker::start(&owner);
@@ -264,8 +253,8 @@ fn a_vxlan_interface_answers() {
             .up()
             .build()
     };
-    owner.run(move |inside| inside.add(tunnel([198, 51, 100, 2])));
-    client.run(move |inside| inside.add(tunnel([198, 51, 100, 1])));
+    owner.add_link(tunnel([198, 51, 100, 2]));
+    client.add_link(tunnel([198, 51, 100, 1]));
     owner.add_address("vxlan0", "192.0.2.1/24");
     client.add_address("vxlan0", "192.0.2.9/24");
     let speaker = Speaker::start(&owner);

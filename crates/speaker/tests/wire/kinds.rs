@@ -1,13 +1,12 @@
 //! Kinds of links that not every kernel has. Where one is missing its test is ignored and says so, under continuous
 //! integration as well: no package brings it.
 
+use herald_netns::blocking::{Host, Segment, block_on};
 use libtest_mimic::{Completion, Trial};
 use netlink_packet_route::link::{BondMode, LinkMessage};
-use rtnetlink::{LinkBond, LinkUnspec, LinkVrf};
+use rtnetlink::{LinkBond, LinkVrf};
 
 use crate::arp::{CLIENT, OTHER, OWNER, ip};
-use crate::host::Host;
-use crate::segment::Segment;
 use crate::speaker::Speaker;
 
 const ADDRESS: &str = "192.0.2.100";
@@ -32,9 +31,9 @@ pub(crate) fn tests() -> Vec<Trial> {
 fn needing(kind: &'static str, link: fn() -> LinkMessage, name: &str, run: fn()) -> Trial {
     Trial::ignorable_test(name, move || {
         let host = Host::new();
-        if let Err(error) = host.run(move |inside| inside.try_add(link())) {
+        if let Err(error) = block_on(host.links().add(link())) {
             return Ok(Completion::ignored_with(format!(
-                "this kernel has no {kind}: {error}"
+                "this kernel has no {kind}: {error:#}"
             )));
         }
         run();
@@ -60,17 +59,14 @@ fn a_bond_answers_with_its_own_ethernet_address_and_its_ports_do_not() {
     const THIRD: [u8; 6] = [2, 0, 0, 0, 0, 0xd];
     let segment = Segment::new();
     let owner = Host::new();
-    owner.run(|inside| inside.add(bond()));
+    owner.add_link(bond());
     let first = segment.plug(&owner, "eth0", OTHER);
     segment.plug(&owner, "eth1", THIRD);
-    owner.run(|inside| {
-        let bond = inside.link("bond0").header.index;
-        for port in ["eth0", "eth1"] {
-            // A port must be down to be taken in.
-            inside.set(LinkUnspec::new_with_name(port).down().build());
-            inside.set(LinkUnspec::new_with_name(port).controller(bond).build());
-        }
-    });
+    for port in ["eth0", "eth1"] {
+        // An interface must be down to become a port.
+        owner.set_up(port, false);
+        owner.set_controller(port, "bond0");
+    }
     owner.add_address("bond0", "192.0.2.1/24");
     let client = segment.host(CLIENT, &["192.0.2.9/24"]);
     let speaker = Speaker::start(&owner);
@@ -84,11 +80,8 @@ fn a_bond_answers_with_its_own_ethernet_address_and_its_ports_do_not() {
 fn a_member_of_a_vrf_answers() {
     let segment = Segment::new();
     let owner = segment.host(OWNER, &[]);
-    owner.run(|inside| {
-        inside.add(vrf());
-        let vrf = inside.link("vrf0").header.index;
-        inside.set(LinkUnspec::new_with_name("eth0").controller(vrf).build());
-    });
+    owner.add_link(vrf());
+    owner.set_controller("eth0", "vrf0");
     owner.add_address("eth0", "192.0.2.1/24");
     let client = segment.host(CLIENT, &["192.0.2.9/24"]);
     let speaker = Speaker::start(&owner);

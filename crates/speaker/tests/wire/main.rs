@@ -1,30 +1,33 @@
 //! The wire task against real kernels: every host is a network namespace on a bridge.
 //!
-//! No test framework of the standard library, since a user namespace must be entered before the first thread.
+//! It does not use the test framework of the standard library, because a user namespace must be entered before the first
+//! thread starts.
 
 mod arp;
 mod capability;
-mod capture;
 mod filter;
-mod host;
 mod interfaces;
 mod kinds;
 mod ndp;
-mod segment;
 mod speaker;
 mod switch;
 mod tools;
 
+use std::io::Write;
 use std::process::ExitCode;
 
+use herald_netns::{sandbox, tool};
 use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
-    tools::become_tool();
+    tool::become_tool();
     if let Some(code) = capability::go_without() {
         return code;
     }
-    host::enter_user_namespace();
+    if let Err(denied) = sandbox::enter() {
+        let _ = writeln!(std::io::stderr(), "{denied}");
+        return ExitCode::FAILURE;
+    }
     let arguments = Arguments::from_args();
     let tests = [
         arp::tests(),

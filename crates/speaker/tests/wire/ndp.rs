@@ -6,13 +6,11 @@ use std::time::Duration;
 use herald_l2::MacAddr;
 use herald_l2::wire::MAX_FRAME_LENGTH;
 use herald_l2::wire::ndp::{Solicitation, solicited_node};
+use herald_netns::blocking::{Host, Segment, wait_for};
 use netlink_packet_route::address::AddressFlags;
 use rtnetlink::LinkUnspec;
 
 use crate::arp::{CLIENT, OTHER, OWNER, SILENCE, ip};
-use crate::capture::Capture;
-use crate::host::{Host, wait_for};
-use crate::segment::Segment;
 use crate::speaker::Speaker;
 
 crate::tests![
@@ -62,7 +60,7 @@ fn duplicate_address_detection_of_another_host_fails() {
     let owner = segment.host(OWNER, &["2001:db8::1/64"]);
     let client = Host::new();
     segment.plug(&client, "eth0", CLIENT);
-    client.run(|_| {
+    client.run(|| {
         std::fs::write("/proc/sys/net/ipv6/conf/eth0/accept_dad", "1").expect("detection can be turned on");
     });
     let speaker = Speaker::start(&owner);
@@ -104,7 +102,7 @@ fn a_unicast_solicitation_is_answered() {
     let segment = Segment::new();
     let owner = segment.host(OWNER, &["2001:db8::1/64"]);
     let client = segment.host(CLIENT, &["2001:db8::9/64"]);
-    client.run(|_| {
+    client.run(|| {
         let neighbour = "/proc/sys/net/ipv6/neigh/eth0";
         std::fs::write(format!("{neighbour}/base_reachable_time_ms"), "20").expect("written");
         std::fs::write(format!("{neighbour}/delay_first_probe_time"), "0").expect("written");
@@ -112,14 +110,14 @@ fn a_unicast_solicitation_is_answered() {
     let speaker = Speaker::start(&owner);
     speaker.announce(ip(ADDRESS));
     client.resolve(ip(ADDRESS));
-    let capture = Capture::start(&client, "eth0");
-    let patience = Duration::from_millis(50);
+    let capture = client.capture("eth0");
+    let limit = Duration::from_millis(50);
     wait_for("a unicast solicitation and its answer", || {
         client.send_to(ip(ADDRESS));
         let unicast =
             |frame: &[u8], to: [u8; 6], kind| (frame[..6] == to && is_ndp(frame, kind)).then_some(());
-        capture.next(patience, |frame| unicast(frame, OWNER, SOLICITATION))?;
-        capture.next(patience, |frame| unicast(frame, CLIENT, ADVERTISEMENT))
+        capture.next(limit, |frame| unicast(frame, OWNER, SOLICITATION))?;
+        capture.next(limit, |frame| unicast(frame, CLIENT, ADVERTISEMENT))
     });
 }
 
@@ -128,7 +126,7 @@ fn solicitations_pass_a_snooping_bridge() {
     let segment = Segment::snooping();
     let owner = segment.host(OWNER, &["2001:db8::1/64"]);
     let client = segment.host(CLIENT, &["2001:db8::9/64"]);
-    let capture = Capture::start(&owner, "eth0");
+    let capture = owner.capture("eth0");
     wait_for("the bridge holds solicitations of unwanted groups back", || {
         client.send_to(ip("2001:db8::200"));
         let solicitation =
@@ -152,7 +150,7 @@ fn thousands_of_addresses_are_joined() {
     for last in ["1000", "1800", "1fff"] {
         assert_eq!(client.resolve(ip(&format!("2001:db8::{last}"))), OWNER);
     }
-    let groups = || owner.run(|_| std::fs::read_to_string("/proc/thread-self/net/igmp6").expect("groups"));
+    let groups = || owner.run(|| std::fs::read_to_string("/proc/thread-self/net/igmp6").expect("groups"));
     wait_for("all groups are joined", || {
         let joined = groups()
             .lines()
@@ -173,8 +171,7 @@ fn a_group_that_could_not_be_joined_is_joined_later() {
     let segment = Segment::new();
     let owner = segment.host(OWNER, &["2001:db8::1/64"]);
     let speaker = Speaker::start_deaf(&owner, "eth0");
-    let set_mtu =
-        |mtu| owner.run(move |inside| inside.set(LinkUnspec::new_with_name("eth0").mtu(mtu).build()));
+    let set_mtu = |mtu| owner.set_link(LinkUnspec::new_with_name("eth0").mtu(mtu).build());
     let unjoined = |groups| {
         let gauge = || speaker.metric("herald_layer2_groups_unjoined");
         wait_for("the gauge shows it", || gauge().filter(|shown| *shown == groups));
@@ -187,7 +184,7 @@ fn a_group_that_could_not_be_joined_is_joined_later() {
     unjoined(1);
     set_mtu(1500);
     unjoined(0);
-    let groups = owner.run(|_| std::fs::read_to_string("/proc/thread-self/net/igmp6").expect("groups"));
+    let groups = owner.run(|| std::fs::read_to_string("/proc/thread-self/net/igmp6").expect("groups"));
     assert!(groups.contains("ff0200000000000000000001ff000100"), "{groups}");
     assert!(!groups.contains("ff0200000000000000000001ff000200"), "{groups}");
 }

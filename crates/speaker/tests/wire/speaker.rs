@@ -7,11 +7,10 @@ use std::thread::JoinHandle;
 
 use herald_l2::ProbeResult;
 use herald_netio::{Interface, InterfaceWatch};
+use herald_netns::blocking::{Host, block_on, wait_for};
 use herald_speaker::wire::{Announcement, Heard, Wire, WireOptions, watch_interfaces};
 use prometheus::{Registry, TextEncoder};
 use tokio::sync::{mpsc, oneshot};
-
-use crate::host::{Host, wait_for};
 
 pub(crate) struct Speaker {
     wire: Option<Arc<Wire>>,
@@ -27,7 +26,7 @@ impl Speaker {
     }
 
     pub(crate) fn start_with(host: &Host, options: WireOptions) -> Self {
-        host.run(move |_| {
+        host.run(move || {
             let registry = Registry::new();
             let mut wire = Wire::start(options, &registry).expect("the wire task starts");
             let heard = wire.heard();
@@ -56,7 +55,7 @@ impl Speaker {
     /// Waits until `interface` can announce both families, and hears of no change from then on, as when netlink
     /// loses events.
     pub(crate) fn start_deaf(host: &Host, interface: &'static str) -> Self {
-        host.run(move |inside| {
+        host.run(move || {
             let registry = Registry::new();
             let wire = Wire::start(WireOptions::default(), &registry).expect("the wire task starts");
             let ready = |found: &Interface| {
@@ -65,7 +64,7 @@ impl Speaker {
                     && found.resolves_v4()
                     && found.resolves_v6()
             };
-            let interfaces = inside.block_on(async {
+            let interfaces = block_on(async {
                 let mut links = InterfaceWatch::open().expect("netlink");
                 loop {
                     let interfaces = links.next().await.expect("interfaces");

@@ -2,12 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use herald_netns::blocking::{Segment, wait_for};
 use herald_speaker::wire::WireOptions;
 
 use crate::arp::{CLIENT, OTHER, OWNER, ip};
-use crate::capture::Capture;
-use crate::host::wait_for;
-use crate::segment::Segment;
 use crate::speaker::Speaker;
 
 crate::tests![a_client_that_never_asks_again_is_not_flooded_everywhere];
@@ -32,9 +30,9 @@ fn a_client_that_never_asks_again_is_not_flooded_everywhere() {
         };
         Speaker::start_with(&owner, options)
     };
-    let overhears = |patience: Duration| {
-        let capture = Capture::start(&bystander, "eth0");
-        let end = Instant::now() + patience;
+    let overhears = |limit: Duration| {
+        let capture = bystander.capture("eth0");
+        let end = Instant::now() + limit;
         let strays = || {
             capture.next(Duration::from_millis(50), |frame| {
                 (frame[..6] == OWNER).then_some(())

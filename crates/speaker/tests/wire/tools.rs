@@ -3,18 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use herald_netns::blocking::{Host, Segment};
+use herald_netns::{Capture, tool};
 use libtest_mimic::{Completion, Failed, Trial};
-use nix::sched::{CloneFlags, unshare};
-use nix::unistd::Uid;
 
 use crate::arp::{CLIENT, OWNER, ip, request};
-use crate::capture::Capture;
 use crate::ndp::solicitation;
-use crate::segment::Segment;
 use crate::speaker::Speaker;
 
 pub(crate) fn tests() -> Vec<Trial> {
@@ -47,13 +44,13 @@ pub(crate) fn tests() -> Vec<Trial> {
     ]
 }
 
-fn needing(tool: &'static str, name: &str, run: fn()) -> Trial {
+fn needing(program: &'static str, name: &str, run: fn()) -> Trial {
     Trial::ignorable_test(name, move || {
-        if installed(tool) {
+        if tool::find(program).is_some() {
             run();
             return Ok(Completion::Completed);
         }
-        let reason = format!("{tool} is not installed");
+        let reason = format!("{program} is not installed");
         if std::env::var_os("CI").is_some() {
             return Err(Failed::from(reason));
         }
@@ -61,15 +58,10 @@ fn needing(tool: &'static str, name: &str, run: fn()) -> Trial {
     })
 }
 
-fn installed(tool: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|directory| directory.join(tool).is_file())
-}
-
 struct Scene {
-    client: crate::host::Host,
+    client: Host,
     speaker: Speaker,
-    _owner: crate::host::Host,
+    _owner: Host,
     _segment: Segment,
 }
 
@@ -94,7 +86,7 @@ impl Scene {
     fn output(&self, tool: &'static str, arguments: &'static [&'static str]) -> (Output, String) {
         let output = self
             .client
-            .run(move |_| Command::new(tool).args(arguments).output());
+            .run(move || Command::new(tool).args(arguments).output());
         let output = output.expect("the tool runs");
         let text = String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned();
         (output, text)
@@ -154,7 +146,7 @@ fn ndisc6_finds_the_owner() {
 
 fn tcpdump_decodes_without_complaint() {
     let mut scene = scene();
-    let capture = Capture::start(&scene.client, "eth0");
+    let capture = scene.client.capture("eth0");
     for taken in ["192.0.2.9", "2001:db8::9"] {
         assert_eq!(scene.speaker.probe(ip(taken)), Some(CLIENT));
     }
@@ -203,7 +195,7 @@ fn frames_of_each_kind(capture: &Capture) -> Vec<Vec<u8>> {
 
 fn decode(frames: &[Vec<u8>]) -> String {
     let arguments = ["-n", "-e", "-vv", "-r", "-"];
-    let mut decoding = unprivileged("tcpdump", &arguments)
+    let mut decoding = tool::unprivileged("tcpdump", &arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -232,27 +224,4 @@ fn pcap(frames: &[Vec<u8>]) -> Vec<u8> {
         bytes.extend(frame);
     }
     bytes
-}
-
-/// Set in the process that is to become the tool of this name.
-const UNPRIVILEGED: &str = "HERALD_TEST_UNPRIVILEGED";
-
-/// Whoever looks like root to tcpdump must be able to become somebody else, which a user namespace with one user
-/// does not allow. So it is run as an ordinary user of a namespace of its own, by way of this program.
-fn unprivileged(tool: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(std::env::current_exe().expect("this program"));
-    command.args(arguments).env(UNPRIVILEGED, tool);
-    command
-}
-
-/// Becomes the tool, if this process was started for that.
-pub(crate) fn become_tool() {
-    let Some(tool) = std::env::var_os(UNPRIVILEGED) else {
-        return;
-    };
-    let outside = Uid::effective();
-    unshare(CloneFlags::CLONE_NEWUSER).expect("user namespaces are needed");
-    std::fs::write("/proc/self/uid_map", format!("1000 {outside} 1")).expect("the user can be mapped");
-    let error = Command::new(tool).args(std::env::args_os().skip(1)).exec();
-    panic!("cannot become the tool: {error}");
 }

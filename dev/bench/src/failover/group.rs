@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use herald_netns::wait_for;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -20,7 +21,6 @@ use herald_lab::lab::ends_of_logs;
 use herald_lab::plan;
 use herald_lab::process::{self, Process};
 use herald_lab::switch::{Host, LINK, Switch};
-use herald_lab::wait::wait_for;
 
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 67, 120);
 const MACHINES: usize = 3;

@@ -8,7 +8,7 @@ use super::observer::{Clients, Measured};
 use herald_lab::Lab;
 use herald_lab::clock::Monotonic;
 use herald_lab::plan;
-use herald_lab::wait::wait_for;
+use herald_netns::wait_for;
 
 const QUICKSTART: &str = include_str!("../../../../examples/quickstart.yaml");
 

@@ -4,16 +4,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use herald_netns::{MacAddr, wait_for};
 
 use super::fault::Fault;
 use super::{DEADLINE, STREAK};
 use herald_lab::clock::Monotonic;
-use herald_lab::net::MacAddr;
 use herald_lab::prober::{Pace, Prober};
 use herald_lab::role::probe::Outcome;
 use herald_lab::role::proxy::DIAL;
 use herald_lab::switch::{Host, LINK};
-use herald_lab::wait::wait_for;
 
 /// What the clients went without.
 #[derive(Debug, Clone, Copy)]

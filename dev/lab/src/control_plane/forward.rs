@@ -3,11 +3,10 @@
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use herald_netns::Netns;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
-
-use crate::net::Netns;
 
 /// Brings connections into a namespace, until it is dropped.
 pub(super) struct Forwarder(JoinHandle<()>);

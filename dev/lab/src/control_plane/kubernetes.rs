@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use herald_devkube::RequestCounts;
+use herald_netns::{Netns, wait_for};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::{Api, Client};
 use rcgen::KeyPair;
@@ -18,10 +19,8 @@ use tokio::process::Command;
 use super::kubeconfig::{client, kubeconfig};
 use super::metrics;
 use super::programs::Programs;
-use crate::net::Netns;
 use crate::objects::NAMESPACE;
 use crate::process::{Process, Program};
-use crate::wait::wait_for;
 
 /// Who may do everything.
 const ADMIN: User = User("admin", "system:masters");

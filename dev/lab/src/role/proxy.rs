@@ -19,6 +19,7 @@ use anyhow::Context;
 use clap::Args;
 use futures::stream::select;
 use futures::{Stream, StreamExt};
+use herald_netns::{Links, sysctl};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::reflector::{Store, store};
@@ -31,7 +32,6 @@ use tokio::time::timeout;
 pub use self::forward::DIAL;
 use self::forward::Forwarder;
 use self::table::{Frontend, Table};
-use crate::net::{Links, sysctl};
 
 /// Between two tries to reach the API server, or to make a listener that could not be made.
 const RETRY: Duration = Duration::from_millis(500);

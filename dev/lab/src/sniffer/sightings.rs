@@ -5,8 +5,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use herald_netns::MacAddr;
+
 use crate::clock::Monotonic;
-use crate::net::MacAddr;
 
 /// Whoever is asked ten times a second and still has the address answers at least once within this time, one lost frame or a
 /// busy machine notwithstanding.

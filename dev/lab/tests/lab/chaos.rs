@@ -11,7 +11,7 @@ use herald_lab::objects::NAMESPACE;
 use herald_lab::plan;
 use herald_lab::sniffer::{QUESTIONS, Sniffer};
 use herald_lab::switch::LINK;
-use herald_lab::wait::wait_for;
+use herald_netns::wait_for;
 use libtest_mimic::Trial;
 
 use crate::scene::Scene;

@@ -8,13 +8,12 @@ use herald_l2::wire::arp::{Arp, Operation};
 use herald_lab::Lab;
 use herald_lab::clock::Monotonic;
 use herald_lab::keepalived::{self, Member};
-use herald_lab::net::MacAddr;
 use herald_lab::plan;
 use herald_lab::process::Process;
 use herald_lab::sniffer::Sniffer;
 use herald_lab::switch::{Host, LINK};
-use herald_lab::wait::wait_for;
 use herald_netio::{Frames, PacketSocket, Traffic};
+use herald_netns::{MacAddr, wait_for};
 use libtest_mimic::Trial;
 
 use crate::scene::{STREAK, Scene};

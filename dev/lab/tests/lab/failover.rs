@@ -10,7 +10,7 @@ use herald_lab::plan;
 use herald_lab::prober::{Pace, Prober};
 use herald_lab::sniffer::Sniffer;
 use herald_lab::switch::LINK;
-use herald_lab::wait::wait_for;
+use herald_netns::wait_for;
 use libtest_mimic::Trial;
 
 use crate::scene::{STREAK, Scene};

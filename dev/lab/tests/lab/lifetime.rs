@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, ensure};
 use herald_lab::Lab;
-use herald_lab::wait::wait_for;
+use herald_netns::wait_for;
 use libtest_mimic::Trial;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

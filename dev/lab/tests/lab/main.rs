@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use herald_lab::sniffer::Sniffer;
-use herald_lab::{Lab, cli, sandbox, tool};
+use herald_lab::{Lab, cli};
+use herald_netns::{sandbox, tool};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// For how long two machines may answer for an address: until one that was cut off, or stood still, hears of the other.

@@ -4,7 +4,7 @@ use anyhow::ensure;
 use herald_lab::Lab;
 use herald_lab::manifest;
 use herald_lab::objects::NAMESPACE;
-use herald_lab::wait::wait_for;
+use herald_netns::wait_for;
 use libtest_mimic::Trial;
 
 use crate::{DEADLINE, QUICKSTART, in_lab};

@@ -11,7 +11,7 @@ use herald_lab::plan;
 use herald_lab::prober::{Pace, Prober};
 use herald_lab::process::{self, Process};
 use herald_lab::switch::{Host, LINK, Switch};
-use herald_lab::wait::wait_for;
+use herald_netns::wait_for;
 use libtest_mimic::Trial;
 
 use crate::trial;

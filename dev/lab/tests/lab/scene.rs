@@ -5,10 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::{Context, ensure};
 use herald_lab::Lab;
 use herald_lab::clock::Monotonic;
-use herald_lab::net::MacAddr;
 use herald_lab::prober::{Pace, Prober};
 use herald_lab::sniffer::{QUESTIONS, Sniffer};
-use herald_lab::wait::wait_for;
+use herald_netns::{MacAddr, wait_for};
 
 use crate::{DEADLINE, QUICKSTART};
 

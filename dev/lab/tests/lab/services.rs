@@ -8,7 +8,7 @@ use herald_lab::Lab;
 use herald_lab::plan;
 use herald_lab::role::pod::Greeting;
 use herald_lab::switch::LINK;
-use herald_lab::wait::wait_for;
+use herald_netns::wait_for;
 use k8s_openapi::api::core::v1::Service;
 use libtest_mimic::Trial;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

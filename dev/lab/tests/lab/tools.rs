@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use herald_lab::Lab;
 use herald_lab::switch::LINK;
-use herald_lab::wait::wait_for;
+use herald_netns::wait_for;
 use libtest_mimic::Trial;
 use tokio::process::Command;
 

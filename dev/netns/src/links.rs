@@ -1,15 +1,16 @@
-//! Links, addresses, routes and neighbours of one namespace, by rtnetlink.
+//! Links, addresses, routes and neighbours of one namespace, by rtnetlink. All methods fail when the kernel refuses.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::os::fd::RawFd;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use futures::{StreamExt, TryStreamExt};
-use herald_l2::MacAddr;
+use herald_core::MacAddr;
+use ipnet::IpNet;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags};
-use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute};
+use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
@@ -22,12 +23,12 @@ const TABLE_LOCAL: u32 = 255;
 /// `errno(3)`: there is no such entry.
 const ENOENT: i32 = nix::errno::Errno::ENOENT as i32;
 
-/// One entry of the kernel's neighbour table: what ARP or NDP taught it.
+/// One entry of the kernel's neighbour table, which ARP or NDP filled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Neighbour {
-    /// The network address that was asked for.
+    /// The network address.
     pub address: IpAddr,
-    /// The Ethernet address learnt; `None` while the question is open or nobody answered.
+    /// The Ethernet address; `None` while the address is being resolved or when no machine answered.
     pub mac: Option<MacAddr>,
     /// Reachable, stale, failed and so on, as `ip neigh` shows it.
     pub state: NeighbourState,
@@ -64,8 +65,8 @@ impl Links {
         Self { handle }
     }
 
-    /// The index of the link called `name`.
-    pub async fn index(&self, name: &str) -> anyhow::Result<u32> {
+    /// The link called `name`, with all its attributes.
+    pub async fn link(&self, name: &str) -> anyhow::Result<LinkMessage> {
         let found = self
             .handle
             .link()
@@ -75,12 +76,52 @@ impl Links {
             .try_next()
             .await;
         let link = found.with_context(|| format!("cannot look up link {name}"))?;
-        link.map(|link| link.header.index)
-            .ok_or_else(|| anyhow!("there is no link {name}"))
+        link.with_context(|| format!("there is no link {name}"))
     }
 
-    /// Adds a bridge that forwards from the first frame on (no spanning tree). Without an Ethernet address of its own it
-    /// would have the lowest of its ports', and another one whenever a port is added.
+    /// The index of the link called `name`.
+    pub async fn index(&self, name: &str) -> anyhow::Result<u32> {
+        Ok(self.link(name).await?.header.index)
+    }
+
+    /// The Ethernet address of the link called `name`.
+    pub async fn mac(&self, name: &str) -> anyhow::Result<MacAddr> {
+        let attributes = self.link(name).await?.attributes;
+        let mac = attributes.into_iter().find_map(|attribute| {
+            let LinkAttribute::Address(mac) = attribute else {
+                return None;
+            };
+            mac.try_into().ok().map(MacAddr)
+        });
+        mac.with_context(|| format!("link {name} has no Ethernet address"))
+    }
+
+    /// Adds any kind of link.
+    pub async fn add(&self, link: LinkMessage) -> anyhow::Result<()> {
+        let added = self.handle.link().add(link).execute().await;
+        added.context("cannot add a link")
+    }
+
+    /// Changes attributes that every link has (`RTM_SETLINK`): state, name, Ethernet address, bridge.
+    pub async fn set(&self, change: LinkMessage) -> anyhow::Result<()> {
+        let set = self.handle.link().set(change).execute().await;
+        set.context("cannot set a link")
+    }
+
+    /// Changes attributes that only this kind of link has (`RTM_NEWLINK`), e.g. the ageing time of a bridge.
+    pub async fn change(&self, change: LinkMessage) -> anyhow::Result<()> {
+        let changed = self.handle.link().change(change).execute().await;
+        changed.context("cannot change a link")
+    }
+
+    /// Removes the link called `name`.
+    pub async fn delete(&self, name: &str) -> anyhow::Result<()> {
+        let deleted = self.handle.link().del(self.index(name).await?).execute().await;
+        deleted.with_context(|| format!("cannot delete link {name}"))
+    }
+
+    /// Adds a bridge that forwards from the first frame on (no spanning tree). Without `mac` it would have the lowest Ethernet
+    /// address of its ports, and another one when a port is added.
     pub async fn add_bridge(&self, name: &str, mac: MacAddr) -> anyhow::Result<()> {
         let bridge = LinkBridge::new(name).address(mac.0.to_vec()).up().build();
         let added = self.handle.link().add(bridge).execute().await;
@@ -103,7 +144,7 @@ impl Links {
         added.with_context(|| format!("cannot add veth pair {name}"))
     }
 
-    /// Makes a bridge hand everything that crosses it to its own machine, too.
+    /// Makes a bridge pass all frames that cross it to its own machine, too.
     pub async fn set_promiscuous(&self, bridge: &str) -> anyhow::Result<()> {
         let change = LinkUnspec::new_with_name(bridge).promiscuous(true).build();
         let set = self.handle.link().set(change).execute().await;
@@ -117,7 +158,7 @@ impl Links {
         set.with_context(|| format!("cannot move port {port} to bridge {bridge}"))
     }
 
-    /// Sets a link up, or down: the other end of a veth pair then loses its carrier, as by a pulled cable.
+    /// Sets a link up, or down: the other end of a veth pair then loses its carrier, as when its cable is pulled.
     pub async fn set_up(&self, name: &str, up: bool) -> anyhow::Result<()> {
         let link = LinkUnspec::new_with_name(name);
         let change = if up { link.up() } else { link.down() };
@@ -125,22 +166,64 @@ impl Links {
         set.with_context(|| format!("cannot set link {name} {}", if up { "up" } else { "down" }))
     }
 
-    /// Gives a link an address, usable at once: IPv6 duplicate address detection (RFC 4862 section 5.4) would
-    /// hold it back for a second, and here nobody else has it.
+    /// Adds an address to a link, usable at once. IPv6 duplicate address detection (RFC 4862 section 5.4) would delay it by a
+    /// second, and no other machine has it.
     pub async fn add_address(&self, link: &str, address: IpAddr, prefix_length: u8) -> anyhow::Result<()> {
-        let mut request = self
-            .handle
-            .address()
-            .add(self.index(link).await?, address, prefix_length);
-        if address.is_ipv6() {
+        self.add_address_with(AddressFlags::Nodad, link, address, prefix_length)
+            .await
+    }
+
+    /// Adds an address to a link and leaves duplicate address detection on.
+    pub async fn add_address_with_dad(
+        &self,
+        link: &str,
+        address: IpAddr,
+        prefix_length: u8,
+    ) -> anyhow::Result<()> {
+        self.add_address_with(AddressFlags::empty(), link, address, prefix_length)
+            .await
+    }
+
+    async fn add_address_with(
+        &self,
+        flags: AddressFlags,
+        link: &str,
+        address: IpAddr,
+        prefix_length: u8,
+    ) -> anyhow::Result<()> {
+        let index = self.index(link).await?;
+        let mut request = self.handle.address().add(index, address, prefix_length);
+        if address.is_ipv6() && flags.contains(AddressFlags::Nodad) {
             let message = request.message_mut();
             message.header.flags |= AddressHeaderFlags::Nodad;
-            message
-                .attributes
-                .push(AddressAttribute::Flags(AddressFlags::Nodad));
+            message.attributes.push(AddressAttribute::Flags(flags));
         }
         let added = request.execute().await;
         added.with_context(|| format!("cannot add {address}/{prefix_length} to {link}"))
+    }
+
+    /// The flags of an address, if the host has it.
+    pub async fn address_flags(&self, address: IpAddr) -> anyhow::Result<Option<AddressFlags>> {
+        let mut found = self.handle.address().get().set_address_filter(address).execute();
+        let message = found.try_next().await.context("cannot list addresses")?;
+        let mut attributes = message.into_iter().flat_map(|message| message.attributes);
+        Ok(attributes.find_map(|attribute| {
+            let AddressAttribute::Flags(flags) = attribute else {
+                return None;
+            };
+            Some(flags)
+        }))
+    }
+
+    /// Routes a prefix to a link, without a gateway.
+    pub async fn add_link_route(&self, link: &str, prefix: IpNet) -> anyhow::Result<()> {
+        let route = RouteMessageBuilder::<IpAddr>::new()
+            .destination_prefix(prefix.network(), prefix.prefix_len())?
+            .output_interface(self.index(link).await?)
+            .scope(RouteScope::Link)
+            .build();
+        let added = self.handle.route().add(route).execute().await;
+        added.with_context(|| format!("cannot route {prefix} to {link}"))
     }
 
     /// Routes one address through a gateway.
@@ -153,8 +236,8 @@ impl Links {
         added.with_context(|| format!("cannot route {to} via {gateway}"))
     }
 
-    /// Makes the kernel take packets for `address` as its own, although no link has the address: so it
-    /// neither answers ARP (with `arp_ignore=1`) nor NDP for it. Doing so twice changes nothing.
+    /// Makes the kernel accept packets for `address` although no link has the address: so it answers neither ARP (with
+    /// `arp_ignore=1`) nor NDP for it. A second call changes nothing.
     pub async fn accept_locally(&self, address: IpAddr) -> anyhow::Result<()> {
         let route = self.local_route(address).await?;
         let added = self.handle.route().add(route).replace().execute().await;
@@ -183,14 +266,14 @@ impl Links {
             .build())
     }
 
-    /// Tells the kernel for good which Ethernet address a neighbour has, so that it never asks.
+    /// Adds a permanent entry to the neighbour table, so that the kernel never resolves `address`.
     pub async fn pin_neighbour(&self, link: &str, address: IpAddr, mac: MacAddr) -> anyhow::Result<()> {
         let request = self.handle.neighbours().add(self.index(link).await?, address);
         let pinned = request.link_layer_address(&mac.0).replace().execute().await;
         pinned.with_context(|| format!("cannot pin neighbour {address}"))
     }
 
-    /// Removes what the kernel knows of a neighbour, so that it asks anew.
+    /// Removes an entry from the neighbour table, so that the kernel resolves `address` again.
     pub async fn forget_neighbour(&self, link: &str, address: IpAddr) -> anyhow::Result<()> {
         let index = self.index(link).await?;
         let mut message = NeighbourMessage::default();
@@ -212,7 +295,7 @@ impl Links {
         }
     }
 
-    /// The neighbour table: every address of either family that was resolved, or tried to.
+    /// The neighbour table: every address of either family that is resolved or being resolved.
     pub async fn neighbours(&self) -> anyhow::Result<Vec<Neighbour>> {
         let mut table = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {

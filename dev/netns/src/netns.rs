@@ -1,28 +1,27 @@
-//! A network namespace without a name: it lives in a thread and dies with it.
+//! A network namespace without a name: it lives in a thread and ends with it.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::{Output, Stdio};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use anyhow::Context;
 use nix::sched::{CloneFlags, unshare};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::Links;
-use crate::process;
-use crate::tool;
+use super::{Links, sysctl, tool};
 
 type Job = Box<dyn FnOnce() + Send>;
 
 /// A network namespace, held by a thread of its own that runs closures and starts processes inside it.
 ///
-/// Nothing appears under `/run/netns`, so two runs cannot collide and nothing can be forgotten there: the
-/// namespace ends when this value, the processes in it and the sockets made in it are gone.
+/// Nothing appears under `/run/netns`, so two runs cannot collide and nothing is left there: the namespace ends when this
+/// value, the processes in it and the sockets made in it are gone.
 pub struct Netns {
     name: String,
     jobs: Option<mpsc::Sender<Job>>,
@@ -32,6 +31,9 @@ pub struct Netns {
 
 impl Netns {
     /// Makes a namespace; `name` is for messages only. Its loopback link is down.
+    ///
+    /// # Errors
+    /// When the process may not make network namespaces, see [`crate::sandbox`].
     pub fn new(name: impl Into<String>) -> anyhow::Result<Self> {
         let name = name.into();
         let (jobs, inbox) = mpsc::channel::<Job>();
@@ -42,7 +44,7 @@ impl Netns {
             .context("cannot start a thread")?;
         let file = outcome
             .recv()
-            .context("the namespace's thread died")?
+            .context("the namespace's thread ended")?
             .with_context(|| format!("cannot make a network namespace for {name}"))?;
         Ok(Self {
             name,
@@ -62,10 +64,10 @@ impl Netns {
         self.file.as_raw_fd()
     }
 
-    /// Runs `job` inside the namespace and waits for its result.
+    /// Runs `job` inside the namespace and waits for its result. Threads that `job` starts live in the namespace, too.
     ///
-    /// The caller's runtime is entered for the time of the job: an asynchronous socket or child made in it
-    /// belongs to this namespace for good and yet is driven by that runtime.
+    /// The caller's runtime is entered for the time of the job: an asynchronous socket or child made in it belongs to this
+    /// namespace for good and is driven by that runtime.
     ///
     /// # Panics
     /// When called outside a runtime, and when `job` panics.
@@ -76,42 +78,57 @@ impl Netns {
     {
         let runtime = Handle::current();
         let (reply, result) = oneshot::channel();
-        let job: Job = Box::new(move || {
+        self.send(Box::new(move || {
             let _entered = runtime.enter();
-            // The caller may have been cancelled; then nobody wants the result.
-            let _ = reply.send(job());
-        });
+            // The caller may have been cancelled; then the result is not needed.
+            let _ = reply.send(catch_unwind(AssertUnwindSafe(job)));
+        }));
+        let result = result.await;
+        result
+            .unwrap_or_else(|_| panic!("the thread of namespace {} ended", self.name))
+            .unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
+    /// Runs `job` inside the namespace and blocks until its result is there. No runtime is entered.
+    ///
+    /// # Panics
+    /// When `job` panics.
+    pub fn run_blocking<T, F>(&self, job: F) -> T
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let (reply, result) = mpsc::channel();
+        self.send(Box::new(move || {
+            let _ = reply.send(catch_unwind(AssertUnwindSafe(job)));
+        }));
+        result
+            .recv()
+            .unwrap_or_else(|_| panic!("the thread of namespace {} ended", self.name))
+            .unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
+    fn send(&self, job: Job) {
         self.jobs
             .as_ref()
             .and_then(|jobs| jobs.send(job).ok())
             .unwrap_or_else(|| panic!("the thread of namespace {} ended", self.name));
-        result
-            .await
-            .unwrap_or_else(|_| panic!("a job in namespace {} panicked", self.name))
     }
 
-    /// Starts a process inside the namespace. The kernel kills it when this value is dropped, provided that
-    /// it asked for that (see [`crate::process`]).
-    pub async fn spawn(&self, mut command: Command) -> io::Result<Child> {
-        self.run(move || {
-            process::name_parent(&mut command);
-            command.spawn()
-        })
-        .await
-    }
-
-    /// Runs a program of the machine inside the namespace and waits for what it writes.
+    /// Runs a program of the machine inside the namespace and returns its output.
     ///
     /// # Errors
-    /// When it is not installed or cannot be started; how it ends is the caller's concern.
+    /// When it is not installed or cannot be started. Its exit status is for the caller to judge.
     pub async fn output(&self, program: &str, arguments: &[&str]) -> anyhow::Result<Output> {
         let found = tool::find(program).with_context(|| format!("{program} is not installed"))?;
-        let mut command = process::role(&["exec".to_owned(), found.display().to_string()]);
+        let mut command = Command::new(found);
         command
             .args(arguments)
+            .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let child = self.spawn(command).await;
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let child = self.run(move || command.spawn()).await;
         let child = child.with_context(|| format!("cannot run {program} in {}", self.name))?;
         Ok(child.wait_with_output().await?)
     }
@@ -128,6 +145,9 @@ impl Netns {
     }
 
     /// A netlink connection to the namespace.
+    ///
+    /// # Errors
+    /// When no netlink socket can be opened.
     pub async fn links(&self) -> anyhow::Result<Links> {
         let (connection, handle, _) = self
             .run(rtnetlink::new_connection)
@@ -137,9 +157,24 @@ impl Netns {
         Ok(Links::new(handle))
     }
 
+    /// Sets the namespace up as a host: the loopback link is up, and IPv6 addresses, link-local ones included, are usable at
+    /// once. Duplicate address detection (RFC 4862 section 5.4) would delay them by a second, and no other machine has them.
+    ///
+    /// # Errors
+    /// When `/proc/sys` is read-only or netlink refuses.
+    pub async fn set_up(&self) -> anyhow::Result<Links> {
+        self.set_sysctl("net/ipv6/conf/default/accept_dad", "0").await?;
+        let links = self.links().await?;
+        links.set_up("lo", true).await?;
+        Ok(links)
+    }
+
     /// Sets a kernel parameter of the namespace, e.g. `net/ipv4/conf/all/arp_ignore`.
+    ///
+    /// # Errors
+    /// As [`sysctl::set`].
     pub async fn set_sysctl(&self, key: &'static str, value: &'static str) -> anyhow::Result<()> {
-        self.run(move || super::sysctl::set(key, value))
+        self.run(move || sysctl::set(key, value))
             .await
             .with_context(|| format!("in {}", self.name))
     }

@@ -7,7 +7,8 @@ use anyhow::Context;
 
 /// Writes `value` to `/proc/sys/<key>`, e.g. key `net/ipv4/conf/all/arp_ignore`.
 ///
-/// Fails where `/proc/sys` is mounted read-only, as containers without privileges have it.
+/// # Errors
+/// Where `/proc/sys` is mounted read-only, as it is in containers without privileges.
 pub fn set(key: &str, value: &str) -> anyhow::Result<()> {
     fs::write(Path::new("/proc/sys").join(key), value)
         .with_context(|| format!("cannot set {key}={value}; /proc/sys must be writable"))
