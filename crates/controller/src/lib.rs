@@ -33,26 +33,26 @@ const INPUTS: usize = 1024;
 /// The controller's flags.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// Namespace of the IPAddressPools; the Pod's own if not given.
+    /// Namespace of the IPAddressPools; if not given, the namespace of this Pod.
     #[arg(long, env = "METALLB_NAMESPACE")]
     pub namespace: Option<String>,
-    /// Name of this Pod: the source of events, and the identity by which it holds the lease of the active controller.
+    /// Name of this Pod: the source of events, and the identity in the Lease of the active controller.
     #[arg(long, env = "METALLB_POD_NAME")]
     pub pod_name: String,
-    /// Only handle Services of this spec.loadBalancerClass; without it, only those that name none.
+    /// Handle only Services with this spec.loadBalancerClass; if empty, only Services without one.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub lb_class: String,
-    /// For how many seconds an address that was let go is kept from other Services while there are other addresses; 0 is
-    /// off.
+    /// Seconds for which a released address is kept from other Services while other addresses are free; 0 disables the
+    /// quarantine.
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     pub quarantine: u64,
-    /// Port of the metrics, on all addresses; 0 is off.
+    /// Port of /metrics, on all addresses; 0 disables it.
     #[arg(long, default_value_t = 9120)]
     pub port: u16,
-    /// Port of /healthz and /readyz, on all addresses; 0 is off.
+    /// Port of /healthz and /readyz, on all addresses; 0 disables it.
     #[arg(long, default_value_t = 17472)]
     pub health_probe_port: u16,
-    /// How much is logged.
+    /// Minimum level of log messages.
     #[arg(long, value_enum, default_value_t)]
     pub log_level: LogLevel,
 }

@@ -13,19 +13,19 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// How much is logged.
+/// Minimum level of log messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum LogLevel {
-    /// Everything, other crates included.
+    /// Everything, including other crates.
     All,
-    /// Also what helps to understand a decision.
+    /// Details of decisions as well.
     Debug,
     /// Changes.
     #[default]
     Info,
-    /// What somebody should look at.
+    /// What needs attention.
     Warn,
-    /// What does not work.
+    /// Failures.
     Error,
     /// Nothing.
     None,

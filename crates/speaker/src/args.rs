@@ -18,56 +18,56 @@ pub struct Args {
     /// Name of the Node that this speaker runs on.
     #[arg(long, env = "METALLB_NODE_NAME")]
     pub node_name: String,
-    /// Name of this Pod; it owns the ServiceL2Status objects that this speaker writes.
+    /// Name of this Pod, the owner of the ServiceL2Status objects that this speaker writes.
     #[arg(long, env = "METALLB_POD_NAME")]
     pub pod_name: String,
-    /// Namespace of pools, advertisements and speaker Pods; the Pod's own if not given.
+    /// Namespace of the pools, advertisements and speaker Pods; if not given, the namespace of this Pod.
     #[arg(long, env = "METALLB_NAMESPACE")]
     pub namespace: Option<String>,
-    /// Address of this node to gossip on; without it there is no gossip and a dead node is not noticed.
+    /// Address of this node for gossip; without it there is no gossip, and no speaker notices a dead node.
     #[arg(long, env = "METALLB_ML_BIND_ADDR", value_parser = optional_address)]
     pub ml_bindaddr: Option<OptionalAddress>,
-    /// UDP port of gossip, the same on all nodes.
+    /// UDP port for gossip, the same on all nodes.
     #[arg(long, env = "METALLB_ML_BIND_PORT", default_value_t = 7946)]
     pub ml_bindport: u16,
-    /// Label selector of the speaker Pods, whose addresses are the peers; without it there is no gossip.
+    /// Label selector of the speaker Pods, which are the peers; without it there is no gossip.
     #[arg(long, env = "METALLB_ML_LABELS", default_value = "")]
     pub ml_labels: String,
-    /// Directory with the shared key in the file `secretkey`; without it gossip is not encrypted.
+    /// Directory with the gossip key in the file `secretkey`; without it gossip is not encrypted.
     ///
-    /// The files `secretkey.next` and `secretkey.previous` may hold keys that only open what others seal. A key is
-    /// changed in three steps, each rolled out to all speakers, which read the files when they start: (1) add the
-    /// new key as `secretkey.next`; (2) make the new key `secretkey` and the old one `secretkey.previous`, without
-    /// `secretkey.next`; (3) remove `secretkey.previous`.
+    /// The files `secretkey.next` and `secretkey.previous` may have keys that only open what peers sealed. To change the
+    /// key, take three steps, and restart all speakers after each, because they read the files only when they start:
+    /// (1) add the new key as `secretkey.next`; (2) make the new key `secretkey` and the old key `secretkey.previous`,
+    /// and remove `secretkey.next`; (3) remove `secretkey.previous`.
     #[arg(long, env = "METALLB_ML_SECRET_KEY_PATH")]
     pub ml_secret_key_path: Option<PathBuf>,
-    /// Calmer gossip for slow or far networks: a death is noticed after a second instead of half a second.
+    /// Slower gossip for slow or wide-area networks: a dead node is noticed after one second instead of half a second.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     pub ml_wan_config: bool,
-    /// Every how many seconds an owned address is announced again, give or take a tenth, so that no switch forgets it; 0 is
-    /// never.
+    /// Seconds between two refreshes of an announced address, give or take a tenth, so that no switch forgets it; 0
+    /// disables them.
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     pub refresh_interval: u64,
-    /// Ask on the wire whether somebody answers for an address before taking it; with =false gossip alone decides, where
-    /// such questions cannot work.
+    /// Probe an address on the wire before it is announced. With =false gossip alone decides, for networks where probes
+    /// cannot work.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub takeover_verification: bool,
-    /// Also announce from nodes with the label node.kubernetes.io/exclude-from-external-load-balancers.
+    /// Announce from nodes with the label node.kubernetes.io/exclude-from-external-load-balancers as well.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     pub ignore_exclude_lb: bool,
-    /// Only handle Services of this spec.loadBalancerClass; without it, only those that name none.
+    /// Handle only Services with this spec.loadBalancerClass; if empty, only Services without one.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub lb_class: String,
-    /// File with regular expressions of interfaces never to announce on; it may be missing.
+    /// File with regular expressions of the interfaces that never announce; the file may be missing.
     #[arg(long, default_value = "/etc/metallb/excludel2.yaml")]
     pub exclude_interfaces: PathBuf,
-    /// Port of the metrics, on all addresses; 0 is off.
+    /// Port of /metrics, on all addresses; 0 disables it.
     #[arg(long, default_value_t = 9120)]
     pub port: u16,
-    /// Port of /healthz and /readyz, on 127.0.0.1; 0 is off.
+    /// Port of /healthz and /readyz, on 127.0.0.1; 0 disables it.
     #[arg(long, default_value_t = 17472)]
     pub health_probe_port: u16,
-    /// How much is logged.
+    /// Minimum level of log messages.
     #[arg(long, value_enum, default_value_t)]
     pub log_level: LogLevel,
 }

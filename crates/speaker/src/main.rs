@@ -3,7 +3,7 @@
 use clap::Parser;
 use herald_speaker::Args;
 
-/// Owns load-balancer addresses on a node and answers ARP and NDP for them.
+/// Announces load-balancer addresses from a node and answers ARP and NDP for them.
 #[derive(Debug, Parser)]
 #[command(name = "herald-speaker", version)]
 struct Cli {

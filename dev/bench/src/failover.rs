@@ -23,14 +23,14 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// Requests answered in a row before the fault, and again after it: a second of them.
 const STREAK: usize = 100;
 
-/// What to measure; all of it if nothing is said.
+/// What to measure; by default everything.
 #[derive(Debug, Clone, Args)]
 pub struct FailoverArgs {
-    /// Measure only this program: herald, keepalived-1s, keepalived-0.1s, or any other as NAME=PROGRAM, which runs on each of
-    /// three machines (docs/testing.md says how). May be repeated.
+    /// Measures only this program: herald, keepalived-1s, keepalived-0.1s, or any other as NAME=PROGRAM, which runs on each of
+    /// three machines (see docs/testing.md). May be repeated.
     #[arg(long = "subject", value_name = "NAME[=PROGRAM]", value_parser = Subject::parse)]
     subjects: Vec<Subject>,
-    /// Measure only after this fault. May be repeated.
+    /// Injects only this fault. May be repeated.
     #[arg(long = "fault", value_name = "FAULT")]
     faults: Vec<Fault>,
 }

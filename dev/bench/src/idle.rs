@@ -22,7 +22,7 @@ use herald_lab::switch::Switch;
 /// What to measure.
 #[derive(Debug, Clone, Args)]
 pub struct IdleArgs {
-    /// How many addresses three nodes share. May be repeated.
+    /// Number of addresses that three nodes share. May be repeated.
     #[arg(long, value_name = "COUNT", default_values_t = [1, 1_000, 10_000], value_parser = clap::value_parser!(u16).range(1..))]
     addresses: Vec<u16>,
 }

@@ -24,10 +24,10 @@ pub use self::figure::Figure;
 struct Cli {
     #[command(subcommand)]
     bench: Bench,
-    /// How often to measure; each benchmark has a default of its own.
+    /// Number of runs; each benchmark has its own default.
     #[arg(long, global = true, value_parser = clap::value_parser!(u32).range(1..))]
     runs: Option<u32>,
-    /// One JSON object a line instead of a table.
+    /// Prints one JSON object per line instead of a table.
     #[arg(long, global = true)]
     json: bool,
 }
@@ -36,13 +36,13 @@ struct Cli {
 enum Bench {
     /// Decisions of the allocator, beside a bare search for the lowest free address.
     Alloc,
-    /// ARP answers, beside the kernel's own and a bare loop around a packet socket.
+    /// ARP answers, beside the kernel's own responder and a bare loop on a packet socket.
     Arp,
     /// Addresses for 10 000 Services by the whole controller, beside a bare client that only PATCHes statuses.
     Controller,
-    /// How long a client is not served when the owner of an address fails or leaves, beside keepalived and others.
+    /// The outage of a client when the owner of an address fails or stops, beside keepalived and others.
     Failover(failover::FailoverArgs),
-    /// What speakers cost while nothing happens, beside keepalived.
+    /// Processor time of idle speakers, beside keepalived.
     Idle(idle::IdleArgs),
 }
 

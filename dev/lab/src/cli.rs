@@ -10,8 +10,8 @@ use crate::demo::{self, DemoArgs};
 use crate::process::ROLE;
 use crate::role::{self, RoleArgs};
 
-/// A cluster in a box on one machine: network namespaces as nodes, an embedded Kubernetes API, the real
-/// controller and speakers.
+/// A cluster on one machine: network namespaces as nodes, an embedded Kubernetes API, the real controller and
+/// speakers.
 #[derive(Debug, Parser)]
 #[command(name = "herald-lab", version)]
 struct Cli {
@@ -21,7 +21,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show the main job from end to end, then clean up.
+    /// Shows the main features from end to end, then cleans up.
     Demo(DemoArgs),
     /// Part of a cluster; the lab runs its own program again for each.
     #[command(hide = true, name = ROLE)]

@@ -34,10 +34,10 @@ pub struct DemoArgs {
     /// Number of nodes.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=20))]
     nodes: u8,
-    /// One JSON object a line instead of a story; the last has "ok".
+    /// Prints one JSON object per line instead of text; the last has "ok".
     #[arg(long)]
     pub(crate) json: bool,
-    /// Leave the cluster running at the end, for kubectl, until Ctrl-C.
+    /// Keeps the cluster running at the end, for kubectl, until Ctrl-C.
     #[arg(long)]
     keep: bool,
 }

@@ -4,10 +4,10 @@
 use clap::Parser;
 use herald_devkube::{Options, Server};
 
-/// A Kubernetes API in memory, without any security: a development tool. Prints a kubeconfig.
+/// Serves a Kubernetes API in memory, without any security, and prints a kubeconfig: a development tool.
 #[derive(Parser)]
 struct Arguments {
-    /// Address to listen on; keep it to loopback.
+    /// Address to listen on; use a loopback address only.
     #[arg(long, default_value = "127.0.0.1:8001")]
     listen: String,
 }
