@@ -1,4 +1,4 @@
-//! What an answer costs, by the number of addresses held, and what an announcement costs.
+//! Cost of an answer and of an announcement by the number of active addresses.
 
 use std::hint::black_box;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use herald_core::Time;
+use herald_core::announce::layer2::{Announcement, Command};
 use herald_l2::wire::MAX_FRAME_LENGTH;
 use herald_l2::wire::arp::{Arp, Operation};
 use herald_l2::wire::ndp::{Solicitation, solicited_node};
-use herald_l2::{Announcer, Link, MacAddr};
+use herald_l2::{Link, MacAddr, Station};
 
-const HELD: [u32; 3] = [1, 1_000, 10_000];
+const ACTIVE: [u32; 3] = [1, 1_000, 10_000];
 const OWN: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
 const ASKER: MacAddr = MacAddr([2, 0, 0, 0, 0, 9]);
 
@@ -23,8 +24,8 @@ fn v6(number: u32) -> Ipv6Addr {
     Ipv6Addr::from_bits((0x2001_0db8 << 96) + u128::from(number))
 }
 
-fn announcer(held: u32) -> Announcer {
-    let mut announcer = Announcer::new(None, 0);
+fn station(active: u32) -> Station {
+    let mut station = Station::new(None, 0);
     let link = Link {
         index: 2,
         name: "eth0".into(),
@@ -33,12 +34,15 @@ fn announcer(held: u32) -> Announcer {
         arp: true,
         ndp: true,
     };
-    announcer.set_links(vec![link], Time::ZERO);
-    for number in 0..held {
-        announcer.announce(v4(number).into(), None, Time::ZERO);
-        announcer.announce(v6(number).into(), None, Time::ZERO);
+    station.set_links(vec![link], Time::ZERO);
+    for number in 0..active {
+        for address in [v4(number).into(), v6(number).into()] {
+            let interfaces = None;
+            let announcement = Announcement { address, interfaces };
+            station.handle_command(Command::Announce(announcement), Time::ZERO);
+        }
     }
-    announcer
+    station
 }
 
 fn request(target_ip: Ipv4Addr, frame: &mut [u8]) -> usize {
@@ -66,19 +70,19 @@ fn solicitation(target: Ipv6Addr, frame: &mut [u8]) -> usize {
 fn answers(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("answer");
     let (mut frame, mut reply) = ([0; MAX_FRAME_LENGTH], [0; MAX_FRAME_LENGTH]);
-    for held in HELD {
-        let mut announcer = announcer(held);
-        let length = request(v4(held / 2), &mut frame);
-        group.bench_function(BenchmarkId::new("arp", held), |bencher| {
-            bencher.iter(|| announcer.handle_frame(2, black_box(&frame[..length]), &mut reply, Time::ZERO));
+    for active in ACTIVE {
+        let mut station = station(active);
+        let length = request(v4(active / 2), &mut frame);
+        group.bench_function(BenchmarkId::new("arp", active), |bencher| {
+            bencher.iter(|| station.handle_frame(2, black_box(&frame[..length]), &mut reply, Time::ZERO));
         });
-        let length = solicitation(v6(held / 2), &mut frame);
-        group.bench_function(BenchmarkId::new("ndp", held), |bencher| {
-            bencher.iter(|| announcer.handle_frame(2, black_box(&frame[..length]), &mut reply, Time::ZERO));
+        let length = solicitation(v6(active / 2), &mut frame);
+        group.bench_function(BenchmarkId::new("ndp", active), |bencher| {
+            bencher.iter(|| station.handle_frame(2, black_box(&frame[..length]), &mut reply, Time::ZERO));
         });
-        let length = request(v4(held), &mut frame);
-        group.bench_function(BenchmarkId::new("arp_for_another", held), |bencher| {
-            bencher.iter(|| announcer.handle_frame(2, black_box(&frame[..length]), &mut reply, Time::ZERO));
+        let length = request(v4(active), &mut frame);
+        group.bench_function(BenchmarkId::new("arp_for_another", active), |bencher| {
+            bencher.iter(|| station.handle_frame(2, black_box(&frame[..length]), &mut reply, Time::ZERO));
         });
     }
     group.finish();
@@ -87,17 +91,17 @@ fn answers(criterion: &mut Criterion) {
 fn announcements(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("announce");
     let mut frame = [0; MAX_FRAME_LENGTH];
-    for held in HELD {
-        let mut announcer = announcer(held);
+    for active in ACTIVE {
+        let mut station = station(active);
         let mut now = Time::ZERO;
         let mut next = 0;
-        group.bench_function(BenchmarkId::new("frame", held), |bencher| {
+        group.bench_function(BenchmarkId::new("frame", active), |bencher| {
             bencher.iter(|| {
                 // Time passes faster than the pace needs, so that there is a frame each time.
                 now = now + Duration::from_millis(1);
-                next = (next + 1) % held;
-                announcer.reannounce(v4(next).into(), now);
-                announcer.poll_transmit(&mut frame, now)
+                next = (next + 1) % active;
+                station.handle_command(Command::Reannounce(v4(next).into()), now);
+                station.poll_transmit(&mut frame, now)
             });
         });
     }

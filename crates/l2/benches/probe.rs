@@ -9,7 +9,7 @@ use herald_core::Time;
 use herald_l2::prober::ProbeTiming;
 use herald_l2::wire::MAX_FRAME_LENGTH;
 use herald_l2::wire::arp::{Arp, Operation};
-use herald_l2::{Link, MacAddr, Prober};
+use herald_l2::{Link, MacAddr, Prober, Received};
 
 /// So many that one of them is always due.
 const PROBED: [u32; 3] = [100, 1_000, 10_000];
@@ -71,7 +71,13 @@ fn heard(criterion: &mut Criterion) {
     for probed in [0].into_iter().chain(PROBED) {
         let mut prober = prober(probed);
         group.bench_function(BenchmarkId::new("arp_of_others", probed), |bencher| {
-            bencher.iter(|| prober.handle_frame(2, black_box(&frame[..length]), Time::ZERO));
+            bencher.iter(|| {
+                let frame = black_box(&frame[..length]);
+                prober.handle_arrival(2, frame, Time::ZERO);
+                if let Ok(received) = Received::parse(frame) {
+                    prober.handle_received(2, &received);
+                }
+            });
         });
     }
     group.finish();

@@ -48,6 +48,17 @@ pub struct Transmission {
     pub address: IpAddr,
     /// Its length in the buffer.
     pub length: usize,
+    /// What it is for.
+    pub purpose: Purpose,
+}
+
+/// What a frame that was not asked for is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A probe or a check.
+    Question,
+    /// An announcement of an active address.
+    Announcement,
 }
 
 /// Which addresses are answered for on which links, and when they are announced next.
@@ -187,30 +198,35 @@ impl Announcer {
     }
 
     /// The addresses that are answered for on a link: only frames that name one of them matter to
-    /// [`Announcer::handle_frame`].
+    /// [`Announcer::handle_received`].
     pub fn addresses_on(&self, link: u32) -> impl Iterator<Item = IpAddr> + Clone {
         let held = self.held.iter();
         let here = held.filter(move |(_, held)| held.links.contains(&link));
         here.map(|(address, _)| *address)
     }
 
-    /// Decides about a frame received on a link, and writes the answer to `answer`, which must have room for
-    /// [`crate::wire::MAX_FRAME_LENGTH`] bytes. The answer goes out on the same link, at once. Answers that go to
-    /// all nodes are limited: 10 000 at once on a link, and 20 000 a second. Whether it is answered or not, the frame
-    /// may be a [`Claim`].
+    /// Whether a link is used.
+    pub(crate) fn has_link(&self, link: u32) -> bool {
+        self.links.get(link).is_some()
+    }
+
+    /// Decides about a frame that was received on a link, and writes the answer to `answer`. Whether it is answered or
+    /// not, the frame may be a [`Claim`].
     ///
     /// # Errors
-    /// Why the frame is not answered.
-    pub fn handle_frame(
+    /// The reason why the frame is not answered.
+    ///
+    /// # Panics
+    /// If the frame is answered and `answer` is shorter than [`crate::wire::MAX_FRAME_LENGTH`].
+    pub fn handle_received(
         &mut self,
         link: u32,
-        frame: &[u8],
+        received: &Received,
         answer: &mut [u8],
         now: Time,
     ) -> Result<Answer, Ignored> {
         let link = self.links.get(link).ok_or(Ignored::UnknownLink)?;
-        let received = Received::parse(frame)?.ok_or(Ignored::NotARequest)?;
-        if let Some(Sighting::Has(address, mac)) = received.sighting()
+        if let Some(Sighting::Claims(address, mac)) = received.sighting()
             && self.answering.contains(&(link.index, address))
             && received.is_of_another(mac, &self.links)
         {
@@ -236,7 +252,7 @@ impl Announcer {
             pace.spend(now);
             Ok(())
         };
-        answer::answer(link, &received, answers, allowed, answer)
+        answer::answer(link, received, answers, allowed, answer)
     }
 
     /// Writes the next announcement that is due to `frame`, which must have room for

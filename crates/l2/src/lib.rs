@@ -13,11 +13,14 @@ mod link;
 mod pace;
 pub mod prober;
 mod received;
+mod station;
 pub mod wire;
 
-pub use announcer::{Announcer, Answer, Claim, GroupChange, Ignored, Transmission};
+pub use announcer::{Announcer, Answer, Claim, GroupChange, Ignored, Purpose, Transmission};
 pub use herald_core::Prefix;
 pub use herald_core::announce::layer2::ProbeResult;
 pub use link::{Link, select};
 pub use prober::Prober;
+pub use received::Received;
+pub use station::Station;
 pub use wire::MacAddr;

@@ -36,7 +36,7 @@ use schedule::{ProbeSchedule, ProbeStage};
 use crate::link::LinkTable;
 use crate::pace::Pace;
 use crate::received::{Received, Sighting};
-use crate::{Link, MacAddr, Transmission};
+use crate::{Link, MacAddr, Purpose, Transmission};
 
 /// How often it is asked, and how long an answer may take.
 ///
@@ -207,7 +207,7 @@ impl Prober {
     }
 
     /// The addresses that are asked for on a link, or may be soon: only frames that name one of them matter to
-    /// [`Prober::handle_frame`]. Those that are checked every now and then are among them between two checks, too, so
+    /// [`Prober::handle_received`]. Those that are checked every now and then are among them between two checks, too, so
     /// that the set does not change with each, and so that others who ask for them are heard.
     pub fn addresses_on(&self, link: u32) -> impl Iterator<Item = IpAddr> + Clone {
         let probed = self.probes.iter().map(|(address, probe)| (address, &probe.links));
@@ -216,21 +216,27 @@ impl Prober {
         here.map(|(address, _)| *address)
     }
 
-    /// Looks for signs of others at an address that is probed in a frame that was received on a link, whenever that was
-    /// since [`Prober::probe`].
-    pub fn handle_frame(&mut self, link: u32, frame: &[u8], now: Time) {
-        self.note_heard(link, frame, now);
+    /// Notes that a frame arrived on a link: a link on which frames of other machines arrive is not deaf.
+    pub fn handle_arrival(&mut self, link: u32, frame: &[u8], now: Time) {
+        let source = frame
+            .get(6..12)
+            .and_then(|source| <[u8; 6]>::try_from(source).ok());
+        if source.is_some_and(|source| !self.links.is_own(MacAddr(source))) {
+            self.heard.insert(link, now);
+        }
+    }
+
+    /// Ends a probe, or notes a contender, if the frame that was received on a link shows another machine at a probed
+    /// address. Every frame since [`Prober::probe`] counts, not only an answer to a question.
+    pub fn handle_received(&mut self, link: u32, received: &Received) {
         // Most of the time nothing is probed, and then a frame costs next to nothing.
         if self.probes.is_empty() {
             return;
         }
-        let Ok(Some(received)) = Received::parse(frame) else {
-            return;
-        };
         let Some(sighting) = received.sighting() else {
             return;
         };
-        let (Sighting::Has(address, mac) | Sighting::Wants(address, mac)) = sighting;
+        let (Sighting::Claims(address, mac) | Sighting::Probes(address, mac)) = sighting;
         let Some(probe) = self.probes.get_mut(&address) else {
             return;
         };
@@ -238,22 +244,13 @@ impl Prober {
             return;
         }
         match sighting {
-            Sighting::Has(..) => {
+            Sighting::Claims(..) => {
                 self.end(address);
                 self.found.insert(address, ProbeResult::Answered(mac));
             }
-            Sighting::Wants(..) => {
+            Sighting::Probes(..) => {
                 probe.contender.get_or_insert(mac);
             }
-        }
-    }
-
-    fn note_heard(&mut self, link: u32, frame: &[u8], now: Time) {
-        let source = frame
-            .get(6..12)
-            .and_then(|source| <[u8; 6]>::try_from(source).ok());
-        if source.is_some_and(|source| !self.links.is_own(MacAddr(source))) {
-            self.heard.insert(link, now);
         }
     }
 
@@ -283,6 +280,7 @@ impl Prober {
                     link: link.index,
                     address,
                     length,
+                    purpose: Purpose::Question,
                 });
             }
         }

@@ -9,7 +9,7 @@ use herald_l2::wire::arp::{Arp, Operation};
 use herald_l2::wire::ethernet::Frame;
 use herald_l2::wire::ndp::{ALL_NODES, Advertisement, Ndp, Solicitation, solicited_node};
 use herald_l2::wire::{MAX_FRAME_LENGTH, Malformed};
-use herald_l2::{Announcer, Answer, Ignored, Link, MacAddr, Prefix, select};
+use herald_l2::{Announcer, Answer, Ignored, Link, MacAddr, Prefix, Received, select};
 use proptest::prelude::*;
 
 const OWN: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
@@ -40,9 +40,19 @@ fn announcer() -> Announcer {
     announcer
 }
 
+fn handle(
+    announcer: &mut Announcer,
+    link: u32,
+    frame: &[u8],
+    answer: &mut [u8],
+    now: Time,
+) -> Result<Answer, Ignored> {
+    announcer.handle_received(link, &Received::parse(frame)?, answer, now)
+}
+
 fn ask(link: u32, frame: &[u8]) -> Result<(Answer, Vec<u8>), Ignored> {
     let mut buffer = [0xa5; MAX_FRAME_LENGTH];
-    let answer = announcer().handle_frame(link, frame, &mut buffer, Time::ZERO)?;
+    let answer = handle(&mut announcer(), link, frame, &mut buffer, Time::ZERO)?;
     Ok((answer, buffer[..answer.length].to_vec()))
 }
 
@@ -214,7 +224,7 @@ fn probes_are_answered_so_often_at_once_and_a_second_and_solicitations_always() 
     let probe = multicast(probe());
     let mut answered = |link, frame: &[u8], microseconds: u64| {
         let now = Time::ZERO + Duration::from_micros(microseconds);
-        let asked = (0..12_000).map(|_| announcer.handle_frame(link, frame, &mut buffer, now));
+        let asked = (0..12_000).map(|_| handle(&mut announcer, link, frame, &mut buffer, now));
         let (answered, refused): (Vec<_>, Vec<_>) = asked.partition(Result::is_ok);
         assert!(refused.iter().all(|r| *r == Err(Ignored::TooMany)), "{refused:?}");
         answered.len()
@@ -444,7 +454,7 @@ proptest! {
     #[test]
     fn no_bytes_make_the_announcer_panic(bytes in proptest::collection::vec(any::<u8>(), 0..128)) {
         let mut buffer = [0; MAX_FRAME_LENGTH];
-        prop_assert!(announcer().handle_frame(2, &bytes, &mut buffer, Time::ZERO).is_err());
+        prop_assert!(handle(&mut announcer(), 2, &bytes, &mut buffer, Time::ZERO).is_err());
     }
 }
 
@@ -464,7 +474,5 @@ fn answered(announcer: &mut Announcer, link: u32, address: IpAddr) -> bool {
         }),
     };
     let mut buffer = [0; MAX_FRAME_LENGTH];
-    announcer
-        .handle_frame(link, &asked, &mut buffer, Time::ZERO)
-        .is_ok()
+    handle(announcer, link, &asked, &mut buffer, Time::ZERO).is_ok()
 }

@@ -8,7 +8,7 @@ use herald_core::Time;
 use herald_l2::wire::MAX_FRAME_LENGTH;
 use herald_l2::wire::arp::{Arp, Operation};
 use herald_l2::wire::ndp::{ALL_NODES, Advertisement, Solicitation, solicited_node};
-use herald_l2::{Announcer, Claim, Ignored, Link, MacAddr};
+use herald_l2::{Announcer, Answer, Claim, Ignored, Link, MacAddr, Received};
 use proptest::prelude::*;
 
 const V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -55,6 +55,16 @@ fn sent(announcer: &mut Announcer, now: Time) -> Vec<(IpAddr, Vec<u8>)> {
 
 fn at(milliseconds: u64) -> Time {
     Time::since_zero(LATER + Duration::from_millis(milliseconds))
+}
+
+fn handle(
+    announcer: &mut Announcer,
+    link: u32,
+    frame: &[u8],
+    answer: &mut [u8],
+    now: Time,
+) -> Result<Answer, Ignored> {
+    announcer.handle_received(link, &Received::parse(frame)?, answer, now)
 }
 
 fn frame(emit: impl FnOnce(&mut [u8]) -> usize) -> Vec<u8> {
@@ -126,7 +136,7 @@ fn whoever_announces_or_uses_a_held_address_claims_it() {
     for (row, (frame, address)) in table.into_iter().enumerate() {
         let mut announcer = holder(0);
         let mut buffer = [0; MAX_FRAME_LENGTH];
-        let answer = announcer.handle_frame(2, &frame, &mut buffer, at(0));
+        let answer = handle(&mut announcer, 2, &frame, &mut buffer, at(0));
         assert_eq!(claims(&mut announcer), [claim(address, OTHER)], "row {row}");
         // Only the first asks for the address besides.
         assert_eq!(answer.is_ok(), row == 0, "row {row}: {answer:?}");
@@ -168,7 +178,7 @@ fn what_is_ours_or_concerns_nothing_held_there_is_no_claim() {
     for (row, (link, frame)) in table.into_iter().enumerate() {
         let mut announcer = holder(0);
         let mut buffer = [0; MAX_FRAME_LENGTH];
-        let _ = announcer.handle_frame(link, &frame, &mut buffer, at(0));
+        let _ = handle(&mut announcer, link, &frame, &mut buffer, at(0));
         assert_eq!(claims(&mut announcer), [], "row {row}");
     }
 }
@@ -179,7 +189,7 @@ fn of_many_claims_to_an_address_the_last_is_told_and_none_after_it_is_withdrawn(
     let mut buffer = [0; MAX_FRAME_LENGTH];
     let mut hear = |announcer: &mut Announcer, mac| {
         let announced = arp(Operation::Reply, V4, V4, mac);
-        let ignored = announcer.handle_frame(2, &announced, &mut buffer, at(0));
+        let ignored = handle(announcer, 2, &announced, &mut buffer, at(0));
         assert_eq!(ignored, Err(Ignored::NotARequest));
     };
     hear(&mut announcer, OTHER);
@@ -261,7 +271,7 @@ fn two_that_defend_the_same_address_stop_soon() {
             for (_, frame) in sent(&mut hosts[host], now) {
                 announcements += 1;
                 let other = &mut hosts[1 - host];
-                let _ = other.handle_frame(2, &frame, &mut buffer, now);
+                let _ = handle(other, 2, &frame, &mut buffer, now);
                 for claim in claims(other) {
                     other.defend(claim.address, now);
                 }

@@ -10,12 +10,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use herald_core::Time;
-use herald_l2::prober::ProbeTiming;
+use herald_core::announce::layer2::{Announcement, Command, WireEvent};
 use herald_l2::wire::MAX_FRAME_LENGTH;
 use herald_l2::wire::arp::{Arp, Operation};
 use herald_l2::wire::ethernet::{EtherType, Frame};
 use herald_l2::wire::ndp::Ndp;
-use herald_l2::{Announcer, Link, MacAddr, Prefix, Prober};
+use herald_l2::{Link, MacAddr, Prefix, Purpose, Station};
 
 #[test]
 fn every_case_comes_out_as_expected() {
@@ -74,8 +74,7 @@ fn run(text: &str) -> String {
 }
 
 struct Scene {
-    announcer: Announcer,
-    prober: Prober,
+    station: Station,
     now: Time,
     out: String,
 }
@@ -83,22 +82,16 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         Self {
-            announcer: Announcer::new(Some(Duration::from_secs(60)), 7),
-            prober: Prober::new(ProbeTiming::default()),
+            station: Station::new(Some(Duration::from_secs(60)), 7),
             now: Time::ZERO,
             out: String::new(),
         }
     }
 
-    /// Wakes up when the machines ask for it, and at `end`.
+    /// Wakes up when the station asks for it, and at `end`.
     fn pass_time(&mut self, end: Time) {
         loop {
-            let due = self
-                .announcer
-                .poll_timeout()
-                .into_iter()
-                .chain(self.prober.poll_timeout());
-            let Some(due) = due.min().filter(|due| *due < end) else {
+            let Some(due) = self.station.poll_timeout().filter(|due| *due < end) else {
                 self.now = end;
                 self.drain();
                 return;
@@ -125,8 +118,7 @@ impl Scene {
                 .filter(|l| !l.is_empty())
                 .map(link)
                 .collect();
-            self.announcer.set_links(links.clone(), now);
-            self.prober.set_links(links, now);
+            self.station.set_links(links, now);
             return;
         }
         if verb == "frame" {
@@ -139,44 +131,63 @@ impl Scene {
             .map_or((rest, None), |(a, i)| (a, Some(i)));
         let interfaces = interface.map(|name| [name.to_owned()].into());
         let address = || address.parse::<IpAddr>().expect("an address");
-        match verb {
-            "announce" => self.announcer.announce(address(), interfaces, now),
-            "reannounce" => self.announcer.reannounce(address(), now),
-            "defend" => self.announcer.defend(address(), now),
-            "withdraw" => self.announcer.withdraw(address()),
-            "probe" => self.prober.probe(address(), interfaces, now),
-            "cancel" => self.prober.cancel(address()),
-            "end" => {}
-            _ => panic!("what is {what:?}?"),
-        }
+        let announcement = || Announcement {
+            address: address(),
+            interfaces,
+        };
+        let command = match verb {
+            "announce" => Command::Announce(announcement()),
+            "reannounce" => Command::Reannounce(address()),
+            "defend" => Command::Defend(address()),
+            "withdraw" => Command::Withdraw(address()),
+            "probe" => Command::Probe(announcement()),
+            "cancel" => Command::CancelProbe(address()),
+            "end" => return,
+            _ => panic!("{what:?} is no input of a scenario"),
+        };
+        self.station.handle_command(command, now);
     }
 
     fn receive(&mut self, link: u32, frame: &[u8]) {
         let mut answer = [0; MAX_FRAME_LENGTH];
-        self.prober.handle_frame(link, frame, self.now);
-        match self.announcer.handle_frame(link, frame, &mut answer, self.now) {
+        match self.station.handle_frame(link, frame, &mut answer, self.now) {
             Ok(answered) => self.tell_frame(link, "answers", &answer[..answered.length]),
             Err(reason) => self.tell(format_args!("eth{link} ignores: {reason}")),
         }
     }
 
+    /// Takes all outputs. Those of one moment are written by kind, so that a case does not depend on the order in which
+    /// the kinds are polled.
     fn drain(&mut self) {
         let mut frame = [0; MAX_FRAME_LENGTH];
-        while let Some(change) = self.announcer.poll_group() {
+        while let Some(change) = self.station.poll_group() {
             let verb = if change.member { "joins" } else { "leaves" };
             self.tell(format_args!("eth{} {verb} {}", change.link, change.group));
         }
-        while let Some(claim) = self.announcer.poll_claim() {
-            self.tell(format_args!("{} is claimed by {}", claim.address, claim.mac));
+        let (mut announcements, mut questions) = (Vec::new(), Vec::new());
+        while let Some(sent) = self.station.poll_transmit(&mut frame, self.now) {
+            let frames = match sent.purpose {
+                Purpose::Announcement => &mut announcements,
+                Purpose::Question => &mut questions,
+            };
+            frames.push((sent.link, frame[..sent.length].to_vec()));
         }
-        while let Some(sent) = self.announcer.poll_transmit(&mut frame, self.now) {
-            self.tell_frame(sent.link, "announces", &frame[..sent.length]);
+        let events: Vec<WireEvent> = std::iter::from_fn(|| self.station.poll_event(self.now)).collect();
+        for event in &events {
+            if let WireEvent::Claimed(address, mac) = event {
+                self.tell(format_args!("{address} is claimed by {mac}"));
+            }
         }
-        while let Some(sent) = self.prober.poll_transmit(&mut frame, self.now) {
-            self.tell_frame(sent.link, "asks", &frame[..sent.length]);
+        for (link, frame) in announcements {
+            self.tell_frame(link, "announces", &frame);
         }
-        while let Some((address, finding)) = self.prober.poll_result(self.now) {
-            self.tell(format_args!("{address}: {finding:?}"));
+        for (link, frame) in questions {
+            self.tell_frame(link, "asks", &frame);
+        }
+        for event in events {
+            if let WireEvent::Probed(address, result) = event {
+                self.tell(format_args!("{address}: {result:?}"));
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::Transmission;
+use super::{Purpose, Transmission};
 use crate::MacAddr;
 use crate::link::LinkTable;
 use crate::wire::arp::{Arp, Operation};
@@ -59,6 +59,7 @@ impl Round {
             link: link.index,
             address: self.address,
             length,
+            purpose: Purpose::Announcement,
         })
     }
 }

@@ -7,7 +7,7 @@ use herald_l2::wire::MAX_FRAME_LENGTH;
 use herald_l2::wire::arp::Arp;
 use herald_l2::wire::ethernet::Frame;
 use herald_l2::wire::ndp::{Ndp, solicited_node};
-use herald_l2::{Announcer, Link, MacAddr, ProbeResult};
+use herald_l2::{Announcer, Link, MacAddr, ProbeResult, Received};
 use std::time::Duration;
 
 use super::frames::sign;
@@ -91,7 +91,7 @@ fn an_owner_answers_each_form_to_us_alone() {
             simulation.run_with(MILLISECOND, |frame, now| {
                 let mut answer = [0; MAX_FRAME_LENGTH];
                 let answered = announcer
-                    .handle_frame(7, frame, &mut answer, now)
+                    .handle_received(7, &Received::parse(frame).expect("a question"), &mut answer, now)
                     .expect("an answer");
                 let answer = answer[..answered.length].to_vec();
                 let is_unicast = Frame::parse(&answer).expect("a frame").destination == mac(2);

@@ -15,7 +15,7 @@ use frames::sign;
 use herald_core::Time;
 use herald_l2::prober::ProbeTiming;
 use herald_l2::wire::MAX_FRAME_LENGTH;
-use herald_l2::{Link, MacAddr, ProbeResult, Prober};
+use herald_l2::{Link, MacAddr, ProbeResult, Prober, Received};
 
 const V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
@@ -63,6 +63,13 @@ impl Simulation {
         self.prober.probe(address.into(), None, self.now);
     }
 
+    fn receive(&mut self, link: u32, frame: &[u8]) {
+        self.prober.handle_arrival(link, frame, self.now);
+        if let Ok(received) = Received::parse(frame) {
+            self.prober.handle_received(link, &received);
+        }
+    }
+
     /// Lets `time` pass, waking up only when the prober asks for it.
     fn run(&mut self, time: Duration) -> Vec<Sent> {
         self.run_with(time, |_, _| None)
@@ -81,7 +88,7 @@ impl Simulation {
             while let Some(next) = self.prober.poll_transmit(&mut buffer, self.now) {
                 let frame = buffer[..next.length].to_vec();
                 if let Some((link, answer)) = peer(&frame, self.now) {
-                    self.prober.handle_frame(link, &answer, self.now);
+                    self.receive(link, &answer);
                 }
                 sent.push(Sent {
                     at: self.now.elapsed(),
@@ -109,7 +116,7 @@ impl Simulation {
     /// What is found by hearing a frame in the middle of everything.
     fn hears(&mut self, link: u32, frame: &[u8]) -> Vec<(IpAddr, ProbeResult)> {
         self.run(STEP / 2);
-        self.prober.handle_frame(link, frame, self.now);
+        self.receive(link, frame);
         self.run(Duration::ZERO);
         self.found
             .drain(..)
@@ -225,9 +232,7 @@ fn a_link_that_is_gained_or_changed_is_asked_from_the_beginning() {
 fn a_new_probe_and_a_cancelled_one_know_nothing_of_the_one_before() {
     let mut simulation = Simulation::new(vec![link(2)]);
     simulation.probe(V4);
-    simulation
-        .prober
-        .handle_frame(2, &sign(V4.into(), false, OTHER), simulation.now);
+    simulation.receive(2, &sign(V4.into(), false, OTHER));
     simulation.run(STEP);
     simulation.probe(V4);
     assert_eq!(simulation.run(Duration::from_secs(1)).len(), 3);
@@ -236,9 +241,7 @@ fn a_new_probe_and_a_cancelled_one_know_nothing_of_the_one_before() {
     for cancelled_before_told in [true, false] {
         simulation.probe(V4);
         if cancelled_before_told {
-            simulation
-                .prober
-                .handle_frame(2, &sign(V4.into(), true, OTHER), simulation.now);
+            simulation.receive(2, &sign(V4.into(), true, OTHER));
         }
         simulation.prober.cancel(V4.into());
         assert_eq!(simulation.prober.poll_timeout(), None);

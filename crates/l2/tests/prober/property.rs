@@ -132,7 +132,7 @@ proptest! {
                     if let Some(probe) = probes.get_mut(&address(number)).filter(|_| !own) {
                         probe.hear(index, has, sender);
                     }
-                    simulation.prober.handle_frame(index, &sign(address(number), has, sender), simulation.now);
+                    simulation.receive(index, &sign(address(number), has, sender));
                 }
                 Step::Pass(milliseconds) => {
                     for sent in simulation.run(MILLISECOND * milliseconds.into()) {

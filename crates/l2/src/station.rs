@@ -1,0 +1,172 @@
+//! The station of a node: answers and announces its addresses, and probes for addresses.
+//!
+//! ```text
+//!   agent --- Command ---> +-----------------------+ --- Transmission, Answer ---> segment
+//!                          | Announcer   Prober    |
+//!   agent <-- WireEvent -- +-----------------------+ <-------- frames ------------ segment
+//! ```
+//!
+//! The owner of the sockets drives it:
+//! 1. handle all received frames, sending each answer at once;
+//! 2. then drain [`Station::poll_event`]: a frame that still waits may be the answer to a probe;
+//! 3. drain [`Station::poll_group`] and [`Station::poll_transmit`];
+//! 4. wait for a frame, a command or [`Station::poll_timeout`].
+
+use alloc::vec::Vec;
+use core::net::IpAddr;
+use core::time::Duration;
+
+use herald_core::Time;
+use herald_core::announce::layer2::{Announcement, Command, WireEvent};
+
+use crate::prober::ProbeTiming;
+use crate::{Announcer, Answer, GroupChange, Ignored, Link, Prober, Received, Transmission};
+
+#[cfg(test)]
+mod tests;
+
+/// Announcer and prober on the same links. Answering a frame allocates nothing.
+#[derive(Debug)]
+pub struct Station {
+    announcer: Announcer,
+    prober: Prober,
+    /// Whether [`WireEvent::Paused`] is still to be reported.
+    is_pause_unreported: bool,
+}
+
+impl Station {
+    /// Creates a station that answers for no address and has no links.
+    ///
+    /// After its burst an active address is announced again every `refresh`, give or take a tenth, drawn from `seed` so
+    /// that the addresses spread out; `None` is never.
+    pub fn new(refresh: Option<Duration>, seed: u64) -> Self {
+        Self {
+            announcer: Announcer::new(refresh, seed),
+            prober: Prober::new(ProbeTiming::default()),
+            is_pause_unreported: false,
+        }
+    }
+
+    /// Replaces the links that can be used. Where an address gains a link, or a link gets another MAC address, the
+    /// address is announced or probed again from the start.
+    pub fn set_links(&mut self, links: Vec<Link>, now: Time) {
+        self.prober.set_links(links.clone(), now);
+        self.announcer.set_links(links, now);
+    }
+
+    /// Carries out a command of the agent. Frames that the command causes are due from `now` on.
+    pub fn handle_command(&mut self, command: Command, now: Time) {
+        match command {
+            Command::Announce(Announcement { address, interfaces }) => {
+                self.announcer.announce(address, interfaces, now);
+            }
+            Command::Withdraw(address) => {
+                self.announcer.withdraw(address);
+                self.prober.cancel(address);
+            }
+            Command::WithdrawAll => self.announcer.withdraw_all(),
+            Command::Reannounce(address) => self.announcer.reannounce(address, now),
+            Command::Defend(address) => self.announcer.defend(address, now),
+            Command::Probe(Announcement { address, interfaces }) => {
+                self.prober.probe(address, interfaces, now);
+            }
+            Command::Check {
+                announcement: Announcement { address, interfaces },
+                target,
+            } => self.prober.check(address, interfaces, target, now),
+            Command::CancelProbe(address) => self.prober.cancel(address),
+        }
+    }
+
+    /// Handles a frame that was received on a link, and writes the answer to `answer`. The answer is to be sent on the
+    /// same link at once. Whether it is answered or not, the frame may end a probe or be a claim; see
+    /// [`Station::poll_event`].
+    ///
+    /// Answers that go to all nodes are limited on each link: 10 000 at once, and 20 000 a second.
+    ///
+    /// # Errors
+    /// The reason why the frame is not answered.
+    ///
+    /// # Panics
+    /// If the frame is answered and `answer` is shorter than [`crate::wire::MAX_FRAME_LENGTH`].
+    pub fn handle_frame(
+        &mut self,
+        link: u32,
+        frame: &[u8],
+        answer: &mut [u8],
+        now: Time,
+    ) -> Result<Answer, Ignored> {
+        // Also a frame that is ignored shows that this link receives.
+        self.prober.handle_arrival(link, frame, now);
+        match Received::parse(frame) {
+            Ok(received) => {
+                self.prober.handle_received(link, &received);
+                self.announcer.handle_received(link, &received, answer, now)
+            }
+            Err(_) if !self.announcer.has_link(link) => Err(Ignored::UnknownLink),
+            Err(reason) => Err(reason),
+        }
+    }
+
+    /// Withdraws all addresses, because the station did not run for so long that another node may have taken over.
+    /// [`WireEvent::Paused`] is the next event. Probes go on.
+    pub fn handle_pause(&mut self) {
+        self.announcer.withdraw_all();
+        self.is_pause_unreported = true;
+    }
+
+    /// Writes the next frame that is due to `frame`: probes and checks come before announcements, because they decide
+    /// who may announce. Returns `None` when nothing is due or the pace allows no frame at `now`.
+    ///
+    /// # Panics
+    /// If a frame is due and `frame` is shorter than [`crate::wire::MAX_FRAME_LENGTH`].
+    pub fn poll_transmit(&mut self, frame: &mut [u8], now: Time) -> Option<Transmission> {
+        let question = self.prober.poll_transmit(frame, now);
+        question.or_else(|| self.announcer.poll_transmit(frame, now))
+    }
+
+    /// Returns the next event for the agent: a pause first, then results of probes and checks, then claims.
+    ///
+    /// All received frames must have been handled before, because a probe that has lasted long enough ends here.
+    pub fn poll_event(&mut self, now: Time) -> Option<WireEvent> {
+        if core::mem::take(&mut self.is_pause_unreported) {
+            return Some(WireEvent::Paused);
+        }
+        if let Some((address, result)) = self.prober.poll_result(now) {
+            return Some(WireEvent::Probed(address, result));
+        }
+        let claim = self.announcer.poll_claim()?;
+        Some(WireEvent::Claimed(claim.address, claim.mac))
+    }
+
+    /// Returns the next solicited-node group to join or to leave.
+    pub fn poll_group(&mut self) -> Option<GroupChange> {
+        self.announcer.poll_group()
+    }
+
+    /// When [`Station::poll_transmit`] or [`Station::poll_event`] has something next, possibly already.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        if self.is_pause_unreported {
+            return Some(Time::ZERO);
+        }
+        let due = [self.prober.poll_timeout(), self.announcer.poll_timeout()];
+        due.into_iter().flatten().min()
+    }
+
+    /// The addresses that a socket filter on this link must let through: the active ones, and those that are probed or
+    /// may be checked again. Other frames change nothing.
+    pub fn addresses_on(&self, link: u32) -> impl Iterator<Item = IpAddr> + Clone {
+        let active = self.announcer.addresses_on(link);
+        active.chain(self.prober.addresses_on(link))
+    }
+
+    /// The links that answer for an address, ascending; `None` when it is not announced.
+    pub fn links_of(&self, address: IpAddr) -> Option<&[u32]> {
+        self.announcer.links_of(address)
+    }
+
+    /// Whether an address was checked and may be checked again.
+    pub fn is_monitored(&self, address: IpAddr) -> bool {
+        self.prober.is_monitored(address)
+    }
+}

@@ -1,0 +1,239 @@
+//! The composition: one parse, the order of outputs, commands that concern both machines.
+
+use alloc::borrow::ToOwned;
+use alloc::vec;
+use core::net::Ipv4Addr;
+
+use herald_core::announce::layer2::ProbeResult;
+
+use super::*;
+use crate::wire::MAX_FRAME_LENGTH;
+use crate::wire::arp::{Arp, Operation};
+use crate::{MacAddr, Purpose};
+
+const ACTIVE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const PROBED: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+const OWN: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
+const OTHER: MacAddr = MacAddr([2, 0, 0, 0, 0, 9]);
+
+fn link() -> Link {
+    Link {
+        index: 2,
+        name: "eth0".to_owned(),
+        mac: OWN,
+        prefixes: Vec::new(),
+        arp: true,
+        ndp: true,
+    }
+}
+
+fn on_all_links(address: Ipv4Addr) -> Announcement {
+    Announcement {
+        address: address.into(),
+        interfaces: None,
+    }
+}
+
+/// Announces [`ACTIVE`] and probes for [`PROBED`].
+fn busy() -> Station {
+    let mut station = Station::new(None, 0);
+    station.set_links(vec![link()], Time::ZERO);
+    station.handle_command(Command::Announce(on_all_links(ACTIVE)), Time::ZERO);
+    station.handle_command(Command::Probe(on_all_links(PROBED)), Time::ZERO);
+    station
+}
+
+fn at(milliseconds: u64) -> Time {
+    Time::since_zero(Duration::from_millis(milliseconds))
+}
+
+/// A request of another machine, which shows in it that the machine has `sender_ip`.
+fn request(sender_ip: Ipv4Addr, target_ip: Ipv4Addr) -> ([u8; MAX_FRAME_LENGTH], usize) {
+    let mut frame = [0; MAX_FRAME_LENGTH];
+    let arp = Arp {
+        operation: Operation::Request,
+        sender_mac: OTHER,
+        sender_ip,
+        target_mac: MacAddr::ZERO,
+        target_ip,
+    };
+    let length = arp.emit(MacAddr::BROADCAST, OTHER, &mut frame);
+    (frame, length)
+}
+
+fn receive(
+    station: &mut Station,
+    link: u32,
+    (frame, length): ([u8; MAX_FRAME_LENGTH], usize),
+) -> Result<Answer, Ignored> {
+    station.handle_frame(link, &frame[..length], &mut [0; MAX_FRAME_LENGTH], at(1))
+}
+
+fn transmit(station: &mut Station, now: Time) -> Vec<Transmission> {
+    let mut frame = [0; MAX_FRAME_LENGTH];
+    core::iter::from_fn(|| station.poll_transmit(&mut frame, now)).collect()
+}
+
+fn events(station: &mut Station, now: Time) -> Vec<WireEvent> {
+    core::iter::from_fn(|| station.poll_event(now)).collect()
+}
+
+#[test]
+fn questions_leave_before_announcements() {
+    let sent = transmit(&mut busy(), Time::ZERO);
+    let sent: Vec<_> = sent.iter().map(|sent| (sent.address, sent.purpose)).collect();
+    let expected = [
+        (PROBED.into(), Purpose::Question),
+        (ACTIVE.into(), Purpose::Announcement),
+        (ACTIVE.into(), Purpose::Announcement),
+    ];
+    assert_eq!(sent, expected);
+}
+
+#[test]
+fn one_frame_is_answered_and_ends_a_probe() {
+    let mut station = busy();
+    let answer = receive(&mut station, 2, request(PROBED, ACTIVE)).expect("answered");
+    assert_eq!(answer.address, ACTIVE);
+    assert_eq!(
+        events(&mut station, at(1)),
+        [WireEvent::Probed(PROBED.into(), ProbeResult::Answered(OTHER))]
+    );
+}
+
+#[test]
+fn results_of_probes_come_before_claims() {
+    let mut station = busy();
+    receive(&mut station, 2, request(ACTIVE, ACTIVE)).expect("answered");
+    let _nothing_else = receive(&mut station, 2, request(PROBED, PROBED));
+    let expected = [
+        WireEvent::Probed(PROBED.into(), ProbeResult::Answered(OTHER)),
+        WireEvent::Claimed(ACTIVE.into(), OTHER),
+    ];
+    assert_eq!(events(&mut station, at(1)), expected);
+}
+
+#[test]
+fn a_frame_that_arrives_before_the_events_are_polled_still_answers_a_probe() {
+    for is_answered in [true, false] {
+        let mut station = busy();
+        for round in 0..3 {
+            transmit(&mut station, at(30 * round));
+        }
+        let result = if is_answered {
+            let _ignored = receive(&mut station, 2, request(PROBED, PROBED));
+            ProbeResult::Answered(OTHER)
+        } else {
+            ProbeResult::Silence
+        };
+        assert_eq!(
+            events(&mut station, at(90)),
+            [WireEvent::Probed(PROBED.into(), result)]
+        );
+    }
+}
+
+#[test]
+fn withdraw_cancels_the_probe_of_the_address_as_well() {
+    let mut station = busy();
+    for address in [ACTIVE, PROBED] {
+        station.handle_command(Command::Withdraw(address.into()), Time::ZERO);
+    }
+    assert_eq!(station.poll_timeout(), None);
+    assert_eq!(station.addresses_on(2).count(), 0);
+    assert_eq!(station.links_of(ACTIVE.into()), None);
+}
+
+#[test]
+fn withdraw_all_lets_probes_go_on() {
+    let mut station = busy();
+    station.handle_command(Command::WithdrawAll, Time::ZERO);
+    assert!(station.addresses_on(2).eq([IpAddr::from(PROBED)]));
+}
+
+#[test]
+fn a_pause_withdraws_all_addresses_and_is_the_first_event() {
+    let mut station = busy();
+    let _ignored = receive(&mut station, 2, request(PROBED, PROBED));
+    station.handle_pause();
+    assert_eq!(station.poll_timeout(), Some(Time::ZERO));
+    assert_eq!(
+        receive(&mut station, 2, request(OTHER_HOST, ACTIVE)),
+        Err(Ignored::NotOurs)
+    );
+    let expected = [
+        WireEvent::Paused,
+        WireEvent::Probed(PROBED.into(), ProbeResult::Answered(OTHER)),
+    ];
+    assert_eq!(events(&mut station, at(1)), expected);
+    assert_eq!(events(&mut station, at(1)), []);
+}
+
+const OTHER_HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);
+
+#[test]
+fn the_link_of_a_frame_is_looked_at_before_its_content() {
+    let mut station = busy();
+    let cut = (request(OTHER_HOST, ACTIVE).0, 20);
+    assert_eq!(receive(&mut station, 3, cut), Err(Ignored::UnknownLink));
+    assert!(matches!(
+        receive(&mut station, 2, cut),
+        Err(Ignored::Malformed(_))
+    ));
+    assert_eq!(
+        receive(&mut station, 3, request(OTHER_HOST, ACTIVE)),
+        Err(Ignored::UnknownLink)
+    );
+}
+
+#[test]
+fn a_frame_that_is_ignored_shows_that_the_link_receives() {
+    let mut station = busy();
+    let check = Command::Check {
+        announcement: on_all_links(OTHER_HOST),
+        target: None,
+    };
+    station.handle_command(Command::CancelProbe(PROBED.into()), Time::ZERO);
+    station.handle_command(check, Time::ZERO);
+    transmit(&mut station, Time::ZERO);
+    let _malformed = receive(&mut station, 2, (request(PROBED, ACTIVE).0, 20));
+    let heard = Some(Duration::from_millis(99));
+    assert_eq!(
+        events(&mut station, at(100)),
+        [WireEvent::Probed(
+            OTHER_HOST.into(),
+            ProbeResult::Unanswered { heard }
+        )]
+    );
+}
+
+#[test]
+fn a_checked_address_stays_monitored_until_the_probe_is_cancelled() {
+    let mut station = busy();
+    let check = Command::Check {
+        announcement: on_all_links(ACTIVE),
+        target: Some(OTHER),
+    };
+    station.handle_command(check, Time::ZERO);
+    assert!(station.is_monitored(ACTIVE.into()));
+    station.handle_command(Command::CancelProbe(ACTIVE.into()), Time::ZERO);
+    assert!(!station.is_monitored(ACTIVE.into()));
+    assert!(station.links_of(ACTIVE.into()).is_some());
+}
+
+#[test]
+fn both_machines_get_the_links() {
+    let mut station = busy();
+    transmit(&mut station, Time::ZERO);
+    let renewed = Link { mac: OTHER, ..link() };
+    station.set_links(vec![renewed], at(50));
+    let sent = transmit(&mut station, at(50));
+    let purposes: Vec<Purpose> = sent.iter().map(|sent| sent.purpose).collect();
+    let expected = [Purpose::Question, Purpose::Announcement, Purpose::Announcement];
+    assert_eq!(purposes, expected);
+    station.set_links(Vec::new(), at(60));
+    assert_eq!(
+        events(&mut station, at(60)),
+        [WireEvent::Probed(PROBED.into(), ProbeResult::NoLink)]
+    );
+}
