@@ -34,7 +34,7 @@ use crate::gossip::Gossip;
 use crate::input::{self, Awaiting, Input, Peer, Seen};
 use crate::metrics::Metrics;
 use crate::status::Statuses;
-use crate::wire::{self, Heard, Wire};
+use crate::wire::{self, Command, Wire, WireEvent};
 use slices::Slices;
 
 /// How long a speaker that goes away answers on at most, after it has said so, for its successors to announce themselves:
@@ -140,7 +140,7 @@ impl Driver {
         let mut members = self.parts.gossip.as_ref().map(|gossip| unseen(gossip.members()));
         let mut joined = self.parts.gossip.as_ref().map(|gossip| unseen(gossip.joined()));
         let mut wire_failed = Box::pin(self.parts.wire.failed());
-        let mut heard = self.parts.wire.heard().context("the wire is heard once")?;
+        let mut heard = self.parts.wire.take_events().context("the wire is heard once")?;
         let mut until = None;
         loop {
             let due = self.poll_timeout().map(|due| self.started + due.elapsed());
@@ -201,18 +201,18 @@ impl Driver {
         self.hear_of_silence();
     }
 
-    fn handle_heard(&mut self, heard: Heard) {
+    fn handle_heard(&mut self, heard: WireEvent) {
         let now = self.now();
         match heard {
-            Heard::Found(address, finding) => {
+            WireEvent::Probed(address, finding) => {
                 self.holdings.handle_probed(address, finding, now);
             }
-            Heard::Claimed(address, mac) => {
+            WireEvent::Claimed(address, mac) => {
                 let ownership = &self.ownership;
                 let outranks = |node: &NodeName, service: &ServiceKey| ownership.outranks(node, service);
                 self.holdings.handle_claim(address, mac, outranks, now);
             }
-            Heard::Paused => {
+            WireEvent::Paused => {
                 self.holdings.reverify(now);
             }
         }
@@ -337,7 +337,7 @@ impl Driver {
         }
         if is_linked && !self.is_linked && self.holdings.reverify(self.now()) {
             // Whoever was cut off does not know who has taken over. The wire task would announce at once what it holds.
-            self.parts.wire.withdraw_all();
+            self.parts.wire.send(Command::WithdrawAll);
         }
         self.is_linked = is_linked;
         self.parts.wire.set_interfaces(interfaces);

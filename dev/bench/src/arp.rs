@@ -14,7 +14,7 @@ use anyhow::{Context, ensure};
 use herald_l2::MacAddr;
 use herald_netio::InterfaceWatch;
 use herald_netns::Netns;
-use herald_speaker::wire::{Announcement, Wire, WireOptions};
+use herald_speaker::wire::{Announcement, Command, Wire, WireOptions};
 use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute};
 use prometheus::Registry;
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
@@ -321,7 +321,8 @@ impl Announced {
         for number in self.addresses..self.addresses + addresses {
             let address = IpAddr::V4(nth(FIRST, number));
             let interfaces = Some(BTreeSet::from(["eth0".to_owned()]));
-            self.wire.announce(Announcement { address, interfaces });
+            let announcement = Announcement { address, interfaces };
+            self.wire.send(Command::Announce(announcement));
         }
         self.addresses += addresses;
     }

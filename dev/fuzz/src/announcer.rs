@@ -5,11 +5,11 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use herald_core::Time;
-use herald_l2::prober::ProbeTiming;
+use herald_core::announce::layer2::{Announcement, Command, WireEvent};
 use herald_l2::wire::arp::{Arp, Operation};
 use herald_l2::wire::ndp::{ALL_NODES, Advertisement, Solicitation, solicited_node};
 use herald_l2::wire::{MAX_FRAME_LENGTH, ethernet};
-use herald_l2::{Announcer, Link, MacAddr, Prefix, Prober};
+use herald_l2::{Link, MacAddr, Prefix, Purpose, Station};
 
 const ADDRESSES: [IpAddr; 4] = [
     IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
@@ -19,13 +19,13 @@ const ADDRESSES: [IpAddr; 4] = [
     IpAddr::V6(Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0x100, 1)),
 ];
 
-/// The bytes are commands, frames and pauses, one after another, for an announcer and a prober on three links. What they
-/// send is about addresses that are held or asked for, on the links that they are held or asked for on; they never want
-/// to be woken for nothing; and what a frame brings about, it brings about an address of which it is said that frames
-/// about it matter.
+/// Runs the bytes as a series of commands, frames and pauses for a station on three links. Checks that
+/// * each frame that is sent is about an address that is active or probed on that link;
+/// * nothing is due any more after all outputs were polled;
+/// * a received frame only concerns addresses that [`Station::addresses_on`] names.
 ///
 /// # Panics
-/// If that is not so.
+/// If a check fails.
 pub fn announcer(bytes: &[u8]) {
     let mut bytes = Bytes(bytes);
     let mut scene = Scene::new();
@@ -52,7 +52,13 @@ impl<'a> Bytes<'a> {
         ADDRESSES[usize::from(self.pick()) % ADDRESSES.len()]
     }
 
-    /// Anybody's: a stranger's, our own or no station's.
+    fn announcement(&mut self) -> Announcement {
+        let address = self.address();
+        let interfaces = interfaces(self.pick());
+        Announcement { address, interfaces }
+    }
+
+    /// Of a foreign host, of one of our links, or of no station.
     fn mac(&mut self) -> MacAddr {
         match self.pick() % 4 {
             0 => MacAddr::BROADCAST,
@@ -121,8 +127,7 @@ const fn mac(link: u32, generation: u8) -> MacAddr {
 }
 
 struct Scene {
-    announcer: Announcer,
-    prober: Prober,
+    station: Station,
     links: BTreeMap<u32, Link>,
     groups: BTreeSet<(u32, Ipv6Addr)>,
     now: Time,
@@ -131,8 +136,7 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let mut scene = Self {
-            announcer: Announcer::new(Some(Duration::from_secs(60)), 1),
-            prober: Prober::new(ProbeTiming::default()),
+            station: Station::new(Some(Duration::from_secs(60)), 1),
             links: BTreeMap::new(),
             groups: BTreeSet::new(),
             now: Time::ZERO,
@@ -143,83 +147,105 @@ impl Scene {
 
     fn step(&mut self, command: u8, bytes: &mut Bytes<'_>) {
         let now = self.now;
-        match command % 10 {
-            0 => self.set_links(bytes.pick(), bytes.pick()),
-            1 => self
-                .announcer
-                .announce(bytes.address(), interfaces(bytes.pick()), now),
-            2 => self.announcer.withdraw(bytes.address()),
-            3 => self.announcer.defend(bytes.address(), now),
-            4 => self.announcer.reannounce(bytes.address(), now),
-            5 => self.prober.probe(bytes.address(), interfaces(bytes.pick()), now),
-            6 => self.prober.cancel(bytes.address()),
+        let command = match command % 10 {
+            0 => return self.set_links(bytes.pick(), bytes.pick()),
+            1 => Command::Announce(bytes.announcement()),
+            2 => Command::Withdraw(bytes.address()),
+            3 => Command::Defend(bytes.address()),
+            4 => Command::Reannounce(bytes.address()),
+            5 => Command::Probe(bytes.announcement()),
+            6 => Command::CancelProbe(bytes.address()),
             7 => {
                 let pause = u64::from(bytes.pick()).pow(2);
                 self.now = now + Duration::from_millis(pause);
+                return;
             }
             8 => {
                 let link = u32::from(bytes.pick() % 4);
                 let frame = bytes.frame();
-                self.receive(link, &frame);
+                return self.receive(link, &frame);
             }
             _ => {
                 let (link, length) = (u32::from(bytes.pick() % 4), usize::from(bytes.pick()));
                 let (frame, rest) = bytes.0.split_at(length.min(bytes.0.len()));
                 bytes.0 = rest;
-                self.receive(link, frame);
+                return self.receive(link, frame);
             }
-        }
+        };
+        self.station.handle_command(command, now);
     }
 
     fn set_links(&mut self, present: u8, generation: u8) {
         let links = (1..=3).filter(|index| present & (1 << (index - 1)) != 0);
         self.links = links.map(|index| (index, link(index, generation))).collect();
         let links: Vec<Link> = self.links.values().cloned().collect();
-        self.announcer.set_links(links.clone(), self.now);
-        self.prober.set_links(links, self.now);
+        self.station.set_links(links, self.now);
+    }
+
+    fn is_active_on(&self, address: IpAddr, link: u32) -> bool {
+        let links = self.station.links_of(address);
+        links.is_some_and(|links| links.contains(&link))
+    }
+
+    fn is_probed_on(&self, address: IpAddr, link: u32) -> bool {
+        let named = self.station.addresses_on(link).filter(|on| *on == address);
+        named.count() > usize::from(self.is_active_on(address, link))
+    }
+
+    fn probed_on(&self, link: u32) -> impl Iterator<Item = IpAddr> {
+        ADDRESSES
+            .into_iter()
+            .filter(move |address| self.is_probed_on(*address, link))
     }
 
     fn receive(&mut self, link: u32, frame: &[u8]) {
-        let heard: BTreeSet<IpAddr> = self.announcer.addresses_on(link).collect();
-        let asked: BTreeSet<IpAddr> = self.prober.addresses_on(link).collect();
-        self.prober.handle_frame(link, frame, self.now);
-        let ended = asked
-            .into_iter()
-            .filter(|asked| !self.prober.addresses_on(link).any(|still| still == *asked));
-        assert!(ended.count() <= 1, "a frame answers one probe");
+        let mattering: BTreeSet<IpAddr> = self.station.addresses_on(link).collect();
+        let probed: Vec<IpAddr> = self.probed_on(link).collect();
         let mut answer = [0; MAX_FRAME_LENGTH];
-        if let Ok(answered) = self.announcer.handle_frame(link, frame, &mut answer, self.now) {
-            assert!(heard.contains(&answered.address));
+        if let Ok(answered) = self.station.handle_frame(link, frame, &mut answer, self.now) {
+            assert!(mattering.contains(&answered.address));
+            assert!(self.is_active_on(answered.address, link));
             self.check_sent(link, answered.address, &answer[..answered.length]);
         }
-        if let Some(claim) = self.announcer.poll_claim() {
-            assert!(heard.contains(&claim.address));
-            assert!(self.links.values().all(|link| link.mac != claim.mac));
+        let ended = probed
+            .into_iter()
+            .filter(|probed| !self.is_probed_on(*probed, link));
+        assert!(ended.count() <= 1, "a frame answers one probe");
+        let (mut results, mut claims) = (0, 0);
+        while let Some(event) = self.station.poll_event(self.now) {
+            match event {
+                WireEvent::Probed(address, _) => {
+                    assert!(mattering.contains(&address));
+                    results += 1;
+                }
+                WireEvent::Claimed(address, mac) => {
+                    assert!(mattering.contains(&address) && self.is_active_on(address, link));
+                    assert!(self.links.values().all(|link| link.mac != mac));
+                    claims += 1;
+                }
+                WireEvent::Paused => panic!("the station was not paused"),
+            }
         }
-        assert_eq!(self.announcer.poll_claim(), None, "a frame is one claim");
+        assert!(results <= 1 && claims <= 1, "a frame is one claim");
     }
 
     /// Everything that is due leaves, and nothing is due then.
     fn drain(&mut self) {
         let mut frame = [0; MAX_FRAME_LENGTH];
-        while let Some(sent) = self.announcer.poll_transmit(&mut frame, self.now) {
-            let links = self.announcer.links_of(sent.address).expect("it is held");
-            assert!(links.contains(&sent.link));
+        while let Some(sent) = self.station.poll_transmit(&mut frame, self.now) {
+            assert!(match sent.purpose {
+                Purpose::Question => self.is_probed_on(sent.address, sent.link),
+                Purpose::Announcement => self.is_active_on(sent.address, sent.link),
+            });
             self.check_sent(sent.link, sent.address, &frame[..sent.length]);
         }
-        assert!(self.announcer.poll_timeout().is_none_or(|due| due > self.now));
-        while let Some(sent) = self.prober.poll_transmit(&mut frame, self.now) {
-            assert!(
-                self.prober
-                    .addresses_on(sent.link)
-                    .any(|asked| asked == sent.address)
-            );
-            self.check_sent(sent.link, sent.address, &frame[..sent.length]);
+        while let Some(event) = self.station.poll_event(self.now) {
+            let WireEvent::Probed(address, _) = event else {
+                panic!("{event:?} without a frame and a pause");
+            };
+            assert!((1..=3).all(|link| !self.is_probed_on(address, link)));
         }
-        while let Some((found, _)) = self.prober.poll_result(self.now) {
-            assert!((1..=3).all(|link| self.prober.addresses_on(link).all(|asked| asked != found)));
-        }
-        assert!(self.prober.poll_timeout().is_none_or(|due| due > self.now));
+        assert!(self.station.poll_timeout().is_none_or(|due| due > self.now));
         self.change_groups();
     }
 
@@ -230,9 +256,9 @@ impl Scene {
         assert!(link.resolves(address));
     }
 
-    /// Groups are joined for exactly the addresses that are held.
+    /// Groups are joined for exactly the active addresses.
     fn change_groups(&mut self) {
-        while let Some(change) = self.announcer.poll_group() {
+        while let Some(change) = self.station.poll_group() {
             let place = (change.link, change.group);
             let changed = if change.member {
                 self.groups.insert(place)
@@ -242,8 +268,10 @@ impl Scene {
             assert!(changed, "{change:?}");
         }
         let wanted = self.links.keys().flat_map(|link| {
-            let held = self.announcer.addresses_on(*link);
-            held.filter_map(|address| {
+            let active = ADDRESSES
+                .into_iter()
+                .filter(|address| self.is_active_on(*address, *link));
+            active.filter_map(|address| {
                 if let IpAddr::V6(v6) = address {
                     Some((*link, solicited_node(v6)))
                 } else {

@@ -3,24 +3,24 @@
 use std::net::IpAddr;
 
 use herald_core::Time;
-use herald_l2::announcer::Announcer;
+use herald_core::announce::layer2::{Announcement, Command};
 use herald_l2::wire::{MAX_FRAME_LENGTH, ethernet};
-use herald_l2::{Link, MacAddr, Prefix};
+use herald_l2::{Link, MacAddr, Prefix, Station};
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
-/// The bytes are a frame that reaches a link whose announcer holds an address of each family. An answer is a whole frame
-/// from our Ethernet address for an address that is held.
+/// Handles the bytes as a frame that arrives at a station with an active address of each family. Checks that an answer is
+/// a whole frame from the station's MAC address for an active address.
 ///
 /// # Panics
-/// If that is not so.
+/// If a check fails.
 pub fn frame(bytes: &[u8]) {
-    let held: [IpAddr; 2] = [
+    let active: [IpAddr; 2] = [
         IpAddr::from([192, 0, 2, 1]),
         IpAddr::from([0xfc00, 0, 0, 0, 0, 0, 0, 1]),
     ];
-    let mut announcer = Announcer::new(None, 1);
-    let prefixes = held.map(|address| Prefix { address, length: 24 });
+    let mut station = Station::new(None, 1);
+    let prefixes = active.map(|address| Prefix { address, length: 24 });
     let link = Link {
         index: 1,
         name: "eth0".to_owned(),
@@ -29,13 +29,15 @@ pub fn frame(bytes: &[u8]) {
         arp: true,
         ndp: true,
     };
-    announcer.set_links(vec![link], Time::ZERO);
-    for address in held {
-        announcer.announce(address, None, Time::ZERO);
+    station.set_links(vec![link], Time::ZERO);
+    for address in active {
+        let interfaces = None;
+        let announcement = Announcement { address, interfaces };
+        station.handle_command(Command::Announce(announcement), Time::ZERO);
     }
     let mut answer = [0; MAX_FRAME_LENGTH];
-    if let Ok(answered) = announcer.handle_frame(1, bytes, &mut answer, Time::ZERO) {
-        assert!(held.contains(&answered.address));
+    if let Ok(answered) = station.handle_frame(1, bytes, &mut answer, Time::ZERO) {
+        assert!(active.contains(&answered.address));
         let sent = ethernet::Frame::parse(&answer[..answered.length]).expect("what we send can be read");
         assert_eq!(sent.source, MacAddr(MAC));
     }

@@ -4,14 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use herald_core::announce::layer2::Announcement;
 use herald_core::announce::layer2::ownership::Ownership;
 use herald_core::announce::layer2::takeover::{Effect, Holdings};
+use herald_core::announce::layer2::{Command, WireEvent};
 use herald_core::member::reporter;
 use herald_core::{Member, NodeName, NodeState, ServiceKey, Time};
-use herald_l2::prober::ProbeTiming;
+use herald_l2::Station;
 use herald_l2::wire::MAX_FRAME_LENGTH;
-use herald_l2::{Announcer, Prober};
 use herald_membership::identity::Epoch;
 use herald_membership::{LocalLink, Membership, Timings};
 
@@ -31,8 +30,7 @@ pub(crate) struct Node {
     members: Arc<[Member]>,
     pub(crate) ownership: Ownership,
     holdings: Holdings,
-    announcer: Announcer,
-    prober: Prober,
+    station: Station,
     /// Whether its lists are complete. Until they are, and it has joined, it decides nothing.
     pub(crate) has_lists: bool,
     is_ready: bool,
@@ -73,18 +71,15 @@ impl Node {
         let mut holdings = Holdings::new(true, seed);
         let peers = catalog::peers(count).into_iter();
         holdings.set_nodes(peers.map(|(node, endpoint)| (node, endpoint.ip())).collect(), now);
-        let mut announcer = Announcer::new(Some(REFRESH), seed);
-        let mut prober = Prober::new(ProbeTiming::default());
-        announcer.set_links(vec![link.clone()], now);
-        prober.set_links(vec![link], now);
+        let mut station = Station::new(Some(REFRESH), seed);
+        station.set_links(vec![link], now);
         Self {
             me: name(index),
             membership,
             members: Arc::default(),
             ownership,
             holdings,
-            announcer,
-            prober,
+            station,
             has_lists: false,
             is_ready: false,
             is_silent: false,
@@ -94,9 +89,8 @@ impl Node {
     }
 
     pub(crate) fn handle_frame(&mut self, frame: &[u8], now: Time, output: &mut Output) {
-        self.prober.handle_frame(LINK, frame, now);
         let mut answer = [0; MAX_FRAME_LENGTH];
-        if let Ok(answered) = self.announcer.handle_frame(LINK, frame, &mut answer, now) {
+        if let Ok(answered) = self.station.handle_frame(LINK, frame, &mut answer, now) {
             output.frames.push(answer[..answered.length].to_vec());
         }
     }
@@ -107,14 +101,13 @@ impl Node {
     }
 
     /// The process did not run for long enough that others may have taken over.
-    pub(crate) fn handle_pause(&mut self, now: Time) {
-        self.announcer.withdraw_all();
-        self.holdings.reverify(now);
+    pub(crate) fn handle_pause(&mut self) {
+        self.station.handle_pause();
     }
 
     /// Whether it answers for an address.
     pub(crate) fn answers(&self, address: IpAddr) -> bool {
-        self.announcer.links_of(address).is_some()
+        self.station.links_of(address).is_some()
     }
 
     pub(crate) const fn is_leaving(&self) -> bool {
@@ -134,7 +127,7 @@ impl Node {
         {
             self.leaving = Some(Time::ZERO);
             self.membership.leave(now);
-            self.announcer.withdraw_all();
+            self.station.handle_command(Command::WithdrawAll, now);
             self.transmit_datagrams(output);
             return false;
         }
@@ -160,8 +153,7 @@ impl Node {
         let due = [
             self.membership.poll_timeout(),
             self.holdings.poll_timeout(),
-            self.announcer.poll_timeout(),
-            self.prober.poll_timeout(),
+            self.station.poll_timeout(),
             self.leaving,
         ];
         due.into_iter().flatten().min().map(|due| due.max(now))
@@ -201,14 +193,18 @@ impl Node {
 
     /// What the wire told.
     fn hear(&mut self, now: Time) {
-        while let Some((address, finding)) = self.prober.poll_result(now) {
-            self.holdings.handle_probed(address, finding, now);
-        }
-        while let Some(claim) = self.announcer.poll_claim() {
-            let ownership = &self.ownership;
-            let outranks = |node: &NodeName, service: &ServiceKey| ownership.outranks(node, service);
-            self.holdings
-                .handle_claim(claim.address, claim.mac, outranks, now);
+        while let Some(event) = self.station.poll_event(now) {
+            match event {
+                WireEvent::Probed(address, result) => self.holdings.handle_probed(address, result, now),
+                WireEvent::Claimed(address, mac) => {
+                    let ownership = &self.ownership;
+                    let outranks = |node: &NodeName, service: &ServiceKey| ownership.outranks(node, service);
+                    self.holdings.handle_claim(address, mac, outranks, now);
+                }
+                WireEvent::Paused => {
+                    self.holdings.reverify(now);
+                }
+            }
         }
     }
 
@@ -227,37 +223,31 @@ impl Node {
     }
 
     fn carry_out(&mut self, effect: Effect, now: Time, output: &mut Output) {
-        match effect {
-            Effect::Probe(Announcement { address, interfaces }) => {
-                self.prober.probe(address, interfaces, now)
-            }
-            Effect::Check(Announcement { address, interfaces }, to) => {
-                self.prober.check(address, interfaces, to, now);
-            }
-            Effect::StopProbe(address) => self.prober.cancel(address),
-            Effect::Announce(Announcement { address, interfaces }) => {
-                self.announcer.announce(address, interfaces, now);
-                output.answers.push((address, true));
+        let command = match effect {
+            Effect::Probe(announcement) => Command::Probe(announcement),
+            Effect::Check(announcement, target) => Command::Check { announcement, target },
+            Effect::StopProbe(address) => Command::CancelProbe(address),
+            Effect::Announce(announcement) => {
+                output.answers.push((announcement.address, true));
+                Command::Announce(announcement)
             }
             Effect::Withdraw(address) => {
-                self.announcer.withdraw(address);
                 output.answers.push((address, false));
+                Command::Withdraw(address)
             }
-            Effect::Defend(address) => self.announcer.defend(address, now),
-            Effect::Reannounce(address) => self.announcer.reannounce(address, now),
-            Effect::Gained(..) | Effect::Lost(..) | Effect::TookOver(..) | Effect::Report(..) => {}
-        }
+            Effect::Defend(address) => Command::Defend(address),
+            Effect::Reannounce(address) => Command::Reannounce(address),
+            Effect::Gained(..) | Effect::Lost(..) | Effect::TookOver(..) | Effect::Report(..) => return,
+        };
+        self.station.handle_command(command, now);
     }
 
     fn transmit(&mut self, now: Time, output: &mut Output) {
         let mut frame = [0; MAX_FRAME_LENGTH];
-        while let Some(sent) = self.prober.poll_transmit(&mut frame, now) {
+        while let Some(sent) = self.station.poll_transmit(&mut frame, now) {
             output.frames.push(frame[..sent.length].to_vec());
         }
-        while let Some(sent) = self.announcer.poll_transmit(&mut frame, now) {
-            output.frames.push(frame[..sent.length].to_vec());
-        }
-        while self.announcer.poll_group().is_some() {}
+        while self.station.poll_group().is_some() {}
     }
 
     fn transmit_datagrams(&mut self, output: &mut Output) {

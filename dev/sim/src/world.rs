@@ -209,7 +209,7 @@ impl World {
         let now = self.now;
         if let Some(node) = &mut self.nodes[index] {
             if now - since > NOTICED_PAUSE {
-                node.handle_pause(now);
+                node.handle_pause();
             } else {
                 for service in 0..self.services {
                     let answers = node.answers(address(service));

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use herald_api::reason::EventReason;
 use herald_core::announce::Protocol;
 use herald_core::announce::eligibility::Exclusion;
+use herald_core::announce::layer2::Command;
 use herald_core::announce::layer2::ownership::Verdict;
 use herald_core::announce::layer2::takeover::{Effect, Report};
 use herald_core::{NodeName, ServiceKey};
@@ -19,13 +20,13 @@ impl Driver {
     pub(super) fn carry_out(&mut self, effect: Effect) {
         let wire = &self.parts.wire;
         match effect {
-            Effect::Probe(announcement) => wire.probe(announcement),
-            Effect::Check(announcement, to) => wire.check(announcement, to),
-            Effect::StopProbe(address) => wire.stop_probe(address),
-            Effect::Announce(announcement) => wire.announce(announcement),
-            Effect::Withdraw(address) => wire.withdraw(address),
-            Effect::Defend(address) => wire.defend(address),
-            Effect::Reannounce(address) => wire.reannounce(address),
+            Effect::Probe(announcement) => wire.send(Command::Probe(announcement)),
+            Effect::Check(announcement, target) => wire.send(Command::Check { announcement, target }),
+            Effect::StopProbe(address) => wire.send(Command::CancelProbe(address)),
+            Effect::Announce(announcement) => wire.send(Command::Announce(announcement)),
+            Effect::Withdraw(address) => wire.send(Command::Withdraw(address)),
+            Effect::Defend(address) => wire.send(Command::Defend(address)),
+            Effect::Reannounce(address) => wire.send(Command::Reannounce(address)),
             Effect::Gained(service, address) => self.gained(service, address),
             Effect::Lost(service, address) => self.lost(&service, address),
             Effect::TookOver(address, after) => {

@@ -8,7 +8,7 @@ use herald_core::Family;
 use herald_l2::{GroupChange, Link};
 use herald_netio::{Groups, PacketSocket, Poller, Traffic};
 
-/// Packet sockets for the families that a link resolves, and its multicast groups.
+/// Packet sockets for the families that a link resolves, and the link's multicast groups.
 pub(super) struct LinkSockets {
     arp: Option<PacketSocket>,
     ndp: Option<PacketSocket>,
@@ -37,8 +37,9 @@ impl LinkSockets {
         }
     }
 
-    /// Lets frames about `address` through, if the link resolves its family. Tells whether that lets everything through.
-    pub(super) fn hear(&mut self, address: IpAddr) -> io::Result<bool> {
+    /// Makes the filter of the address's family let through frames about `address`. Returns whether it now lets through
+    /// frames about all addresses.
+    pub(super) fn admit(&mut self, address: IpAddr) -> io::Result<bool> {
         match Family::of(address) {
             Family::V4 => self.arp.as_mut(),
             Family::V6 => self.ndp.as_mut(),
@@ -46,15 +47,14 @@ impl LinkSockets {
         .map_or(Ok(false), |socket| socket.admit(address))
     }
 
-    /// Lets all frames through, as it then tells.
-    pub(super) fn hear_all(&mut self) -> io::Result<bool> {
+    /// Makes the filters let through frames about all addresses.
+    pub(super) fn clear_filters(&mut self) -> io::Result<()> {
         let mut sockets = self.arp.iter_mut().chain(&mut self.ndp);
-        sockets.try_for_each(PacketSocket::clear_filter)?;
-        Ok(true)
+        sockets.try_for_each(PacketSocket::clear_filter)
     }
 
-    /// Holds back frames about other addresses than these, as far as the kernel can.
-    pub(super) fn narrow(&mut self, addresses: impl Iterator<Item = IpAddr> + Clone) -> io::Result<()> {
+    /// Makes the filters hold back frames about other addresses than these, as far as the kernel can.
+    pub(super) fn set_filters(&mut self, addresses: impl Iterator<Item = IpAddr> + Clone) -> io::Result<()> {
         for (socket, family) in [(&mut self.arp, Family::V4), (&mut self.ndp, Family::V6)] {
             let of_family = addresses.clone().filter(|address| Family::of(*address) == family);
             socket
@@ -75,12 +75,12 @@ impl LinkSockets {
 
 fn adjust(
     socket: &mut Option<PacketSocket>,
-    wanted: bool,
+    is_needed: bool,
     link: u32,
     family: Family,
     poller: &Poller,
 ) -> anyhow::Result<()> {
-    if !wanted {
+    if !is_needed {
         *socket = None;
     } else if socket.is_none() {
         let opened = PacketSocket::open(link, traffic(family))?;
@@ -92,7 +92,7 @@ fn adjust(
     Ok(())
 }
 
-/// What resolves addresses of a family.
+/// The protocol that resolves addresses of a family.
 const fn traffic(family: Family) -> Traffic {
     match family {
         Family::V4 => Traffic::Arp,
@@ -100,13 +100,13 @@ const fn traffic(family: Family) -> Traffic {
     }
 }
 
-/// A socket's token in the poller.
+/// The token of a socket in the poller.
 fn token(link: u32, family: Family) -> u64 {
     u64::from(link) << 1 | u64::from(family == Family::V6)
 }
 
-/// What a token stands for.
-pub(super) const fn port(token: u64) -> (u32, Family) {
+/// The link and the family of the socket that has this token.
+pub(super) const fn socket_of(token: u64) -> (u32, Family) {
     let family = if token & 1 == 1 { Family::V6 } else { Family::V4 };
     ((token >> 1) as u32, family)
 }
@@ -119,7 +119,7 @@ mod tests {
     fn a_token_names_one_socket() {
         for link in [1, 2, u32::MAX] {
             for family in [Family::V4, Family::V6] {
-                assert_eq!(port(token(link, family)), (link, family));
+                assert_eq!(socket_of(token(link, family)), (link, family));
             }
         }
     }

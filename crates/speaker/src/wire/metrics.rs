@@ -21,7 +21,7 @@ pub(super) struct WireMetrics {
     ignored: [IntCounter; Ignored::ALL.len()],
     pub(super) send_errors: IntCounter,
     pub(super) receive_errors: IntCounter,
-    unjoined: IntGauge,
+    pending_joins: IntGauge,
     probes: IntCounterVec,
     pub(super) claims: IntCounter,
 }
@@ -53,7 +53,7 @@ impl WireMetrics {
             "herald_layer2_receive_errors_total",
             "Failed attempts to receive from a packet socket.",
         )?;
-        let unjoined = IntGauge::new(
+        let pending_joins = IntGauge::new(
             "herald_layer2_groups_unjoined",
             "Solicited-node multicast groups that could not be joined and are tried again.",
         )?;
@@ -73,7 +73,7 @@ impl WireMetrics {
         }
         registry.register(Box::new(probes.clone()))?;
         registry.register(Box::new(claims.clone()))?;
-        registry.register(Box::new(unjoined.clone()))?;
+        registry.register(Box::new(pending_joins.clone()))?;
         registry.register(Box::new(exposed.clone()))?;
         registry.register(Box::new(ignored.clone()))?;
         registry.register(Box::new(send_errors.clone()))?;
@@ -84,7 +84,7 @@ impl WireMetrics {
             ignored: Ignored::ALL.map(|reason| ignored.with_label_values(&[reason.reason()])),
             send_errors,
             receive_errors,
-            unjoined,
+            pending_joins,
             probes,
             claims,
         })
@@ -118,13 +118,13 @@ impl WireMetrics {
     }
 
     /// Shows how many groups could not be joined.
-    pub(super) fn set_unjoined(&self, groups: usize) {
-        self.unjoined.set(groups as i64);
+    pub(super) fn set_pending_joins(&self, groups: usize) {
+        self.pending_joins.set(groups as i64);
     }
 
     /// Counts a probe that has ended.
-    pub(super) fn probed(&self, finding: ProbeResult) {
-        self.probes.with_label_values(&[result(finding)]).inc();
+    pub(super) fn probed(&self, result: ProbeResult) {
+        self.probes.with_label_values(&[result_label(result)]).inc();
     }
 
     /// Counts a frame that is not answered.
@@ -133,12 +133,12 @@ impl WireMetrics {
     }
 }
 
-/// What [`result`] returns.
+/// The values of [`result_label`].
 const RESULTS: [&str; 5] = ["silence", "answered", "contended", "no_link", "unanswered"];
 
-/// What a probe has found, as a metric label.
-const fn result(finding: ProbeResult) -> &'static str {
-    match finding {
+/// Returns the result of a probe as a metric label.
+const fn result_label(result: ProbeResult) -> &'static str {
+    match result {
         ProbeResult::Silence => "silence",
         ProbeResult::Answered(_) => "answered",
         ProbeResult::Contended(_) => "contended",

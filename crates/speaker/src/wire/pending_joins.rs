@@ -1,30 +1,30 @@
-//! Multicast groups that could not be joined. Without them switches that snoop keep solicitations from us.
+//! Multicast groups that could not be joined. Without membership, switches that snoop do not forward solicitations.
 
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 
 use herald_l2::GroupChange;
 
-/// Groups by link, each until it is joined or not wanted any more.
+/// Groups by link, each until it is joined or not needed any more.
 #[derive(Debug, Default)]
 pub(super) struct PendingJoins {
     groups: BTreeSet<(u32, Ipv6Addr)>,
-    /// Those of them that are to be tried again now.
+    /// The groups that are to be tried again now.
     again: Vec<(u32, Ipv6Addr)>,
 }
 
 impl PendingJoins {
-    /// How many groups there are.
+    /// Returns how many groups there are.
     pub(super) fn len(&self) -> usize {
         self.groups.len()
     }
 
-    /// A join has failed.
+    /// Adds a join that has failed.
     pub(super) fn insert(&mut self, join: GroupChange) {
         self.groups.insert((join.link, join.group));
     }
 
-    /// The group is joined or left, or about to be.
+    /// Removes a group that is joined or left, or about to be.
     pub(super) fn remove(&mut self, change: GroupChange) {
         self.groups.remove(&(change.link, change.group));
     }
@@ -34,7 +34,7 @@ impl PendingJoins {
         self.again = self.groups.iter().copied().collect();
     }
 
-    /// The next join to be tried again.
+    /// Returns the next join to be tried again.
     pub(super) fn pop(&mut self) -> Option<GroupChange> {
         loop {
             let (link, group) = self.again.pop()?;
@@ -56,20 +56,20 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_join_is_tried_once_each_time_and_not_after_it_was_left() {
-        let mut unjoined = PendingJoins::default();
-        unjoined.insert(change(2, true));
-        unjoined.insert(change(3, true));
-        assert_eq!(unjoined.pop(), None);
+    fn a_failed_join_is_tried_once_each_time_and_not_after_the_group_was_left() {
+        let mut pending = PendingJoins::default();
+        pending.insert(change(2, true));
+        pending.insert(change(3, true));
+        assert_eq!(pending.pop(), None);
         for _ in 0..2 {
-            unjoined.try_again();
-            assert_eq!(unjoined.pop(), Some(change(3, true)));
-            assert_eq!(unjoined.pop(), Some(change(2, true)));
-            assert_eq!(unjoined.pop(), None);
+            pending.try_again();
+            assert_eq!(pending.pop(), Some(change(3, true)));
+            assert_eq!(pending.pop(), Some(change(2, true)));
+            assert_eq!(pending.pop(), None);
         }
-        unjoined.try_again();
-        unjoined.remove(change(3, false));
-        assert_eq!(unjoined.pop(), Some(change(2, true)));
-        assert_eq!((unjoined.pop(), unjoined.len()), (None, 1));
+        pending.try_again();
+        pending.remove(change(3, false));
+        assert_eq!(pending.pop(), Some(change(2, true)));
+        assert_eq!((pending.pop(), pending.len()), (None, 1));
     }
 }

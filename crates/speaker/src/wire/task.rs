@@ -1,70 +1,47 @@
-//! The wire thread's loop: commands, frames, announcements.
+//! The loop of the wire thread: drives the [`Station`] with commands, frames and time.
 
-use std::collections::BTreeMap;
-use std::io;
 use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use herald_core::announce::layer2::{Announcement, Command, WireEvent};
 use herald_core::{Family, Time};
-use herald_l2::prober::ProbeTiming;
-use herald_l2::{Announcer, GroupChange, Link, MacAddr, Prober, Transmission};
+use herald_l2::{Purpose, Station, Transmission};
 use herald_netio::{Frames, Interface, Poller};
+use regex::Regex;
 use tokio::sync::mpsc;
 
-use super::link_sockets::{LinkSockets, port};
+use super::link_sockets::socket_of;
 use super::metrics::WireMetrics;
 use super::outgoing::Outgoing;
-use super::pending_joins::PendingJoins;
-use super::{Announcement, Heard, WireOptions, links};
+use super::sockets::{Remaining, Sockets};
+use super::{WireOptions, links};
 
 /// Commands and group changes done before frames are looked at again, so that 10 000 addresses that move at once
 /// delay no answer by more than this many system calls.
 const CHORES: usize = 32;
 
-/// Pause before what failed is tried again: descriptors or memory may be free by then, an interface up. A socket that
-/// is bound to an interface which is down fails at once, so there must be a pause.
-const RETRY: Duration = Duration::from_secs(1);
+/// The longest wait for frames, so that the thread notices when it was paused.
+const LONGEST_WAIT: Duration = Duration::from_millis(200);
 
-/// The thread looks up from its sockets at least this often, so that it notices when it was paused.
-const NAP: Duration = Duration::from_millis(200);
+/// A wait that ends so much too late is a pause: by then the peers may consider this node down. Gossip suspects a node
+/// within some 150 ms, and a probe takes another 100 ms.
+const PAUSE: Duration = Duration::from_millis(200);
 
-/// When it comes that much too late, others may have taken it for dead: gossip suspects within some 150 ms, and a probe
-/// takes another 100 ms.
-const OVERSLEPT: Duration = Duration::from_millis(200);
-
-/// From a change of the addresses until filters hold back what is about others again. A filter of thousands of addresses
-/// takes some milliseconds to make, so at five a second no more than a percent of the time goes into it, whatever moves.
-const NARROW: Duration = Duration::from_millis(200);
-
-/// What the thread is told.
-pub(super) enum Command {
-    Announce(Announcement),
-    Reannounce(IpAddr),
-    Defend(IpAddr),
-    Withdraw(IpAddr),
-    WithdrawAll,
-    Probe(Announcement),
-    Check(Announcement, Option<MacAddr>),
-    StopProbe(IpAddr),
-    SetInterfaces(Vec<Interface>),
+/// Input of the wire thread.
+pub(super) enum WireInput {
+    Command(Command),
+    Interfaces(Vec<Interface>),
 }
 
-/// What the thread owns.
+/// State of the wire thread.
 pub(super) struct WireTask {
-    options: WireOptions,
-    commands: Receiver<Command>,
-    announcer: Announcer,
-    prober: Prober,
-    heard: mpsc::UnboundedSender<Heard>,
-    links: Vec<Link>,
-    ports: BTreeMap<u32, LinkSockets>,
-    unjoined: PendingJoins,
-    /// When sockets that could not be opened, or have died, and groups that could not be joined are tried again.
-    retry: Option<Instant>,
-    /// When the sockets' filters are made anew.
-    narrow: Option<Instant>,
+    exclude: Vec<Regex>,
+    inputs: Receiver<WireInput>,
+    events: mpsc::UnboundedSender<WireEvent>,
+    station: Station,
+    sockets: Sockets,
     received: Frames,
     outgoing: Outgoing,
     metrics: WireMetrics,
@@ -79,32 +56,30 @@ enum Progress {
     Stop,
 }
 
-/// Whether the sockets of every link let through what they should.
+/// What a command means for the filters of the sockets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Widened {
-    All,
-    NotAll,
+enum FilterChange {
+    /// Frames about this address must get through, before a frame about it is sent.
+    Admit(IpAddr),
+    /// Frames about some address do not matter any more.
+    Narrow,
+    Keep,
 }
 
 impl WireTask {
     pub(super) fn new(
         options: WireOptions,
-        commands: Receiver<Command>,
-        heard: mpsc::UnboundedSender<Heard>,
+        inputs: Receiver<WireInput>,
+        events: mpsc::UnboundedSender<WireEvent>,
         metrics: WireMetrics,
         seed: u64,
     ) -> Self {
         Self {
-            announcer: Announcer::new(options.refresh, seed),
-            prober: Prober::new(ProbeTiming::default()),
-            heard,
-            options,
-            commands,
-            links: Vec::new(),
-            ports: BTreeMap::new(),
-            unjoined: PendingJoins::default(),
-            retry: None,
-            narrow: None,
+            exclude: options.exclude,
+            inputs,
+            events,
+            station: Station::new(options.refresh, seed),
+            sockets: Sockets::new(),
             received: Frames::default(),
             outgoing: Outgoing::new(),
             metrics,
@@ -115,64 +90,30 @@ impl WireTask {
     /// Works until the handle is dropped.
     pub(super) fn run(mut self, mut poller: Poller) -> anyhow::Result<()> {
         loop {
-            let commands = self.obey(&poller);
-            if commands == Progress::Stop {
+            let inputs = self.handle_inputs(&poller);
+            if inputs == Progress::Stop {
                 return Ok(());
             }
-            self.try_again(&poller);
+            if self.sockets.poll_retry(self.now()) {
+                self.open_sockets(&poller);
+            }
             let groups = self.change_groups();
-            self.ask();
-            self.announce();
-            self.narrow();
-            let busy = commands == Progress::More || groups == Progress::More;
-            let timeout = if busy {
-                Some(Duration::ZERO)
-            } else {
-                self.timeout()
-            };
-            let timeout = timeout.map_or(NAP, |timeout| timeout.min(NAP));
+            self.transmit();
+            self.set_filters();
+            let is_busy = [inputs, groups].contains(&Progress::More);
+            let timeout = wait(is_busy, self.poll_timeout(), self.now());
             let begin = Instant::now();
             let ready = poller.wait(Some(timeout)).context("cannot wait for packets")?;
             let ready: Vec<u64> = ready.collect();
-            if begin.elapsed() > timeout + OVERSLEPT {
-                self.awake();
+            if is_pause(begin.elapsed(), timeout) {
+                self.handle_pause();
             }
             for token in ready {
-                let (link, family) = port(token);
+                let (link, family) = socket_of(token);
                 self.answer(link, family);
             }
-            // Only now, so that no answer to a probe that is over lies unread.
-            self.tell();
-        }
-    }
-
-    /// This process was paused, or the machine asleep: others may have taken over, so nothing is answered for until the
-    /// driver has asked again.
-    fn awake(&mut self) {
-        tracing::warn!("this process did not run for a while: making sure that nobody has taken over");
-        self.withdraw_all();
-        // Fails only while the program ends.
-        let _ended = self.heard.send(Heard::Paused);
-    }
-
-    fn withdraw_all(&mut self) {
-        self.announcer.withdraw_all();
-        self.narrow_later();
-    }
-
-    /// Tells the driver what was found and heard.
-    fn tell(&mut self) {
-        let now = self.now();
-        while let Some((address, finding)) = self.prober.poll_result(now) {
-            self.metrics.probed(finding);
-            let _ended = self.heard.send(Heard::Found(address, finding));
-            if !self.prober.is_monitored(address) {
-                self.narrow_later();
-            }
-        }
-        while let Some(claim) = self.announcer.poll_claim() {
-            self.metrics.claims.inc();
-            let _ended = self.heard.send(Heard::Claimed(claim.address, claim.mac));
+            // After the frames, so that no answer to a probe that is over lies unread.
+            self.report_events();
         }
     }
 
@@ -180,23 +121,20 @@ impl WireTask {
         Time::since_zero(self.zero.elapsed())
     }
 
-    fn timeout(&self) -> Option<Duration> {
-        let due = self
-            .announcer
-            .poll_timeout()
-            .into_iter()
-            .chain(self.prober.poll_timeout())
-            .min();
-        let announcement = due.map(|due| due - self.now());
-        let others = self.retry.into_iter().chain(self.narrow);
-        let others = others.map(|at| at.saturating_duration_since(Instant::now()));
-        announcement.into_iter().chain(others).min()
+    fn poll_timeout(&self) -> Option<Time> {
+        let due = [self.station.poll_timeout(), self.sockets.poll_timeout()];
+        due.into_iter().flatten().min()
     }
 
-    fn obey(&mut self, poller: &Poller) -> Progress {
+    fn handle_inputs(&mut self, poller: &Poller) -> Progress {
         for _ in 0..CHORES {
-            match self.commands.try_recv() {
-                Ok(command) => self.obey_one(command, poller),
+            match self.inputs.try_recv() {
+                Ok(WireInput::Command(command)) => self.handle_command(command),
+                Ok(WireInput::Interfaces(interfaces)) => {
+                    if self.sockets.set_links(links(&interfaces, &self.exclude)) {
+                        self.open_sockets(poller);
+                    }
+                }
                 Err(TryRecvError::Empty) => return Progress::Idle,
                 Err(TryRecvError::Disconnected) => return Progress::Stop,
             }
@@ -204,180 +142,98 @@ impl WireTask {
         Progress::More
     }
 
-    fn obey_one(&mut self, command: Command, poller: &Poller) {
+    fn handle_command(&mut self, command: Command) {
+        match &command {
+            Command::Announce(announcement) => self.metrics.add(announcement.address),
+            Command::Withdraw(address) => self.metrics.remove(*address),
+            Command::WithdrawAll
+            | Command::Reannounce(_)
+            | Command::Defend(_)
+            | Command::Probe(_)
+            | Command::Check { .. }
+            | Command::CancelProbe(_) => {}
+        }
         let now = self.now();
-        match command {
-            Command::Announce(Announcement { address, interfaces }) => {
-                self.metrics.add(address);
-                self.hear(address);
-                self.announcer.announce(address, interfaces, now);
-            }
-            Command::Reannounce(address) => self.announcer.reannounce(address, now),
-            Command::Defend(address) => self.announcer.defend(address, now),
-            Command::Probe(Announcement { address, interfaces }) => {
-                self.hear(address);
-                self.prober.probe(address, interfaces, now);
-            }
-            Command::Check(Announcement { address, interfaces }, to) => {
-                self.hear(address);
-                self.prober.check(address, interfaces, to, now);
-            }
-            Command::StopProbe(address) => {
-                self.prober.cancel(address);
-                self.narrow_later();
-            }
-            Command::Withdraw(address) => {
-                self.announcer.withdraw(address);
-                self.prober.cancel(address);
-                self.metrics.remove(address);
-                self.narrow_later();
-            }
-            Command::WithdrawAll => self.withdraw_all(),
-            Command::SetInterfaces(interfaces) => {
-                let links = links(&interfaces, &self.options.exclude);
-                if links != self.links {
-                    self.links = links;
-                    self.open_ports(poller);
+        match FilterChange::of(&command) {
+            FilterChange::Admit(address) => {
+                if self.sockets.admit(address, now) == Remaining::NotAll {
+                    self.use_links();
                 }
             }
+            FilterChange::Narrow => self.sockets.request_filters(now),
+            FilterChange::Keep => {}
         }
+        self.station.handle_command(command, now);
     }
 
-    /// Lets frames about `address` through everywhere, before anything is asked or said about it.
-    fn hear(&mut self, address: IpAddr) {
-        if self.widen(|ports| ports.hear(address)) == Widened::NotAll {
-            self.use_links();
-        }
+    /// This process was paused, or the machine suspended: no address is answered for until the agent has probed again.
+    fn handle_pause(&mut self) {
+        tracing::warn!(
+            "this process did not run for a while: withdrawing all addresses and probing for them again"
+        );
+        self.station.handle_pause();
+        self.sockets.request_filters(self.now());
     }
 
-    /// Drops the sockets that cannot be widened: one that is opened anew hears everything.
-    fn widen(&mut self, widen: impl Fn(&mut LinkSockets) -> io::Result<bool>) -> Widened {
-        let before = self.ports.len();
-        let mut is_open = false;
-        self.ports.retain(|link, ports| {
-            let widened = widen(ports);
-            if let Err(error) = &widened {
-                tracing::warn!(link, %error, "cannot widen the filter of an interface");
+    /// Passes events on to the agent.
+    fn report_events(&mut self) {
+        let now = self.now();
+        while let Some(event) = self.station.poll_event(now) {
+            match event {
+                WireEvent::Probed(address, result) => {
+                    self.metrics.probed(result);
+                    if !self.station.is_monitored(address) {
+                        self.sockets.request_filters(now);
+                    }
+                }
+                WireEvent::Claimed(..) => self.metrics.claims.inc(),
+                WireEvent::Paused => {}
             }
-            is_open |= widened.as_ref().is_ok_and(|is_open| *is_open);
-            widened.is_ok()
-        });
-        if is_open {
-            self.narrow_later();
-        }
-        if self.ports.len() == before {
-            return Widened::All;
-        }
-        self.retry_later();
-        Widened::NotAll
-    }
-
-    fn narrow_later(&mut self) {
-        self.narrow.get_or_insert_with(|| Instant::now() + NARROW);
-    }
-
-    /// Holds back what is about addresses that are neither held nor asked for, if something has changed a while ago.
-    fn narrow(&mut self) {
-        if self.narrow.is_none_or(|at| at > Instant::now()) {
-            return;
-        }
-        self.narrow = None;
-        for (link, ports) in &mut self.ports {
-            let held = self.announcer.addresses_on(*link);
-            let asked = self.prober.addresses_on(*link);
-            if let Err(error) = ports.narrow(held.chain(asked)) {
-                // What it lets through besides costs time, and nothing else.
-                tracing::warn!(link, %error, "cannot narrow the filter of an interface");
-            }
+            // Fails only while the program ends.
+            let _ended = self.events.send(event);
         }
     }
 
-    fn try_again(&mut self, poller: &Poller) {
-        if self.retry.is_some_and(|at| at <= Instant::now()) {
-            self.open_ports(poller);
-        }
-    }
-
-    fn retry_later(&mut self) {
-        self.retry.get_or_insert_with(|| Instant::now() + RETRY);
-    }
-
-    /// Opens and closes sockets as the links need, and lets failed joins be tried again.
-    fn open_ports(&mut self, poller: &Poller) {
-        self.retry = None;
-        self.unjoined.try_again();
-        let mut failed = false;
-        let links = &self.links;
-        self.ports
-            .retain(|index, _| links.iter().any(|link| link.index == *index));
-        for link in links {
-            let ports = self
-                .ports
-                .entry(link.index)
-                .or_insert_with(|| LinkSockets::new(link.index));
-            if let Err(error) = ports.adjust(link, poller) {
-                tracing::warn!(interface = %link.name, "cannot use interface: {error:#}");
-                self.ports.remove(&link.index);
-                failed = true;
-            }
-        }
-        if failed {
-            self.retry_later();
-        }
+    fn open_sockets(&mut self, poller: &Poller) {
+        self.sockets.open(poller, self.now());
         self.use_links();
     }
 
-    /// A link without sockets is none to the announcer, so that it wins no address that another link could serve.
+    /// Tells the station which links have sockets, so that no link without sockets wins an address that another link
+    /// could serve.
     fn use_links(&mut self) {
-        // Addresses may come to links that did not have them.
-        self.widen(LinkSockets::hear_all);
-        let links = self.links.iter();
-        let usable = links.filter(|link| self.ports.contains_key(&link.index));
-        let usable: Vec<Link> = usable.cloned().collect();
-        self.prober.set_links(usable.clone(), self.now());
-        self.announcer.set_links(usable, self.now());
+        let usable = self.sockets.take_usable(self.now());
+        self.station.set_links(usable, self.now());
     }
 
-    /// Closes the sockets of a link after an error. The kernel unbinds them for ever when the interface is gone, and
-    /// one with the same index may take its place without anybody telling, so they are never trusted again.
-    fn lose(&mut self, link: u32, error: &io::Error) {
-        tracing::warn!(link, %error, "lost the sockets of an interface, opening them anew");
-        self.ports.remove(&link);
-        self.retry_later();
+    fn lose(&mut self, link: u32, error: &std::io::Error) {
+        self.sockets.close(link, error, self.now());
         self.use_links();
+    }
+
+    fn set_filters(&mut self) {
+        let station = &self.station;
+        let now = Time::since_zero(self.zero.elapsed());
+        self.sockets.set_filters(|link| station.addresses_on(link), now);
     }
 
     fn change_groups(&mut self) -> Progress {
         let mut progress = Progress::More;
         for _ in 0..CHORES {
-            let Some(change) = self.announcer.poll_group().or_else(|| self.unjoined.pop()) else {
+            let change = self.station.poll_group();
+            let Some(change) = change.or_else(|| self.sockets.poll_join()) else {
                 progress = Progress::Idle;
                 break;
             };
-            self.change_group(change);
+            self.sockets.change_group(change, self.now());
         }
-        self.metrics.set_unjoined(self.unjoined.len());
+        self.metrics.set_pending_joins(self.sockets.pending_joins());
         progress
     }
 
-    fn change_group(&mut self, change: GroupChange) {
-        self.unjoined.remove(change);
-        let Some(ports) = self.ports.get_mut(&change.link) else {
-            return;
-        };
-        if let Err(error) = ports.change_group(change) {
-            let (link, group) = (change.link, change.group);
-            tracing::warn!(link, %group, member = change.member, %error, "cannot change group membership");
-            if change.member {
-                self.unjoined.insert(change);
-                self.retry_later();
-            }
-        }
-    }
-
-    /// Answers what waits at one socket, a batch at most: others have their turn too.
+    /// Answers the frames that wait at one socket, a batch at most: other sockets have their turn, too.
     fn answer(&mut self, link: u32, family: Family) {
-        let Some(socket) = self.ports.get(&link).and_then(|ports| ports.socket(family)) else {
+        let Some(socket) = self.sockets.socket(link, family) else {
             return;
         };
         if let Err(error) = socket.receive(&mut self.received) {
@@ -387,9 +243,8 @@ impl WireTask {
         }
         let now = self.now();
         for frame in self.received.iter() {
-            self.prober.handle_frame(link, frame, now);
             let answer = self.outgoing.push(|buffer| {
-                let answer = self.announcer.handle_frame(link, frame, buffer, now)?;
+                let answer = self.station.handle_frame(link, frame, buffer, now)?;
                 Ok((answer.address, answer.length))
             });
             if let Err(reason) = answer {
@@ -397,57 +252,42 @@ impl WireTask {
             }
         }
         let metrics = &self.metrics;
-        let sent = self
-            .outgoing
-            .send(socket, metrics, |address, sent| metrics.request(address, sent));
+        let sent = self.outgoing.send(socket, metrics, |address, is_sent| {
+            metrics.request(address, is_sent)
+        });
         if let Err(error) = sent {
             self.lose(link, &error);
         }
     }
 
-    /// Sends the announcements that are due, as many as the pace allows.
-    fn announce(&mut self) {
+    /// Sends the probes and announcements that are due, as many as the pace allows.
+    fn transmit(&mut self) {
         let now = self.now();
-        while let Some(link) = self.transmit(|poll, buffer| poll.announcer.poll_transmit(buffer, now)) {
-            self.flush(link, |metrics, address| metrics.announcement(address));
+        while let Some(next) = self.poll_transmit(now) {
+            self.send(next);
         }
     }
 
-    /// Sends the probes that are due, as many as the pace allows.
-    fn ask(&mut self) {
-        let now = self.now();
-        while let Some(link) = self.transmit(|poll, buffer| poll.prober.poll_transmit(buffer, now)) {
-            self.flush(link, |_, _| {});
-        }
-    }
-
-    /// Takes the next frame that is due, and tells where it goes.
-    fn transmit(
-        &mut self,
-        next: impl FnOnce(&mut Poll<'_>, &mut [u8]) -> Option<Transmission>,
-    ) -> Option<(u32, Family)> {
-        let mut poll = Poll {
-            announcer: &mut self.announcer,
-            prober: &mut self.prober,
-        };
-        let mut link = None;
-        let address = self.outgoing.push(|buffer| {
-            let next = next(&mut poll, buffer).ok_or(())?;
-            link = Some(next.link);
-            Ok::<_, ()>((next.address, next.length))
+    /// Puts the next frame that is due into `outgoing`.
+    fn poll_transmit(&mut self, now: Time) -> Option<Transmission> {
+        let mut next = None;
+        let pushed = self.outgoing.push(|buffer| {
+            next = self.station.poll_transmit(buffer, now);
+            next.map(|next| (next.address, next.length)).ok_or(())
         });
-        Some((link?, Family::of(address.ok()?)))
+        pushed.ok().and(next)
     }
 
-    fn flush(&mut self, (link, family): (u32, Family), count: impl Fn(&WireMetrics, IpAddr)) {
+    fn send(&mut self, transmission: Transmission) {
         let metrics = &self.metrics;
-        let Some(socket) = self.ports.get(&link).and_then(|ports| ports.socket(family)) else {
+        let (link, family) = (transmission.link, Family::of(transmission.address));
+        let Some(socket) = self.sockets.socket(link, family) else {
             self.outgoing.discard();
             return;
         };
-        let sent = self.outgoing.send(socket, metrics, |address, sent| {
-            if sent {
-                count(metrics, address);
+        let sent = self.outgoing.send(socket, metrics, |address, is_sent| {
+            if is_sent && transmission.purpose == Purpose::Announcement {
+                metrics.announcement(address);
             }
         });
         if let Err(error) = sent {
@@ -456,8 +296,88 @@ impl WireTask {
     }
 }
 
-/// The machines that send of their own accord.
-struct Poll<'a> {
-    announcer: &'a mut Announcer,
-    prober: &'a mut Prober,
+impl FilterChange {
+    const fn of(command: &Command) -> Self {
+        match command {
+            Command::Announce(Announcement { address, .. })
+            | Command::Probe(Announcement { address, .. })
+            | Command::Check {
+                announcement: Announcement { address, .. },
+                ..
+            } => Self::Admit(*address),
+            Command::Withdraw(_) | Command::WithdrawAll | Command::CancelProbe(_) => Self::Narrow,
+            Command::Reannounce(_) | Command::Defend(_) => Self::Keep,
+        }
+    }
+}
+
+/// How long to wait for frames: not at all while there is more to do, and never longer than [`LONGEST_WAIT`].
+fn wait(is_busy: bool, due: Option<Time>, now: Time) -> Duration {
+    if is_busy {
+        return Duration::ZERO;
+    }
+    due.map_or(LONGEST_WAIT, |due| (due - now).min(LONGEST_WAIT))
+}
+
+/// Whether a wait lasted so long that the thread must have been paused.
+fn is_pause(waited: Duration, timeout: Duration) -> bool {
+    waited > timeout + PAUSE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+    fn at(milliseconds: u64) -> Time {
+        Time::since_zero(Duration::from_millis(milliseconds))
+    }
+
+    #[test]
+    fn filters_admit_an_address_before_it_is_announced_probed_or_checked() {
+        let announcement = || Announcement {
+            address: ADDRESS,
+            interfaces: None,
+        };
+        let check = Command::Check {
+            announcement: announcement(),
+            target: None,
+        };
+        let (admit, narrow, keep) = (
+            FilterChange::Admit(ADDRESS),
+            FilterChange::Narrow,
+            FilterChange::Keep,
+        );
+        for (command, change) in [
+            (Command::Announce(announcement()), admit),
+            (Command::Probe(announcement()), admit),
+            (check, admit),
+            (Command::Withdraw(ADDRESS), narrow),
+            (Command::WithdrawAll, narrow),
+            (Command::CancelProbe(ADDRESS), narrow),
+            (Command::Reannounce(ADDRESS), keep),
+            (Command::Defend(ADDRESS), keep),
+        ] {
+            assert_eq!(FilterChange::of(&command), change, "{command:?}");
+        }
+    }
+
+    #[test]
+    fn a_wait_ends_when_something_is_due_and_after_200_ms_at_the_latest() {
+        let milliseconds = Duration::from_millis;
+        assert_eq!(wait(true, Some(at(500)), at(0)), Duration::ZERO);
+        assert_eq!(wait(false, Some(at(150)), at(100)), milliseconds(50));
+        assert_eq!(wait(false, Some(at(50)), at(100)), Duration::ZERO);
+        assert_eq!(wait(false, Some(at(500)), at(0)), milliseconds(200));
+        assert_eq!(wait(false, None, at(0)), milliseconds(200));
+    }
+
+    #[test]
+    fn a_wait_that_ends_more_than_200_ms_too_late_is_a_pause() {
+        let milliseconds = Duration::from_millis;
+        assert!(!is_pause(milliseconds(400), milliseconds(200)));
+        assert!(is_pause(milliseconds(401), milliseconds(200)));
+        assert!(is_pause(milliseconds(201), Duration::ZERO));
+    }
 }

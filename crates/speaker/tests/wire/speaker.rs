@@ -8,13 +8,13 @@ use std::thread::JoinHandle;
 use herald_l2::ProbeResult;
 use herald_netio::{Interface, InterfaceWatch};
 use herald_netns::blocking::{Host, block_on, wait_for};
-use herald_speaker::wire::{Announcement, Heard, Wire, WireOptions, watch_interfaces};
+use herald_speaker::wire::{Announcement, Command, Wire, WireEvent, WireOptions, watch_interfaces};
 use prometheus::{Registry, TextEncoder};
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) struct Speaker {
     wire: Option<Arc<Wire>>,
-    heard: Option<mpsc::UnboundedReceiver<Heard>>,
+    heard: Option<mpsc::UnboundedReceiver<WireEvent>>,
     registry: Registry,
     stop: Option<oneshot::Sender<()>>,
     watcher: Option<JoinHandle<()>>,
@@ -29,7 +29,7 @@ impl Speaker {
         host.run(move || {
             let registry = Registry::new();
             let mut wire = Wire::start(options, &registry).expect("the wire task starts");
-            let heard = wire.heard();
+            let heard = wire.take_events();
             let wire = Arc::new(wire);
             let (stop, stopped) = oneshot::channel();
             let watched = Arc::clone(&wire);
@@ -90,40 +90,48 @@ impl Speaker {
 
     pub(crate) fn announce(&self, address: IpAddr) {
         let interfaces = None;
-        self.wire().announce(Announcement { address, interfaces });
+        let announcement = Announcement { address, interfaces };
+        self.wire().send(Command::Announce(announcement));
     }
 
     pub(crate) fn announce_on(&self, address: IpAddr, interface: &str) {
         let interfaces = Some(BTreeSet::from([interface.to_owned()]));
-        self.wire().announce(Announcement { address, interfaces });
+        let announcement = Announcement { address, interfaces };
+        self.wire().send(Command::Announce(announcement));
     }
 
     pub(crate) fn reannounce(&self, address: IpAddr) {
-        self.wire().reannounce(address);
+        self.wire().send(Command::Reannounce(address));
     }
 
     /// Asks once whether anybody has an address.
     pub(crate) fn check(&self, address: IpAddr) {
         let interfaces = None;
-        self.wire().check(Announcement { address, interfaces }, None);
+        self.wire().send(Command::Check {
+            announcement: Announcement { address, interfaces },
+            target: None,
+        });
     }
 
     /// Who has an address, if anybody.
     pub(crate) fn probe(&mut self, address: IpAddr) -> Option<[u8; 6]> {
         let interfaces = None;
-        self.wire().probe(Announcement { address, interfaces });
+        let announcement = Announcement { address, interfaces };
+        self.wire().send(Command::Probe(announcement));
         let heard = self.heard.as_mut().expect("this one can hear");
         loop {
             match heard.blocking_recv().expect("the wire task lives") {
-                Heard::Found(found, ProbeResult::Silence) if found == address => return None,
-                Heard::Found(found, ProbeResult::Answered(mac)) if found == address => return Some(mac.0),
-                Heard::Found(..) | Heard::Claimed(..) | Heard::Paused => {}
+                WireEvent::Probed(found, ProbeResult::Silence) if found == address => return None,
+                WireEvent::Probed(found, ProbeResult::Answered(mac)) if found == address => {
+                    return Some(mac.0);
+                }
+                WireEvent::Probed(..) | WireEvent::Claimed(..) | WireEvent::Paused => {}
             }
         }
     }
 
     pub(crate) fn withdraw(&self, address: IpAddr) {
-        self.wire().withdraw(address);
+        self.wire().send(Command::Withdraw(address));
     }
 
     /// The value of a series, if there is one.
