@@ -137,7 +137,7 @@ impl Writer {
             Some(last) => self.stale.range((Bound::Excluded(last), Bound::Unbounded)).next(),
             None => None,
         };
-        let Some(service) = next.or(self.stale.first()).cloned() else {
+        let Some(service) = next.or_else(|| self.stale.first()).cloned() else {
             return Ok(());
         };
         self.last = Some(service.clone());

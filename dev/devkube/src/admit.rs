@@ -117,7 +117,7 @@ fn settle_secret(secret: &mut Value, old: Option<&Value>) -> Vec<FieldError> {
     let before = old.map(|old| old["type"].clone());
     let secret_type = fields
         .entry("type")
-        .or_insert_with(|| before.clone().unwrap_or(json!("Opaque")))
+        .or_insert_with(|| before.clone().unwrap_or_else(|| json!("Opaque")))
         .clone();
     for (key, value) in plain.as_ref().and_then(Value::as_object).into_iter().flatten() {
         let encoded = STANDARD.encode(value.as_str().unwrap_or_default());

@@ -223,7 +223,7 @@ fn event_path(view: View, name: &str) -> Option<String> {
             "reportingController" => "reportingComponent".to_string(),
             other => other
                 .strip_prefix("regarding.")
-                .map_or(other.into(), |f| format!("involvedObject.{f}")),
+                .map_or_else(|| other.into(), |f| format!("involvedObject.{f}")),
         },
         View::Same => name.to_string(),
     };

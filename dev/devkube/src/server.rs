@@ -55,6 +55,10 @@ impl Server {
     ///
     /// # Errors
     /// When a listener cannot be made non-blocking or registered with the runtime.
+    #[expect(
+        clippy::unused_async,
+        reason = "needs a runtime, which callers of an async function have"
+    )]
     pub async fn start(options: Options) -> io::Result<Self> {
         let shared = Arc::new(Shared::new(options.history, options.node_ports));
         let mut listening = JoinSet::new();

@@ -61,7 +61,7 @@ fn neighbour_solicitation(
         target: address,
         link_address: Some(mac),
     };
-    solicitation.emit(to.unwrap_or(MacAddr::multicast(destination)), mac, frame)
+    solicitation.emit(to.unwrap_or_else(|| MacAddr::multicast(destination)), mac, frame)
 }
 
 fn link_local(link: &Link) -> Option<Ipv6Addr> {

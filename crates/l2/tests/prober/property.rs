@@ -97,7 +97,7 @@ impl Expected {
         let verdict = self
             .contender
             .map_or(ProbeResult::Silence, ProbeResult::Contended);
-        self.decided.or(thoroughly.then_some(verdict))
+        self.decided.or_else(|| thoroughly.then_some(verdict))
     }
 }
 

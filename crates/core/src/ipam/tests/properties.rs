@@ -48,7 +48,7 @@ fn configurations() -> [Vec<RawPool>; 5] {
     [
         Vec::from([small.clone()]),
         Vec::from([
-            small.clone(),
+            small,
             for_namespace(pool("pinned", &["10.0.1.0/31"]), "a", 3),
             labelled,
             only_on_request(pool("asked", &["fc01::/127"])),
