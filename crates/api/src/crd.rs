@@ -13,8 +13,7 @@ mod service_l2_status;
 
 pub use configuration_state::{ConfigurationResult, ConfigurationState, ConfigurationStateStatus};
 pub use ip_address_pool::{
-    ConflictDetection, IPAddressPool, IPAddressPoolSpec, IPAddressPoolStatus, Quota, Reservation,
-    ServiceAllocation,
+    IPAddressPool, IPAddressPoolSpec, IPAddressPoolStatus, Quota, Reservation, ServiceAllocation,
 };
 pub use l2_advertisement::{L2Advertisement, L2AdvertisementFields, L2AdvertisementSpec, NodePreference};
 pub use service_l2_status::{

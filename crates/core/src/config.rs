@@ -1,7 +1,7 @@
-//! Pools and advertisements: what users write, what it means, and what is wrong with it.
+//! Configuration: pools and advertisements, as written and as parsed, and their problems.
 //!
-//! Raw resources are parsed once, into types that cannot be wrong. A resource with a mistake is set aside
-//! alone, with everything that is wrong with it; its last good version stays in force.
+//! Raw resources are parsed once, into types that have no invalid values. A resource with a mistake is set aside, with all
+//! its problems; its last good version stays in force, and other resources are not affected.
 
 mod catalog;
 mod l2_advertisement;
@@ -15,9 +15,9 @@ mod tests;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-pub use catalog::Catalog;
+pub use catalog::{Catalog, ConfigChange};
 pub use l2_advertisement::L2Advertisement;
-pub use pool::{Allocation, ConflictDetection, Pool, Reservation};
+pub use pool::{Allocation, ConflictDetection, Pool};
 pub use problem::{ConfigError, Problem, ResourceKind};
 pub(crate) use range_index::RangeIndex;
 
@@ -28,7 +28,7 @@ use crate::{Labels, RawSelector};
 pub struct RawPool {
     /// `metadata.name`.
     pub name: String,
-    /// `metadata.creationTimestamp` in seconds since 1970; of two overlapping pools the older stays.
+    /// `metadata.creationTimestamp` in seconds since 1970; of two overlapping pools the older one stays in force.
     pub created: i64,
     /// `metadata.labels`.
     pub labels: Labels,
@@ -40,7 +40,7 @@ pub struct RawPool {
     pub avoid_buggy_ips: Option<bool>,
     /// `spec.serviceAllocation`.
     pub allocation: Option<RawAllocation>,
-    /// `spec.quota.perNamespace`: the most addresses of this pool that one namespace may hold.
+    /// `spec.quota.perNamespace`: the most addresses of this pool that one namespace may have.
     pub quota_per_namespace: Option<i64>,
     /// `spec.reservations`.
     pub reservations: Vec<RawReservation>,
@@ -51,7 +51,7 @@ pub struct RawPool {
 /// `spec.serviceAllocation` as written by the user.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RawAllocation {
-    /// `priority`: the lowest positive number comes first; 0, absent or negative comes last.
+    /// `priority`: the lowest positive number comes first; a number of 0 or less comes last.
     pub priority: i32,
     /// `namespaces`.
     pub namespaces: Vec<String>,
@@ -64,11 +64,11 @@ pub struct RawAllocation {
 /// One entry of `spec.reservations` as written by the user.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RawReservation {
-    /// The address kept for the Service.
+    /// The reserved address.
     pub address: String,
-    /// The Service's namespace.
+    /// The namespace of the Service.
     pub namespace: String,
-    /// The Service's name.
+    /// The name of the Service.
     pub service: String,
 }
 

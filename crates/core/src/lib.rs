@@ -21,8 +21,8 @@ pub mod time;
 
 pub use address::{AddressRange, AddressSet, Addresses, Capacity};
 pub use config::{
-    Catalog, ConfigError, L2Advertisement, Pool, Problem, RawAllocation, RawL2Advertisement, RawPool,
-    RawReservation, ResourceKind,
+    Catalog, ConfigChange, ConfigError, L2Advertisement, Pool, Problem, RawAllocation, RawL2Advertisement,
+    RawPool, RawReservation, ResourceKind,
 };
 pub use ipam::{AllocationOutcome, Allocator, Assignment, Decision, Note, Refusal, Usage};
 pub use mac::MacAddr;

@@ -1,20 +1,12 @@
-//! Pools and advertisements.
+//! Converts pools and advertisements.
 
-use herald_core::config::{ConflictDetection, RawAllocation, RawL2Advertisement, RawPool, RawReservation};
+use herald_core::config::{RawAllocation, RawL2Advertisement, RawPool, RawReservation};
 use herald_core::{RawRequirement, RawSelector};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
-use crate::crd::{self, IPAddressPool, L2Advertisement, Reservation, ServiceAllocation};
+use crate::crd::{IPAddressPool, L2Advertisement, Reservation, ServiceAllocation};
 
-const fn conflict_detection(written: crd::ConflictDetection) -> ConflictDetection {
-    match written {
-        crd::ConflictDetection::Enforce => ConflictDetection::Enforce,
-        crd::ConflictDetection::Warn => ConflictDetection::Warn,
-        crd::ConflictDetection::Off => ConflictDetection::Off,
-    }
-}
-
-/// A pool as written by the user.
+/// Converts a pool.
 pub fn pool(pool: &IPAddressPool) -> RawPool {
     RawPool {
         name: name(&pool.metadata),
@@ -24,17 +16,13 @@ pub fn pool(pool: &IPAddressPool) -> RawPool {
         auto_assign: pool.spec.auto_assign,
         avoid_buggy_ips: pool.spec.avoid_buggy_ips,
         allocation: pool.spec.service_allocation.as_ref().map(allocation),
-        conflict_detection: pool
-            .spec
-            .conflict_detection
-            .map(conflict_detection)
-            .unwrap_or_default(),
+        conflict_detection: pool.spec.conflict_detection.unwrap_or_default(),
         quota_per_namespace: pool.spec.quota.as_ref().and_then(|quota| quota.per_namespace),
         reservations: pool.spec.reservations.iter().map(reservation).collect(),
     }
 }
 
-/// An advertisement as written by the user.
+/// Converts an advertisement.
 pub fn l2_advertisement(advertisement: &L2Advertisement) -> RawL2Advertisement {
     let spec = &advertisement.spec.spec;
     RawL2Advertisement {
@@ -55,7 +43,7 @@ pub fn l2_advertisement(advertisement: &L2Advertisement) -> RawL2Advertisement {
 fn allocation(allocation: &ServiceAllocation) -> RawAllocation {
     let priority = allocation.priority.unwrap_or_default();
     RawAllocation {
-        // Only the order counts, so a value beyond 32 bits may stop at the end of the range.
+        // Only the order of priorities is important, so a value beyond 32 bits saturates.
         priority: i32::try_from(priority).unwrap_or(if priority < 0 { i32::MIN } else { i32::MAX }),
         namespaces: allocation.namespaces.clone(),
         namespace_selectors: selectors(&allocation.namespace_selectors),
@@ -95,7 +83,7 @@ fn name(metadata: &ObjectMeta) -> String {
     metadata.name.clone().unwrap_or_default()
 }
 
-/// `metadata.creationTimestamp` in seconds since 1970; 0 for an object that was never stored.
+/// Returns `metadata.creationTimestamp` in seconds since 1970; 0 for an object that was never stored.
 pub(super) fn created(metadata: &ObjectMeta) -> i64 {
     metadata
         .creation_timestamp
@@ -106,10 +94,11 @@ pub(super) fn created(metadata: &ObjectMeta) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use herald_core::config::ConflictDetection;
     use serde_json::json;
 
     #[test]
-    fn a_pool_is_taken_over_field_by_field() {
+    fn a_pool_is_converted_field_by_field() {
         let object: IPAddressPool = serde_json::from_value(json!({
             "apiVersion": "metallb.io/v1beta1", "kind": "IPAddressPool",
             "metadata": {"name": "first", "labels": {"tier": "gold"}, "creationTimestamp": "1970-01-01T00:01:00Z"},
@@ -134,5 +123,33 @@ mod tests {
             (i32::MAX, vec!["a".to_owned()])
         );
         assert_eq!(allocation.service_selectors[0].match_expressions[0].values, ["v"]);
+    }
+
+    #[test]
+    fn conflict_detection_is_the_text_of_its_value_and_enforce_when_absent() {
+        let with = |spec: serde_json::Value| {
+            let metadata = json!({"name": "first"});
+            let object = json!({"apiVersion": "metallb.io/v1beta1", "kind": "IPAddressPool", "metadata": metadata, "spec": spec});
+            serde_json::from_value::<IPAddressPool>(object)
+        };
+        let absent = with(json!({"addresses": []})).expect("a pool");
+        assert_eq!(pool(&absent).conflict_detection, ConflictDetection::Enforce);
+        for value in ConflictDetection::ALL {
+            let spec = json!({"addresses": [], "conflictDetection": value.as_str()});
+            let object = with(spec.clone()).expect("a pool");
+            assert_eq!(pool(&object).conflict_detection, value);
+            let written = serde_json::to_value(&object).expect("JSON");
+            assert_eq!(written["spec"]["conflictDetection"], spec["conflictDetection"]);
+        }
+        let unknown = with(json!({"addresses": [], "conflictDetection": "warn"}));
+        let error = unknown.expect_err("unknown").to_string();
+        assert!(
+            error.contains("unknown variant `warn`, expected one of"),
+            "{error}"
+        );
+        assert_eq!(
+            serde_json::to_value(&absent).expect("JSON")["spec"].get("conflictDetection"),
+            None
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! `IPAddressPool`: the addresses that Services may be given.
 
+use herald_core::config::ConflictDetection;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -52,11 +53,42 @@ pub struct IPAddressPoolSpec {
     pub reservations: Vec<Reservation>,
     /// What to do when a foreign host, a machine without a speaker, answers for an address of this pool: Enforce (do not
     /// announce the address), Warn (announce it and report the conflict) or Off (announce it). Not in MetalLB.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "conflict_detection", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::conflict_detection")]
     pub conflict_detection: Option<ConflictDetection>,
     /// Limits on the use of this pool. Not in MetalLB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota: Option<Quota>,
+}
+
+/// `spec.conflictDetection` as the text of a value.
+mod conflict_detection {
+    use herald_core::config::ConflictDetection;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        value: &Option<ConflictDetection>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.map(ConflictDetection::as_str).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<ConflictDetection>, D::Error> {
+        const NAMES: &[&str] = &[
+            ConflictDetection::Enforce.as_str(),
+            ConflictDetection::Warn.as_str(),
+            ConflictDetection::Off.as_str(),
+        ];
+        let Some(text) = Option::<String>::deserialize(deserializer)? else {
+            return Ok(None);
+        };
+        let value = ConflictDetection::ALL.iter().find(|value| value.as_str() == text);
+        let value = value.ok_or_else(|| D::Error::unknown_variant(&text, NAMES))?;
+        Ok(Some(*value))
+    }
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "serde's default has the field's type")]
@@ -89,17 +121,6 @@ pub struct ServiceAllocation {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::label_selectors")]
     pub service_selectors: Vec<LabelSelector>,
-}
-
-/// What to do when a foreign host answers for an address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum ConflictDetection {
-    /// Do not announce the address while the foreign host answers for it.
-    Enforce,
-    /// Announce the address and report the conflict.
-    Warn,
-    /// Announce the address.
-    Off,
 }
 
 /// An address that is reserved for one Service.

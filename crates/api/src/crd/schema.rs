@@ -1,5 +1,6 @@
-//! Schemas that derive cannot say, and the shape that Kubernetes' own generator gives a definition.
+//! Schemas that the derive macro cannot express, and the form that Kubernetes' own generator gives a definition.
 
+use herald_core::config::ConflictDetection;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
@@ -96,6 +97,11 @@ pub(super) fn addresses(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// Schema of `spec.conflictDetection`.
+pub(super) fn conflict_detection(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": ConflictDetection::ALL.map(ConflictDetection::as_str)})
+}
+
 /// Schema of `spec.reservations[].address`.
 pub(super) fn address(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
@@ -163,7 +169,8 @@ pub(super) fn conditions(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// Optional fields are absent, never null: kube marks them `nullable`, which MetalLB's definitions are not.
+/// Removes `nullable`, which kube sets for optional fields and MetalLB's definitions do not have: the fields are absent, never
+/// null.
 pub(super) fn as_kubernetes_writes_it(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     crd.spec.names.short_names = crd.spec.names.short_names.filter(|names| !names.is_empty());
     crd.spec.names.categories = crd.spec.names.categories.filter(|names| !names.is_empty());

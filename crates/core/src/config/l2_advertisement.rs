@@ -1,20 +1,21 @@
-//! A checked `L2Advertisement`.
+//! An `L2Advertisement` that was parsed.
 
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::selectors::{self, Mistakes, any_matches, empty_or_matches};
+use super::problem::ConfigErrors;
+use super::selectors::{self, any_matches, empty_or_matches};
 use super::{ConfigError, Pool, RawL2Advertisement};
 use crate::{Labels, PoolName, Selector};
 
-/// Which pools are announced for which Services, from which nodes and interfaces.
+/// Which pools are announced by layer 2: for which Services, from which nodes and on which interfaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct L2Advertisement {
     /// `metadata.name`.
     pub name: String,
-    /// Pools by name; names of pools that do not exist are harmless.
+    /// Pools by name. A pool need not exist.
     pub pools: BTreeSet<PoolName>,
     /// Pools by label, in addition to `pools`.
     pub pool_selectors: Vec<Selector>,
@@ -24,29 +25,29 @@ pub struct L2Advertisement {
     pub interfaces: Vec<String>,
     /// Services to announce; empty is all.
     pub service_selectors: Vec<Selector>,
-    /// Nodes to prefer, with their weights.
+    /// Preferred nodes, with their weights.
     pub preferences: Vec<(i32, Selector)>,
 }
 
 impl L2Advertisement {
-    pub(super) fn parse(raw: &RawL2Advertisement) -> Result<Self, Mistakes> {
-        let mut mistakes = Mistakes::new();
+    pub(super) fn parse(raw: &RawL2Advertisement) -> Result<Self, ConfigErrors> {
+        let mut errors = ConfigErrors::new();
         let advertisement = Self {
             name: raw.name.clone(),
-            pools: parse_pools(&raw.pools, &mut mistakes),
+            pools: parse_pools(&raw.pools, &mut errors),
             pool_selectors: selectors::parse(
                 &raw.pool_selectors,
                 "ipAddressPoolSelectors",
                 "ipAddressPoolSelectors",
                 "invalid pool label selector",
-                &mut mistakes,
+                &mut errors,
             ),
             node_selectors: selectors::parse(
                 &raw.node_selectors,
                 "nodeSelectors",
                 "nodeSelectors",
                 "failed to parse node selector",
-                &mut mistakes,
+                &mut errors,
             ),
             interfaces: raw
                 .interfaces
@@ -60,34 +61,34 @@ impl L2Advertisement {
                 "serviceSelectors",
                 "serviceSelectors",
                 "failed to parse service selector",
-                &mut mistakes,
+                &mut errors,
             ),
-            preferences: parse_preferences(&raw.preferred_nodes, &mut mistakes),
+            preferences: parse_preferences(&raw.preferred_nodes, &mut errors),
         };
-        if mistakes.is_empty() {
+        if errors.is_empty() {
             Ok(advertisement)
         } else {
-            Err(mistakes)
+            Err(errors)
         }
     }
 
-    /// Whether the pool is announced: by name, by label, or because the advertisement names no pools at all.
+    /// Returns whether the pool is announced: by name, by label, or because the advertisement does not restrict the pools.
     pub fn selects_pool(&self, pool: &Pool) -> bool {
-        let unrestricted = self.pools.is_empty() && self.pool_selectors.is_empty();
-        unrestricted || self.pools.contains(&pool.name) || any_matches(&self.pool_selectors, &pool.labels)
+        let is_unrestricted = self.pools.is_empty() && self.pool_selectors.is_empty();
+        is_unrestricted || self.pools.contains(&pool.name) || any_matches(&self.pool_selectors, &pool.labels)
     }
 
-    /// Whether a node with these labels may announce.
+    /// Returns whether a node with these labels may announce.
     pub fn selects_node(&self, labels: &Labels) -> bool {
         empty_or_matches(&self.node_selectors, labels)
     }
 
-    /// Whether a Service with these labels is announced.
+    /// Returns whether a Service with these labels is announced.
     pub fn selects_service(&self, labels: &Labels) -> bool {
         empty_or_matches(&self.service_selectors, labels)
     }
 
-    /// Sum of the weights of all preferences that a node with these labels meets.
+    /// Returns the sum of the weights of all preferences that a node with these labels meets.
     pub fn score(&self, labels: &Labels) -> i64 {
         let met = self
             .preferences
@@ -97,19 +98,19 @@ impl L2Advertisement {
     }
 }
 
-fn parse_pools(raw: &[String], mistakes: &mut Mistakes) -> BTreeSet<PoolName> {
+fn parse_pools(raw: &[String], errors: &mut ConfigErrors) -> BTreeSet<PoolName> {
     let mut pools = BTreeSet::new();
     for (place, name) in raw.iter().enumerate() {
         if !pools.insert(PoolName::new(name)) {
             let error = ConfigError::DuplicatePoolReference(name.clone());
-            mistakes.push((format!("spec.ipAddressPools[{place}]"), error));
+            errors.push((format!("spec.ipAddressPools[{place}]"), error));
         }
     }
     pools
 }
 
-/// Equal preferences are no mistake: their weights add up.
-fn parse_preferences(raw: &[(i32, crate::RawSelector)], mistakes: &mut Mistakes) -> Vec<(i32, Selector)> {
+/// Parses the preferences. Two equal ones are no mistake: their weights add up.
+fn parse_preferences(raw: &[(i32, crate::RawSelector)], errors: &mut ConfigErrors) -> Vec<(i32, Selector)> {
     let mut preferences = Vec::new();
     for (place, (weight, selector)) in raw.iter().enumerate() {
         match Selector::parse(selector) {
@@ -117,7 +118,7 @@ fn parse_preferences(raw: &[(i32, crate::RawSelector)], mistakes: &mut Mistakes)
             Err(error) => {
                 let context = "failed to parse preferred node selectors";
                 let field = format!("spec.preferredNodeSelectors[{place}].preference");
-                mistakes.push((field, ConfigError::Selector { context, error }));
+                errors.push((field, ConfigError::Selector { context, error }));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! A checked `IPAddressPool`.
+//! An `IPAddressPool` that was parsed.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -6,12 +6,13 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
-use super::selectors::{self, Mistakes, any_matches, empty_or_matches};
+use super::problem::ConfigErrors;
+use super::selectors::{self, any_matches, empty_or_matches};
 use super::{ConfigError, RawAllocation, RawPool, RawReservation};
 use crate::address::{AddressRange, AddressSet, Capacity};
 use crate::{Labels, PoolName, Selector, Service, ServiceKey};
 
-/// Addresses to give to Services, and to which.
+/// Addresses for Services, and which Services may get them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pool {
     /// `metadata.name`.
@@ -20,41 +21,52 @@ pub struct Pool {
     pub labels: Labels,
     /// The addresses, in the order in which they are given out.
     pub addresses: AddressSet,
-    /// Whether Services that ask for nothing in particular get addresses from here.
+    /// Whether Services without a request get addresses of this pool.
     pub auto_assign: bool,
-    /// Whether IPv4 addresses that end in 0 or 255 are kept out of use.
+    /// Whether IPv4 addresses that end in 0 or 255 are not given out.
     pub avoid_buggy: bool,
-    /// Which Services may use the pool, and how early; `None` is every Service, after all such pools.
+    /// Which Services may use the pool, and its priority. `None`: every Service may, and all scoped pools come first.
     pub allocation: Option<Allocation>,
-    /// The most addresses of this pool that one namespace may hold.
+    /// The most addresses of this pool that one namespace may have.
     pub quota_per_namespace: Option<u64>,
-    /// Addresses kept for one Service each.
-    pub reservations: BTreeMap<IpAddr, Reservation>,
-    /// What to do about a machine that has an address of this pool already.
+    /// Reserved addresses, each with the Service that may have it.
+    pub reservations: BTreeMap<IpAddr, ServiceKey>,
+    /// What to do when a foreign host answers for an address of this pool.
     pub conflict_detection: ConflictDetection,
 }
 
-/// What to do when a machine that runs no speaker answers for an address that is to be announced.
+/// What to do when a foreign host answers for an address that is about to be announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ConflictDetection {
-    /// Not to announce it as long as it does.
+    /// Do not announce the address while the foreign host answers for it.
     #[default]
     Enforce,
-    /// To announce it all the same, and say so.
+    /// Announce the address and report the conflict.
     Warn,
-    /// To announce it.
+    /// Announce the address.
     Off,
 }
 
-/// The Service that an address is kept for.
-pub type Reservation = ServiceKey;
+impl ConflictDetection {
+    /// All values.
+    pub const ALL: [Self; 3] = [Self::Enforce, Self::Warn, Self::Off];
 
-/// `spec.serviceAllocation`, checked.
+    /// Returns the value of `spec.conflictDetection`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "Enforce",
+            Self::Warn => "Warn",
+            Self::Off => "Off",
+        }
+    }
+}
+
+/// `spec.serviceAllocation`, parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allocation {
-    /// Pools with the lowest number come first; `None` comes last.
+    /// Pools with the lowest number come first, those without one last.
     pub priority: Option<u32>,
-    /// Labels of Services; empty is all.
+    /// Which Services may use the pool; empty is all.
     pub service_selectors: Vec<Selector>,
     listed: BTreeSet<String>,
     selectors: Vec<Selector>,
@@ -62,12 +74,12 @@ pub struct Allocation {
 }
 
 impl Pool {
-    pub(super) fn parse(raw: &RawPool) -> Result<Self, Mistakes> {
-        let mut mistakes = Mistakes::new();
+    pub(super) fn parse(raw: &RawPool) -> Result<Self, ConfigErrors> {
+        let mut errors = ConfigErrors::new();
         if raw.name.is_empty() {
-            mistakes.push((String::from("metadata.name"), ConfigError::MissingName));
+            errors.push((String::from("metadata.name"), ConfigError::MissingName));
         }
-        let addresses = parse_addresses(raw, &mut mistakes);
+        let addresses = parse_addresses(raw, &mut errors);
         let mut pool = Self {
             name: PoolName::new(&raw.name),
             labels: raw.labels.clone(),
@@ -77,51 +89,47 @@ impl Pool {
             allocation: raw
                 .allocation
                 .as_ref()
-                .map(|raw| Allocation::parse(raw, &mut mistakes)),
-            quota_per_namespace: parse_quota(raw.quota_per_namespace, &mut mistakes),
+                .map(|raw| Allocation::parse(raw, &mut errors)),
+            quota_per_namespace: parse_quota(raw.quota_per_namespace, &mut errors),
             reservations: BTreeMap::new(),
             conflict_detection: raw.conflict_detection,
         };
-        // Against unreadable addresses every reservation would look as if it were outside.
-        if mistakes.is_empty() {
-            pool.reservations = parse_reservations(&pool, &raw.reservations, &mut mistakes);
+        // Without the addresses that could not be parsed, reservations would seem to be outside of the pool.
+        if errors.is_empty() {
+            pool.reservations = parse_reservations(&pool, &raw.reservations, &mut errors);
         }
-        if mistakes.is_empty() {
-            Ok(pool)
-        } else {
-            Err(mistakes)
-        }
+        if errors.is_empty() { Ok(pool) } else { Err(errors) }
     }
 
-    /// Whether `address` is in one of the pool's ranges, also when it is kept out of use.
+    /// Returns whether `address` is in one of the ranges, given out or not.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.addresses.contains(address)
     }
 
-    /// Whether all of `addresses` are.
+    /// Returns whether all of `addresses` are in the ranges, given out or not.
     pub fn contains_all(&self, addresses: &[IpAddr]) -> bool {
         addresses.iter().all(|address| self.contains(*address))
     }
 
-    /// Whether the pool gives `address` out: it is in a range and not kept out of use.
+    /// Returns whether the pool gives `address` out.
     pub fn owns(&self, address: IpAddr) -> bool {
         self.addresses.owns(address, self.avoid_buggy)
     }
 
-    /// Whether the pool's `serviceAllocation` lets the Service use it at all. Namespace selectors that match no
-    /// namespace let nobody in.
+    /// Returns whether `serviceAllocation` lets the Service use the pool. Namespace selectors that match no namespace let no
+    /// Service use it.
     pub fn allows(&self, service: &Service) -> bool {
         self.allocation
             .as_ref()
             .is_none_or(|allocation| allocation.allows(service))
     }
 
-    /// How many addresses the pool can give out; saturating.
+    /// Returns how many addresses the pool can give out; saturating.
     pub fn capacity(&self) -> Capacity {
         self.addresses.capacity(self.avoid_buggy)
     }
 
-    /// Looks up which namespaces the namespace selectors mean now.
+    /// Evaluates the namespace selectors.
     pub(super) fn resolve_namespaces(&mut self, namespaces: &BTreeMap<String, Labels>) {
         if let Some(allocation) = &mut self.allocation {
             allocation.selected = namespaces
@@ -134,12 +142,12 @@ impl Pool {
 }
 
 impl Allocation {
-    fn parse(raw: &RawAllocation, mistakes: &mut Mistakes) -> Self {
+    fn parse(raw: &RawAllocation, errors: &mut ConfigErrors) -> Self {
         let mut listed = BTreeSet::new();
         for (place, namespace) in raw.namespaces.iter().enumerate() {
             if !listed.insert(namespace.clone()) {
                 let error = ConfigError::DuplicateNamespace(namespace.clone());
-                mistakes.push((format!("spec.serviceAllocation.namespaces[{place}]"), error));
+                errors.push((format!("spec.serviceAllocation.namespaces[{place}]"), error));
             }
         }
         Self {
@@ -149,7 +157,7 @@ impl Allocation {
                 "serviceAllocation.serviceSelectors",
                 "serviceSelectors",
                 "invalid service label selector",
-                mistakes,
+                errors,
             ),
             listed,
             selectors: selectors::parse(
@@ -157,7 +165,7 @@ impl Allocation {
                 "serviceAllocation.namespaceSelectors",
                 "namespaceSelectors",
                 "invalid namespace label selector",
-                mistakes,
+                errors,
             ),
             selected: BTreeSet::new(),
         }
@@ -165,15 +173,16 @@ impl Allocation {
 
     fn allows(&self, service: &Service) -> bool {
         let namespace = &service.key.namespace;
-        let anywhere = self.listed.is_empty() && self.selectors.is_empty();
-        let here = anywhere || self.listed.contains(namespace) || self.selected.contains(namespace);
-        here && empty_or_matches(&self.service_selectors, &service.labels)
+        let is_everywhere = self.listed.is_empty() && self.selectors.is_empty();
+        let is_selected =
+            is_everywhere || self.listed.contains(namespace) || self.selected.contains(namespace);
+        is_selected && empty_or_matches(&self.service_selectors, &service.labels)
     }
 }
 
-fn parse_addresses(raw: &RawPool, mistakes: &mut Mistakes) -> AddressSet {
+fn parse_addresses(raw: &RawPool, errors: &mut ConfigErrors) -> AddressSet {
     if raw.addresses.is_empty() {
-        mistakes.push((String::from("spec.addresses"), ConfigError::NoAddresses));
+        errors.push((String::from("spec.addresses"), ConfigError::NoAddresses));
     }
     let mut ranges = Vec::new();
     let mut places = Vec::new();
@@ -183,7 +192,7 @@ fn parse_addresses(raw: &RawPool, mistakes: &mut Mistakes) -> AddressSet {
                 ranges.push(range);
                 places.push(place);
             }
-            Err(error) => mistakes.push((format!("spec.addresses[{place}]"), error.into())),
+            Err(error) => errors.push((format!("spec.addresses[{place}]"), error.into())),
         }
     }
     AddressSet::new(ranges).unwrap_or_else(|overlaps| {
@@ -195,17 +204,17 @@ fn parse_addresses(raw: &RawPool, mistakes: &mut Mistakes) -> AddressSet {
                 other: raw.addresses[earlier].clone(),
                 other_pool: PoolName::new(&raw.name),
             };
-            mistakes.push((format!("spec.addresses[{later}]"), error));
+            errors.push((format!("spec.addresses[{later}]"), error));
         }
         AddressSet::default()
     })
 }
 
-fn parse_quota(raw: Option<i64>, mistakes: &mut Mistakes) -> Option<u64> {
+fn parse_quota(raw: Option<i64>, errors: &mut ConfigErrors) -> Option<u64> {
     let quota = raw?;
     let parsed = u64::try_from(quota).ok();
     if parsed.is_none() {
-        mistakes.push((
+        errors.push((
             String::from("spec.quota.perNamespace"),
             ConfigError::NegativeQuota(quota),
         ));
@@ -216,13 +225,13 @@ fn parse_quota(raw: Option<i64>, mistakes: &mut Mistakes) -> Option<u64> {
 fn parse_reservations(
     pool: &Pool,
     raw: &[RawReservation],
-    mistakes: &mut Mistakes,
-) -> BTreeMap<IpAddr, Reservation> {
+    errors: &mut ConfigErrors,
+) -> BTreeMap<IpAddr, ServiceKey> {
     let mut reservations = BTreeMap::new();
     for (place, raw) in raw.iter().enumerate() {
         let field = format!("spec.reservations[{place}]");
         let Ok(address) = raw.address.parse::<IpAddr>() else {
-            mistakes.push((
+            errors.push((
                 field + ".address",
                 ConfigError::ReservationAddress(raw.address.clone()),
             ));
@@ -230,14 +239,14 @@ fn parse_reservations(
         };
         let address = address.to_canonical();
         if !pool.owns(address) {
-            mistakes.push((field + ".address", ConfigError::ReservationOutside(address)));
+            errors.push((field + ".address", ConfigError::ReservationOutside(address)));
         } else if raw.namespace.is_empty() || raw.service.is_empty() {
-            mistakes.push((field, ConfigError::ReservationIncomplete));
+            errors.push((field, ConfigError::ReservationIncomplete));
         } else if reservations
             .insert(address, ServiceKey::new(&raw.namespace, &raw.service))
             .is_some()
         {
-            mistakes.push((field + ".address", ConfigError::DuplicateReservation(address)));
+            errors.push((field + ".address", ConfigError::DuplicateReservation(address)));
         }
     }
     reservations

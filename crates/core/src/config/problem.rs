@@ -1,24 +1,47 @@
-//! What can be wrong with a resource, and where.
+//! The problems that a resource can have.
 
-use alloc::string::String;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::fmt;
 
 use crate::address::AddressError;
 use crate::{PoolName, SelectorError};
 
-/// Something wrong with one resource.
+/// One mistake in a resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The kind of the resource.
     pub kind: ResourceKind,
-    /// Its name.
+    /// The name of the resource.
     pub name: String,
-    /// Where in it, such as `spec.addresses[1]`.
+    /// The field, such as `spec.addresses[1]`.
     pub field: String,
-    /// What is wrong and what would be right.
+    /// The mistake, and what would be right.
     pub error: ConfigError,
-    /// Whether an older, good version of the resource stays in force meanwhile.
+    /// Whether an older, good version of the resource stays in force.
     pub older_in_force: bool,
+}
+
+/// The errors of one resource, each with its field.
+pub(super) type ConfigErrors = Vec<(String, ConfigError)>;
+
+impl Problem {
+    /// Creates the problems of one resource.
+    pub(super) fn all(
+        kind: ResourceKind,
+        name: &str,
+        errors: &ConfigErrors,
+        older_in_force: bool,
+    ) -> Vec<Self> {
+        let problem = |(field, error): &(String, ConfigError)| Self {
+            kind,
+            name: name.to_string(),
+            field: field.clone(),
+            error: error.clone(),
+            older_in_force,
+        };
+        errors.iter().map(problem).collect()
+    }
 }
 
 impl fmt::Display for Problem {
@@ -38,7 +61,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Kinds of resources that are configuration.
+/// The kind of a resource that is configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ResourceKind {
     /// `IPAddressPool`.
@@ -56,7 +79,7 @@ impl fmt::Display for ResourceKind {
     }
 }
 
-/// Why a resource cannot be used as it is written.
+/// The reason why a resource cannot be used as it is written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// The pool has no name.
@@ -65,7 +88,7 @@ pub enum ConfigError {
     /// `addresses` is empty.
     #[error("pool has no prefixes defined; list at least one CIDR or range")]
     NoAddresses,
-    /// An entry of `addresses` cannot be read.
+    /// An entry of `addresses` cannot be parsed.
     #[error(transparent)]
     Address(#[from] AddressError),
     /// Two resources of one kind have the same name.
@@ -86,41 +109,41 @@ pub enum ConfigError {
         entry: String,
         /// The pool it is in.
         pool: PoolName,
-        /// The other entry as written.
+        /// The other entry.
         other: String,
         /// The pool that the other entry is in.
         other_pool: PoolName,
     },
-    /// A name stands twice in `serviceAllocation.namespaces`.
+    /// A name occurs twice in `serviceAllocation.namespaces`.
     #[error("duplicate definition in namespaces field: {0:?}; name each namespace once")]
     DuplicateNamespace(String),
-    /// A pool stands twice in `ipAddressPools`.
+    /// A pool occurs twice in `ipAddressPools`.
     #[error("duplicate definition of ipAddressPools {0:?}; name each pool once")]
     DuplicatePoolReference(String),
-    /// A selector stands twice in a list of selectors.
+    /// A selector occurs twice in a list of selectors.
     #[error("duplicate definition of {0}; remove one of the two")]
     DuplicateSelector(&'static str),
     /// A selector cannot be used.
     #[error("{context}: {error}")]
     Selector {
-        /// What the selector is for, in MetalLB's words.
+        /// The purpose of the selector, in MetalLB's words.
         context: &'static str,
-        /// What is wrong with it.
+        /// The mistake.
         error: SelectorError,
     },
     /// `quota.perNamespace` is negative.
     #[error("quota.perNamespace is {0}; it must be 0 or more")]
     NegativeQuota(i64),
-    /// A reservation's address cannot be read.
+    /// The address of a reservation cannot be parsed.
     #[error("invalid address {0:?}; write a bare address such as 192.168.10.7")]
     ReservationAddress(String),
-    /// A reservation's address is not one that the pool gives out.
+    /// The pool does not give out the address of a reservation.
     #[error("address {0} is not one that this pool gives out; reserve an address of spec.addresses")]
     ReservationOutside(core::net::IpAddr),
-    /// Two reservations of one address.
+    /// One address is reserved twice.
     #[error("address {0} is reserved twice; reserve it once")]
     DuplicateReservation(core::net::IpAddr),
-    /// A reservation names no Service.
+    /// A reservation does not name a Service.
     #[error("namespace and service must both be set")]
     ReservationIncomplete,
 }

@@ -1,43 +1,40 @@
-//! Lists of selectors: members are OR-ed, and no member may stand twice.
+//! Lists of selectors: an object must match any of them, and none may occur twice.
 
 use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::ConfigError;
+use super::problem::ConfigErrors;
 use crate::{Labels, RawSelector, Selector};
 
-/// Mistakes of one resource with the field where each is.
-pub(super) type Mistakes = Vec<(String, ConfigError)>;
-
-/// Parses the list at `spec.<path>`; what cannot be used is added to `mistakes`.
+/// Parses the list at `spec.<path>`. Adds selectors that cannot be used to `errors`.
 pub(super) fn parse(
     raw: &[RawSelector],
     path: &str,
     list: &'static str,
     context: &'static str,
-    mistakes: &mut Mistakes,
+    errors: &mut ConfigErrors,
 ) -> Vec<Selector> {
     let mut selectors = Vec::new();
     for (place, raw) in raw.iter().enumerate() {
         let field = || format!("spec.{path}[{place}]");
         match Selector::parse(raw) {
             Ok(selector) if selectors.contains(&selector) => {
-                mistakes.push((field(), ConfigError::DuplicateSelector(list)));
+                errors.push((field(), ConfigError::DuplicateSelector(list)));
             }
             Ok(selector) => selectors.push(selector),
-            Err(error) => mistakes.push((field(), ConfigError::Selector { context, error })),
+            Err(error) => errors.push((field(), ConfigError::Selector { context, error })),
         }
     }
     selectors
 }
 
-/// Whether any member matches.
+/// Returns whether any selector matches.
 pub(super) fn any_matches(selectors: &[Selector], labels: &Labels) -> bool {
     selectors.iter().any(|selector| selector.matches(labels))
 }
 
-/// Whether any member matches, where an empty list stands for everything.
+/// Returns whether any selector matches; an empty list matches everything.
 pub(super) fn empty_or_matches(selectors: &[Selector], labels: &Labels) -> bool {
     selectors.is_empty() || any_matches(selectors, labels)
 }
