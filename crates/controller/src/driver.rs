@@ -10,10 +10,10 @@ use herald_core::config::{Catalog, Problem};
 use herald_core::ipam::{AllocationOutcome, Allocator, Decision, Note, Refusal};
 use herald_core::{Labels, ServiceKey, Time};
 use herald_runtime::event::{Events, Severity};
-use herald_runtime::keep::Wish;
 use herald_runtime::lease::{Campaign, Leadership, Lease, Term};
 use herald_runtime::log::cut;
 use herald_runtime::readiness::{Awaited, Readiness};
+use herald_runtime::reconcile::object::DesiredObject;
 use herald_runtime::{Shutdown, Update};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -72,7 +72,7 @@ pub(crate) struct Driver {
 pub(crate) struct Outlets {
     pub(crate) events: Events,
     /// Our `ConfigurationState`.
-    pub(crate) state: watch::Sender<Option<Wish>>,
+    pub(crate) state: watch::Sender<Option<DesiredObject>>,
 }
 
 /// The time before the first lists have come. Until then this controller is not ready and does not stand for the lease.

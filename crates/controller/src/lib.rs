@@ -17,9 +17,9 @@ use std::time::Duration;
 use anyhow::Context;
 use herald_api::ConfigurationState;
 use herald_core::Allocator;
-use herald_runtime::keep::keep;
 use herald_runtime::lease::Lease;
 use herald_runtime::log::LogLevel;
+use herald_runtime::reconcile::object;
 use herald_runtime::{Readiness, Shutdown, admin, client, event::Events};
 use tokio::sync::mpsc;
 use tracing::info;
@@ -80,7 +80,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         admin::serve_health(admin::everywhere(args.health_probe_port), readiness.clone()).await?;
     }
     let events = Events::start(client.clone(), "metallb-controller", &args.pod_name, &registry)?;
-    let state = keep::<ConfigurationState>(
+    let state = object::reconcile::<ConfigurationState>(
         client.clone(),
         &namespace,
         "controller".to_owned(),

@@ -9,6 +9,7 @@ extern crate alloc;
 
 pub mod address;
 pub mod announce;
+mod backoff;
 pub mod config;
 pub mod ipam;
 pub mod mac;
@@ -20,6 +21,7 @@ pub mod service;
 pub mod time;
 
 pub use address::{AddressRange, AddressSet, Addresses, Capacity};
+pub use backoff::Backoff;
 pub use config::{
     Catalog, ConfigChange, ConfigError, L2Advertisement, Pool, Problem, RawAllocation, RawL2Advertisement,
     RawPool, RawReservation, ResourceKind,

@@ -18,13 +18,12 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use crate::log::{cut, one_line};
+use crate::log::cut;
+use crate::reconcile::{Failure, TIMEOUT, within};
 
 /// More than this many unsent events are dropped: they inform, they are not the state. 10 000 Services may get an address
 /// at once.
 const QUEUE: usize = 16_384;
-/// An API server that does not answer must not hold the queue for longer than this.
-const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Pause after an event during which the program had more important things to write: ten events a second then, beside
 /// hundreds of statuses.
@@ -151,23 +150,19 @@ impl Task {
     }
 
     async fn write(&mut self, write: &Write) {
-        let error = match tokio::time::timeout(TIMEOUT, self.request(write)).await {
-            Ok(Ok(())) => return,
-            Ok(Err(kube::Error::Api(status))) if write.exists && status.is_not_found() => {
-                // It has expired. What is known of it still makes a good new one.
-                let anew = Write {
-                    exists: false,
-                    ..write.clone()
-                };
-                match tokio::time::timeout(TIMEOUT, self.request(&anew)).await {
-                    Ok(Ok(())) => return,
-                    Ok(Err(error)) => one_line(&error),
-                    Err(_) => format!("no answer within {TIMEOUT:?}"),
-                }
-            }
-            Ok(Err(error)) => one_line(&error),
-            Err(_) => format!("no answer within {TIMEOUT:?}"),
+        let mut result = within(TIMEOUT, self.request(write)).await;
+        if write.exists && matches!(result, Err(Failure::Outdated(_))) {
+            // The Event has expired. What is known of it still makes a good new one.
+            let fresh = Write {
+                exists: false,
+                ..write.clone()
+            };
+            result = within(TIMEOUT, self.request(&fresh)).await;
+        }
+        let Err(failure) = result else {
+            return;
         };
+        let error = failure.message();
         warn!(
             reason = write.saying.reason,
             error, "an event could not be sent; events of the core group need create and patch"

@@ -20,7 +20,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
 
 use crate::Update;
-use crate::log::one_line;
+use crate::reconcile::{Failure, within};
 use candidate::{Candidate, Record, Step, Tried, Try};
 
 /// An API server that has not taken a renewal by then is asked anew: well within [`Timing::deadline`].
@@ -191,6 +191,18 @@ impl Leadership {
     }
 }
 
+#[cfg(test)]
+impl Leadership {
+    /// A Lease that is held for so long, or not at all.
+    pub(crate) fn of_test(remaining: Option<Duration>) -> Self {
+        let held = remaining.map(|remaining| Held {
+            term: Term(1),
+            until: uptime() + remaining,
+        });
+        Self(watch::channel(held).1)
+    }
+}
+
 impl Campaign {
     /// Gives the lease back, if it is held, so that another candidate takes it at once. No write may be under way.
     pub async fn resign(self) {
@@ -254,25 +266,18 @@ async fn write(api: Api<Object>, name: String, wanted: Try) -> Tried {
             Some(_) => api.replace(&name, &params, &object).await,
         }
     };
-    match tokio::time::timeout(TIMEOUT, request).await {
-        Ok(Ok(object)) => Tried::Written(record(object)),
-        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => Tried::Outdated,
-        Ok(Err(kube::Error::Api(status))) if status.code == 403 => {
+    match within(TIMEOUT, request).await {
+        Ok(object) => Tried::Written(record(object)),
+        Err(Failure::Outdated(_)) => Tried::Outdated,
+        Err(Failure::Refused(error)) => {
             warn!(
-                error = status.message,
+                error,
                 "not allowed to hold the lease {name}: this controller needs get, list, watch, create and update on leases.coordination.k8s.io in its namespace; until then it gives out no address"
             );
             Tried::Failed
         }
-        Ok(Err(error)) => {
-            warn!(
-                error = one_line(&error),
-                "the lease {name} could not be written; trying again"
-            );
-            Tried::Failed
-        }
-        Err(_) => {
-            warn!("the lease {name} could not be written: no answer within {TIMEOUT:?}; trying again");
+        Err(Failure::Unavailable(error)) => {
+            warn!(error, "the lease {name} could not be written; trying again");
             Tried::Failed
         }
     }

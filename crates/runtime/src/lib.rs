@@ -4,10 +4,10 @@
 pub mod admin;
 pub mod client;
 pub mod event;
-pub mod keep;
 pub mod lease;
 pub mod log;
 pub mod readiness;
+pub mod reconcile;
 pub mod shutdown;
 pub mod watch;
 

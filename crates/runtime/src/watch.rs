@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use herald_core::Backoff;
 use kube::Api;
 use kube::core::Resource;
 use kube::runtime::watcher as watch_kind;
@@ -195,31 +196,36 @@ fn is_gap(error: &watcher::Error) -> bool {
 /// server is used within seconds and not hit by everybody at once. It starts over after a quiet time and not
 /// with the next event: every attempt at a list begins with one. It also starts over with a gap, unless
 /// the list after the last one has led to nothing but another.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Retry {
-    attempts: u32,
+    backoff: Backoff,
     last: Option<(Instant, bool)>,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            backoff: Backoff::new(Self::FIRST, Self::LAST),
+            last: None,
+        }
+    }
 }
 
 impl Retry {
     const FIRST: Duration = Duration::from_millis(200);
     const LAST: Duration = Duration::from_secs(5);
-    /// Twice the longest delay, so that a delay itself is no quiet time.
+    /// Twice the longest pause, so that a pause itself is no quiet time.
     const QUIET: Duration = Duration::from_secs(10);
 
-    /// How long to wait after an error met `now`.
+    /// Returns the pause after an error at `now`.
     fn after(&mut self, now: Instant, gap: bool) -> Duration {
         if let Some((last, was_gap)) = self.last
             && (now.duration_since(last) > Self::QUIET || (gap && !was_gap))
         {
-            self.attempts = 0;
+            self.backoff.reset();
         }
-        let delay = Self::FIRST
-            .saturating_mul(1 << self.attempts.min(6))
-            .min(Self::LAST);
-        self.attempts = self.attempts.saturating_add(1);
         self.last = Some((now, gap));
-        delay
+        self.backoff.next()
     }
 }
 

@@ -19,8 +19,8 @@ use herald_core::config::{Catalog, Problem};
 use herald_core::{Member, NodeName, NodeState, PoolName, ServiceKey, Time};
 use herald_netio::Interface;
 use herald_runtime::event::Events;
-use herald_runtime::keep::Wish;
 use herald_runtime::readiness::{Awaited, Readiness};
+use herald_runtime::reconcile::object::DesiredObject;
 use herald_runtime::{Shutdown, Update};
 use k8s_openapi::api::core::v1::ObjectReference;
 use prometheus::Registry;
@@ -83,7 +83,7 @@ pub(crate) struct Parts {
     pub(crate) events: Events,
     pub(crate) statuses: Statuses,
     /// Our `ConfigurationState`.
-    pub(crate) state: watch::Sender<Option<Wish>>,
+    pub(crate) state: watch::Sender<Option<DesiredObject>>,
     /// Interfaces never to announce on.
     pub(crate) exclude: Vec<Regex>,
 }
@@ -367,7 +367,7 @@ impl Driver {
             let condition = convert::gossip_reachable(obstacle.as_deref());
             status.conditions.push(condition);
         }
-        let wish = Wish {
+        let wish = DesiredObject {
             labels: [
                 ("metallb.io/component-type".to_owned(), "speaker".to_owned()),
                 ("metallb.io/node-name".to_owned(), self.node.to_string()),

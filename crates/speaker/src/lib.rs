@@ -21,7 +21,7 @@ use anyhow::Context;
 use herald_api::ConfigurationState;
 use herald_core::NodeName;
 use herald_runtime::event::Events;
-use herald_runtime::keep::keep;
+use herald_runtime::reconcile::object;
 use herald_runtime::{Readiness, Shutdown, admin, client};
 use tokio::sync::mpsc;
 use tracing::info;
@@ -81,7 +81,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         let _ended = looks.send(interfaces);
     }));
     let name = format!("speaker-{node}");
-    let state = keep::<ConfigurationState>(client.clone(), &namespace, name, &args.pod_name);
+    let state = object::reconcile::<ConfigurationState>(client.clone(), &namespace, name, &args.pod_name);
     let statuses = status::start(client, &namespace, &args.node_name, &args.pod_name);
     let parts = driver::Parts {
         wire,

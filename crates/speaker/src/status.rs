@@ -7,18 +7,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use herald_api::crd::{ANNOUNCED, Interface, ServiceL2StatusFields};
 use herald_api::reason::ConditionReason;
 use herald_api::{ServiceL2Status, ServiceL2StatusStatus};
-use herald_core::ServiceKey;
-use herald_runtime::keep::timed;
+use herald_core::{Backoff, ServiceKey};
 use herald_runtime::log::one_line;
+use herald_runtime::reconcile::{TIMEOUT, owner, with_transition_times};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, OwnerReference, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
-use kube::{Client, Resource, ResourceExt};
+use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tracing::warn;
@@ -27,8 +27,6 @@ use tracing::warn;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause.
 const LAST_PAUSE: Duration = Duration::from_secs(30);
-/// An API server that does not answer for so long is away.
-const TIMEOUT: Duration = Duration::from_secs(10);
 
 const NODE: &str = "metallb.io/node";
 const SERVICE_NAME: &str = "metallb.io/service-name";
@@ -89,7 +87,7 @@ struct Writer {
 
 impl Writer {
     async fn run(mut self, mut changes: mpsc::UnboundedReceiver<(ServiceKey, Option<Fare>)>) {
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LAST_PAUSE);
         loop {
             let work = self.owner.is_none() || !self.stale.is_empty();
             tokio::select! {
@@ -100,12 +98,11 @@ impl Writer {
                 },
                 () = std::future::ready(()), if work => {
                     match self.step().await {
-                        Ok(()) => pause = FIRST_PAUSE,
+                        Ok(()) => backoff.reset(),
                         Err(error) => {
                             let error = one_line(error.as_ref());
                             warn!(error, "the ServiceL2Status objects are not up to date; trying again");
-                            tokio::time::sleep(pause).await;
-                            pause = (pause * 2).min(LAST_PAUSE);
+                            tokio::time::sleep(backoff.next()).await;
                         }
                     }
                 }
@@ -125,7 +122,7 @@ impl Writer {
 
     async fn step(&mut self) -> anyhow::Result<()> {
         if self.owner.is_none() {
-            let owner = in_time(self.find_owner()).await?;
+            let owner = self.find_owner().await?;
             let ours = ListParams::default().labels(&format!("{NODE}={}", self.node));
             let left = in_time(self.list(&ours)).await?;
             self.stale.extend(left.iter().filter_map(service_of));
@@ -149,19 +146,11 @@ impl Writer {
     }
 
     async fn find_owner(&self) -> anyhow::Result<OwnerReference> {
-        let pod = self
-            .pods
-            .get(&self.pod)
+        let pod = &self.pod;
+        let owner = owner(&self.pods, pod)
             .await
-            .with_context(|| format!("reading the speaker's Pod {}", self.pod))?;
-        let uid = pod.uid().context("a stored Pod has a uid")?;
-        Ok(OwnerReference {
-            api_version: Pod::api_version(&()).into_owned(),
-            kind: Pod::kind(&()).into_owned(),
-            name: self.pod.clone(),
-            uid,
-            ..OwnerReference::default()
-        })
+            .map_err(|failure| anyhow!("reading the speaker's Pod {pod}: {}", failure.message()))?;
+        owner.with_context(|| format!("the speaker's Pod {pod} does not exist"))
     }
 
     /// Of the objects for a Service one of this node stays if it is this node's to announce, and all others go; if it
@@ -226,7 +215,7 @@ impl Writer {
 
     async fn write(&self, object: &ServiceL2Status, service: &ServiceKey, fare: &Fare) -> anyhow::Result<()> {
         let found = json!(object.status);
-        let status = timed(json!(self.status(service, fare)), &found, Timestamp::now());
+        let status = with_transition_times(json!(self.status(service, fare)), &found, Timestamp::now());
         if status == found {
             return Ok(());
         }

@@ -6,7 +6,7 @@ use herald_core::config::{Problem, ResourceKind};
 use herald_core::{Labels, PoolName};
 use herald_runtime::Update;
 use herald_runtime::event::Severity;
-use herald_runtime::keep::Wish;
+use herald_runtime::reconcile::object::DesiredObject;
 use serde_json::json;
 use tracing::warn;
 
@@ -94,7 +94,7 @@ impl Driver {
             .filter(|problem| is_ours(problem))
             .cloned()
             .collect();
-        let wish = self.term.map(|_| Wish {
+        let wish = self.term.map(|_| DesiredObject {
             labels: [("metallb.io/component-type".to_owned(), "controller".to_owned())].into(),
             status: json!(convert::configuration_state("poolReconcilerValid", &problems)),
         });

@@ -11,6 +11,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
+use herald_core::Backoff;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::jiff::Timestamp;
 
@@ -76,7 +77,7 @@ struct Series {
     write: Write,
     /// When it was heard last.
     heard: Instant,
-    gap: Duration,
+    backoff: Backoff,
     /// Not written before.
     not_before: Instant,
     is_due: Option<Instant>,
@@ -153,8 +154,7 @@ impl Correlator {
             }
             let write = series.write.clone();
             series.write.exists = true;
-            series.not_before = now + series.gap;
-            series.gap = (series.gap * 2).min(LONGEST_GAP);
+            series.not_before = now + series.backoff.next();
             return Some(write);
         }
         None
@@ -234,7 +234,7 @@ impl Series {
         Self {
             write,
             heard: now,
-            gap: FIRST_GAP,
+            backoff: Backoff::new(FIRST_GAP, LONGEST_GAP),
             not_before: now,
             is_due: None,
         }

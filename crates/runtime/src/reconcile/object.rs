@@ -1,0 +1,223 @@
+//! Reconciles one object with a desired state: creates it when it is absent, changes it when it differs.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::time::Duration;
+
+use herald_core::Backoff;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::runtime::watcher::Config;
+use kube::{Client, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
+use tracing::warn;
+
+use super::{Failure, TIMEOUT, owner, with_transition_times, within};
+use crate::Update;
+
+/// Pause after a failure; it doubles with each in a row.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Longest pause: the object is for information only.
+const LAST_PAUSE: Duration = Duration::from_secs(60);
+
+/// The desired state of an object.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DesiredObject {
+    /// Labels that the object must have; it may have others.
+    pub labels: BTreeMap<String, String>,
+    /// The status. The `lastTransitionTime` of conditions is filled in from the observed object.
+    pub status: Value,
+}
+
+/// The next request on the way to the desired state.
+#[derive(Debug, PartialEq)]
+enum Request {
+    Create(Value),
+    /// A merge patch of the object.
+    Patch(Value),
+    /// A merge patch of its status.
+    PatchStatus(Value),
+}
+
+struct ObjectReconciler<K> {
+    objects: Api<K>,
+    name: String,
+    owner: Option<OwnerReference>,
+    /// The newest version of the object that is known; `None` if there is no object.
+    observed: Option<Value>,
+    /// The object as the watch showed it last, which may be older.
+    shown: Option<Value>,
+}
+
+/// Reconciles the object `name` of a kind with a `status` subresource with the desired state in the returned channel; `None`
+/// leaves the object alone. The Pod `pod` owns the object, if there is such a Pod, so that both are deleted together.
+pub fn reconcile<K>(
+    client: Client,
+    namespace: &str,
+    name: String,
+    pod: &str,
+) -> watch::Sender<Option<DesiredObject>>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Serialize
+        + Send
+        + Sync
+        + 'static,
+{
+    let (sender, desired) = watch::channel(None);
+    let (namespace, pod) = (namespace.to_owned(), pod.to_owned());
+    tokio::spawn(async move {
+        let reconciler = ObjectReconciler::<K> {
+            owner: owner_of(client.clone(), &namespace, &pod).await,
+            objects: Api::namespaced(client, &namespace),
+            name,
+            observed: None,
+            shown: None,
+        };
+        reconciler.run(desired).await;
+    });
+    sender
+}
+
+impl<K> ObjectReconciler<K>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize + Send + Sync + 'static,
+{
+    async fn run(mut self, mut desired: watch::Receiver<Option<DesiredObject>>) {
+        let (sender, mut updates) = mpsc::channel(16);
+        tokio::spawn(crate::watch::watch(
+            self.objects.clone(),
+            Config::default().fields(&format!("metadata.name={}", self.name)),
+            |object: K| serde_json::to_value(object).unwrap_or_default(),
+            |update| update,
+            sender,
+        ));
+        let mut is_listed = false;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LAST_PAUSE);
+        // Cancel safety: `recv` and `changed` lose nothing when another branch wins; the pause starts over.
+        loop {
+            let wanted = desired.borrow_and_update().clone();
+            let request = wanted
+                .filter(|_| is_listed)
+                .and_then(|wanted| self.next(&wanted, Timestamp::now()));
+            let mut retry = None;
+            if let Some(request) = request {
+                match self.send(request).await {
+                    Ok(object) => {
+                        self.observed = serde_json::to_value(object).ok();
+                        backoff.reset();
+                        continue;
+                    }
+                    Err(failure) => {
+                        let error = failure.message();
+                        warn!(kind = %K::kind(&()), name = self.name, error, "could not be written; trying again");
+                        retry = Some(backoff.next());
+                    }
+                }
+            }
+            tokio::select! {
+                // A change of the desired state or the object does not shorten the pause: both may change all the time.
+                () = tokio::time::sleep(retry.unwrap_or_default()), if retry.is_some() => {}
+                Some(update) = updates.recv() => is_listed |= self.handle(update),
+                changed = desired.changed(), if retry.is_none() => if changed.is_err() {
+                    return;
+                },
+            }
+        }
+    }
+
+    /// Takes what the watch shows, unless it is older than our own last write. After a list the object counts whatever its
+    /// version: an API server that was restored from a backup counts anew. Returns whether that was a list.
+    fn handle(&mut self, update: Update<Value>) -> bool {
+        let version = |object: &Value| {
+            object["metadata"]["resourceVersion"]
+                .as_str()?
+                .parse::<u64>()
+                .ok()
+        };
+        match update {
+            Update::Applied(object) => {
+                if version(&object) >= self.observed.as_ref().and_then(version) {
+                    self.observed = Some(object.clone());
+                }
+                self.shown = Some(object);
+            }
+            Update::Deleted(_) => {
+                self.observed = None;
+                self.shown = None;
+            }
+            Update::Synced => {
+                self.observed.clone_from(&self.shown);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn next(&self, wanted: &DesiredObject, now: Timestamp) -> Option<Request> {
+        let owners = json!(self.owner.iter().collect::<Vec<_>>());
+        let metadata = json!({"labels": wanted.labels, "ownerReferences": owners});
+        let Some(observed) = &self.observed else {
+            let mut object = json!({
+                "apiVersion": K::api_version(&()),
+                "kind": K::kind(&()),
+                "metadata": metadata,
+            });
+            object["metadata"]["name"] = json!(self.name);
+            return Some(Request::Create(object));
+        };
+        let labels = &observed["metadata"]["labels"];
+        let is_labelled = wanted.labels.iter().all(|(key, value)| labels[key] == *value);
+        let found = &observed["metadata"]["ownerReferences"];
+        let has_owner = *found == owners || (found.is_null() && self.owner.is_none());
+        if !is_labelled || !has_owner {
+            return Some(Request::Patch(json!({"metadata": metadata})));
+        }
+        let status = with_transition_times(wanted.status.clone(), &observed["status"], now);
+        (observed["status"] != status).then(|| Request::PatchStatus(json!({"status": status})))
+    }
+
+    async fn send(&self, request: Request) -> Result<K, Failure> {
+        let params = PatchParams::default();
+        let request = async {
+            match request {
+                Request::Create(object) => {
+                    let object = serde_json::from_value(object).map_err(kube::Error::SerdeError)?;
+                    self.objects.create(&PostParams::default(), &object).await
+                }
+                Request::Patch(patch) => {
+                    self.objects
+                        .patch(&self.name, &params, &Patch::Merge(patch))
+                        .await
+                }
+                Request::PatchStatus(patch) => {
+                    let patch = Patch::Merge(patch);
+                    self.objects.patch_status(&self.name, &params, &patch).await
+                }
+            }
+        };
+        within(TIMEOUT, request).await
+    }
+}
+
+/// Reads the owner once. Without it the object stays when the Pod is deleted.
+async fn owner_of(client: Client, namespace: &str, pod: &str) -> Option<OwnerReference> {
+    let pods: Api<Pod> = Api::namespaced(client, namespace);
+    owner(&pods, pod).await.unwrap_or_else(|failure| {
+        let error = failure.message();
+        warn!(
+            pod,
+            error, "cannot read our own Pod: what we create will not be deleted with it"
+        );
+        None
+    })
+}
