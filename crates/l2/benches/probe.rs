@@ -1,4 +1,4 @@
-//! What a question of the prober costs, and what it costs to hear a frame, by the number of addresses probed.
+//! Cost of a question of the prober and of a received frame, by the number of probed addresses.
 
 use std::hint::black_box;
 use std::net::Ipv4Addr;
@@ -45,7 +45,7 @@ fn questions(criterion: &mut Criterion) {
         let mut now = Time::ZERO;
         group.bench_function(BenchmarkId::new("frame", probed), |bencher| {
             bencher.iter(|| {
-                // Time passes faster than the pace needs, so that there is a frame each time. Who is done begins anew.
+                // Time passes faster than the pace needs, so that there is a frame each time. A probe that has ended starts again.
                 now = now + Duration::from_millis(1);
                 while let Some((address, _)) = prober.poll_result(now) {
                     prober.probe(address, None, now);
@@ -57,8 +57,8 @@ fn questions(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn heard(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("hear");
+fn received(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("receive");
     let mut frame = [0; MAX_FRAME_LENGTH];
     let unrelated = Arp {
         operation: Operation::Request,
@@ -83,5 +83,5 @@ fn heard(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, questions, heard);
+criterion_group!(benches, questions, received);
 criterion_main!(benches);

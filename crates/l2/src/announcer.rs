@@ -1,19 +1,19 @@
-//! Answers for the addresses that this node owns, and announces them.
+//! The announcer: answers for the active addresses of this node, and announces them.
 //!
 //! ```text
-//!                announce            rounds at 0, 0.1, 1.1 ... 4.4 s          every `refresh`
-//!   (not held) -----------> Burst ---------------------------------> Held ---------------------+
+//!               announce           rounds at 0, 0.1, 1.1 ... 4.4 s           every `refresh`
+//!   (inactive) -----------> Burst --------------------------------> Steady --------------------+
 //!       ^                     ^                                       |  ^                     |
 //!       |                     +------- a link appears, reannounce ----+  +--------- round -----+
 //!       +------- withdraw ----+---------------------------------------+
 //! ```
 //!
-//! Answers do not wait for any of this: an address is answered for from `announce` to `withdraw`. Nor does a burst end
-//! when the address is defended between its rounds.
+//! Answers do not depend on these states: an address is answered for from `announce` to `withdraw`. A defence between
+//! the rounds of a burst does not end the burst.
 
 mod answer;
 mod defence;
-mod membership;
+mod groups;
 mod round;
 mod schedule;
 
@@ -29,8 +29,8 @@ use herald_core::Time;
 pub use answer::{Answer, Ignored};
 pub use defence::Claim;
 use defence::Defence;
-pub use membership::GroupChange;
-use membership::Memberships;
+pub use groups::GroupChange;
+use groups::GroupMemberships;
 use round::Round;
 use schedule::{Burst, BurstSchedule};
 
@@ -42,17 +42,17 @@ use crate::{Link, MacAddr};
 /// A frame to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transmission {
-    /// Index of the link that it goes out on.
+    /// Index of the link to send it on.
     pub link: u32,
-    /// The address that it is about.
+    /// The address that the frame is about.
     pub address: IpAddr,
-    /// Its length in the buffer.
+    /// Length of the frame in the buffer.
     pub length: usize,
-    /// What it is for.
+    /// What the frame is for.
     pub purpose: Purpose,
 }
 
-/// What a frame that was not asked for is for.
+/// What an unsolicited frame is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// A probe or a check.
@@ -61,24 +61,24 @@ pub enum Purpose {
     Announcement,
 }
 
-/// Which addresses are answered for on which links, and when they are announced next.
+/// The active addresses, the links that answer for them, and when they are announced next.
 #[derive(Debug)]
 pub struct Announcer {
     links: LinkTable,
-    held: BTreeMap<IpAddr, ActiveAddress>,
-    /// Which address is answered for on which link: all that a request needs, in one probe however many there are.
+    active: BTreeMap<IpAddr, ActiveAddress>,
+    /// Which address is answered for on which link: all that a request needs, in one look-up however many there are.
     /// Never iterated, so its order decides nothing.
     answering: HashSet<(u32, IpAddr)>,
     schedule: BurstSchedule,
     pace: Pace,
-    /// Of the answers that go to everybody, by link.
+    /// The pace of answers that go to all nodes, by link.
     answers_to_all: BTreeMap<u32, Pace>,
     round: Option<Round>,
     /// Addresses to be defended.
     defences: VecDeque<IpAddr>,
-    /// Who else announces which held address. One for each address, so that nobody can fill it.
+    /// The last claim to each active address. One for each address, so that no sender can fill the map.
     claims: BTreeMap<IpAddr, MacAddr>,
-    memberships: Memberships,
+    groups: GroupMemberships,
 }
 
 #[derive(Debug)]
@@ -91,37 +91,37 @@ struct ActiveAddress {
 }
 
 impl Announcer {
-    /// Holds nothing yet. A burst over, addresses are announced again every `refresh`, give or take a tenth,
-    /// drawn from `seed` so that they spread out; `None` is never.
+    /// Creates an announcer without active addresses. After its burst an address is announced every `refresh`, give or
+    /// take a tenth, drawn from `seed` so that the addresses spread out; `None` is never.
     pub fn new(refresh: Option<Duration>, seed: u64) -> Self {
         Self {
             links: LinkTable::new(),
-            held: BTreeMap::new(),
+            active: BTreeMap::new(),
             answering: HashSet::new(),
             schedule: BurstSchedule::new(refresh, seed),
-            pace: Pace::unasked(),
+            pace: Pace::unsolicited(),
             answers_to_all: BTreeMap::new(),
             round: None,
             defences: VecDeque::new(),
             claims: BTreeMap::new(),
-            memberships: Memberships::new(),
+            groups: GroupMemberships::new(),
         }
     }
 
-    /// Replaces the links that can be used. Where an address gains a link or a link's Ethernet address
-    /// changes, the address is announced anew, since nobody there knows it yet.
+    /// Replaces the links that can be used. Where an address gains a link, or a link gets another MAC address, the burst
+    /// of the address starts again, because no machine on that link knows it yet.
     pub fn set_links(&mut self, links: Vec<Link>, now: Time) {
         let renewed = self.links.replace(links);
         self.answers_to_all
             .retain(|index, _| self.links.get(*index).is_some());
         let mut restart = Vec::new();
-        for (address, held) in &mut self.held {
-            let before = core::mem::take(&mut held.links);
-            held.links = self.links.select(*address, held.interfaces.as_ref());
-            self.memberships.change(*address, &before, &held.links);
-            rebind(&mut self.answering, *address, &before, &held.links);
+        for (address, active) in &mut self.active {
+            let before = core::mem::take(&mut active.links);
+            active.links = self.links.select(*address, active.interfaces.as_ref());
+            self.groups.change(*address, &before, &active.links);
+            rebind(&mut self.answering, *address, &before, &active.links);
             let gains = |index: &u32| renewed.contains(index) || !before.contains(index);
-            if held.links.iter().any(gains) {
+            if active.links.iter().any(gains) {
                 restart.push(*address);
             }
         }
@@ -130,78 +130,77 @@ impl Announcer {
         }
     }
 
-    /// Answers for `address` from now on, on `interfaces` (see [`crate::select`]), and announces it. The same
-    /// announcement again changes nothing.
+    /// Starts to answer for `address` on `interfaces` (see [`crate::select`]), and announces it. The same announcement
+    /// again changes nothing.
     pub fn announce(&mut self, address: IpAddr, interfaces: Option<BTreeSet<String>>, now: Time) {
-        let before = match self.held.get(&address) {
-            Some(held) if held.interfaces == interfaces => return,
-            Some(held) => held.links.clone(),
+        let before = match self.active.get(&address) {
+            Some(active) if active.interfaces == interfaces => return,
+            Some(active) => active.links.clone(),
             None => Vec::new(),
         };
         let links = self.links.select(address, interfaces.as_ref());
-        self.memberships.change(address, &before, &links);
+        self.groups.change(address, &before, &links);
         rebind(&mut self.answering, address, &before, &links);
         let gained = links.iter().any(|index| !before.contains(index));
-        if let Some(held) = self.held.get_mut(&address) {
-            held.interfaces = interfaces;
-            held.links = links;
+        if let Some(active) = self.active.get_mut(&address) {
+            active.interfaces = interfaces;
+            active.links = links;
         } else {
             let burst = Burst::idle();
             let defence = Defence::default();
-            let held = ActiveAddress {
+            let active = ActiveAddress {
                 interfaces,
                 links,
                 burst,
                 defence,
             };
-            self.held.insert(address, held);
+            self.active.insert(address, active);
         }
         if gained {
             self.restart(address, now);
         }
     }
 
-    /// Announces a held address as if it had just been claimed.
+    /// Starts the burst of an active address again.
     pub fn reannounce(&mut self, address: IpAddr, now: Time) {
         self.restart(address, now);
     }
 
-    /// Announces a held address once more, because another machine announces it too (RFC 5227 §2.4). Does nothing if
-    /// that was done less than 400 ms ago.
+    /// Announces an active address once, because another machine announces it, too (RFC 5227 section 2.4). Does nothing
+    /// if the address was defended less than 400 ms ago.
     pub fn defend(&mut self, address: IpAddr, now: Time) {
-        if let Some(held) = self.held.get_mut(&address)
-            && held.defence.begin(now)
+        if let Some(active) = self.active.get_mut(&address)
+            && active.defence.begin(now)
         {
             self.defences.push_back(address);
         }
     }
 
-    /// Answers for `address` no more. Nothing is sent: the next owner's announcements do the rest.
+    /// Stops answering for `address`. Sends nothing: the announcements of the next owner update the caches.
     pub fn withdraw(&mut self, address: IpAddr) {
-        if let Some(held) = self.held.remove(&address) {
+        if let Some(active) = self.active.remove(&address) {
             self.claims.remove(&address);
-            self.memberships.change(address, &held.links, &[]);
-            rebind(&mut self.answering, address, &held.links, &[]);
-            self.schedule.cancel(address, &held.burst);
+            self.groups.change(address, &active.links, &[]);
+            rebind(&mut self.answering, address, &active.links, &[]);
+            self.schedule.cancel(address, &active.burst);
         }
     }
 
-    /// Answers for nothing any more.
+    /// Stops answering for all addresses.
     pub fn withdraw_all(&mut self) {
-        let held: Vec<IpAddr> = self.held.keys().copied().collect();
-        held.into_iter().for_each(|address| self.withdraw(address));
+        let active: Vec<IpAddr> = self.active.keys().copied().collect();
+        active.into_iter().for_each(|address| self.withdraw(address));
     }
 
-    /// Whether `address` is answered for, and on which links.
+    /// The links that answer for `address`, ascending; `None` when it is not announced.
     pub fn links_of(&self, address: IpAddr) -> Option<&[u32]> {
-        self.held.get(&address).map(|held| held.links.as_slice())
+        self.active.get(&address).map(|active| active.links.as_slice())
     }
 
-    /// The addresses that are answered for on a link: only frames that name one of them matter to
-    /// [`Announcer::handle_received`].
+    /// The addresses that are answered for on a link. Frames that name no such address change nothing here.
     pub fn addresses_on(&self, link: u32) -> impl Iterator<Item = IpAddr> + Clone {
-        let held = self.held.iter();
-        let here = held.filter(move |(_, held)| held.links.contains(&link));
+        let active = self.active.iter();
+        let here = active.filter(move |(_, active)| active.links.contains(&link));
         here.map(|(address, _)| *address)
     }
 
@@ -236,7 +235,7 @@ impl Announcer {
             if self.answering.contains(&(link.index, address)) {
                 return Ok(());
             }
-            let elsewhere = self.held.contains_key(&address);
+            let elsewhere = self.active.contains_key(&address);
             Err(if elsewhere {
                 Ignored::OtherLink
             } else {
@@ -255,8 +254,11 @@ impl Announcer {
         answer::answer(link, received, answers, allowed, answer)
     }
 
-    /// Writes the next announcement that is due to `frame`, which must have room for
-    /// [`crate::wire::MAX_FRAME_LENGTH`] bytes. Call it until it returns `None`.
+    /// Writes the next announcement that is due to `frame`. Returns `None` when nothing is due or the pace allows no
+    /// frame at `now`.
+    ///
+    /// # Panics
+    /// If an announcement is due and `frame` is shorter than [`crate::wire::MAX_FRAME_LENGTH`].
     pub fn poll_transmit(&mut self, frame: &mut [u8], now: Time) -> Option<Transmission> {
         if self.pace.ready() > now {
             return None;
@@ -266,7 +268,10 @@ impl Announcer {
                 self.round = Some(self.next_round(now)?);
                 continue;
             };
-            let links = self.held.get(&round.address).map_or(&[][..], |held| &held.links);
+            let links = self
+                .active
+                .get(&round.address)
+                .map_or(&[][..], |active| &active.links);
             if let Some(transmission) = round.next(links, &self.links, frame) {
                 self.pace.spend(now);
                 return Some(transmission);
@@ -275,7 +280,7 @@ impl Announcer {
         }
     }
 
-    /// When [`Announcer::poll_transmit`] has something to send next, possibly already.
+    /// When [`Announcer::poll_transmit`] has a frame next, possibly already.
     pub fn poll_timeout(&self) -> Option<Time> {
         let due = if self.round.is_some() || !self.defences.is_empty() {
             Some(Time::ZERO)
@@ -285,22 +290,22 @@ impl Announcer {
         due.map(|due| due.max(self.pace.ready()))
     }
 
-    /// Which held address another machine announces, next. Of several that announce one address the last is told.
+    /// Returns the next claim to an active address. Of several claims to one address, the last one is returned.
     pub fn poll_claim(&mut self) -> Option<Claim> {
         let (address, mac) = self.claims.pop_first()?;
         Some(Claim { address, mac })
     }
 
-    /// Which solicited-node group to join or leave next.
+    /// Returns the next solicited-node group to join or to leave.
     pub fn poll_group(&mut self) -> Option<GroupChange> {
-        self.memberships.poll()
+        self.groups.poll()
     }
 
     fn restart(&mut self, address: IpAddr, now: Time) {
-        if let Some(held) = self.held.get_mut(&address) {
-            self.schedule.cancel(address, &held.burst);
-            held.burst = Burst::starting(now);
-            self.schedule.add(address, &held.burst);
+        if let Some(active) = self.active.get_mut(&address) {
+            self.schedule.cancel(address, &active.burst);
+            active.burst = Burst::starting(now);
+            self.schedule.add(address, &active.burst);
         }
     }
 
@@ -308,20 +313,20 @@ impl Announcer {
         let Some(address) = self.schedule.pop(now) else {
             return self.next_defence(now);
         };
-        if let Some(held) = self.held.get_mut(&address) {
-            held.burst = self.schedule.following(held.burst, now);
-            self.schedule.add(address, &held.burst);
+        if let Some(active) = self.active.get_mut(&address) {
+            active.burst = self.schedule.following(active.burst, now);
+            self.schedule.add(address, &active.burst);
         }
         Some(Round::new(address))
     }
 
-    /// Defences come last, since whoever claims many addresses would otherwise keep others from being announced at all.
+    /// Defences come last: a machine that claims many addresses would otherwise prevent all announcements of others.
     fn next_defence(&mut self, now: Time) -> Option<Round> {
         loop {
             let address = self.defences.pop_front()?;
-            // An address that was withdrawn since then may be held again, and has been announced for that.
-            if let Some(held) = self.held.get_mut(&address)
-                && held.defence.end(now)
+            // An address that was withdrawn since then may be active again; its new burst has announced it.
+            if let Some(active) = self.active.get_mut(&address)
+                && active.defence.end(now)
             {
                 return Some(Round::new(address));
             }
@@ -329,7 +334,7 @@ impl Announcer {
     }
 }
 
-/// `address` is answered for on `after` instead of `before`.
+/// Moves the answers for `address` from the links `before` to the links `after`.
 fn rebind(answering: &mut HashSet<(u32, IpAddr)>, address: IpAddr, before: &[u32], after: &[u32]) {
     for link in before {
         answering.remove(&(*link, address));

@@ -1,9 +1,9 @@
-//! Layer 2 without sockets or clocks: the codec for ARP and NDP, the machine that answers and announces, and
-//! the one that asks whether an address is taken.
+//! Layer 2 without sockets or clocks: the [`Station`], which answers, announces and probes, and the codec for ARP and
+//! NDP.
 //!
-//! Whole Ethernet frames go in and out, for both families. NDP is handled below the IP stack like ARP: the
-//! kernel would not deliver a unicast solicitation for an address that it does not have itself, and an
-//! advertisement can come from the announced address, as a host's own would.
+//! Input and output are whole Ethernet frames of both families. NDP is handled below the IP stack like ARP: the kernel
+//! would not deliver a unicast solicitation for an address that it does not have, and an advertisement can have the
+//! announced address as its source, like that of any host.
 #![no_std]
 
 extern crate alloc;

@@ -1,4 +1,4 @@
-//! LinkTable, and which of them an address belongs to.
+//! Links, and the links that answer for an address.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -9,25 +9,25 @@ use herald_core::Prefix;
 
 use crate::MacAddr;
 
-/// A network interface that can be used.
+/// A network interface that can carry announcements.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
-    /// The kernel's index of it.
+    /// Index of the interface in the kernel.
     pub index: u32,
-    /// Its name.
+    /// Name of the interface.
     pub name: String,
-    /// Its Ethernet address, the one that is announced.
+    /// MAC address of the interface, which is announced.
     pub mac: MacAddr,
-    /// The subnets that it is in, and those that are routed there without a gateway.
+    /// Subnets of its addresses, and of the routes on it that have no gateway.
     pub prefixes: Vec<Prefix>,
-    /// Whether IPv4 addresses can be announced on it.
+    /// Whether IPv4 addresses can be announced on the link.
     pub arp: bool,
-    /// Whether IPv6 addresses can be announced on it.
+    /// Whether IPv6 addresses can be announced on the link.
     pub ndp: bool,
 }
 
 impl Link {
-    /// Whether addresses of this family can be announced here.
+    /// Whether addresses of the family of `address` can be announced on the link.
     pub const fn resolves(&self, address: IpAddr) -> bool {
         match address {
             IpAddr::V4(_) => self.arp,
@@ -35,18 +35,18 @@ impl Link {
         }
     }
 
-    /// The length of the longest prefix that has `address`.
+    /// Returns the length of the longest prefix that contains `address`.
     fn match_length(&self, address: IpAddr) -> Option<u8> {
         let covering = self.prefixes.iter().filter(|p| p.contains(address));
         covering.map(|p| p.length).max()
     }
 }
 
-/// The indices of the links that answer for `address`, ascending.
+/// Returns the indices of the links that answer for `address`, ascending.
 ///
-/// With `interfaces`, those named. Without, the one whose subnet has the address: the longest prefix wins as in
-/// routing, then the lowest index, so that two interfaces on one segment never show two Ethernet addresses.
-/// When no subnet has the address every link answers, since there is no telling where the clients are.
+/// With `interfaces`, these are the named links. Without, it is the link whose subnet contains the address: the longest
+/// prefix wins as in routing, then the lowest index, so that two interfaces on one segment never show two MAC addresses.
+/// When no subnet contains the address every link answers, because it is unknown where the clients are.
 pub fn select<'a>(
     address: IpAddr,
     interfaces: Option<&BTreeSet<String>>,
@@ -71,7 +71,7 @@ pub fn select<'a>(
     indices
 }
 
-/// The links that can be used at present.
+/// The links that can be used now.
 #[derive(Debug)]
 pub(crate) struct LinkTable {
     by_index: BTreeMap<u32, Link>,
@@ -86,7 +86,7 @@ impl LinkTable {
         }
     }
 
-    /// Replaces them, and returns the indices of those that are new or have got another Ethernet address.
+    /// Replaces the links, and returns the indices of those that are new or have another MAC address.
     pub(crate) fn replace(&mut self, links: Vec<Link>) -> BTreeSet<u32> {
         let known = |link: &&Link| self.get(link.index).map(|before| before.mac) == Some(link.mac);
         let renewed = links.iter().filter(|link| !known(link)).map(|link| link.index);
@@ -100,12 +100,12 @@ impl LinkTable {
         self.by_index.get(&index)
     }
 
-    /// See [`select`].
+    /// Calls [`select`] with these links.
     pub(crate) fn select(&self, address: IpAddr, interfaces: Option<&BTreeSet<String>>) -> Vec<u32> {
         select(address, interfaces, self.by_index.values())
     }
 
-    /// Whether one of them has this Ethernet address: what it sends is our own, on whichever link it is heard.
+    /// Whether a link has this MAC address. A frame from it is our own, also when it arrives on another link.
     pub(crate) fn is_own(&self, mac: MacAddr) -> bool {
         self.macs.contains(&mac)
     }

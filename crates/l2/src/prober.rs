@@ -1,22 +1,22 @@
-//! Finds out whether an address is taken (RFC 5227 §2.1.1 for IPv4, RFC 4862 §5.4 for IPv6).
+//! The prober: finds out whether an address is taken (RFC 5227 section 2.1.1 for IPv4, RFC 4862 section 5.4 for IPv6).
 //!
 //! ```text
-//!            probe              a frame may leave             all were sent               nothing was heard
+//!            probe             the pace allows it             all were sent               no answer arrived
 //!   (none) ─────────► Waiting ───────────────────► Asking ───────────────────► Listening ───────────────────► Silence
 //!                        ▲                          │  ▲                                   or Contended
 //!                        │                          └──┘ again after `interval`
 //!                        │
-//!   in every stage ──────┴ a link is gained, probed again; somebody has the address: Answered; no link is left: NoLink
+//!   in every stage ──────┴ a link is gained: again from the start; a machine has the address: Answered; no link is left: NoLink
 //! ```
 //!
-//! All links that would answer for the address ([`crate::select`]) are asked, each time.
+//! Each round asks on all links that would answer for the address ([`crate::select`]).
 //!
-//! A check is less: one question, of a station that has an address to be answered at and not of one that wants to take what
-//! it asks for, so that it disturbs nobody who probes. It can be put to one machine alone (RFC 1122 §2.3.2.1, RFC 4861 §7.3.3).
+//! A check is a single question. It has the address of this node as its source, so that other machines that probe do not
+//! take it for a contender. It can be sent to one machine alone (RFC 1122 section 2.3.2.1, RFC 4861 section 7.3.3).
 //!
-//! Answers come without further ado: an ARP reply goes to the station that asked, and an advertisement that answers an
-//! IPv6 probe goes to all nodes (RFC 4861 §7.2.4), so that no group has to be joined for it. Others' IPv6 probes, in
-//! contrast, go to the solicited-node group of the address: only who has joined it can rely on hearing contenders.
+//! Answers arrive without joining a group: an ARP reply goes to the station that asked, and an advertisement that
+//! answers an IPv6 probe goes to all nodes (RFC 4861 section 7.2.4). IPv6 probes of other machines, in contrast, go to
+//! the solicited-node group of the address: only a member of it receives the probes of contenders for sure.
 
 mod question;
 mod schedule;
@@ -38,18 +38,18 @@ use crate::pace::Pace;
 use crate::received::{Received, Sighting};
 use crate::{Link, MacAddr, Purpose, Transmission};
 
-/// How often it is asked, and how long an answer may take.
+/// How many questions a probe asks, and how long an answer may take.
 ///
-/// By default three times, 30 ms apart, and another 30 ms: RFC 5227 takes four to seven seconds, for whatever network
-/// there may be, but on the LANs of a cluster an answer takes less than a millisecond, or some more where the processor is
+/// The default is three questions, 30 ms apart, and another 30 ms. RFC 5227 takes four to seven seconds to suit any
+/// network, but on the LAN of a cluster an answer takes less than a millisecond, or some more where the processor is
 /// busy. Three in a row are lost once in some ten thousand times on a network that loses 2 % of all frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProbeTiming {
     /// How many questions are sent on each link.
     pub questions: NonZeroU32,
-    /// From one question to the next.
+    /// Time between two questions.
     pub interval: Duration,
-    /// From the last question to the verdict.
+    /// Time from the last question to the result.
     pub wait: Duration,
 }
 
@@ -65,10 +65,10 @@ impl Default for ProbeTiming {
     }
 }
 
-/// How long an answer to a check may take. Nothing hurries, and a busy machine is no silent one.
+/// How long an answer to a check may take. A check is not urgent, and a busy machine is not an unresponsive one.
 const CHECK_WAIT: Duration = Duration::from_millis(100);
 
-/// Probes for addresses, as many at a time as the pace of frames allows.
+/// The probes and checks under way, as many at a time as the pace of frames allows.
 #[derive(Debug)]
 pub struct Prober {
     timing: ProbeTiming,
@@ -76,19 +76,19 @@ pub struct Prober {
     probes: BTreeMap<IpAddr, Probe>,
     schedule: ProbeSchedule,
     pace: Pace,
-    /// Not yet told of. Never of an address that is being probed.
-    found: BTreeMap<IpAddr, ProbeResult>,
-    /// Addresses that were checked and may be again, and the links on which.
-    watched: BTreeMap<IpAddr, Vec<u32>>,
-    /// When another machine was last heard, by link.
-    heard: BTreeMap<u32, Time>,
+    /// Results that were not polled yet. Never of an address that is being probed.
+    results: BTreeMap<IpAddr, ProbeResult>,
+    /// Addresses that were checked and may be checked again, with their links.
+    monitored: BTreeMap<IpAddr, Vec<u32>>,
+    /// When the last frame of another machine arrived, by link.
+    arrivals: BTreeMap<u32, Time>,
 }
 
-/// What is asked.
+/// What a question is part of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Probe,
-    /// That machine alone, if it is known.
+    /// Asks the machine with this MAC address alone, or all.
     Check(Option<MacAddr>),
 }
 
@@ -98,35 +98,35 @@ struct Probe {
     interfaces: Option<BTreeSet<String>>,
     /// Indices of the links that are asked, ascending.
     links: Vec<u32>,
-    /// How many times all links were asked.
+    /// How many rounds are complete.
     rounds: u32,
-    /// The highest link asked in the round under way.
+    /// The highest link asked in the current round.
     asked: Option<u32>,
-    /// When the next round or the verdict is due.
+    /// When the next round or the result is due.
     due: Time,
     contender: Option<MacAddr>,
 }
 
 impl Prober {
-    /// Probes for nothing yet.
+    /// Creates a prober without probes.
     pub const fn new(timing: ProbeTiming) -> Self {
         Self {
             timing,
             links: LinkTable::new(),
             probes: BTreeMap::new(),
             schedule: ProbeSchedule::new(),
-            pace: Pace::unasked(),
-            found: BTreeMap::new(),
-            watched: BTreeMap::new(),
-            heard: BTreeMap::new(),
+            pace: Pace::unsolicited(),
+            results: BTreeMap::new(),
+            monitored: BTreeMap::new(),
+            arrivals: BTreeMap::new(),
         }
     }
 
-    /// Replaces the links that can be used. A probe goes on without a link that has gone, and starts anew where it gains
-    /// one, or one has got another Ethernet address: who would answer there was not asked.
+    /// Replaces the links that can be used. A probe goes on without a link that is gone. It starts again when it gains a
+    /// link or a link gets another MAC address, because the machines there were not asked.
     pub fn set_links(&mut self, links: Vec<Link>, now: Time) {
         let renewed = self.links.replace(links);
-        self.heard.retain(|index, _| self.links.get(*index).is_some());
+        self.arrivals.retain(|index, _| self.links.get(*index).is_some());
         let mut restart = Vec::new();
         for (address, probe) in &mut self.probes {
             let links = self.links.select(*address, probe.interfaces.as_ref());
@@ -143,20 +143,20 @@ impl Prober {
         }
     }
 
-    /// Finds out who has `address`, on `interfaces` (see [`crate::select`]). Starts anew if that is being found out
-    /// already, and what was found before is forgotten.
+    /// Starts a probe for `address` on `interfaces` (see [`crate::select`]). A probe under way starts again, and a
+    /// result that was not polled is dropped.
     pub fn probe(&mut self, address: IpAddr, interfaces: Option<BTreeSet<String>>, now: Time) {
-        self.watched.remove(&address);
+        self.monitored.remove(&address);
         self.begin(address, Kind::Probe, interfaces, now);
     }
 
-    /// Asks once whether anybody has `address`, or whether the machine `to` has. Found is [`ProbeResult::Answered`],
+    /// Asks once whether any machine, or the machine `target`, has `address`. The result is [`ProbeResult::Answered`],
     /// [`ProbeResult::Unanswered`] or [`ProbeResult::NoLink`]. Does nothing while the address is probed for.
     pub fn check(
         &mut self,
         address: IpAddr,
         interfaces: Option<BTreeSet<String>>,
-        to: Option<MacAddr>,
+        target: Option<MacAddr>,
         now: Time,
     ) {
         let is_probed = self
@@ -164,9 +164,9 @@ impl Prober {
             .get(&address)
             .is_some_and(|probe| probe.kind == Kind::Probe);
         if !is_probed {
-            self.begin(address, Kind::Check(to), interfaces, now);
+            self.begin(address, Kind::Check(target), interfaces, now);
             let links = self.probes.get(&address).map(|probe| probe.links.clone());
-            self.watched.insert(address, links.unwrap_or_default());
+            self.monitored.insert(address, links.unwrap_or_default());
         }
     }
 
@@ -174,7 +174,7 @@ impl Prober {
         self.drop_question(address);
         let links = self.links.select(address, interfaces.as_ref());
         if links.is_empty() {
-            self.found.insert(address, ProbeResult::NoLink);
+            self.results.insert(address, ProbeResult::NoLink);
             return;
         }
         let probe = Probe {
@@ -190,28 +190,28 @@ impl Prober {
         self.probes.insert(address, probe);
     }
 
-    /// Nothing is sent for `address` any more, nothing is found, and it is not expected to be checked again.
+    /// Cancels the probe and the checks of `address`, drops their result, and ends the monitoring of the address.
     pub fn cancel(&mut self, address: IpAddr) {
         self.drop_question(address);
-        self.watched.remove(&address);
+        self.monitored.remove(&address);
     }
 
     fn drop_question(&mut self, address: IpAddr) {
         self.end(address);
-        self.found.remove(&address);
+        self.results.remove(&address);
     }
 
-    /// Whether `address` was checked and may be again.
+    /// Whether `address` was checked and may be checked again.
     pub fn is_monitored(&self, address: IpAddr) -> bool {
-        self.watched.contains_key(&address)
+        self.monitored.contains_key(&address)
     }
 
-    /// The addresses that are asked for on a link, or may be soon: only frames that name one of them matter to
-    /// [`Prober::handle_received`]. Those that are checked every now and then are among them between two checks, too, so
-    /// that the set does not change with each, and so that others who ask for them are heard.
+    /// The addresses that are probed, checked or monitored on a link. Frames that name no such address change nothing
+    /// here. Monitored addresses are among them between two checks, too, so that the set does not change with each
+    /// check, and so that probes of other machines for them are received.
     pub fn addresses_on(&self, link: u32) -> impl Iterator<Item = IpAddr> + Clone {
         let probed = self.probes.iter().map(|(address, probe)| (address, &probe.links));
-        let asked = probed.chain(&self.watched);
+        let asked = probed.chain(&self.monitored);
         let here = asked.filter(move |(_, links)| links.contains(&link));
         here.map(|(address, _)| *address)
     }
@@ -222,7 +222,7 @@ impl Prober {
             .get(6..12)
             .and_then(|source| <[u8; 6]>::try_from(source).ok());
         if source.is_some_and(|source| !self.links.is_own(MacAddr(source))) {
-            self.heard.insert(link, now);
+            self.arrivals.insert(link, now);
         }
     }
 
@@ -246,7 +246,7 @@ impl Prober {
         match sighting {
             Sighting::Claims(..) => {
                 self.end(address);
-                self.found.insert(address, ProbeResult::Answered(mac));
+                self.results.insert(address, ProbeResult::Answered(mac));
             }
             Sighting::Probes(..) => {
                 probe.contender.get_or_insert(mac);
@@ -254,8 +254,11 @@ impl Prober {
         }
     }
 
-    /// Writes the next question that is due to `frame`, which must have room for [`crate::wire::MAX_FRAME_LENGTH`]
-    /// bytes. Call it until it returns `None`.
+    /// Writes the next question that is due to `frame`. Returns `None` when nothing is due or the pace allows no frame
+    /// at `now`.
+    ///
+    /// # Panics
+    /// If a question is due and `frame` is shorter than [`crate::wire::MAX_FRAME_LENGTH`].
     pub fn poll_transmit(&mut self, frame: &mut [u8], now: Time) -> Option<Transmission> {
         if self.pace.ready() > now {
             return None;
@@ -263,18 +266,18 @@ impl Prober {
         loop {
             let address = self.schedule.question(now)?;
             let Some(probe) = self.probes.get_mut(&address) else {
-                unreachable!("what is scheduled is being probed");
+                unreachable!("a scheduled address is being probed");
             };
             self.schedule
                 .remove(address, probe.stage(&self.timing), probe.due);
             let link = probe.ask(&self.timing, now);
             self.schedule.add(address, probe.stage(&self.timing), probe.due);
-            // None when the rest of a round's links has gone.
+            // None when the remaining links of a round are gone.
             if let Some(link) = link.and_then(|index| self.links.get(index)) {
                 self.pace.spend(now);
                 let length = match probe.kind {
                     Kind::Probe => question(address, link.mac, frame),
-                    Kind::Check(to) => check(address, link, to, frame),
+                    Kind::Check(target) => check(address, link, target, frame),
                 };
                 return Some(Transmission {
                     link: link.index,
@@ -286,33 +289,33 @@ impl Prober {
         }
     }
 
-    /// What has been found out next. Received frames must have been handled before: one that waits may be the answer.
+    /// Returns the next result. All received frames must have been handled before: one that waits may be the answer.
     pub fn poll_result(&mut self, now: Time) -> Option<(IpAddr, ProbeResult)> {
-        if let Some(found) = self.found.pop_first() {
-            return Some(found);
+        if let Some(result) = self.results.pop_first() {
+            return Some(result);
         }
-        let address = self.schedule.verdict(now)?;
+        let address = self.schedule.result(now)?;
         let Some(probe) = self.end(address) else {
-            unreachable!("what is scheduled is being probed");
+            unreachable!("a scheduled address is being probed");
         };
-        let finding = match (probe.kind, probe.contender) {
+        let result = match (probe.kind, probe.contender) {
             (Kind::Probe, Some(contender)) => ProbeResult::Contended(contender),
             (Kind::Probe, None) => ProbeResult::Silence,
             (Kind::Check(_), _) => ProbeResult::Unanswered {
                 heard: probe
                     .links
                     .iter()
-                    .filter_map(|link| self.heard.get(link))
+                    .filter_map(|link| self.arrivals.get(link))
                     .max()
                     .map(|at| now - *at),
             },
         };
-        Some((address, finding))
+        Some((address, result))
     }
 
     /// When [`Prober::poll_transmit`] or [`Prober::poll_result`] has something next, possibly already.
     pub fn poll_timeout(&self) -> Option<Time> {
-        if !self.found.is_empty() {
+        if !self.results.is_empty() {
             return Some(Time::ZERO);
         }
         self.schedule.next(self.pace.ready())
@@ -337,7 +340,7 @@ impl Probe {
         }
     }
 
-    /// Takes the next link to be asked, at `now`. Time counts from the last question of a round, when it really leaves.
+    /// Returns the next link to be asked, at `now`. Time counts from when the last question of a round is really sent.
     fn ask(&mut self, timing: &ProbeTiming, now: Time) -> Option<u32> {
         let mut remaining = self.links.iter().filter(|link| Some(**link) > self.asked);
         let next = remaining.next().copied();

@@ -19,7 +19,7 @@ struct Simulation {
     now: Time,
 }
 
-/// What left, and when.
+/// A frame that was sent, and when.
 #[derive(Debug, Clone, PartialEq)]
 struct Sent {
     at: Duration,
@@ -104,7 +104,7 @@ fn seconds(sent: &[Sent]) -> Vec<f64> {
 }
 
 #[test]
-fn a_claim_is_announced_at_once_and_repeated_beyond_the_locktime() {
+fn a_new_address_is_announced_at_once_and_repeated_beyond_the_locktime() {
     let mut simulation = Simulation::new(None);
     simulation.announce("2001:db8::1");
     let sent = simulation.run_until(Duration::from_secs(600));
@@ -151,7 +151,7 @@ fn an_ipv6_round_is_an_unsolicited_overriding_advertisement_to_all_nodes() {
 }
 
 #[test]
-fn an_owned_address_is_announced_again_every_minute_or_so() {
+fn an_active_address_is_announced_about_every_minute() {
     let mut simulation = Simulation::new(Some(REFRESH));
     simulation.announce("2001:db8::1");
     simulation.run_until(Duration::from_secs(5));
@@ -164,7 +164,7 @@ fn an_owned_address_is_announced_again_every_minute_or_so() {
 }
 
 #[test]
-fn refreshes_of_addresses_claimed_together_spread_out() {
+fn refreshes_of_addresses_announced_together_spread_out() {
     let mut simulation = Simulation::new(Some(REFRESH));
     for last in 1..=100 {
         simulation.announce(&format!("2001:db8::{last:x}"));
@@ -200,7 +200,7 @@ fn a_withdrawn_address_is_never_announced_again() {
 }
 
 #[test]
-fn an_address_withdrawn_in_the_middle_of_a_round_is_silent_at_once() {
+fn an_address_withdrawn_in_the_middle_of_a_round_is_not_sent_again() {
     let mut simulation = Simulation::new(None);
     simulation.announce("192.0.2.1");
     let mut buffer = [0; MAX_FRAME_LENGTH];
@@ -215,7 +215,7 @@ fn an_address_withdrawn_in_the_middle_of_a_round_is_silent_at_once() {
 }
 
 #[test]
-fn reannouncing_starts_the_burst_anew_for_held_addresses_only() {
+fn reannounce_restarts_the_burst_of_active_addresses_only() {
     let mut simulation = Simulation::new(None);
     simulation.announce("2001:db8::1");
     simulation.run_until(Duration::from_secs(10));
@@ -227,7 +227,7 @@ fn reannouncing_starts_the_burst_anew_for_held_addresses_only() {
 }
 
 #[test]
-fn an_address_is_announced_on_a_link_that_appears_returns_or_changes_its_ethernet_address() {
+fn an_address_is_announced_on_a_link_that_appears_returns_or_changes_its_mac_address() {
     let mut simulation = Simulation::new(None);
     simulation.announcer.set_links(vec![], Time::ZERO);
     simulation.announce("2001:db8::1");
@@ -280,7 +280,7 @@ fn an_address_goes_to_another_link_when_its_own_disappears() {
 }
 
 #[test]
-fn more_interfaces_announce_anew_and_fewer_do_not() {
+fn a_gained_interface_restarts_the_burst_and_a_lost_one_does_not() {
     let mut simulation = Simulation::new(None);
     simulation.announcer.set_links(vec![link(2), link(3)], Time::ZERO);
     let names = |names: &[&str]| Some(names.iter().map(ToString::to_string).collect());
@@ -323,7 +323,7 @@ fn ten_thousand_addresses_that_move_at_once_are_paced_and_all_announced() {
         let span = window[999].at - window[0].at;
         assert!(span >= Duration::from_millis(48), "1000 frames within {span:?}");
     }
-    // Everybody's first round comes before anybody's third.
+    // The first round of all addresses comes before the third of any.
     let mut announced = BTreeSet::new();
     let complete = sent
         .iter()

@@ -30,7 +30,7 @@ fn link(index: u32) -> Link {
     }
 }
 
-/// Holds [`V4`] and [`V6`] on link 2, and knows link 3.
+/// Announces [`V4`] and [`V6`] on link 2; link 3 is usable, too.
 fn announcer() -> Announcer {
     let mut announcer = Announcer::new(None, 0);
     announcer.set_links(vec![link(2), link(3)], Time::ZERO);
@@ -81,7 +81,7 @@ fn solicitation() -> Solicitation {
     }
 }
 
-/// Duplicate address detection (RFC 4862 §5.4.2).
+/// Duplicate address detection (RFC 4862 section 5.4.2).
 fn probe() -> Solicitation {
     Solicitation {
         source: Ipv6Addr::UNSPECIFIED,
@@ -134,7 +134,7 @@ fn address_probes_and_other_hosts_announcements_are_answered() {
 }
 
 #[test]
-fn arp_that_asks_us_nothing_is_ignored_for_its_reason() {
+fn each_arp_frame_that_is_not_answered_has_its_reason() {
     let other = MacAddr([2, 0, 0, 0, 0, 77]);
     let group = MacAddr([1, 0, 0x5e, 0, 0, 1]);
     let with = |arp: Arp, destination, source| frame(|buffer| arp.emit(destination, source, buffer));
@@ -217,7 +217,7 @@ fn a_probe_is_answered_to_all_nodes_and_not_as_solicited() {
 }
 
 #[test]
-fn probes_are_answered_so_often_at_once_and_a_second_and_solicitations_always() {
+fn answers_to_ndp_probes_are_limited_and_answers_to_other_solicitations_are_not() {
     let mut announcer = announcer();
     announcer.announce(V6.into(), None, Time::ZERO);
     let mut buffer = [0; MAX_FRAME_LENGTH];
@@ -258,7 +258,7 @@ fn a_unicast_solicitation_needs_no_link_layer_address() {
 }
 
 #[test]
-fn ndp_that_asks_us_nothing_is_ignored_for_its_reason() {
+fn each_ndp_frame_that_is_not_answered_has_its_reason() {
     let other = MacAddr([2, 0, 0, 0, 0, 77]);
     let group = MacAddr([0x33, 0x33, 0, 0, 0, 5]);
     let elsewhere = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
@@ -316,7 +316,7 @@ fn ndp_that_asks_us_nothing_is_ignored_for_its_reason() {
 }
 
 #[test]
-fn each_reason_has_a_place_and_a_label_of_its_own() {
+fn each_reason_has_its_own_index_and_label() {
     for (place, reason) in Ignored::ALL.into_iter().enumerate() {
         assert_eq!(reason.index(), place);
     }
@@ -397,17 +397,17 @@ fn address(number: u8) -> IpAddr {
     if number.is_multiple_of(2) {
         IpAddr::V4(Ipv4Addr::new(192, 0, 2, number))
     } else {
-        // The last 24 bits of all are the same, so that they share a group.
+        // All have the same last 24 bits, so that they share a group.
         IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, last, 0, 0, 0, 0, 1))
     }
 }
 
 proptest! {
     #[test]
-    fn whatever_happens_answers_and_groups_are_those_of_what_is_held(steps in steps()) {
+    fn answers_and_groups_always_follow_the_active_addresses(steps in steps()) {
         let mut announcer = Announcer::new(None, 0);
         let mut links: BTreeMap<u32, Link> = BTreeMap::new();
-        let mut held: BTreeMap<IpAddr, Option<BTreeSet<String>>> = BTreeMap::new();
+        let mut active: BTreeMap<IpAddr, Option<BTreeSet<String>>> = BTreeMap::new();
         let mut groups = BTreeSet::new();
         for step in steps {
             match step {
@@ -417,11 +417,11 @@ proptest! {
                 }
                 Step::Announce(number, name) => {
                     let names = name.map(|index| BTreeSet::from([format!("eth{index}")]));
-                    held.insert(address(number), names.clone());
+                    active.insert(address(number), names.clone());
                     announcer.announce(address(number), names, Time::ZERO);
                 }
                 Step::Withdraw(number) => {
-                    held.remove(&address(number));
+                    active.remove(&address(number));
                     announcer.withdraw(address(number));
                 }
             }
@@ -436,7 +436,7 @@ proptest! {
             let mut expected = BTreeSet::new();
             for number in 0..6 {
                 let address = address(number);
-                let names = held.get(&address);
+                let names = active.get(&address);
                 let on = names.map(|names| select(address, names.as_ref(), links.values()));
                 prop_assert_eq!(announcer.links_of(address), on.as_deref());
                 if let IpAddr::V6(v6) = address {

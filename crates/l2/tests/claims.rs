@@ -1,4 +1,4 @@
-//! Other machines that announce what is held here, and how it is defended.
+//! Claims of other machines to active addresses, and the defence against them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -13,7 +13,7 @@ use proptest::prelude::*;
 
 const V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
-const NOT_HELD: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);
+const OTHER_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);
 const OTHER: MacAddr = MacAddr([2, 0, 0, 0, 1, 9]);
 const THIRD: MacAddr = MacAddr([2, 0, 0, 0, 1, 10]);
 /// Longer than a burst.
@@ -30,8 +30,8 @@ fn link(index: u32, host: u8) -> Link {
     }
 }
 
-/// Holds [`V4`] and [`V6`] on link 2, and knows link 3. Their bursts are over.
-fn holder(host: u8) -> Announcer {
+/// Announces [`V4`] and [`V6`] on link 2; link 3 is usable, too. The bursts are over.
+fn announcing(host: u8) -> Announcer {
     let mut announcer = Announcer::new(None, 0);
     announcer.set_links(vec![link(2, host), link(3, host)], Time::ZERO);
     let second = Some(BTreeSet::from(["eth2".to_owned()]));
@@ -43,7 +43,7 @@ fn holder(host: u8) -> Announcer {
     announcer
 }
 
-/// What leaves at `now`: of which address, and the frame.
+/// Sends what is due at `now`: the addresses and the frames.
 fn sent(announcer: &mut Announcer, now: Time) -> Vec<(IpAddr, Vec<u8>)> {
     let mut buffer = [0; MAX_FRAME_LENGTH];
     let mut sent = Vec::new();
@@ -122,32 +122,32 @@ fn claim(address: IpAddr, mac: MacAddr) -> Claim {
 }
 
 #[test]
-fn whoever_announces_or_uses_a_held_address_claims_it() {
+fn a_machine_that_announces_or_uses_an_active_address_claims_it() {
     let table = [
         (arp(Operation::Request, V4, V4, OTHER), V4.into()),
         (arp(Operation::Reply, V4, V4, OTHER), V4.into()),
-        (arp(Operation::Reply, V4, NOT_HELD, OTHER), V4.into()),
-        (arp(Operation::Request, V4, NOT_HELD, OTHER), V4.into()),
+        (arp(Operation::Reply, V4, OTHER_ADDRESS, OTHER), V4.into()),
+        (arp(Operation::Request, V4, OTHER_ADDRESS, OTHER), V4.into()),
         (arp_from(Operation::Reply, V4, V4, OTHER, THIRD), V4.into()),
         (advertisement(Some(OTHER), OTHER, false), V6.into()),
         (advertisement(Some(OTHER), THIRD, true), V6.into()),
         (advertisement(None, OTHER, false), V6.into()),
     ];
     for (row, (frame, address)) in table.into_iter().enumerate() {
-        let mut announcer = holder(0);
+        let mut announcer = announcing(0);
         let mut buffer = [0; MAX_FRAME_LENGTH];
         let answer = handle(&mut announcer, 2, &frame, &mut buffer, at(0));
         assert_eq!(claims(&mut announcer), [claim(address, OTHER)], "row {row}");
-        // Only the first asks for the address besides.
+        // Only the first frame asks for the address, too.
         assert_eq!(answer.is_ok(), row == 0, "row {row}: {answer:?}");
     }
 }
 
 #[test]
-fn what_is_ours_or_concerns_nothing_held_there_is_no_claim() {
+fn our_own_frames_and_frames_about_other_addresses_are_no_claims() {
     let (own, own_too) = (link(2, 0).mac, link(3, 0).mac);
     let group = MacAddr([1, 0, 0x5e, 0, 0, 1]);
-    let nobody = Ipv4Addr::UNSPECIFIED;
+    let unspecified = Ipv4Addr::UNSPECIFIED;
     let probe = Solicitation {
         source: Ipv6Addr::UNSPECIFIED,
         destination: solicited_node(V6),
@@ -161,9 +161,9 @@ fn what_is_ours_or_concerns_nothing_held_there_is_no_claim() {
         (2, arp_from(Operation::Reply, V4, V4, OTHER, own_too)),
         (2, arp(Operation::Reply, V4, V4, group)),
         (2, arp_from(Operation::Reply, V4, V4, MacAddr::ZERO, OTHER)),
-        (2, arp(Operation::Request, nobody, V4, OTHER)),
-        (2, arp(Operation::Request, NOT_HELD, V4, OTHER)),
-        (2, arp(Operation::Reply, NOT_HELD, NOT_HELD, OTHER)),
+        (2, arp(Operation::Request, unspecified, V4, OTHER)),
+        (2, arp(Operation::Request, OTHER_ADDRESS, V4, OTHER)),
+        (2, arp(Operation::Reply, OTHER_ADDRESS, OTHER_ADDRESS, OTHER)),
         (3, arp(Operation::Reply, V4, V4, OTHER)),
         (4, arp(Operation::Reply, V4, V4, OTHER)),
         (2, advertisement(Some(own_too), OTHER, false)),
@@ -176,7 +176,7 @@ fn what_is_ours_or_concerns_nothing_held_there_is_no_claim() {
         ),
     ];
     for (row, (link, frame)) in table.into_iter().enumerate() {
-        let mut announcer = holder(0);
+        let mut announcer = announcing(0);
         let mut buffer = [0; MAX_FRAME_LENGTH];
         let _ = handle(&mut announcer, link, &frame, &mut buffer, at(0));
         assert_eq!(claims(&mut announcer), [], "row {row}");
@@ -184,26 +184,26 @@ fn what_is_ours_or_concerns_nothing_held_there_is_no_claim() {
 }
 
 #[test]
-fn of_many_claims_to_an_address_the_last_is_told_and_none_after_it_is_withdrawn() {
-    let mut announcer = holder(0);
+fn the_last_claim_to_an_address_is_reported_and_none_after_it_is_withdrawn() {
+    let mut announcer = announcing(0);
     let mut buffer = [0; MAX_FRAME_LENGTH];
-    let mut hear = |announcer: &mut Announcer, mac| {
+    let mut receive = |announcer: &mut Announcer, mac| {
         let announced = arp(Operation::Reply, V4, V4, mac);
         let ignored = handle(announcer, 2, &announced, &mut buffer, at(0));
         assert_eq!(ignored, Err(Ignored::NotARequest));
     };
-    hear(&mut announcer, OTHER);
-    hear(&mut announcer, THIRD);
+    receive(&mut announcer, OTHER);
+    receive(&mut announcer, THIRD);
     assert_eq!(claims(&mut announcer), [claim(V4.into(), THIRD)]);
-    hear(&mut announcer, OTHER);
+    receive(&mut announcer, OTHER);
     announcer.withdraw(V4.into());
-    hear(&mut announcer, OTHER);
+    receive(&mut announcer, OTHER);
     assert_eq!(claims(&mut announcer), []);
 }
 
 #[test]
 fn a_defence_is_one_announcement_at_once() {
-    let mut announcer = holder(0);
+    let mut announcer = announcing(0);
     announcer.defend(V4.into(), at(0));
     assert!(announcer.poll_timeout().is_some_and(|due| due <= at(0)));
     let own = link(2, 0).mac;
@@ -225,9 +225,9 @@ fn a_defence_is_one_announcement_at_once() {
 }
 
 #[test]
-fn nothing_is_defended_that_is_not_held_any_more() {
-    let mut announcer = holder(0);
-    announcer.defend(NOT_HELD.into(), at(0));
+fn a_withdrawn_address_is_not_defended() {
+    let mut announcer = announcing(0);
+    announcer.defend(OTHER_ADDRESS.into(), at(0));
     assert_eq!(announcer.poll_timeout(), None);
     announcer.defend(V6.into(), at(0));
     announcer.withdraw(V6.into());
@@ -236,9 +236,9 @@ fn nothing_is_defended_that_is_not_held_any_more() {
 }
 
 #[test]
-fn a_burst_goes_on_as_if_there_had_been_no_defence() {
+fn a_defence_does_not_change_the_burst() {
     let rounds = |defended: bool| {
-        let mut announcer = holder(0);
+        let mut announcer = announcing(0);
         announcer.reannounce(V6.into(), at(0));
         if defended {
             sent(&mut announcer, at(50));
@@ -260,12 +260,12 @@ fn a_burst_goes_on_as_if_there_had_been_no_defence() {
 }
 
 #[test]
-fn two_that_defend_the_same_address_stop_soon() {
-    let mut hosts = [holder(0), holder(1)];
+fn two_machines_that_defend_one_address_stop_soon() {
+    let mut hosts = [announcing(0), announcing(1)];
     let mut buffer = [0; MAX_FRAME_LENGTH];
     hosts[0].reannounce(V6.into(), at(0));
     let mut announcements = 0;
-    // A millisecond on the wire and in the other host.
+    // One millisecond on the wire and in the other host.
     for now in (0..60_000).map(at) {
         for host in 0..2 {
             for (_, frame) in sent(&mut hosts[host], now) {
@@ -278,7 +278,7 @@ fn two_that_defend_the_same_address_stop_soon() {
             }
         }
     }
-    // Six of the burst, and to each but the second, which comes too soon, a defence and its answer.
+    // Six rounds of the burst; all but the second, which is too early, cause a defence and an answer to it.
     assert_eq!(announcements, 6 + 5 * 2);
 }
 
@@ -288,10 +288,10 @@ fn address(number: u8) -> IpAddr {
 
 proptest! {
     #[test]
-    fn however_often_it_is_asked_for_an_address_is_defended_at_most_every_400_milliseconds(
+    fn an_address_is_defended_at_most_every_400_milliseconds(
         steps in proptest::collection::vec((0_u64..150, 0_u8..3), 0..100),
     ) {
-        let mut announcer = holder(0);
+        let mut announcer = announcing(0);
         for number in 0..3 {
             announcer.announce(address(number), None, Time::ZERO);
         }

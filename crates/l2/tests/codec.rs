@@ -1,4 +1,4 @@
-//! The codec: round trips, smoltcp as a second opinion, and bytes that mean nothing.
+//! The codec: round trips, comparison with smoltcp, and arbitrary bytes.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -63,7 +63,7 @@ prop_compose! {
 }
 
 fn emitted(emit: impl FnOnce(&mut [u8]) -> usize) -> Vec<u8> {
-    // Whatever stood in the buffer before must not show.
+    // What was in the buffer before must not show.
     let mut buffer = [0xa5; MAX_FRAME_LENGTH];
     let length = emit(&mut buffer);
     buffer[..length].to_vec()
@@ -90,7 +90,7 @@ fn oracle_ndp(frame: &[u8]) -> oracle::NdiscRepr<'_> {
     repr
 }
 
-/// A message as smoltcp writes it, in a frame.
+/// A message emitted by smoltcp, in a frame.
 fn oracle_frame(source: Ipv6Addr, destination: Ipv6Addr, repr: oracle::NdiscRepr<'_>) -> Vec<u8> {
     let repr = oracle::Icmpv6Repr::Ndisc(repr);
     let length = repr.buffer_len();
@@ -181,15 +181,15 @@ proptest! {
     }
 
     #[test]
-    fn garbage_is_refused_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn arbitrary_bytes_are_refused_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = Frame::parse(&bytes);
         let _ = Arp::parse(&bytes);
         let _ = Ndp::parse(&bytes);
     }
 
-    /// Reaches the depths that random bytes do not: a valid message with anything for options, checksum included.
+    /// Reaches code that random bytes do not reach: a valid message with arbitrary options and the right checksum.
     #[test]
-    fn any_options_are_taken_or_refused_without_a_panic(
+    fn arbitrary_options_are_parsed_or_refused_without_a_panic(
         target in unicast_v6(), source in unicast_v6(), options in proptest::collection::vec(any::<u8>(), 0..64),
     ) {
         let parsed = Ndp::parse(&with_options(source, target, &options));
@@ -204,7 +204,7 @@ proptest! {
         let mut payload = bytes[14..].to_vec();
         let byte = bit / 8;
         prop_assume!(byte < payload.len());
-        // Traffic class and flow label are covered by no checksum, and mean nothing here.
+        // No checksum covers traffic class and flow label, and the codec ignores them.
         prop_assume!(byte > 3);
         payload[byte] ^= 1 << (bit % 8);
         prop_assert!(Ndp::parse(&payload).is_err());
@@ -221,7 +221,7 @@ proptest! {
     }
 }
 
-/// A solicitation for `target` from `source` with these bytes as its options, in IPv6.
+/// An IPv6 packet with a solicitation for `target` from `source` that has these bytes as options.
 fn with_options(source: Ipv6Addr, target: Ipv6Addr, options: &[u8]) -> Vec<u8> {
     let destination = solicited_node(target);
     let mut message = [&[135, 0, 0, 0, 0, 0, 0, 0][..], &target.octets(), options].concat();
@@ -296,7 +296,7 @@ fn a_probe_names_no_link_layer_address_and_goes_to_the_group() {
 }
 
 #[test]
-fn what_crossed_a_router_is_refused() {
+fn a_packet_that_crossed_a_router_is_refused() {
     let mut packet = with_options(ASKER, TARGET, &[]);
     packet[7] = 254;
     assert_eq!(Ndp::parse(&packet), Err(Malformed::HopLimit));
@@ -312,7 +312,7 @@ fn a_multicast_target_is_refused() {
 }
 
 #[test]
-fn nobody_solicited_what_everybody_is_told() {
+fn a_solicited_advertisement_to_a_group_is_refused() {
     let advertisement = Advertisement {
         source: TARGET,
         destination: ALL_NODES,
@@ -327,7 +327,7 @@ fn nobody_solicited_what_everybody_is_told() {
 }
 
 #[test]
-fn other_messages_and_protocols_are_told_apart() {
+fn other_messages_and_protocols_are_distinguished() {
     let mut echo = with_options(ASKER, TARGET, &[]);
     echo[40] = 128;
     echo[42..44].fill(0);

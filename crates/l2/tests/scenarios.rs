@@ -1,8 +1,8 @@
-//! Frames and time in, frames out: each directory of `tests/scenarios` is a case.
+//! Scenarios of the station: each directory of `tests/scenarios` is a case.
 //!
-//! `in` has one thing a line that happens, after the time in milliseconds at which it does (see [`Scene::happen`]); `#`
-//! begins a comment. `out` has what leaves and what is told, and when. With `HERALD_REWRITE` set `out` is written instead
-//! of compared; look at the difference then.
+//! Each line of `in` is a time in milliseconds and an input (see [`Scene::handle`]); `#` begins a comment. `out` has
+//! the frames, events and group changes that follow, with their times. With `HERALD_REWRITE` set, `out` is written
+//! instead of compared; read the difference then.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -67,7 +67,7 @@ fn run(text: &str) -> String {
         };
         let at = Time::since_zero(Duration::from_millis(at.parse().expect("milliseconds")));
         scene.pass_time(at);
-        scene.happen(what.trim());
+        scene.handle(what.trim());
         scene.drain();
     }
     scene.out
@@ -96,19 +96,19 @@ impl Scene {
                 self.drain();
                 return;
             };
-            assert!(due > self.now, "nothing was due any more");
+            assert!(due > self.now, "everything due was polled");
             self.now = due;
             self.drain();
         }
     }
 
     /// ```text
-    /// links [eth2 02:00:00:00:00:02 192.0.2.1/24 ... [; eth3 ...]]   these can be used from now on
+    /// links [eth2 02:00:00:00:00:02 192.0.2.1/24 ... [; eth3 ...]]   these are usable from now on
     /// announce | reannounce | defend | withdraw | probe | cancel ADDRESS [on eth2]
     /// frame eth2 ffffffffffff0200...                                 is received
     /// end
     /// ```
-    fn happen(&mut self, what: &str) {
+    fn handle(&mut self, what: &str) {
         let (verb, rest) = what.split_once(' ').unwrap_or((what, ""));
         let now = self.now;
         if verb == "links" {
@@ -151,8 +151,8 @@ impl Scene {
     fn receive(&mut self, link: u32, frame: &[u8]) {
         let mut answer = [0; MAX_FRAME_LENGTH];
         match self.station.handle_frame(link, frame, &mut answer, self.now) {
-            Ok(answered) => self.tell_frame(link, "answers", &answer[..answered.length]),
-            Err(reason) => self.tell(format_args!("eth{link} ignores: {reason}")),
+            Ok(answered) => self.write_frame(link, "answers", &answer[..answered.length]),
+            Err(reason) => self.write(format_args!("eth{link} ignores: {reason}")),
         }
     }
 
@@ -162,7 +162,7 @@ impl Scene {
         let mut frame = [0; MAX_FRAME_LENGTH];
         while let Some(change) = self.station.poll_group() {
             let verb = if change.member { "joins" } else { "leaves" };
-            self.tell(format_args!("eth{} {verb} {}", change.link, change.group));
+            self.write(format_args!("eth{} {verb} {}", change.link, change.group));
         }
         let (mut announcements, mut questions) = (Vec::new(), Vec::new());
         while let Some(sent) = self.station.poll_transmit(&mut frame, self.now) {
@@ -175,49 +175,49 @@ impl Scene {
         let events: Vec<WireEvent> = std::iter::from_fn(|| self.station.poll_event(self.now)).collect();
         for event in &events {
             if let WireEvent::Claimed(address, mac) = event {
-                self.tell(format_args!("{address} is claimed by {mac}"));
+                self.write(format_args!("{address} is claimed by {mac}"));
             }
         }
         for (link, frame) in announcements {
-            self.tell_frame(link, "announces", &frame);
+            self.write_frame(link, "announces", &frame);
         }
         for (link, frame) in questions {
-            self.tell_frame(link, "asks", &frame);
+            self.write_frame(link, "asks", &frame);
         }
         for event in events {
             if let WireEvent::Probed(address, result) = event {
-                self.tell(format_args!("{address}: {result:?}"));
+                self.write(format_args!("{address}: {result:?}"));
             }
         }
     }
 
-    fn tell(&mut self, what: std::fmt::Arguments<'_>) {
+    fn write(&mut self, what: std::fmt::Arguments<'_>) {
         let milliseconds = self.now.elapsed().as_secs_f64() * 1e3;
         writeln!(self.out, "{milliseconds:>8.2} {what}").expect("a string can grow");
     }
 
-    fn tell_frame(&mut self, link: u32, verb: &str, frame: &[u8]) {
+    fn write_frame(&mut self, link: u32, verb: &str, frame: &[u8]) {
         let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.tell(format_args!(
+        self.write(format_args!(
             "eth{link} {verb} {}\n         {hex}",
             meaning(frame)
         ));
     }
 }
 
-/// What a frame says, for the reader.
+/// Returns a frame as text for the reader.
 fn meaning(frame: &[u8]) -> String {
-    let frame = Frame::parse(frame).expect("what we send can be read");
+    let frame = Frame::parse(frame).expect("our own frames can be parsed");
     let to = frame.destination;
     match frame.ether_type {
         EtherType::Arp => {
-            let arp = Arp::parse(frame.payload).expect("what we send can be read");
+            let arp = Arp::parse(frame.payload).expect("our own frames can be parsed");
             match arp.operation {
                 Operation::Request => format!("to {to}: who has {}, says {}", arp.target_ip, arp.sender_ip),
                 Operation::Reply => format!("to {to}: {} is at {}", arp.sender_ip, arp.sender_mac),
             }
         }
-        EtherType::Ipv6 => match Ndp::parse(frame.payload).expect("what we send can be read") {
+        EtherType::Ipv6 => match Ndp::parse(frame.payload).expect("our own frames can be parsed") {
             Ndp::Solicitation(ndp) => format!("to {to}: who has {}, says {}", ndp.target, ndp.source),
             Ndp::Advertisement(ndp) => {
                 let solicited = if ndp.solicited { "solicited" } else { "unsolicited" };

@@ -1,4 +1,4 @@
-//! Whether a frame asks for an address that is held here, and what is answered.
+//! Whether a frame asks for an active address, and the answer.
 
 use core::net::IpAddr;
 
@@ -8,46 +8,46 @@ use crate::wire::arp::{Arp, Operation};
 use crate::wire::ndp::{ALL_NODES, Advertisement, Ndp, Solicitation};
 use crate::{Link, MacAddr};
 
-/// An answer was written.
+/// An answer that was written to a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answer {
     /// The address that was asked for.
     pub address: IpAddr,
-    /// The answer's length in the buffer.
+    /// Length of the answer in the buffer.
     pub length: usize,
 }
 
 /// Why a frame is not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
 pub enum Ignored {
-    /// It came in on a link that is not used (any more).
+    /// The frame was received on a link that is not used (any more).
     #[error("received on an unused link")]
     UnknownLink,
-    /// It is our own, looped back by the network.
+    /// The frame is our own, looped back by the network.
     #[error("our own frame")]
     Own,
-    /// It is sent to another station.
+    /// The frame is sent to another station.
     #[error("sent to another station")]
     OtherStation,
-    /// It is neither an ARP request nor a neighbour solicitation.
+    /// The frame is neither an ARP request nor a neighbour solicitation.
     #[error("not a request")]
     NotARequest,
-    /// The address is not held here.
+    /// The address is not active.
     #[error("asks for an address that is not announced")]
     NotOurs,
-    /// The address is held, but other links answer for it.
+    /// The address is active, but other links answer for it.
     #[error("asks for an address that is announced on other links")]
     OtherLink,
-    /// It would be answered to everybody, and that has been done too often lately.
+    /// The answer would go to all nodes, and too many such answers were sent lately.
     #[error("too many probes at a time")]
     TooMany,
-    /// It cannot be understood, or an RFC tells to discard it.
+    /// The frame cannot be parsed, or an RFC says to discard it.
     #[error(transparent)]
     Malformed(#[from] Malformed),
 }
 
 impl Ignored {
-    /// One of each, in the order of [`Ignored::index`]; [`Malformed`] counts as one reason.
+    /// All reasons in the order of [`Ignored::index`]; [`Malformed`] counts as one reason.
     pub const ALL: [Self; 8] = [
         Self::UnknownLink,
         Self::Own,
@@ -59,7 +59,7 @@ impl Ignored {
         Self::Malformed(Malformed::Truncated),
     ];
 
-    /// Where the reason stands in [`Ignored::ALL`].
+    /// Returns the position of the reason in [`Ignored::ALL`].
     pub const fn index(self) -> usize {
         match self {
             Self::UnknownLink => 0,
@@ -73,7 +73,7 @@ impl Ignored {
         }
     }
 
-    /// The reason as a metric label.
+    /// Returns the reason as a metric label.
     pub const fn reason(self) -> &'static str {
         match self {
             Self::UnknownLink => "unknown_link",
@@ -88,8 +88,8 @@ impl Ignored {
     }
 }
 
-/// Answers what came in on `link` if it asks for an address that `answers` accepts. `allowed` is asked before
-/// everybody is answered.
+/// Answers a frame that was received on `link` if it asks for an address that `answers` accepts. An answer to all nodes
+/// is sent only if `allowed` accepts, too.
 pub(super) fn answer(
     link: &Link,
     received: &Received,
@@ -107,8 +107,8 @@ pub(super) fn answer(
     }
 }
 
-/// Only the target decides: probes from 0.0.0.0 (RFC 5227 §2.1.1) and other hosts' own announcements of the
-/// address are answered too, so that whoever is about to use it learns that it is taken.
+/// Only the target decides: probes from 0.0.0.0 (RFC 5227 section 2.1.1) and announcements of the address by other
+/// hosts are answered, too, so that a host that is about to use the address learns that it is taken.
 fn answer_arp(
     link: &Link,
     destination: MacAddr,
@@ -126,12 +126,12 @@ fn answer_arp(
         return Err(Ignored::Own);
     }
     if !request.sender_mac.is_station() {
-        // An answer to a group would be spread by us over the whole segment.
+        // This node would send the answer to a group, and so to the whole segment.
         return Err(Malformed::Arp.into());
     }
     let address = IpAddr::V4(request.target_ip);
     answers(address)?;
-    // RFC 826: swap the sides and fill in what was asked for.
+    // RFC 826: swap sender and target, and fill in the address that was asked for.
     let arp = Arp {
         operation: Operation::Reply,
         sender_mac: link.mac,
@@ -172,9 +172,10 @@ fn answer_ndp(
     Ok(Answer { address, length })
 }
 
-/// Where the answer is sent. A unicast solicitation may leave its option out (RFC 4861 §4.3), the frame says then
-/// who sent it; a multicast one may not. A probe is sent to a group (RFC 4862 §5.4.2), and only then everybody hears
-/// the answer: one that comes in a frame to us alone wants us to spread what only we were told.
+/// Returns where the answer is sent. A unicast solicitation may leave its option out (RFC 4861 section 4.3); the source
+/// of the frame is the sender then. A multicast solicitation may not. A probe must be sent to a group (RFC 4862 section
+/// 5.4.2), and only then the answer goes to all nodes: with a unicast probe a host could make this node flood the
+/// segment.
 fn asker(solicitation: &Solicitation, sender: MacAddr, multicast: bool) -> Result<MacAddr, Malformed> {
     if solicitation.source.is_unspecified() {
         return if multicast {
@@ -191,15 +192,14 @@ fn asker(solicitation: &Solicitation, sender: MacAddr, multicast: bool) -> Resul
     }
 }
 
-/// RFC 4861 §7.2.4. A probe (RFC 4862 §5.4.3) is answered to all nodes and not as solicited, since its sender has
-/// no address yet.
+/// RFC 4861 section 7.2.4. The answer to a probe (RFC 4862 section 5.4.3) goes to all nodes and is not solicited,
+/// because the sender has no address yet.
 ///
-/// Override is set, other than by MetalLB, which clears it in answers: the RFC clears it for proxies and anycast
-/// addresses only, and this node is the address's one owner. Without it a cache that still has the previous owner
-/// would keep him.
+/// Override is set. MetalLB clears it in answers, but the RFC clears it for proxies and anycast addresses only, and this
+/// node is the only owner of the address. Without it a cache that has the previous owner would keep that entry.
 ///
-/// The source is the address itself, as a host that has it configured would use: some tools (ndisc6) and address
-/// guards of switches accept nothing else.
+/// The source is the address itself, as of a host that has it configured: some tools (ndisc6) and address guards of
+/// switches accept no other source.
 const fn advertisement(mac: MacAddr, solicitation: &Solicitation) -> Advertisement {
     let probe = solicitation.source.is_unspecified();
     Advertisement {

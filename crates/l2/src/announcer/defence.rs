@@ -1,4 +1,4 @@
-//! Addresses that are held here and announced elsewhere (RFC 5227 §2.4).
+//! Claims of other machines to active addresses, and the defence against them (RFC 5227 section 2.4).
 
 use core::net::IpAddr;
 use core::time::Duration;
@@ -7,34 +7,36 @@ use herald_core::Time;
 
 use crate::MacAddr;
 
-/// From one defence of an address to the next. Two that defend an address would otherwise answer each other for ever:
-/// a defence that answers ours comes within milliseconds, and stays unanswered. RFC 5227 takes ten seconds and gives the
-/// address up if there is another conflict by then; here others decide that, who are told of each claim.
+/// Shortest time between two defences of an address. Two machines that defend an address would otherwise answer each
+/// other for ever: a defence that answers ours arrives within milliseconds, and stays unanswered. RFC 5227 takes ten
+/// seconds and gives the address up if there is another conflict by then; here the agent decides, with every claim
+/// reported to it.
 const INTERVAL: Duration = Duration::from_millis(400);
 
-/// Another machine announces an address that is answered for on the link where that was heard.
+/// An announcement of an active address by another machine, received on a link that answers for the address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
     /// The address.
     pub address: IpAddr,
-    /// The machine's Ethernet address, which is none of our links'.
+    /// The MAC address of the machine; none of our links has it.
     pub mac: MacAddr,
 }
 
-/// When an address is defended.
+/// State of the defence of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Defence {
-    /// It never was.
+    /// The address was never defended.
     #[default]
     Never,
-    /// It has to be announced.
+    /// An announcement is due.
     Due,
-    /// It was announced at that time.
+    /// The announcement was sent at that time.
     Done(Time),
 }
 
 impl Defence {
-    /// Makes it due, unless it is or was done just now. Whether it has become so.
+    /// Makes a defence due, unless it is due already or was sent less than [`INTERVAL`] ago. Returns whether it became
+    /// due.
     pub(super) fn begin(&mut self, now: Time) -> bool {
         let begins = match *self {
             Self::Never => true,
@@ -47,7 +49,7 @@ impl Defence {
         begins
     }
 
-    /// It is done at `now`, if it was due.
+    /// Notes that the defence is sent at `now`. Returns whether it was due.
     pub(super) fn end(&mut self, now: Time) -> bool {
         let ends = *self == Self::Due;
         if ends {

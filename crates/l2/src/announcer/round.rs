@@ -1,4 +1,4 @@
-//! One round of announcements of one address: each of its links in turn.
+//! One round of announcements of one address, on each of its links in turn.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -8,14 +8,14 @@ use crate::link::LinkTable;
 use crate::wire::arp::{Arp, Operation};
 use crate::wire::ndp::{ALL_NODES, Advertisement};
 
-/// Peers differ in whether they learn from gratuitous requests or from gratuitous replies, so both are sent.
+/// Some hosts learn from gratuitous requests, others from gratuitous replies, so both are sent.
 const ARP_FORMS: [Operation; 2] = [Operation::Request, Operation::Reply];
 
 /// A round under way.
 #[derive(Debug)]
 pub(super) struct Round {
     pub(super) address: IpAddr,
-    /// The highest link done so far, so that links may come and go while a paced round is under way.
+    /// The highest link done so far. It stays valid when links come and go during a paced round.
     done: Option<u32>,
     /// How many of [`ARP_FORMS`] were sent on the next link.
     forms: usize,
@@ -30,8 +30,8 @@ impl Round {
         }
     }
 
-    /// Writes the next frame of the round; `None` when it is over. `answering` is where the address is answered
-    /// for, ascending.
+    /// Writes the next frame of the round; `None` when it is over. `answering` are the links that answer for the
+    /// address, ascending.
     pub(super) fn next(
         &mut self,
         answering: &[u32],
@@ -64,7 +64,7 @@ impl Round {
     }
 }
 
-/// Target hardware address all ones as MetalLB sends it; receivers look at it in neither form (RFC 826, RFC 5227).
+/// The target hardware address is all ones as MetalLB sends it; receivers ignore it in both forms (RFC 826, RFC 5227).
 fn gratuitous(address: Ipv4Addr, mac: MacAddr, operation: Operation, frame: &mut [u8]) -> usize {
     let arp = Arp {
         operation,
@@ -76,7 +76,7 @@ fn gratuitous(address: Ipv4Addr, mac: MacAddr, operation: Operation, frame: &mut
     arp.emit(MacAddr::BROADCAST, mac, frame)
 }
 
-/// RFC 4861 §7.2.6: to all nodes, not solicited, overriding what their caches have.
+/// RFC 4861 section 7.2.6: to all nodes, not solicited, with Override, so that caches change.
 fn unsolicited(address: Ipv6Addr, mac: MacAddr, frame: &mut [u8]) -> usize {
     let advertisement = Advertisement {
         source: address,

@@ -1,4 +1,4 @@
-//! When which address is announced, and how fast frames may leave.
+//! When each address is announced.
 
 use alloc::collections::BTreeSet;
 use core::net::IpAddr;
@@ -6,9 +6,9 @@ use core::time::Duration;
 
 use herald_core::Time;
 
-/// When the rounds of a burst are sent, after its start. The first is what moves the traffic and the second
-/// repeats it should a lossy link have eaten it. Linux ignores changes of an entry that is younger than a second
-/// (`locktime`), and bridges may be learning still, hence the others until 5 s as MetalLB sends them.
+/// When the rounds of a burst are sent, counted from its start. The first moves the traffic, the second repeats it in
+/// case the first was lost. Linux ignores changes of an entry that is younger than a second (`locktime`), and bridges
+/// may still be learning, hence the others until 5 s as MetalLB sends them.
 const ROUNDS: [Duration; 6] = [
     Duration::ZERO,
     Duration::from_millis(100),
@@ -18,17 +18,17 @@ const ROUNDS: [Duration; 6] = [
     Duration::from_millis(4400),
 ];
 
-/// Where an address stands in its burst.
+/// Progress of the burst of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Burst {
     start: Time,
-    /// How many rounds of it were sent.
+    /// How many of its rounds were sent.
     sent: usize,
     due: Option<Time>,
 }
 
 impl Burst {
-    /// Announced nowhere, nothing to send.
+    /// The burst of an address without links: nothing is sent.
     pub(super) const fn idle() -> Self {
         Self {
             start: Time::ZERO,
@@ -46,10 +46,10 @@ impl Burst {
     }
 }
 
-/// Refreshes wait for the next of these, so that thousands of addresses do not wake sender and receivers for each.
-const BEAT: Duration = Duration::from_millis(250);
+/// Refreshes are sent at multiples of this time, so that thousands of addresses do not each wake sender and receivers.
+const TICK: Duration = Duration::from_millis(250);
 
-/// The next round of each address, in order of time.
+/// The next round of each address, ordered by time.
 #[derive(Debug)]
 pub(super) struct BurstSchedule {
     due: BTreeSet<(Time, IpAddr)>,
@@ -80,30 +80,30 @@ impl BurstSchedule {
         self.due.first().map(|(due, _)| *due)
     }
 
-    /// Takes out the address that has waited longest, if it is due.
+    /// Removes and returns the address that has waited longest, if it is due.
     pub(super) fn pop(&mut self, now: Time) -> Option<IpAddr> {
         let (_, address) = *self.due.first().filter(|(due, _)| *due <= now)?;
         self.due.pop_first();
         Some(address)
     }
 
-    /// What follows after a round of `burst` is sent at `now`.
+    /// Returns the burst after one of its rounds is sent at `now`.
     pub(super) fn following(&mut self, burst: Burst, now: Time) -> Burst {
         let sent = burst.sent + 1;
         let due = match ROUNDS.get(sent) {
             Some(offset) => Some(burst.start + *offset),
-            None => self.refresh.map(|refresh| at_a_beat(now + self.jitter(refresh))),
+            None => self.refresh.map(|refresh| at_a_tick(now + self.jitter(refresh))),
         };
         Burst { sent, due, ..burst }
     }
 
-    /// Between nine and eleven tenths of `interval`.
+    /// Returns between nine and eleven tenths of `interval`.
     fn jitter(&mut self, interval: Duration) -> Duration {
         let share = (self.next_random() >> 32) as u32;
         interval * 9 / 10 + (interval / 5).mul_f64(f64::from(share) / f64::from(u32::MAX))
     }
 
-    /// splitmix64 (Steele, Lea, Flood 2014): spreads refreshes, nothing more is asked of it.
+    /// splitmix64 (Steele, Lea, Flood 2014): good enough to spread refreshes.
     const fn next_random(&mut self) -> u64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.random;
@@ -113,8 +113,8 @@ impl BurstSchedule {
     }
 }
 
-/// The next full [`BEAT`].
-fn at_a_beat(due: Time) -> Time {
-    let beats = due.elapsed().as_nanos().div_ceil(BEAT.as_nanos());
-    Time::ZERO + BEAT * u32::try_from(beats).unwrap_or(u32::MAX)
+/// Returns the next multiple of [`TICK`].
+fn at_a_tick(due: Time) -> Time {
+    let ticks = due.elapsed().as_nanos().div_ceil(TICK.as_nanos());
+    Time::ZERO + TICK * u32::try_from(ticks).unwrap_or(u32::MAX)
 }

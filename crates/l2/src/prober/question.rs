@@ -1,4 +1,4 @@
-//! The frames that ask whether an address is taken.
+//! The questions whether an address is taken.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -6,7 +6,7 @@ use crate::wire::arp::{Arp, Operation};
 use crate::wire::ndp::{Solicitation, solicited_node};
 use crate::{Link, MacAddr};
 
-/// Writes the question for `address` from the station `mac` to `frame`, and returns its length.
+/// Writes a question of a probe for `address` from the station `mac` to `frame`, and returns its length.
 pub(super) fn question(address: IpAddr, mac: MacAddr, frame: &mut [u8]) -> usize {
     match address {
         IpAddr::V4(address) => arp_probe(address, mac, frame),
@@ -14,20 +14,20 @@ pub(super) fn question(address: IpAddr, mac: MacAddr, frame: &mut [u8]) -> usize
     }
 }
 
-/// Writes the question whether `to`, or anybody, has `address`, from a station on `link` that wants to reach it.
-pub(super) fn check(address: IpAddr, link: &Link, to: Option<MacAddr>, frame: &mut [u8]) -> usize {
+/// Writes a check whether `target`, or any machine, has `address`, from this node on `link`, and returns its length.
+pub(super) fn check(address: IpAddr, link: &Link, target: Option<MacAddr>, frame: &mut [u8]) -> usize {
     match address {
-        IpAddr::V4(address) => arp_request(address, link, to, frame),
+        IpAddr::V4(address) => arp_request(address, link, target, frame),
         IpAddr::V6(address) => match link_local(link) {
-            Some(source) => neighbour_solicitation(address, source, link.mac, to, frame),
+            Some(source) => neighbour_solicitation(address, source, link.mac, target, frame),
             None => solicitation(address, link.mac, frame),
         },
     }
 }
 
-/// RFC 826, to one machine as RFC 1122 §2.3.2.1 has it: "unicast poll". Without an address of our own it is a probe, whose
-/// answer comes all the same.
-fn arp_request(address: Ipv4Addr, link: &Link, to: Option<MacAddr>, frame: &mut [u8]) -> usize {
+/// RFC 826, to one machine as the "unicast poll" of RFC 1122 section 2.3.2.1. Without an IPv4 address on the link it is
+/// a probe, which is answered, too.
+fn arp_request(address: Ipv4Addr, link: &Link, target: Option<MacAddr>, frame: &mut [u8]) -> usize {
     let own = link.prefixes.iter().filter_map(|prefix| match prefix.address {
         IpAddr::V4(own) => Some((prefix.contains(address.into()), own)),
         IpAddr::V6(_) => None,
@@ -36,21 +36,21 @@ fn arp_request(address: Ipv4Addr, link: &Link, to: Option<MacAddr>, frame: &mut 
         operation: Operation::Request,
         sender_mac: link.mac,
         sender_ip: own.max().map_or(Ipv4Addr::UNSPECIFIED, |(_, own)| own),
-        target_mac: to.unwrap_or(MacAddr::ZERO),
+        target_mac: target.unwrap_or(MacAddr::ZERO),
         target_ip: address,
     };
-    arp.emit(to.unwrap_or(MacAddr::BROADCAST), link.mac, frame)
+    arp.emit(target.unwrap_or(MacAddr::BROADCAST), link.mac, frame)
 }
 
-/// RFC 4861 §7.2.2, and to one machine §7.3.3. The answer goes to us alone.
+/// RFC 4861 section 7.2.2, and to one machine section 7.3.3. The answer is unicast.
 fn neighbour_solicitation(
     address: Ipv6Addr,
     source: Ipv6Addr,
     mac: MacAddr,
-    to: Option<MacAddr>,
+    target: Option<MacAddr>,
     frame: &mut [u8],
 ) -> usize {
-    let destination = if to.is_some() {
+    let destination = if target.is_some() {
         address
     } else {
         solicited_node(address)
@@ -61,7 +61,11 @@ fn neighbour_solicitation(
         target: address,
         link_address: Some(mac),
     };
-    solicitation.emit(to.unwrap_or_else(|| MacAddr::multicast(destination)), mac, frame)
+    solicitation.emit(
+        target.unwrap_or_else(|| MacAddr::multicast(destination)),
+        mac,
+        frame,
+    )
 }
 
 fn link_local(link: &Link) -> Option<Ipv6Addr> {
@@ -71,7 +75,7 @@ fn link_local(link: &Link) -> Option<Ipv6Addr> {
     })
 }
 
-/// RFC 5227 §2.1.1: a broadcast request without a sender address, so that it changes nobody's cache.
+/// RFC 5227 section 2.1.1: a broadcast request without a sender address, so that it changes no cache.
 fn arp_probe(address: Ipv4Addr, mac: MacAddr, frame: &mut [u8]) -> usize {
     let arp = Arp {
         operation: Operation::Request,
@@ -83,7 +87,7 @@ fn arp_probe(address: Ipv4Addr, mac: MacAddr, frame: &mut [u8]) -> usize {
     arp.emit(MacAddr::BROADCAST, mac, frame)
 }
 
-/// RFC 4862 §5.4.2: from nobody, to the group of whoever has the address.
+/// RFC 4862 section 5.4.2: from the unspecified address to the solicited-node group of the address.
 fn solicitation(address: Ipv6Addr, mac: MacAddr, frame: &mut [u8]) -> usize {
     let group = solicited_node(address);
     let solicitation = Solicitation {

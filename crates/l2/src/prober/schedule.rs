@@ -1,22 +1,22 @@
-//! Which address is asked for next, and which has been waited for long enough.
+//! The address to ask for next, and the probes that have ended.
 
 use alloc::collections::BTreeSet;
 use core::net::IpAddr;
 
 use herald_core::Time;
 
-/// How far a probe is.
+/// Progress of a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ProbeStage {
-    /// Nothing was sent yet.
+    /// No question was sent yet.
     Waiting,
-    /// Some of its questions were sent.
+    /// Some questions were sent.
     Asking,
-    /// All were.
+    /// All questions were sent.
     Listening,
 }
 
-/// The addresses in each stage by the time of what comes next.
+/// The addresses in each stage, ordered by the time of their next step.
 #[derive(Debug)]
 pub(super) struct ProbeSchedule {
     waiting: BTreeSet<(Time, IpAddr)>,
@@ -41,22 +41,22 @@ impl ProbeSchedule {
         self.stage(stage).remove(&(due, address));
     }
 
-    /// The address to ask for at `now`. Those under way come first: when there are more than the pace allows, the first
-    /// are done with while the last still wait, which no more frames could make faster.
+    /// Returns the address to ask for at `now`. Probes under way come first: when there are more than the pace allows,
+    /// the first have ended while the last still wait, and no other order would end the last one earlier.
     pub(super) fn question(&self, now: Time) -> Option<IpAddr> {
         first_due(&self.asking, now).or_else(|| first_due(&self.waiting, now))
     }
 
-    /// An address of which nothing more can be expected at `now`.
-    pub(super) fn verdict(&self, now: Time) -> Option<IpAddr> {
+    /// Returns an address whose probe has ended at `now`.
+    pub(super) fn result(&self, now: Time) -> Option<IpAddr> {
         first_due(&self.listening, now)
     }
 
-    /// When there is a question or a verdict next, if a question can leave at `ready`.
+    /// When there is a question or a result next, if a question may be sent at `ready`.
     pub(super) fn next(&self, ready: Time) -> Option<Time> {
         let question = [&self.asking, &self.waiting].into_iter().filter_map(first);
-        let verdict = first(&self.listening);
-        question.map(|due| due.max(ready)).chain(verdict).min()
+        let result = first(&self.listening);
+        question.map(|due| due.max(ready)).chain(result).min()
     }
 
     const fn stage(&mut self, stage: ProbeStage) -> &mut BTreeSet<(Time, IpAddr)> {

@@ -15,12 +15,12 @@ pub const FRAME_LENGTH: usize = MIN_FRAME_LENGTH;
 /// Length of a packet: the fixed part and two Ethernet and IPv4 addresses.
 pub const PACKET_LENGTH: usize = 28;
 
-/// What an ARP packet wants.
+/// Operation of an ARP packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Operation {
-    /// Who has the target address?
+    /// Asks which machine has the target address.
     Request,
-    /// The sender has the sender address.
+    /// Says that the sender has the sender address.
     Reply,
 }
 
@@ -31,7 +31,7 @@ pub struct Arp {
     pub operation: Operation,
     /// `ar$sha`.
     pub sender_mac: MacAddr,
-    /// `ar$spa`; 0.0.0.0 in a probe (RFC 5227 §1.1).
+    /// `ar$spa`; 0.0.0.0 in a probe (RFC 5227 section 1.1).
     pub sender_ip: Ipv4Addr,
     /// `ar$tha`.
     pub target_mac: MacAddr,
@@ -40,7 +40,7 @@ pub struct Arp {
 }
 
 impl Arp {
-    /// Parses what an Ethernet frame carries; padding behind the packet is ignored.
+    /// Parses the payload of an Ethernet frame; padding behind the packet is ignored.
     ///
     /// # Errors
     /// [`Malformed::Truncated`] and [`Malformed::Arp`].
@@ -67,7 +67,10 @@ impl Arp {
         })
     }
 
-    /// Writes the packet with its Ethernet header, padded, and returns the frame's length.
+    /// Writes the packet with its Ethernet header, padded, to the front of `frame`, and returns [`FRAME_LENGTH`].
+    ///
+    /// # Panics
+    /// If `frame` is shorter than [`FRAME_LENGTH`].
     pub fn emit(&self, destination: MacAddr, source: MacAddr, frame: &mut [u8]) -> usize {
         let frame = &mut frame[..FRAME_LENGTH];
         let payload = ethernet::emit(frame, destination, source, EtherTypes::Arp);

@@ -12,33 +12,33 @@ pub const HEADER_LENGTH: usize = 14;
 /// The shortest frame that Ethernet carries, without its checksum; shorter ones are padded with zeroes.
 pub const MIN_FRAME_LENGTH: usize = 60;
 
-/// What a frame carries.
+/// Protocol of the payload of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EtherType {
     /// PnetEtherType 0x0806.
     Arp,
     /// PnetEtherType 0x86dd.
     Ipv6,
-    /// Anything else.
+    /// Any other EtherType.
     Other(u16),
 }
 
-/// A frame taken apart.
+/// A parsed frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame<'a> {
-    /// Whom it is sent to.
+    /// Destination MAC address.
     pub destination: MacAddr,
-    /// Who sent it.
+    /// Source MAC address.
     pub source: MacAddr,
-    /// What it carries.
+    /// Protocol of the payload.
     pub ether_type: EtherType,
-    /// What follows the header, padding included.
+    /// The bytes after the header, padding included.
     pub payload: &'a [u8],
 }
 
 impl<'a> Frame<'a> {
-    /// Takes a frame apart. A priority tag (VLAN 0) belongs to the interface itself and is skipped; frames of
-    /// real VLANs belong to the interfaces on top of this one.
+    /// Parses a frame. A priority tag (VLAN 0) belongs to the interface itself and is skipped; frames of other VLANs
+    /// belong to the VLAN interfaces on top of this one.
     ///
     /// # Errors
     /// [`Malformed::Truncated`] and [`Malformed::Vlan`].
@@ -68,7 +68,10 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// Writes an untagged header to the front of `frame` and returns what follows it.
+/// Writes an untagged header to the front of `frame` and returns the rest.
+///
+/// # Panics
+/// If `frame` is shorter than [`HEADER_LENGTH`].
 pub(super) fn emit(
     frame: &mut [u8],
     destination: MacAddr,
@@ -97,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_frame_is_taken_apart() {
+    fn an_untagged_frame_is_parsed() {
         let bytes = frame(&[0x08, 0x06, 1, 2, 3]);
         let parsed = Frame::parse(&bytes).expect("valid");
         assert_eq!(parsed.destination, MacAddr::BROADCAST);
@@ -107,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_priority_tag_is_skipped_and_a_vlan_is_somebody_elses() {
+    fn a_priority_tag_is_skipped_and_a_vlan_tag_is_refused() {
         let priority = frame(&[0x81, 0x00, 0xe0, 0x00, 0x86, 0xdd, 7]);
         let parsed = Frame::parse(&priority).expect("valid");
         assert_eq!((parsed.ether_type, parsed.payload), (EtherType::Ipv6, &[7][..]));

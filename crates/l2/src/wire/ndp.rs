@@ -22,7 +22,7 @@ pub const MAX_FRAME_LENGTH: usize = HEADER_LENGTH + IPV6_LENGTH + MESSAGE_LENGTH
 /// `ff02::1`, every node on the segment.
 pub const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
-/// RFC 4861 §7.1: a packet that still has the highest hop limit cannot have crossed a router.
+/// RFC 4861 section 7.1: a packet that still has the highest hop limit cannot have crossed a router.
 const HOP_LIMIT: u8 = 255;
 const IPV6_LENGTH: usize = 40;
 const MESSAGE_LENGTH: usize = 24;
@@ -33,26 +33,26 @@ const TARGET_LINK_ADDRESS: u8 = 2;
 /// Where the checksum stands in an ICMPv6 message, in 16-bit words.
 const CHECKSUM_WORD: usize = 1;
 
-/// The group that solicitations for `address` are sent to (RFC 4291 §2.7.1).
+/// Returns the group that solicitations for `address` are sent to (RFC 4291 section 2.7.1).
 pub const fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
     let octets = address.octets();
     let low = u16::from_be_bytes([octets[14], octets[15]]);
     Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | octets[13] as u16, low)
 }
 
-/// A neighbour discovery message that concerns one address.
+/// A neighbour discovery message about one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ndp {
-    /// Who has the target?
+    /// Asks which machine has the target.
     Solicitation(Solicitation),
-    /// The target is at this link-layer address.
+    /// Says that the target is at this link-layer address.
     Advertisement(Advertisement),
 }
 
-/// A neighbour solicitation (RFC 4861 §4.3).
+/// A neighbour solicitation (RFC 4861 section 4.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Solicitation {
-    /// IPv6 source; `::` when it is a duplicate address detection probe (RFC 4862 §5.4).
+    /// IPv6 source; `::` when it is a duplicate address detection probe (RFC 4862 section 5.4).
     pub source: Ipv6Addr,
     /// IPv6 destination.
     pub destination: Ipv6Addr,
@@ -62,18 +62,18 @@ pub struct Solicitation {
     pub link_address: Option<MacAddr>,
 }
 
-/// A neighbour advertisement (RFC 4861 §4.4).
+/// A neighbour advertisement (RFC 4861 section 4.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Advertisement {
     /// IPv6 source.
     pub source: Ipv6Addr,
     /// IPv6 destination.
     pub destination: Ipv6Addr,
-    /// The sender is a router.
+    /// Router flag: the sender is a router.
     pub router: bool,
-    /// It answers a solicitation.
+    /// Solicited flag: the message answers a solicitation.
     pub solicited: bool,
-    /// It replaces what a cache has.
+    /// Override flag: the message replaces an entry of a cache.
     pub overriding: bool,
     /// The address that is advertised.
     pub target: Ipv6Addr,
@@ -82,10 +82,10 @@ pub struct Advertisement {
 }
 
 impl Ndp {
-    /// Parses what an Ethernet frame carries; padding behind the packet is ignored.
+    /// Parses the payload of an Ethernet frame; padding behind the packet is ignored.
     ///
     /// # Errors
-    /// Whatever RFC 4861 §7.1.1 and §7.1.2 tell a receiver to discard silently.
+    /// When RFC 4861 section 7.1.1 or 7.1.2 says that a receiver discards the message silently.
     pub fn parse(payload: &[u8]) -> Result<Self, Malformed> {
         let ip = Ipv6Packet::new(payload).ok_or(Malformed::Truncated)?;
         if ip.get_version() != 6 || ip.get_next_header() != IpNextHeaderProtocols::Icmpv6 {
@@ -133,7 +133,7 @@ impl Solicitation {
         let packet = NeighborSolicitPacket::new(message).ok_or(Malformed::Truncated)?;
         let target: Ipv6Addr = packet.get_target_addr().octets().into();
         let link_address = link_address(SOURCE_LINK_ADDRESS, &message[MESSAGE_LENGTH..])?;
-        // RFC 4861 §7.1.1: a probe goes to the solicited-node group and names no link-layer address.
+        // RFC 4861 section 7.1.1: a probe goes to the solicited-node group and names no link-layer address.
         let probe = source.is_unspecified();
         let valid_probe = destination == solicited_node(target) && link_address.is_none();
         if target.is_multicast() || source.is_multicast() || (probe && !valid_probe) {
@@ -147,7 +147,10 @@ impl Solicitation {
         })
     }
 
-    /// Writes the frame and returns its length.
+    /// Writes the frame to the front of `frame` and returns its length.
+    ///
+    /// # Panics
+    /// If `frame` is shorter than the emitted frame, which has at most [`MAX_FRAME_LENGTH`] bytes.
     pub fn emit(&self, destination: MacAddr, source: MacAddr, frame: &mut [u8]) -> usize {
         let length = message_length(self.link_address);
         let frame = &mut frame[..HEADER_LENGTH + IPV6_LENGTH + length];
@@ -173,7 +176,7 @@ impl Advertisement {
         let link_address = link_address(TARGET_LINK_ADDRESS, &message[MESSAGE_LENGTH..])?;
         let has = |flag| packet.get_flags() & flag != 0;
         let solicited = has(NeighborAdvertFlags::Solicited);
-        // RFC 4861 §7.1.2: nobody in particular asked when everybody is told.
+        // RFC 4861 section 7.1.2: an advertisement to a group answers no solicitation.
         if target.is_multicast() || (destination.is_multicast() && solicited) {
             return Err(Malformed::Invalid);
         }
@@ -188,7 +191,10 @@ impl Advertisement {
         })
     }
 
-    /// Writes the frame and returns its length.
+    /// Writes the frame to the front of `frame` and returns its length.
+    ///
+    /// # Panics
+    /// If `frame` is shorter than the emitted frame, which has at most [`MAX_FRAME_LENGTH`] bytes.
     pub fn emit(&self, destination: MacAddr, source: MacAddr, frame: &mut [u8]) -> usize {
         let length = message_length(self.link_address);
         let frame = &mut frame[..HEADER_LENGTH + IPV6_LENGTH + length];
@@ -222,13 +228,13 @@ const fn message_length(link_address: Option<MacAddr>) -> usize {
     }
 }
 
-/// The first option of this kind. Walked by hand: `pnet_packet` computes an option's length in eight bits,
-/// which panics or wraps on what anybody may send.
+/// Returns the first option of this kind. Parsed by hand: `pnet_packet` computes the length of an option in eight bits,
+/// which panics or wraps for some options that a sender can choose.
 fn link_address(kind: u8, mut options: &[u8]) -> Result<Option<MacAddr>, Malformed> {
     let mut found = None;
     while let [option, units, ..] = *options {
         let length = usize::from(units) * OPTION_LENGTH;
-        // RFC 4861 §4.6: an option of length zero makes the whole packet invalid.
+        // RFC 4861 section 4.6: an option of length zero makes the whole packet invalid.
         if length == 0 || length > options.len() {
             return Err(Malformed::Invalid);
         }
@@ -237,7 +243,7 @@ fn link_address(kind: u8, mut options: &[u8]) -> Result<Option<MacAddr>, Malform
         }
         options = &options[length..];
     }
-    // A single byte is no option.
+    // A single byte is not an option.
     if options.is_empty() {
         Ok(found)
     } else {
@@ -254,7 +260,10 @@ fn emit_link_address(kind: u8, link_address: Option<MacAddr>, message: &mut [u8]
     }
 }
 
-/// Writes the header to the front of `payload` and returns the message behind it.
+/// Writes the IPv6 header to the front of `payload` and returns the rest.
+///
+/// # Panics
+/// If `payload` is shorter than [`IPV6_LENGTH`].
 fn emit_ipv6(payload: &mut [u8], source: Ipv6Addr, destination: Ipv6Addr) -> &mut [u8] {
     let (header, message) = payload.split_at_mut(IPV6_LENGTH);
     let Some(mut packet) = MutableIpv6Packet::new(header) else {

@@ -1,4 +1,4 @@
-//! One question, put to one machine or to all, by a station that wants to reach the address and not to take it.
+//! Checks: one question to one machine or to all, from a station that does not want to take the address.
 
 use std::net::IpAddr;
 
@@ -16,7 +16,7 @@ use super::{MILLISECOND, OTHER, STEP, Simulation, THIRD, V4, V6, link, mac};
 const WAIT: Duration = Duration::from_millis(100);
 const UNANSWERED: ProbeResult = ProbeResult::Unanswered { heard: None };
 
-/// A link with addresses of its own.
+/// A link that has addresses.
 fn addressed() -> Link {
     let prefix = |address: &str| Prefix {
         address: address.parse().expect("an address"),
@@ -37,7 +37,7 @@ fn checking(address: impl Into<IpAddr>, to: Option<MacAddr>) -> Simulation {
 }
 
 #[test]
-fn one_question_is_asked_and_waited_for() {
+fn a_check_is_one_question_and_a_wait() {
     let mut simulation = checking(V4, None);
     let sent = simulation.run(Duration::from_secs(10));
     assert_eq!(sent.len(), 1);
@@ -107,18 +107,18 @@ fn an_owner_answers_each_form_to_us_alone() {
 }
 
 #[test]
-fn who_asks_too_is_no_answer_but_shows_that_we_are_not_deaf() {
+fn a_probe_of_another_machine_is_no_answer_but_shows_that_the_link_receives() {
     let mut simulation = checking(V4, Some(OTHER));
-    assert_eq!(simulation.hears(2, &sign(V4.into(), false, THIRD)), []);
+    assert_eq!(simulation.results_after(2, &sign(V4.into(), false, THIRD)), []);
     let heard = Some(WAIT - STEP / 2);
     assert_eq!(
         simulation.verdicts(),
         [(V4.into(), ProbeResult::Unanswered { heard })]
     );
-    // What is heard on another link, or of ourselves, shows nothing.
+    // A frame on another link, or of our own, shows nothing.
     for (link, sender) in [(3, THIRD), (2, mac(2))] {
         let mut simulation = checking(V4, Some(OTHER));
-        simulation.hears(link, &sign(V4.into(), false, sender));
+        simulation.results_after(link, &sign(V4.into(), false, sender));
         assert_eq!(simulation.verdicts(), [(V4.into(), UNANSWERED)], "{link}");
     }
 }
@@ -133,7 +133,7 @@ fn a_probe_replaces_a_check_and_not_the_other_way_round() {
 }
 
 #[test]
-fn a_check_ends_without_a_link_and_starts_anew_on_another() {
+fn a_check_ends_without_a_link_and_starts_again_on_a_renewed_one() {
     let mut simulation = checking(V4, None);
     simulation.run(STEP);
     let renewed = Link {
@@ -153,7 +153,7 @@ fn a_check_ends_without_a_link_and_starts_anew_on_another() {
 }
 
 #[test]
-fn what_is_checked_matters_until_it_is_cancelled_or_probed_for() {
+fn a_checked_address_is_monitored_until_it_is_cancelled_or_probed() {
     let address: IpAddr = V4.into();
     let mut simulation = checking(V4, None);
     simulation.run(Duration::from_secs(10));

@@ -1,4 +1,4 @@
-//! Frames of others, and the prober's own as smoltcp reads them.
+//! Frames of other machines, and the prober's own as smoltcp parses them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -33,7 +33,7 @@ pub(crate) fn arp(
     frame(|buffer| arp.emit(MacAddr::BROADCAST, sender, buffer))
 }
 
-/// Says that the machine `mac` has `target`, in a frame from `source`.
+/// An advertisement that `target` is at `mac`, in a frame from `source`.
 pub(crate) fn advertisement(
     target: Ipv6Addr,
     mac: Option<MacAddr>,
@@ -64,12 +64,12 @@ pub(crate) fn solicitation(source: Ipv6Addr, target: Ipv6Addr, mac: MacAddr) -> 
     frame(|buffer| solicitation.emit(MacAddr::multicast(destination), mac, buffer))
 }
 
-/// A machine shows that it has `address`, or wants it.
+/// A frame that shows that a machine has `address`, or probes for it.
 pub(crate) fn sign(address: IpAddr, has: bool, mac: MacAddr) -> Vec<u8> {
-    let nobody = Ipv4Addr::UNSPECIFIED;
+    let unspecified = Ipv4Addr::UNSPECIFIED;
     match (address, has) {
         (IpAddr::V4(v4), true) => arp(Operation::Reply, v4, V4, mac),
-        (IpAddr::V4(v4), false) => arp(Operation::Request, nobody, v4, mac),
+        (IpAddr::V4(v4), false) => arp(Operation::Request, unspecified, v4, mac),
         (IpAddr::V6(v6), true) => advertisement(v6, Some(mac), mac, false),
         (IpAddr::V6(v6), false) => solicitation(Ipv6Addr::UNSPECIFIED, v6, mac),
     }

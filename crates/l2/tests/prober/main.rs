@@ -2,8 +2,8 @@
 
 mod check;
 mod frames;
-mod hearing;
 mod property;
+mod received;
 mod segment;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,7 +31,7 @@ struct Simulation {
     found: Vec<(Duration, IpAddr, ProbeResult)>,
 }
 
-/// What left, and when.
+/// A frame that was sent, and when.
 #[derive(Debug, Clone, PartialEq)]
 struct Sent {
     at: Duration,
@@ -51,7 +51,7 @@ impl Simulation {
         }
     }
 
-    /// Probes for [`V4`] and [`V6`] on whichever of `links` fit.
+    /// Probes for [`V4`] and [`V6`] on those of `links` that fit.
     fn probing(links: Vec<Link>) -> Self {
         let mut simulation = Self::new(links);
         simulation.probe(V4);
@@ -75,7 +75,7 @@ impl Simulation {
         self.run_with(time, |_, _| None)
     }
 
-    /// The same, while somebody answers frames on some link.
+    /// The same, while `peer` answers frames: on which link, and with what.
     fn run_with(
         &mut self,
         time: Duration,
@@ -102,7 +102,7 @@ impl Simulation {
             }
             match self.prober.poll_timeout() {
                 Some(due) if due <= end => {
-                    assert!(due > self.now, "nothing was due any more");
+                    assert!(due > self.now, "everything due was polled");
                     self.now = due;
                 }
                 _ => {
@@ -113,8 +113,8 @@ impl Simulation {
         }
     }
 
-    /// What is found by hearing a frame in the middle of everything.
-    fn hears(&mut self, link: u32, frame: &[u8]) -> Vec<(IpAddr, ProbeResult)> {
+    /// Returns the results after a frame arrives in the middle of a probe.
+    fn results_after(&mut self, link: u32, frame: &[u8]) -> Vec<(IpAddr, ProbeResult)> {
         self.run(STEP / 2);
         self.receive(link, frame);
         self.run(Duration::ZERO);
@@ -124,7 +124,7 @@ impl Simulation {
             .collect()
     }
 
-    /// What is found in the end.
+    /// Returns the results in the end.
     fn verdicts(&mut self) -> Vec<(IpAddr, ProbeResult)> {
         self.run(Duration::from_secs(10));
         assert_eq!(self.prober.poll_timeout(), None);
@@ -162,7 +162,7 @@ fn three_unanswered_questions_are_silence() {
 }
 
 #[test]
-fn how_often_is_asked_and_how_long_is_waited_can_be_told() {
+fn number_of_questions_and_wait_are_configurable() {
     let mut simulation = Simulation::new(vec![]);
     simulation.prober = Prober::new(ProbeTiming {
         questions: NonZeroU32::MIN,
@@ -179,7 +179,7 @@ fn how_often_is_asked_and_how_long_is_waited_can_be_told() {
 }
 
 #[test]
-fn nothing_is_known_without_a_link() {
+fn a_probe_without_a_link_ends_at_once() {
     let without_ndp = Link {
         ndp: false,
         ..link(2)
@@ -199,7 +199,7 @@ fn nothing_is_known_without_a_link() {
 }
 
 #[test]
-fn every_link_is_asked_and_one_that_disappears_is_done_without() {
+fn every_link_is_asked_and_the_probe_goes_on_without_a_lost_one() {
     let mut simulation = Simulation::new(vec![link(2), link(3)]);
     simulation.probe(V4);
     let asked = |sent: &[Sent]| sent.iter().map(|s| s.link).collect::<Vec<_>>();
@@ -212,7 +212,7 @@ fn every_link_is_asked_and_one_that_disappears_is_done_without() {
 }
 
 #[test]
-fn a_link_that_is_gained_or_changed_is_asked_from_the_beginning() {
+fn a_gained_or_changed_link_restarts_the_probe() {
     let changed = Link {
         mac: mac(9),
         ..link(2)
@@ -229,7 +229,7 @@ fn a_link_that_is_gained_or_changed_is_asked_from_the_beginning() {
 }
 
 #[test]
-fn a_new_probe_and_a_cancelled_one_know_nothing_of_the_one_before() {
+fn a_new_probe_forgets_the_one_before_and_a_cancelled_one_reports_nothing() {
     let mut simulation = Simulation::new(vec![link(2)]);
     simulation.probe(V4);
     simulation.receive(2, &sign(V4.into(), false, OTHER));
@@ -238,9 +238,9 @@ fn a_new_probe_and_a_cancelled_one_know_nothing_of_the_one_before() {
     assert_eq!(simulation.run(Duration::from_secs(1)).len(), 3);
     assert_eq!(simulation.found, [(STEP * 4, V4.into(), ProbeResult::Silence)]);
     simulation.found.clear();
-    for cancelled_before_told in [true, false] {
+    for is_result_pending in [true, false] {
         simulation.probe(V4);
-        if cancelled_before_told {
+        if is_result_pending {
             simulation.receive(2, &sign(V4.into(), true, OTHER));
         }
         simulation.prober.cancel(V4.into());
@@ -251,7 +251,7 @@ fn a_new_probe_and_a_cancelled_one_know_nothing_of_the_one_before() {
 }
 
 #[test]
-fn ten_thousand_addresses_at_once_are_paced_and_the_first_do_not_wait_for_the_last() {
+fn probes_for_ten_thousand_addresses_are_paced_and_the_first_do_not_wait_for_the_last() {
     let mut simulation = Simulation::new(vec![link(2)]);
     for number in 0..10_000_u32 {
         simulation.probe(Ipv4Addr::from_bits(0x0a00_0000 + number));

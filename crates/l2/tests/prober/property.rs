@@ -1,4 +1,4 @@
-//! Any probes, links and frames in any order, against a model of what must come of them.
+//! Arbitrary probes, links and frames, compared with a model of the results.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -15,8 +15,9 @@ enum Step {
     Links(BTreeSet<u8>),
     Probe(u8, Option<u8>),
     Cancel(u8),
-    /// On a link, about an address: somebody with this number has it (or wants it). Small numbers are our own links'.
-    Hear(u8, u8, bool, u8),
+    /// A frame on a link: the machine with this number has an address, or probes for it. Small numbers are our own
+    /// links.
+    Receive(u8, u8, bool, u8),
     Pass(u8),
 }
 
@@ -27,7 +28,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         (0_u8..4, proptest::option::of(link())).prop_map(|(address, name)| Step::Probe(address, name)),
         (0_u8..4).prop_map(Step::Cancel),
         (link(), 0_u8..4, any::<bool>(), 2_u8..9)
-            .prop_map(|(link, address, has, mac)| Step::Hear(link, address, has, mac)),
+            .prop_map(|(link, address, has, mac)| Step::Receive(link, address, has, mac)),
         (0_u8..70).prop_map(Step::Pass),
     ];
     proptest::collection::vec(step, 0..60)
@@ -37,12 +38,12 @@ fn address(number: u8) -> IpAddr {
     if number.is_multiple_of(2) {
         IpAddr::V4(Ipv4Addr::new(192, 0, 2, number))
     } else {
-        // The last 24 bits of all are the same, so that they share a group.
+        // All have the same last 24 bits, so that they share a group.
         IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, number.into(), 0, 0, 0, 0, 1))
     }
 }
 
-/// What must become of a probe.
+/// Model of a probe.
 #[derive(Debug, Default)]
 struct Expected {
     names: Option<BTreeSet<String>>,
@@ -76,7 +77,7 @@ impl Expected {
         }
     }
 
-    fn hear(&mut self, link: u32, has: bool, mac: MacAddr) {
+    fn receive(&mut self, link: u32, has: bool, mac: MacAddr) {
         if self.decided.is_some() || !self.links.contains(&link) {
             return;
         }
@@ -87,7 +88,7 @@ impl Expected {
         }
     }
 
-    /// What is found at `at`, if all has been done by then that has to be done.
+    /// Returns the result at `at`, if the probe has ended by then.
     fn finding(&self, at: Duration) -> Option<ProbeResult> {
         let thoroughly = self.links.iter().all(|link| {
             let asked = self.asked.get(link).map_or(&[][..], Vec::as_slice);
@@ -103,7 +104,7 @@ impl Expected {
 
 proptest! {
     #[test]
-    fn whatever_happens_each_probe_has_one_result_that_follows_from_what_was_asked_and_heard(steps in steps()) {
+    fn each_probe_has_one_result_that_follows_from_its_questions_and_the_received_frames(steps in steps()) {
         let mut simulation = Simulation::new(vec![]);
         let mut links: Vec<Link> = Vec::new();
         let mut probes: BTreeMap<IpAddr, Expected> = BTreeMap::new();
@@ -126,11 +127,11 @@ proptest! {
                     probes.remove(&address(number));
                     simulation.prober.cancel(address(number));
                 }
-                Step::Hear(index, number, has, sender) => {
+                Step::Receive(index, number, has, sender) => {
                     let (index, sender) = (u32::from(index), mac(sender.into()));
                     let own = links.iter().any(|link| link.mac == sender);
                     if let Some(probe) = probes.get_mut(&address(number)).filter(|_| !own) {
-                        probe.hear(index, has, sender);
+                        probe.receive(index, has, sender);
                     }
                     simulation.receive(index, &sign(address(number), has, sender));
                 }
@@ -153,7 +154,7 @@ proptest! {
     }
 
     #[test]
-    fn no_damage_to_a_frame_makes_the_prober_panic(
+    fn a_damaged_frame_never_makes_the_prober_panic(
         has: bool, v6: bool, damage in proptest::collection::vec((0_usize..90, any::<u8>()), 0..8), length in 0_usize..90,
     ) {
         let mut bytes = sign(address(u8::from(v6)), has, OTHER);
@@ -165,6 +166,6 @@ proptest! {
         bytes.truncate(length);
         let mut simulation = Simulation::new(vec![link(2)]);
         simulation.probe(address(u8::from(v6)));
-        simulation.hears(2, &bytes);
+        simulation.results_after(2, &bytes);
     }
 }

@@ -1,4 +1,4 @@
-//! Which frames of others count, and as what.
+//! Which frames of other machines count, and as what.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::frames::{advertisement, arp, frame, sign, solicitation};
 use super::{OTHER, Simulation, THIRD, V4, V6, link, mac};
 
 #[test]
-fn whoever_shows_that_it_has_the_address_answers_at_once() {
+fn a_machine_that_shows_that_it_has_the_address_ends_the_probe_at_once() {
     let elsewhere = Ipv4Addr::new(192, 0, 2, 9);
     let table = [
         arp(Operation::Reply, V4, elsewhere, OTHER),
@@ -25,7 +25,7 @@ fn whoever_shows_that_it_has_the_address_answers_at_once() {
         let address: IpAddr = if row < 4 { V4.into() } else { V6.into() };
         let mut simulation = Simulation::probing(vec![link(2)]);
         assert_eq!(
-            simulation.hears(2, frame),
+            simulation.results_after(2, frame),
             [(address, ProbeResult::Answered(OTHER))],
             "row {row}"
         );
@@ -34,9 +34,9 @@ fn whoever_shows_that_it_has_the_address_answers_at_once() {
     }
 }
 
-/// Captured on a veth pair: what Linux sends back when it is asked with the very frames of the prober.
+/// Captured on a veth pair: the answers of Linux to the frames of the prober.
 #[test]
-fn what_linux_answers_is_heard() {
+fn answers_of_linux_end_the_probe() {
     let table: [(IpAddr, &[&str]); 2] = [
         (
             V4.into(),
@@ -64,38 +64,38 @@ fn what_linux_answers_is_heard() {
             .collect();
         let mut simulation = Simulation::probing(vec![link(2)]);
         assert_eq!(
-            simulation.hears(2, &frame),
+            simulation.results_after(2, &frame),
             [(address, ProbeResult::Answered(OTHER))]
         );
     }
 }
 
 #[test]
-fn a_contender_is_found_when_nobody_answers_it_either() {
+fn a_contender_is_reported_when_no_machine_answers() {
     for (address, probe) in
         [V4.into(), V6.into()].map(|address: IpAddr| (address, sign(address, false, OTHER)))
     {
         let mut simulation = Simulation::new(vec![link(2)]);
         simulation.probe(address);
-        assert_eq!(simulation.hears(2, &probe), []);
-        assert_eq!(simulation.hears(2, &sign(address, false, THIRD)), []);
+        assert_eq!(simulation.results_after(2, &probe), []);
+        assert_eq!(simulation.results_after(2, &sign(address, false, THIRD)), []);
         assert_eq!(simulation.verdicts(), [(address, ProbeResult::Contended(OTHER))]);
         simulation.probe(address);
-        assert_eq!(simulation.hears(2, &probe), []);
+        assert_eq!(simulation.results_after(2, &probe), []);
         let answer = sign(address, true, THIRD);
         assert_eq!(
-            simulation.hears(2, &answer),
+            simulation.results_after(2, &answer),
             [(address, ProbeResult::Answered(THIRD))]
         );
     }
 }
 
 #[test]
-fn what_does_not_concern_the_address_is_not_heard() {
+fn frames_that_do_not_concern_the_address_are_ignored() {
     let elsewhere = Ipv4Addr::new(192, 0, 2, 9);
     let elsewhere_v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 9);
     let group = MacAddr([1, 0, 0x5e, 0, 0, 1]);
-    let nobody = Ipv4Addr::UNSPECIFIED;
+    let unspecified = Ipv4Addr::UNSPECIFIED;
     let own_in_foreign_frame = Arp {
         operation: Operation::Reply,
         sender_mac: mac(3),
@@ -111,7 +111,7 @@ fn what_does_not_concern_the_address_is_not_heard() {
     broken[60] ^= 1;
     let table = [
         (2, arp(Operation::Request, elsewhere, V4, OTHER)),
-        (2, arp(Operation::Reply, nobody, V4, OTHER)),
+        (2, arp(Operation::Reply, unspecified, V4, OTHER)),
         (2, arp(Operation::Reply, elsewhere, V4, OTHER)),
         (2, arp(Operation::Reply, V4, elsewhere, group)),
         (2, arp(Operation::Reply, V4, elsewhere, MacAddr::ZERO)),
@@ -135,7 +135,7 @@ fn what_does_not_concern_the_address_is_not_heard() {
     };
     for (row, (index, frame)) in table.iter().enumerate() {
         let mut simulation = Simulation::probing(vec![near.clone(), link(3)]);
-        assert_eq!(simulation.hears(*index, frame), [], "row {row}");
+        assert_eq!(simulation.results_after(*index, frame), [], "row {row}");
         let silence = [V4.into(), V6.into()].map(|address: IpAddr| (address, ProbeResult::Silence));
         assert_eq!(simulation.verdicts(), silence, "row {row}");
     }

@@ -1,4 +1,4 @@
-//! Which solicited-node groups must be joined where, so that solicitations arrive (RFC 4861 §7.2.1).
+//! The solicited-node groups that must be joined on each link, so that solicitations arrive (RFC 4861 section 7.2.1).
 
 use alloc::collections::{BTreeMap, VecDeque};
 use core::net::{IpAddr, Ipv6Addr};
@@ -12,18 +12,18 @@ pub struct GroupChange {
     pub link: u32,
     /// The solicited-node group.
     pub group: Ipv6Addr,
-    /// Whether to be a member; `false` is to leave. Leaving a group on a link that is gone means nothing.
+    /// Whether to join; `false` is to leave. On a link that is gone there is nothing to leave.
     pub member: bool,
 }
 
-/// Addresses that share their last 24 bits share a group, so members are counted.
+/// Counts the addresses of each group, because addresses with the same last 24 bits share a group.
 #[derive(Debug)]
-pub(super) struct Memberships {
+pub(super) struct GroupMemberships {
     members: BTreeMap<(u32, Ipv6Addr), u32>,
     changes: VecDeque<GroupChange>,
 }
 
-impl Memberships {
+impl GroupMemberships {
     pub(super) const fn new() -> Self {
         Self {
             members: BTreeMap::new(),
@@ -35,7 +35,7 @@ impl Memberships {
         self.changes.pop_front()
     }
 
-    /// `address` is answered for on `after` instead of `before`.
+    /// Moves `address` from the links `before` to the links `after`.
     pub(super) fn change(&mut self, address: IpAddr, before: &[u32], after: &[u32]) {
         let IpAddr::V6(address) = address else { return };
         let group = solicited_node(address);
