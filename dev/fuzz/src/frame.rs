@@ -9,8 +9,8 @@ use herald_l2::{Link, MacAddr, Prefix, Station};
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
-/// Handles the bytes as a frame that arrives at a station with an active address of each family. Checks that an answer is
-/// a whole frame from the station's MAC address for an active address.
+/// Handles the bytes as a frame that arrives at a station with an active address of each family. Checks that an answer
+/// is a whole frame from the station's MAC address for an active address.
 ///
 /// # Panics
 /// If a check fails.

@@ -1,4 +1,4 @@
-//! From interfaces as the kernel has them to links as the announcer wants them.
+//! The links of the station from the interfaces of the kernel.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use herald_netio::Interface;
 use herald_netio::watch::{InterfaceWatch, InterfaceWatchError};
 use regex::Regex;
 
-/// Pause before netlink is tried again; it fails only when descriptors or memory are short.
+/// Delay before netlink is tried again; it fails only when descriptors or memory are short.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// The interfaces that can carry announcements: usable ones whose name no pattern of `exclude` matches.
+/// Returns the interfaces that can carry announcements: usable ones whose name matches no pattern of `exclude`.
 pub fn links(interfaces: &[Interface], exclude: &[Regex]) -> Vec<Link> {
     let allowed = |i: &&Interface| !exclude.iter().any(|pattern| pattern.is_match(&i.name));
     interfaces.iter().filter(allowed).filter_map(link).collect()
@@ -34,9 +34,9 @@ fn link(interface: &Interface) -> Option<Link> {
     })
 }
 
-/// Calls `changed` with all interfaces of the node, now and each time that something about them changes. Never
-/// ends; errors are logged and netlink is opened anew. Each call counts: an interface that lost its carrier and
-/// regained it is told of in both states, one right after the other.
+/// Calls `changed` with all interfaces of the node, now and after each change. Never ends; errors are logged and
+/// netlink is opened again. Each call counts: an interface that lost its carrier and regained it is reported in both
+/// states, one directly after the other.
 pub async fn watch_interfaces(mut changed: impl FnMut(Vec<Interface>)) {
     let mut links = None;
     loop {

@@ -1,4 +1,4 @@
-//! What the wire task counts.
+//! Metrics of the wire thread.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,11 +11,11 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
-/// The wire task's counters. Counting a frame neither allocates nor locks.
+/// Counters of the wire thread. Counting a frame neither allocates nor locks.
 pub(super) struct WireMetrics {
     /// Hashed, so that a frame costs the same however many addresses there are; by a short hash, so that the processor
-    /// waits for the memory of several addresses of a batch at a time. Only announced addresses get in, so nobody
-    /// outside can make them collide.
+    /// waits for the memory of several addresses of a batch at a time. Only announced addresses are keys, so other
+    /// machines cannot make them collide.
     addresses: HashMap<IpAddr, Arc<Counts>>,
     exposed: AddressMetrics,
     ignored: [IntCounter; Ignored::ALL.len()],
@@ -26,7 +26,7 @@ pub(super) struct WireMetrics {
     pub(super) claims: IntCounter,
 }
 
-/// What is counted for an announced address.
+/// Counters of an announced address.
 #[derive(Debug, Default)]
 struct Counts {
     requests: AtomicU64,
@@ -35,7 +35,7 @@ struct Counts {
 }
 
 impl WireMetrics {
-    /// Makes the counters known.
+    /// Registers the metrics.
     pub(super) fn register(registry: &Registry) -> prometheus::Result<Self> {
         let exposed = AddressMetrics::new()?;
         let ignored = IntCounterVec::new(
@@ -60,13 +60,13 @@ impl WireMetrics {
         let probes = IntCounterVec::new(
             Opts::new(
                 "herald_layer2_probes_total",
-                "Questions whether an address is taken, by what was found.",
+                "Probes and checks that have ended, by result.",
             ),
             &["result"],
         )?;
         let claims = IntCounter::new(
             "herald_layer2_claims_total",
-            "Frames in which another machine says that it has an address that is announced here.",
+            "Claims of other machines to addresses that are announced here.",
         )?;
         for result in RESULTS {
             probes.with_label_values(&[result]);
@@ -90,19 +90,19 @@ impl WireMetrics {
         })
     }
 
-    /// Exposes counters for an address; they go on when it has some.
+    /// Exposes the counters of an address; existing ones continue.
     pub(super) fn add(&mut self, address: IpAddr) {
         let counts = self.addresses.entry(address).or_default();
         self.exposed.set(address, Some(Arc::clone(counts)));
     }
 
-    /// Ends the series of an address, so that they are bounded by what is announced.
+    /// Ends the series of an address, so that the number of series is bounded by the announced addresses.
     pub(super) fn remove(&mut self, address: IpAddr) {
         self.addresses.remove(&address);
         self.exposed.set(address, None);
     }
 
-    /// Counts a request for an address, and that it was answered.
+    /// Counts a request for an address, and the answer if there was one.
     pub(super) fn request(&self, address: IpAddr, answered: bool) {
         if let Some(counts) = self.addresses.get(&address) {
             counts.requests.fetch_add(1, Ordering::Relaxed);
@@ -117,7 +117,7 @@ impl WireMetrics {
         }
     }
 
-    /// Shows how many groups could not be joined.
+    /// Sets how many groups could not be joined.
     pub(super) fn set_pending_joins(&self, groups: usize) {
         self.pending_joins.set(groups as i64);
     }
@@ -197,7 +197,7 @@ impl AddressMetrics {
         };
     }
 
-    /// A copy, so that the lock is not held while text is made.
+    /// Copies the counters, so that the lock is not held while text is made.
     fn snapshot(&self) -> Vec<(IpAddr, Arc<Counts>)> {
         let all = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         all.iter()
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn probes_are_counted_by_what_they_found_and_every_result_is_shown_from_the_start() {
+    fn probes_are_counted_by_result_and_every_result_is_exposed_from_the_start() {
         let registry = Registry::new();
         let metrics = WireMetrics::register(&registry).expect("registered");
         let line =
@@ -301,14 +301,14 @@ mod tests {
             "{exposed}"
         );
         let mac = MacAddr::ZERO;
-        for finding in [
+        for result in [
             ProbeResult::Silence,
             ProbeResult::Answered(mac),
             ProbeResult::Contended(mac),
             ProbeResult::NoLink,
             ProbeResult::Unanswered { heard: None },
         ] {
-            metrics.probed(finding);
+            metrics.probed(result);
         }
         let exposed = text(&registry);
         assert!(

@@ -1,4 +1,4 @@
-//! Frames on their way out of one socket, and whose they are.
+//! Frames that are about to be sent on one socket, with their addresses.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -8,7 +8,7 @@ use herald_netio::{Frames, PacketSocket, packet};
 
 use super::metrics::WireMetrics;
 
-/// A batch of frames, each of which concerns an address.
+/// A batch of frames, each about one address.
 pub(super) struct Outgoing {
     frames: Frames,
     addresses: [IpAddr; BATCH],
@@ -22,7 +22,7 @@ impl Outgoing {
         }
     }
 
-    /// Lets `write` fill the next buffer; it says for which address and how much, or why not.
+    /// Lets `write` fill the next buffer. `write` returns the address and the length of the frame, or why there is none.
     pub(super) fn push<E>(
         &mut self,
         write: impl FnOnce(&mut [u8]) -> Result<(IpAddr, usize), E>,
@@ -33,7 +33,7 @@ impl Outgoing {
         Ok(address)
     }
 
-    /// Sends all frames and is empty then. Tells `sent` of each whose it is, and whether it left.
+    /// Sends all frames and removes them. Calls `sent` for each with its address and whether it was sent.
     ///
     /// # Errors
     /// When the socket's interface is down or gone.
@@ -61,7 +61,7 @@ impl Outgoing {
         dead
     }
 
-    /// Forgets all frames.
+    /// Removes all frames without sending them.
     pub(super) fn discard(&mut self) {
         self.frames.clear();
     }

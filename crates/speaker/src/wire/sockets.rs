@@ -99,8 +99,8 @@ impl Sockets {
         self.change_filters(now, |sockets| sockets.admit(address))
     }
 
-    /// Closes the sockets whose filter cannot be changed: a socket that is opened again lets everything through. `change`
-    /// returns whether the filter lets everything through now.
+    /// Closes the sockets whose filter cannot be changed: a socket that is opened again lets everything through.
+    /// `change` returns whether the filter lets everything through now.
     fn change_filters(
         &mut self,
         now: Time,

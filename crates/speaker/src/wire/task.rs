@@ -199,7 +199,7 @@ impl WireTask {
         self.use_links();
     }
 
-    /// Tells the station which links have sockets, so that no link without sockets wins an address that another link
+    /// Gives the station the links that have sockets, so that no link without sockets wins an address that another link
     /// could serve.
     fn use_links(&mut self) {
         let usable = self.sockets.take_usable(self.now());
