@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use crate::cluster::Cluster;
 use crate::kinds::{CRDS, Kind};
 use crate::object::{entries_mut, meta_mut, section_mut, set};
+use crate::operation::Part;
 use crate::schema::{cel, default, validate};
 use crate::status::FieldError;
-use crate::write::Part;
 use crate::{crd, services};
 
 /// The status of a new object is the server's business; Nodes register with theirs.
@@ -96,7 +96,7 @@ pub(crate) fn settle(
         ("namespaces", Part::Main) => label_namespace(object),
         ("secrets", _) => errors.extend(settle_secret(object, old)),
         ("pods", Part::Main) => fill_pod(object),
-        ("deployments.apps" | "replicasets.apps", Part::Main) => {
+        ("deployments.apps", Part::Main) => {
             section_mut(object, "spec").entry("replicas").or_insert(json!(1));
         }
         (CRDS, Part::Main) => errors.extend(crd::settle(object, old)),

@@ -1,81 +1,24 @@
-//! The top of the API: what every request shares, and which part answers it.
+//! The top of the API: which part answers a request.
 
 use std::convert::Infallible;
-use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::{Method, Response};
-use tokio::sync::watch;
 
-use crate::cluster::Cluster;
-use crate::counts::RequestCounts;
-use crate::faults::{self, FaultState};
+use crate::faults::state;
 use crate::reply::{Body, bytes_reply, error_reply, json_reply};
 use crate::request::Request;
+use crate::shared::Shared;
 use crate::status::ApiError;
-use crate::write::Part;
 use crate::{discovery, openapi, resources};
-
-/// What all connections share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    cluster: Mutex<Cluster>,
-    /// What is wrong at the moment.
-    pub(crate) faults: watch::Sender<FaultState>,
-    counts: Mutex<RequestCounts>,
-}
-
-impl Shared {
-    /// A new cluster.
-    pub(crate) fn new(history_limit: usize, node_ports: RangeInclusive<u16>) -> Self {
-        Self {
-            cluster: Mutex::new(Cluster::new(history_limit, node_ports)),
-            faults: watch::Sender::default(),
-            counts: Mutex::default(),
-        }
-    }
-
-    /// The cluster, to read it.
-    pub(crate) fn cluster(&self) -> MutexGuard<'_, Cluster> {
-        // A panic in another request leaves a state that is still worth showing to a developer.
-        self.cluster.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Changes the cluster, which wakes the watches of what was changed.
-    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Cluster) -> T) -> T {
-        change(&mut self.cluster())
-    }
-
-    /// Makes all versions seen so far too old to resume from.
-    pub(crate) fn expire(&self) {
-        self.change(|cluster| cluster.store.expire());
-    }
-
-    /// Counts a request to a resource.
-    pub(crate) fn count(&self, verb: &str, plural: &str, part: Part) {
-        let resource = match part {
-            Part::Main => plural.to_string(),
-            Part::Status => format!("{plural}/status"),
-        };
-        self.counts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .add(verb, resource);
-    }
-
-    /// The requests counted so far.
-    pub(crate) fn counts(&self) -> RequestCounts {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
 
 /// Answers one HTTP request.
 pub(crate) async fn serve(
     shared: Arc<Shared>,
     request: hyper::Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    if let Some(delay) = faults::delay(&shared.faults) {
+    if let Some(delay) = state::delay(&shared.faults) {
         tokio::time::sleep(delay).await;
     }
     let reply = match Request::read(request).await {

@@ -12,7 +12,6 @@ const DNS_1035_RULE: &str = "a DNS-1035 label must consist of lower case alphanu
 const SUBDOMAIN_RULE: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, \
     '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for \
     validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
-const PATH_SEGMENT_RULE: &str = "may not be '.' or '..', and may not contain '/' or '%'";
 
 /// Whether `name` is an RFC 1123 label.
 pub(crate) fn is_dns_label(name: &str) -> bool {
@@ -37,10 +36,6 @@ pub(crate) fn broken_rule(kind: &Kind, name: &str) -> Option<&'static str> {
     let (fits, rule) = match kind.collection.as_str() {
         "services" => (is_dns_label(name) && starts_with_letter, DNS_1035_RULE),
         "namespaces" => (is_dns_label(name), DNS_LABEL_RULE),
-        _ if kind.group == "rbac.authorization.k8s.io" => {
-            let odd = matches!(name, "" | "." | "..") || name.contains(['/', '%']);
-            (!odd, PATH_SEGMENT_RULE)
-        }
         _ => (is_subdomain(name), SUBDOMAIN_RULE),
     };
     (!fits).then_some(rule)
@@ -72,8 +67,6 @@ mod tests {
             ("", "configmaps", "Upper", false),
             ("", "configmaps", "-a", false),
             ("", "configmaps", "", false),
-            ("rbac.authorization.k8s.io", "clusterroles", "system:node", true),
-            ("rbac.authorization.k8s.io", "clusterroles", "a/b", false),
         ] {
             let kind = Kinds::builtin().find(group, "v1", plural).expect("kind");
             assert_eq!(broken_rule(&kind, name).is_none(), allowed, "{plural} {name:?}");

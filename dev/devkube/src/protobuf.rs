@@ -1,7 +1,7 @@
-//! Protobuf bodies of the few kinds that kubectl and Helm send in no other form.
+//! Protobuf bodies of the few kinds that kubectl sends in no other form.
 //!
-//! Namespaces, Secrets, ConfigMaps, ServiceAccounts and DeleteOptions are read; anything else, and
-//! any field of theirs that is not listed here, is refused. Answers are JSON, which those clients accept.
+//! Namespaces, Secrets, ConfigMaps and DeleteOptions are read; anything else, and
+//! any field of theirs that is not listed here, is refused. Answers are JSON, which kubectl accepts.
 //! Field numbers: `generated.proto` of `k8s.io/api/core/v1` and `k8s.io/apimachinery/pkg/apis/meta/v1`.
 
 use base64::Engine as _;
@@ -64,10 +64,6 @@ const CONFIG_MAP: Message = &[
     (3, "binaryData", BytesMap),
     (4, "immutable", Bool),
 ];
-const SERVICE_ACCOUNT: Message = &[
-    (1, "metadata", Shape::Message(OBJECT_META)),
-    (4, "automountServiceAccountToken", Bool),
-];
 const DELETE_OPTIONS: Message = &[
     (1, "gracePeriodSeconds", Integer),
     (
@@ -97,7 +93,6 @@ pub(crate) fn decode(body: &[u8]) -> Result<Value, ApiError> {
         "Namespace" => NAMESPACE,
         "Secret" => SECRET,
         "ConfigMap" => CONFIG_MAP,
-        "ServiceAccount" => SERVICE_ACCOUNT,
         "DeleteOptions" => DELETE_OPTIONS,
         other => return Err(unsupported(&format!("{other:?}"))),
     };

@@ -87,7 +87,7 @@ pub(crate) fn shown(kind: &Kind, stored: &Arc<Value>) -> Arc<Value> {
 pub(crate) fn render(kind: &Kind, format: Format, include: &str, object: &Value) -> Value {
     match format {
         Format::Json | Format::Discovery => object.clone(),
-        Format::Metadata => metadata_of(object),
+        Format::Metadata => view::metadata_of(object),
         Format::Table => table::table(
             kind,
             std::iter::once(object),
@@ -114,7 +114,7 @@ pub(crate) fn render_list(
         Format::Metadata => {
             let items: Vec<String> = objects
                 .iter()
-                .map(|object| metadata_of(object).to_string())
+                .map(|object| view::metadata_of(object).to_string())
                 .collect();
             list("meta.k8s.io/v1", "PartialObjectMetadataList", &revision, &items)
         }
@@ -130,9 +130,4 @@ fn list(api_version: &str, kind: &str, revision: &Value, items: &[String]) -> By
         r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{{"resourceVersion":{revision}}}"#
     );
     format!("{head},\"items\":[{}]}}", items.join(",")).into()
-}
-
-/// The `PartialObjectMetadata` of an object.
-pub(crate) fn metadata_of(object: &Value) -> Value {
-    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
 }

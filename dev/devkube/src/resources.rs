@@ -6,19 +6,20 @@ use std::time::Duration;
 use hyper::{Method, Response};
 use serde_json::Value;
 
-use crate::api::Shared;
 use crate::decode::FieldValidation;
 use crate::delete::Deletion;
-use crate::faults;
+use crate::faults::state;
 use crate::kinds::Kind;
 use crate::object::Key;
+use crate::operation::{Part, Write};
 use crate::patch::Patch;
 use crate::reply::{Body, bytes_reply, json_reply, render, render_list, shown, stream_reply, with_warnings};
 use crate::request::{Format, Request};
 use crate::selector::Selector;
+use crate::shared::Shared;
 use crate::status::ApiError;
 use crate::watch::{self, Interest, Start};
-use crate::write::{Part, Write, Written};
+use crate::write::Written;
 
 /// kube-apiserver ends a watch after 30 to 60 minutes when the client names no time.
 const WATCH_TIMEOUT: Duration = Duration::from_secs(45 * 60);
@@ -43,7 +44,7 @@ pub(crate) fn answer(
     let target = target(shared, group, version, path)?;
     let verb = verb(request, &target)?;
     shared.count(verb, &target.kind.plural, target.part);
-    if let Some(code) = faults::take_refusal(&shared.faults) {
+    if let Some(code) = state::take_refusal(&shared.faults) {
         return Err(ApiError::injected(code));
     }
     match (verb, &target.name) {
@@ -296,7 +297,7 @@ fn patch(
 }
 
 fn refuse_if_told(shared: &Shared, target: &Target, name: &str) -> Result<(), ApiError> {
-    if faults::take_conflict(&shared.faults) {
+    if state::take_conflict(&shared.faults) {
         let why =
             "the object has been modified; please apply your changes to the latest version and try again";
         return Err(ApiError::conflict(target.kind.object(name), why));

@@ -211,7 +211,6 @@ fn stored_path(kind: &Kind, name: &str) -> Option<String> {
         "namespaces" => &["status.phase"],
         "secrets" => &["type"],
         "events" => return event_path(kind.view, name),
-        "replicasets.apps" => &["status.replicas"],
         _ => &[],
     };
     supported.contains(&name).then(|| name.to_string())

@@ -12,9 +12,10 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::api::{self, Shared};
+use crate::api;
 use crate::counts::RequestCounts;
 use crate::faults::Faults;
+use crate::shared::Shared;
 
 /// Pending connections per listener; a lab opens a few dozen at once.
 const BACKLOG: i32 = 1024;

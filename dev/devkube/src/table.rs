@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::kinds::Kind;
-use crate::reply::metadata_of;
+use crate::view::metadata_of;
 
 mod age;
 mod builtin;

@@ -40,6 +40,11 @@ pub(crate) fn to_stored(kind: &Kind, mut object: Value) -> Value {
     object
 }
 
+/// The `PartialObjectMetadata` of an object.
+pub(crate) fn metadata_of(object: &Value) -> Value {
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
+}
+
 fn rename<'a>(object: &mut Value, names: impl Iterator<Item = (&'a str, &'a str)>) {
     let Some(fields) = object.as_object_mut() else {
         return;

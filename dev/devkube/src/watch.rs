@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, Interval, interval_at, sleep_until};
 
-use crate::api::Shared;
-use crate::faults::FaultState;
+use crate::faults::state::FaultState;
 use crate::kinds::Kind;
 use crate::reply::{render, shown};
 use crate::request::Format;
 use crate::selector::Selector;
+use crate::shared::Shared;
 use crate::status::ApiError;
 use crate::store::Change;
 

@@ -5,47 +5,13 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
-use crate::decode::{FieldValidation, Origin, decode};
+use crate::decode::{Origin, decode};
 use crate::kinds::Kind;
 use crate::object::{Key, entries, is_terminating, meta_mut, meta_text, now, set, set_meta};
+use crate::operation::{Part, Write};
 use crate::patch::{Patch, managed};
 use crate::status::{ApiError, FieldError};
 use crate::{admit, names, view};
-
-/// Which part of an object a write is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
-    /// All but the status, where there is a status subresource.
-    Main,
-    /// The status.
-    Status,
-}
-
-/// How a write is to be done.
-#[derive(Debug, Clone)]
-pub(crate) struct Write {
-    /// Who writes (`fieldManager`, or else the first word of the user agent).
-    pub(crate) manager: String,
-    /// Go through all the motions, store nothing.
-    pub(crate) dry_run: bool,
-    /// What to do about unknown fields.
-    pub(crate) validation: FieldValidation,
-    /// The part that is written.
-    pub(crate) part: Part,
-}
-
-impl Write {
-    /// A write by the server itself.
-    pub(crate) fn internal() -> Self {
-        let validation = FieldValidation::Strict;
-        Self {
-            manager: "devkube".into(),
-            dry_run: false,
-            validation,
-            part: Part::Main,
-        }
-    }
-}
 
 /// What a write led to.
 #[derive(Debug)]
@@ -67,6 +33,16 @@ struct Proposal {
 }
 
 impl Cluster {
+    /// Creates the namespaces that every cluster has.
+    pub(crate) fn create_first_namespaces(&mut self) {
+        for name in ["default", "kube-node-lease", "kube-public", "kube-system"] {
+            let namespaces = self.kind("", "v1", "namespaces");
+            let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+            let created = self.create(&namespaces, "", body, &Write::internal());
+            created.expect("the first namespaces are valid and new");
+        }
+    }
+
     /// Creates an object.
     pub(crate) fn create(
         &mut self,

@@ -43,20 +43,11 @@ pub(super) const BUILTIN: &[Row] = rows! {
     "api.core.v1", "", "Pod", "pods", ["po"], [Namespaced, Status, Generation, All];
     "api.core.v1", "", "Secret", "secrets", [], [Namespaced];
     "api.core.v1", "", "ConfigMap", "configmaps", ["cm"], [Namespaced];
-    "api.core.v1", "", "ServiceAccount", "serviceaccounts", ["sa"], [Namespaced];
     "api.core.v1", "", "Event", "events", ["ev"], [Namespaced];
     "api.events.v1", "events.k8s.io", "Event", "events", ["ev"], [Namespaced, NewEvents];
     "api.discovery.v1", "discovery.k8s.io", "EndpointSlice", "endpointslices", [], [Namespaced, Generation];
     "api.coordination.v1", "coordination.k8s.io", "Lease", "leases", [], [Namespaced];
     "api.apps.v1", "apps", "Deployment", "deployments", ["deploy"], [Namespaced, Status, Generation, All];
-    "api.apps.v1", "apps", "DaemonSet", "daemonsets", ["ds"], [Namespaced, Status, Generation, All];
-    "api.apps.v1", "apps", "ReplicaSet", "replicasets", ["rs"], [Namespaced, Status, Generation, All];
-    "api.rbac.v1", "rbac.authorization.k8s.io", "Role", "roles", [], [Namespaced];
-    "api.rbac.v1", "rbac.authorization.k8s.io", "RoleBinding", "rolebindings", [], [Namespaced];
-    "api.rbac.v1", "rbac.authorization.k8s.io", "ClusterRole", "clusterroles", [], [];
-    "api.rbac.v1", "rbac.authorization.k8s.io", "ClusterRoleBinding", "clusterrolebindings", [], [];
-    "api.admissionregistration.v1", "admissionregistration.k8s.io", "ValidatingWebhookConfiguration",
-        "validatingwebhookconfigurations", [], [Generation];
     "apiextensions-apiserver.pkg.apis.apiextensions.v1", "apiextensions.k8s.io", "CustomResourceDefinition",
         "customresourcedefinitions", ["crd", "crds"], [Status, Generation];
 };

@@ -8,8 +8,8 @@ use super::typed::{merge_applied, remove};
 use crate::decode::{self, FieldValidation, Origin};
 use crate::kinds::Kind;
 use crate::object::{Key, meta_mut, meta_text};
+use crate::operation::{Part, Write};
 use crate::status::{ApiError, FieldError, Subject};
-use crate::write::{Part, Write};
 
 /// What a manager wants the object to be, as far as it cares.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::fields::{FieldSet, from_fields_v1, owned_values, to_fields_v1};
 use crate::kinds::Kind;
 use crate::object::{entries, meta_mut, now, set_meta};
-use crate::write::{Part, Write};
+use crate::operation::{Part, Write};
 
 /// One entry: the fields that one manager owns through one way of writing.
 #[derive(Debug, Clone, PartialEq)]

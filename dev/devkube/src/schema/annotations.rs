@@ -52,7 +52,6 @@ const FIELDS: &[(&str, &str, Merge)] = &[
         "conditions",
         Keyed("type", &["type"]),
     ),
-    ("api.core.v1.ServiceAccount", "secrets", Keyed("name", &["name"])),
     ("api.core.v1.PodSpec", "containers", Keyed("name", &["name"])),
     ("api.core.v1.PodSpec", "initContainers", Keyed("name", &["name"])),
     (
@@ -99,21 +98,6 @@ const FIELDS: &[(&str, &str, Merge)] = &[
         Keyed("type", &["type"]),
     ),
     (
-        "api.apps.v1.DaemonSetStatus",
-        "conditions",
-        Keyed("type", &["type"]),
-    ),
-    (
-        "api.apps.v1.ReplicaSetStatus",
-        "conditions",
-        Keyed("type", &["type"]),
-    ),
-    (
-        "api.admissionregistration.v1.ValidatingWebhookConfiguration",
-        "webhooks",
-        Keyed("name", &["name"]),
-    ),
-    (
         "apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinitionStatus",
         "conditions",
         Keyed("type", &["type"]),
@@ -133,8 +117,6 @@ const ATOMIC_STRUCTS: &[&str] = &[
     "api.core.v1.SecretKeySelector",
     "api.core.v1.ObjectFieldSelector",
     "api.core.v1.ResourceFieldSelector",
-    "api.rbac.v1.RoleRef",
-    "api.rbac.v1.Subject",
 ];
 
 /// Definitions that take any JSON (or any number besides a string), although they are generated with a type.

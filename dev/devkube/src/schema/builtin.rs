@@ -3,8 +3,8 @@
 use std::sync::{Arc, OnceLock};
 
 use k8s_openapi::api::{
-    admissionregistration::v1 as admission, apps::v1 as apps, coordination::v1 as coordination,
-    core::v1 as core, discovery::v1 as discovery, events::v1 as events, rbac::v1 as rbac,
+    apps::v1 as apps, coordination::v1 as coordination, core::v1 as core, discovery::v1 as discovery,
+    events::v1 as events,
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as apiextensions;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
@@ -49,19 +49,11 @@ fn definitions() -> Map<String, Value> {
     add::<core::Pod>(&mut generator);
     add::<core::Secret>(&mut generator);
     add::<core::ConfigMap>(&mut generator);
-    add::<core::ServiceAccount>(&mut generator);
     add::<core::Event>(&mut generator);
     add::<events::Event>(&mut generator);
     add::<discovery::EndpointSlice>(&mut generator);
     add::<coordination::Lease>(&mut generator);
     add::<apps::Deployment>(&mut generator);
-    add::<apps::DaemonSet>(&mut generator);
-    add::<apps::ReplicaSet>(&mut generator);
-    add::<rbac::Role>(&mut generator);
-    add::<rbac::RoleBinding>(&mut generator);
-    add::<rbac::ClusterRole>(&mut generator);
-    add::<rbac::ClusterRoleBinding>(&mut generator);
-    add::<admission::ValidatingWebhookConfiguration>(&mut generator);
     add::<apiextensions::CustomResourceDefinition>(&mut generator);
     add::<meta::DeleteOptions>(&mut generator);
     add::<meta::Status>(&mut generator);

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use cel::{Context, Env, Program, extensions};
 use serde_json::Value;
 
-use super::parse::ParseError;
+use super::error::ParseError;
 use super::prune::join;
 use super::validate::identity;
 use super::{ListType, Schema};

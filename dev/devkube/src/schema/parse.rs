@@ -6,16 +6,8 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::cel::Rule;
+use super::error::ParseError;
 use super::{Bounds, Document, ListType, Node, NodeId, PatchStrategy, Type};
-
-/// Why a schema cannot be used, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ParseError {
-    /// Path within the schema: `.properties[spec].type`.
-    pub(crate) path: String,
-    /// What is wrong.
-    pub(crate) message: String,
-}
 
 impl Document {
     /// Parses a set of definitions that refer to each other by `#/components/schemas/NAME`.

@@ -37,32 +37,6 @@ pub(super) fn columns(collection: &str) -> Vec<Column> {
             count("Available", |d| number(&d["status"]["availableReplicas"])),
             age(),
         ],
-        "replicasets.apps" => vec![
-            count("Desired", |r| number(&r["spec"]["replicas"])),
-            count("Current", |r| number(&r["status"]["replicas"])),
-            count("Ready", |r| number(&r["status"]["readyReplicas"])),
-            age(),
-        ],
-        "daemonsets.apps" => vec![
-            count("Desired", |d| number(&d["status"]["desiredNumberScheduled"])),
-            count("Current", |d| number(&d["status"]["currentNumberScheduled"])),
-            count("Ready", |d| number(&d["status"]["numberReady"])),
-            count("Available", |d| number(&d["status"]["numberAvailable"])),
-            age(),
-        ],
-        "rolebindings.rbac.authorization.k8s.io" | "clusterrolebindings.rbac.authorization.k8s.io" => vec![
-            text("Role", |b| {
-                format!(
-                    "{}/{}",
-                    plain(&b["roleRef"]["kind"]),
-                    plain(&b["roleRef"]["name"])
-                )
-            }),
-            age(),
-        ],
-        "validatingwebhookconfigurations.admissionregistration.k8s.io" => {
-            vec![count("Webhooks", |c| entries(&c["webhooks"]).len() as u64), age()]
-        }
         crate::kinds::CRDS => vec![text("Created At", |crd| {
             plain(&crd["metadata"]["creationTimestamp"])
         })],

@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 
 use crate::kinds::Kind;
 use crate::object::Key;
+use crate::operation::Write;
 use crate::request::Request;
 use crate::status::{ApiError, FieldError};
-use crate::write::Write;
 
 /// A patch as it came in.
 #[derive(Debug, Clone)]

@@ -7,6 +7,7 @@ pub(crate) mod annotations;
 pub(crate) mod builtin;
 pub(crate) mod cel;
 pub(crate) mod default;
+mod error;
 mod parse;
 pub(crate) mod prune;
 pub(crate) mod validate;
