@@ -1,58 +1,58 @@
-//! Who a member is: its node's name is the key, its epoch tells its lives apart.
+//! The identity of a member: the name of its node is the key, the epoch separates its processes.
 
 mod key;
 
-use std::fmt;
-use std::net::SocketAddr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use core::fmt;
+use core::net::SocketAddr;
+use core::time::Duration;
 
 use herald_core::NodeName;
 use serde::{Deserialize, Serialize};
 
-pub use key::Key;
+pub use key::NodeKey;
 
 use crate::codec::report::MAX_NODE;
 
 /// Bytes of the longest identity: the name and its length, an IPv6 address with its kind and port, the epoch.
 pub const MAX_LEN: usize = (MAX_NODE + 2) + (1 + 16 + 3) + (10 + 5);
 
-/// One life of a member. Of two identities with the same node name the one of the later epoch is true.
+/// One process of a member. Of two identities with the same node name, the one with the later epoch is valid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// The node, the key of everything that is known about a member.
-    pub node: Key,
-    /// Where its datagrams go.
+    /// The node, the key of everything that is known of a member.
+    pub node: NodeKey,
+    /// The address that it sends from and receives at.
     pub address: SocketAddr,
-    /// Which of its lives this is.
+    /// Which process of the node this is.
     pub epoch: Epoch,
 }
 
-/// Orders the lives of a member: later starts win, and within one start later renewals.
+/// Orders the identities of a member: later starts win, and within one start later renewals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Epoch {
-    /// Names the process: its start on the wall clock (see [`Epoch::at`]).
+    /// Identifies the process: its start on the wall clock (see [`Epoch::at`]).
     pub started: u64,
-    /// How often this process was declared down although it lived, and came back.
+    /// How often this process was declared down by mistake and came back.
     pub renewal: u32,
 }
 
 impl Epoch {
-    /// Random bits below the milliseconds: a node whose clock starts at the same instant after every boot
+    /// Random bits below the milliseconds: a node whose clock starts at the same instant after each boot
     /// still gets a new epoch.
     const NOISE_BITS: u32 = 20;
     const NOISE: u64 = (1 << Self::NOISE_BITS) - 1;
 
-    /// The epoch of a process that starts at `clock`, told apart from others of that millisecond by `noise`.
+    /// Returns the epoch of a process that starts `since_1970`; `noise` separates processes that start in the same
+    /// millisecond.
     ///
-    /// The clock need not be right. If it went back since the last start, peers say which epoch they know
+    /// The clock need not be right. If it went back since the last start, the peers answer with the epoch that they know
     /// and the member takes a later one.
-    pub fn at(clock: SystemTime, noise: u32) -> Self {
-        let elapsed = clock.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX >> Self::NOISE_BITS);
+    pub fn at(since_1970: Duration, noise: u32) -> Self {
+        let millis = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX >> Self::NOISE_BITS);
         Self::first_of((millis << Self::NOISE_BITS) | (u64::from(noise) & Self::NOISE))
     }
 
-    /// The epoch of the same process after it was declared down.
+    /// Returns the epoch of the same process after it was declared down.
     #[must_use]
     pub const fn renewed(self) -> Self {
         Self {
@@ -61,22 +61,22 @@ impl Epoch {
         }
     }
 
-    /// The first epoch of the process that started so.
+    /// Returns the first epoch of the process with this start.
     pub const fn first_of(started: u64) -> Self {
         Self { started, renewal: 0 }
     }
 
-    /// An epoch after every epoch of the process that `self` belongs to. Two processes that both overtake it are
-    /// told apart by `noise`.
+    /// Returns an epoch after all epochs of the process that `self` belongs to. `noise` separates two processes that both
+    /// supersede it.
     #[must_use]
-    pub fn overtaken(self, noise: u32) -> Self {
+    pub fn superseded(self, noise: u32) -> Self {
         let step = 1 + (u64::from(noise) & Self::NOISE);
         Self::first_of(self.started.saturating_add(step))
     }
 }
 
 impl Identity {
-    /// The identity to address a peer by of which nothing but name and address is known: it accepts
+    /// Returns the identity to address a peer by of which only name and address are known. The peer accepts
     /// announcements to any epoch.
     pub fn unknown(node: NodeName, address: SocketAddr) -> Self {
         Self {
@@ -90,7 +90,7 @@ impl Identity {
 impl foca::Identity for Identity {
     type Addr = u128;
 
-    /// Without a new identity foca would stay defunct for good after one false alarm.
+    /// Renews the epoch: without a new identity foca would stay defunct forever after one false suspicion.
     fn renew(&self) -> Option<Self> {
         Some(Self {
             epoch: self.epoch.renewed(),
@@ -115,6 +115,8 @@ impl fmt::Display for Identity {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use foca::Identity as _;
 
     use super::*;
@@ -132,7 +134,7 @@ mod tests {
     }
 
     fn at(millis: u64, noise: u32) -> Epoch {
-        Epoch::at(UNIX_EPOCH + Duration::from_millis(millis), noise)
+        Epoch::at(Duration::from_millis(millis), noise)
     }
 
     #[test]
@@ -146,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_renewed_identity_wins_against_the_old_one_and_only_that_way() {
+    fn a_renewed_identity_wins_against_the_old_one_and_never_the_reverse() {
         let old = identity(at(1, 1));
         let new = old.renew().expect("always renewable");
         assert!(new.win_addr_conflict(&old));
@@ -155,13 +157,13 @@ mod tests {
     }
 
     #[test]
-    fn overtaking_beats_every_renewal_of_the_overtaken_process() {
+    fn a_superseding_epoch_is_later_than_each_renewal_of_the_superseded_process() {
         let mut epoch = at(1, 1);
         epoch.renewal = u32::MAX;
         for noise in [0, 1, u32::MAX] {
-            assert!(epoch.overtaken(noise) > epoch);
+            assert!(epoch.superseded(noise) > epoch);
         }
-        assert_ne!(epoch.overtaken(1), epoch.overtaken(2));
+        assert_ne!(epoch.superseded(1), epoch.superseded(2));
     }
 
     #[test]
@@ -182,16 +184,8 @@ mod tests {
         for length in [0, MAX_NODE + 1, 900] {
             let mut odd = identity(at(1, 1));
             odd.node = NodeName::new("n".repeat(length)).into();
-            let read = postcard::from_bytes::<Identity>(&encoded(&odd));
-            assert!(read.is_err(), "{length} bytes");
+            let parsed = postcard::from_bytes::<Identity>(&encoded(&odd));
+            assert!(parsed.is_err(), "{length} bytes");
         }
-    }
-
-    #[test]
-    fn a_clock_before_1970_gives_the_lowest_epoch() {
-        assert_eq!(
-            Epoch::at(UNIX_EPOCH - Duration::from_secs(1), 0),
-            Epoch::default()
-        );
     }
 }

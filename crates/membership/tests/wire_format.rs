@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use herald_core::{MacAddr, NodeName, NodeState, Prefix, Profile, Time};
 use herald_membership::codec::envelope::{self, Envelope};
-use herald_membership::codec::report::Report;
+use herald_membership::codec::report::SelfReport;
 use herald_membership::codec::seal::{Seal, Secret};
 use herald_membership::identity::{Epoch, Identity};
 use herald_membership::{LocalLink, Membership, Timings};
@@ -70,8 +70,8 @@ fn prefix(address: &str, length: u8) -> Prefix {
     }
 }
 
-fn bare_report() -> Report {
-    Report {
+fn bare_report() -> SelfReport {
+    SelfReport {
         node: NodeName::from("worker-1.example"),
         started: 0x0123_4567_89ab_cdef,
         version: 70_000,
@@ -81,7 +81,7 @@ fn bare_report() -> Report {
     }
 }
 
-fn full_report() -> Report {
+fn full_report() -> SelfReport {
     let profile = Profile {
         subnets: Some(vec![
             prefix("10.0.0.0", 8),
@@ -93,7 +93,7 @@ fn full_report() -> Report {
         unresponsive: vec![NodeName::from("worker-2").tag(), 0xdead_beef],
         interfaces: Some(vec![1, 0x8000_0000]),
     };
-    Report {
+    SelfReport {
         state: NodeState::Ready,
         profile: Some(Arc::new(profile)),
         ..bare_report()
@@ -101,8 +101,8 @@ fn full_report() -> Report {
 }
 
 /// More subnets and interfaces than a report can name.
-fn crowded_report() -> Report {
-    Report {
+fn crowded_report() -> SelfReport {
+    SelfReport {
         state: NodeState::Starting,
         macs: Arc::default(),
         profile: Some(Arc::new(Profile::default())),
@@ -185,7 +185,7 @@ fn reports_are_encoded_as_recorded() {
     ];
     for (report, recorded) in cases {
         assert_eq!(hex(&report.emit()), recorded);
-        assert_eq!(Report::parse(&bytes(recorded)), Some(report));
+        assert_eq!(SelfReport::parse(&bytes(recorded)), Some(report));
     }
 }
 
@@ -193,7 +193,7 @@ fn reports_are_encoded_as_recorded() {
 fn envelopes_are_encoded_as_recorded() {
     let reports = vec![bare_report(), full_report()];
     for (suspicion, recorded) in [(None, ENVELOPE), (Some(0x0102), SUSPECTING_ENVELOPE)] {
-        let encoded: Vec<Vec<u8>> = reports.iter().map(Report::emit).collect();
+        let encoded: Vec<Vec<u8>> = reports.iter().map(SelfReport::emit).collect();
         let (emitted, count) = envelope::emit(suspicion, encoded.iter().map(Vec::as_slice), b"swim", 1000);
         assert_eq!((hex(&emitted).as_str(), count), (recorded, 2));
         let expected = Envelope {
@@ -206,9 +206,15 @@ fn envelopes_are_encoded_as_recorded() {
 }
 
 #[test]
-fn a_recorded_sealed_datagram_opens() {
-    let mut seal = Seal::new(vec![Secret::new([7; 32]).expect("long enough")]).expect("random bytes");
-    assert_eq!(seal.open(&bytes(SEALED)).as_deref(), Ok(&b"content"[..]));
+fn datagrams_are_sealed_as_recorded() {
+    let secret = || vec![Secret::new([7; 32]).expect("long enough")];
+    let recorded = bytes(SEALED);
+    let session = recorded[1..9].try_into().expect("eight bytes");
+    let nonce = recorded[17..29].try_into().expect("twelve bytes");
+    let mut sender = Seal::new(secret(), session);
+    assert_eq!(hex(&sender.seal(b"content", nonce)), SEALED);
+    let mut receiver = Seal::new(secret(), [1; 8]);
+    assert_eq!(receiver.open(&recorded).as_deref(), Ok(&b"content"[..]));
 }
 
 #[test]

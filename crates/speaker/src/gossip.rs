@@ -1,16 +1,17 @@
-//! Membership: which speakers are there, and what each says of itself.
+//! The shell of membership: socket, clock, keys and metrics.
 //!
-//! [`Gossip`] is the handle; a thread of its own does the work, so that no burst from the API server ever delays
-//! an answer to a probe. `task` drives [`Membership`], which decides without clock or socket.
+//! [`Gossip`] is the handle. A thread of its own drives [`Membership`], so that no burst from the API server delays an
+//! answer to a probe.
 
 mod allowance;
 mod metrics;
+mod random;
 mod task;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, ensure};
 use herald_core::{Member, NodeName, NodeState};
@@ -23,35 +24,36 @@ use herald_netio::{Mailbox, Poller};
 use tokio::sync::{oneshot, watch};
 
 use allowance::Allowance;
-use metrics::Metrics;
-use task::{Command, Task};
+use metrics::GossipMetrics;
+use random::Random;
+use task::{GossipCommand, GossipTask};
 
-/// How a speaker takes part in gossip.
+/// The settings of gossip.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The node's name, the same as in Kubernetes.
     pub node: NodeName,
-    /// Where to listen, and where peers send to: an address of this node, not the unspecified one.
+    /// The address to listen at, and that peers send to: an address of this node, not the unspecified one.
     pub bind: SocketAddr,
-    /// The shared keys: the first seals, any opens. Without any, gossip is neither secret nor authentic.
+    /// The shared keys: the first one seals, all open. Without a key, gossip is neither secret nor authentic.
     pub secrets: Vec<Secret>,
-    /// How fast death is noticed.
+    /// How fast a failure is detected.
     pub timings: Timings,
 }
 
-/// A running gossip thread. Dropping it stops the thread without a good-bye, which peers take for a crash.
+/// A running gossip thread. Dropping it stops the thread without leaving the cluster, as a crash does.
 pub struct Gossip {
-    commands: Mailbox<Command>,
+    commands: Mailbox<GossipCommand>,
     members: watch::Receiver<Arc<[Member]>>,
     joined: watch::Receiver<bool>,
     address: SocketAddr,
 }
 
-/// Commands that may wait. There are some at the start and at each change of the node or its peers, and the thread takes
+/// Commands that may wait. There are some at the start and at each change of the node or its peers, and the thread handles
 /// them after each few hundred datagrams.
 const WAITING_COMMANDS: usize = 1024;
 
-/// How long [`Gossip::leave`] waits for the good-byes; saying them takes some 60 ms.
+/// How long [`Gossip::leave`] waits for the leave messages, which take some 60 ms.
 const LEAVE_TIMEOUT: Duration = Duration::from_millis(300);
 
 impl Gossip {
@@ -74,17 +76,18 @@ impl Gossip {
         );
         ensure!(
             !bind.ip().is_unspecified(),
-            "gossip cannot listen on {bind}: peers are told this address, so it must be one of this node's"
+            "gossip cannot listen on {bind}: peers send to this address, so it must be one of this node's"
         );
         if secrets.is_empty() {
-            tracing::warn!("gossip runs without a key: anybody on the network can read and forge it");
+            tracing::warn!("gossip runs without a key: every host on the network can read and forge it");
         }
-        let metrics = Metrics::register(registry)?;
+        let metrics = GossipMetrics::register(registry)?;
         let socket = listen(bind).with_context(|| format!("cannot listen for gossip on UDP {bind}"))?;
         let address = socket.local_addr()?;
-        let epoch = Epoch::at(SystemTime::now(), rand::random());
+        let random = Random::new();
+        let epoch = Epoch::at(since_1970(SystemTime::now()), rand::random());
         let membership = Membership::new(node, address, epoch, timings, rand::random());
-        let seal = Seal::new(secrets)?;
+        let seal = Seal::new(secrets, random.bytes()?);
         let poller = Poller::new().context("cannot wait for gossip")?;
         poller
             .add(&socket, SOCKET)
@@ -93,7 +96,7 @@ impl Gossip {
         let (members, members_receiver) = watch::channel(membership.members().clone());
         let (joined, joined_receiver) = watch::channel(false);
         metrics.set_members(membership.members());
-        let task = Task {
+        let task = GossipTask {
             socket,
             seal,
             membership,
@@ -101,7 +104,8 @@ impl Gossip {
             commands: receiver,
             members,
             joined,
-            strangers: Allowance::default(),
+            unknown_senders: Allowance::default(),
+            random,
             zero: Instant::now(),
         };
         std::thread::Builder::new()
@@ -116,81 +120,78 @@ impl Gossip {
         })
     }
 
-    /// Where this speaker listens; tells the port when [`Options::bind`] left it to the system.
+    /// Returns the address of the socket, with the port that the system chose if [`Options::bind`] has none.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Whom to expect: node name and gossip address of every speaker that Kubernetes knows of. Replaces what was
-    /// set before; our own name is ignored. Joining starts with the first call.
+    /// Replaces the expected peers: node name and gossip address of each speaker that Kubernetes knows. The name of this
+    /// node is ignored. Joining starts with the first call.
     pub fn set_peers(&self, peers: BTreeMap<NodeName, SocketAddr>) {
-        self.tell(Command::SetPeers(peers));
+        self.tell(GossipCommand::SetPeers(peers));
     }
 
-    /// What this speaker says of its state; [`NodeState::Starting`] at first.
+    /// Reports the state of this speaker; [`NodeState::Starting`] at first.
     pub fn set_state(&self, state: NodeState) {
-        self.tell(Command::SetState(state));
+        self.tell(GossipCommand::SetState(state));
     }
 
-    /// What can announce on this node: peers learn from which hardware addresses it answers, in which subnets it has a leg
-    /// and by which interfaces ([`Membership::set_links`]).
+    /// Reports the links of this node: MAC addresses, subnets and interfaces ([`Membership::set_links`]).
     pub fn set_links(&self, links: Vec<Link>) {
-        self.tell(Command::SetLinks(links));
+        self.tell(GossipCommand::SetLinks(links));
     }
 
-    /// Which nodes ([`NodeName::tag`]) do not answer on the wire although they live, so that this one does in their stead;
-    /// peers learn four.
+    /// Reports the nodes ([`NodeName::tag`]) that do not answer on the wire although they are alive, so that this one is
+    /// their acting owner; four are reported.
     pub fn set_unresponsive(&self, unresponsive: Vec<u32>) {
-        self.tell(Command::SetUnresponsive(unresponsive));
+        self.tell(GossipCommand::SetUnresponsive(unresponsive));
     }
 
-    /// This node was out of the world, unplugged for example, and is back. If that happens again and again, it is given
-    /// addresses after all others.
+    /// Counts a flap: this node was cut off, for example unplugged, and is back. A node that flaps ranks after all others.
     pub fn handle_flap(&self) {
-        self.tell(Command::Flap);
+        self.tell(GossipCommand::Flap);
     }
 
-    /// A peer found that this node does not answer on the wire: others are preferred for a while.
+    /// Counts flaps because a peer reports that this node does not answer on the wire: other nodes are preferred for a while.
     pub fn handle_reported_unresponsive(&self) {
-        self.tell(Command::ReportedUnresponsive);
+        self.tell(GossipCommand::ReportedUnresponsive);
     }
 
-    /// The members in order of their names, ourselves always among them. It changes only when something changed,
-    /// and is closed when the thread has ended.
+    /// The members in order of their names. It changes only when a member changed, and is closed when the thread has ended.
     ///
-    /// Listed are ourselves, everybody heard of who is not down, and everybody expected. Who is expected and not there is
-    /// [`herald_core::Liveness::Down`] and as it said last; [`NodeState::Starting`] if it was never heard of.
+    /// The list has this member, all known members that are not down, and the expected peers. An expected peer that is not
+    /// there is [`herald_core::Liveness::Down`] with its last report; [`NodeState::Starting`] if it never reported.
     pub fn members(&self) -> watch::Receiver<Arc<[Member]>> {
         self.members.clone()
     }
 
-    /// Whether a first attempt to join is over: everybody expected answered, or somebody did and the rest had a
+    /// Whether a first attempt to join is over: all expected peers answered, or some did and the rest had a
     /// quarter of a second, or [`Timings::join_timeout`] has passed since the first [`Gossip::set_peers`], or
-    /// nobody is expected. Stays true.
+    /// no peer is expected. Stays true.
     pub fn joined(&self) -> watch::Receiver<bool> {
         self.joined.clone()
     }
 
-    /// Says good-bye, so that peers see us down at once, and stops. Takes 60 ms, 300 ms at most.
+    /// Leaves the cluster, so that peers see this member down at once, and stops. Takes 60 ms, 300 ms at most.
     pub async fn leave(self) {
         let (done, left) = oneshot::channel();
-        self.tell(Command::Leave(done));
+        self.tell(GossipCommand::Leave(done));
         if tokio::time::timeout(LEAVE_TIMEOUT, left).await.is_err() {
-            tracing::warn!("the gossip thread did not say good-bye in time");
+            tracing::warn!("the gossip thread did not leave the cluster in time");
         }
     }
 
-    fn tell(&self, command: Command) {
-        // When the thread has ended, whoever watches the members sees that.
+    fn tell(&self, command: GossipCommand) {
+        // When the thread has ended, the receiver of the members sees it.
         self.commands.send(command);
     }
 }
 
-/// The socket's token in the poller, which waits for nothing else.
+/// The token of the socket in the poller, which waits for nothing else.
 const SOCKET: u64 = 0;
 
-/// Room for what arrives while the process gets no time: the answers of a large cluster, or a flood of datagrams of
-/// which the good ones are not to be lost.
+/// Room for datagrams that arrive while the process stalls: the answers of a large cluster, or a flood among which the
+/// authentic datagrams must not be lost.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
 fn listen(bind: SocketAddr) -> std::io::Result<UdpSocket> {
@@ -201,6 +202,11 @@ fn listen(bind: SocketAddr) -> std::io::Result<UdpSocket> {
         tracing::warn!(%error, "gossip goes on with the default receive buffer");
     }
     Ok(socket)
+}
+
+/// Returns the time since 1970; zero for a clock that is set to an earlier time.
+fn since_1970(clock: SystemTime) -> Duration {
+    clock.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 #[cfg(test)]

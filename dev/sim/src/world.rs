@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use herald_core::announce::layer2::election::Rank;
 use herald_core::{NodeName, Time};
@@ -160,7 +160,7 @@ impl World {
         if self.nodes[index].is_some() {
             return;
         }
-        let clock = SystemTime::UNIX_EPOCH + Duration::from_millis(self.roll(1 << 40));
+        let clock = Duration::from_millis(self.roll(1 << 40));
         let epoch = Epoch::at(clock, self.rng.random());
         let mut ownership = catalog::ownership(index, self.nodes.len(), &self.known[index]);
         for drained in &self.drained {

@@ -1,30 +1,33 @@
-//! The content of a datagram: whether the sender suspects the receiver, some reports, then one SWIM message.
+//! The content of a datagram: whether the sender suspects the receiver, reports, then one SWIM message.
 //!
 //! ```text
 //! suspected: u8 (0 or 1) | if 1: incarnation: u16 | count: u8 | count x ( length: u16 | report ) | SWIM message
 //! ```
 
-use super::Rejection;
-use super::report::Report;
+use alloc::vec;
+use alloc::vec::Vec;
 
-/// Bytes beside a single report and the SWIM message, at most.
+use super::Rejection;
+use super::report::SelfReport;
+
+/// Largest number of bytes beside a single report and the SWIM message.
 pub const OVERHEAD: usize = 1 + 2 + 1 + LENGTH;
 
 const LENGTH: usize = 2;
 
-/// What a datagram holds.
+/// The content of a datagram.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope<'a> {
-    /// The sender suspects the receiver, at this incarnation of it.
+    /// The incarnation at which the sender suspects the receiver, if it does.
     pub suspicion: Option<u16>,
-    /// What members say of themselves, the sender first.
-    pub reports: Vec<Report>,
+    /// What members report of themselves, the sender first.
+    pub reports: Vec<SelfReport>,
     /// A message of the SWIM library.
     pub swim: &'a [u8],
 }
 
-/// Puts the suspicion and `reports` in front of `swim`, as many as fit into `room` bytes in all, the first ones
-/// first. Gives the bytes and the number of reports that they hold.
+/// Emits the suspicion, as many of `reports` as fit into `room` bytes in all, in their order, and `swim`. Returns the bytes
+/// and the number of reports in them.
 pub fn emit<'a>(
     suspicion: Option<u16>,
     reports: impl Iterator<Item = &'a [u8]>,
@@ -52,7 +55,10 @@ pub fn emit<'a>(
     (bytes, count)
 }
 
-/// Reads what [`emit`] wrote.
+/// Parses what [`emit`] returned.
+///
+/// # Errors
+/// If the bytes are too short or a value is unknown.
 pub fn parse(bytes: &[u8]) -> Result<Envelope<'_>, Rejection> {
     let (suspected, rest) = bytes.split_first().ok_or(Rejection::Truncated)?;
     let (suspicion, rest) = match suspected {
@@ -67,7 +73,7 @@ pub fn parse(bytes: &[u8]) -> Result<Envelope<'_>, Rejection> {
         let (report, after) = after
             .split_at_checked(usize::from(length))
             .ok_or(Rejection::Truncated)?;
-        reports.push(Report::parse(report).ok_or(Rejection::Malformed)?);
+        reports.push(SelfReport::parse(report).ok_or(Rejection::Malformed)?);
         rest = after;
     }
     Ok(Envelope {
@@ -91,29 +97,29 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_emitted_reads_back(
+        fn an_emitted_envelope_parses_to_the_same(
             suspicion: Option<u16>,
             reports in proptest::collection::vec(any_report(), 0..8),
             swim: Vec<u8>,
             room in 0_usize..2000,
         ) {
-            let encoded: Vec<Vec<u8>> = reports.iter().map(Report::emit).collect();
+            let encoded: Vec<Vec<u8>> = reports.iter().map(SelfReport::emit).collect();
             let (bytes, count) = emit(suspicion, encoded.iter().map(Vec::as_slice), &swim, room);
             prop_assert!(count == 0 || bytes.len() <= room);
-            let reports: Option<Vec<Report>> = encoded[..count].iter().map(|report| Report::parse(report)).collect();
-            let reports = reports.expect("they read back");
+            let reports: Option<Vec<SelfReport>> = encoded[..count].iter().map(|report| SelfReport::parse(report)).collect();
+            let reports = reports.expect("well-formed");
             let swim = swim.as_slice();
             prop_assert_eq!(parse(&bytes), Ok(Envelope { suspicion, reports, swim }));
         }
 
         #[test]
-        fn garbage_never_panics(bytes: Vec<u8>) {
-            let _read = parse(&bytes);
+        fn parsing_any_bytes_does_not_panic(bytes: Vec<u8>) {
+            let _parsed = parse(&bytes);
         }
     }
 
     #[test]
-    fn what_is_cut_short_or_senseless_is_named_so() {
+    fn truncated_and_malformed_envelopes_are_distinguished() {
         for cut in [&[][..], &[0], &[1, 0], &[1, 0, 0], &[0, 1, 0], &[0, 1, 0, 9, 0]] {
             assert_eq!(parse(cut), Err(Rejection::Truncated), "{cut:?}");
         }

@@ -1,10 +1,10 @@
-//! Which sequence numbers of a sender were seen: a sliding window as in RFC 4303 §3.4.3.
+//! The sequence numbers received from a sender: a sliding window as in RFC 4303 section 3.4.3.
 
-/// How far behind the newest a datagram may arrive. A sender numbers its datagrams to all peers in one
-/// sequence and sends bursts of some hundred, so that reordering within a burst stays inside.
+/// How far behind the newest a datagram may arrive. A sender numbers its datagrams to all peers in one sequence and sends
+/// bursts of some hundred, so that the window covers reordering within a burst.
 const WIDTH: u64 = 1024;
 
-/// Remembers the newest sequence number and which of the `WIDTH` up to it were seen.
+/// Remembers the newest sequence number and which of the `WIDTH` numbers up to it were received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window {
     newest: Option<u64>,
@@ -12,7 +12,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// A window that has seen nothing.
+    /// Returns a window for a sender that nothing was received from.
     pub const fn new() -> Self {
         Self {
             newest: None,
@@ -20,7 +20,7 @@ impl Window {
         }
     }
 
-    /// Whether `sequence` was not seen and is not too old to tell.
+    /// Whether `sequence` is not too old for the window and was not received before.
     pub fn accepts(&self, sequence: u64) -> bool {
         match self.newest {
             None => true,
@@ -29,7 +29,7 @@ impl Window {
         }
     }
 
-    /// Takes note of `sequence`; call it only for what is accepted and authentic.
+    /// Records `sequence`. Call it only for datagrams that are accepted and authentic.
     pub fn record(&mut self, sequence: u64) {
         if self.newest.is_none_or(|newest| sequence > newest) {
             self.advance(sequence);
@@ -56,7 +56,7 @@ impl Window {
         self.seen[word] & mask != 0
     }
 
-    /// The ring's word and bit for `sequence`.
+    /// Returns the word and the bit of the ring for `sequence`.
     const fn position(sequence: u64) -> (usize, u64) {
         let bit = sequence % WIDTH;
         ((bit / 64) as usize, 1 << (bit % 64))
@@ -71,17 +71,17 @@ impl Default for Window {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use alloc::collections::BTreeSet;
 
     use proptest::prelude::*;
 
     use super::*;
 
-    /// The definition, word for word: a set of all that was ever seen.
+    /// The definition, word for word: the set of all numbers received so far.
     #[derive(Default)]
-    struct Model(BTreeSet<u64>);
+    struct SetModel(BTreeSet<u64>);
 
-    impl Model {
+    impl SetModel {
         fn accepts(&self, sequence: u64) -> bool {
             let fresh = !self.0.contains(&sequence);
             fresh
@@ -94,12 +94,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_window_agrees_with_a_set_of_everything_seen(
+        fn the_window_agrees_with_the_set_of_all_numbers_received(
             start in prop_oneof![Just(0_u64), Just(u64::MAX - 6000), any::<u32>().prop_map(u64::from)],
             steps in proptest::collection::vec(prop_oneof![0_u64..40, 0_u64..3000], 1..300),
         ) {
             let mut window = Window::new();
-            let mut model = Model::default();
+            let mut model = SetModel::default();
             for step in steps {
                 let sequence = start.saturating_add(step);
                 prop_assert_eq!(window.accepts(sequence), model.accepts(sequence), "{}", sequence);
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_all_numbers_is_accepted_once() {
+    fn the_greatest_number_is_accepted_once() {
         let mut window = Window::new();
         assert!(window.accepts(u64::MAX));
         window.record(u64::MAX);

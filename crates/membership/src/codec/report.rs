@@ -1,42 +1,44 @@
-//! What a member says of itself, in a form that others pass on.
+//! What a member reports of itself. Other members pass it on unchanged.
 
-use std::fmt;
-use std::sync::Arc;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
 
 use herald_core::{MacAddr, NodeName, NodeState, Profile};
 use serde::{Deserialize, Serialize};
 
 use super::profile;
 
-/// Hardware addresses in a report; a node with more tells the lowest.
+/// MAC addresses in a report; a node with more reports the lowest.
 pub const MAX_MACS: usize = 16;
 
 /// Longest node name in Kubernetes, in bytes.
 pub const MAX_NODE: usize = 253;
 
-/// Largest encoded report: the node's name, [`MAX_MACS`] addresses, 19 bytes of lengths and numbers, and a profile. It has
-/// as much room for subnets as names and addresses leave, which are never that long on real nodes.
+/// Largest encoded report: the node's name, [`MAX_MACS`] addresses, 19 bytes of lengths and numbers, and a profile. Subnets
+/// and interfaces use the room that name and addresses leave, which on real nodes are much shorter.
 pub const MAX_LEN: usize = MAX_NODE + 6 * MAX_MACS + 19 + profile::MIN_ROOM;
 
-/// What a member says of itself. Of two reports of one node the later one is true.
+/// What a member reports of itself. Of two reports of one node, the later one is valid.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Report {
-    /// Who says it.
+pub struct SelfReport {
+    /// The node that reports.
     pub node: NodeName,
     /// Which process of that node ([`crate::identity::Epoch::started`]).
     pub started: u64,
-    /// Counts what that process said.
+    /// Counts the reports of that process.
     pub version: u32,
     /// Its state.
     pub state: NodeState,
-    /// Its hardware addresses, ascending.
+    /// Its MAC addresses, ascending.
     pub macs: Arc<[MacAddr]>,
-    /// What else it says; `None` from a version that knows nothing of it, or passed on by one.
+    /// Its profile; `None` in reports that a version without profiles sent or passed on.
     pub profile: Option<Arc<Profile>>,
 }
 
+/// The fields of a report before the profile, in their order on the wire.
 #[derive(Serialize, Deserialize)]
-struct Wire<'a> {
+struct ReportFields<'a> {
     node: &'a str,
     started: u64,
     version: u32,
@@ -44,29 +46,29 @@ struct Wire<'a> {
     macs: Vec<[u8; 6]>,
 }
 
-impl Report {
-    /// Whether this was said after `other`, a report of the same node, or is the same in full: members of early versions
-    /// pass on no profiles, or those without interfaces.
+impl SelfReport {
+    /// Whether this report is later than `other` of the same node, or the same with more fields: early versions pass on no
+    /// profiles, or profiles without interfaces.
     pub fn is_later_than(&self, other: &Self) -> bool {
-        let told = |report: &Self| {
+        let fields = |report: &Self| {
             let profile = report.profile.as_ref();
             profile.map(|profile| profile.interfaces.is_some())
         };
-        let age = |report: &Self| (report.started, report.version, told(report));
+        let age = |report: &Self| (report.started, report.version, fields(report));
         age(self) > age(other)
     }
 
-    /// The profile, to be changed.
+    /// Returns the profile for a change.
     pub fn profile_mut(&mut self) -> &mut Profile {
         Arc::make_mut(self.profile.get_or_insert_default())
     }
 
-    /// The bytes that [`Report::parse`] reads.
+    /// Emits the bytes that [`SelfReport::parse`] takes.
     ///
     /// # Panics
     /// If the node's name is longer than [`MAX_NODE`].
     pub fn emit(&self) -> Vec<u8> {
-        let wire = Wire {
+        let fields = ReportFields {
             node: self.node.as_str(),
             started: self.started,
             version: self.version,
@@ -78,7 +80,7 @@ impl Report {
             macs: self.macs.iter().take(MAX_MACS).map(|mac| mac.0).collect(),
         };
         let mut buffer = [0; MAX_LEN];
-        let used = postcard::to_slice(&wire, &mut buffer);
+        let used = postcard::to_slice(&fields, &mut buffer);
         let mut bytes = used.expect("a node name of at most 253 bytes fits").to_vec();
         if let Some(profile) = &self.profile {
             bytes.extend(profile::emit(profile, MAX_LEN - bytes.len()));
@@ -86,11 +88,11 @@ impl Report {
         bytes
     }
 
-    /// Reads a report. A state that this version does not know counts as starting, which owns nothing; bytes
-    /// after the known fields are left alone, so that later versions can add fields, as they did with the profile.
+    /// Parses a report. A state that this version does not know counts as [`NodeState::Starting`], which owns nothing; bytes
+    /// after the known fields are ignored, so that later versions can add fields, as they did with the profile.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
-        let (wire, rest) = postcard::take_from_bytes::<Wire<'_>>(bytes).ok()?;
-        if wire.node.is_empty() || wire.node.len() > MAX_NODE || wire.macs.len() > MAX_MACS {
+        let (fields, rest) = postcard::take_from_bytes::<ReportFields<'_>>(bytes).ok()?;
+        if fields.node.is_empty() || fields.node.len() > MAX_NODE || fields.macs.len() > MAX_MACS {
             return None;
         }
         let profile = match rest {
@@ -99,22 +101,26 @@ impl Report {
         };
         Some(Self {
             profile,
-            node: NodeName::from(wire.node),
-            started: wire.started,
-            version: wire.version,
-            state: match wire.state {
+            node: NodeName::from(fields.node),
+            started: fields.started,
+            version: fields.version,
+            state: match fields.state {
                 1 => NodeState::Ready,
                 2 => NodeState::Draining,
                 _ => NodeState::Starting,
             },
-            macs: wire.macs.into_iter().map(MacAddr).collect(),
+            macs: fields.macs.into_iter().map(MacAddr).collect(),
         })
     }
 }
 
-impl fmt::Debug for Report {
+impl fmt::Debug for SelfReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} says {} (version {})", self.node, self.state, self.version)
+        write!(
+            f,
+            "{} reports {} (version {})",
+            self.node, self.state, self.version
+        )
     }
 }
 
@@ -125,7 +131,7 @@ pub(super) mod tests {
     use super::super::profile::tests::any_profile;
     use super::*;
 
-    pub(in super::super) fn any_report() -> impl Strategy<Value = Report> {
+    pub(in super::super) fn any_report() -> impl Strategy<Value = SelfReport> {
         let state = prop_oneof![
             Just(NodeState::Starting),
             Just(NodeState::Ready),
@@ -141,7 +147,7 @@ pub(super) mod tests {
             macs,
             profile,
         )
-            .prop_map(|(node, started, version, state, macs, profile)| Report {
+            .prop_map(|(node, started, version, state, macs, profile)| SelfReport {
                 node: NodeName::new(node),
                 started,
                 version,
@@ -151,72 +157,72 @@ pub(super) mod tests {
             })
     }
 
-    /// What becomes of a report that is too long: subnets or interfaces are not told. Here those that `read` has not.
-    fn shortened(report: &Report, read: &Report) -> Report {
+    /// Returns `report` without the lists that did not fit into its encoding, which `parsed` came from.
+    fn shortened(report: &SelfReport, parsed: &SelfReport) -> SelfReport {
         let mut short = report.clone();
-        if let (Some(profile), Some(read)) = (&mut short.profile, &read.profile) {
+        if let (Some(profile), Some(parsed)) = (&mut short.profile, &parsed.profile) {
             let profile = Arc::make_mut(profile);
-            profile.subnets.take_if(|_| read.subnets.is_none());
-            profile.interfaces.take_if(|_| read.interfaces.is_none());
+            profile.subnets.take_if(|_| parsed.subnets.is_none());
+            profile.interfaces.take_if(|_| parsed.interfaces.is_none());
         }
         short
     }
 
     proptest! {
         #[test]
-        fn what_is_emitted_reads_back_and_fits(report in any_report()) {
+        fn an_emitted_report_parses_to_the_same_and_fits(report in any_report()) {
             let bytes = report.emit();
             prop_assert!(bytes.len() <= MAX_LEN, "{} bytes", bytes.len());
-            let read = Report::parse(&bytes).expect("reads");
-            prop_assert_eq!(&read, &shortened(&report, &read));
+            let parsed = SelfReport::parse(&bytes).expect("well-formed");
+            prop_assert_eq!(&parsed, &shortened(&report, &parsed));
         }
 
         #[test]
-        fn fields_of_later_versions_are_left_alone(report in any_report(), more: Vec<u8>) {
+        fn fields_of_later_versions_are_ignored(report in any_report(), more: Vec<u8>) {
             prop_assume!(report.profile.is_some());
             let mut bytes = report.emit();
-            let read = Report::parse(&bytes);
+            let parsed = SelfReport::parse(&bytes);
             bytes.extend(more);
-            prop_assert_eq!(Report::parse(&bytes), read);
+            prop_assert_eq!(SelfReport::parse(&bytes), parsed);
         }
 
         #[test]
-        fn the_first_version_reads_what_it_knows_of_and_its_own_reports_are_read(report in any_report()) {
+        fn the_first_version_parses_the_fields_that_it_knows_and_its_own_reports_are_parsed(report in any_report()) {
             let bytes = report.emit();
-            let (wire, _) = postcard::take_from_bytes::<Wire<'_>>(&bytes).expect("reads");
+            let (fields, _) = postcard::take_from_bytes::<ReportFields<'_>>(&bytes).expect("well-formed");
             let macs: Vec<[u8; 6]> = report.macs.iter().map(|mac| mac.0).collect();
-            prop_assert_eq!((wire.node, wire.macs), (report.node.as_str(), macs));
-            let first = Report { profile: None, ..report };
-            prop_assert_eq!(Report::parse(&first.emit()), Some(first));
+            prop_assert_eq!((fields.node, fields.macs), (report.node.as_str(), macs));
+            let first = SelfReport { profile: None, ..report };
+            prop_assert_eq!(SelfReport::parse(&first.emit()), Some(first));
         }
 
         #[test]
-        fn a_report_cut_short_is_refused(report in any_report(), cut: prop::sample::Index) {
+        fn a_truncated_report_is_refused(report in any_report(), cut: prop::sample::Index) {
             let bytes = report.emit();
             let mut second = report.clone();
             second.profile.as_mut().map(|profile| Arc::make_mut(profile).interfaces.take());
-            let first = Report { profile: None, ..report };
-            // Cut where the fields of an early version end it is one of that version.
+            let first = SelfReport { profile: None, ..report };
+            // Cut where the fields of an early version end, it is a report of that version.
             let ends = [Some(first.emit().len()), second.profile.as_ref().map(|_| second.emit().len() - 1)];
             let cut = cut.index(bytes.len());
-            let read = Report::parse(&bytes[..cut]);
-            prop_assert_eq!(read.is_some(), ends.contains(&Some(cut)));
-            if let Some(read) = read {
-                let expected = if read.profile.is_some() { shortened(&second, &read) } else { first };
-                prop_assert_eq!(read, expected);
+            let parsed = SelfReport::parse(&bytes[..cut]);
+            prop_assert_eq!(parsed.is_some(), ends.contains(&Some(cut)));
+            if let Some(parsed) = parsed {
+                let expected = if parsed.profile.is_some() { shortened(&second, &parsed) } else { first };
+                prop_assert_eq!(parsed, expected);
             }
         }
 
         #[test]
-        fn garbage_never_panics(bytes: Vec<u8>) {
-            let _read = Report::parse(&bytes);
+        fn parsing_any_bytes_does_not_panic(bytes: Vec<u8>) {
+            let _parsed = SelfReport::parse(&bytes);
         }
     }
 
     #[test]
     fn a_state_of_a_later_version_counts_as_starting() {
         let bytes = [1, b'a', 1, 1, 9, 0];
-        let report = Report::parse(&bytes).expect("reads");
+        let report = SelfReport::parse(&bytes).expect("well-formed");
         assert_eq!(report.state, NodeState::Starting);
     }
 }

@@ -6,36 +6,39 @@
 //!  +----------------- authenticated ----------------------------+------ sealed -------------+
 //! ```
 //!
-//! * A sender draws a random `session` when it starts, when it comes back under a new identity, and when it has
+//! * A sender starts a `session` of random bytes when it starts, when it comes back with a new identity, and when it has
 //!   lost all peers.
 //!   Each session has a key of its own, HKDF(secret, salt = session), so that the birthday bound of random
 //!   nonces counts the datagrams of one process and not those of the cluster's whole life.
-//! * `sequence` counts the session's datagrams; receivers keep a window of those seen per session.
-//!   They remember the [`MAX_SESSIONS`] sessions used last. A replay from an older one opens again, and to a
-//!   receiver that restarted every one does, but it names an identity of the sender or the receiver that is gone,
-//!   so membership believes nothing that it says of anybody's state.
-//! * Without a secret, datagrams are plain: format 0 and the content. A member with a key refuses those.
+//! * `sequence` counts the session's datagrams; receivers keep a window of the numbers received in each session.
+//!   They remember the [`MAX_SESSIONS`] sessions used last. A replay from an older session opens again, and a receiver that
+//!   restarted opens each replay. But a replay names an identity of the sender or the receiver that is gone, so membership
+//!   ignores the states in it.
+//! * Without a secret, datagrams are plain: format 0 and the content. A member with a key refuses plain datagrams.
 
-use std::collections::BTreeMap;
-use std::fmt;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::fmt;
 
-use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+pub use ring::aead::NONCE_LEN;
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use ring::hkdf::{HKDF_SHA256, Salt};
-use ring::rand::{SecureRandom, SystemRandom};
 
 use super::Rejection;
 use super::replay::Window;
 
-/// Bytes that sealing adds.
+/// Bytes that sealing adds to a content.
 pub const OVERHEAD: usize = HEADER_LEN + TAG_LEN;
 
-/// Sessions whose windows are remembered. A session is one life of one speaker, so this is far above the
-/// number of nodes that a layer-2 segment carries; some 600 bytes each.
+/// Sessions whose windows are remembered, some 600 bytes each. A speaker rarely has more than one session, so this is far
+/// above the number of nodes that a layer-2 segment carries.
 pub const MAX_SESSIONS: usize = 4096;
+
+/// Bytes of a session's name.
+pub const SESSION_LEN: usize = 8;
 
 const PLAIN: u8 = 0;
 const SEALED: u8 = 1;
-const SESSION_LEN: usize = 8;
 const SEQUENCE_AT: usize = 1 + SESSION_LEN;
 const NONCE_AT: usize = SEQUENCE_AT + 8;
 const HEADER_LEN: usize = NONCE_AT + NONCE_LEN;
@@ -50,27 +53,25 @@ type Session = [u8; SESSION_LEN];
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Vec<u8>);
 
-/// A secret is too short to protect anything.
+/// The error of a secret that is too short to protect anything.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the gossip key has {length} bytes, at least {} are needed; make one with `openssl rand -base64 32`",
     Secret::MIN_LEN
 )]
 pub struct SecretTooShort {
-    /// How many bytes there are.
+    /// The number of its bytes.
     pub length: usize,
 }
 
-/// The operating system gave no random bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the operating system gives no random bytes")]
-pub struct NoRandomness;
-
 impl Secret {
-    /// Fewest bytes: 128 bits, what MetalLB's controller puts there.
+    /// Fewest bytes: 128 bits, as MetalLB's controller generates.
     pub const MIN_LEN: usize = 16;
 
     /// Takes the bytes as they are.
+    ///
+    /// # Errors
+    /// If there are fewer than [`Secret::MIN_LEN`].
     pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, SecretTooShort> {
         let bytes = bytes.into();
         if bytes.len() < Self::MIN_LEN {
@@ -94,12 +95,11 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Seals what goes out and opens what comes in.
+/// Seals the datagrams to peers and opens the datagrams of peers.
 pub struct Seal {
     secrets: Vec<Secret>,
-    random: SystemRandom,
     sender: Option<Sender>,
-    peers: Peers,
+    received: ReceivedSessions,
 }
 
 struct Sender {
@@ -109,44 +109,37 @@ struct Sender {
 }
 
 impl Seal {
-    /// Seals with the first of `secrets` and opens with any. With none, datagrams stay plain.
-    pub fn new(secrets: Vec<Secret>) -> Result<Self, NoRandomness> {
+    /// Seals with the first of `secrets` and opens with all of them. Without a secret, datagrams are plain. `session` has to
+    /// be random.
+    pub fn new(secrets: Vec<Secret>, session: [u8; SESSION_LEN]) -> Self {
         let mut seal = Self {
             secrets,
-            random: SystemRandom::new(),
             sender: None,
-            peers: Peers::default(),
+            received: ReceivedSessions::default(),
         };
-        seal.start_session()?;
-        Ok(seal)
+        seal.start_session(session);
+        seal
     }
 
-    /// Draws a new session. A machine rolled back to a snapshot repeats its sequence numbers, and is taken for a
-    /// replay of itself, until it does this.
-    pub fn start_session(&mut self) -> Result<(), NoRandomness> {
-        let Some(secret) = self.secrets.first() else {
-            return Ok(());
-        };
-        let mut session = Session::default();
-        self.random.fill(&mut session).map_err(|_| NoRandomness)?;
-        self.sender = Some(Sender {
+    /// Starts a new session with random bytes. A machine that was rolled back to a snapshot repeats its sequence numbers,
+    /// and peers drop its datagrams as replays until it starts a new session.
+    pub fn start_session(&mut self, session: [u8; SESSION_LEN]) {
+        self.sender = self.secrets.first().map(|secret| Sender {
             session,
             key: secret.session_key(session),
             sequence: 0,
         });
-        Ok(())
     }
 
-    /// The datagram that carries `content`.
-    pub fn seal(&mut self, content: &[u8]) -> Result<Vec<u8>, NoRandomness> {
+    /// Returns the datagram that carries `content`. `nonce` has to be random: the cipher is broken if two datagrams of one
+    /// session have the same.
+    pub fn seal(&mut self, content: &[u8], nonce: [u8; NONCE_LEN]) -> Vec<u8> {
         let mut datagram = Vec::with_capacity(content.len() + OVERHEAD);
         let Some(sender) = &mut self.sender else {
             datagram.push(PLAIN);
             datagram.extend(content);
-            return Ok(datagram);
+            return datagram;
         };
-        let mut nonce = [0; NONCE_LEN];
-        self.random.fill(&mut nonce).map_err(|_| NoRandomness)?;
         datagram.push(SEALED);
         datagram.extend(sender.session);
         datagram.extend(sender.sequence.to_be_bytes());
@@ -164,10 +157,13 @@ impl Seal {
             )
             .expect("a datagram is shorter than the cipher's limit");
         datagram.extend(tag.as_ref());
-        Ok(datagram)
+        datagram
     }
 
-    /// The content of `datagram`, if it is authentic and new.
+    /// Returns the content of `datagram` if it is authentic and new.
+    ///
+    /// # Errors
+    /// If it is not, or if it has another format.
     pub fn open(&mut self, datagram: &[u8]) -> Result<Vec<u8>, Rejection> {
         let (format, body) = datagram.split_first().ok_or(Rejection::Truncated)?;
         match (*format, self.secrets.is_empty()) {
@@ -178,22 +174,22 @@ impl Seal {
         }
     }
 
-    /// Whether opening `datagram` takes deriving a key, which anybody can bring about by making up a session.
+    /// Whether a key has to be derived to open `datagram`. A sender without a key can cause that with invented sessions.
     pub fn must_derive(&self, datagram: &[u8]) -> bool {
         let is_sealed = datagram.first() == Some(&SEALED) && datagram.len() >= OVERHEAD;
-        is_sealed && !self.secrets.is_empty() && !self.peers.sessions.contains_key(&field(datagram, 1))
+        is_sealed && !self.secrets.is_empty() && !self.received.sessions.contains_key(&field(datagram, 1))
     }
 
     fn open_sealed(&mut self, datagram: &[u8]) -> Result<Vec<u8>, Rejection> {
         let session: Session = field(datagram, 1);
         let sequence = u64::from_be_bytes(field(datagram, SEQUENCE_AT));
-        if let Some(peer) = self.peers.get(session) {
-            // Before decrypting: a flood of replays costs next to nothing.
-            if !peer.window.accepts(sequence) {
+        if let Some(received) = self.received.get(session) {
+            // Before decryption, so that a flood of replays costs next to nothing.
+            if !received.window.accepts(sequence) {
                 return Err(Rejection::Replayed);
             }
-            let content = decrypt(&peer.key, datagram)?;
-            peer.window.record(sequence);
+            let content = decrypt(&received.key, datagram)?;
+            received.window.record(sequence);
             return Ok(content);
         }
         for secret in &self.secrets {
@@ -201,7 +197,7 @@ impl Seal {
             if let Ok(content) = decrypt(&key, datagram) {
                 let mut window = Window::new();
                 window.record(sequence);
-                self.peers.insert(session, key, window);
+                self.received.insert(session, key, window);
                 return Ok(content);
             }
         }
@@ -227,47 +223,52 @@ fn decrypt(key: &LessSafeKey, datagram: &[u8]) -> Result<Vec<u8>, Rejection> {
     Ok(content)
 }
 
-/// The sessions heard of, at most [`MAX_SESSIONS`]. Only authentic datagrams make an entry.
+/// The sessions of peers, at most [`MAX_SESSIONS`]. Only authentic datagrams create an entry.
 #[derive(Default)]
-struct Peers {
-    sessions: BTreeMap<Session, Peer>,
+struct ReceivedSessions {
+    sessions: BTreeMap<Session, ReceivedSession>,
     uses: u64,
 }
 
-struct Peer {
+struct ReceivedSession {
     key: LessSafeKey,
     window: Window,
     used: u64,
 }
 
-impl Peers {
-    fn get(&mut self, session: Session) -> Option<&mut Peer> {
+impl ReceivedSessions {
+    fn get(&mut self, session: Session) -> Option<&mut ReceivedSession> {
         self.uses += 1;
-        let peer = self.sessions.get_mut(&session)?;
-        peer.used = self.uses;
-        Some(peer)
+        let received = self.sessions.get_mut(&session)?;
+        received.used = self.uses;
+        Some(received)
     }
 
     fn insert(&mut self, session: Session, key: LessSafeKey, window: Window) {
         if self.sessions.len() >= MAX_SESSIONS {
-            let oldest = self.sessions.iter().min_by_key(|(_, peer)| peer.used);
+            let oldest = self.sessions.iter().min_by_key(|(_, received)| received.used);
             if let Some((&oldest, _)) = oldest {
                 self.sessions.remove(&oldest);
             }
         }
         let used = self.uses;
-        self.sessions.insert(session, Peer { key, window, used });
+        self.sessions
+            .insert(session, ReceivedSession { key, window, used });
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use alloc::format;
+    use alloc::string::ToString as _;
+    use core::sync::atomic::{AtomicU32, Ordering};
+
     use proptest::prelude::*;
 
     use super::*;
 
     impl Seal {
-        /// As after a roll-back of the machine to when the present session began.
+        /// Restores the state of the start of the present session, as after a roll-back of the machine.
         pub(crate) fn roll_back(&mut self) {
             self.sender.as_mut().expect("it has a key").sequence = 0;
         }
@@ -277,15 +278,24 @@ mod tests {
         Secret::new([byte; 22]).expect("long enough")
     }
 
+    /// Returns a seal in a session of its own.
     fn seal(secrets: impl IntoIterator<Item = u8>) -> Seal {
-        Seal::new(secrets.into_iter().map(secret).collect()).expect("random bytes")
+        Seal::new(secrets.into_iter().map(secret).collect(), unique())
+    }
+
+    /// Returns bytes that no other call returns.
+    fn unique<const N: usize>() -> [u8; N] {
+        static CALLS: AtomicU32 = AtomicU32::new(0);
+        let mut bytes = [0; N];
+        bytes[..4].copy_from_slice(&CALLS.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+        bytes
     }
 
     proptest! {
         #[test]
-        fn what_is_sealed_opens_once(content: Vec<u8>) {
+        fn a_sealed_datagram_opens_once(content: Vec<u8>) {
             let (mut sender, mut receiver) = (seal([1]), seal([1]));
-            let datagram = sender.seal(&content).expect("random bytes");
+            let datagram = sender.seal(&content, unique());
             prop_assert_eq!(datagram.len(), content.len() + OVERHEAD);
             prop_assert_eq!(receiver.open(&datagram), Ok(content));
             prop_assert_eq!(receiver.open(&datagram), Err(Rejection::Replayed));
@@ -300,26 +310,26 @@ mod tests {
         ) {
             let (mut sender, mut receiver) = (seal([1]), seal([1]));
             if known_sender {
-                let first = sender.seal(b"hello").expect("random bytes");
+                let first = sender.seal(b"hello", unique());
                 prop_assert!(receiver.open(&first).is_ok());
             }
-            let datagram = sender.seal(&content).expect("random bytes");
+            let datagram = sender.seal(&content, unique());
             let mut changed = datagram.clone();
             changed[at.index(datagram.len())] ^= 1_u8 << bit;
             prop_assert!(receiver.open(&changed).is_err());
-            // The refused one must not have used up the place of the true one.
+            // The refused datagram must not have used up the sequence number of the authentic one.
             prop_assert_eq!(receiver.open(&datagram), Ok(content));
         }
 
         #[test]
-        fn a_datagram_cut_short_is_refused(content: Vec<u8>, cut: prop::sample::Index) {
+        fn a_truncated_datagram_is_refused(content: Vec<u8>, cut: prop::sample::Index) {
             let (mut sender, mut receiver) = (seal([1]), seal([1]));
-            let datagram = sender.seal(&content).expect("random bytes");
+            let datagram = sender.seal(&content, unique());
             prop_assert!(receiver.open(&datagram[..cut.index(datagram.len())]).is_err());
         }
 
         #[test]
-        fn garbage_is_refused(mut bytes: Vec<u8>, as_sealed: bool) {
+        fn random_bytes_are_refused(mut bytes: Vec<u8>, as_sealed: bool) {
             if as_sealed && !bytes.is_empty() {
                 bytes[0] = SEALED;
             }
@@ -328,18 +338,18 @@ mod tests {
     }
 
     #[test]
-    fn the_content_cannot_be_read_and_never_looks_the_same() {
+    fn the_content_is_unreadable_and_sealed_differently_each_time() {
         let mut sender = seal([1]);
         let content = b"node-1 is draining";
-        let first = sender.seal(content).expect("random bytes");
-        let second = sender.seal(content).expect("random bytes");
+        let first = sender.seal(content, unique());
+        let second = sender.seal(content, unique());
         assert!(!first.windows(6).any(|window| content.starts_with(window)));
         assert_ne!(first[HEADER_LEN..], second[HEADER_LEN..]);
     }
 
     #[test]
-    fn any_of_the_receivers_keys_opens_and_the_senders_first_seals() {
-        let datagram = seal([2, 1]).seal(b"x").expect("random bytes");
+    fn each_of_the_receivers_keys_opens_and_the_first_of_the_sender_seals() {
+        let datagram = seal([2, 1]).seal(b"x", unique());
         assert_eq!(seal([1, 2]).open(&datagram), Ok(b"x".to_vec()));
         assert_eq!(seal([2]).open(&datagram), Ok(b"x".to_vec()));
         assert_eq!(seal([1]).open(&datagram), Err(Rejection::Unauthentic));
@@ -348,7 +358,7 @@ mod tests {
     #[test]
     fn late_datagrams_open_in_any_order_within_the_window() {
         let (mut sender, mut receiver) = (seal([1]), seal([1]));
-        let mut seal_one = || sender.seal(b"x").expect("random bytes");
+        let mut seal_one = || sender.seal(b"x", unique());
         let datagrams: Vec<Vec<u8>> = (0..200).map(|_| seal_one()).collect();
         for datagram in datagrams.iter().rev() {
             assert!(receiver.open(datagram).is_ok());
@@ -362,37 +372,37 @@ mod tests {
     fn a_new_session_of_the_same_sender_is_no_replay() {
         let (mut sender, mut receiver) = (seal([1]), seal([1]));
         for _ in 0..3 {
-            let datagram = sender.seal(b"x").expect("random bytes");
+            let datagram = sender.seal(b"x", unique());
             assert!(receiver.open(&datagram).is_ok());
-            sender.start_session().expect("random bytes");
+            sender.start_session(unique());
         }
     }
 
     #[test]
-    fn sessions_beyond_the_limit_push_out_those_used_least_recently() {
+    fn sessions_beyond_the_limit_evict_the_least_recently_used() {
         let mut receiver = seal([1]);
-        let (mut faithful, mut forgotten) = (seal([1]), seal([1]));
-        let lost = forgotten.seal(b"x").expect("random bytes");
+        let (mut steady, mut evicted) = (seal([1]), seal([1]));
+        let lost = evicted.seal(b"x", unique());
         assert!(receiver.open(&lost).is_ok());
         let mut many = seal([1]);
-        let mut kept = Vec::new();
+        let mut latest = Vec::new();
         for _ in 0..MAX_SESSIONS {
-            let datagram = faithful.seal(b"x").expect("random bytes");
+            let datagram = steady.seal(b"x", unique());
             assert!(receiver.open(&datagram).is_ok());
-            kept = datagram;
-            many.start_session().expect("random bytes");
-            let datagram = many.seal(b"x").expect("random bytes");
+            latest = datagram;
+            many.start_session(unique());
+            let datagram = many.seal(b"x", unique());
             assert!(receiver.open(&datagram).is_ok());
         }
-        assert_eq!(receiver.peers.sessions.len(), MAX_SESSIONS);
-        assert_eq!(receiver.open(&kept), Err(Rejection::Replayed));
-        assert!(receiver.open(&lost).is_ok(), "its window is forgotten");
+        assert_eq!(receiver.received.sessions.len(), MAX_SESSIONS);
+        assert_eq!(receiver.open(&latest), Err(Rejection::Replayed));
+        assert!(receiver.open(&lost).is_ok(), "its window was evicted");
     }
 
     #[test]
-    fn only_the_first_datagram_of_a_session_takes_deriving_a_key() {
+    fn only_the_first_datagram_of_a_session_needs_a_key_derived() {
         let (mut sender, mut receiver) = (seal([1]), seal([1]));
-        let datagrams = [(); 2].map(|()| sender.seal(b"x").expect("random bytes"));
+        let datagrams = [(); 2].map(|()| sender.seal(b"x", unique()));
         assert!(receiver.must_derive(&datagrams[0]));
         assert!(receiver.open(&datagrams[0]).is_ok());
         assert!(!receiver.must_derive(&datagrams[1]));
@@ -402,16 +412,16 @@ mod tests {
 
     #[test]
     fn without_a_key_datagrams_are_plain_and_sealed_ones_refused() {
-        let datagram = seal([]).seal(b"x").expect("random bytes");
+        let datagram = seal([]).seal(b"x", unique());
         assert_eq!(seal([]).open(&datagram), Ok(b"x".to_vec()));
         assert_eq!(seal([1]).open(&datagram), Err(Rejection::Format));
-        let datagram = seal([1]).seal(b"x").expect("random bytes");
+        let datagram = seal([1]).seal(b"x", unique());
         assert_eq!(seal([]).open(&datagram), Err(Rejection::Format));
         assert_eq!(seal([]).open(&[]), Err(Rejection::Truncated));
     }
 
     #[test]
-    fn a_short_secret_is_refused_with_the_remedy_and_none_is_ever_printed() {
+    fn a_short_secret_is_refused_with_the_remedy_and_no_secret_is_printed() {
         let refused = Secret::new([7; 15]).expect_err("too short");
         assert_eq!(
             refused.to_string(),

@@ -1,72 +1,126 @@
-//! The list of members that the rest of the speaker sees, put together from whom Kubernetes expects, whom the SWIM
-//! library knows and what the members say of themselves.
+//! The list of members that the rest of the speaker sees, compiled from the peers that Kubernetes expects, the members that
+//! the SWIM library knows and their reports.
 
-use std::collections::BTreeMap;
-use std::hash::BuildHasher as _;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::hash::BuildHasher as _;
+use core::mem;
+use core::net::SocketAddr;
+use core::time::Duration;
 
 use foca::State;
 use hashbrown::DefaultHashBuilder;
-use herald_core::{Liveness, Member, NodeName, NodeState};
+use herald_core::{Liveness, Member, NodeName, NodeState, Time};
 
 use super::MembershipEvent;
-use super::rumours::Rumours;
-use crate::codec::report::Report;
+use super::dissemination::Dissemination;
+use super::swim::SwimMember;
+use crate::codec::report::SelfReport;
 use crate::identity::Identity;
 
-#[derive(Default)]
+/// The list is compiled at most this often, as it takes some time where there are a thousand members.
+const PERIOD: Duration = Duration::from_millis(10);
+
+/// The expected peers and the list of members.
 pub(super) struct Roster {
-    /// Whom to expect, ourselves not among them.
+    /// The expected peers, without this node.
     peers: BTreeMap<NodeName, SocketAddr>,
-    /// In order of their names.
+    /// The members in order of their names.
     members: Arc<[Member]>,
+    /// Whether something changed since the list was compiled.
+    is_stale: bool,
+    /// When the list was compiled last.
+    compiled: Option<Time>,
     hasher: DefaultHashBuilder,
-    noticed: u64,
+    /// The sum of the hashes of the members that the SWIM library knows.
+    hashes: u64,
 }
 
 impl Roster {
+    /// Returns a roster that was never compiled.
+    pub(super) fn new() -> Self {
+        Self {
+            peers: BTreeMap::new(),
+            members: Arc::default(),
+            is_stale: true,
+            compiled: None,
+            hasher: DefaultHashBuilder::default(),
+            hashes: 0,
+        }
+    }
+
+    /// Returns the expected peers.
     pub(super) fn peers(&self) -> &BTreeMap<NodeName, SocketAddr> {
         &self.peers
     }
 
-    /// Replaces whom to expect; false if that changes nothing.
+    /// Replaces the expected peers; false if they are the same.
     pub(super) fn set_peers(&mut self, peers: BTreeMap<NodeName, SocketAddr>) -> bool {
         let changed = self.peers != peers;
         self.peers = peers;
         changed
     }
 
+    /// Marks the list as out of date.
+    pub(super) const fn set_stale(&mut self) {
+        self.is_stale = true;
+    }
+
+    /// Whether the list is out of date.
+    pub(super) const fn is_stale(&self) -> bool {
+        self.is_stale
+    }
+
+    /// When the list is to be compiled: at once if it is out of date, but at most once in [`PERIOD`].
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
+        let earliest = self.compiled.map_or(Time::ZERO, |at| at + PERIOD);
+        self.is_stale.then_some(earliest)
+    }
+
+    /// Returns the list.
     pub(super) const fn members(&self) -> &Arc<[Member]> {
         &self.members
     }
 
+    /// Whether `node` is in the list.
     pub(super) fn lists(&self, node: &NodeName) -> bool {
         self.members
             .binary_search_by(|member| member.node.cmp(node))
             .is_ok()
     }
 
-    /// Whether the SWIM library knows others, or of others, than last time. It tells of no suspicion and no refutation, and
-    /// a look at the hashes of all is so much faster than putting the list together that it can be had at any time.
-    pub(super) fn notice<'a>(&mut self, known: impl Iterator<Item = &'a foca::Member<Identity>>) -> bool {
-        let hash = |known: &foca::Member<Identity>| {
+    /// Marks the list as out of date if the SWIM library knows other members, or another state of a member, than at the last
+    /// call. The library notifies of no suspicion and no refutation. Hashing all members is so much faster than compiling the
+    /// list that it is done after each datagram.
+    pub(super) fn compare<'a>(&mut self, known: impl Iterator<Item = &'a SwimMember>) {
+        let hash = |known: &SwimMember| {
             let Identity { node, epoch, .. } = known.id();
             self.hasher
                 .hash_one((node.digest(), epoch, liveness(known.state())))
         };
-        // The library keeps them in an order that it changes now and then.
-        let all = known.map(hash).fold(0, u64::wrapping_add);
-        std::mem::replace(&mut self.noticed, all) != all
+        // A sum, as the library changes their order now and then.
+        let hashes = known.map(hash).fold(0, u64::wrapping_add);
+        self.is_stale |= mem::replace(&mut self.hashes, hashes) != hashes;
     }
 
-    /// Puts the list together anew; `None` if it stayed the same, else whose liveness changed.
+    /// Whether the list is to be compiled now; it then counts as compiled at `now`.
+    pub(super) fn poll_compile(&mut self, now: Time) -> bool {
+        let is_due = self.poll_timeout().is_some_and(|due| due <= now);
+        if is_due {
+            self.compiled = Some(now);
+        }
+        is_due
+    }
+
+    /// Compiles the list; `None` if it stayed the same, else the changes of liveness.
     pub(super) fn update<'a>(
         &mut self,
-        known: impl Iterator<Item = &'a foca::Member<Identity>>,
-        rumours: &Rumours,
+        known: impl Iterator<Item = &'a SwimMember>,
+        reports: &Dissemination,
     ) -> Option<Vec<MembershipEvent>> {
-        let members = self.compile(known, rumours);
+        self.is_stale = false;
+        let members = self.compile(known, reports);
         if *members == *self.members {
             return None;
         }
@@ -77,10 +131,10 @@ impl Roster {
 
     fn compile<'a>(
         &self,
-        known: impl Iterator<Item = &'a foca::Member<Identity>>,
-        rumours: &Rumours,
+        known: impl Iterator<Item = &'a SwimMember>,
+        reports: &Dissemination,
     ) -> Vec<Member> {
-        let member = |node: &NodeName, liveness, report: Option<&Report>| {
+        let member = |node: &NodeName, liveness, report: Option<&SelfReport>| {
             let mut member = Member::new(node.clone(), liveness, NodeState::Starting);
             if let Some(report) = report {
                 member.state = report.state;
@@ -89,8 +143,8 @@ impl Roster {
             }
             (node.clone(), member)
         };
-        // The SWIM library forgets the dead after some time, and never knew who was never heard of.
-        let absent = |node: &NodeName| member(node, Liveness::Down, rumours.latest(node));
+        // The SWIM library forgets members that are down after some time, and does not know peers that never sent anything.
+        let absent = |node: &NodeName| member(node, Liveness::Down, reports.latest(node));
         let mut members: BTreeMap<NodeName, Member> = self.peers.keys().map(absent).collect();
         for known in known {
             let Identity { node, epoch, .. } = known.id();
@@ -101,11 +155,11 @@ impl Roster {
             members.extend([match liveness {
                 Liveness::Down => absent(node),
                 Liveness::Alive | Liveness::Suspect => {
-                    member(node, liveness, rumours.of(node, epoch.started))
+                    member(node, liveness, reports.of_process(node, epoch.started))
                 }
             }]);
         }
-        let own = rumours.own();
+        let own = reports.own();
         members.extend([member(&own.node, Liveness::Alive, Some(own))]);
         members.into_values().collect()
     }
@@ -119,7 +173,7 @@ const fn liveness(state: State) -> Liveness {
     }
 }
 
-/// Who appeared in `after`, or has another liveness than in `before`.
+/// Returns the members that are new in `after` or have another liveness than in `before`.
 fn changes(before: &[Member], after: &[Member]) -> Vec<MembershipEvent> {
     let before: BTreeMap<&NodeName, Liveness> = before.iter().map(|m| (&m.node, m.liveness)).collect();
     let change = |member: &Member| {

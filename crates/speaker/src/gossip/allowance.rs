@@ -1,30 +1,30 @@
-//! How much work strangers may cause: a token bucket.
+//! Limits the work that unknown senders can cause: a token bucket.
 
 use std::time::Duration;
 
 use herald_core::Time;
 
-/// What each use takes of the allowance, so 200 a second. Deriving a session's key takes microseconds; a speaker that
-/// nobody expects yet sends some ten datagrams a second.
+/// The cost of each use, which allows 200 a second. Deriving a session's key takes microseconds; a speaker that
+/// no peer expects yet sends some ten datagrams a second.
 const COST: Duration = Duration::from_millis(5);
 
-/// How much may be used at once.
+/// The largest amount of uses at once.
 const BURST: Duration = Duration::from_secs(1);
 
-/// Uses of the last second.
+/// The uses of the last second.
 #[derive(Default)]
 pub(super) struct Allowance {
-    /// When everything used will have been earned again.
-    earned_at: Time,
+    /// When the allowance is complete again.
+    full_at: Time,
 }
 
 impl Allowance {
     /// Whether one more use is allowed at `now`; it then counts as used.
     pub(super) fn poll_use(&mut self, now: Time) -> bool {
-        let earned_at = self.earned_at.max(now) + COST;
-        let allowed = earned_at - now <= BURST;
+        let full_at = self.full_at.max(now) + COST;
+        let allowed = full_at - now <= BURST;
         if allowed {
-            self.earned_at = earned_at;
+            self.full_at = full_at;
         }
         allowed
     }

@@ -1,8 +1,8 @@
-//! Three speakers' gossip over real sockets on the loopback interface.
+//! The gossip of three speakers over real sockets on the loopback interface.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use herald_core::{Liveness, Member, NodeName, NodeState};
 use prometheus::Registry;
@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::{Gossip, Options, Secret, Timings};
 
-/// How long to wait for what takes well below a second on an idle machine.
+/// The limit for events that take well below a second on an idle machine.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 struct Speaker {
@@ -95,7 +95,7 @@ async fn three_speakers_crash_leave_and_come_back() {
     two.sees(1, Liveness::Alive, NodeState::Draining).await;
     three.sees(1, Liveness::Alive, NodeState::Draining).await;
 
-    // A crash: no good-bye.
+    // A crash: no leave message.
     let port = three.gossip.address().port();
     drop(three);
     let mut twos_view = two.gossip.members();
@@ -110,7 +110,7 @@ async fn three_speakers_crash_leave_and_come_back() {
     assert!(two.metric("herald_gossip_suspicions_total", None) >= 1.0);
     assert_eq!(two.metric("herald_gossip_members", Some("down")), 1.0);
 
-    // Back under the same name and address, a new life that has said nothing yet.
+    // Back with the same name and address, a new process that has reported nothing yet.
     let three = start(3, port, 1);
     three.gossip.set_peers(peers);
     until(three.gossip.joined(), |joined| *joined).await;
@@ -123,7 +123,7 @@ async fn three_speakers_crash_leave_and_come_back() {
 }
 
 #[tokio::test]
-async fn a_speaker_with_another_key_stays_alone_and_is_counted() {
+async fn a_speaker_with_another_key_stays_isolated_and_its_datagrams_are_counted() {
     let (one, two) = (start(1, 0, 1), start(2, 0, 2));
     let peers = addresses([(1, &one), (2, &two)]);
     one.gossip.set_peers(peers.clone());
@@ -135,16 +135,16 @@ async fn a_speaker_with_another_key_stays_alone_and_is_counted() {
 }
 
 #[tokio::test]
-async fn a_flood_of_made_up_sessions_is_dropped_cheaply_and_parts_nobody() {
+async fn a_flood_of_invented_sessions_is_dropped_cheaply_and_separates_no_members() {
     let (one, two) = (start(1, 0, 1), start(2, 0, 1));
     let peers = addresses([(1, &one), (2, &two)]);
-    let stranger = std::net::UdpSocket::bind("127.0.0.3:0").expect("binds");
+    let attacker = std::net::UdpSocket::bind("127.0.0.3:0").expect("binds");
     let flooded = |speaker: &Speaker| speaker.metric("herald_gossip_dropped_total", Some("flood")) > 0.0;
     let deadline = tokio::time::Instant::now() + DEADLINE;
     let mut datagram = [1_u8; 200];
     for session in 0_u64.. {
         datagram[1..9].copy_from_slice(&session.to_be_bytes());
-        stranger.send_to(&datagram, one.gossip.address()).expect("sends");
+        attacker.send_to(&datagram, one.gossip.address()).expect("sends");
         if session % 100 == 0 && flooded(&one) {
             break;
         }
@@ -154,12 +154,19 @@ async fn a_flood_of_made_up_sessions_is_dropped_cheaply_and_parts_nobody() {
         );
     }
     assert!(one.metric("herald_gossip_dropped_total", Some("unauthentic")) >= 100.0);
-    // The allowance is used up, and still those who expect each other meet.
+    // The allowance is used up, and expected peers still find each other.
     for speaker in [&one, &two] {
         speaker.gossip.set_peers(peers.clone());
     }
     one.sees(2, Liveness::Alive, NodeState::Starting).await;
     two.sees(1, Liveness::Alive, NodeState::Starting).await;
+}
+
+#[test]
+fn a_clock_before_1970_counts_as_1970() {
+    let early = UNIX_EPOCH - Duration::from_secs(1);
+    assert_eq!(super::since_1970(early), Duration::ZERO);
+    assert_eq!(super::since_1970(UNIX_EPOCH + DEADLINE), DEADLINE);
 }
 
 #[test]
@@ -176,7 +183,7 @@ fn the_socket_has_as_much_room_as_the_kernel_gives() {
 }
 
 #[tokio::test]
-async fn members_are_told_only_when_something_changed() {
+async fn members_are_published_only_when_a_member_changed() {
     let (one, two) = (start(1, 0, 1), start(2, 0, 1));
     let peers = addresses([(1, &one), (2, &two)]);
     for speaker in [&one, &two] {
@@ -199,7 +206,7 @@ async fn members_are_told_only_when_something_changed() {
 }
 
 #[test]
-fn what_cannot_work_is_refused_with_the_reason() {
+fn invalid_options_are_refused_with_the_reason() {
     let options = |node: &str, bind: &str| Options {
         node: NodeName::from(node),
         bind: bind.parse().expect("an address"),

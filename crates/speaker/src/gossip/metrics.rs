@@ -1,12 +1,12 @@
-//! Counts of the gossip shell, as Prometheus sees them.
+//! The Prometheus metrics of gossip.
 
 use anyhow::Context as _;
 use herald_core::{Liveness, Member};
 use herald_membership::codec::Rejection;
 use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
-/// The series, all present from the start.
-pub(super) struct Metrics {
+/// The metrics, with all their label values from the start.
+pub(super) struct GossipMetrics {
     pub(super) received: IntCounter,
     pub(super) sent: IntCounter,
     pub(super) suspicions: IntCounter,
@@ -16,10 +16,10 @@ pub(super) struct Metrics {
     dropped: IntCounterVec,
 }
 
-/// Label of datagrams that the kernel did not take.
+/// Label of datagrams that the kernel did not accept.
 const SEND_FAILED: &str = "send_failed";
 
-impl Metrics {
+impl GossipMetrics {
     pub(super) fn register(registry: &Registry) -> anyhow::Result<Self> {
         let members = IntGaugeVec::new(
             Opts::new(
@@ -68,7 +68,7 @@ impl Metrics {
                 .context("registering the gossip metrics")?;
         }
         for rejection in Rejection::ALL {
-            dropped.with_label_values(&[rejection.as_str()]);
+            dropped.with_label_values(&[rejection.reason()]);
         }
         dropped.with_label_values(&[SEND_FAILED]);
         Ok(Self {
@@ -83,7 +83,7 @@ impl Metrics {
     }
 
     pub(super) fn rejected(&self, rejection: Rejection) {
-        self.dropped.with_label_values(&[rejection.as_str()]).inc();
+        self.dropped.with_label_values(&[rejection.reason()]).inc();
     }
 
     pub(super) fn send_failed(&self) {

@@ -17,52 +17,54 @@ use tokio::sync::{oneshot, watch};
 use tracing::{debug, info, warn};
 
 use super::allowance::Allowance;
-use super::metrics::Metrics;
+use super::metrics::GossipMetrics;
+use super::random::Random;
 
-/// What the rest of the speaker asks of the thread.
-pub(super) enum Command {
+/// A request of the rest of the speaker to the thread.
+pub(super) enum GossipCommand {
     SetPeers(BTreeMap<NodeName, SocketAddr>),
     SetState(NodeState),
     SetLinks(Vec<Link>),
     SetUnresponsive(Vec<u32>),
-    /// This node was out of the world.
+    /// This node was cut off and is back.
     Flap,
-    /// A peer found that this node does not answer on the wire.
+    /// A peer reports that this node does not answer on the wire.
     ReportedUnresponsive,
-    /// Say good-bye, then tell that it is done, then stop.
+    /// Leave the cluster, confirm it, then stop.
     Leave(oneshot::Sender<()>),
 }
 
 /// Everything that the thread owns.
-pub(super) struct Task {
+pub(super) struct GossipTask {
     pub(super) socket: UdpSocket,
     pub(super) seal: Seal,
     pub(super) membership: Membership,
-    pub(super) metrics: Metrics,
-    pub(super) commands: Receiver<Command>,
+    pub(super) metrics: GossipMetrics,
+    pub(super) commands: Receiver<GossipCommand>,
     pub(super) members: watch::Sender<Arc<[Member]>>,
     pub(super) joined: watch::Sender<bool>,
-    /// What datagrams of unknown senders may cost.
-    pub(super) strangers: Allowance,
+    /// Limits the work for datagrams of unknown senders.
+    pub(super) unknown_senders: Allowance,
+    pub(super) random: Random,
     pub(super) zero: Instant,
 }
 
-/// Datagrams taken in before timers get their turn, even in a flood.
-const DRAIN: usize = 512;
+/// Datagrams that are handled before the timers, even in a flood.
+const BATCH: usize = 512;
 
-impl Task {
-    /// Runs until it has left, or until the [`super::Gossip`] was dropped: then it falls silent like a crash. Only
-    /// `poller` waits here, which knows the socket.
+impl GossipTask {
+    /// Runs until it has left, or until the [`super::Gossip`] was dropped: then it stops without leaving, like a crash. It
+    /// waits only in `poller`, which knows the socket.
     pub(super) fn run(mut self, mut poller: Poller) {
         let mut buffer = [0; 2048];
         let mut left = None;
         loop {
-            // First, and whatever the poller said: after a stall the answers lie in the socket, while the timers say that they
+            // First, and whatever woke the poller: after a stall the answers are in the socket, while the timers say that they
             // never came.
             self.drain_socket(&mut buffer);
             loop {
                 match self.commands.try_recv() {
-                    Ok(command) => left = self.obey(command).or(left),
+                    Ok(command) => left = self.handle_command(command).or(left),
                     Err(TryRecvError::Empty) => break,
                     Err(TryRecvError::Disconnected) => return,
                 }
@@ -82,7 +84,7 @@ impl Task {
             }
         }
         if let Some(left) = left {
-            // Whoever asked may have stopped waiting; we are gone either way.
+            // The caller may have stopped waiting; this member has left either way.
             let _gone = left.send(());
         }
     }
@@ -91,19 +93,20 @@ impl Task {
         Time::since_zero(self.zero.elapsed())
     }
 
-    fn obey(&mut self, command: Command) -> Option<oneshot::Sender<()>> {
+    /// Returns where to confirm a leave.
+    fn handle_command(&mut self, command: GossipCommand) -> Option<oneshot::Sender<()>> {
         let now = self.now();
         match command {
-            Command::SetPeers(peers) => self.membership.set_expected_peers(peers, now),
-            Command::SetState(state) => self.membership.set_state(state, now),
-            Command::SetLinks(links) => {
+            GossipCommand::SetPeers(peers) => self.membership.set_expected_peers(peers, now),
+            GossipCommand::SetState(state) => self.membership.set_state(state, now),
+            GossipCommand::SetLinks(links) => {
                 let links: Vec<LocalLink<'_>> = links.iter().map(local_link).collect();
                 self.membership.set_links(&links, now);
             }
-            Command::SetUnresponsive(nodes) => self.membership.set_unresponsive(nodes, now),
-            Command::Flap => self.membership.handle_flap(now),
-            Command::ReportedUnresponsive => self.membership.handle_reported_unresponsive(now),
-            Command::Leave(left) => {
+            GossipCommand::SetUnresponsive(nodes) => self.membership.set_unresponsive(nodes, now),
+            GossipCommand::Flap => self.membership.handle_flap(now),
+            GossipCommand::ReportedUnresponsive => self.membership.handle_reported_unresponsive(now),
+            GossipCommand::Leave(left) => {
                 self.membership.leave(now);
                 return Some(left);
             }
@@ -112,9 +115,9 @@ impl Task {
     }
 
     fn drain_socket(&mut self, buffer: &mut [u8]) {
-        for _ in 0..DRAIN {
+        for _ in 0..BATCH {
             match self.socket.recv_from(buffer) {
-                Ok((length, from)) => self.take_in(&buffer[..length], from),
+                Ok((length, from)) => self.handle_datagram(&buffer[..length], from),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) => {
                     debug!(%error, "receiving a gossip datagram failed");
@@ -124,7 +127,7 @@ impl Task {
         }
     }
 
-    fn take_in(&mut self, datagram: &[u8], from: SocketAddr) {
+    fn handle_datagram(&mut self, datagram: &[u8], from: SocketAddr) {
         self.metrics.received.inc();
         let now = self.now();
         let result = self
@@ -132,12 +135,14 @@ impl Task {
             .and_then(|content| self.membership.handle_datagram(&content, from, now));
         if let Err(rejection) = result {
             self.metrics.rejected(rejection);
-            debug!(%from, reason = rejection.as_str(), "gossip datagram dropped: {rejection}");
+            debug!(%from, reason = rejection.reason(), "gossip datagram dropped: {rejection}");
         }
     }
 
     fn open(&mut self, datagram: &[u8], from: SocketAddr, now: Time) -> Result<Vec<u8>, Rejection> {
-        if self.seal.must_derive(datagram) && !self.membership.is_peer(from) && !self.strangers.poll_use(now)
+        if self.seal.must_derive(datagram)
+            && !self.membership.is_peer(from)
+            && !self.unknown_senders.poll_use(now)
         {
             return Err(Rejection::Flood);
         }
@@ -146,14 +151,15 @@ impl Task {
 
     fn flush(&mut self) {
         while let Some((to, content)) = self.membership.poll_transmit() {
-            let datagram = match self.seal.seal(&content) {
-                Ok(datagram) => datagram,
+            let nonce = match self.random.bytes() {
+                Ok(nonce) => nonce,
                 Err(error) => {
                     self.metrics.send_failed();
                     warn!(%error, "sealing a gossip datagram failed");
                     continue;
                 }
             };
+            let datagram = self.seal.seal(&content, nonce);
             match self.socket.send_to(&datagram, to) {
                 Ok(_) => self.metrics.sent.inc(),
                 Err(error) => {
@@ -175,12 +181,12 @@ impl Task {
                     self.metrics.rejoins.inc();
                     warn!("the peers had declared this speaker down; it is back");
                 }
-                MembershipEvent::Overtaken => warn!(
+                MembershipEvent::Superseded => warn!(
                     "the peers know a later start of this speaker: the clock went back, or a second speaker \
                      uses this node's name"
                 ),
-                MembershipEvent::Alone => info!("the last peer is gone"),
-                MembershipEvent::Irregular(error) => warn!(error, "gossip stumbled"),
+                MembershipEvent::Isolated => info!("the last peer is gone"),
+                MembershipEvent::Irregular(error) => warn!(error, "the SWIM library refused a call"),
             }
         }
     }
@@ -202,12 +208,13 @@ impl Task {
     }
 
     fn start_session(&mut self) {
-        if let Err(error) = self.seal.start_session() {
-            warn!(%error, "going on with the old gossip session");
+        match self.random.bytes() {
+            Ok(session) => self.seal.start_session(session),
+            Err(error) => warn!(%error, "going on with the old gossip session"),
         }
     }
 
-    /// Tells the rest of the speaker what changed, and only that.
+    /// Publishes what changed to the rest of the speaker.
     fn publish(&self) {
         let members = self.membership.members();
         self.members.send_if_modified(|published| {
@@ -224,11 +231,36 @@ impl Task {
     }
 }
 
-/// What peers learn of a link.
+/// Returns what peers learn of a link.
 fn local_link(link: &Link) -> LocalLink<'_> {
     LocalLink {
         name: &link.name,
         mac: link.mac,
         prefixes: &link.prefixes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use herald_core::{MacAddr, Prefix};
+
+    use super::*;
+
+    #[test]
+    fn peers_learn_name_mac_address_and_subnets_of_a_link() {
+        let link = Link {
+            index: 7,
+            name: "eth0".to_owned(),
+            mac: MacAddr([2, 0, 0, 0, 0, 1]),
+            prefixes: vec![Prefix {
+                address: [192, 0, 2, 1].into(),
+                length: 24,
+            }],
+            arp: true,
+            ndp: false,
+        };
+        let local = local_link(&link);
+        assert_eq!((local.name, local.mac), ("eth0", link.mac));
+        assert_eq!(local.prefixes, link.prefixes);
     }
 }

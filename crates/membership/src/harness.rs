@@ -1,18 +1,27 @@
-//! Many members on a simulated network in virtual time, the same run for the same seed.
+//! Members on a network of datagrams in virtual time, the same run for the same seed.
+//!
+//! This tests one machine, [`Membership`] with its [`Seal`], and wires nothing else: keys, replays, forged datagrams and
+//! stalled processes, at the level of single datagrams. Whole speakers on a segment are simulated in `dev/sim`, whose nodes
+//! own the same object.
 
 mod crashes;
+mod flaps;
 mod forged;
 mod hostile;
 mod joining;
 mod partitions;
-mod restless;
 mod states;
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
-use std::net::SocketAddr;
-use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use alloc::collections::{BTreeMap, BinaryHeap};
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::sync::LazyLock;
 
 use herald_core::{Liveness, MacAddr, Member, NodeName, NodeState, Time};
 use rand::rngs::StdRng;
@@ -24,36 +33,38 @@ use crate::codec::seal::{Seal, Secret};
 use crate::identity::Epoch;
 use crate::{LocalLink, Membership, MembershipEvent};
 
-/// A datagram under way: when it arrives, a tie-breaker, from whom to whom, its bytes.
+/// A datagram in transit: when it arrives, a tie-breaker, its sender and receiver, its bytes.
 type Flight = Reverse<(Time, u64, [SocketAddr; 2], Vec<u8>)>;
 
-/// The network and everybody on it.
+/// The network and its nodes.
 struct Net {
     now: Time,
     rng: StdRng,
     /// Share of datagrams lost.
     loss: f64,
-    /// Which datagrams cannot pass, by index of sender and receiver.
+    /// Which datagrams are blocked, by index of sender and receiver.
     cut: fn(usize, usize) -> bool,
     nodes: BTreeMap<usize, Node>,
     flights: BinaryHeap<Flight>,
-    flown: u64,
-    /// When each node wants to be woken; outdated where [`Node::wakes`] says otherwise.
+    /// Datagrams that were sent and neither lost nor blocked.
+    delivered: u64,
+    /// When each node's next timeout is due; out of date where [`Node::wakes`] differs.
     alarms: BinaryHeap<Reverse<(Time, usize)>>,
     events: Vec<(Time, usize, MembershipEvent)>,
     rejections: BTreeMap<(usize, Rejection), usize>,
 }
 
+/// A process on the network.
 struct Node {
     membership: Membership,
     seal: Seal,
     wakes: Option<Time>,
-    /// Until when its process gets no time. What arrives waits in its socket.
+    /// Until when the process stalls. Datagrams wait in its socket.
     frozen_until: Time,
 }
 
-/// How often a condition is looked at.
-const LOOK_PERIOD: Duration = Duration::from_millis(5);
+/// How often a condition is evaluated.
+const POLL_PERIOD: Duration = Duration::from_millis(5);
 
 fn name(index: usize) -> NodeName {
     NodeName::new(format!("node-{index}"))
@@ -105,26 +116,26 @@ impl Net {
             cut: |_, _| false,
             nodes: BTreeMap::new(),
             flights: BinaryHeap::new(),
-            flown: 0,
+            delivered: 0,
             alarms: BinaryHeap::new(),
             events: Vec::new(),
             rejections: BTreeMap::new(),
         }
     }
 
-    /// `size` members that are ready and know each other.
+    /// Returns `size` members that are ready and know each other.
     fn cluster(size: usize, seed: u64, loss: f64) -> Self {
         let mut net = Self::empty(seed, loss);
         for index in 0..size {
             net.start(index, peers(0..size));
             net.set_state(index, NodeState::Ready);
         }
-        let settled = net.run_until(Duration::from_secs(20), |net| {
-            net.everybody_sees(|m| (m.liveness, m.state) == (Liveness::Alive, NodeState::Ready))
+        let joined = net.run_until(Duration::from_secs(20), |net| {
+            net.all_see_all(|m| (m.liveness, m.state) == (Liveness::Alive, NodeState::Ready))
         });
         assert!(
-            settled.is_some(),
-            "seed {seed}: {size} members never found each other"
+            joined.is_some(),
+            "seed {seed}: {size} members did not find each other"
         );
         net
     }
@@ -158,7 +169,7 @@ impl Net {
         let seed = self.rng.random();
         let mut membership = Membership::new(name, address(index), epoch, Timings::FAST, seed);
         membership.set_expected_peers(peers, self.now);
-        let seal = Seal::new(secrets).expect("random bytes");
+        let seal = Seal::new(secrets, self.rng.random());
         let wakes = None;
         let node = Node {
             membership,
@@ -174,7 +185,7 @@ impl Net {
         self.nodes.remove(&index);
     }
 
-    /// Gives the process of `index` no time for `duration`.
+    /// Stalls the process of `index` for `duration`.
     fn freeze(&mut self, index: usize, duration: Duration) {
         let until = self.now + duration;
         self.node(index).frozen_until = until;
@@ -191,7 +202,7 @@ impl Net {
         self.nodes.get_mut(&index).expect("it runs")
     }
 
-    /// How `viewer` sees `subject`.
+    /// Returns `subject` as `viewer` knows it.
     fn view(&self, viewer: usize, subject: usize) -> Option<&Member> {
         let members = self.nodes[&viewer].membership.members();
         let subject = name(subject);
@@ -199,26 +210,26 @@ impl Net {
         Some(&members[at])
     }
 
-    /// Whether everybody running sees every other one running, and so.
-    fn everybody_sees(&self, so: impl Fn(&Member) -> bool) -> bool {
-        self.nodes.keys().all(|&viewer| self.sees_all(viewer, &so))
+    /// Whether each running node knows each running node in this way.
+    fn all_see_all(&self, expected: impl Fn(&Member) -> bool) -> bool {
+        self.nodes.keys().all(|&viewer| self.sees_all(viewer, &expected))
     }
 
-    fn sees_all(&self, viewer: usize, so: impl Fn(&Member) -> bool) -> bool {
+    fn sees_all(&self, viewer: usize, expected: impl Fn(&Member) -> bool) -> bool {
         self.nodes
             .keys()
-            .all(|&subject| self.view(viewer, subject).is_some_and(&so))
+            .all(|&subject| self.view(viewer, subject).is_some_and(&expected))
     }
 
-    /// Whether everybody else running sees `subject` so.
-    fn all_see(&self, subject: usize, so: impl Fn(&Member) -> bool) -> bool {
+    /// Whether each other running node knows `subject` in this way.
+    fn all_see(&self, subject: usize, expected: impl Fn(&Member) -> bool) -> bool {
         self.nodes
             .keys()
             .filter(|&&viewer| viewer != subject)
-            .all(|&viewer| self.view(viewer, subject).is_some_and(&so))
+            .all(|&viewer| self.view(viewer, subject).is_some_and(&expected))
     }
 
-    /// Declarations of death since `since`: by whom, of whom.
+    /// Returns the members declared down since `since`, each with the node that declared it.
     fn declared_down(&self, since: Time) -> Vec<(usize, NodeName)> {
         let since = self.events.iter().filter(|(at, ..)| *at >= since);
         since
@@ -230,8 +241,8 @@ impl Net {
                 } => Some((*viewer, node.clone())),
                 MembershipEvent::Liveness { .. }
                 | MembershipEvent::Rejoined
-                | MembershipEvent::Overtaken
-                | MembershipEvent::Alone
+                | MembershipEvent::Superseded
+                | MembershipEvent::Isolated
                 | MembershipEvent::Irregular(_) => None,
             })
             .collect()
@@ -242,11 +253,11 @@ impl Net {
     }
 
     fn run_for(&mut self, duration: Duration) {
-        let ran_into_it = self.run_until(duration, |_| false);
-        assert_eq!(ran_into_it, None);
+        let held = self.run_until(duration, |_| false);
+        assert_eq!(held, None);
     }
 
-    /// Runs until `condition` holds, and says how long that took, to [`LOOK_PERIOD`]; at most for `limit`.
+    /// Runs until `condition` holds, at most for `limit`, and returns how long that took, to [`POLL_PERIOD`].
     fn run_until(&mut self, limit: Duration, condition: impl Fn(&Self) -> bool) -> Option<Duration> {
         let start = self.now;
         let end = start + limit;
@@ -254,14 +265,14 @@ impl Net {
             if self.now >= end {
                 return None;
             }
-            let look = end.min(self.now + LOOK_PERIOD);
-            while self.step(look) {}
-            self.now = look;
+            let next = end.min(self.now + POLL_PERIOD);
+            while self.step(next) {}
+            self.now = next;
         }
         Some(self.now - start)
     }
 
-    /// Does whatever comes next, if that is before `end`.
+    /// Runs the next event, if it is before `end`.
     fn step(&mut self, end: Time) -> bool {
         let flight = self.flights.peek().map(|Reverse((due, ..))| *due);
         let alarm = self.next_alarm();
@@ -280,7 +291,7 @@ impl Net {
         true
     }
 
-    /// When the next node is to be woken; drops alarms that are out of date.
+    /// Returns when the next timeout is due; drops alarms that are out of date.
     fn next_alarm(&mut self) -> Option<Time> {
         while let Some(Reverse((due, index))) = self.alarms.peek() {
             if self.nodes.get(index).is_some_and(|node| node.wakes == Some(*due)) {
@@ -319,7 +330,7 @@ impl Net {
         self.collect(index);
     }
 
-    /// Takes over what `index` sends and tells.
+    /// Drains the outputs of `index`.
     fn collect(&mut self, index: usize) {
         let now = self.now;
         let Some(node) = self.nodes.get_mut(&index) else {
@@ -327,21 +338,21 @@ impl Net {
         };
         while let Some(event) = node.membership.poll_event() {
             if event.ends_session() {
-                node.seal.start_session().expect("random bytes");
+                node.seal.start_session(self.rng.random());
             }
             self.events.push((now, index, event));
         }
         while let Some((to, content)) = node.membership.poll_transmit() {
-            let datagram = node.seal.seal(&content).expect("random bytes");
+            let datagram = node.seal.seal(&content, self.rng.random());
             assert!(datagram.len() <= crate::codec::DATAGRAM_MAX);
             let lost = self.rng.random_bool(self.loss);
             // One way through a switch and two kernels.
             let latency = Duration::from_micros(self.rng.random_range(100..500));
             if !lost && !(self.cut)(index, index_of(to)) {
-                self.flown += 1;
+                self.delivered += 1;
                 self.flights.push(Reverse((
                     now + latency,
-                    self.flown,
+                    self.delivered,
                     [address(index), to],
                     datagram,
                 )));

@@ -1,13 +1,11 @@
-//! Wrong keys, replays and garbage change nothing.
-
-use std::sync::Arc;
+//! Wrong keys, replays and malformed datagrams change nothing.
 
 use proptest::prelude::*;
 
 use super::*;
 
 #[test]
-fn a_member_with_another_key_is_isolated_and_counted() {
+fn a_member_with_another_key_is_isolated_and_its_datagrams_are_counted() {
     let mut net = Net::cluster(3, 1, 0.0);
     let epoch = Epoch {
         started: 9,
@@ -17,7 +15,7 @@ fn a_member_with_another_key_is_isolated_and_counted() {
     net.run_for(Duration::from_secs(5));
     assert!(net.nodes.keys().all(|&i| i == 3 || net.view(i, 3).is_none()));
     assert!((0..3).all(|i| net.view(3, i).is_some_and(|m| m.liveness == Liveness::Down)));
-    assert!(net.nodes[&3].membership.joined(), "it goes on alone");
+    assert!(net.nodes[&3].membership.joined(), "it goes on isolated");
     for viewer in 0..3 {
         assert!(net.rejections[&(viewer, Rejection::Unauthentic)] > 0);
     }
@@ -36,19 +34,20 @@ fn a_plain_member_and_a_keyed_one_do_not_mix() {
 }
 
 #[test]
-fn keys_are_rotated_without_a_member_lost() {
+fn keys_are_rotated_without_losing_a_member() {
     let (old, new) = (secret(1), secret(2));
     let mut net = Net::cluster(3, 1, 0.0);
     let start = net.now;
-    // Everybody learns to open the new key, then everybody seals with it, then the old one goes.
+    // All members open with the new key, then all seal with it, then the old key is removed.
     for secrets in [vec![old.clone(), new.clone()], vec![new.clone(), old], vec![new]] {
         for index in 0..3 {
-            net.node(index).seal = Seal::new(secrets.clone()).expect("random bytes");
+            let session = net.rng.random();
+            net.node(index).seal = Seal::new(secrets.clone(), session);
             net.run_for(Duration::from_secs(2));
         }
     }
     assert_eq!(net.declared_down(start), []);
-    assert!(net.everybody_sees(|m| m.liveness == Liveness::Alive));
+    assert!(net.all_see_all(|m| m.liveness == Liveness::Alive));
 }
 
 #[test]
@@ -79,35 +78,35 @@ fn a_replay_of_everything_changes_nothing() {
 }
 
 #[test]
-fn a_machine_rolled_back_to_a_snapshot_is_heard_again() {
+fn a_machine_rolled_back_to_a_snapshot_is_accepted_again() {
     for (size, seed) in [(2, 1), (3, 2), (5, 3)] {
         let mut net = Net::cluster(size, seed, 0.0);
-        // Until its peers' replay windows have left the first sequence numbers behind.
+        // Until the replay windows of its peers have passed the first sequence numbers.
         net.run_for(Duration::from_secs(100));
-        // Off for a while, then as it was: it believes itself connected, and counts its datagrams anew.
+        // Off for a while, then as before: it considers itself connected, and repeats its sequence numbers.
         net.cut = |from, to| from == 0 || to == 0;
         net.freeze(0, Duration::from_secs(5));
         net.run_for(Duration::from_secs(4));
         net.node(0).seal.roll_back();
         net.cut = |_, _| false;
-        let heard = net.run_until(Duration::from_secs(5), |net| {
-            net.everybody_sees(|m| (m.liveness, m.state) == (Liveness::Alive, NodeState::Ready))
+        let accepted = net.run_until(Duration::from_secs(5), |net| {
+            net.all_see_all(|m| (m.liveness, m.state) == (Liveness::Alive, NodeState::Ready))
         });
-        assert!(heard.is_some(), "{size} members");
+        assert!(accepted.is_some(), "{size} members");
         assert!(
-            net.count_events(|e| *e == MembershipEvent::Alone) > 0,
+            net.count_events(|e| *e == MembershipEvent::Isolated) > 0,
             "{size} members"
         );
     }
 }
 
-/// What an authenticated member could send at worst: any bytes, or real ones with a few changed.
+/// Contents that an authenticated member could send at worst: any bytes, or real contents with some bytes changed.
 fn hostile_contents() -> impl Strategy<Value = Vec<u8>> {
     let real = {
         let mut net = Net::cluster(3, 1, 0.0);
         net.crash(2);
         net.run_for(millis(450));
-        // Suspicion, reports, probes and gossip, caught before they leave.
+        // Suspicion, reports, probes and gossip, taken before they are sent.
         let now = net.now + millis(200);
         let membership = &mut net.node(0).membership;
         membership.set_state(NodeState::Draining, now);
@@ -134,7 +133,7 @@ fn hostile_contents() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn no_content_whatever_makes_a_member_panic(
+    fn no_content_makes_a_member_panic(
         contents in proptest::collection::vec(hostile_contents(), 1..30),
     ) {
         let mut net = Net::cluster(2, 1, 0.0);

@@ -1,12 +1,12 @@
-//! Datagrams made by hand, as somebody without scruples but with the key (or without any being needed) can.
+//! Forged datagrams, as an attacker with the key (or where no key is set) can make them.
 
 use foca::{Codec as _, Header, Message, PostcardCodec, State};
 
 use super::*;
-use crate::codec::report::Report;
+use crate::codec::report::SelfReport;
 use crate::codec::{SWIM_MAX, envelope};
 use crate::identity::Identity;
-use crate::membership::intake::MAX_MEMBERS;
+use crate::membership::receive::MAX_MEMBERS;
 
 fn identity(node: NodeName, index: usize) -> Identity {
     Identity {
@@ -36,7 +36,7 @@ fn swim(src: Identity, dst: Identity, message: Message<Identity>, members: &[Ide
 }
 
 fn report(node: NodeName) -> Vec<u8> {
-    let report = Report {
+    let report = SelfReport {
         node,
         started: 7,
         version: 3,
@@ -54,7 +54,7 @@ fn content(reports: &[Vec<u8>], swim: &[u8]) -> Vec<u8> {
 }
 
 impl Net {
-    /// Lets member 0 take in `content` as if it came from `from`.
+    /// Lets member 0 handle `content` as if it came from `from`.
     fn inject(&mut self, content: &[u8], from: usize) -> Result<(), Rejection> {
         let now = self.now;
         let result = self
@@ -71,7 +71,7 @@ impl Net {
 }
 
 #[test]
-fn a_node_name_of_any_length_leaves_probing_alone() {
+fn a_node_name_of_any_length_does_not_stop_probing() {
     let mut net = Net::cluster(2, 1, 0.0);
     let announce = |length: usize| {
         let src = identity(NodeName::new("n".repeat(length)), 2);
@@ -89,10 +89,10 @@ fn a_node_name_of_any_length_leaves_probing_alone() {
     assert_eq!(result, Err(Rejection::Malformed));
     net.run_for(Duration::from_secs(1));
     net.crash(1);
-    let noticed = net.run_until(Duration::from_secs(2), |net| {
+    let detected = net.run_until(Duration::from_secs(2), |net| {
         net.view(0, 1).is_some_and(|m| m.liveness == Liveness::Down)
     });
-    assert!(noticed.is_some());
+    assert!(detected.is_some());
 }
 
 #[test]
@@ -107,13 +107,13 @@ fn a_datagram_that_names_another_address_than_its_own_is_not_answered() {
     );
     let announce = content(&[], &announce);
     assert_eq!(net.inject(&announce, 3), Err(Rejection::Address));
-    assert_eq!(net.flown, 0);
+    assert_eq!(net.delivered, 0);
     assert_eq!(net.inject(&announce, 2), Ok(()));
-    assert_eq!(net.flown, 1);
+    assert_eq!(net.delivered, 1);
 }
 
 #[test]
-fn what_a_dead_member_once_said_does_not_make_it_ready_for_one_that_restarted() {
+fn an_old_report_of_a_failed_member_does_not_make_it_ready_for_a_member_that_restarted() {
     let mut net = Net::cluster(2, 1, 0.0);
     let announce = swim(
         identity(name(2), 2),
@@ -125,7 +125,7 @@ fn what_a_dead_member_once_said_does_not_make_it_ready_for_one_that_restarted() 
     net.run_for(millis(20));
     let member = net.view(0, 2).expect("known, as it announced itself");
     assert_eq!(member.state, NodeState::Starting);
-    // The same from one that answers in this life of ours.
+    // The same from a member that answers this process.
     let gossip = swim(identity(name(2), 2), net.identity_of(0), Message::Gossip, &[]);
     assert_eq!(net.inject(&content(&[report(name(2))], &gossip), 2), Ok(()));
     net.run_for(millis(20));
@@ -134,18 +134,18 @@ fn what_a_dead_member_once_said_does_not_make_it_ready_for_one_that_restarted() 
 }
 
 #[test]
-fn reports_of_strangers_are_neither_kept_nor_passed_on() {
+fn reports_of_unknown_nodes_are_neither_kept_nor_passed_on() {
     let mut net = Net::cluster(2, 1, 0.0);
     let gossip = swim(net.identity_of(1), net.identity_of(0), Message::Gossip, &[]);
-    let strangers: Vec<Vec<u8>> = (100..120).map(|i| report(name(i))).collect();
-    assert_eq!(net.inject(&content(&strangers, &gossip), 1), Ok(()));
+    let unknown: Vec<Vec<u8>> = (100..120).map(|i| report(name(i))).collect();
+    assert_eq!(net.inject(&content(&unknown, &gossip), 1), Ok(()));
     let now = net.now;
     let membership = &mut net.node(0).membership;
     membership.set_state(NodeState::Draining, now + millis(20));
     membership.handle_timeout(now + millis(20));
     let mut sent = 0;
     while let Some((_, content)) = membership.poll_transmit() {
-        let reports = envelope::parse(&content).expect("reads").reports;
+        let reports = envelope::parse(&content).expect("well-formed").reports;
         let known = [name(0), name(1)];
         assert!(reports.iter().all(|report| known.contains(&report.node)));
         sent += 1;
@@ -154,28 +154,23 @@ fn reports_of_strangers_are_neither_kept_nor_passed_on() {
 }
 
 #[test]
-fn made_up_members_fill_no_memory_and_leave_the_expected_ones_alone() {
+fn invented_members_fill_no_memory_and_do_not_displace_expected_ones() {
     const BATCH: usize = 32;
     let mut net = Net::cluster(3, 1, 0.0);
     let mut result = Ok(());
     for start in (1000..1000 + 2 * MAX_MEMBERS).step_by(BATCH) {
-        let strangers: Vec<Identity> = (start..start + BATCH).map(|i| identity(name(i), i)).collect();
-        let from = &strangers[0];
-        let gossip = swim(from.clone(), net.identity_of(0), Message::Gossip, &strangers[1..]);
+        let unknown: Vec<Identity> = (start..start + BATCH).map(|i| identity(name(i), i)).collect();
+        let from = &unknown[0];
+        let gossip = swim(from.clone(), net.identity_of(0), Message::Gossip, &unknown[1..]);
         result = net.inject(&content(&[], &gossip), start);
     }
     assert_eq!(result, Err(Rejection::Full));
-    let strangers = [identity(name(50_000), 50_000)];
-    let gossip = swim(
-        net.identity_of(1),
-        net.identity_of(0),
-        Message::Gossip,
-        &strangers,
-    );
+    let unknown = [identity(name(50_000), 50_000)];
+    let gossip = swim(net.identity_of(1), net.identity_of(0), Message::Gossip, &unknown);
     assert_eq!(net.inject(&content(&[], &gossip), 1), Ok(()));
     assert_eq!(net.view(0, 50_000), None);
     assert!(net.nodes[&0].membership.members().len() < MAX_MEMBERS + BATCH + 3);
-    // An expected one that starts anew is still let in.
+    // An expected peer that restarts is still admitted.
     net.crash(2);
     net.start(2, peers(0..3));
     let seen = net.run_until(Duration::from_secs(2), |net| {

@@ -1,18 +1,18 @@
-//! What was torn apart grows together again.
+//! A partition heals.
 
 use super::*;
 
-fn torn_and_healed(size: usize, cut: fn(usize, usize) -> bool, torn: Duration, loss: f64, seed: u64) {
+fn cut_and_healed(size: usize, cut: fn(usize, usize) -> bool, duration: Duration, loss: f64, seed: u64) {
     let mut net = Net::cluster(size, seed, loss);
     net.cut = cut;
-    net.run_for(torn);
+    net.run_for(duration);
     net.cut = |_, _| false;
     let healed = net.run_until(Duration::from_secs(5), |net| {
-        net.everybody_sees(|m| (m.liveness, m.state) == (Liveness::Alive, NodeState::Ready))
+        net.all_see_all(|m| (m.liveness, m.state) == (Liveness::Alive, NodeState::Ready))
     });
     assert!(
         healed.is_some(),
-        "{size} members, torn {torn:?}, loss {loss}, seed {seed}"
+        "{size} members, cut for {duration:?}, loss {loss}, seed {seed}"
     );
 }
 
@@ -24,31 +24,31 @@ fn halves(from: usize, to: usize) -> bool {
 #[test]
 fn a_partition_heals_whatever_its_length() {
     for seed in 0..5 {
-        for torn in [200, 700, 2_000, 60_000].map(millis) {
-            torn_and_healed(3, halves, torn, 0.01, seed);
-            torn_and_healed(10, halves, torn, 0.05, seed);
+        for duration in [200, 700, 2_000, 60_000].map(millis) {
+            cut_and_healed(3, halves, duration, 0.01, seed);
+            cut_and_healed(10, halves, duration, 0.05, seed);
         }
     }
 }
 
 #[test]
-fn a_member_that_was_cut_off_alone_comes_back() {
+fn a_single_member_that_was_cut_off_comes_back() {
     for seed in 0..10 {
-        let alone = |from, to| from == 0 || to == 0;
-        torn_and_healed(2, alone, Duration::from_secs(3), 0.0, seed);
-        torn_and_healed(5, alone, Duration::from_secs(3), 0.05, seed);
+        let isolated = |from, to| from == 0 || to == 0;
+        cut_and_healed(2, isolated, Duration::from_secs(3), 0.0, seed);
+        cut_and_healed(5, isolated, Duration::from_secs(3), 0.05, seed);
     }
 }
 
 #[test]
 fn a_total_outage_heals() {
     for seed in 0..5 {
-        torn_and_healed(10, |_, _| true, Duration::from_secs(30), 0.01, seed);
+        cut_and_healed(10, |_, _| true, Duration::from_secs(30), 0.01, seed);
     }
 }
 
 #[test]
-fn each_side_of_a_partition_sees_the_other_down() {
+fn each_side_of_a_partition_knows_the_other_as_down() {
     let mut net = Net::cluster(6, 1, 0.0);
     net.cut = halves;
     net.run_for(Duration::from_secs(3));
@@ -66,7 +66,7 @@ fn each_side_of_a_partition_sees_the_other_down() {
 }
 
 #[test]
-fn a_member_that_hears_but_is_not_heard_is_declared_down_and_comes_back() {
+fn a_member_that_receives_but_cannot_send_is_declared_down_and_comes_back() {
     for seed in 0..10 {
         let mut net = Net::cluster(5, seed, 0.0);
         net.cut = |from, _| from == 0;
@@ -76,7 +76,7 @@ fn a_member_that_hears_but_is_not_heard_is_declared_down_and_comes_back() {
         assert!(down.is_some(), "seed {seed}");
         net.cut = |_, _| false;
         let back = net.run_until(Duration::from_secs(5), |net| {
-            net.everybody_sees(|m| m.liveness == Liveness::Alive)
+            net.all_see_all(|m| m.liveness == Liveness::Alive)
         });
         assert!(back.is_some(), "seed {seed}");
     }

@@ -1,19 +1,19 @@
-//! What a member says of itself reaches everybody.
+//! The reports of a member reach all members.
 
 use super::*;
 
 #[test]
-fn a_change_of_state_reaches_everybody_within_half_a_second() {
+fn a_change_of_state_reaches_all_within_half_a_second() {
     for (size, seeds) in [(3, 20), (10, 5), (50, 1)] {
         for loss in [0.0, 0.01, 0.05] {
             for seed in 0..seeds {
                 let mut net = Net::cluster(size, seed, loss);
                 net.run_for(Duration::from_secs(3));
                 net.set_state(0, NodeState::Draining);
-                let told = net.run_until(millis(500), |net| {
+                let known = net.run_until(millis(500), |net| {
                     net.all_see(0, |m| m.state == NodeState::Draining)
                 });
-                assert!(told.is_some(), "{size} members, loss {loss}, seed {seed}");
+                assert!(known.is_some(), "{size} members, loss {loss}, seed {seed}");
             }
         }
     }
@@ -29,24 +29,24 @@ fn the_last_of_many_changes_wins() {
         }
     }
     net.set_state(0, NodeState::Draining);
-    let told = net.run_until(millis(500), |net| {
+    let known = net.run_until(millis(500), |net| {
         net.all_see(0, |m| m.state == NodeState::Draining)
     });
-    assert!(told.is_some());
+    assert!(known.is_some());
     net.run_for(Duration::from_secs(5));
     assert!(net.all_see(0, |m| m.state == NodeState::Draining));
 }
 
 #[test]
-fn hardware_addresses_reach_everybody_sorted_and_bounded() {
+fn mac_addresses_reach_all_sorted_and_bounded() {
     let mut net = Net::cluster(3, 4, 0.0);
     let links: Vec<LocalLink<'_>> = (0..40).rev().map(link).collect();
     let now = net.now;
     net.node(0).membership.set_links(&links, now);
     net.collect(0);
     let expected: Arc<[MacAddr]> = (0..16).map(|number| link(number).mac).collect();
-    let told = net.run_until(millis(500), |net| net.all_see(0, |m| m.macs == expected));
-    assert!(told.is_some());
+    let known = net.run_until(millis(500), |net| net.all_see(0, |m| m.macs == expected));
+    assert!(known.is_some());
 }
 
 #[test]
@@ -71,9 +71,9 @@ fn a_quiet_cluster_sends_two_datagrams_per_probe() {
     for size in [3, 50] {
         let mut net = Net::cluster(size, 8, 0.0);
         net.run_for(Duration::from_secs(20));
-        let before = net.flown;
+        let before = net.delivered;
         net.run_for(Duration::from_secs(20));
-        let per_node_and_second = (net.flown - before) as f64 / 20.0 / size as f64;
+        let per_node_and_second = (net.delivered - before) as f64 / 20.0 / size as f64;
         assert!(
             (19.0..21.0).contains(&per_node_and_second),
             "{per_node_and_second}"
