@@ -48,7 +48,7 @@ pub enum Rejection {
     #[error("another speaker uses this node's name")]
     SameName,
     /// It came from another address than its content names.
-    #[error("the datagram comes from another address than it says")]
+    #[error("the datagram comes from another address than its content names")]
     Address,
     /// Its sender is not expected, and there are too many members already.
     #[error("there are too many members to admit an unexpected one")]

@@ -44,18 +44,18 @@ struct Net {
     loss: f64,
     /// Which datagrams are blocked, by index of sender and receiver.
     cut: fn(usize, usize) -> bool,
-    nodes: BTreeMap<usize, Node>,
+    nodes: BTreeMap<usize, NetNode>,
     flights: BinaryHeap<Flight>,
     /// Datagrams that were sent and neither lost nor blocked.
     delivered: u64,
-    /// When each node's next timeout is due; out of date where [`Node::wakes`] differs.
+    /// When each node's next timeout is due; out of date where [`NetNode::wakes`] differs.
     alarms: BinaryHeap<Reverse<(Time, usize)>>,
     events: Vec<(Time, usize, MembershipEvent)>,
     rejections: BTreeMap<(usize, Rejection), usize>,
 }
 
 /// A process on the network.
-struct Node {
+struct NetNode {
     membership: Membership,
     seal: Seal,
     wakes: Option<Time>,
@@ -171,7 +171,7 @@ impl Net {
         membership.set_expected_peers(peers, self.now);
         let seal = Seal::new(secrets, self.rng.random());
         let wakes = None;
-        let node = Node {
+        let node = NetNode {
             membership,
             seal,
             wakes,
@@ -198,7 +198,7 @@ impl Net {
         self.collect(index);
     }
 
-    fn node(&mut self, index: usize) -> &mut Node {
+    fn node(&mut self, index: usize) -> &mut NetNode {
         self.nodes.get_mut(&index).expect("it runs")
     }
 
@@ -320,7 +320,7 @@ impl Net {
         let Some(node) = self.nodes.get_mut(&index) else {
             return;
         };
-        let Node { membership, seal, .. } = node;
+        let NetNode { membership, seal, .. } = node;
         let result = seal
             .open(datagram)
             .and_then(|content| membership.handle_datagram(&content, from, now));

@@ -10,7 +10,7 @@ use herald_membership::Timings;
 use herald_membership::codec::seal::Secret;
 use herald_runtime::log::LogLevel;
 
-use crate::gossip::Options;
+use crate::gossip::GossipOptions;
 
 /// The speaker's flags.
 #[derive(Debug, Clone, clap::Args)]
@@ -92,7 +92,7 @@ impl Args {
     }
 
     /// How to gossip, if at all.
-    pub(crate) fn gossip(&self, node: &NodeName) -> anyhow::Result<Option<Options>> {
+    pub(crate) fn gossip(&self, node: &NodeName) -> anyhow::Result<Option<GossipOptions>> {
         let Some(bind) = self.gossip_address() else {
             return Ok(None);
         };
@@ -100,7 +100,7 @@ impl Args {
             Some(directory) => read_secrets(directory)?,
             None => Vec::new(),
         };
-        Ok(Some(Options {
+        Ok(Some(GossipOptions {
             node: node.clone(),
             bind,
             secrets,

@@ -30,22 +30,24 @@ use task::{GossipCommand, GossipTask};
 
 /// The settings of gossip.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub(crate) struct GossipOptions {
     /// The node's name, the same as in Kubernetes.
-    pub node: NodeName,
+    pub(crate) node: NodeName,
     /// The address to listen at, and that peers send to: an address of this node, not the unspecified one.
-    pub bind: SocketAddr,
+    pub(crate) bind: SocketAddr,
     /// The shared keys: the first one seals, all open. Without a key, gossip is neither secret nor authentic.
-    pub secrets: Vec<Secret>,
+    pub(crate) secrets: Vec<Secret>,
     /// How fast a failure is detected.
-    pub timings: Timings,
+    pub(crate) timings: Timings,
 }
 
 /// A running gossip thread. Dropping it stops the thread without leaving the cluster, as a crash does.
-pub struct Gossip {
+pub(crate) struct Gossip {
     commands: Mailbox<GossipCommand>,
     members: watch::Receiver<Arc<[Member]>>,
     joined: watch::Receiver<bool>,
+    /// The address of the socket, with the port that the system chose if [`GossipOptions::bind`] has none.
+    #[cfg(test)]
     address: SocketAddr,
 }
 
@@ -61,8 +63,8 @@ impl Gossip {
     ///
     /// # Errors
     /// If the address cannot be bound, or the metrics are registered already.
-    pub fn start(options: Options, registry: &prometheus::Registry) -> anyhow::Result<Self> {
-        let Options {
+    pub(crate) fn start(options: GossipOptions, registry: &prometheus::Registry) -> anyhow::Result<Self> {
+        let GossipOptions {
             node,
             bind,
             secrets,
@@ -116,72 +118,68 @@ impl Gossip {
             commands,
             members: members_receiver,
             joined: joined_receiver,
+            #[cfg(test)]
             address,
         })
     }
 
-    /// Returns the address of the socket, with the port that the system chose if [`Options::bind`] has none.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// Replaces the expected peers: node name and gossip address of each speaker that Kubernetes knows. The name of this
     /// node is ignored. Joining starts with the first call.
-    pub fn set_peers(&self, peers: BTreeMap<NodeName, SocketAddr>) {
-        self.tell(GossipCommand::SetPeers(peers));
+    pub(crate) fn set_peers(&self, peers: BTreeMap<NodeName, SocketAddr>) {
+        self.send(GossipCommand::SetPeers(peers));
     }
 
     /// Reports the state of this speaker; [`NodeState::Starting`] at first.
-    pub fn set_state(&self, state: NodeState) {
-        self.tell(GossipCommand::SetState(state));
+    pub(crate) fn set_state(&self, state: NodeState) {
+        self.send(GossipCommand::SetState(state));
     }
 
     /// Reports the links of this node: MAC addresses, subnets and interfaces ([`Membership::set_links`]).
-    pub fn set_links(&self, links: Vec<Link>) {
-        self.tell(GossipCommand::SetLinks(links));
+    pub(crate) fn set_links(&self, links: Vec<Link>) {
+        self.send(GossipCommand::SetLinks(links));
     }
 
     /// Reports the nodes ([`NodeName::tag`]) that do not answer on the wire although they are alive, so that this one is
     /// their acting owner; four are reported.
-    pub fn set_unresponsive(&self, unresponsive: Vec<u32>) {
-        self.tell(GossipCommand::SetUnresponsive(unresponsive));
+    pub(crate) fn set_unresponsive(&self, unresponsive: Vec<u32>) {
+        self.send(GossipCommand::SetUnresponsive(unresponsive));
     }
 
     /// Counts a flap: this node was cut off, for example unplugged, and is back. A node that flaps ranks after all others.
-    pub fn handle_flap(&self) {
-        self.tell(GossipCommand::Flap);
+    pub(crate) fn handle_flap(&self) {
+        self.send(GossipCommand::Flap);
     }
 
     /// Counts flaps because a peer reports that this node does not answer on the wire: other nodes are preferred for a while.
-    pub fn handle_reported_unresponsive(&self) {
-        self.tell(GossipCommand::ReportedUnresponsive);
+    pub(crate) fn handle_reported_unresponsive(&self) {
+        self.send(GossipCommand::ReportedUnresponsive);
     }
 
     /// The members in order of their names. It changes only when a member changed, and is closed when the thread has ended.
     ///
     /// The list has this member, all known members that are not down, and the expected peers. An expected peer that is not
     /// there is [`herald_core::Liveness::Down`] with its last report; [`NodeState::Starting`] if it never reported.
-    pub fn members(&self) -> watch::Receiver<Arc<[Member]>> {
+    pub(crate) fn members(&self) -> watch::Receiver<Arc<[Member]>> {
         self.members.clone()
     }
 
     /// Whether a first attempt to join is over: all expected peers answered, or some did and the rest had a
     /// quarter of a second, or [`Timings::join_timeout`] has passed since the first [`Gossip::set_peers`], or
     /// no peer is expected. Stays true.
-    pub fn joined(&self) -> watch::Receiver<bool> {
+    pub(crate) fn joined(&self) -> watch::Receiver<bool> {
         self.joined.clone()
     }
 
     /// Leaves the cluster, so that peers see this member down at once, and stops. Takes 60 ms, 300 ms at most.
-    pub async fn leave(self) {
+    pub(crate) async fn leave(self) {
         let (done, left) = oneshot::channel();
-        self.tell(GossipCommand::Leave(done));
+        self.send(GossipCommand::Leave(done));
         if tokio::time::timeout(LEAVE_TIMEOUT, left).await.is_err() {
             tracing::warn!("the gossip thread did not leave the cluster in time");
         }
     }
 
-    fn tell(&self, command: GossipCommand) {
+    fn send(&self, command: GossipCommand) {
         // When the thread has ended, the receiver of the members sees it.
         self.commands.send(command);
     }

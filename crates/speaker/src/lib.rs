@@ -1,12 +1,12 @@
 //! Owns addresses on a node and answers ARP and NDP for them.
 //!
-//! Three rooms: [`gossip`] tells which speakers live, [`wire`] answers and announces on a thread of its own,
+//! Three rooms: `gossip` tells which speakers live, [`wire`] answers and announces on a thread of its own,
 //! and the driver between them owns `herald_core::announce::layer2::ownership`, fed by watches.
 
 mod args;
 mod driver;
 mod exclude;
-pub mod gossip;
+mod gossip;
 mod input;
 mod metrics;
 mod status;

@@ -186,3 +186,71 @@ fn changes(before: &[Member], after: &[Member]) -> Vec<MembershipEvent> {
     };
     after.iter().filter_map(change).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Epoch;
+
+    fn known(node: &str, state: State) -> SwimMember {
+        let address = SocketAddr::from(([192, 0, 2, 1], 7946));
+        foca::Member::new(Identity::unknown(node.into(), address), 0, state)
+    }
+
+    fn listed(roster: &Roster) -> Vec<(&str, Liveness)> {
+        let members = roster.members().iter();
+        members
+            .map(|member| (member.node.as_str(), member.liveness))
+            .collect()
+    }
+
+    /// Returns a roster of the node `own` that expects `peers` and was compiled from `known`.
+    fn compiled(peers: &[&str], known: &[SwimMember]) -> Roster {
+        let address = SocketAddr::from(([192, 0, 2, 1], 7946));
+        let mut roster = Roster::new();
+        roster.set_peers(peers.iter().map(|peer| ((*peer).into(), address)).collect());
+        assert!(roster.poll_compile(Time::ZERO));
+        let _changes = roster.update(known.iter(), &Dissemination::new("own".into(), Epoch::default()));
+        roster
+    }
+
+    #[test]
+    fn expected_peers_are_listed_in_any_state_and_other_members_only_until_they_are_down() {
+        let down = [
+            known("a", State::Down),
+            known("b", State::Down),
+            known("c", State::Suspect),
+        ];
+        let roster = compiled(&["b", "d"], &down);
+        let expected = [
+            ("b", Liveness::Down),
+            ("c", Liveness::Suspect),
+            ("d", Liveness::Down),
+            ("own", Liveness::Alive),
+        ];
+        assert_eq!(listed(&roster), expected);
+        assert!(roster.lists(&"c".into()) && !roster.lists(&"a".into()));
+    }
+
+    #[test]
+    fn a_changed_state_makes_the_list_stale_and_is_returned_as_a_change() {
+        let mut roster = compiled(&[], &[known("a", State::Alive)]);
+        roster.compare([known("a", State::Alive)].iter());
+        roster.is_stale = false;
+        roster.compare([known("a", State::Alive)].iter());
+        assert!(!roster.is_stale());
+        let suspect = [known("a", State::Suspect)];
+        roster.compare(suspect.iter());
+        assert!(roster.is_stale());
+        assert_eq!(roster.poll_timeout(), Some(Time::ZERO + PERIOD));
+        let reports = Dissemination::new("own".into(), Epoch::default());
+        let changes = roster.update(suspect.iter(), &reports);
+        let expected = MembershipEvent::Liveness {
+            node: "a".into(),
+            from: Some(Liveness::Alive),
+            to: Liveness::Suspect,
+        };
+        assert_eq!(changes, Some([expected].into()));
+        assert_eq!(roster.update(suspect.iter(), &reports), None);
+    }
+}

@@ -8,12 +8,12 @@ use herald_core::{Liveness, Member, NodeName, NodeState};
 use prometheus::Registry;
 use tokio::sync::watch;
 
-use super::{Gossip, Options, Secret, Timings};
+use super::{Gossip, GossipOptions, Secret, Timings};
 
 /// The limit for events that take well below a second on an idle machine.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-struct Speaker {
+struct LoopbackSpeaker {
     gossip: Gossip,
     registry: Registry,
 }
@@ -23,9 +23,9 @@ fn name(index: u8) -> NodeName {
 }
 
 /// Starts the speaker of node `index` on 127.0.0.`index`, at any free port or at `port`.
-fn start(index: u8, port: u16, secret: u8) -> Speaker {
+fn start(index: u8, port: u16, secret: u8) -> LoopbackSpeaker {
     let registry = Registry::new();
-    let options = Options {
+    let options = GossipOptions {
         node: name(index),
         bind: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, index)), port),
         secrets: vec![Secret::new([secret; 32]).expect("long enough")],
@@ -33,11 +33,13 @@ fn start(index: u8, port: u16, secret: u8) -> Speaker {
         timings: Timings::CALM,
     };
     let gossip = Gossip::start(options, &registry).expect("starts");
-    Speaker { gossip, registry }
+    LoopbackSpeaker { gossip, registry }
 }
 
-fn addresses<'a>(speakers: impl IntoIterator<Item = (u8, &'a Speaker)>) -> BTreeMap<NodeName, SocketAddr> {
-    let address = |(index, speaker): (u8, &Speaker)| (name(index), speaker.gossip.address());
+fn addresses<'a>(
+    speakers: impl IntoIterator<Item = (u8, &'a LoopbackSpeaker)>,
+) -> BTreeMap<NodeName, SocketAddr> {
+    let address = |(index, speaker): (u8, &LoopbackSpeaker)| (name(index), speaker.gossip.address);
     speakers.into_iter().map(address).collect()
 }
 
@@ -50,7 +52,7 @@ async fn until<T: Clone + Send + Sync + std::fmt::Debug + 'static>(
     assert_eq!(held, Ok(true), "still {:?}", watched.borrow());
 }
 
-impl Speaker {
+impl LoopbackSpeaker {
     async fn sees(&self, index: u8, liveness: Liveness, state: NodeState) {
         let wanted = |m: &Member| (&m.node, m.liveness, m.state) == (&name(index), liveness, state);
         until(self.gossip.members(), |members| members.iter().any(wanted)).await;
@@ -96,7 +98,7 @@ async fn three_speakers_crash_leave_and_come_back() {
     three.sees(1, Liveness::Alive, NodeState::Draining).await;
 
     // A crash: no leave message.
-    let port = three.gossip.address().port();
+    let port = three.gossip.address.port();
     drop(three);
     let mut twos_view = two.gossip.members();
     let mut liveness = Vec::new();
@@ -139,12 +141,13 @@ async fn a_flood_of_invented_sessions_is_dropped_cheaply_and_separates_no_member
     let (one, two) = (start(1, 0, 1), start(2, 0, 1));
     let peers = addresses([(1, &one), (2, &two)]);
     let attacker = std::net::UdpSocket::bind("127.0.0.3:0").expect("binds");
-    let flooded = |speaker: &Speaker| speaker.metric("herald_gossip_dropped_total", Some("flood")) > 0.0;
+    let flooded =
+        |speaker: &LoopbackSpeaker| speaker.metric("herald_gossip_dropped_total", Some("flood")) > 0.0;
     let deadline = tokio::time::Instant::now() + DEADLINE;
     let mut datagram = [1_u8; 200];
     for session in 0_u64.. {
         datagram[1..9].copy_from_slice(&session.to_be_bytes());
-        attacker.send_to(&datagram, one.gossip.address()).expect("sends");
+        attacker.send_to(&datagram, one.gossip.address).expect("sends");
         if session % 100 == 0 && flooded(&one) {
             break;
         }
@@ -207,7 +210,7 @@ async fn members_are_published_only_when_a_member_changed() {
 
 #[test]
 fn invalid_options_are_refused_with_the_reason() {
-    let options = |node: &str, bind: &str| Options {
+    let options = |node: &str, bind: &str| GossipOptions {
         node: NodeName::from(node),
         bind: bind.parse().expect("an address"),
         secrets: Vec::new(),
@@ -220,6 +223,6 @@ fn invalid_options_are_refused_with_the_reason() {
     assert!(refused(options("a", "0.0.0.0:7946")).contains("must be one of this node's"));
     assert!(refused(options("", "127.0.0.1:0")).contains("must have 1 to 253 bytes"));
     let taken = start(1, 0, 1);
-    let bind = taken.gossip.address().to_string();
+    let bind = taken.gossip.address.to_string();
     assert!(refused(options("a", &bind)).contains(&format!("cannot listen for gossip on UDP {bind}")));
 }
