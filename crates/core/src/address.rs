@@ -1,7 +1,7 @@
-//! Addresses in bulk: ranges, the sets that pools are made of, and which part of a set is free.
+//! Ranges of addresses, the address sets of pools, and sets of free positions.
 //!
-//! Nothing is ever enumerated: an IPv6 /64 costs as much memory as a single address, and every look-up is
-//! logarithmic in the number of ranges.
+//! Addresses are never enumerated: an IPv6 /64 needs as much memory as a single address, and every look-up is logarithmic in
+//! the number of ranges.
 
 mod free;
 mod parse;
@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 
 use crate::Family;
 
-/// The addresses of one Service: one, or one of each family. Those two need no memory of their own.
+/// The addresses of one Service: one, or one of each family. Up to two need no allocation.
 pub type Addresses = SmallVec<[IpAddr; 2]>;
 
 /// Consecutive addresses of one family, both ends included.
@@ -30,7 +30,7 @@ pub struct AddressRange {
 }
 
 impl AddressRange {
-    /// The range from `first` to `last`; `None` when the families differ or `first` is after `last`.
+    /// Creates the range from `first` to `last`; `None` if the families differ or `first` is after `last`.
     pub fn new(first: IpAddr, last: IpAddr) -> Option<Self> {
         let family = Family::of(first);
         let (first, last_bits) = (bits(first), bits(last));
@@ -41,7 +41,7 @@ impl AddressRange {
         })
     }
 
-    /// The range of one address.
+    /// Creates the range of one address.
     pub fn single(address: IpAddr) -> Self {
         Self {
             family: Family::of(address),
@@ -50,37 +50,37 @@ impl AddressRange {
         }
     }
 
-    /// The lowest address.
+    /// Returns the lowest address.
     pub fn first(&self) -> IpAddr {
         address(self.family, self.first)
     }
 
-    /// The highest address.
+    /// Returns the highest address.
     pub fn last(&self) -> IpAddr {
         address(self.family, self.last)
     }
 
-    /// The family of all its addresses.
+    /// Returns the family of the addresses.
     pub const fn family(&self) -> Family {
         self.family
     }
 
-    /// How many addresses it has; all of IPv6 (`::/0`) counts one less than it has.
+    /// Returns the number of addresses; for all of IPv6 (`::/0`) it is one too low.
     pub const fn size(&self) -> u128 {
         (self.last - self.first).saturating_add(1)
     }
 
-    /// Whether `address` is in it.
+    /// Returns whether `address` is in the range.
     pub fn contains(&self, address: IpAddr) -> bool {
         Family::of(address) == self.family && (self.first..=self.last).contains(&bits(address))
     }
 
-    /// Whether it has an address in common with `other`.
+    /// Returns whether the range has an address in common with `other`.
     pub const fn overlaps(&self, other: &Self) -> bool {
         self.family as u8 == other.family as u8 && self.first <= other.last && other.first <= self.last
     }
 
-    /// How many of its addresses [`is_buggy`] holds for.
+    /// Returns the number of addresses for which [`is_buggy`] is true.
     pub const fn buggy(&self) -> u128 {
         match self.family {
             Family::V4 => {
@@ -94,7 +94,7 @@ impl AddressRange {
 }
 
 impl fmt::Display for AddressRange {
-    /// `address/prefix` where it is exactly one, `first-last` otherwise.
+    /// Writes `address/prefix` if the range is a prefix, otherwise `first-last`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let host_bits = self.first ^ self.last;
         let aligned = host_bits & host_bits.wrapping_add(1) == 0 && self.first & host_bits == 0;
@@ -107,8 +107,8 @@ impl fmt::Display for AddressRange {
     }
 }
 
-/// Whether some clients are known to mistake `address` for a network or broadcast address: an IPv4 address
-/// whose last octet is 0 or 255. `avoidBuggyIPs` keeps Services off them.
+/// Returns whether some clients are known to mistake `address` for a network or broadcast address: an IPv4 address whose
+/// last octet is 0 or 255. With `avoidBuggyIPs` Services do not get them.
 pub fn is_buggy(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => matches!(v4.octets()[3], 0 | 255),
@@ -116,7 +116,7 @@ pub fn is_buggy(address: IpAddr) -> bool {
     }
 }
 
-/// Bits of an address of `family`.
+/// Returns the number of bits of an address of `family`.
 const fn width(family: Family) -> u32 {
     match family {
         Family::V4 => Ipv4Addr::BITS,
@@ -124,7 +124,7 @@ const fn width(family: Family) -> u32 {
     }
 }
 
-/// The highest value of an address of `family`.
+/// Returns the highest value of an address of `family`.
 const fn highest(family: Family) -> u128 {
     u128::MAX >> (u128::BITS - width(family))
 }
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_reads_as_the_cidr_it_is_or_as_its_ends() {
+    fn a_range_is_displayed_as_a_cidr_or_as_its_ends() {
         for (written, read) in [
             ("192.168.10.100/24", "192.168.10.0/24"),
             ("10.0.0.0-10.0.0.255", "10.0.0.0/24"),

@@ -1,8 +1,7 @@
-//! Herald's pure heart: which address a Service gets, which node owns it, and why.
+//! The pure part of Herald: which address a Service gets, which node announces it, and the reasons.
 //!
-//! Nothing here reads a clock, opens a socket or logs. Time comes in as the last argument, effects are
-//! polled out, and every refusal is an enum variant that the shells reuse as condition reason, event
-//! reason and metric label.
+//! Nothing here reads a clock, opens a socket or logs. The time is the last argument of a function, outputs are polled, and
+//! every refusal is an enum variant that the shells use as condition reason, event reason and metric label.
 #![no_std]
 
 extern crate alloc;

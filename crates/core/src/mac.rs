@@ -8,24 +8,24 @@ use core::net::Ipv6Addr;
 pub struct MacAddr(pub [u8; 6]);
 
 impl MacAddr {
-    /// Every station on the segment.
+    /// The address of all stations on the segment.
     pub const BROADCAST: Self = Self([0xff; 6]);
 
-    /// All zeroes: "not known", the target of an ARP probe.
+    /// All zeroes: an unknown address, the target of an ARP probe (RFC 5227 section 2.1.1).
     pub const ZERO: Self = Self([0; 6]);
 
-    /// Where an IPv6 multicast group is sent (RFC 2464 §7): 33:33 and the last four bytes of the group.
+    /// Returns the address of an IPv6 multicast group (RFC 2464 section 7): 33:33 and the last four bytes of the group.
     pub const fn multicast(group: Ipv6Addr) -> Self {
         let octets = group.octets();
         Self([0x33, 0x33, octets[12], octets[13], octets[14], octets[15]])
     }
 
-    /// Whether the group bit is set; true of broadcast too.
+    /// Returns whether the group bit is set, which it also is in the broadcast address.
     pub const fn is_multicast(self) -> bool {
         self.0[0] & 1 == 1
     }
 
-    /// Whether one station can have it: it is neither a group's nor all zeroes.
+    /// Returns whether a station can have the address: it is neither the address of a group nor all zeroes.
     pub const fn is_station(self) -> bool {
         !self.is_multicast() && !matches!(self, Self::ZERO)
     }
@@ -61,8 +61,8 @@ mod tests {
     #[test]
     fn groups_and_zeroes_are_no_station() {
         assert!(MacAddr([2, 0, 0, 0, 0, 1]).is_station());
-        for nobody in [MacAddr::ZERO, MacAddr::BROADCAST, MacAddr([1, 0, 0x5e, 0, 0, 1])] {
-            assert!(!nobody.is_station());
+        for other in [MacAddr::ZERO, MacAddr::BROADCAST, MacAddr([1, 0, 0x5e, 0, 0, 1])] {
+            assert!(!other.is_station());
         }
     }
 }

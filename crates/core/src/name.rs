@@ -1,4 +1,4 @@
-//! Names of Kubernetes objects, one type each, so that a pool is never taken for a node.
+//! Names of Kubernetes objects, one type for each kind, so that they cannot be confused.
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -15,7 +15,7 @@ pub struct ServiceKey {
 }
 
 impl ServiceKey {
-    /// Names the Service `name` in `namespace`.
+    /// Creates the key of the Service `name` in `namespace`.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
         Self {
             namespace: namespace.into(),
@@ -25,7 +25,7 @@ impl ServiceKey {
 }
 
 impl Hash for ServiceKey {
-    /// Without marks between the two, which cost as much as they do: few names differ in nothing but where they part.
+    /// Hashes no separator: it would double the cost, and keys that differ only in where they split are rare.
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         hasher.write(self.name.as_bytes());
         hasher.write(self.namespace.as_bytes());
@@ -45,12 +45,12 @@ macro_rules! name {
         pub struct $type(Arc<str>);
 
         impl $type {
-            /// Takes the name as it stands in Kubernetes.
+            /// Creates a name from its text in Kubernetes.
             pub fn new(name: impl Into<String>) -> Self {
                 Self(name.into().into())
             }
 
-            /// The name as it stands in Kubernetes.
+            /// Returns the text in Kubernetes.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -71,23 +71,23 @@ macro_rules! name {
 }
 
 name!(
-    /// Name of an `IPAddressPool`.
+    /// The name of an `IPAddressPool`.
     PoolName
 );
 name!(
-    /// Name of a Kubernetes Node; also the member name in gossip.
+    /// The name of a Kubernetes Node, which is also the name of its member.
     NodeName
 );
 
 impl NodeName {
-    /// The name's [`tag`].
+    /// Returns the [`tag`] of the name.
     pub fn tag(&self) -> u32 {
         tag(self.as_str())
     }
 }
 
-/// A short form of a name for where every byte counts (FNV-1a, 32 bits). Two of a thousand names share one once in ten
-/// thousand clusters, so nothing may rest on it alone.
+/// Returns a short form of a name (FNV-1a, 32 bits), for datagrams of limited size. In one of ten thousand clusters, two of a
+/// thousand names have the same tag, so a tag alone must not decide anything.
 pub fn tag(name: &str) -> u32 {
     let mix = |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
     name.bytes().fold(0x811c_9dc5, mix)
@@ -100,12 +100,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_service_key_reads_namespace_slash_name() {
+    fn a_service_key_is_displayed_as_namespace_slash_name() {
         assert_eq!(ServiceKey::new("default", "web").to_string(), "default/web");
     }
 
     #[test]
-    fn names_read_as_they_stand() {
+    fn names_are_displayed_as_in_kubernetes() {
         assert_eq!(PoolName::from("first-pool").to_string(), "first-pool");
         assert_eq!(NodeName::new("node-1").as_str(), "node-1");
     }

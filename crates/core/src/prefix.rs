@@ -1,18 +1,18 @@
-//! Subnets that machines have a leg in.
+//! Prefixes: the subnets that are directly connected to interfaces.
 
 use core::net::IpAddr;
 
-/// A subnet.
+/// A prefix of IP addresses (RFC 4291 section 2.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Prefix {
-    /// Any address in it.
+    /// Any address in the prefix.
     pub address: IpAddr,
-    /// How many leading bits all its addresses share.
+    /// The number of leading bits that all its addresses have in common.
     pub length: u8,
 }
 
 impl Prefix {
-    /// Whether `address` is in it.
+    /// Returns whether `address` is in the prefix.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address) {
             (IpAddr::V4(own), IpAddr::V4(other)) => {
@@ -27,7 +27,7 @@ impl Prefix {
         }
     }
 
-    /// Whether it is the same on every link (RFC 3927, RFC 4291 §2.5.6).
+    /// Returns whether the prefix is link-local (RFC 3927, RFC 4291 section 2.5.6), so that every link has it.
     pub const fn is_link_local(&self) -> bool {
         match self.address {
             IpAddr::V4(v4) => v4.is_link_local(),

@@ -1,4 +1,4 @@
-//! Label selectors (`metav1.LabelSelector`), parsed once and then only matched.
+//! Label selectors (`metav1.LabelSelector`), parsed once before they are matched.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
@@ -27,7 +27,7 @@ pub struct RawRequirement {
     pub values: Vec<String>,
 }
 
-/// A checked selector. An empty one matches everything.
+/// A selector that was parsed. An empty one matches everything.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Selector {
     requirements: Vec<Requirement>,
@@ -47,10 +47,10 @@ enum Test {
     DoesNotExist,
 }
 
-/// Why a selector cannot be used.
+/// The reason why a selector cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelectorError {
-    /// The operator is none of the four.
+    /// The operator is unknown.
     #[error("{0:?} is not a valid label selector operator; use In, NotIn, Exists or DoesNotExist")]
     Operator(String),
     /// `In` or `NotIn` without values.
@@ -69,19 +69,22 @@ pub enum SelectorError {
         /// The operator.
         operator: &'static str,
     },
-    /// The same value twice in one expression.
+    /// A value occurs twice in one expression.
     #[error("duplicate definition of match expression value in label selector {0:?}")]
     DuplicateValue(String),
-    /// The same expression twice in one selector.
+    /// An expression occurs twice in one selector.
     #[error("duplicate definition of match expressions on {0:?}")]
     DuplicateExpression(String),
-    /// No key.
+    /// An expression has no key.
     #[error("matchExpressions: an entry has no key")]
     MissingKey,
 }
 
 impl Selector {
-    /// Checks a selector by the rules of `metav1.LabelSelector`, and refuses duplicates as MetalLB does.
+    /// Parses a selector by the rules of `metav1.LabelSelector`. Duplicates are errors, as in MetalLB.
+    ///
+    /// # Errors
+    /// The first mistake.
     pub fn parse(raw: &RawSelector) -> Result<Self, SelectorError> {
         let mut requirements: Vec<Requirement> = raw
             .match_labels
@@ -103,7 +106,7 @@ impl Selector {
         Ok(Self { requirements })
     }
 
-    /// Whether an object with these labels is selected.
+    /// Returns whether an object with these labels is selected.
     pub fn matches(&self, labels: &Labels) -> bool {
         self.requirements.iter().all(|r| r.matches(labels))
     }
@@ -144,7 +147,8 @@ impl Requirement {
         Ok(Self { key, test })
     }
 
-    /// `NotIn` and `DoesNotExist` also match objects without the key, as Kubernetes defines it.
+    /// Returns whether the labels meet the requirement. `NotIn` and `DoesNotExist` also match objects without the key, as in
+    /// Kubernetes.
     fn matches(&self, labels: &Labels) -> bool {
         let value = labels.get(&self.key);
         match &self.test {
@@ -201,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named() {
+    fn every_mistake_has_an_error() {
         let parse = |operator, values: &[&str]| Selector::parse(&expression("a", operator, values));
         assert_eq!(parse("in", &["1"]), Err(SelectorError::Operator("in".into())));
         let key = String::from("a");

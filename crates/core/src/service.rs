@@ -1,4 +1,4 @@
-//! A Service as allocation and ownership see it: the few fields that decide, already parsed.
+//! A Service as the allocator sees it: the fields that it needs, parsed.
 
 use alloc::collections::BTreeSet;
 use alloc::string::String;
@@ -9,8 +9,7 @@ use core::net::IpAddr;
 
 use crate::{Addresses, Labels, PoolName, ServiceKey};
 
-/// A Service of type `LoadBalancer` whose class is ours. Any other Service is not an input: the shell
-/// reports it as removed.
+/// A Service of type `LoadBalancer` of our class. Any other Service is no input: the shell handles it as removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
     /// Namespace and name.
@@ -19,31 +18,31 @@ pub struct Service {
     pub created: i64,
     /// `metadata.labels`.
     pub labels: Labels,
-    /// `spec.clusterIPs` (or `spec.clusterIP`): they decide the families. Empty while Kubernetes has given none.
+    /// `spec.clusterIPs` (or `spec.clusterIP`), which decide the families. Empty until Kubernetes has assigned them.
     pub cluster_ips: Addresses,
     /// `spec.ipFamilyPolicy`; absent is `SingleStack`.
     pub family_policy: FamilyPolicy,
-    /// `spec.ipFamilies[0]`; which family a `PreferDualStack` Service gets when there is only one to have.
+    /// `spec.ipFamilies[0]`: the family that a `PreferDualStack` Service gets when only one is available.
     pub primary_family: Option<Family>,
-    /// What the user asks for by annotation or by `spec.loadBalancerIP`.
+    /// The request of the user, by annotation or by `spec.loadBalancerIP`.
     pub request: Request,
-    /// Annotation `metallb.io/allow-shared-ip`; empty is "shares with nobody".
+    /// Annotation `metallb.io/allow-shared-ip`; if empty, the Service does not share addresses.
     pub sharing_key: Arc<str>,
-    /// Which backends would answer: empty for `externalTrafficPolicy: Cluster`, the Service's selector as
-    /// `k=v,...` for `Local`. Sharers of an address must agree on it.
+    /// The backends: empty for `externalTrafficPolicy: Cluster`, the Service's selector as `k=v,...` for `Local`. Sharers of
+    /// an address must have the same.
     pub backend_key: String,
     /// Transport protocol and port of each `spec.ports[]`.
     pub ports: BTreeSet<Port>,
-    /// `status.loadBalancer.ingress[].ip`: the address that the Service has, the truth after a restart.
+    /// `status.loadBalancer.ingress[].ip`: the addresses that the Service has, also after a restart of the controller.
     pub assigned: Addresses,
-    /// Whether `ingress` has an entry that is no plain address (a hostname, an unparsable `ip`).
+    /// Whether `ingress` has an entry that is not an address (a hostname, an `ip` that cannot be parsed).
     pub foreign_ingress: bool,
     /// Annotation `metallb.io/ip-allocated-from-pool`.
     pub assigned_pool: Option<PoolName>,
 }
 
 impl Service {
-    /// A single-stack IPv4 Service with nothing requested and nothing assigned; tests and callers fill in the rest.
+    /// Creates a single-stack Service without cluster IPs, request and addresses. Callers set the other fields.
     pub fn new(key: ServiceKey) -> Self {
         Self {
             key,
@@ -63,12 +62,12 @@ impl Service {
     }
 }
 
-/// What the user asks for, parsed from annotations and `spec.loadBalancerIP`.
+/// The request of the user, parsed from annotations and `spec.loadBalancerIP`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// `metallb.io/loadBalancerIPs` or `spec.loadBalancerIP`, in the order written; empty is "any".
+    /// `metallb.io/loadBalancerIPs` or `spec.loadBalancerIP`, in this order; empty means any address.
     pub addresses: Result<Vec<IpAddr>, RequestError>,
-    /// `metallb.io/address-pool`; `None` is "any".
+    /// `metallb.io/address-pool`; `None` means any pool.
     pub pool: Option<PoolName>,
 }
 
@@ -81,16 +80,16 @@ impl Default for Request {
     }
 }
 
-/// Why a request for addresses cannot be read.
+/// The reason why a request for addresses cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     /// Both the annotation and the field are set.
     #[error("service can not have both metallb.io/loadBalancerIPs and svc.Spec.LoadBalancerIP")]
     Both,
-    /// The annotation has an entry that is no address.
+    /// The annotation has an entry that is not an address.
     #[error("invalid metallb.io/loadBalancerIPs: {0:?}")]
     Annotation(String),
-    /// `spec.loadBalancerIP` is no address.
+    /// `spec.loadBalancerIP` is not an address.
     #[error("invalid spec.loadBalancerIP {0:?}")]
     Field(String),
 }
@@ -100,13 +99,13 @@ pub enum RequestError {
 pub enum FamilyPolicy {
     /// One family.
     SingleStack,
-    /// Two families where there are two, one otherwise.
+    /// Two families if there are two, otherwise one.
     PreferDualStack,
-    /// Two families or nothing.
+    /// Two families or none.
     RequireDualStack,
 }
 
-/// Address family.
+/// An address family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
     /// IPv4.
@@ -116,7 +115,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// The family of `address`.
+    /// Returns the family of `address`.
     pub const fn of(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(_) => Self::V4,
@@ -134,7 +133,7 @@ impl fmt::Display for Family {
     }
 }
 
-/// A port of a Service; two sharers of an address may not have the same.
+/// A port of a Service. Two sharers of an address may not have the same port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Port {
     /// `spec.ports[].protocol`; absent is TCP.

@@ -1,27 +1,27 @@
-//! Time as the pure machines see it: nanoseconds since the shell's own zero.
+//! The time of the pure machines: nanoseconds since a zero that the shell chooses.
 
 use core::ops::{Add, Sub};
 use core::time::Duration;
 
-/// A monotonic instant. The shell chooses the zero; only differences mean anything.
+/// A monotonic instant. Only differences have a meaning, because the shell chooses the zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Time(u64);
 
 impl Time {
-    /// The shell's zero.
+    /// The zero that the shell chose.
     pub const ZERO: Self = Self(0);
 
-    /// The instant `elapsed` after the shell's zero (saturating at some 584 years).
+    /// Returns the instant `elapsed` after the zero. Saturates at some 584 years.
     pub fn since_zero(elapsed: Duration) -> Self {
         Self(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
     }
 
-    /// How long after the shell's zero this is.
+    /// Returns the time since the zero.
     pub const fn elapsed(self) -> Duration {
         Duration::from_nanos(self.0)
     }
 
-    /// How long after `earlier` this is; zero if it is not.
+    /// Returns the time since `earlier`, or zero if `earlier` is later.
     pub const fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }

@@ -1,40 +1,41 @@
-//! Which positions of a set are free.
+//! Sets of free positions.
 
 use alloc::collections::BTreeMap;
 
-/// Free positions as maximal disjoint intervals. Finding, taking and giving back are logarithmic in the
-/// number of intervals, which is at most one more than the number of positions taken.
+/// Free positions as maximal disjoint intervals. To find, take or give back a position is logarithmic in the number of
+/// intervals, which is at most one more than the number of positions taken.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FreeSet {
-    /// Last position to first position: so the lowest of an interval, which is taken most, is taken in place.
+    /// The first position of each interval by its last position: so the lowest position, which is taken most often, is taken
+    /// without a change of the key.
     intervals: BTreeMap<u128, u128>,
 }
 
 impl FreeSet {
-    /// All positions up to and including `last` are free; none when there is none.
+    /// Creates the set of all positions up to and including `last`; `None` gives an empty set.
     pub fn up_to(last: Option<u128>) -> Self {
         Self {
             intervals: last.map(|last| (last, 0)).into_iter().collect(),
         }
     }
 
-    /// The lowest free position.
+    /// Returns the lowest free position.
     pub fn first(&self) -> Option<u128> {
         self.intervals.values().next().copied()
     }
 
-    /// Whether no position is free.
+    /// Returns whether no position is free.
     pub fn is_empty(&self) -> bool {
         self.intervals.is_empty()
     }
 
-    /// The end of the interval of free positions that `position` is in.
+    /// Returns the end of the interval of free positions that contains `position`.
     pub fn end_of(&self, position: u128) -> Option<u128> {
         let (end, first) = self.intervals.range(position..).next()?;
         (*first <= position).then_some(*end)
     }
 
-    /// Gives back `first` to `last`, of which some may be free already.
+    /// Gives back the positions `first` to `last`, of which some may be free already.
     pub fn give_all(&mut self, mut first: u128, mut last: u128) {
         let touching = (first.saturating_sub(1), last.saturating_add(1));
         while let Some((&end, &start)) = self.intervals.range(touching.0..).next()
@@ -46,9 +47,9 @@ impl FreeSet {
         self.intervals.insert(last, first);
     }
 
-    /// Takes `position`; false when it was not free.
+    /// Takes `position`. Returns false if it was not free.
     pub fn take(&mut self, position: u128) -> bool {
-        // The lowest of all is what is taken most, and found without a search.
+        // The lowest free position is taken most often, and found without a search.
         if let Some(mut lowest) = self
             .intervals
             .first_entry()
@@ -79,7 +80,7 @@ impl FreeSet {
         true
     }
 
-    /// Gives `position` back; nothing happens when it is free already.
+    /// Gives back `position`, which may be free already.
     pub fn give(&mut self, position: u128) {
         self.give_all(position, position);
     }

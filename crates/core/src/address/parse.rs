@@ -1,4 +1,4 @@
-//! The text of `spec.addresses[]`: `address/prefix` or `first-last`.
+//! Parses the entries of `spec.addresses`: `address/prefix` or `first-last`.
 
 use alloc::string::{String, ToString};
 use core::net::IpAddr;
@@ -7,59 +7,59 @@ use core::str::FromStr;
 use super::{AddressRange, bits, highest, width};
 use crate::Family;
 
-/// Bits before the IPv4 address in an IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2).
+/// The number of bits before the IPv4 address in an IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2).
 const MAPPED_BITS: u32 = 96;
 
-/// Why an entry of `spec.addresses` cannot be read.
+/// The reason why an entry of `spec.addresses` cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// Neither a CIDR nor a range.
+    /// The entry is neither a CIDR nor a range.
     #[error(
         "invalid CIDR {0:?}: write it as address/prefix, such as 192.168.10.0/24 or fc00::/64, or as a \
          range, such as 192.168.10.10-192.168.10.20"
     )]
     Cidr(String),
-    /// An address alone.
+    /// The entry is an address without prefix length.
     #[error("invalid CIDR {text:?}: a single address needs its prefix length; use {text}/{prefix}")]
     BareAddress {
         /// The entry.
         text: String,
-        /// 32 or 128.
+        /// The prefix length of a single address: 32 or 128.
         prefix: u32,
     },
-    /// Spaces where none may be.
+    /// The entry has spaces.
     #[error("invalid CIDR {0:?}: remove the spaces")]
     Whitespace(String),
-    /// The prefix length is no number or too long for the family.
+    /// The prefix length is not a number, or is too long for the family.
     #[error("invalid CIDR {text:?}: prefix length {prefix:?} must be a number from {least} to {most}")]
     Prefix {
         /// The entry.
         text: String,
-        /// What stands after the slash.
+        /// The text after the slash.
         prefix: String,
-        /// The smallest prefix length that means something here.
+        /// The shortest valid prefix length.
         least: u32,
         /// The longest prefix length of the family.
         most: u32,
     },
-    /// What stands before the dash is no address.
+    /// The text before the dash is not an address.
     #[error(
         "invalid IP range {range:?}: invalid start IP {half:?}; it must be an address without prefix length"
     )]
     Start {
         /// The entry.
         range: String,
-        /// What stands before the dash.
+        /// The text before the dash.
         half: String,
     },
-    /// What stands after the dash is no address.
+    /// The text after the dash is not an address.
     #[error(
         "invalid IP range {range:?}: invalid end IP {half:?}; it must be an address without prefix length"
     )]
     End {
         /// The entry.
         range: String,
-        /// What stands after the dash.
+        /// The text after the dash.
         half: String,
     },
     /// The ends are in the wrong order.
@@ -69,9 +69,9 @@ pub enum AddressError {
     Reversed {
         /// The entry.
         range: String,
-        /// What stands before the dash.
+        /// The address before the dash.
         start: IpAddr,
-        /// What stands after the dash.
+        /// The address after the dash.
         end: IpAddr,
     },
     /// One end is IPv4, the other IPv6.
@@ -82,9 +82,9 @@ pub enum AddressError {
     MixedFamilies {
         /// The entry.
         range: String,
-        /// What stands before the dash.
+        /// The address before the dash.
         start: IpAddr,
-        /// What stands after the dash.
+        /// The address after the dash.
         end: IpAddr,
     },
 }
@@ -92,7 +92,7 @@ pub enum AddressError {
 impl FromStr for AddressRange {
     type Err = AddressError;
 
-    /// A dash makes it a range; host bits of a CIDR are masked off; IPv4-mapped IPv6 counts as IPv4.
+    /// Parses a range, which has a dash, or a CIDR. Ignores the host bits of a CIDR; IPv4-mapped IPv6 counts as IPv4.
     fn from_str(text: &str) -> Result<Self, AddressError> {
         match text.split_once('-') {
             Some((start, end)) => parse_range(text, start.trim(), end.trim()),
@@ -141,7 +141,7 @@ fn parse_cidr(text: &str) -> Result<AddressRange, AddressError> {
     };
     let canonical = written.to_canonical();
     let most = width(Family::of(written));
-    // The prefix of an IPv4-mapped address counts the 96 bits before it.
+    // The prefix length of an IPv4-mapped address includes the 96 bits before the IPv4 address.
     let least = if canonical == written { 0 } else { MAPPED_BITS };
     let Some(length) = parse_prefix(prefix).filter(|length| (least..=most).contains(length)) else {
         let (text, prefix) = (text.to_string(), prefix.to_string());
@@ -155,7 +155,7 @@ fn parse_cidr(text: &str) -> Result<AddressRange, AddressError> {
     Ok(masked(canonical, length - least))
 }
 
-/// Plain decimal digits; `u32::from_str` alone would also take a sign or leading zeros.
+/// Parses decimal digits; `u32::from_str` alone would also accept a sign and leading zeros.
 fn parse_prefix(text: &str) -> Option<u32> {
     let plain = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     plain.then(|| text.parse().ok()).flatten()
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_metallb_reads_is_read_alike() {
+    fn entries_are_parsed_as_in_metallb() {
         for (text, first, last) in [
             ("192.168.10.0/24", "192.168.10.0", "192.168.10.255"),
             ("192.168.10.100/24", "192.168.10.0", "192.168.10.255"),
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn each_mistake_is_named_with_what_would_be_right() {
+    fn each_error_says_what_would_be_right() {
         for (text, message) in [
             ("1.2.3.4", "use 1.2.3.4/32"),
             ("fc00::1", "use fc00::1/128"),
@@ -240,7 +240,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_written_reads_back(family in prop::bool::ANY, a in any::<u128>(), b in any::<u128>()) {
+        fn a_displayed_range_parses_back(family in prop::bool::ANY, a in any::<u128>(), b in any::<u128>()) {
             let family = if family { Family::V4 } else { Family::V6 };
             let (a, b) = (a & highest(family), b & highest(family));
             let range = AddressRange { family, first: a.min(b), last: a.max(b) };

@@ -6,8 +6,8 @@ use core::net::IpAddr;
 use super::{AddressRange, address, bits, is_buggy};
 use crate::Family;
 
-/// Disjoint ranges of both families. Each address has a position within its family, counted through the
-/// ranges in the order given: Services get the free address with the lowest position.
+/// Disjoint ranges of both families. Each address has a position within its family, counted through the ranges in their
+/// order: Services get the free address with the lowest position.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AddressSet {
     ranges: Vec<AddressRange>,
@@ -15,17 +15,17 @@ pub struct AddressSet {
     v6: Layout,
 }
 
-/// How many addresses there are of each family; saturating.
+/// The number of addresses of each family; saturating.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Capacity {
-    /// IPv4 addresses.
+    /// The number of IPv4 addresses.
     pub v4: u128,
-    /// IPv6 addresses.
+    /// The number of IPv6 addresses.
     pub v6: u128,
 }
 
 impl Capacity {
-    /// Addresses of one family.
+    /// Returns the number of addresses of one family.
     pub const fn of(&self, family: Family) -> u128 {
         match family {
             Family::V4 => self.v4,
@@ -33,22 +33,22 @@ impl Capacity {
         }
     }
 
-    /// Addresses of both families.
+    /// Returns the number of addresses of both families.
     pub const fn total(&self) -> u128 {
         self.v4.saturating_add(self.v6)
     }
 }
 
-/// Two ranges that have addresses in common, by their place in the list given.
+/// Two ranges that have addresses in common, by their places in a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Overlap {
-    /// Place of the earlier range.
+    /// The place of the earlier range.
     pub earlier: usize,
-    /// Place of the later range.
+    /// The place of the later range.
     pub later: usize,
 }
 
-/// The ranges of one family: in order of position, and for look-ups in order of address.
+/// The ranges of one family, in order of position and in order of address.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Layout {
     by_position: Vec<Run>,
@@ -64,10 +64,10 @@ struct Run {
 }
 
 impl AddressSet {
-    /// Takes ranges in the user's order.
+    /// Creates a set of ranges in the user's order.
     ///
     /// # Errors
-    /// Every range that overlaps an earlier one, with the first such earlier one found.
+    /// Every range that overlaps an earlier one, with the first such earlier range.
     pub fn new(ranges: Vec<AddressRange>) -> Result<Self, Vec<Overlap>> {
         let overlaps = overlaps(&ranges);
         if !overlaps.is_empty() {
@@ -81,34 +81,34 @@ impl AddressSet {
         })
     }
 
-    /// The ranges in the user's order.
+    /// Returns the ranges in the user's order.
     pub fn ranges(&self) -> &[AddressRange] {
         &self.ranges
     }
 
-    /// Whether `address` is in the set.
+    /// Returns whether `address` is in the set.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.position(address).is_some()
     }
 
-    /// Where `address` stands among the addresses of its family.
+    /// Returns the position of `address` among the addresses of its family.
     pub fn position(&self, address: IpAddr) -> Option<u128> {
         self.layout(Family::of(address)).position(bits(address))
     }
 
-    /// The address of `family` at `position`.
+    /// Returns the address of `family` at `position`.
     pub fn at(&self, family: Family, position: u128) -> Option<IpAddr> {
         let bits = self.layout(family).at(position)?;
         Some(address(family, bits))
     }
 
-    /// The highest position of `family`; `None` when the set has no address of it.
+    /// Returns the highest position of `family`; `None` if the set has no address of it.
     pub fn last_position(&self, family: Family) -> Option<u128> {
         let run = self.layout(family).by_position.last()?;
         Some(run.start + (run.last - run.first))
     }
 
-    /// How many addresses there are, not counting those that [`is_buggy`] holds for when they are avoided.
+    /// Returns the number of addresses; with `avoid_buggy` without those for which [`is_buggy`] is true.
     pub fn capacity(&self, avoid_buggy: bool) -> Capacity {
         let mut capacity = Capacity::default();
         for range in &self.ranges {
@@ -122,7 +122,7 @@ impl AddressSet {
         capacity
     }
 
-    /// Whether `address` is in the set and not to be avoided.
+    /// Returns whether `address` is in the set and may be given out.
     pub fn owns(&self, address: IpAddr, avoid_buggy: bool) -> bool {
         self.contains(address) && !(avoid_buggy && is_buggy(address))
     }
@@ -145,7 +145,7 @@ impl Layout {
                 first: range.first,
                 last: range.last,
             });
-            // Only a range that ends the whole family's space can wrap, and then it is the only one.
+            // Only the range of all addresses of a family can wrap, and then it is the only one.
             start = start.wrapping_add(range.last - range.first).wrapping_add(1);
         }
         let mut by_address = by_position.clone();
@@ -170,7 +170,8 @@ impl Layout {
     }
 }
 
-/// One sweep over the ranges in address order: a range overlaps when it starts before the furthest end so far.
+/// Returns all overlaps, in one pass over the ranges in order of address: a range overlaps if it starts before the highest
+/// end so far.
 fn overlaps(ranges: &[AddressRange]) -> Vec<Overlap> {
     let mut order: Vec<usize> = (0..ranges.len()).collect();
     order.sort_by_key(|&place| (ranges[place], place));
@@ -222,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_of_ipv6_fits() {
+    fn a_set_may_be_all_of_ipv6() {
         let set = set(&["::/0"]);
         assert_eq!(set.last_position(Family::V6), Some(u128::MAX));
         assert_eq!(
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn capacity_vectors_of_the_specification() {
+    fn capacities_of_the_specification() {
         let both = set(&["1.2.3.0/24", "2.3.4.128/25"]);
         assert_eq!(both.capacity(false).total(), 384);
         assert_eq!(both.capacity(true).total(), 381);
@@ -243,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn capacity_of_huge_ranges_saturates_whatever_the_order() {
+    fn the_capacity_of_huge_ranges_saturates_in_any_order() {
         let set = set(&["::/1", "8000::/1", "10.0.0.0/30"]);
         assert_eq!(set.capacity(false), Capacity { v4: 4, v6: u128::MAX });
         assert_eq!(set.capacity(false).total(), u128::MAX);
@@ -268,7 +269,7 @@ mod tests {
         #[test]
         fn position_and_address_are_inverse(starts in prop::collection::btree_set(0u32..64, 1..8), seed in any::<u64>()) {
             let mut starts: Vec<u32> = starts.into_iter().collect();
-            // Any order will do; rotate by the seed.
+            // Any order is valid: rotate by the seed.
             let turn = seed as usize % starts.len();
             starts.rotate_left(turn);
             let ranges = starts.iter().map(|s| AddressRange {

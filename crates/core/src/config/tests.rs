@@ -1,4 +1,4 @@
-//! Tests of parsing and of what stays in force (specification sections 2.2, 2.3 and 3).
+//! Tests of parsing and of the versions in force (specification sections 2.2, 2.3 and 3).
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -184,7 +184,7 @@ fn a_bad_edit_leaves_the_last_good_version_and_everything_else_in_force() {
          use 10.0.0.0/32 (its last good version stays in force)"
     );
     assert!(catalog.withheld().is_empty());
-    // Back to exactly what it was: nothing is wrong any more.
+    // The pool is as before: there is no problem any more.
     catalog.set_pool(&pool("a", &["10.0.0.0/24"]));
     assert_eq!(catalog.problems(), []);
     catalog.remove_pool(&PoolName::from("a"));
@@ -192,7 +192,7 @@ fn a_bad_edit_leaves_the_last_good_version_and_everything_else_in_force() {
 }
 
 #[test]
-fn of_two_new_pools_that_overlap_the_older_is_taken_then_the_first_by_name() {
+fn of_two_new_pools_that_overlap_the_older_one_is_used_then_the_first_by_name() {
     let both = Vec::from([
         aged(2, pool("a-young", &["10.0.0.0/24"])),
         aged(1, pool("b-old", &["10.0.0.128-10.0.1.5"])),
@@ -200,7 +200,7 @@ fn of_two_new_pools_that_overlap_the_older_is_taken_then_the_first_by_name() {
     ]);
     let expected = [("b-old", "10.0.0.128-10.0.1.5".to_string())];
     assert_eq!(in_force(&catalog(both.clone())), expected);
-    // One by one it comes to the same, in any order.
+    // One by one the result is the same, in any order.
     for turn in 0..3 {
         let mut one_by_one = Catalog::new();
         let mut pools = both.clone();
@@ -220,7 +220,7 @@ fn of_two_new_pools_that_overlap_the_older_is_taken_then_the_first_by_name() {
 }
 
 #[test]
-fn an_edit_that_overlaps_a_younger_pool_in_force_is_set_aside_until_that_one_gives_way() {
+fn an_edit_that_overlaps_a_younger_pool_in_force_is_set_aside_until_that_pool_moves() {
     let mut catalog = catalog(Vec::from([
         aged(1, pool("old", &["10.0.0.0/24"])),
         aged(2, pool("young", &["10.0.1.0/24"])),
@@ -258,7 +258,7 @@ fn pools_may_swap_their_addresses() {
 }
 
 #[test]
-fn a_name_given_twice_is_reported_and_the_first_counts() {
+fn a_duplicate_name_is_reported_and_the_first_pool_is_used() {
     let catalog = catalog(Vec::from([
         pool("p", &["10.0.0.0/24"]),
         pool("p", &["10.0.1.0/24"]),
@@ -272,7 +272,7 @@ fn a_name_given_twice_is_reported_and_the_first_counts() {
 }
 
 #[test]
-fn ten_thousand_pools_that_all_overlap_are_answered() {
+fn ten_thousand_pools_that_all_overlap_are_handled_in_time() {
     let all = (0..10_000).map(|n| aged(n, pool(&format!("p{n:05}"), &["0.0.0.0/0", "::/0"])));
     let catalog = catalog(all.collect());
     assert_eq!(in_force(&catalog), [("p00000", "0.0.0.0/0".into())]);
@@ -280,7 +280,7 @@ fn ten_thousand_pools_that_all_overlap_are_answered() {
 }
 
 #[test]
-fn namespaces_decide_what_namespace_selectors_mean() {
+fn namespaces_decide_what_namespace_selectors_select() {
     let allocation = RawAllocation {
         namespaces: Vec::from(["listed".to_string()]),
         namespace_selectors: Vec::from([selector("team", "a"), selector("team", "b")]),
@@ -301,7 +301,7 @@ fn namespaces_decide_what_namespace_selectors_mean() {
 }
 
 #[test]
-fn an_advertisement_selects_pools_by_name_or_label_and_all_only_if_it_names_none() {
+fn an_advertisement_selects_pools_by_name_or_label_and_all_pools_only_without_both() {
     let mut labelled = pool("labelled", &["10.0.1.0/24"]);
     labelled.labels = labels("tier", "gold");
     let catalog = catalog(Vec::from([labelled, pool("plain", &["10.0.0.0/24"])]));
@@ -407,8 +407,8 @@ fn every_mistake_of_an_advertisement_is_reported_and_its_last_good_version_stays
 }
 
 proptest! {
-    /// Whatever is written in whatever order: what is in force never overlaps, and each pool that is not in force
-    /// as written has a problem that says why.
+    /// In any order of any edits, pools in force never overlap, and each pool whose latest version is not in force has a
+    /// problem.
     #[test]
     fn pools_in_force_never_overlap(
         edits in prop::collection::vec((0u8..5, 0i64..3, prop::option::weighted(0.9, (0u32..24, 1u32..9))), 1..30),
@@ -442,7 +442,7 @@ proptest! {
 }
 
 #[test]
-fn ten_thousand_pools_that_move_up_one_place_are_answered() {
+fn ten_thousand_pools_that_move_by_one_address_are_handled_in_time() {
     const POOLS: u32 = 10_000;
     let at = |place: u32| Ipv4Addr::from_bits((10 << 24) + place).to_string();
     let one = |n: u32, place| {
@@ -453,9 +453,9 @@ fn ten_thousand_pools_that_move_up_one_place_are_answered() {
     };
     let mut catalog = catalog((0..POOLS).map(|n| one(n, n)).collect());
     assert!(catalog.problems().is_empty());
-    // One that overlaps for good, so that they cannot simply be taken all at once.
-    let in_the_way = aged(POOLS.into(), pool("z", &["10.0.0.9/32"]));
-    catalog.set_pools((0..POOLS).map(|n| one(n, n + 1)).chain([in_the_way]).collect());
+    // This pool overlaps for ever, so that not all pools can be used at once.
+    let overlapping = aged(POOLS.into(), pool("z", &["10.0.0.9/32"]));
+    catalog.set_pools((0..POOLS).map(|n| one(n, n + 1)).chain([overlapping]).collect());
     assert_eq!(catalog.problems().len(), 1);
     let first = catalog
         .pools()
