@@ -111,8 +111,8 @@ impl Account<'_> {
         };
         let pool = &self.ledger.pool(index).pool;
         match &self.service.request.pool {
-            Some(asked) if *asked != pool.name => {
-                let pool = asked.clone();
+            Some(requested) if *requested != pool.name => {
+                let pool = requested.clone();
                 Err(Refusal::PoolMismatch { addresses, pool })
             }
             _ if !pool.allows(self.service) => Err(Refusal::PoolNotCompatible(pool.name.clone())),
@@ -124,7 +124,7 @@ impl Account<'_> {
     pub(super) fn is_auto_assignable(&self, index: PoolIndex) -> bool {
         let pool = &self.ledger.pool(index).pool;
         let open = match &self.service.request.pool {
-            Some(asked) => *asked == pool.name,
+            Some(requested) => *requested == pool.name,
             None => pool.auto_assign,
         };
         open && pool.allows(self.service)

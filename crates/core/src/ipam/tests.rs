@@ -1,4 +1,4 @@
-//! Tests of the whole allocator, through a small world that writes decisions into statuses as the controller does.
+//! Tests of the whole allocator in a small world that writes decisions into statuses, as the controller does.
 
 mod changes;
 mod choice;
@@ -21,16 +21,16 @@ use crate::{
     RawSelector, Service, ServiceKey, Time, Transport,
 };
 
-/// Pools, Services with their statuses, and an allocator that decides on them.
+/// Pools, Services with their statuses, and the allocators of two controllers.
 #[derive(Debug, Clone)]
 struct World {
     catalog: Catalog,
     allocator: Allocator,
-    /// Sees all that the allocator sees, and is not active.
+    /// Gets the same inputs as the allocator, and is not active.
     standby: Allocator,
     services: BTreeMap<ServiceKey, Service>,
     notes: Vec<(ServiceKey, Note)>,
-    /// What somebody knows who follows the moves of the allocator.
+    /// The usage of each pool according to the polled changes.
     followed: BTreeMap<PoolName, Usage>,
     now: Time,
 }
@@ -51,7 +51,7 @@ impl World {
         world
     }
 
-    /// How much of each pool in force is in use, by name.
+    /// Returns the usage of each pool in force, by name.
     fn usage(&self) -> Vec<(PoolName, Usage)> {
         let pools = self.catalog.pools().iter();
         pools
@@ -59,13 +59,13 @@ impl World {
             .collect()
     }
 
-    /// Replaces all pools; every one of them must be good.
+    /// Replaces all pools, which must have no problems.
     fn pools(&mut self, pools: &[RawPool]) {
         self.catalog.set_pools(pools.to_vec());
         assert_eq!(
             self.catalog.problems(),
             [],
-            "the pools of a test are good unless it says otherwise"
+            "the pools of a test have no problems"
         );
         self.apply();
     }
@@ -82,7 +82,7 @@ impl World {
         self.deliver();
     }
 
-    /// The watches bring the Service as it is now.
+    /// Sets a Service, as the watches do.
     fn watch(&mut self, service: Service) {
         self.standby.set_service(service.clone(), self.now);
         self.allocator.set_service(service, self.now);
@@ -105,7 +105,7 @@ impl World {
         self.now = self.now + Duration::from_secs(seconds);
     }
 
-    /// The controller's part: writes decisions into statuses, which come back by the watch.
+    /// Writes decisions into statuses, as the controller does; the watch returns them.
     fn deliver(&mut self) {
         while let Some(decision) = self.allocator.poll_decision() {
             let Decision {
@@ -131,7 +131,7 @@ impl World {
         }
     }
 
-    /// The standby becomes the active one, and the other way round.
+    /// Swaps the active controller and the standby.
     fn hand_over(&mut self) {
         self.allocator.deactivate(self.now);
         core::mem::swap(&mut self.allocator, &mut self.standby);
@@ -139,7 +139,7 @@ impl World {
         self.deliver();
     }
 
-    /// A new controller in place of this one, which sees what is in the API.
+    /// Replaces the controller with a new one, which knows only what the API server has.
     fn restart(&mut self) {
         self.allocator = Allocator::new();
         for service in self.services.values() {
@@ -149,13 +149,13 @@ impl World {
         assert_eq!(
             self.allocator.poll_decision(),
             None,
-            "nothing is decided before everything is listed"
+            "there is no decision before all Services are listed"
         );
         self.allocator.activate(self.now);
         self.deliver();
     }
 
-    /// What the status says: addresses joined by commas.
+    /// Returns the addresses in the status, separated by commas.
     fn ip(&self, name: &str) -> String {
         let addresses = self.services[&key(name)].assigned.iter().map(ToString::to_string);
         addresses.collect::<Vec<_>>().join(",")
@@ -166,7 +166,7 @@ impl World {
         pool.as_ref().map(ToString::to_string).unwrap_or_default()
     }
 
-    /// Why a Service without address has none.
+    /// Returns the reason why a Service has no address.
     fn refusal(&self, name: &str) -> Refusal {
         match self.allocator.outcome(&key(name)) {
             Some(AllocationOutcome::Unassigned(refusal)) => refusal,
@@ -174,7 +174,7 @@ impl World {
         }
     }
 
-    /// The notes on a Service since last asked, by reason.
+    /// Returns the reasons of the notes on a Service since the last call.
     fn notes(&mut self, name: &str) -> Vec<&'static str> {
         let of_this = |(service, _): &(ServiceKey, Note)| *service == key(name);
         let reasons = self

@@ -1,4 +1,4 @@
-//! What happens to a Service that has an address (specification sections 5.6, 5.8, 5.10 and 19).
+//! Changes that concern a Service with an address (specification sections 5.6, 5.8, 5.10 and 19).
 
 use super::*;
 use crate::RequestError;
@@ -25,7 +25,7 @@ fn a_pool_that_grows_moves_nothing() {
 }
 
 #[test]
-fn a_pool_that_shrinks_off_an_address_frees_it_and_the_service_gets_another() {
+fn a_service_whose_address_leaves_its_pool_gets_another_address() {
     let mut world = assigned(&[pool("test", &["1.2.3.0/30"])], v4("s"));
     world.pools(&[pool("test", &["1.2.3.2/31"])]);
     assert_eq!(world.ip("s"), "1.2.3.2");
@@ -65,7 +65,7 @@ fn a_pool_split_in_two_keeps_each_service_with_the_owner_of_its_address() {
 }
 
 #[test]
-fn a_pair_split_between_two_pools_is_cleared_and_given_anew() {
+fn a_pair_that_two_pools_split_is_cleared_and_replaced() {
     let both = dual("s", FamilyPolicy::RequireDualStack);
     let mut world = assigned(&[pool("test", &["1.2.3.0/31", "fc00::/64"])], both);
     world.pools(&[
@@ -77,7 +77,7 @@ fn a_pair_split_between_two_pools_is_cleared_and_given_anew() {
 }
 
 #[test]
-fn an_unknown_requested_pool_after_a_rename_leaves_the_service_what_it_has() {
+fn a_service_whose_requested_pool_is_renamed_keeps_its_address() {
     let mut world = assigned(&[pool("old", &["1.2.3.0/30"])], asking_pool(v4("s"), "old"));
     world.pools(&[pool("new", &["1.2.3.0/30"])]);
     assert_eq!(
@@ -88,10 +88,10 @@ fn an_unknown_requested_pool_after_a_rename_leaves_the_service_what_it_has() {
 }
 
 #[test]
-fn all_pools_deleted_clears_every_status_and_their_return_brings_every_address_back() {
+fn without_pools_every_status_is_cleared_and_with_the_same_pools_every_address_returns() {
     let pools = [pool("p", &["1.2.3.0/24"])];
     let mut world = World::new(&pools);
-    // The younger Service has the lower address, so first fit alone would swap them.
+    // The younger Service has the lower address: without past assignments the two would swap addresses.
     world.set(Service {
         created: 2,
         ..v4("young")
@@ -147,7 +147,7 @@ fn a_better_pool_moves_nothing() {
 }
 
 #[test]
-fn a_changed_priority_counts_for_services_to_come() {
+fn a_changed_priority_is_used_for_new_services_only() {
     let pools = |p, q| {
         [
             for_namespace(pool("p", &["1.2.3.0/30"]), "default", p),
@@ -164,7 +164,7 @@ fn a_changed_priority_counts_for_services_to_come() {
 }
 
 #[test]
-fn a_service_that_its_pool_no_longer_matches_is_moved() {
+fn a_service_that_its_pool_no_longer_selects_is_moved() {
     let mut by_label = pool("p", &["1.2.3.0/30"]);
     let service_selectors = Vec::from([selector("app", "x")]);
     by_label.allocation = Some(RawAllocation {
@@ -175,7 +175,7 @@ fn a_service_that_its_pool_no_longer_matches_is_moved() {
         labels: labels(&[("app", "x")]),
         ..v4("s")
     };
-    let mut world = assigned(&[by_label, pool("rest", &["1.2.4.0/30"])], labelled);
+    let mut world = assigned(&[by_label, pool("other", &["1.2.4.0/30"])], labelled);
     assert_eq!(world.ip("s"), "1.2.3.0");
     world.change("s", |s| s.labels.clear());
     assert_eq!(world.ip("s"), "1.2.4.0");
@@ -209,7 +209,7 @@ fn auto_assign_turned_off_keeps_what_is_assigned() {
 }
 
 #[test]
-fn avoiding_buggy_addresses_moves_services_off_them() {
+fn avoid_buggy_ips_moves_services_to_other_addresses() {
     let mut world = assigned(&[pool("p", &["1.2.3.0/30"])], v4("s"));
     world.pools(&[RawPool {
         avoid_buggy_ips: Some(true),
@@ -219,7 +219,7 @@ fn avoiding_buggy_addresses_moves_services_off_them() {
 }
 
 #[test]
-fn a_changed_request_moves_the_service_and_frees_what_it_had() {
+fn a_changed_request_moves_the_service_and_frees_its_addresses() {
     let mut world = assigned(&[pool("p", &["1.2.3.0/30"]), pool("q", &["1.2.4.0/30"])], v4("s"));
     world.change("s", |s| s.request.addresses = Ok(Vec::from([ip("1.2.3.3")])));
     assert_eq!(world.ip("s"), "1.2.3.3");
@@ -242,7 +242,7 @@ fn a_changed_request_moves_the_service_and_frees_what_it_had() {
 }
 
 #[test]
-fn deviation_a_request_that_cannot_be_met_keeps_the_address_until_it_can() {
+fn deviation_a_service_keeps_its_address_until_its_request_can_be_met() {
     let mut world = assigned(&[pool("p", &["1.2.3.0/30"])], v4("s"));
     world.set(asking(v4("t"), &["1.2.3.3"]));
     world.change("s", |s| s.request.addresses = Ok(Vec::from([ip("1.2.3.4")])));
@@ -257,7 +257,7 @@ fn deviation_a_request_that_cannot_be_met_keeps_the_address_until_it_can() {
 }
 
 #[test]
-fn deviation_a_requested_pool_that_is_full_keeps_the_address_until_it_is_not() {
+fn deviation_a_service_keeps_its_address_while_its_requested_pool_is_full() {
     let mut world = assigned(&[pool("p", &["1.2.3.0/30"]), pool("q", &["1.2.4.0/32"])], v4("s"));
     world.set(asking_pool(v4("t"), "q"));
     world.change("s", |s| s.request.pool = Some(PoolName::from("q")));
@@ -267,7 +267,7 @@ fn deviation_a_requested_pool_that_is_full_keeps_the_address_until_it_is_not() {
 }
 
 #[test]
-fn an_unreadable_request_keeps_the_address_and_warns_once() {
+fn a_service_with_an_invalid_request_keeps_its_address_and_gets_one_warning() {
     let mut world = assigned(&[pool("p", &["1.2.3.0/30"])], v4("s"));
     world.change("s", |s| {
         s.request.addresses = Err(RequestError::Annotation("x".into()))
@@ -285,7 +285,7 @@ fn an_unreadable_request_keeps_the_address_and_warns_once() {
 }
 
 #[test]
-fn deviation_require_dual_stack_keeps_one_address_until_the_pair_can_be_had() {
+fn deviation_require_dual_stack_keeps_one_address_until_a_pair_is_free() {
     let prefer = dual("s", FamilyPolicy::PreferDualStack);
     let one = pool("p", &["1.2.3.0/30"]);
     let mut world = assigned(core::slice::from_ref(&one), prefer);
@@ -320,7 +320,7 @@ fn a_service_that_changes_family_gets_an_address_of_the_new_one() {
 }
 
 #[test]
-fn a_service_that_loses_its_cluster_addresses_loses_its_address() {
+fn a_service_that_loses_its_cluster_ips_loses_its_address() {
     let mut world = assigned(&[pool("p", &["1.2.3.0/30"])], v4("s"));
     world.change("s", |s| s.cluster_ips.clear());
     assert_eq!(
@@ -331,7 +331,7 @@ fn a_service_that_loses_its_cluster_addresses_loses_its_address() {
 }
 
 #[test]
-fn a_status_that_somebody_empties_is_filled_again_with_the_same_address() {
+fn a_status_that_another_program_empties_gets_the_same_address_again() {
     let mut world = assigned(&[pool("p", &["1.2.3.0/30"])], v4("a"));
     world.set(v4("b"));
     world.delete("a");
@@ -345,7 +345,7 @@ fn a_status_that_somebody_empties_is_filled_again_with_the_same_address() {
 }
 
 #[test]
-fn another_good_address_that_somebody_writes_into_the_status_is_adopted() {
+fn a_valid_address_that_another_program_writes_into_the_status_is_adopted() {
     let mut world = assigned(&[pool("p", &["1.2.3.0/30"])], v4("a"));
     world.set(v4("b"));
     world.change("a", |s| s.assigned = ips(&["1.2.3.3"]));
@@ -365,7 +365,7 @@ fn another_good_address_that_somebody_writes_into_the_status_is_adopted() {
 }
 
 #[test]
-fn an_old_status_that_comes_late_is_not_taken_for_a_new_wish() {
+fn an_old_status_that_arrives_late_is_not_adopted() {
     let mut world = World::new(&[pool("p", &["1.2.3.0/30"])]);
     // The statuses are not written back here: the API server is slow.
     let mut service = v4("s");

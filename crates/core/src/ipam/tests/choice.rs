@@ -1,4 +1,4 @@
-//! Which address a new Service gets (specification sections 5.4, 5.7 and 19).
+//! The choice of an address for a new Service (specification sections 5.4, 5.7 and 19).
 
 use super::*;
 
@@ -22,9 +22,9 @@ fn the_lowest_free_address_in_the_order_of_the_pool_is_given() {
 }
 
 #[test]
-fn pools_of_a_namespace_come_by_priority_before_generic_ones() {
+fn scoped_pools_are_used_by_priority_before_unscoped_ones() {
     let mut world = World::new(&[
-        pool("a-generic", &["10.0.0.0/32"]),
+        pool("a-unscoped", &["10.0.0.0/32"]),
         for_namespace(pool("b-last", &["10.0.1.0/32"]), "default", 0),
         for_namespace(pool("c-second", &["10.0.2.0/32"]), "default", 20),
         for_namespace(pool("d-first", &["10.0.3.0/32"]), "default", 10),
@@ -43,7 +43,7 @@ fn pools_of_a_namespace_come_by_priority_before_generic_ones() {
 }
 
 #[test]
-fn pools_of_equal_priority_are_taken_in_order_of_name_and_negative_priority_counts_as_none() {
+fn pools_of_equal_priority_are_used_in_order_of_name_and_a_negative_priority_counts_as_none() {
     let mut world = World::new(&[
         for_namespace(pool("a", &["10.0.0.0/32"]), "default", -5),
         for_namespace(pool("b", &["10.0.1.0/32"]), "default", 7),
@@ -85,9 +85,9 @@ fn namespace_and_service_selectors_must_both_match() {
 }
 
 #[test]
-fn namespace_selectors_that_match_nothing_let_nobody_in_even_on_request() {
+fn namespace_selectors_that_match_no_namespace_exclude_all_services_even_on_request() {
     let mut restricted = pool("p", &["10.0.0.0/24"]);
-    let namespace_selectors = Vec::from([selector("team", "nobody")]);
+    let namespace_selectors = Vec::from([selector("team", "none")]);
     restricted.allocation = Some(RawAllocation {
         namespace_selectors,
         ..RawAllocation::default()
@@ -106,18 +106,18 @@ fn namespace_selectors_that_match_nothing_let_nobody_in_even_on_request() {
 }
 
 #[test]
-fn an_empty_service_allocation_matches_everybody_and_comes_before_generic_pools() {
-    let pinned = RawPool {
+fn a_pool_with_an_empty_service_allocation_selects_all_services_and_is_used_before_unscoped_ones() {
+    let scoped = RawPool {
         allocation: Some(RawAllocation::default()),
         ..pool("z", &["10.0.1.0/32"])
     };
-    let mut world = World::new(&[pool("a", &["10.0.0.0/32"]), pinned]);
+    let mut world = World::new(&[pool("a", &["10.0.0.0/32"]), scoped]);
     world.set(v4("a"));
     assert_eq!(world.ip("a"), "10.0.1.0");
 }
 
 #[test]
-fn a_pool_without_auto_assign_gives_on_request_only() {
+fn a_pool_without_auto_assign_is_used_on_request_only() {
     let mut world = World::new(&[only_on_request(pool("p", &["10.0.0.0/30"]))]);
     world.set(v4("a"));
     assert_eq!(world.refusal("a"), Refusal::NoPoolMatchesService);
@@ -128,7 +128,7 @@ fn a_pool_without_auto_assign_gives_on_request_only() {
 }
 
 #[test]
-fn addresses_that_end_in_0_or_255_are_avoided_when_the_pool_says_so() {
+fn addresses_that_end_in_0_or_255_are_avoided_if_the_pool_says_so() {
     let avoiding = RawPool {
         avoid_buggy_ips: Some(true),
         ..pool("p", &["10.0.0.254-10.0.1.1"])
@@ -171,7 +171,7 @@ fn dual_stack_gets_ipv4_first_and_both_from_one_pool() {
 }
 
 #[test]
-fn prefer_dual_stack_takes_one_family_when_no_pool_has_both_the_primary_one_first() {
+fn prefer_dual_stack_gets_one_family_first_the_primary_one_if_no_pool_has_both() {
     let pools = [pool("a", &["10.0.0.0/24"]), pool("b", &["fc00::/64"])];
     for (primary, address) in [(None, "10.0.0.0"), (Some(Family::V6), "fc00::")] {
         let mut world = World::new(&pools);
@@ -192,21 +192,21 @@ fn prefer_dual_stack_takes_one_family_when_no_pool_has_both_the_primary_one_firs
 }
 
 #[test]
-fn prefer_dual_stack_falls_back_among_pinned_pools_before_it_looks_at_generic_ones() {
+fn prefer_dual_stack_gets_one_family_of_scoped_pools_before_both_of_unscoped_ones() {
     let mut world = World::new(&[
-        pool("generic", &["10.0.0.0/24", "fc00::/64"]),
-        for_namespace(pool("pinned", &["10.0.1.0/24"]), "default", 1),
+        pool("unscoped", &["10.0.0.0/24", "fc00::/64"]),
+        for_namespace(pool("scoped", &["10.0.1.0/24"]), "default", 1),
     ]);
     world.set(dual("s", FamilyPolicy::PreferDualStack));
     assert_eq!(world.ip("s"), "10.0.1.0");
 }
 
 #[test]
-fn a_single_stack_service_gets_its_family_whatever_its_policy() {
+fn a_single_stack_service_gets_its_family_with_any_policy() {
     let mut world = World::new(&[pool("p", &["10.0.0.0/24", "fc00::/64"])]);
     world.set(v6("a"));
     assert_eq!(world.ip("a"), "fc00::");
-    // The cluster is single-stack: a second address would never be served.
+    // The cluster is single-stack: a second address would have no backends.
     world.set(Service {
         family_policy: FamilyPolicy::PreferDualStack,
         ..v4("b")
@@ -215,7 +215,7 @@ fn a_single_stack_service_gets_its_family_whatever_its_policy() {
 }
 
 #[test]
-fn addresses_asked_for_are_given_in_the_order_asked_for() {
+fn requested_addresses_are_given_in_the_order_of_the_request() {
     let mut world = World::new(&[pool("p", &["10.0.0.0/24", "fc00::/64"])]);
     world.set(asking(
         dual("a", FamilyPolicy::RequireDualStack),
@@ -227,7 +227,7 @@ fn addresses_asked_for_are_given_in_the_order_asked_for() {
 }
 
 #[test]
-fn a_request_that_can_never_be_met_says_why() {
+fn a_request_that_can_never_be_met_is_refused_with_the_reason() {
     let mut world = World::new(&[
         pool("a", &["10.0.0.0/24", "fc00::/64"]),
         pool("b", &["10.0.1.0/24"]),
@@ -308,7 +308,7 @@ fn a_request_that_can_never_be_met_says_why() {
 }
 
 #[test]
-fn without_any_pool_the_reason_is_that_there_is_none() {
+fn without_pools_the_reason_is_no_pool() {
     let mut world = World::new(&[]);
     world.set(v4("a"));
     assert_eq!(world.refusal("a"), Refusal::NoPool);
@@ -317,7 +317,7 @@ fn without_any_pool_the_reason_is_that_there_is_none() {
 }
 
 #[test]
-fn a_reserved_address_goes_to_its_service_and_to_nobody_else() {
+fn only_the_service_of_a_reservation_gets_the_reserved_address() {
     let mut reserving = pool("p", &["10.0.0.0/30"]);
     let reservation = |address: &str, service: &str| RawReservation {
         address: address.into(),
@@ -368,7 +368,7 @@ fn a_namespace_gets_no_more_addresses_of_a_pool_than_its_quota() {
     assert_eq!(world.refusal("a/4"), refused);
     world.set(dual("b/1", FamilyPolicy::RequireDualStack));
     assert_eq!(world.ip("b/1"), "10.0.0.1,fc00::");
-    // One address less of the namespace, one Service more: the pair still does not fit.
+    // The namespace has one address less and one Service more: there is still no quota for a pair.
     world.delete("a/3");
     assert_eq!(
         (world.ip("a/2"), world.ip("a/4")),
@@ -377,7 +377,7 @@ fn a_namespace_gets_no_more_addresses_of_a_pool_than_its_quota() {
 }
 
 #[test]
-fn a_full_quota_still_lets_services_of_the_namespace_share_what_it_has() {
+fn with_a_full_quota_services_of_the_namespace_may_still_share_its_addresses() {
     let limited = RawPool {
         quota_per_namespace: Some(1),
         ..pool("p", &["10.0.0.0/24"])
@@ -391,7 +391,7 @@ fn a_full_quota_still_lets_services_of_the_namespace_share_what_it_has() {
 }
 
 #[test]
-fn a_reservation_of_one_family_does_not_keep_a_service_of_the_other_from_its_old_address() {
+fn a_reservation_of_one_family_does_not_prevent_the_past_assignment_of_the_other_family() {
     let mut reserving = pool("p", &["10.0.0.0/30", "fc00::/126"]);
     let (namespace, service) = ("default".into(), "s".into());
     reserving.reservations = Vec::from([RawReservation {

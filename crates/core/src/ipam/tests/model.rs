@@ -1,9 +1,9 @@
-//! What the specification allows, said as plainly as possible: every address is looked at, nothing is remembered.
+//! The reference model: what the specification allows, computed from all addresses and without state.
 
 use super::*;
 use crate::Pool;
 
-/// Whether two Services may have one address.
+/// Returns whether two Services may have one address.
 pub(super) fn may_share(one: &Service, other: &Service) -> bool {
     !one.sharing_key.is_empty()
         && one.sharing_key == other.sharing_key
@@ -11,44 +11,44 @@ pub(super) fn may_share(one: &Service, other: &Service) -> bool {
         && one.ports.is_disjoint(&other.ports)
 }
 
-/// Whether `service` has what it asks for, whole.
-pub(super) fn is_content(service: &Service) -> bool {
+/// Returns whether `service` has everything that it requests.
+pub(super) fn is_satisfied(service: &Service) -> bool {
     let is_whole = service.assigned.len() == service.cluster_ips.len();
-    let asked: BTreeSet<_> = service.request.addresses.iter().flatten().collect();
-    let has_asked = asked.is_empty() || asked == service.assigned.iter().collect();
+    let requested: BTreeSet<_> = service.request.addresses.iter().flatten().collect();
+    let has_requested = requested.is_empty() || requested == service.assigned.iter().collect();
     let pool = service.request.pool.as_ref();
     let has_pool = pool.is_none_or(|pool| service.assigned_pool.as_ref() == Some(pool));
-    is_whole && has_asked && has_pool
+    is_whole && has_requested && has_pool
 }
 
-/// Whether `service`, which is gone, could have again what its status says, and no reservation says otherwise.
-pub(super) fn is_still_open(world: &World, service: &Service) -> bool {
+/// Returns whether `service`, which was deleted, could get the addresses of its status again and has no reservation.
+pub(super) fn is_restorable(world: &World, service: &Service) -> bool {
     let pools = world.catalog.pools();
     let mut eligible = pools.iter().filter(|pool| is_eligible(service, pool));
-    let asked = service
+    let requested = service
         .request
         .addresses
         .as_ref()
-        .is_ok_and(|asked| !asked.is_empty());
-    let is_open = asked || eligible.any(|pool| service.assigned_pool.as_ref() == Some(&pool.name));
+        .is_ok_and(|requested| !requested.is_empty());
+    let is_open = requested || eligible.any(|pool| service.assigned_pool.as_ref() == Some(&pool.name));
     let mut reservations = pools.iter().flat_map(|pool| pool.reservations.values());
     let has_reservation = reservations.any(|owner| *owner == service.key);
     is_open && !has_reservation && is_obtainable(world, service, &service.assigned)
 }
 
-/// Whether there is something for `service` that it should have been given and was not.
+/// Returns whether `service` should have got addresses that it does not have.
 pub(super) fn is_owed(world: &World, service: &Service) -> bool {
-    let Ok(asked) = &service.request.addresses else {
+    let Ok(requested) = &service.request.addresses else {
         return false;
     };
     let is_dual = service.cluster_ips.len() == 2;
     if service.family_policy == FamilyPolicy::RequireDualStack && !is_dual {
         return false;
     }
-    if !asked.is_empty() {
-        let is_met =
-            service.assigned.len() == asked.len() && asked.iter().all(|a| service.assigned.contains(a));
-        return !is_met && is_obtainable(world, service, asked);
+    if !requested.is_empty() {
+        let is_met = service.assigned.len() == requested.len()
+            && requested.iter().all(|a| service.assigned.contains(a));
+        return !is_met && is_obtainable(world, service, requested);
     }
     let has_pool = |pool: &&Pool| service.assigned_pool.as_ref() == Some(&pool.name);
     let pools = world.catalog.pools();
@@ -57,7 +57,7 @@ pub(super) fn is_owed(world: &World, service: &Service) -> bool {
             .request
             .pool
             .as_ref()
-            .is_none_or(|asked| *asked == holding.name)
+            .is_none_or(|requested| *requested == holding.name)
     {
         return lacks_obtainable(world, service, holding);
     }
@@ -69,7 +69,7 @@ pub(super) fn is_owed(world: &World, service: &Service) -> bool {
     })
 }
 
-/// Whether a dual-stack Service with one address could have the other too.
+/// Returns whether a dual-stack Service with one address could also have the other one.
 fn lacks_obtainable(world: &World, service: &Service, holding: &Pool) -> bool {
     let [has] = service.assigned.as_slice() else {
         return false;
@@ -94,13 +94,13 @@ fn lacks_obtainable(world: &World, service: &Service, holding: &Pool) -> bool {
 
 fn is_eligible(service: &Service, pool: &Pool) -> bool {
     let open = match &service.request.pool {
-        Some(asked) => *asked == pool.name,
+        Some(requested) => *requested == pool.name,
         None => pool.auto_assign,
     };
     open && pool.allows(service)
 }
 
-/// Everything of `pool` that would do for `service`.
+/// Returns all choices of addresses of `pool` that are sufficient for `service`.
 fn choices(service: &Service, pool: &Pool) -> Vec<Vec<IpAddr>> {
     let singles = |family: Option<Family>| -> Vec<Vec<IpAddr>> {
         let fitting = all(pool)
@@ -134,7 +134,7 @@ fn all(pool: &Pool) -> Vec<IpAddr> {
         .collect()
 }
 
-/// Whether `service` may have exactly `addresses` beside what all others have.
+/// Returns whether `service` may have exactly `addresses` together with the addresses that all others have.
 pub(super) fn is_obtainable(world: &World, service: &Service, addresses: &[IpAddr]) -> bool {
     let families: BTreeSet<Family> = addresses.iter().map(|address| Family::of(*address)).collect();
     let wanted: BTreeSet<Family> = service
@@ -142,13 +142,14 @@ pub(super) fn is_obtainable(world: &World, service: &Service, addresses: &[IpAdd
         .iter()
         .map(|address| Family::of(*address))
         .collect();
-    let asked = service
+    let requested = service
         .request
         .addresses
         .as_ref()
-        .is_ok_and(|asked| !asked.is_empty());
-    let fits =
-        families.len() == addresses.len() && families.is_subset(&wanted) && (!asked || families == wanted);
+        .is_ok_and(|requested| !requested.is_empty());
+    let fits = families.len() == addresses.len()
+        && families.is_subset(&wanted)
+        && (!requested || families == wanted);
     let owner = world
         .catalog
         .pools()
@@ -157,11 +158,11 @@ pub(super) fn is_obtainable(world: &World, service: &Service, addresses: &[IpAdd
     let Some(pool) = owner.filter(|_| fits) else {
         return false;
     };
-    let in_asked_pool = service
+    let in_requested_pool = service
         .request
         .pool
         .as_ref()
-        .is_none_or(|asked| *asked == pool.name);
+        .is_none_or(|requested| *requested == pool.name);
     let is_free = |address: &IpAddr| {
         let reserved = pool.reservations.get(address);
         reserved.is_none_or(|owner| *owner == service.key)
@@ -169,7 +170,7 @@ pub(super) fn is_obtainable(world: &World, service: &Service, addresses: &[IpAdd
                 .filter(|o| o.assigned.contains(address))
                 .all(|o| may_share(o, service))
     };
-    in_asked_pool
+    in_requested_pool
         && pool.allows(service)
         && addresses.iter().all(is_free)
         && is_within_quota(world, service, pool, addresses)

@@ -1,14 +1,14 @@
-//! What holds after any sequence of changes, against a model that looks at every address.
+//! Properties that hold after any sequence of changes, against a model that examines every address.
 
 use alloc::boxed::Box;
 
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::model::{is_content, is_owed, is_still_open, may_share};
+use super::model::{is_owed, is_restorable, is_satisfied, may_share};
 use super::*;
 
-/// What can happen to the world.
+/// A change of the world.
 #[derive(Debug, Clone)]
 enum Step {
     Set(Box<Service>),
@@ -21,7 +21,7 @@ enum Step {
 
 const NAMES: [&str; 7] = ["a/1", "a/2", "a/3", "a/4", "b/1", "b/2", "b/3"];
 
-/// Small pools, so that the model can look at everything and Services get into each other's way.
+/// Returns small pools, so that the model can examine all addresses and Services conflict.
 fn configurations() -> [Vec<RawPool>; 5] {
     let small = pool("small", &["10.0.0.1-10.0.0.2", "fc00::/127"]);
     let reservation = RawReservation {
@@ -49,9 +49,9 @@ fn configurations() -> [Vec<RawPool>; 5] {
         Vec::from([small.clone()]),
         Vec::from([
             small,
-            for_namespace(pool("pinned", &["10.0.1.0/31"]), "a", 3),
+            for_namespace(pool("scoped", &["10.0.1.0/31"]), "a", 3),
             labelled,
-            only_on_request(pool("asked", &["fc01::/127"])),
+            only_on_request(pool("on-request", &["fc01::/127"])),
         ]),
         Vec::from([strict]),
         Vec::from([buggy, pool("six", &["fc00::/127"])]),
@@ -75,7 +75,7 @@ fn services() -> impl Strategy<Value = Service> {
         FamilyPolicy::PreferDualStack,
         FamilyPolicy::RequireDualStack,
     ];
-    let pool = prop_oneof![5 => Just(None), 1 => select(Vec::from(["small", "asked", "strict", "pinned"])).prop_map(Some)];
+    let pool = prop_oneof![5 => Just(None), 1 => select(Vec::from(["small", "on-request", "strict", "scoped"])).prop_map(Some)];
     (
         select(NAMES.to_vec()),
         (0i64..3, 0usize..4, select(policies.to_vec()), any::<bool>()),
@@ -93,7 +93,7 @@ fn services() -> impl Strategy<Value = Service> {
                 name,
                 (created, families, policy, is_labelled),
                 (sharing_key, backend, port),
-                asked,
+                requested,
                 pool,
                 status,
             )| {
@@ -107,7 +107,7 @@ fn services() -> impl Strategy<Value = Service> {
                 service.labels = labels(if is_labelled { &[("app", "x")] } else { &[] });
                 service.family_policy = policy;
                 service.backend_key = backend.into();
-                service.request.addresses = Ok(asked);
+                service.request.addresses = Ok(requested);
                 service.request.pool = pool.map(PoolName::from);
                 service.assigned = status.unwrap_or_default().into();
                 service
@@ -127,7 +127,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..40)
 }
 
-/// What leaves two controllers with the same knowledge: none is new, and nobody else writes statuses.
+/// Returns a step after which two controllers have the same state: no new controller, and no other program that writes
+/// statuses.
 fn undisturbed(step: Step) -> Option<Step> {
     match step {
         Step::Set(service) => Some(Step::Set(Box::new(has(*service, &[])))),
@@ -140,7 +141,7 @@ impl World {
     fn step(&mut self, step: Step) {
         match step {
             Step::Set(mut service) => {
-                // A change of a Service leaves its status alone, unless somebody meddles.
+                // A change of a Service does not change its status, unless another program writes it.
                 if let Some(existing) = self
                     .services
                     .get(&service.key)
@@ -164,7 +165,7 @@ impl World {
         }
     }
 
-    /// The controller writes again what somebody else changed.
+    /// Writes the statuses that another program changed again, as the controller does.
     fn write_back(&mut self) {
         let mut changed = Vec::new();
         for (key, service) in &mut self.services {
@@ -185,7 +186,7 @@ impl World {
         self.deliver();
     }
 
-    /// A restart that lists the Services from the one at `turn` on, then the rest.
+    /// Restarts, and lists the Services from the place `turn` on, then the others.
     fn restart_in_order(&mut self, turn: usize) {
         let mut services: Vec<Service> = self.services.values().cloned().collect();
         let turn = turn.min(services.len());
@@ -207,7 +208,7 @@ impl World {
             .collect()
     }
 
-    /// No address twice unless shared, and none outside the pools.
+    /// Asserts that no address is used twice unless shared, and none is outside the pools.
     fn assert_sound(&self) {
         for service in self
             .services
@@ -250,7 +251,7 @@ impl World {
         }
     }
 
-    fn assert_nobody_is_owed(&self) {
+    fn assert_no_service_is_owed(&self) {
         for service in self.services.values() {
             let outcome = self.allocator.outcome(&service.key);
             assert!(
@@ -268,7 +269,7 @@ impl World {
         let in_force = self.usage();
         self.followed
             .retain(|name, _| in_force.iter().any(|(pool, _)| pool == name));
-        // Whoever follows the moves knows the usage of all.
+        // The polled changes give the usage of all pools.
         assert_eq!(self.followed, in_force.iter().cloned().collect());
         for (name, usage) in &in_force {
             let pool = self
@@ -299,31 +300,31 @@ proptest! {
     #![proptest_config(ProptestConfig { max_shrink_iters: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_address_twice_none_outside_and_nobody_waits_in_vain(steps in steps()) {
+    fn no_address_is_used_twice_or_outside_pools_and_no_service_waits_for_a_free_one(steps in steps()) {
         let mut world = World::new(&configurations()[0]);
         for step in steps {
             world.step(step);
             world.assert_sound();
-            world.assert_nobody_is_owed();
+            world.assert_no_service_is_owed();
             world.assert_usage_is_what_statuses_say();
         }
     }
 
     #[test]
-    fn who_has_what_it_asks_for_is_not_moved_by_others(steps in steps()) {
+    fn a_service_that_has_what_it_requests_is_not_moved_by_others(steps in steps()) {
         let mut world = World::new(&configurations()[0]);
         for step in steps {
             let touched = match &step {
                 Step::Set(service) => Some(service.key.clone()),
                 Step::Delete(name) => Some(key(name)),
                 Step::Pools(_) => None,
-                Step::Pass(_) | Step::Restart(_) | Step::HandOver => Some(key("nobody/none")),
+                Step::Pass(_) | Step::Restart(_) | Step::HandOver => Some(key("no/service")),
             };
             let before = world.clone();
             world.step(step);
             let Some(touched) = touched else { continue };
             for (key, service) in &before.services {
-                if *key != touched && is_content(service) {
+                if *key != touched && is_satisfied(service) {
                     prop_assert_eq!(&world.services[key].assigned, &service.assigned);
                 }
             }
@@ -353,7 +354,7 @@ proptest! {
     }
 
     #[test]
-    fn to_stand_by_and_return_changes_nothing(steps in steps()) {
+    fn to_become_standby_and_active_again_changes_nothing(steps in steps()) {
         let mut world = World::new(&configurations()[0]);
         for step in steps {
             world.step(step);
@@ -370,7 +371,7 @@ proptest! {
     }
 
     #[test]
-    fn who_takes_over_goes_on_as_the_other_would_have(
+    fn the_next_active_controller_decides_as_the_one_before_would(
         before in steps(), after in steps(),
     ) {
         let mut world = World::new(&configurations()[0]);
@@ -403,18 +404,18 @@ proptest! {
         other.restart_in_order(turn);
         prop_assert_eq!(world.statuses(), other.statuses());
         world.assert_sound();
-        world.assert_nobody_is_owed();
+        world.assert_no_service_is_owed();
     }
 
     #[test]
-    fn deciding_again_decides_nothing(steps in steps()) {
+    fn to_decide_again_changes_no_decision(steps in steps()) {
         let mut world = World::new(&configurations()[0]);
         for step in steps {
             world.step(step);
         }
         let before = world.statuses();
-        // A change of what does not matter makes the allocator decide again. The first time it may find a newer
-        // reason for an old refusal.
+        // A change without effect makes the allocator decide again. The first time it may find a newer reason for an old
+        // refusal.
         for value in ["first", "second"] {
             for service in world.services.values() {
                 let mut labels = service.labels.clone();
@@ -432,7 +433,7 @@ proptest! {
     }
 
     #[test]
-    fn who_is_deleted_and_returns_before_anybody_else_comes_has_its_address_again(
+    fn a_service_that_is_deleted_and_created_before_others_change_gets_its_addresses_again(
         steps in steps(), index in 0usize..7,
     ) {
         let mut world = World::new(&configurations()[0]);
@@ -441,7 +442,7 @@ proptest! {
         }
         let name = NAMES[index];
         let Some(service) = world.services.get(&key(name)).cloned() else { return Ok(()) };
-        // Who waits takes what is released, rightly; so only where nobody did.
+        // A waiting Service may get the released address: only the other cases are examined.
         let others = |world: &World| {
             let mut statuses = world.statuses();
             statuses.remove(&key(name));
@@ -449,7 +450,7 @@ proptest! {
         };
         let before = others(&world);
         world.delete(name);
-        if others(&world) != before || !is_content(&service) || !is_still_open(&world, &service) {
+        if others(&world) != before || !is_satisfied(&service) || !is_restorable(&world, &service) {
             return Ok(());
         }
         world.set(Service { assigned: Addresses::new(), assigned_pool: None, ..service.clone() });

@@ -1,4 +1,4 @@
-//! Who may share an address with whom (specification sections 5.5 and 19).
+//! Services that share an address (specification sections 5.5 and 19).
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn local(service: Service, backend: &str) -> Service {
 }
 
 #[test]
-fn sharers_agree_on_key_and_backends_and_have_no_port_in_common() {
+fn sharers_have_the_same_key_and_backends_and_no_port_in_common() {
     let mut world = World::new(&[pool("p", &["10.0.0.0/32"])]);
     world.set(sharing(v4("first"), "k", 80));
     for (service, reason) in [
@@ -38,7 +38,7 @@ fn sharers_agree_on_key_and_backends_and_have_no_port_in_common() {
 }
 
 #[test]
-fn an_empty_key_shares_with_nobody() {
+fn a_service_with_an_empty_key_does_not_share() {
     let mut world = World::new(&[pool("p", &["10.0.0.0/32"])]);
     world.set(sharing(v4("a"), "", 80));
     world.set(asking(sharing(v4("b"), "", 81), &["10.0.0.0"]));
@@ -50,12 +50,12 @@ fn an_empty_key_shares_with_nobody() {
 }
 
 #[test]
-fn sharing_is_allowed_not_sought_first_fit_decides() {
+fn a_service_gets_the_first_address_shared_or_free() {
     let mut world = World::new(&[pool("p", &["10.0.0.0/30"])]);
     world.set(asking(sharing(v4("a"), "k", 80), &["10.0.0.2"]));
     world.set(sharing(v4("b"), "k", 81));
     assert_eq!(world.ip("b"), "10.0.0.0");
-    // From now on the first address in order that will do is the shared one.
+    // From now on the shared address is the first one in order that the Services can have.
     world.set(sharing(v4("c"), "k", 82));
     assert_eq!(world.ip("c"), "10.0.0.0");
     world.set(sharing(v4("d"), "k", 81));
@@ -63,7 +63,7 @@ fn sharing_is_allowed_not_sought_first_fit_decides() {
 }
 
 #[test]
-fn switching_policy_and_selector_evicts_and_readmits_as_in_the_specification() {
+fn a_change_of_policy_and_selector_evicts_and_readmits_as_in_the_specification() {
     let mut world = World::new(&[pool("p", &["10.0.0.0/32"])]);
     world.set(sharing(v4("first"), "share", 80));
     world.set(sharing(v4("second"), "share", 81));
@@ -96,7 +96,7 @@ fn switching_policy_and_selector_evicts_and_readmits_as_in_the_specification() {
 }
 
 #[test]
-fn a_port_that_a_sharer_drops_lets_a_waiting_service_in() {
+fn a_port_that_a_sharer_drops_serves_a_waiting_service() {
     let mut world = World::new(&[pool("p", &["10.0.0.0/32"])]);
     let mut first = sharing(v4("a"), "k", 80);
     first.ports.insert(tcp(443));
@@ -110,7 +110,7 @@ fn a_port_that_a_sharer_drops_lets_a_waiting_service_in() {
         (world.ip("a"), world.ip("b")),
         ("10.0.0.0".into(), "10.0.0.0".into())
     );
-    // Now the port is taken: who takes it back goes.
+    // The port is in use now: a sharer that adds it again is evicted.
     world.change("a", |s| {
         s.ports.insert(tcp(443));
     });
@@ -118,7 +118,7 @@ fn a_port_that_a_sharer_drops_lets_a_waiting_service_in() {
 }
 
 #[test]
-fn a_sole_user_changes_its_key_in_place_and_lets_others_join() {
+fn a_sole_holder_changes_its_key_in_place_and_others_share_its_address() {
     let mut world = World::new(&[pool("p", &["10.0.0.0/32"])]);
     world.set(sharing(v4("a"), "", 80));
     world.set(sharing(v4("b"), "k", 81));
@@ -135,7 +135,7 @@ fn a_sole_user_changes_its_key_in_place_and_lets_others_join() {
 }
 
 #[test]
-fn a_service_that_waits_for_a_shared_address_by_name_joins_when_its_holder_starts_to_share() {
+fn a_service_that_requested_an_address_shares_it_when_its_holder_starts_to_share() {
     let mut world = World::new(&[pool("p", &["10.0.0.0/30"])]);
     world.set(sharing(v4("a"), "", 80));
     world.set(asking(sharing(v4("b"), "k", 81), &["10.0.0.0"]));
@@ -145,7 +145,7 @@ fn a_service_that_waits_for_a_shared_address_by_name_joins_when_its_holder_start
 }
 
 #[test]
-fn a_shared_address_counts_once_and_is_free_when_its_last_user_leaves() {
+fn a_shared_address_counts_once_and_is_free_when_its_last_holder_leaves() {
     let mut world = World::new(&[pool("p", &["10.0.0.0/31"])]);
     world.set(sharing(v4("a"), "k", 80));
     world.set(sharing(v4("b"), "k", 81));
@@ -164,7 +164,7 @@ fn a_shared_address_counts_once_and_is_free_when_its_last_user_leaves() {
 }
 
 #[test]
-fn a_status_that_changes_together_with_the_ports_lets_nobody_in_on_a_taken_port() {
+fn a_status_that_changes_together_with_the_ports_admits_no_service_with_a_port_in_use() {
     let mut world = World::new(&[pool("p", &["10.0.0.0/32"])]);
     world.set(sharing(v4("a"), "k", 80));
     world.set(sharing(v4("b"), "k", 81));
@@ -176,7 +176,7 @@ fn a_status_that_changes_together_with_the_ports_lets_nobody_in_on_a_taken_port(
 }
 
 #[test]
-fn a_sharer_that_moves_gives_its_namespace_back_one_address_not_two() {
+fn a_sharer_that_moves_gives_back_one_address_of_the_quota_not_two() {
     let limited = RawPool {
         quota_per_namespace: Some(2),
         ..pool("p", &["10.0.0.0/29"])
@@ -192,7 +192,7 @@ fn a_sharer_that_moves_gives_its_namespace_back_one_address_not_two() {
 }
 
 #[test]
-fn ports_that_come_into_conflict_while_cluster_addresses_cannot_be_read_still_evict() {
+fn a_conflict_of_ports_evicts_also_while_the_cluster_ips_are_invalid() {
     let mut world = World::new(&[pool("p", &["10.0.0.0/32"])]);
     world.set(sharing(v4("a"), "k", 80));
     world.set(sharing(v4("b"), "k", 81));

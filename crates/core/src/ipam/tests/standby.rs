@@ -26,7 +26,7 @@ fn a_service_deleted_under_one_controller_gets_its_address_back_from_the_next() 
 }
 
 #[test]
-fn an_address_released_under_one_controller_rests_on_under_the_next() {
+fn an_address_released_under_one_controller_stays_in_quarantine_under_the_next() {
     let mut world = two_gone();
     world.pass(59);
     world.hand_over();
@@ -38,7 +38,7 @@ fn an_address_released_under_one_controller_rests_on_under_the_next() {
 }
 
 #[test]
-fn an_address_that_two_showed_rests_from_when_the_last_stops_showing_it() {
+fn the_quarantine_of_a_shared_address_starts_when_its_last_holder_releases_it() {
     let mut world = World::new(&[pool("p", &["10.0.0.0/31"])]);
     world.set(sharing(v4("a"), "k", 80));
     world.set(sharing(v4("b"), "k", 81));
@@ -53,7 +53,7 @@ fn an_address_that_two_showed_rests_from_when_the_last_stops_showing_it() {
 }
 
 #[test]
-fn an_address_that_somebody_else_got_meanwhile_is_not_remembered() {
+fn a_past_assignment_ends_when_another_service_gets_the_address() {
     let mut world = World::new(&[pool("p", &["10.0.0.0/32"])]);
     world.set(v4("a"));
     world.set(v4("b"));
@@ -67,10 +67,10 @@ fn an_address_that_somebody_else_got_meanwhile_is_not_remembered() {
 }
 
 #[test]
-fn what_no_status_says_yet_is_released_and_kept_for_the_service() {
+fn a_decision_that_is_in_no_status_is_released_and_becomes_the_past_assignment() {
     let mut world = World::new(&[pool("p", &["10.0.0.0/30"])]);
     world.set(v4("a"));
-    // The address of this one is not written: the lease is lost before.
+    // The address of this Service is not written, because the Lease is lost before.
     world.services.insert(key("b"), v4("b"));
     world.watch(v4("b"));
     world.allocator.deactivate(world.now);
@@ -86,11 +86,12 @@ fn what_no_status_says_yet_is_released_and_kept_for_the_service() {
 }
 
 #[test]
-fn a_controller_that_returns_reports_on_every_service_again() {
+fn a_controller_that_becomes_active_again_reports_every_decision_again() {
     let mut world = World::new(&[pool("p", &["10.0.0.0/31"])]);
     world.set(v4("a"));
     world.hand_over();
-    // The first gave this address and reported it; since then somebody has emptied the status unseen by the other.
+    // The first controller gave and reported this address; then another program emptied the status, which the second
+    // controller did not see.
     let emptied = v4("a");
     world.services.insert(key("a"), emptied.clone());
     world.standby.set_service(emptied, world.now);
@@ -99,7 +100,7 @@ fn a_controller_that_returns_reports_on_every_service_again() {
 }
 
 #[test]
-fn without_rest_a_released_address_is_given_out_at_once() {
+fn without_quarantine_a_released_address_is_given_out_at_once() {
     let mut world = World::new(&[]);
     world.allocator = Allocator::with_quarantine(Duration::ZERO);
     world.allocator.activate(world.now);

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn everything_in_statuses_is_adopted_before_anything_is_given_out() {
+fn all_addresses_in_statuses_are_adopted_before_any_address_is_given_out() {
     let mut world = World::new(&[pool("p", &["10.0.0.0/30"])]);
     world.services.insert(key("a"), v4("a"));
     world.services.insert(
@@ -22,7 +22,7 @@ fn everything_in_statuses_is_adopted_before_anything_is_given_out() {
 }
 
 #[test]
-fn of_two_services_with_one_address_the_older_keeps_it_whatever_the_order() {
+fn of_two_services_with_one_address_the_older_one_keeps_it_in_any_order() {
     let older = Service {
         created: 1,
         ..has(v4("z"), &["10.0.0.0"])
@@ -51,7 +51,7 @@ fn of_two_services_with_one_address_the_older_keeps_it_whatever_the_order() {
 }
 
 #[test]
-fn an_address_outside_all_pools_becomes_a_fresh_one() {
+fn an_address_outside_all_pools_is_replaced() {
     let mut world = World::new(&[pool("p", &["10.0.0.0/30"])]);
     let service = Service {
         foreign_ingress: true,
@@ -63,7 +63,7 @@ fn an_address_outside_all_pools_becomes_a_fresh_one() {
 }
 
 #[test]
-fn a_status_with_three_addresses_is_reported_and_becomes_one() {
+fn a_status_with_three_addresses_is_reported_and_replaced_by_one() {
     let mut world = World::new(&[pool("p", &["10.0.0.0/30"])]);
     world.set(has(v4("s"), &["10.0.0.1", "10.0.0.2", "10.0.0.3"]));
     assert_eq!(world.ip("s"), "10.0.0.0");
@@ -71,19 +71,19 @@ fn a_status_with_three_addresses_is_reported_and_becomes_one() {
 }
 
 #[test]
-fn a_pair_stays_in_the_order_of_the_status_even_if_asked_for_in_the_other() {
+fn a_pair_stays_in_the_order_of_the_status_even_if_requested_in_the_other_order() {
     let mut world = World::new(&[pool("p", &["10.0.0.0/30", "fc00::/64"])]);
     let asking = asking(
         dual("s", FamilyPolicy::RequireDualStack),
         &["fc00::1", "10.0.0.1"],
     );
     world.set(has(asking, &["10.0.0.1", "fc00::1"]));
-    // MetalLB leaves pairs in textual order; to turn one round would move its announcer.
+    // MetalLB leaves pairs in textual order; to reverse one would move it to another node.
     assert_eq!(world.ip("s"), "10.0.0.1,fc00::1");
 }
 
 #[test]
-fn services_of_a_pool_that_cannot_be_read_after_a_restart_are_left_alone() {
+fn services_of_a_pool_with_a_mistake_keep_their_addresses_after_a_restart() {
     let good = pool("p", &["10.0.0.0/30"]);
     let mut world = World::new(&[good.clone(), pool("q", &["10.0.1.0/30"])]);
     world.set(asking_pool(v4("s"), "p"));
@@ -110,7 +110,7 @@ fn services_of_a_pool_that_cannot_be_read_after_a_restart_are_left_alone() {
 }
 
 #[test]
-fn a_restart_decides_nothing_new() {
+fn a_restart_changes_no_decision() {
     let mut world = World::new(&[pool("p", &["10.0.0.0/30", "fc00::/126"])]);
     world.set(sharing(v4("a"), "k", 80));
     world.set(sharing(v4("b"), "k", 81));
@@ -122,7 +122,7 @@ fn a_restart_decides_nothing_new() {
 }
 
 #[test]
-fn quota_and_reservation_take_no_address_away() {
+fn a_quota_and_a_reservation_release_no_address() {
     let mut world = World::new(&[pool("p", &["10.0.0.0/30"])]);
     world.set(v4("a"));
     world.set(v4("b"));
@@ -148,7 +148,7 @@ fn quota_and_reservation_take_no_address_away() {
 }
 
 #[test]
-fn cluster_addresses_that_make_no_sense_take_nothing_away_not_even_after_a_restart() {
+fn invalid_cluster_ips_release_no_address_not_even_after_a_restart() {
     let mut world = World::new(&[pool("p", &["10.0.0.0/30"])]);
     world.set(v4("s"));
     world.change("s", |s| s.cluster_ips.push(ip("10.96.0.2")));

@@ -1,9 +1,9 @@
-//! Waiting Services, returning Services, and addresses that rest.
+//! Waiting Services, returning Services, and quarantine.
 
 use super::*;
 
 #[test]
-fn a_released_address_goes_at_once_to_the_oldest_that_waits() {
+fn a_released_address_goes_at_once_to_the_oldest_waiting_service() {
     let mut world = World::new(&[pool("p", &["1.2.3.0/31"])]);
     for (name, created) in [("a", 0), ("b", 0), ("young", 9), ("old", 3), ("older-by-name", 3)] {
         world.set(Service { created, ..v4(name) });
@@ -23,7 +23,7 @@ fn a_released_address_goes_at_once_to_the_oldest_that_waits() {
 }
 
 #[test]
-fn an_older_service_that_waits_for_something_else_does_not_block_a_younger_one() {
+fn an_older_service_that_waits_for_another_address_does_not_block_a_younger_one() {
     let mut world = World::new(&[pool("p", &["1.2.3.0/32"])]);
     world.set(v4("a"));
     world.set(Service {
@@ -46,7 +46,7 @@ fn an_older_service_that_waits_for_something_else_does_not_block_a_younger_one()
 }
 
 #[test]
-fn a_service_that_moves_makes_room_for_one_that_waits() {
+fn a_service_that_moves_serves_a_waiting_one() {
     let mut world = World::new(&[
         pool("p", &["1.2.3.0/32"]),
         only_on_request(pool("q", &["1.2.4.0/32"])),
@@ -91,11 +91,11 @@ fn a_service_deleted_and_created_again_gets_its_address_back() {
     world.set(v4("new"));
     assert_eq!(world.ip("new"), "1.2.3.0");
     world.set(v4("a"));
-    assert_eq!(world.ip("a"), "1.2.3.3", "somebody else has its address now");
+    assert_eq!(world.ip("a"), "1.2.3.3", "another Service has its address now");
 }
 
 #[test]
-fn what_a_service_had_is_not_given_back_where_it_may_not_have_it() {
+fn a_past_assignment_is_not_restored_if_the_service_may_not_have_it() {
     let mut world = World::new(&[pool("p", &["1.2.3.0/30"]), pool("q", &["1.2.4.0/30"])]);
     world.set(v4("s"));
     world.delete("s");
@@ -112,7 +112,7 @@ fn what_a_service_had_is_not_given_back_where_it_may_not_have_it() {
 }
 
 #[test]
-fn deviation_an_address_just_released_rests_while_another_is_free() {
+fn deviation_a_released_address_is_in_quarantine_while_another_one_is_free() {
     let mut world = World::new(&[pool("p", &["1.2.3.0/30"])]);
     world.set(v4("a"));
     world.delete("a");
@@ -127,7 +127,7 @@ fn deviation_an_address_just_released_rests_while_another_is_free() {
 }
 
 #[test]
-fn when_nothing_else_is_free_the_address_that_has_rested_longest_is_given() {
+fn if_nothing_else_is_free_the_address_whose_quarantine_ends_first_is_given() {
     let mut world = World::new(&[pool("p", &["1.2.3.0/31"])]);
     world.set(v4("a"));
     world.set(v4("b"));
@@ -141,7 +141,7 @@ fn when_nothing_else_is_free_the_address_that_has_rested_longest_is_given() {
 }
 
 #[test]
-fn rest_counts_among_pools_of_one_rank_and_never_for_more_than_priority() {
+fn quarantine_matters_among_pools_of_one_priority_and_never_more_than_priority() {
     let mut world = World::new(&[
         for_namespace(pool("a", &["1.2.3.0/32"]), "default", 1),
         for_namespace(pool("b", &["1.2.4.0/32"]), "default", 1),
@@ -156,7 +156,7 @@ fn rest_counts_among_pools_of_one_rank_and_never_for_more_than_priority() {
 }
 
 #[test]
-fn rest_outlasts_a_change_of_pools() {
+fn quarantine_outlasts_a_change_of_pools() {
     let mut world = World::new(&[pool("p", &["1.2.3.0/30"])]);
     world.set(v4("a"));
     world.delete("a");
@@ -166,8 +166,8 @@ fn rest_outlasts_a_change_of_pools() {
 }
 
 #[test]
-fn ten_thousand_that_wait_are_served_in_order_as_ten_thousand_leave() {
-    // Far beyond the deadline of any test runner if a release looked at everybody who waits.
+fn ten_thousand_waiting_services_are_served_in_order_as_ten_thousand_leave() {
+    // If a release examined all waiting Services, this would exceed the time limit of any test runner.
     const EACH: u32 = 10_000;
     let mut world = World::new(&[pool("p", &["10.0.0.0-10.0.39.15"])]);
     for n in 0..EACH {
