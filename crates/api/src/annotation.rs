@@ -1,17 +1,17 @@
-//! Annotations on Services, and which of two spellings wins.
+//! Annotations of Services, with the current and the deprecated prefix.
 
 use std::collections::BTreeMap;
 
-/// Prefix of the annotations in use.
+/// The prefix of annotations.
 pub const PREFIX: &str = "metallb.io/";
-/// Prefix that MetalLB used before; still read, never written.
+/// The deprecated prefix of MetalLB: read, never written.
 pub const DEPRECATED_PREFIX: &str = "metallb.universe.tf/";
 
-/// Asks for a pool by name.
+/// Requests a pool by name.
 pub const ADDRESS_POOL: &str = "address-pool";
-/// Asks for addresses, comma-separated, at most one per family.
+/// Requests addresses, comma-separated, at most one of each family.
 pub const LOAD_BALANCER_IPS: &str = "loadBalancerIPs";
-/// The key that Services sharing an address agree on.
+/// The sharing key: Services with the same one may share an address.
 pub const ALLOW_SHARED_IP: &str = "allow-shared-ip";
 /// Written by the controller: the pool that the Service's addresses come from.
 pub const ALLOCATED_FROM_POOL: &str = "metallb.io/ip-allocated-from-pool";
@@ -19,8 +19,8 @@ pub const ALLOCATED_FROM_POOL: &str = "metallb.io/ip-allocated-from-pool";
 /// The annotations of an object.
 pub type Annotations = BTreeMap<String, String>;
 
-/// The value of annotation `name` (without prefix). The `metallb.io/` key wins when it exists, even when it
-/// is empty; only without it is the deprecated key read.
+/// Returns the value of annotation `name` (without prefix). The deprecated key is read only if there is no `metallb.io/` key;
+/// an empty value counts as a key.
 pub fn value<'a>(annotations: &'a Annotations, name: &str) -> Option<&'a str> {
     annotations
         .get(&format!("{PREFIX}{name}"))
@@ -28,12 +28,12 @@ pub fn value<'a>(annotations: &'a Annotations, name: &str) -> Option<&'a str> {
         .map(String::as_str)
 }
 
-/// As [`value`], with an empty value read as absent: "not requested".
+/// Returns [`value`] if it is not empty: an empty value requests nothing.
 pub fn non_empty<'a>(annotations: &'a Annotations, name: &str) -> Option<&'a str> {
     value(annotations, name).filter(|v| !v.is_empty())
 }
 
-/// The keys that still use the deprecated prefix.
+/// Returns the keys with the deprecated prefix.
 pub fn deprecated(annotations: &Annotations) -> impl Iterator<Item = &str> {
     annotations
         .keys()
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn the_new_key_wins_even_when_it_is_empty() {
+    fn the_current_key_is_used_even_if_it_is_empty() {
         let both = annotations(&[
             ("metallb.io/address-pool", ""),
             ("metallb.universe.tf/address-pool", "old"),
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn the_deprecated_key_is_read_when_it_stands_alone() {
+    fn the_deprecated_key_is_used_without_the_current_one() {
         let old = annotations(&[("metallb.universe.tf/address-pool", "old")]);
         assert_eq!(non_empty(&old, ADDRESS_POOL), Some("old"));
         assert_eq!(

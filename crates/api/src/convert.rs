@@ -1,4 +1,4 @@
-//! Kubernetes objects into the plain inputs of `herald-core`. Nothing here decides anything.
+//! Converts Kubernetes objects into the plain inputs of `herald-core`. Decides nothing.
 
 mod config;
 mod network;

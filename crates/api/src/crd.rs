@@ -23,7 +23,7 @@ pub use service_l2_status::{
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
-/// The definitions of all our resources, ready to be applied to a cluster.
+/// Returns the definitions of all custom resources, as they are applied to a cluster.
 pub fn crds() -> Vec<CustomResourceDefinition> {
     [
         ConfigurationState::crd(),
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_needs_addresses_and_defaults_as_metallb_does() {
+    fn a_pool_needs_addresses_and_has_the_defaults_of_metallb() {
         let version = schema_of("IPAddressPool");
         let schema = &version["schema"]["openAPIV3Schema"];
         assert_eq!(schema["required"], json!(["spec"]));
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn an_advertisement_may_have_no_spec_at_all() {
+    fn an_advertisement_may_have_no_spec() {
         let version = schema_of("L2Advertisement");
         let schema = &version["schema"]["openAPIV3Schema"];
         assert_eq!(schema.get("required"), None);
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_status_is_immutable_once_written() {
+    fn the_node_of_a_service_status_is_immutable() {
         let version = schema_of("ServiceL2Status");
         let node = &version["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]["node"];
         assert_eq!(node["x-kubernetes-validations"][0]["rule"], "self == oldSelf");

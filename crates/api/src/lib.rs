@@ -1,5 +1,5 @@
-//! Herald's interface to Kubernetes: custom resources, annotations, and the conversion of Kubernetes
-//! objects into the plain inputs of `herald-core`.
+//! Herald's interface to Kubernetes: custom resources, annotations, reasons, and the conversion of Kubernetes objects into
+//! the plain inputs of `herald-core`.
 //!
 //! The custom resources are MetalLB's (`metallb.io/v1beta1`), field for field, so that existing manifests
 //! apply unchanged. `cargo run -p herald-api --bin crdgen` writes them to `crds/`.

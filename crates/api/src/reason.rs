@@ -37,7 +37,7 @@ impl EventReason {
         Self::GossipRestored,
     ];
 
-    /// The `reason` of the Event. Lower case are those that MetalLB has.
+    /// Returns the `reason` of the Event. MetalLB's reasons start in lower case.
     pub const fn reason(self) -> &'static str {
         match self {
             Self::AllocationFailed => "AllocationFailed",
@@ -83,7 +83,7 @@ impl ConditionReason {
         Self::GossipBlocked,
     ];
 
-    /// The `reason` of the condition.
+    /// Returns the `reason` of the condition.
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Allocated => "Allocated",
@@ -103,7 +103,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn each_reason_is_one_word_of_its_own() {
+    fn each_reason_is_one_word_and_unique() {
         let events = EventReason::ALL.map(EventReason::reason);
         let conditions = ConditionReason::ALL.map(ConditionReason::reason);
         for reasons in [&events[..], &conditions[..]] {

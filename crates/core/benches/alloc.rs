@@ -1,8 +1,8 @@
-//! How fast addresses are given, beside a plain set of used addresses that is scanned from the lowest.
+//! The time for a decision of the allocator, beside a plain set of used addresses that is scanned from the lowest one.
 //!
-//! A decision is everything from a Service to the answer what its status must say; that the Service leaves again is
-//! not counted. The scan keeps no books but the set: it only finds, takes and gives back an address. `Bare` keeps who
-//! has which address, and who waits.
+//! The time of a decision is from the new Service to its desired status; the removal of the Service is not measured. The scan
+//! has no ledger but the set: it only finds, takes and gives back an address. `Bare` also records which Service has which
+//! address, and which Services wait.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hint::black_box;
@@ -17,7 +17,7 @@ use herald_core::{
 /// A /16 of which 99.9 % are in use.
 const SLASH_16: u32 = 1 << 16;
 const IN_USE: u32 = SLASH_16 - SLASH_16 / 1000;
-/// Every sixteenth address of a /8: nowhere are the free ones together, and a list of them would be of no use.
+/// Every sixteenth address of a /8: the free ones are scattered, and a list of them would be of no use.
 const SCATTERED: u32 = 1 << 20;
 const BURST: u32 = 10_000;
 
@@ -43,7 +43,7 @@ fn service(name: &str, cluster_ip: IpAddr) -> Service {
     }
 }
 
-/// Gives `count` Services an address each: the first ones, or every `stride`th of 10.0.0.0/8.
+/// Gives one address each to `count` Services: the first ones, or every `stride`th one of 10.0.0.0/8.
 fn fill(allocator: &mut Allocator, count: u32, stride: u32, cluster_ip: IpAddr) {
     for n in 0..count {
         let mut service = service(&format!("service-{n}"), cluster_ip);
@@ -55,22 +55,23 @@ fn fill(allocator: &mut Allocator, count: u32, stride: u32, cluster_ip: IpAddr) 
     }
 }
 
-/// One decision, as the controller asks for it.
+/// Makes one decision, as the controller does.
 fn give(allocator: &mut Allocator, service: Service) -> IpAddr {
     allocator.set_service(service, Time::ZERO);
-    let decision = allocator.poll_decision().expect("a new Service is decided on");
+    let decision = allocator.poll_decision().expect("a decision on the new Service");
     match decision.outcome {
         AllocationOutcome::Assigned(assignment) => assignment.addresses[0],
         AllocationOutcome::Unassigned(refusal) => panic!("no address: {refusal}"),
     }
 }
 
-/// The least that finds the lowest free address: look whether each is in use, from the lowest.
+/// Finds the lowest free address in the simplest way: examines each one, from the lowest.
 fn scan(used: &BTreeSet<u128>, addresses: u128) -> Option<u128> {
     (0..addresses).find(|address| !used.contains(address))
 }
 
-/// The least that gives out addresses and remembers who has which and who waits: no pools, no reasons, no rest.
+/// The simplest allocator that records which Service has which address and which Services wait: without pools, reasons and
+/// quarantine.
 struct Bare {
     free: BTreeSet<u128>,
     held: HashMap<ServiceKey, u128>,
@@ -143,7 +144,7 @@ fn next_free(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Ten thousand Services at once: all get addresses; none does; all wait and get one as others leave.
+/// Ten thousand Services at once: all get addresses, all wait and get one as others leave, or all share one address.
 fn burst(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("burst-10000");
     group.throughput(Throughput::Elements(u64::from(BURST)));
@@ -193,7 +194,7 @@ fn burst(criterion: &mut Criterion) {
                     black_box(
                         allocator
                             .poll_decision()
-                            .expect("the oldest that waits is served"),
+                            .expect("the oldest waiting Service is served"),
                     );
                 }
             },
@@ -254,8 +255,8 @@ fn burst(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Services with one key and one port, which cannot share: each needs an address of its own. Twice as many
-/// should take little more than twice the time.
+/// Services with one key and one port, which cannot share: each needs another address. Twice as many should need little more
+/// than twice the time.
 fn sharers_in_conflict(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("one-key-one-port");
     group.sample_size(10);

@@ -1,4 +1,4 @@
-//! How much memory a Service with an address takes, beside a plain map from its name to the address.
+//! The memory for a Service with an address, beside a plain map from its name to the address.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::HashMap;
@@ -9,18 +9,18 @@ use herald_core::{Allocator, Catalog, RawPool, Service, ServiceKey, Time};
 
 const SERVICES: u32 = 65_000;
 
-/// Bytes in use, of the whole program.
+/// The bytes in use by the whole program.
 static IN_MEMORY: AtomicUsize = AtomicUsize::new(0);
 
 #[global_allocator]
 static COUNTED: Counted = Counted;
 
-/// The system's allocator, counted.
+/// The system's allocator, which counts the bytes in use.
 struct Counted;
 
 #[expect(
     unsafe_code,
-    reason = "the trait of global allocators is unsafe; everything is passed on as it is"
+    reason = "the trait of global allocators is unsafe; every call is passed on unchanged"
 )]
 // SAFETY: every call goes unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counted {
@@ -50,8 +50,8 @@ fn allocator() -> Allocator {
     allocator
 }
 
-/// What `fill` leaves in memory, in bytes for each Service.
-#[expect(clippy::print_stdout, reason = "what a benchmark measures")]
+/// Prints how many bytes for each Service `fill` leaves in memory.
+#[expect(clippy::print_stdout, reason = "the result of the benchmark")]
 fn report<T>(name: &str, fill: impl FnOnce() -> T) {
     let before = IN_MEMORY.load(Ordering::Relaxed);
     let kept = fill();

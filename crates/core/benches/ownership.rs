@@ -1,5 +1,5 @@
-//! How long a speaker takes to see what follows for it when another one dies or comes back, beside the least that works
-//! without memory: rank all nodes for each Service anew, as MetalLB does.
+//! The time in which a speaker computes the elections after another node dies or returns, beside the simplest way without
+//! state: rank all nodes for each Service again, as MetalLB does.
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
@@ -26,10 +26,10 @@ fn address(n: u32) -> IpAddr {
     Ipv4Addr::from_bits((10 << 24) + n).into()
 }
 
-/// All alive but those in `dead`.
-fn members(nodes: u32, dead: Option<u32>) -> Vec<Member> {
+/// Returns the members, all alive except `down`.
+fn members(nodes: u32, down: Option<u32>) -> Vec<Member> {
     let liveness = |n| {
-        if dead == Some(n) {
+        if down == Some(n) {
             Liveness::Down
         } else {
             Liveness::Alive
@@ -49,7 +49,7 @@ fn members(nodes: u32, dead: Option<u32>) -> Vec<Member> {
         .collect()
 }
 
-/// The machine of the first node, with all decided.
+/// Returns the machine of the first node after all elections.
 fn ownership(nodes: u32, services: u32) -> Ownership {
     let mut catalog = Catalog::new();
     catalog.set_pools(vec![RawPool {
@@ -98,7 +98,7 @@ fn drain(machine: &mut Ownership) {
     }
 }
 
-/// How long it takes to follow from `before` to `after`, `times` times.
+/// Measures the change from `before` to `after`, `times` times.
 fn follow(machine: &mut Ownership, before: &[Member], after: &[Member], times: u64) -> Duration {
     let mut taken = Duration::ZERO;
     for _ in 0..times {
@@ -127,7 +127,7 @@ fn a_node_dies_and_returns(c: &mut Criterion) {
             b.iter_custom(|times| follow(&mut machine, &fewer, &all, times));
         });
         let names: Vec<NodeName> = (0..nodes).map(name).collect();
-        group.bench_function(BenchmarkId::new("all ranked anew", &size), |b| {
+        group.bench_function(BenchmarkId::new("all ranked again", &size), |b| {
             b.iter(|| {
                 for service in 0..services {
                     let ranks = names.iter().map(|node| Rank::new(node, address(service), 0));

@@ -1,4 +1,4 @@
-//! Nodes and EndpointSlices, reduced to the few fields that ownership needs.
+//! Converts Nodes and EndpointSlices, reduced to the fields that eligibility needs.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use herald_core::{NodeName, ServiceKey};
 use k8s_openapi::api::core::v1 as core_v1;
 use k8s_openapi::api::discovery::v1 as discovery_v1;
 
-/// A Node as the speakers see it.
+/// Converts a Node.
 pub fn node(node: &core_v1::Node) -> Node {
     let conditions = node.status.iter().flat_map(|s| s.conditions.iter().flatten());
     let annotations = node.metadata.annotations.as_ref();
@@ -23,28 +23,28 @@ pub fn node(node: &core_v1::Node) -> Node {
     }
 }
 
-/// Namespace and name of a slice.
+/// The namespace and name of a slice.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SliceId {
-    /// The slice's namespace, which is its Service's.
+    /// The namespace of the slice and its Service.
     pub namespace: String,
-    /// The slice's name.
+    /// The name of the slice.
     pub name: String,
 }
 
-/// One slice of a Service's endpoints.
+/// One slice of the endpoints of a Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointSlice {
-    /// Which slice it is.
+    /// The namespace and name.
     pub id: SliceId,
-    /// The Service, by the label `kubernetes.io/service-name`; `None` for a slice of something else.
+    /// The Service, by the label `kubernetes.io/service-name`; `None` if the slice has no such label.
     pub service: Option<ServiceKey>,
     /// The usable endpoints in this slice.
     pub endpoints: Endpoints,
 }
 
-/// A slice with its usable endpoints: `ready` is true or unknown, or `serving` is true. Termination is not looked
-/// at, so an endpoint that still serves while it terminates counts.
+/// Converts a slice. An endpoint is usable if `ready` is true or unknown, or `serving` is true. `terminating` is ignored, so
+/// an endpoint that still serves while it terminates is usable.
 pub fn endpoint_slice(slice: &discovery_v1::EndpointSlice) -> EndpointSlice {
     let metadata = &slice.metadata;
     let namespace = metadata.namespace.clone().unwrap_or_default();
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_drains_only_when_its_annotation_says_true() {
+    fn a_node_drains_only_if_its_annotation_is_true() {
         let with = |value: &str| {
             let value = json!({"metadata": {"name": "n", "annotations": {"herald.io/drain": value}}});
             node(&serde_json::from_value(value).expect("a Node")).draining
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_unavailable_only_when_its_condition_says_so() {
+    fn a_node_is_unavailable_only_if_its_condition_is_true() {
         let with = |status: &str| {
             let value = json!({"metadata": {"name": "n"}, "status": {"conditions": [
                 {"type": "NetworkUnavailable", "status": status}, {"type": "Ready", "status": "True"}]}});

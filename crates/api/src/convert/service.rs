@@ -1,4 +1,4 @@
-//! Services.
+//! Converts Services.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1 as core_v1;
 use super::config::created;
 use crate::annotation::{self, Annotations};
 
-/// Namespace and name.
+/// Returns the namespace and name of a Service.
 pub fn key(service: &core_v1::Service) -> ServiceKey {
     let metadata = &service.metadata;
     ServiceKey::new(
@@ -21,15 +21,15 @@ pub fn key(service: &core_v1::Service) -> ServiceKey {
     )
 }
 
-/// Whether a Service is our business: of type `LoadBalancer`, and of our class. Without a class of our own we
-/// take those that name none; with one, only those that name it.
+/// Returns whether a Service is ours: of type `LoadBalancer` and of `class`. Without `class` these are the Services without a
+/// class.
 pub fn is_ours(service: &core_v1::Service, class: Option<&str>) -> bool {
     let spec = service.spec.as_ref();
     let kind = spec.and_then(|s| s.type_.as_deref());
     kind == Some("LoadBalancer") && spec.and_then(|s| s.load_balancer_class.as_deref()) == class
 }
 
-/// A Service as the allocator sees it.
+/// Converts a Service for the allocator.
 pub fn service(object: &core_v1::Service) -> Service {
     let empty = Annotations::new();
     let annotations = object.metadata.annotations.as_ref().unwrap_or(&empty);
@@ -64,7 +64,7 @@ pub fn service(object: &core_v1::Service) -> Service {
     }
 }
 
-/// A Service as the speakers see it.
+/// Converts a Service for the speakers.
 pub fn exposure(object: &core_v1::Service) -> Exposure {
     let annotations = object.metadata.annotations.as_ref();
     let (addresses, foreign_ingress) = ingress(object);
@@ -82,7 +82,7 @@ pub fn exposure(object: &core_v1::Service) -> Exposure {
     }
 }
 
-/// The addresses in `status.loadBalancer.ingress`, and whether an entry is none.
+/// Returns the addresses in `status.loadBalancer.ingress`, and whether an entry is not an address.
 fn ingress(object: &core_v1::Service) -> (Addresses, bool) {
     let status = object.status.as_ref().and_then(|s| s.load_balancer.as_ref());
     let mut foreign = false;
@@ -97,12 +97,12 @@ fn ingress(object: &core_v1::Service) -> (Addresses, bool) {
     (addresses, foreign)
 }
 
-/// IPv4-mapped text counts as IPv4, as everywhere in MetalLB.
+/// Parses an address; an IPv4-mapped one counts as IPv4, as in MetalLB.
 fn address(text: &str) -> Option<IpAddr> {
     text.parse().ok().map(|address: IpAddr| address.to_canonical())
 }
 
-/// `None` (headless) and unparsable entries are dropped: they give no family.
+/// Returns the cluster IPs, without `None` (headless) and entries that cannot be parsed: these have no family.
 fn cluster_ips(spec: &core_v1::ServiceSpec) -> Addresses {
     let all = spec.cluster_ips.clone().filter(|ips| !ips.is_empty());
     let all = all.unwrap_or_else(|| spec.cluster_ip.clone().into_iter().collect());
@@ -129,8 +129,8 @@ fn requested(annotations: &Annotations, field: Option<&str>) -> Result<Vec<IpAdd
     }
 }
 
-/// For `externalTrafficPolicy: Local`, the selector as `k=v` pairs sorted by key, so that only Services with the
-/// same backends share an address.
+/// Returns, for `externalTrafficPolicy: Local`, the selector as `k=v` pairs sorted by key, so that only Services with the same
+/// backends share an address.
 fn backend_key(spec: &core_v1::ServiceSpec) -> String {
     if !is_local(Some(spec)) {
         return String::new();
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn only_load_balancers_of_our_class_are_ours() {
+    fn only_load_balancers_of_the_class_are_ours() {
         let of = |kind: &str, class: Option<&str>| {
             object(json!({"spec": {"type": kind, "loadBalancerClass": class}}))
         };
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn the_status_is_read_and_what_is_no_address_is_seen() {
+    fn the_status_is_read_and_an_entry_that_is_no_address_is_noticed() {
         let both = object(json!({"status": {"loadBalancer": {"ingress": [
             {"ip": "192.0.2.1", "ipMode": "VIP"}, {"hostname": "elsewhere"}]}}}));
         let seen = exposure(&both);
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn headless_has_no_cluster_ip_and_families_are_read() {
+    fn a_headless_service_has_no_cluster_ip_and_families_are_read() {
         let headless = service(&object(
             json!({"spec": {"clusterIP": "None", "clusterIPs": ["None"]}}),
         ));

@@ -1,4 +1,4 @@
-//! What a program thinks of its configuration, as it says so in its `ConfigurationState`.
+//! The status of a `ConfigurationState`: whether a program could use its configuration.
 
 use herald_core::Problem;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -10,11 +10,11 @@ use crate::reason::ConditionReason;
 /// Longest message of a condition, in bytes (`metav1.Condition`).
 const LONGEST_MESSAGE: usize = 32_768;
 
-/// Type of the condition that says whether gossip reaches the speakers that are there. MetalLB has none like it.
+/// Type of the condition that says whether gossip reaches the speakers that exist. Not in MetalLB.
 const GOSSIP_REACHABLE: &str = "herald.io/GossipReachable";
 
-/// The status that tells of `problems`, with one condition of the type that MetalLB's component has:
-/// `poolReconcilerValid` in the controller, `configReconcilerValid` in a speaker. Its time is to be filled in.
+/// Returns the status for `problems`. It has one condition of the type that MetalLB's component has: `poolReconcilerValid` in
+/// the controller, `configReconcilerValid` in a speaker. The caller sets its time.
 pub fn configuration_state(condition: &str, problems: &[Problem]) -> ConfigurationStateStatus {
     let is_valid = problems.is_empty();
     let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
@@ -43,7 +43,8 @@ pub fn configuration_state(condition: &str, problems: &[Problem]) -> Configurati
     }
 }
 
-/// The condition `herald.io/GossipReachable` of a speaker: why not, if `obstacle` says so. Its time is to be filled in.
+/// Returns the condition `herald.io/GossipReachable` of a speaker; `obstacle` is the reason why gossip is not reachable. The
+/// caller sets its time.
 pub fn gossip_reachable(obstacle: Option<&str>) -> Condition {
     let (status, reason) = match obstacle {
         None => ("True", ConditionReason::Reached),
@@ -84,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn every_problem_is_told_in_condition_and_summary() {
+    fn every_problem_is_in_condition_and_summary() {
         let status = configuration_state("poolReconcilerValid", &[problem("one"), problem("two")]);
         assert_eq!(status.result, Some(ConfigurationResult::Invalid));
         let condition = &status.conditions[0];
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn ten_thousand_problems_still_fit() {
+    fn the_message_of_ten_thousand_problems_is_cut() {
         let problems: Vec<Problem> = (0..10_000).map(|i| problem(&format!("pool-ä{i}"))).collect();
         let message = &configuration_state("x", &problems).conditions[0].message;
         assert!(message.len() <= LONGEST_MESSAGE && message.ends_with(" ..."));

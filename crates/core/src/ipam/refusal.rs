@@ -213,7 +213,7 @@ impl fmt::Display for Refusal {
             ),
             Self::InvalidClusterIps(addresses) => write!(
                 f,
-                "cannot tell the IPFamily from cluster IPs {}; there must be one, or one of each family",
+                "cannot determine the IPFamily from cluster IPs {}; there must be one, or one of each family",
                 quoted(addresses)
             ),
         }

@@ -296,7 +296,7 @@ fn a_request_that_can_never_be_met_is_refused_with_the_reason() {
                 ..v4("s")
             },
             "InvalidClusterIPs",
-            "cannot tell the IPFamily",
+            "cannot determine the IPFamily",
         ),
     ] {
         world.set(service);
