@@ -8,7 +8,7 @@ use std::ops::Bound;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use herald_api::crd::{ANNOUNCED, Interface, ServiceL2StatusFields};
+use herald_api::crd::{ANNOUNCED, InterfaceInfo, ServiceL2StatusFields};
 use herald_api::reason::ConditionReason;
 use herald_api::{ServiceL2Status, ServiceL2StatusStatus};
 use herald_core::{Backoff, ServiceKey};
@@ -242,7 +242,9 @@ impl Writer {
             node: Some(self.node.clone()),
             service_name: Some(service.name.clone()),
             service_namespace: Some(service.namespace.clone()),
-            interfaces: interfaces.map(|name| Interface { name: Some(name) }).collect(),
+            interfaces: interfaces
+                .map(|name| InterfaceInfo { name: Some(name) })
+                .collect(),
             conditions: vec![Condition {
                 type_: ANNOUNCED.to_owned(),
                 status: status.to_owned(),

@@ -60,7 +60,7 @@ pub struct ServiceL2StatusStatus {
     pub service_namespace: Option<String>,
     /// Interfaces that announce the addresses; empty means all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub interfaces: Vec<Interface>,
+    pub interfaces: Vec<InterfaceInfo>,
     /// Conditions contains herald.io/Announced: whether the node announces all addresses of the Service, and if not, why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
@@ -72,7 +72,7 @@ pub const ANNOUNCED: &str = "herald.io/Announced";
 
 /// An interface that announces the addresses.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-pub struct Interface {
+pub struct InterfaceInfo {
     /// Name of the interface.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
