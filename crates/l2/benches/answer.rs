@@ -10,7 +10,7 @@ use herald_core::announce::layer2::{Announcement, Command};
 use herald_l2::wire::MAX_FRAME_LENGTH;
 use herald_l2::wire::arp::{Arp, Operation};
 use herald_l2::wire::ndp::{Solicitation, solicited_node};
-use herald_l2::{Link, MacAddr, Station};
+use herald_l2::{Link, LinkIndex, MacAddr, Station};
 
 const ACTIVE: [u32; 3] = [1, 1_000, 10_000];
 const OWN: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
@@ -27,7 +27,7 @@ fn v6(number: u32) -> Ipv6Addr {
 fn station(active: u32) -> Station {
     let mut station = Station::new(None, 0);
     let link = Link {
-        index: 2,
+        index: LinkIndex(2),
         name: "eth0".into(),
         mac: OWN,
         prefixes: Vec::new(),
@@ -74,15 +74,21 @@ fn answers(criterion: &mut Criterion) {
         let mut station = station(active);
         let length = request(v4(active / 2), &mut frame);
         group.bench_function(BenchmarkId::new("arp", active), |bencher| {
-            bencher.iter(|| station.handle_frame(2, black_box(&frame[..length]), &mut reply, Time::ZERO));
+            bencher.iter(|| {
+                station.handle_frame(LinkIndex(2), black_box(&frame[..length]), &mut reply, Time::ZERO)
+            });
         });
         let length = solicitation(v6(active / 2), &mut frame);
         group.bench_function(BenchmarkId::new("ndp", active), |bencher| {
-            bencher.iter(|| station.handle_frame(2, black_box(&frame[..length]), &mut reply, Time::ZERO));
+            bencher.iter(|| {
+                station.handle_frame(LinkIndex(2), black_box(&frame[..length]), &mut reply, Time::ZERO)
+            });
         });
         let length = request(v4(active), &mut frame);
         group.bench_function(BenchmarkId::new("arp_for_another", active), |bencher| {
-            bencher.iter(|| station.handle_frame(2, black_box(&frame[..length]), &mut reply, Time::ZERO));
+            bencher.iter(|| {
+                station.handle_frame(LinkIndex(2), black_box(&frame[..length]), &mut reply, Time::ZERO)
+            });
         });
     }
     group.finish();

@@ -9,7 +9,7 @@ use herald_core::Time;
 use herald_l2::prober::ProbeTiming;
 use herald_l2::wire::MAX_FRAME_LENGTH;
 use herald_l2::wire::arp::{Arp, Operation};
-use herald_l2::{Link, MacAddr, Prober, Received};
+use herald_l2::{Link, LinkIndex, MacAddr, Prober, Received};
 
 /// So many that one of them is always due.
 const PROBED: [u32; 3] = [100, 1_000, 10_000];
@@ -23,7 +23,7 @@ fn address(number: u32) -> Ipv4Addr {
 fn prober(probed: u32) -> Prober {
     let mut prober = Prober::new(ProbeTiming::default());
     let link = Link {
-        index: 2,
+        index: LinkIndex(2),
         name: "eth0".into(),
         mac: OWN,
         prefixes: Vec::new(),
@@ -73,9 +73,9 @@ fn received(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("arp_of_others", probed), |bencher| {
             bencher.iter(|| {
                 let frame = black_box(&frame[..length]);
-                prober.handle_arrival(2, frame, Time::ZERO);
+                prober.handle_arrival(LinkIndex(2), frame, Time::ZERO);
                 if let Ok(received) = Received::parse(frame) {
-                    prober.handle_received(2, &received);
+                    prober.handle_received(LinkIndex(2), &received);
                 }
             });
         });

@@ -37,13 +37,13 @@ use schedule::{Burst, BurstSchedule};
 use crate::link::LinkTable;
 use crate::pace::Pace;
 use crate::received::{Received, Sighting};
-use crate::{Link, MacAddr};
+use crate::{Link, LinkIndex, MacAddr};
 
 /// A frame to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transmission {
     /// Index of the link to send it on.
-    pub link: u32,
+    pub link: LinkIndex,
     /// The address that the frame is about.
     pub address: IpAddr,
     /// Length of the frame in the buffer.
@@ -68,11 +68,11 @@ pub struct Announcer {
     active: BTreeMap<IpAddr, ActiveAddress>,
     /// Which address is answered for on which link: all that a request needs, in one look-up however many there are.
     /// Never iterated, so its order decides nothing.
-    answering: HashSet<(u32, IpAddr)>,
+    answering: HashSet<(LinkIndex, IpAddr)>,
     schedule: BurstSchedule,
     pace: Pace,
     /// The pace of answers that go to all nodes, by link.
-    answers_to_all: BTreeMap<u32, Pace>,
+    answers_to_all: BTreeMap<LinkIndex, Pace>,
     round: Option<Round>,
     /// Addresses to be defended.
     defences: VecDeque<IpAddr>,
@@ -85,7 +85,7 @@ pub struct Announcer {
 struct ActiveAddress {
     interfaces: Option<BTreeSet<String>>,
     /// Indices of the links that answer, ascending.
-    links: Vec<u32>,
+    links: Vec<LinkIndex>,
     burst: Burst,
     defence: Defence,
 }
@@ -120,7 +120,7 @@ impl Announcer {
             active.links = self.links.select(*address, active.interfaces.as_ref());
             self.groups.change(*address, &before, &active.links);
             rebind(&mut self.answering, *address, &before, &active.links);
-            let gains = |index: &u32| renewed.contains(index) || !before.contains(index);
+            let gains = |index: &LinkIndex| renewed.contains(index) || !before.contains(index);
             if active.links.iter().any(gains) {
                 restart.push(*address);
             }
@@ -193,19 +193,19 @@ impl Announcer {
     }
 
     /// The links that answer for `address`, ascending; `None` when it is not announced.
-    pub fn links_of(&self, address: IpAddr) -> Option<&[u32]> {
+    pub fn links_of(&self, address: IpAddr) -> Option<&[LinkIndex]> {
         self.active.get(&address).map(|active| active.links.as_slice())
     }
 
     /// The addresses that are answered for on a link. Frames that name no such address change nothing here.
-    pub fn addresses_on(&self, link: u32) -> impl Iterator<Item = IpAddr> + Clone {
+    pub fn addresses_on(&self, link: LinkIndex) -> impl Iterator<Item = IpAddr> + Clone {
         let active = self.active.iter();
         let here = active.filter(move |(_, active)| active.links.contains(&link));
         here.map(|(address, _)| *address)
     }
 
     /// Whether a link is used.
-    pub(crate) fn has_link(&self, link: u32) -> bool {
+    pub(crate) fn has_link(&self, link: LinkIndex) -> bool {
         self.links.get(link).is_some()
     }
 
@@ -219,7 +219,7 @@ impl Announcer {
     /// If the frame is answered and `answer` is shorter than [`crate::wire::MAX_FRAME_LENGTH`].
     pub fn handle_received(
         &mut self,
-        link: u32,
+        link: LinkIndex,
         received: &Received,
         answer: &mut [u8],
         now: Time,
@@ -335,7 +335,12 @@ impl Announcer {
 }
 
 /// Moves the answers for `address` from the links `before` to the links `after`.
-fn rebind(answering: &mut HashSet<(u32, IpAddr)>, address: IpAddr, before: &[u32], after: &[u32]) {
+fn rebind(
+    answering: &mut HashSet<(LinkIndex, IpAddr)>,
+    address: IpAddr,
+    before: &[LinkIndex],
+    after: &[LinkIndex],
+) {
     for link in before {
         answering.remove(&(*link, address));
     }

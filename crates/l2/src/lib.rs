@@ -19,7 +19,7 @@ pub mod wire;
 pub use announcer::{Announcer, Answer, Claim, GroupChange, Ignored, Purpose, Transmission};
 pub use herald_core::Prefix;
 pub use herald_core::announce::layer2::ProbeResult;
-pub use link::{Link, select};
+pub use link::{Link, LinkIndex, select};
 pub use prober::Prober;
 pub use received::Received;
 pub use station::Station;

@@ -3,17 +3,28 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 use core::net::IpAddr;
 
 use herald_core::Prefix;
 
 use crate::MacAddr;
 
+/// Index of a link: the kernel's index of the network interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkIndex(pub u32);
+
+impl fmt::Display for LinkIndex {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
 /// A network interface that can carry announcements.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
     /// Index of the interface in the kernel.
-    pub index: u32,
+    pub index: LinkIndex,
     /// Name of the interface.
     pub name: String,
     /// MAC address of the interface, which is announced.
@@ -51,7 +62,7 @@ pub fn select<'a>(
     address: IpAddr,
     interfaces: Option<&BTreeSet<String>>,
     links: impl Iterator<Item = &'a Link>,
-) -> Vec<u32> {
+) -> Vec<LinkIndex> {
     let able = links.filter(|link| link.resolves(address));
     let mut selected: Vec<&Link> = match interfaces {
         Some(names) => able.filter(|link| names.contains(&link.name)).collect(),
@@ -66,7 +77,7 @@ pub fn select<'a>(
             selected.retain(|link| link.index == index.0);
         }
     }
-    let mut indices: Vec<u32> = selected.iter().map(|link| link.index).collect();
+    let mut indices: Vec<LinkIndex> = selected.iter().map(|link| link.index).collect();
     indices.sort_unstable();
     indices
 }
@@ -74,7 +85,7 @@ pub fn select<'a>(
 /// The links that can be used now.
 #[derive(Debug)]
 pub(crate) struct LinkTable {
-    by_index: BTreeMap<u32, Link>,
+    by_index: BTreeMap<LinkIndex, Link>,
     macs: BTreeSet<MacAddr>,
 }
 
@@ -87,7 +98,7 @@ impl LinkTable {
     }
 
     /// Replaces the links, and returns the indices of those that are new or have another MAC address.
-    pub(crate) fn replace(&mut self, links: Vec<Link>) -> BTreeSet<u32> {
+    pub(crate) fn replace(&mut self, links: Vec<Link>) -> BTreeSet<LinkIndex> {
         let known = |link: &&Link| self.get(link.index).map(|before| before.mac) == Some(link.mac);
         let renewed = links.iter().filter(|link| !known(link)).map(|link| link.index);
         let renewed = renewed.collect();
@@ -96,12 +107,12 @@ impl LinkTable {
         renewed
     }
 
-    pub(crate) fn get(&self, index: u32) -> Option<&Link> {
+    pub(crate) fn get(&self, index: LinkIndex) -> Option<&Link> {
         self.by_index.get(&index)
     }
 
     /// Calls [`select`] with these links.
-    pub(crate) fn select(&self, address: IpAddr, interfaces: Option<&BTreeSet<String>>) -> Vec<u32> {
+    pub(crate) fn select(&self, address: IpAddr, interfaces: Option<&BTreeSet<String>>) -> Vec<LinkIndex> {
         select(address, interfaces, self.by_index.values())
     }
 

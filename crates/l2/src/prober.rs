@@ -36,7 +36,7 @@ use schedule::{ProbeSchedule, ProbeStage};
 use crate::link::LinkTable;
 use crate::pace::Pace;
 use crate::received::{Received, Sighting};
-use crate::{Link, MacAddr, Purpose, Transmission};
+use crate::{Link, LinkIndex, MacAddr, Purpose, Transmission};
 
 /// How many questions a probe asks, and how long an answer may take.
 ///
@@ -79,9 +79,9 @@ pub struct Prober {
     /// Results that were not polled yet. Never of an address that is being probed.
     results: BTreeMap<IpAddr, ProbeResult>,
     /// Addresses that were checked and may be checked again, with their links.
-    monitored: BTreeMap<IpAddr, Vec<u32>>,
+    monitored: BTreeMap<IpAddr, Vec<LinkIndex>>,
     /// When the last frame of another machine arrived, by link.
-    arrivals: BTreeMap<u32, Time>,
+    arrivals: BTreeMap<LinkIndex, Time>,
 }
 
 /// What a question is part of.
@@ -97,11 +97,11 @@ struct Probe {
     kind: Kind,
     interfaces: Option<BTreeSet<String>>,
     /// Indices of the links that are asked, ascending.
-    links: Vec<u32>,
+    links: Vec<LinkIndex>,
     /// How many rounds are complete.
     rounds: u32,
     /// The highest link asked in the current round.
-    asked: Option<u32>,
+    asked: Option<LinkIndex>,
     /// When the next round or the result is due.
     due: Time,
     contender: Option<MacAddr>,
@@ -130,7 +130,7 @@ impl Prober {
         let mut restart = Vec::new();
         for (address, probe) in &mut self.probes {
             let links = self.links.select(*address, probe.interfaces.as_ref());
-            let gains = |index: &u32| renewed.contains(index) || !probe.links.contains(index);
+            let gains = |index: &LinkIndex| renewed.contains(index) || !probe.links.contains(index);
             if links.is_empty() || links.iter().any(gains) {
                 restart.push(*address);
             }
@@ -209,7 +209,7 @@ impl Prober {
     /// The addresses that are probed, checked or monitored on a link. Frames that name no such address change nothing
     /// here. Monitored addresses are among them between two checks, too, so that the set does not change with each
     /// check, and so that probes of other machines for them are received.
-    pub fn addresses_on(&self, link: u32) -> impl Iterator<Item = IpAddr> + Clone {
+    pub fn addresses_on(&self, link: LinkIndex) -> impl Iterator<Item = IpAddr> + Clone {
         let probed = self.probes.iter().map(|(address, probe)| (address, &probe.links));
         let asked = probed.chain(&self.monitored);
         let here = asked.filter(move |(_, links)| links.contains(&link));
@@ -217,7 +217,7 @@ impl Prober {
     }
 
     /// Notes that a frame arrived on a link: a link on which frames of other machines arrive is not deaf.
-    pub fn handle_arrival(&mut self, link: u32, frame: &[u8], now: Time) {
+    pub fn handle_arrival(&mut self, link: LinkIndex, frame: &[u8], now: Time) {
         let source = frame
             .get(6..12)
             .and_then(|source| <[u8; 6]>::try_from(source).ok());
@@ -228,7 +228,7 @@ impl Prober {
 
     /// Ends a probe, or notes a contender, if the frame that was received on a link shows another machine at a probed
     /// address. Every frame since [`Prober::probe`] counts, not only an answer to a question.
-    pub fn handle_received(&mut self, link: u32, received: &Received) {
+    pub fn handle_received(&mut self, link: LinkIndex, received: &Received) {
         // Most of the time nothing is probed, and then a frame costs next to nothing.
         if self.probes.is_empty() {
             return;
@@ -341,7 +341,7 @@ impl Probe {
     }
 
     /// Returns the next link to be asked, at `now`. Time counts from when the last question of a round is really sent.
-    fn ask(&mut self, timing: &ProbeTiming, now: Time) -> Option<u32> {
+    fn ask(&mut self, timing: &ProbeTiming, now: Time) -> Option<LinkIndex> {
         let mut remaining = self.links.iter().filter(|link| Some(**link) > self.asked);
         let next = remaining.next().copied();
         if remaining.next().is_some() {

@@ -20,7 +20,7 @@ use herald_core::Time;
 use herald_core::announce::layer2::{Announcement, Command, WireEvent};
 
 use crate::prober::ProbeTiming;
-use crate::{Announcer, Answer, GroupChange, Ignored, Link, Prober, Received, Transmission};
+use crate::{Announcer, Answer, GroupChange, Ignored, Link, LinkIndex, Prober, Received, Transmission};
 
 #[cfg(test)]
 mod tests;
@@ -91,7 +91,7 @@ impl Station {
     /// If the frame is answered and `answer` is shorter than [`crate::wire::MAX_FRAME_LENGTH`].
     pub fn handle_frame(
         &mut self,
-        link: u32,
+        link: LinkIndex,
         frame: &[u8],
         answer: &mut [u8],
         now: Time,
@@ -155,13 +155,13 @@ impl Station {
 
     /// The addresses that a socket filter on this link must let through: the active ones, and those that are probed or
     /// may be checked again. Other frames change nothing.
-    pub fn addresses_on(&self, link: u32) -> impl Iterator<Item = IpAddr> + Clone {
+    pub fn addresses_on(&self, link: LinkIndex) -> impl Iterator<Item = IpAddr> + Clone {
         let active = self.announcer.addresses_on(link);
         active.chain(self.prober.addresses_on(link))
     }
 
     /// The links that answer for an address, ascending; `None` when it is not announced.
-    pub fn links_of(&self, address: IpAddr) -> Option<&[u32]> {
+    pub fn links_of(&self, address: IpAddr) -> Option<&[LinkIndex]> {
         self.announcer.links_of(address)
     }
 

@@ -9,7 +9,7 @@ use herald_l2::wire::MAX_FRAME_LENGTH;
 use herald_l2::wire::arp::{Arp, Operation};
 use herald_l2::wire::ethernet::Frame;
 use herald_l2::wire::ndp::{ALL_NODES, Ndp};
-use herald_l2::{Announcer, GroupChange, Link, MacAddr, Prefix};
+use herald_l2::{Announcer, GroupChange, Link, LinkIndex, MacAddr, Prefix};
 
 const REFRESH: Duration = Duration::from_secs(60);
 
@@ -49,7 +49,7 @@ impl Simulation {
             while let Some(next) = self.announcer.poll_transmit(&mut buffer, self.now) {
                 sent.push(Sent {
                     at: self.now.elapsed(),
-                    link: next.link,
+                    link: next.link.0,
                     address: next.address,
                     frame: buffer[..next.length].to_vec(),
                 });
@@ -82,7 +82,7 @@ fn mac(index: u32) -> MacAddr {
 
 fn link(index: u32) -> Link {
     Link {
-        index,
+        index: LinkIndex(index),
         name: format!("eth{index}"),
         mac: mac(index),
         prefixes: Vec::new(),
@@ -337,7 +337,7 @@ fn addresses_that_share_a_group_join_it_once_and_leave_it_last() {
     let mut simulation = Simulation::new(None);
     let group = "ff02::1:ff00:1".parse().expect("group");
     let change = |member| GroupChange {
-        link: 2,
+        link: LinkIndex(2),
         group,
         member,
     };
@@ -359,7 +359,7 @@ fn groups_follow_the_links() {
     simulation.announcer.set_links(vec![link(3)], Time::ZERO);
     let changes = simulation.groups();
     assert_eq!(
-        changes.iter().map(|c| (c.link, c.member)).collect::<Vec<_>>(),
+        changes.iter().map(|c| (c.link.0, c.member)).collect::<Vec<_>>(),
         [(2, false), (3, true)]
     );
     let without_ndp = Link {
@@ -369,7 +369,7 @@ fn groups_follow_the_links() {
     simulation.announcer.set_links(vec![without_ndp], Time::ZERO);
     let changes = simulation.groups();
     assert_eq!(
-        changes.iter().map(|c| (c.link, c.member)).collect::<Vec<_>>(),
+        changes.iter().map(|c| (c.link.0, c.member)).collect::<Vec<_>>(),
         [(3, false)]
     );
 }

@@ -9,7 +9,7 @@ use herald_l2::wire::arp::{Arp, Operation};
 use herald_l2::wire::ethernet::Frame;
 use herald_l2::wire::ndp::{ALL_NODES, Advertisement, Ndp, Solicitation, solicited_node};
 use herald_l2::wire::{MAX_FRAME_LENGTH, Malformed};
-use herald_l2::{Announcer, Answer, Ignored, Link, MacAddr, Prefix, Received, select};
+use herald_l2::{Announcer, Answer, Ignored, Link, LinkIndex, MacAddr, Prefix, Received, select};
 use proptest::prelude::*;
 
 const OWN: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
@@ -21,7 +21,7 @@ const ASKER_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 9);
 
 fn link(index: u32) -> Link {
     Link {
-        index,
+        index: LinkIndex(index),
         name: format!("eth{index}"),
         mac: MacAddr([2, 0, 0, 0, 0, index as u8]),
         prefixes: Vec::new(),
@@ -47,7 +47,7 @@ fn handle(
     answer: &mut [u8],
     now: Time,
 ) -> Result<Answer, Ignored> {
-    announcer.handle_received(link, &Received::parse(frame)?, answer, now)
+    announcer.handle_received(LinkIndex(link), &Received::parse(frame)?, answer, now)
 }
 
 fn ask(link: u32, frame: &[u8]) -> Result<(Answer, Vec<u8>), Ignored> {
@@ -343,13 +343,13 @@ fn the_longest_prefix_then_the_lowest_index_wins() {
         with(2, &[("198.51.100.2", 24)]),
     ];
     let selected = |address: &str| select(address.parse().expect("address"), None, links.iter());
-    assert_eq!(selected("192.0.2.1"), [4]);
-    assert_eq!(selected("192.0.9.1"), [3]);
-    assert_eq!(selected("2001:db8::1"), [5]);
-    assert_eq!(selected("203.0.113.1"), [2, 3, 4, 5]);
+    assert_eq!(selected("192.0.2.1"), [4].map(LinkIndex));
+    assert_eq!(selected("192.0.9.1"), [3].map(LinkIndex));
+    assert_eq!(selected("2001:db8::1"), [5].map(LinkIndex));
+    assert_eq!(selected("203.0.113.1"), [2, 3, 4, 5].map(LinkIndex));
     let named = BTreeSet::from(["eth3".to_owned(), "eth5".to_owned(), "gone".to_owned()]);
     let address = "192.0.2.1".parse().expect("address");
-    assert_eq!(select(address, Some(&named), links.iter()), [3, 5]);
+    assert_eq!(select(address, Some(&named), links.iter()), [3, 5].map(LinkIndex));
 }
 
 #[test]
@@ -443,7 +443,7 @@ proptest! {
                     expected.extend(on.iter().flatten().map(|link| (*link, solicited_node(v6))));
                 }
                 for index in 2..6 {
-                    let answers = on.as_ref().is_some_and(|on| on.contains(&index));
+                    let answers = on.as_ref().is_some_and(|on| on.contains(&LinkIndex(index)));
                     prop_assert_eq!(answered(&mut announcer, index, address), answers);
                 }
             }

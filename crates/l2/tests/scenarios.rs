@@ -15,7 +15,7 @@ use herald_l2::wire::MAX_FRAME_LENGTH;
 use herald_l2::wire::arp::{Arp, Operation};
 use herald_l2::wire::ethernet::{EtherType, Frame};
 use herald_l2::wire::ndp::Ndp;
-use herald_l2::{Link, MacAddr, Prefix, Purpose, Station};
+use herald_l2::{Link, LinkIndex, MacAddr, Prefix, Purpose, Station};
 
 #[test]
 fn every_case_comes_out_as_expected() {
@@ -148,7 +148,7 @@ impl Scene {
         self.station.handle_command(command, now);
     }
 
-    fn receive(&mut self, link: u32, frame: &[u8]) {
+    fn receive(&mut self, link: LinkIndex, frame: &[u8]) {
         let mut answer = [0; MAX_FRAME_LENGTH];
         match self.station.handle_frame(link, frame, &mut answer, self.now) {
             Ok(answered) => self.write_frame(link, "answers", &answer[..answered.length]),
@@ -196,7 +196,7 @@ impl Scene {
         writeln!(self.out, "{milliseconds:>8.2} {what}").expect("a string can grow");
     }
 
-    fn write_frame(&mut self, link: u32, verb: &str, frame: &[u8]) {
+    fn write_frame(&mut self, link: LinkIndex, verb: &str, frame: &[u8]) {
         let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
         self.write(format_args!(
             "eth{link} {verb} {}\n         {hex}",
@@ -230,9 +230,10 @@ fn meaning(frame: &[u8]) -> String {
     }
 }
 
-fn index(name: &str) -> u32 {
+fn index(name: &str) -> LinkIndex {
     name.strip_prefix("eth")
         .and_then(|number| number.parse().ok())
+        .map(LinkIndex)
         .expect("eth and a number")
 }
 

@@ -9,7 +9,7 @@ use herald_core::announce::layer2::{Announcement, Command, WireEvent};
 use herald_l2::wire::arp::{Arp, Operation};
 use herald_l2::wire::ndp::{ALL_NODES, Advertisement, Solicitation, solicited_node};
 use herald_l2::wire::{MAX_FRAME_LENGTH, ethernet};
-use herald_l2::{Link, MacAddr, Prefix, Purpose, Station};
+use herald_l2::{Link, LinkIndex, MacAddr, Prefix, Purpose, Station};
 
 const ADDRESSES: [IpAddr; 4] = [
     IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
@@ -128,8 +128,8 @@ const fn mac(link: u32, generation: u8) -> MacAddr {
 
 struct Scene {
     station: Station,
-    links: BTreeMap<u32, Link>,
-    groups: BTreeSet<(u32, Ipv6Addr)>,
+    links: BTreeMap<LinkIndex, Link>,
+    groups: BTreeSet<(LinkIndex, Ipv6Addr)>,
     now: Time,
 }
 
@@ -161,12 +161,12 @@ impl Scene {
                 return;
             }
             8 => {
-                let link = u32::from(bytes.pick() % 4);
+                let link = LinkIndex(u32::from(bytes.pick() % 4));
                 let frame = bytes.frame();
                 return self.receive(link, &frame);
             }
             _ => {
-                let (link, length) = (u32::from(bytes.pick() % 4), usize::from(bytes.pick()));
+                let (link, length) = (LinkIndex(u32::from(bytes.pick() % 4)), usize::from(bytes.pick()));
                 let (frame, rest) = bytes.0.split_at(length.min(bytes.0.len()));
                 bytes.0 = rest;
                 return self.receive(link, frame);
@@ -177,28 +177,30 @@ impl Scene {
 
     fn set_links(&mut self, present: u8, generation: u8) {
         let links = (1..=3).filter(|index| present & (1 << (index - 1)) != 0);
-        self.links = links.map(|index| (index, link(index, generation))).collect();
+        self.links = links
+            .map(|index| (LinkIndex(index), link(index, generation)))
+            .collect();
         let links: Vec<Link> = self.links.values().cloned().collect();
         self.station.set_links(links, self.now);
     }
 
-    fn is_active_on(&self, address: IpAddr, link: u32) -> bool {
+    fn is_active_on(&self, address: IpAddr, link: LinkIndex) -> bool {
         let links = self.station.links_of(address);
         links.is_some_and(|links| links.contains(&link))
     }
 
-    fn is_probed_on(&self, address: IpAddr, link: u32) -> bool {
+    fn is_probed_on(&self, address: IpAddr, link: LinkIndex) -> bool {
         let named = self.station.addresses_on(link).filter(|on| *on == address);
         named.count() > usize::from(self.is_active_on(address, link))
     }
 
-    fn probed_on(&self, link: u32) -> impl Iterator<Item = IpAddr> {
+    fn probed_on(&self, link: LinkIndex) -> impl Iterator<Item = IpAddr> {
         ADDRESSES
             .into_iter()
             .filter(move |address| self.is_probed_on(*address, link))
     }
 
-    fn receive(&mut self, link: u32, frame: &[u8]) {
+    fn receive(&mut self, link: LinkIndex, frame: &[u8]) {
         let mattering: BTreeSet<IpAddr> = self.station.addresses_on(link).collect();
         let probed: Vec<IpAddr> = self.probed_on(link).collect();
         let mut answer = [0; MAX_FRAME_LENGTH];
@@ -243,13 +245,13 @@ impl Scene {
             let WireEvent::Probed(address, _) = event else {
                 panic!("{event:?} without a frame and a pause");
             };
-            assert!((1..=3).all(|link| !self.is_probed_on(address, link)));
+            assert!((1..=3).all(|link| !self.is_probed_on(address, LinkIndex(link))));
         }
         assert!(self.station.poll_timeout().is_none_or(|due| due > self.now));
         self.change_groups();
     }
 
-    fn check_sent(&self, link: u32, address: IpAddr, frame: &[u8]) {
+    fn check_sent(&self, link: LinkIndex, address: IpAddr, frame: &[u8]) {
         let link = &self.links[&link];
         let sent = ethernet::Frame::parse(frame).expect("what we send can be read");
         assert_eq!(sent.source, link.mac);
@@ -294,7 +296,7 @@ fn link(index: u32, generation: u8) -> Link {
         length: 24,
     };
     Link {
-        index,
+        index: LinkIndex(index),
         name: format!("eth{index}"),
         mac: mac(index, generation),
         prefixes: if index == 3 {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use herald_core::Time;
 use herald_core::announce::layer2::{Announcement, Command};
 use herald_l2::wire::{MAX_FRAME_LENGTH, ethernet};
-use herald_l2::{Link, MacAddr, Prefix, Station};
+use herald_l2::{Link, LinkIndex, MacAddr, Prefix, Station};
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
@@ -22,7 +22,7 @@ pub fn frame(bytes: &[u8]) {
     let mut station = Station::new(None, 1);
     let prefixes = active.map(|address| Prefix { address, length: 24 });
     let link = Link {
-        index: 1,
+        index: LinkIndex(1),
         name: "eth0".to_owned(),
         mac: MacAddr(MAC),
         prefixes: prefixes.to_vec(),
@@ -36,7 +36,7 @@ pub fn frame(bytes: &[u8]) {
         station.handle_command(Command::Announce(announcement), Time::ZERO);
     }
     let mut answer = [0; MAX_FRAME_LENGTH];
-    if let Ok(answered) = station.handle_frame(1, bytes, &mut answer, Time::ZERO) {
+    if let Ok(answered) = station.handle_frame(LinkIndex(1), bytes, &mut answer, Time::ZERO) {
         assert!(active.contains(&answered.address));
         let sent = ethernet::Frame::parse(&answer[..answered.length]).expect("what we send can be read");
         assert_eq!(sent.source, MacAddr(MAC));

@@ -7,10 +7,10 @@ use herald_core::announce::eligibility::{Endpoints, Exposure, Node, TrafficPolic
 use herald_core::announce::layer2::ownership::Ownership;
 use herald_core::config::{Catalog, RawL2Advertisement, RawPool};
 use herald_core::{Labels, NodeName, Prefix, ServiceKey};
-use herald_l2::{Link, MacAddr};
+use herald_l2::{Link, LinkIndex, MacAddr};
 
 /// The one link of each node.
-pub(crate) const LINK: u32 = 1;
+pub(crate) const LINK: LinkIndex = LinkIndex(1);
 
 /// The name of node `index`.
 pub fn name(index: usize) -> NodeName {

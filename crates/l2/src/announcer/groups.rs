@@ -3,13 +3,14 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use core::net::{IpAddr, Ipv6Addr};
 
+use crate::LinkIndex;
 use crate::wire::ndp::solicited_node;
 
 /// A change of multicast group membership.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GroupChange {
     /// Index of the link.
-    pub link: u32,
+    pub link: LinkIndex,
     /// The solicited-node group.
     pub group: Ipv6Addr,
     /// Whether to join; `false` is to leave. On a link that is gone there is nothing to leave.
@@ -19,7 +20,7 @@ pub struct GroupChange {
 /// Counts the addresses of each group, because addresses with the same last 24 bits share a group.
 #[derive(Debug)]
 pub(super) struct GroupMemberships {
-    members: BTreeMap<(u32, Ipv6Addr), u32>,
+    members: BTreeMap<(LinkIndex, Ipv6Addr), u32>,
     changes: VecDeque<GroupChange>,
 }
 
@@ -36,7 +37,7 @@ impl GroupMemberships {
     }
 
     /// Moves `address` from the links `before` to the links `after`.
-    pub(super) fn change(&mut self, address: IpAddr, before: &[u32], after: &[u32]) {
+    pub(super) fn change(&mut self, address: IpAddr, before: &[LinkIndex], after: &[LinkIndex]) {
         let IpAddr::V6(address) = address else { return };
         let group = solicited_node(address);
         for link in before.iter().filter(|link| !after.contains(link)) {
@@ -47,7 +48,7 @@ impl GroupMemberships {
         }
     }
 
-    fn join(&mut self, link: u32, group: Ipv6Addr) {
+    fn join(&mut self, link: LinkIndex, group: Ipv6Addr) {
         let members = self.members.entry((link, group)).or_insert(0);
         *members += 1;
         if *members == 1 {
@@ -56,7 +57,7 @@ impl GroupMemberships {
         }
     }
 
-    fn leave(&mut self, link: u32, group: Ipv6Addr) {
+    fn leave(&mut self, link: LinkIndex, group: Ipv6Addr) {
         let Some(members) = self.members.get_mut(&(link, group)) else {
             unreachable!("a group is left once for each time that it was joined");
         };

@@ -3,10 +3,10 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Purpose, Transmission};
-use crate::MacAddr;
 use crate::link::LinkTable;
 use crate::wire::arp::{Arp, Operation};
 use crate::wire::ndp::{ALL_NODES, Advertisement};
+use crate::{LinkIndex, MacAddr};
 
 /// Some hosts learn from gratuitous requests, others from gratuitous replies, so both are sent.
 const ARP_FORMS: [Operation; 2] = [Operation::Request, Operation::Reply];
@@ -16,7 +16,7 @@ const ARP_FORMS: [Operation; 2] = [Operation::Request, Operation::Reply];
 pub(super) struct Round {
     pub(super) address: IpAddr,
     /// The highest link done so far. It stays valid when links come and go during a paced round.
-    done: Option<u32>,
+    done: Option<LinkIndex>,
     /// How many of [`ARP_FORMS`] were sent on the next link.
     forms: usize,
 }
@@ -34,7 +34,7 @@ impl Round {
     /// address, ascending.
     pub(super) fn next(
         &mut self,
-        answering: &[u32],
+        answering: &[LinkIndex],
         links: &LinkTable,
         frame: &mut [u8],
     ) -> Option<Transmission> {

@@ -18,7 +18,7 @@ const OTHER: MacAddr = MacAddr([2, 0, 0, 0, 0, 9]);
 
 fn link() -> Link {
     Link {
-        index: 2,
+        index: LinkIndex(2),
         name: "eth0".to_owned(),
         mac: OWN,
         prefixes: Vec::new(),
@@ -66,7 +66,12 @@ fn receive(
     link: u32,
     (frame, length): ([u8; MAX_FRAME_LENGTH], usize),
 ) -> Result<Answer, Ignored> {
-    station.handle_frame(link, &frame[..length], &mut [0; MAX_FRAME_LENGTH], at(1))
+    station.handle_frame(
+        LinkIndex(link),
+        &frame[..length],
+        &mut [0; MAX_FRAME_LENGTH],
+        at(1),
+    )
 }
 
 fn transmit(station: &mut Station, now: Time) -> Vec<Transmission> {
@@ -140,7 +145,7 @@ fn withdraw_cancels_the_probe_of_the_address_as_well() {
         station.handle_command(Command::Withdraw(address.into()), Time::ZERO);
     }
     assert_eq!(station.poll_timeout(), None);
-    assert_eq!(station.addresses_on(2).count(), 0);
+    assert_eq!(station.addresses_on(LinkIndex(2)).count(), 0);
     assert_eq!(station.links_of(ACTIVE.into()), None);
 }
 
@@ -148,7 +153,7 @@ fn withdraw_cancels_the_probe_of_the_address_as_well() {
 fn withdraw_all_lets_probes_go_on() {
     let mut station = busy();
     station.handle_command(Command::WithdrawAll, Time::ZERO);
-    assert!(station.addresses_on(2).eq([IpAddr::from(PROBED)]));
+    assert!(station.addresses_on(LinkIndex(2)).eq([IpAddr::from(PROBED)]));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use herald_l2::wire::MAX_FRAME_LENGTH;
 use herald_l2::wire::arp::Arp;
 use herald_l2::wire::ethernet::Frame;
 use herald_l2::wire::ndp::{Ndp, solicited_node};
-use herald_l2::{Announcer, Link, MacAddr, ProbeResult, Received};
+use herald_l2::{Announcer, Link, LinkIndex, MacAddr, ProbeResult, Received};
 use std::time::Duration;
 
 use super::frames::sign;
@@ -91,7 +91,12 @@ fn an_owner_answers_each_form_to_us_alone() {
             simulation.run_with(MILLISECOND, |frame, now| {
                 let mut answer = [0; MAX_FRAME_LENGTH];
                 let answered = announcer
-                    .handle_received(7, &Received::parse(frame).expect("a question"), &mut answer, now)
+                    .handle_received(
+                        LinkIndex(7),
+                        &Received::parse(frame).expect("a question"),
+                        &mut answer,
+                        now,
+                    )
                     .expect("an answer");
                 let answer = answer[..answered.length].to_vec();
                 let is_unicast = Frame::parse(&answer).expect("a frame").destination == mac(2);
@@ -159,11 +164,14 @@ fn a_checked_address_is_monitored_until_it_is_cancelled_or_probed() {
     simulation.run(Duration::from_secs(10));
     let prober = &mut simulation.prober;
     assert!(prober.is_monitored(address));
-    assert!(prober.addresses_on(2).eq([address]));
-    assert_eq!(prober.addresses_on(3).count(), 0);
+    assert!(prober.addresses_on(LinkIndex(2)).eq([address]));
+    assert_eq!(prober.addresses_on(LinkIndex(3)).count(), 0);
     prober.cancel(address);
     assert_eq!(
-        (prober.is_monitored(address), prober.addresses_on(2).count()),
+        (
+            prober.is_monitored(address),
+            prober.addresses_on(LinkIndex(2)).count()
+        ),
         (false, 0)
     );
     prober.check(address, None, None, Time::ZERO);

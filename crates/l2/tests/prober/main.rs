@@ -15,7 +15,7 @@ use frames::sign;
 use herald_core::Time;
 use herald_l2::prober::ProbeTiming;
 use herald_l2::wire::MAX_FRAME_LENGTH;
-use herald_l2::{Link, MacAddr, ProbeResult, Prober, Received};
+use herald_l2::{Link, LinkIndex, MacAddr, ProbeResult, Prober, Received};
 
 const V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
@@ -64,9 +64,9 @@ impl Simulation {
     }
 
     fn receive(&mut self, link: u32, frame: &[u8]) {
-        self.prober.handle_arrival(link, frame, self.now);
+        self.prober.handle_arrival(LinkIndex(link), frame, self.now);
         if let Ok(received) = Received::parse(frame) {
-            self.prober.handle_received(link, &received);
+            self.prober.handle_received(LinkIndex(link), &received);
         }
     }
 
@@ -92,7 +92,7 @@ impl Simulation {
                 }
                 sent.push(Sent {
                     at: self.now.elapsed(),
-                    link: next.link,
+                    link: next.link.0,
                     address: next.address,
                     frame,
                 });
@@ -141,7 +141,7 @@ fn mac(index: u32) -> MacAddr {
 
 fn link(index: u32) -> Link {
     Link {
-        index,
+        index: LinkIndex(index),
         name: format!("eth{index}"),
         mac: mac(index),
         prefixes: Vec::new(),

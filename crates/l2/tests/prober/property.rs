@@ -60,7 +60,7 @@ impl Expected {
         Self {
             names,
             decided: selected.is_empty().then_some(ProbeResult::NoLink),
-            links: selected,
+            links: selected.into_iter().map(|link| link.0).collect(),
             ..Self::default()
         }
     }

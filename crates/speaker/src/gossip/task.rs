@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn peers_learn_name_mac_address_and_subnets_of_a_link() {
         let link = Link {
-            index: 7,
+            index: herald_l2::LinkIndex(7),
             name: "eth0".to_owned(),
             mac: MacAddr([2, 0, 0, 0, 0, 1]),
             prefixes: vec![Prefix {

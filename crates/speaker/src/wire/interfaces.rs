@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use herald_l2::{Link, MacAddr, Prefix};
+use herald_l2::{Link, LinkIndex, MacAddr, Prefix};
 use herald_netio::Interface;
 use herald_netio::watch::{InterfaceWatch, InterfaceWatchError};
 use regex::Regex;
@@ -25,7 +25,7 @@ fn link(interface: &Interface) -> Option<Link> {
         length: net.prefix_len(),
     });
     Some(Link {
-        index: interface.index,
+        index: LinkIndex(interface.index),
         name: interface.name.clone(),
         mac: MacAddr(mac),
         prefixes: prefixes.collect(),

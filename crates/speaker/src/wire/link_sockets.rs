@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use anyhow::Context;
 use herald_core::Family;
-use herald_l2::{GroupChange, Link};
+use herald_l2::{GroupChange, Link, LinkIndex};
 use herald_netio::{Groups, PacketSocket, Poller, Traffic};
 
 /// Packet sockets for the families that a link resolves, and the link's multicast groups.
@@ -16,11 +16,11 @@ pub(super) struct LinkSockets {
 }
 
 impl LinkSockets {
-    pub(super) const fn new(link: u32) -> Self {
+    pub(super) const fn new(link: LinkIndex) -> Self {
         Self {
             arp: None,
             ndp: None,
-            groups: Groups::new(link),
+            groups: Groups::new(link.0),
         }
     }
 
@@ -76,14 +76,14 @@ impl LinkSockets {
 fn adjust(
     socket: &mut Option<PacketSocket>,
     is_needed: bool,
-    link: u32,
+    link: LinkIndex,
     family: Family,
     poller: &Poller,
 ) -> anyhow::Result<()> {
     if !is_needed {
         *socket = None;
     } else if socket.is_none() {
-        let opened = PacketSocket::open(link, traffic(family))?;
+        let opened = PacketSocket::open(link.0, traffic(family))?;
         poller
             .add(&opened, token(link, family))
             .context("cannot wait for its packets")?;
@@ -101,14 +101,14 @@ const fn traffic(family: Family) -> Traffic {
 }
 
 /// The token of a socket in the poller.
-fn token(link: u32, family: Family) -> u64 {
-    u64::from(link) << 1 | u64::from(family == Family::V6)
+fn token(link: LinkIndex, family: Family) -> u64 {
+    u64::from(link.0) << 1 | u64::from(family == Family::V6)
 }
 
 /// The link and the family of the socket that has this token.
-pub(super) const fn socket_of(token: u64) -> (u32, Family) {
+pub(super) const fn socket_of(token: u64) -> (LinkIndex, Family) {
     let family = if token & 1 == 1 { Family::V6 } else { Family::V4 };
-    ((token >> 1) as u32, family)
+    (LinkIndex((token >> 1) as u32), family)
 }
 
 #[cfg(test)]
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_token_names_one_socket() {
-        for link in [1, 2, u32::MAX] {
+        for link in [1, 2, u32::MAX].map(LinkIndex) {
             for family in [Family::V4, Family::V6] {
                 assert_eq!(socket_of(token(link, family)), (link, family));
             }

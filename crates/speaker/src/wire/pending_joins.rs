@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 
-use herald_l2::GroupChange;
+use herald_l2::{GroupChange, LinkIndex};
 
 /// Groups by link, each until it is joined or not needed any more.
 #[derive(Debug, Default)]
 pub(super) struct PendingJoins {
-    groups: BTreeSet<(u32, Ipv6Addr)>,
+    groups: BTreeSet<(LinkIndex, Ipv6Addr)>,
     /// The groups that are to be tried again now.
-    again: Vec<(u32, Ipv6Addr)>,
+    again: Vec<(LinkIndex, Ipv6Addr)>,
 }
 
 impl PendingJoins {
@@ -51,6 +51,7 @@ mod tests {
     use super::*;
 
     fn change(link: u32, member: bool) -> GroupChange {
+        let link = LinkIndex(link);
         let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 1);
         GroupChange { link, group, member }
     }

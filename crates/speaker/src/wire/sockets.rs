@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use herald_core::{Family, Time};
-use herald_l2::{GroupChange, Link};
+use herald_l2::{GroupChange, Link, LinkIndex};
 use herald_netio::{PacketSocket, Poller};
 
 use super::delayed_action::DelayedAction;
@@ -26,7 +26,7 @@ const FILTER_DELAY: Duration = Duration::from_millis(200);
 pub(super) struct Sockets {
     /// All links, also those whose sockets cannot be opened.
     links: Vec<Link>,
-    by_link: BTreeMap<u32, LinkSockets>,
+    by_link: BTreeMap<LinkIndex, LinkSockets>,
     pending_joins: PendingJoins,
     /// Opens sockets that could not be opened or were lost, and joins groups that could not be joined.
     retry: DelayedAction,
@@ -111,7 +111,7 @@ impl Sockets {
         self.by_link.retain(|link, sockets| {
             let changed = change(sockets);
             if let Err(error) = &changed {
-                tracing::warn!(link, %error, "cannot widen the filter of an interface");
+                tracing::warn!(%link, %error, "cannot widen the filter of an interface");
             }
             is_open |= changed.as_ref().is_ok_and(|is_open| *is_open);
             changed.is_ok()
@@ -134,7 +134,7 @@ impl Sockets {
     /// Sets the filters if that was requested a while ago. `addresses_on` returns the addresses that matter on a link.
     pub(super) fn set_filters<I: Iterator<Item = IpAddr> + Clone>(
         &mut self,
-        addresses_on: impl Fn(u32) -> I,
+        addresses_on: impl Fn(LinkIndex) -> I,
         now: Time,
     ) {
         if !self.filter.poll(now) {
@@ -143,20 +143,20 @@ impl Sockets {
         for (link, sockets) in &mut self.by_link {
             if let Err(error) = sockets.set_filters(addresses_on(*link)) {
                 // Frames that pass without need cost time, and nothing else.
-                tracing::warn!(link, %error, "cannot narrow the filter of an interface");
+                tracing::warn!(%link, %error, "cannot narrow the filter of an interface");
             }
         }
     }
 
     /// Closes the sockets of a link after an error. The kernel unbinds them for ever when the interface is gone, and an
     /// interface with the same index may take its place without a notification, so they are never trusted again.
-    pub(super) fn close(&mut self, link: u32, error: &io::Error, now: Time) {
-        tracing::warn!(link, %error, "lost the sockets of an interface, opening them again");
+    pub(super) fn close(&mut self, link: LinkIndex, error: &io::Error, now: Time) {
+        tracing::warn!(%link, %error, "lost the sockets of an interface, opening them again");
         self.by_link.remove(&link);
         self.retry.request(now);
     }
 
-    pub(super) fn socket(&self, link: u32, family: Family) -> Option<&PacketSocket> {
+    pub(super) fn socket(&self, link: LinkIndex, family: Family) -> Option<&PacketSocket> {
         self.by_link.get(&link)?.socket(family)
     }
 
@@ -168,7 +168,7 @@ impl Sockets {
         };
         if let Err(error) = sockets.change_group(change) {
             let (link, group) = (change.link, change.group);
-            tracing::warn!(link, %group, member = change.member, %error, "cannot change group membership");
+            tracing::warn!(%link, %group, member = change.member, %error, "cannot change group membership");
             if change.member {
                 self.pending_joins.insert(change);
                 self.retry.request(now);
@@ -199,7 +199,7 @@ mod tests {
 
     fn link(index: u32) -> Link {
         Link {
-            index,
+            index: LinkIndex(index),
             name: format!("eth{index}"),
             mac: herald_l2::MacAddr([2, 0, 0, 0, 0, 1]),
             prefixes: Vec::new(),
@@ -221,8 +221,8 @@ mod tests {
     fn lost_sockets_are_opened_again_after_a_second() {
         let mut sockets = Sockets::new();
         let gone = io::Error::from(io::ErrorKind::NetworkDown);
-        sockets.close(2, &gone, Time::ZERO);
-        sockets.close(3, &gone, Time::ZERO + RETRY / 2);
+        sockets.close(LinkIndex(2), &gone, Time::ZERO);
+        sockets.close(LinkIndex(3), &gone, Time::ZERO + RETRY / 2);
         let due = Time::ZERO + RETRY;
         assert_eq!(sockets.poll_timeout(), Some(due));
         assert!(!sockets.poll_retry(Time::ZERO + RETRY / 2));
@@ -233,7 +233,9 @@ mod tests {
     #[test]
     fn filters_are_set_once_for_all_changes_within_a_moment() {
         let mut sockets = Sockets::new();
-        sockets.by_link.insert(2, LinkSockets::new(2));
+        sockets
+            .by_link
+            .insert(LinkIndex(2), LinkSockets::new(LinkIndex(2)));
         sockets.request_filters(Time::ZERO);
         sockets.request_filters(Time::ZERO + FILTER_DELAY / 2);
         let due = Time::ZERO + FILTER_DELAY;
@@ -257,7 +259,7 @@ mod tests {
         let member = true;
         sockets.change_group(
             GroupChange {
-                link: 2,
+                link: LinkIndex(2),
                 group,
                 member,
             },

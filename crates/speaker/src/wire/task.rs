@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use herald_core::announce::layer2::{Announcement, Command, WireEvent};
 use herald_core::{Family, Time};
-use herald_l2::{Purpose, Station, Transmission};
+use herald_l2::{LinkIndex, Purpose, Station, Transmission};
 use herald_netio::{Frames, Interface, Poller};
 use regex::Regex;
 use tokio::sync::mpsc;
@@ -206,7 +206,7 @@ impl WireTask {
         self.station.set_links(usable, self.now());
     }
 
-    fn lose(&mut self, link: u32, error: &std::io::Error) {
+    fn lose(&mut self, link: LinkIndex, error: &std::io::Error) {
         self.sockets.close(link, error, self.now());
         self.use_links();
     }
@@ -232,7 +232,7 @@ impl WireTask {
     }
 
     /// Answers the frames that wait at one socket, a batch at most: other sockets have their turn, too.
-    fn answer(&mut self, link: u32, family: Family) {
+    fn answer(&mut self, link: LinkIndex, family: Family) {
         let Some(socket) = self.sockets.socket(link, family) else {
             return;
         };
