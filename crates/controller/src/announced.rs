@@ -1,4 +1,4 @@
-//! Which Services are announced, as the speakers say in their `ServiceL2Status` objects: they may not write Services.
+//! Which Services are announced, by the `ServiceL2Status` objects of the speakers, which may not write Services.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,8 +9,8 @@ use herald_runtime::Update;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
-/// What the condition `herald.io/Announced` of a Service says. It does not name the node, so that an address that moves
-/// costs no write; the `ServiceL2Status` does.
+/// The condition `herald.io/Announced` of a Service. It does not name the node, so that an address that moves costs no
+/// write; the `ServiceL2Status` names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Announced {
     pub(crate) is_so: bool,
@@ -27,8 +27,8 @@ impl Announced {
         }
     }
 
-    /// What a condition says.
-    pub(crate) fn said_by(condition: &Condition) -> Self {
+    /// Reads a condition.
+    pub(crate) fn of_condition(condition: &Condition) -> Self {
         Self {
             is_so: condition.status == "True",
             reason: condition.reason.clone(),
@@ -36,8 +36,8 @@ impl Announced {
         }
     }
 
-    /// Nobody says anything of a Service that was announced before.
-    fn by_nobody() -> Self {
+    /// A Service that was announced before and that no speaker reports any more.
+    fn by_no_speaker() -> Self {
         Self {
             is_so: false,
             reason: ConditionReason::NotAnnounced.reason().to_owned(),
@@ -47,16 +47,16 @@ impl Announced {
     }
 }
 
-/// What one speaker says of one Service.
+/// What one speaker reports of one Service.
 #[derive(Debug)]
-pub(crate) struct Report {
+pub(crate) struct SpeakerStatus {
     object: String,
     service: ServiceKey,
     announced: Announced,
 }
 
-impl Report {
-    /// Reads an object; `None` if it does not say for which Service it is, which is so until its status is written.
+impl SpeakerStatus {
+    /// Reads an object; `None` while its status is not written, so that its Service is not known.
     pub(crate) fn new(object: &ServiceL2Status) -> Option<Self> {
         let status = object.status.as_ref()?;
         let (namespace, name) = (status.service_namespace.as_ref()?, status.service_name.as_ref()?);
@@ -65,15 +65,15 @@ impl Report {
         Some(Self {
             object: object.name_any(),
             service: ServiceKey::new(namespace, name),
-            announced: condition.map_or_else(Announced::yes, Announced::said_by),
+            announced: condition.map_or_else(Announced::yes, Announced::of_condition),
         })
     }
 }
 
-/// What all speakers say.
+/// What all speakers report.
 #[derive(Debug, Default)]
 pub(crate) struct Announcements {
-    /// Whether that is known. Nothing waits for it: allocation does not depend on it.
+    /// Whether all objects have been listed. Allocation does not wait for that.
     is_listed: bool,
     services: BTreeMap<ServiceKey, BTreeMap<String, Announced>>,
     /// For which Service each object is.
@@ -81,8 +81,8 @@ pub(crate) struct Announcements {
 }
 
 impl Announcements {
-    /// Takes what has changed, and tells for which Services; with a list it may be all others as well.
-    pub(crate) fn update(&mut self, update: Update<Option<Report>>) -> BTreeSet<ServiceKey> {
+    /// Takes a change and returns the Services concerned; after a list that may be all others, too.
+    pub(crate) fn update(&mut self, update: Update<Option<SpeakerStatus>>) -> BTreeSet<ServiceKey> {
         match update {
             Update::Applied(report) => report.into_iter().map(|report| self.set(report)).collect(),
             Update::Deleted(key) => self.remove(&key.name).into_iter().collect(),
@@ -93,20 +93,20 @@ impl Announcements {
         }
     }
 
-    /// Whether a Service is announced whose status says `before`; `None` when nobody has ever said anything of it. While an
-    /// address moves two speakers may, and one that announces is enough.
+    /// Whether a Service is announced whose status has the condition `before`; `None` when no speaker ever reported it. While
+    /// an address moves two speakers may report the Service, and one that announces it is enough.
     pub(crate) fn of(&self, service: &ServiceKey, before: Option<Announced>) -> Option<Announced> {
         if !self.is_listed {
             return before;
         }
         let Some(reports) = self.services.get(service) else {
-            return before.map(|_| Announced::by_nobody());
+            return before.map(|_| Announced::by_no_speaker());
         };
         let announcing = reports.values().find(|report| report.is_so);
         announcing.or_else(|| reports.values().next()).cloned()
     }
 
-    fn set(&mut self, report: Report) -> ServiceKey {
+    fn set(&mut self, report: SpeakerStatus) -> ServiceKey {
         let reports = self.services.entry(report.service.clone()).or_default();
         reports.insert(report.object.clone(), report.announced);
         self.objects.insert(report.object, report.service.clone());
@@ -135,7 +135,7 @@ mod tests {
         ServiceKey::new("default", "web")
     }
 
-    fn report(object: &str, obstacle: Option<&str>) -> Option<Report> {
+    fn report(object: &str, obstacle: Option<&str>) -> Option<SpeakerStatus> {
         let condition = json!({
             "type": ANNOUNCED, "status": if obstacle.is_some() { "False" } else { "True" },
             "reason": obstacle.unwrap_or("Announced"), "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z",
@@ -144,7 +144,7 @@ mod tests {
             "metadata": {"name": object},
             "status": {"node": object, "serviceName": "web", "serviceNamespace": "default", "conditions": [condition]},
         });
-        Report::new(&serde_json::from_value(object).expect("a ServiceL2Status"))
+        SpeakerStatus::new(&serde_json::from_value(object).expect("a ServiceL2Status"))
     }
 
     fn gone(object: &str) -> ObjectKey {
@@ -154,7 +154,7 @@ mod tests {
         }
     }
 
-    /// What is said of a Service whose status said nothing, or this, before.
+    /// The reason for a Service whose status had this condition, or none, before.
     fn reason(announcements: &Announcements, before: Option<Announced>) -> Option<String> {
         announcements.of(&web(), before).map(|announced| announced.reason)
     }
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn before_the_first_list_what_a_status_says_stays() {
+    fn before_the_first_list_the_condition_of_a_status_stays() {
         let mut announcements = Announcements::default();
         let was_so = || Some(Announced::yes());
         assert_eq!(announcements.of(&web(), was_so()), was_so());
@@ -205,9 +205,9 @@ mod tests {
             "metadata": {"name": "l2-x"},
             "status": {"node": "a", "serviceName": "web", "serviceNamespace": "default"},
         });
-        let report = Report::new(&serde_json::from_value(object).expect("a ServiceL2Status"));
-        assert!(report.expect("it names its Service").announced.is_so);
+        let report = SpeakerStatus::new(&serde_json::from_value(object).expect("a ServiceL2Status"));
+        assert!(report.expect("the object names its Service").announced.is_so);
         let fresh = json!({"metadata": {"name": "l2-x"}});
-        assert!(Report::new(&serde_json::from_value(fresh).expect("a ServiceL2Status")).is_none());
+        assert!(SpeakerStatus::new(&serde_json::from_value(fresh).expect("a ServiceL2Status")).is_none());
     }
 }

@@ -14,22 +14,22 @@ use kube::runtime::watcher::Config;
 use kube::{Client, Resource};
 use tokio::sync::mpsc;
 
-use crate::announced::Report;
-use crate::seen::Seen;
+use crate::announced::SpeakerStatus;
+use crate::observed::ObservedService;
 
-/// Something the driver reacts to.
+/// An input of the driver.
 #[derive(Debug)]
 pub(crate) enum Input {
-    /// Services of type `LoadBalancer`; one that changes its type is reported as deleted.
-    Services(Update<Box<Seen>>),
+    /// Services of type `LoadBalancer`; a Service that changes its type is deleted.
+    Services(Update<Box<ObservedService>>),
     /// Pools in our namespace.
     Pools(Update<Box<WrittenPool>>),
-    /// Advertisements in our namespace, for their mistakes to be told.
+    /// Advertisements in our namespace, so that their problems are reported.
     Advertisements(Update<Box<WrittenAdvertisement>>),
     /// Namespaces with their labels.
     Namespaces(Update<(String, Labels)>),
-    /// What speakers say of what they announce.
-    Announcements(Update<Option<Report>>),
+    /// What the speakers report of their announcements.
+    Announcements(Update<Option<SpeakerStatus>>),
 }
 
 /// What a controller waits for before it stands for the Lease.
@@ -75,7 +75,7 @@ pub(crate) fn watch_all(client: &Client, namespace: &str, class: &str, inputs: &
     tokio::spawn(watch(
         Api::<Service>::all(client.clone()),
         Config::default().fields("spec.type=LoadBalancer"),
-        move |service| Box::new(Seen::new(&service, class.as_deref())),
+        move |service| Box::new(ObservedService::new(&service, class.as_deref())),
         Input::Services,
         inputs.clone(),
     ));
@@ -120,7 +120,7 @@ pub(crate) fn watch_all(client: &Client, namespace: &str, class: &str, inputs: &
     tokio::spawn(watch(
         Api::<ServiceL2Status>::namespaced(client.clone(), namespace),
         Config::default(),
-        |status| Report::new(&status),
+        |status| SpeakerStatus::new(&status),
         Input::Announcements,
         inputs.clone(),
     ));

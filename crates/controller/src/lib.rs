@@ -4,12 +4,14 @@
 //! PATCH of `services/status` for each Service whose status is not as decided.
 
 mod announced;
+mod configuration;
 mod driver;
 mod input;
 mod metrics;
+mod observed;
 mod pools;
-mod seen;
-mod shown;
+mod published;
+mod reconciler;
 mod write;
 
 use std::time::Duration;
@@ -24,8 +26,9 @@ use herald_runtime::{Readiness, Shutdown, admin, client, event::Events};
 use tokio::sync::mpsc;
 use tracing::info;
 
-use crate::driver::{Driver, Outlets};
-use crate::metrics::LEASE;
+use crate::driver::{Driver, Listing, Outputs};
+use crate::input::Awaiting;
+use crate::metrics::{LEASE, Metrics};
 
 /// Inputs that wait for the driver; watches slow down when it is full.
 const INPUTS: usize = 1024;
@@ -73,11 +76,12 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let client = client::connect(concat!("herald-controller/", env!("CARGO_PKG_VERSION"))).await?;
     let registry = admin::registry()?;
     let readiness = Readiness::default();
+    let awaited = readiness.require(Awaiting::ALL);
     if args.port != 0 {
         admin::serve_metrics(admin::everywhere(args.port), registry.clone()).await?;
     }
     if args.health_probe_port != 0 {
-        admin::serve_health(admin::everywhere(args.health_probe_port), readiness.clone()).await?;
+        admin::serve_health(admin::everywhere(args.health_probe_port), readiness).await?;
     }
     let events = Events::start(client.clone(), "metallb-controller", &args.pod_name, &registry)?;
     let state = object::reconcile::<ConfigurationState>(
@@ -88,18 +92,16 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     );
     let (sender, inputs) = mpsc::channel(INPUTS);
     input::watch_all(&client, &namespace, &args.lb_class, &sender);
-    let lease = Lease::new(client.clone(), &namespace, LEASE, &args.pod_name);
-    let outlets = Outlets { events, state };
+    let (lease, leadership) = Lease::new(client.clone(), &namespace, LEASE, &args.pod_name);
+    let listing = Listing { awaited, lease };
+    let outputs = Outputs {
+        writes: write::queue(client, leadership.clone(), namespace.clone()),
+        events,
+        state,
+        metrics: Metrics::register(&registry)?,
+    };
     let allocator = Allocator::with_quarantine(Duration::from_secs(args.quarantine));
-    let driver = Driver::new(
-        client,
-        namespace.clone(),
-        allocator,
-        lease,
-        outlets,
-        &registry,
-        &readiness,
-    )?;
+    let driver = Driver::new(namespace.clone(), allocator, listing, leadership, outputs);
     info!(namespace, "controller started");
     driver.run(inputs, shutdown).await;
     info!("controller stopped");

@@ -1,8 +1,8 @@
 //! The controller's metrics, named as MetalLB names them.
 
-use crate::write::Written;
 use herald_core::PoolName;
 use herald_core::ipam::Usage;
+use herald_runtime::reconcile::Written;
 use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 /// A gauge for each pool, and the figure that it shows.
@@ -103,7 +103,7 @@ impl Metrics {
         })
     }
 
-    /// Counts a request by how it ended; the end of a pause is none.
+    /// Counts a write by how it ended.
     pub(crate) fn count_write(&self, result: &Written) {
         let label = match result {
             Written::Version(_) => "ok",
@@ -111,7 +111,6 @@ impl Metrics {
             Written::Refused(_) => "refused",
             Written::Failed(_) => "failed",
             Written::Fenced => "fenced",
-            Written::PauseOver => return,
         };
         self.writes.with_label_values(&[label]).inc();
         if matches!(result, Written::Refused(_) | Written::Failed(_)) {

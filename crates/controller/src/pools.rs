@@ -1,92 +1,96 @@
-//! Pools as the API server last showed them, and what their status should say.
+//! The observed pools, and the desired counts in their statuses.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use herald_api::IPAddressPoolStatus;
 use herald_core::PoolName;
 use herald_core::ipam::Usage;
-use k8s_openapi::api::core::v1::ObjectReference;
-use serde_json::json;
+use herald_runtime::reconcile::Written;
+use serde_json::{Value, json};
 
 use crate::input::WrittenPool;
-use crate::write::{Target, Writes, Written};
 
 /// The pools that exist, in force or not.
 #[derive(Debug, Default)]
 pub(crate) struct Pools {
-    known: BTreeMap<PoolName, Known>,
-    /// Those of which something has changed since they were last compared with what their status says.
-    unsettled: BTreeSet<PoolName>,
+    records: BTreeMap<PoolName, PoolRecord>,
+    /// Pools whose desired status may differ from the observed one.
+    stale: BTreeSet<PoolName>,
 }
 
 #[derive(Debug)]
-struct Known {
-    reference: ObjectReference,
-    /// What the status says, as far as we know.
-    shown: Option<IPAddressPoolStatus>,
-    writing: Option<IPAddressPoolStatus>,
+struct PoolRecord {
+    /// The status of the newest version that is known.
+    observed: Option<IPAddressPoolStatus>,
+    /// The status that was handed out to be written. It stays until the pause after the write is over.
+    in_flight: Option<IPAddressPoolStatus>,
 }
 
 impl Pools {
+    /// Takes a new or changed pool.
     pub(crate) fn set(&mut self, pool: &WrittenPool) {
-        let known = Known {
-            reference: pool.reference.clone(),
-            shown: pool.status.clone(),
-            writing: None,
-        };
         let name = PoolName::new(pool.raw.name.clone());
-        let writing = self.known.remove(&name).and_then(|before| before.writing);
-        self.known.insert(name.clone(), Known { writing, ..known });
-        self.unsettle(name);
+        let before = self.records.remove(&name);
+        let record = PoolRecord {
+            observed: pool.status.clone(),
+            in_flight: before.and_then(|before| before.in_flight),
+        };
+        self.records.insert(name.clone(), record);
+        self.stale.insert(name);
     }
 
+    /// Takes that a pool is gone.
     pub(crate) fn remove(&mut self, name: &PoolName) {
-        self.known.remove(name);
+        self.records.remove(name);
     }
 
-    pub(crate) fn reference(&self, name: &PoolName) -> Option<&ObjectReference> {
-        self.known.get(name).map(|known| &known.reference)
+    /// Takes that another number of addresses of a pool may be in use.
+    pub(crate) fn handle_changed(&mut self, name: PoolName) {
+        self.stale.insert(name);
     }
 
-    /// How much of a pool is in use may have changed.
-    pub(crate) fn unsettle(&mut self, name: PoolName) {
-        self.unsettled.insert(name);
+    /// Returns the next pool to be reconciled.
+    pub(crate) fn poll_stale(&mut self) -> Option<PoolName> {
+        self.stale.pop_first()
     }
 
-    /// The next one to be reconciled.
-    pub(crate) fn poll_unsettled(&mut self) -> Option<PoolName> {
-        self.unsettled.pop_first()
-    }
-
-    /// Writes the status of a pool unless it says so already. One write at a time, with a pause after each: what changes
-    /// meanwhile goes into the next, so that 10 000 assignments are not 10 000 writes.
-    pub(crate) fn reconcile(&mut self, name: &PoolName, usage: &Usage, writes: &mut Writes) {
-        let Some(known) = self.known.get_mut(name) else {
-            return;
-        };
+    /// Returns the patch of a pool's status, unless the status is as desired. One write is in flight at a time, with a pause
+    /// after it: what changes in between goes into the next one, so that 10 000 assignments are not 10 000 writes.
+    pub(crate) fn reconcile(&mut self, name: &PoolName, usage: &Usage) -> Option<Value> {
+        let record = self.records.get_mut(name)?;
         let status = status(usage);
-        if known.writing.is_none() && known.shown.as_ref() != Some(&status) {
-            writes.submit(Target::Pool(name.clone()), json!({"status": status}));
-            known.writing = Some(status);
+        if record.in_flight.is_some() || record.observed.as_ref() == Some(&status) {
+            return None;
         }
+        let patch = json!({"status": status});
+        record.in_flight = Some(status);
+        Some(patch)
     }
 
-    /// Nothing is being written any more.
-    pub(crate) fn cancel_writes(&mut self) {
-        self.known.values_mut().for_each(|known| known.writing = None);
-        self.unsettled.extend(self.known.keys().cloned());
+    /// Takes that nothing is in flight any more.
+    pub(crate) fn handle_cancelled(&mut self) {
+        self.records
+            .values_mut()
+            .for_each(|record| record.in_flight = None);
+        self.stale.extend(self.records.keys().cloned());
     }
 
-    /// A write has ended. The next waits until the pause is over.
-    pub(crate) fn handle_written(&mut self, name: &PoolName, result: &Written) {
-        let Some(known) = self.known.get_mut(name) else {
+    /// Takes how a write ended. The next one waits until the pause is over.
+    pub(crate) fn handle_written(&mut self, name: &PoolName, written: &Written) {
+        let Some(record) = self.records.get_mut(name) else {
             return;
         };
-        self.unsettled.insert(name.clone());
-        match result {
-            Written::Version(_) => known.shown.clone_from(&known.writing),
-            Written::PauseOver => known.writing = None,
-            Written::Outdated | Written::Refused(_) | Written::Failed(_) | Written::Fenced => {}
+        if matches!(written, Written::Version(_)) {
+            record.observed.clone_from(&record.in_flight);
+        }
+        self.stale.insert(name.clone());
+    }
+
+    /// Takes that the status of a pool may be written again.
+    pub(crate) fn handle_pause_over(&mut self, name: &PoolName) {
+        if let Some(record) = self.records.get_mut(name) {
+            record.in_flight = None;
+            self.stale.insert(name.clone());
         }
     }
 }
@@ -105,6 +109,27 @@ fn status(usage: &Usage) -> IPAddressPoolStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use herald_core::config::RawPool;
+    use k8s_openapi::api::core::v1::ObjectReference;
+
+    fn pool(status: Option<IPAddressPoolStatus>) -> WrittenPool {
+        WrittenPool {
+            raw: RawPool {
+                name: "pool".to_owned(),
+                ..RawPool::default()
+            },
+            reference: ObjectReference::default(),
+            status,
+        }
+    }
+
+    fn usage(assigned: u128) -> Usage {
+        Usage {
+            assigned_v4: assigned,
+            available_v4: 10 - assigned,
+            ..Usage::default()
+        }
+    }
 
     #[test]
     fn huge_counts_stop_at_63_bits() {
@@ -115,5 +140,38 @@ mod tests {
         };
         let status = status(&usage);
         assert_eq!((status.assigned_ipv6, status.available_ipv6), (1, i64::MAX));
+    }
+
+    #[test]
+    fn one_write_is_in_flight_until_the_pause_after_it_is_over() {
+        let name = PoolName::from("pool");
+        let mut pools = Pools::default();
+        assert_eq!(pools.reconcile(&name, &usage(1)), None);
+        pools.set(&pool(None));
+        assert_eq!(pools.poll_stale(), Some(name.clone()));
+        let patch = pools.reconcile(&name, &usage(1)).expect("a write");
+        assert_eq!(patch["status"]["assignedIPv4"], 1);
+        assert_eq!(pools.reconcile(&name, &usage(2)), None);
+        pools.handle_written(&name, &Written::Version(None));
+        assert_eq!(pools.reconcile(&name, &usage(2)), None);
+        pools.handle_pause_over(&name);
+        assert_eq!(pools.poll_stale(), Some(name.clone()));
+        assert_eq!(pools.reconcile(&name, &usage(1)), None);
+        assert!(pools.reconcile(&name, &usage(2)).is_some());
+    }
+
+    #[test]
+    fn a_status_that_is_as_desired_is_not_written_and_a_failed_write_is_repeated() {
+        let name = PoolName::from("pool");
+        let mut pools = Pools::default();
+        pools.set(&pool(Some(status(&usage(3)))));
+        assert_eq!(pools.reconcile(&name, &usage(3)), None);
+        assert!(pools.reconcile(&name, &usage(4)).is_some());
+        pools.handle_written(&name, &Written::Failed(String::new()));
+        pools.handle_pause_over(&name);
+        assert!(pools.reconcile(&name, &usage(4)).is_some());
+        pools.handle_cancelled();
+        assert_eq!(pools.poll_stale(), Some(name.clone()));
+        assert!(pools.reconcile(&name, &usage(4)).is_some());
     }
 }

@@ -117,6 +117,28 @@ impl Catalog {
             return;
         }
         self.namespaces = namespaces;
+        self.resolve_namespaces();
+    }
+
+    /// Changes the labels of some namespaces; `None` removes a namespace.
+    pub fn update_namespaces(&mut self, changes: impl IntoIterator<Item = (String, Option<Labels>)>) {
+        let mut is_changed = false;
+        for (name, labels) in changes {
+            if self.namespaces.get(&name) == labels.as_ref() {
+                continue;
+            }
+            is_changed = true;
+            match labels {
+                Some(labels) => self.namespaces.insert(name, labels),
+                None => self.namespaces.remove(&name),
+            };
+        }
+        if is_changed {
+            self.resolve_namespaces();
+        }
+    }
+
+    fn resolve_namespaces(&mut self) {
         self.pool_records.resolve_namespaces(&self.namespaces);
         self.update_pools();
     }

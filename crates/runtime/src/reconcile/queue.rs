@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use herald_core::Backoff;
 use tokio::task::JoinSet;
@@ -71,13 +72,16 @@ where
 {
     /// A queue of writes that `send` sends while `leadership` holds. After a success the object is left alone for its
     /// `spacing`.
-    pub fn new(
+    pub fn new<F>(
         leadership: Leadership,
         spacing: fn(&K) -> Option<Duration>,
-        send: impl Fn(K, W) -> BoxFuture<'static, kube::Result<Option<String>>> + Send + Sync + 'static,
-    ) -> Self {
+        send: impl Fn(K, W) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = kube::Result<Option<String>>> + Send + 'static,
+    {
         Self {
-            send: Arc::new(send),
+            send: Arc::new(move |object, write| send(object, write).boxed()),
             leadership,
             spacing,
             waiting: BTreeMap::new(),
@@ -215,7 +219,6 @@ mod tests {
     use super::*;
     use std::sync::Mutex;
 
-    use futures::FutureExt;
     use tokio::sync::Semaphore;
 
     type Sent = Arc<Mutex<Vec<(&'static str, u32)>>>;
@@ -236,7 +239,6 @@ mod tests {
                     _ => Ok(Some(write.to_string())),
                 }
             }
-            .boxed()
         });
         (queue, sent, gate)
     }

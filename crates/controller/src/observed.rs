@@ -1,4 +1,4 @@
-//! A Service as the API server last showed it, and what its status should be instead.
+//! The observed state of a Service, its desired status, and the patch from one to the other.
 
 use herald_api::crd::ANNOUNCED;
 use herald_api::reason::ConditionReason;
@@ -15,31 +15,31 @@ use serde_json::{Value, json};
 
 use crate::announced::Announced;
 
-/// What is kept of a Service object.
+/// What is kept of a Service object as the last watch event had it.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Seen {
-    /// The allocator's view.
+pub(crate) struct ObservedService {
+    /// What the allocator needs of it.
     pub(crate) service: Service,
     /// Whether it is of our class.
     pub(crate) ours: bool,
-    /// For events; its `uid` is a precondition of writes.
+    /// The object that events are about. Its `uid` is a precondition of writes.
     pub(crate) reference: ObjectReference,
-    /// The other precondition.
+    /// Another precondition of writes.
     resource_version: Option<String>,
-    /// Annotations with the prefix that is out of use.
+    /// Annotations with the deprecated prefix.
     pub(crate) deprecated: Vec<String>,
-    /// Our conditions as they stand in the status.
+    /// The conditions of this controller in the status.
     allocated: Option<Condition>,
     announced: Option<Condition>,
     generation: Option<i64>,
 }
 
-/// Type of the condition that says whether a Service has its addresses, and why not.
+/// Type of the condition that says whether a Service has its addresses, and if not, why.
 const ALLOCATED: &str = "herald.io/Allocated";
-/// Bytes of its message: what a person reads. Kubernetes would take 32 768.
+/// Longest message of a condition, in bytes: as much as a person reads. Kubernetes allows 32 768.
 const LONGEST_MESSAGE: usize = 1024;
 
-impl Seen {
+impl ObservedService {
     pub(crate) fn new(object: &core_v1::Service, class: Option<&str>) -> Self {
         let annotations = object.metadata.annotations.iter();
         let condition = |type_| {
@@ -64,25 +64,25 @@ impl Seen {
         }
     }
 
-    /// Versions are compared as numbers, as API servers order them; `None` if they are not.
+    /// Returns the `resourceVersion` as a number, by which API servers order versions; `None` if it is no number.
     pub(crate) fn version(&self) -> Option<u64> {
         self.resource_version.as_deref()?.parse().ok()
     }
 
-    /// Whether the object carries something that only we write.
+    /// Whether the object has something that only this controller writes.
     pub(crate) fn is_marked(&self) -> bool {
         self.service.assigned_pool.is_some() || self.allocated.is_some()
     }
 
-    /// What the status says of who announces the Service.
+    /// Returns the condition `herald.io/Announced` of the status.
     pub(crate) fn announced(&self) -> Option<Announced> {
-        self.announced.as_ref().map(Announced::said_by)
+        self.announced.as_ref().map(Announced::of_condition)
     }
 
-    /// Whether the status is as decided. Fields that the API server fills in, such as `ipMode`, are no difference.
-    pub(crate) fn is_already(&self, decided: &Decided) -> bool {
+    /// Whether the status is as desired. Fields that the API server fills in, such as `ipMode`, are no difference.
+    pub(crate) fn is_already(&self, desired: &DesiredStatus) -> bool {
         let service = &self.service;
-        let has_addresses = match &decided.outcome {
+        let has_addresses = match &desired.outcome {
             AllocationOutcome::Assigned(wanted) => {
                 service.assigned == wanted.addresses && service.assigned_pool.as_ref() == Some(&wanted.pool)
             }
@@ -92,27 +92,28 @@ impl Seen {
         };
         has_addresses
             && !service.foreign_ingress
-            && says(self.allocated.as_ref(), Some(&decided.allocated()))
-            && says(self.announced.as_ref(), decided.announced().as_ref())
+            && has_text(self.allocated.as_ref(), Some(&desired.allocated()))
+            && has_text(self.announced.as_ref(), desired.announced().as_ref())
     }
 
-    /// The strategic merge patch of `services/status` that makes it so: one request for addresses, annotation and
-    /// conditions. It only applies to the object that the decision was made for (`uid`, `resourceVersion`).
-    pub(crate) fn patch(&self, decided: &Decided, now: Timestamp) -> Value {
-        let (ingress, pool) = match &decided.outcome {
+    /// Returns the strategic merge patch of `services/status` that makes the status as desired: one request for addresses,
+    /// annotation and conditions. It applies only to the version that the decision was made for (`uid`,
+    /// `resourceVersion`).
+    pub(crate) fn patch(&self, desired: &DesiredStatus, now: Timestamp) -> Value {
+        let (ingress, pool) = match &desired.outcome {
             AllocationOutcome::Assigned(wanted) => {
                 let entries: Vec<Value> = wanted.addresses.iter().map(|ip| json!({"ip": ip})).collect();
                 (json!(entries), json!(wanted.pool.as_str()))
             }
             AllocationOutcome::Unassigned(_) => (Value::Null, Value::Null),
         };
-        let allocated = self.condition(ALLOCATED, decided.allocated(), self.allocated.as_ref(), now);
-        let announced = match (decided.announced(), &self.announced) {
-            (Some(said), before) => Some(self.condition(ANNOUNCED, said, before.as_ref(), now)),
+        let allocated = self.condition(ALLOCATED, desired.allocated(), self.allocated.as_ref(), now);
+        let announced = match (desired.announced(), &self.announced) {
+            (Some(text), before) => Some(self.condition(ANNOUNCED, text, before.as_ref(), now)),
             (None, before) => before.as_ref().map(|_| without(ANNOUNCED)),
         };
         let conditions: Vec<Value> = [allocated].into_iter().chain(announced).collect();
-        self.guarded(json!({
+        self.with_precondition(json!({
             "metadata": {
                 "resourceVersion": self.resource_version,
                 "annotations": {annotation::ALLOCATED_FROM_POOL: pool},
@@ -121,23 +122,29 @@ impl Seen {
         }))
     }
 
-    /// `metav1.Condition`: the time is that of the last change of `status`.
-    fn condition(&self, type_: &str, said: Said, before: Option<&Condition>, now: Timestamp) -> Value {
-        let unchanged = before.filter(|before| before.status == said.status);
+    /// Returns a `metav1.Condition`. Its time is that of the last change of `status`.
+    fn condition(
+        &self,
+        type_: &str,
+        text: ConditionText,
+        before: Option<&Condition>,
+        now: Timestamp,
+    ) -> Value {
+        let unchanged = before.filter(|before| before.status == text.status);
         json!(Condition {
             type_: type_.to_owned(),
-            status: said.status.to_owned(),
-            reason: said.reason,
-            message: said.message,
+            status: text.status.to_owned(),
+            reason: text.reason,
+            message: text.message,
             observed_generation: self.generation,
             last_transition_time: unchanged.map_or(Time(now), |before| before.last_transition_time.clone()),
         })
     }
 
-    /// The patch for a Service that stopped being a load balancer: it takes back what we wrote, whatever else
-    /// has changed since.
-    pub(crate) fn farewell(&self) -> Value {
-        self.guarded(json!({
+    /// Returns the patch for a Service that is no load balancer any more: it removes what this controller wrote,
+    /// whatever else has changed.
+    pub(crate) fn retraction(&self) -> Value {
+        self.with_precondition(json!({
             "metadata": {"annotations": {annotation::ALLOCATED_FROM_POOL: null}},
             "status": {
                 "loadBalancer": {"ingress": null},
@@ -146,27 +153,27 @@ impl Seen {
         }))
     }
 
-    /// A Service of the same name that was created later is another one.
-    fn guarded(&self, mut patch: Value) -> Value {
+    /// Restricts a patch to this Service: a Service of the same name that is created later is another one.
+    fn with_precondition(&self, mut patch: Value) -> Value {
         patch["metadata"]["uid"] = json!(self.reference.uid);
         patch
     }
 }
 
-/// The entry of a strategic merge patch that takes a condition out.
+/// Returns the entry of a strategic merge patch that removes a condition.
 fn without(type_: &str) -> Value {
     json!({"type": type_, "$patch": "delete"})
 }
 
-/// What a condition says, but for its times.
+/// A condition without its times.
 #[derive(PartialEq)]
-struct Said {
+struct ConditionText {
     status: &'static str,
     reason: String,
     message: String,
 }
 
-impl Said {
+impl ConditionText {
     fn new(is_so: bool, reason: &str, message: &str) -> Self {
         Self {
             status: if is_so { "True" } else { "False" },
@@ -176,37 +183,39 @@ impl Said {
     }
 }
 
-/// Whether a condition is there and says this, or is not there and should not be.
-fn says(condition: Option<&Condition>, wanted: Option<&Said>) -> bool {
+/// Whether a condition has this text, or is absent as desired.
+fn has_text(condition: Option<&Condition>, wanted: Option<&ConditionText>) -> bool {
     match (condition, wanted) {
-        (Some(condition), Some(said)) => {
-            condition.status == said.status
-                && condition.reason == said.reason
-                && condition.message == said.message
+        (Some(condition), Some(text)) => {
+            condition.status == text.status
+                && condition.reason == text.reason
+                && condition.message == text.message
         }
         (None, None) => true,
         (Some(_), None) | (None, Some(_)) => false,
     }
 }
 
-/// What a Service's status must say: its addresses or why it has none, and what else the user should know.
+/// The desired status of a Service: its addresses or the refusal, and what else the user should know.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Decided {
+pub(crate) struct DesiredStatus {
     pub(crate) outcome: AllocationOutcome,
-    /// A wish that is not met although the Service has addresses.
+    /// A request that is not met although the Service has addresses.
     pub(crate) unmet: Option<Note>,
     /// Whether the addresses are announced, if that is known.
     pub(crate) announced: Option<Announced>,
 }
 
-impl Decided {
-    fn allocated(&self) -> Said {
+impl DesiredStatus {
+    fn allocated(&self) -> ConditionText {
         match (&self.outcome, &self.unmet) {
             (AllocationOutcome::Unassigned(refusal), _) => {
-                Said::new(false, refusal.reason(), &refusal.to_string())
+                ConditionText::new(false, refusal.reason(), &refusal.to_string())
             }
-            (AllocationOutcome::Assigned(_), Some(note)) => Said::new(true, note.reason(), &note.to_string()),
-            (AllocationOutcome::Assigned(wanted), None) => Said::new(
+            (AllocationOutcome::Assigned(_), Some(note)) => {
+                ConditionText::new(true, note.reason(), &note.to_string())
+            }
+            (AllocationOutcome::Assigned(wanted), None) => ConditionText::new(
                 true,
                 ConditionReason::Allocated.reason(),
                 &format!("from pool {}", wanted.pool),
@@ -214,11 +223,15 @@ impl Decided {
         }
     }
 
-    /// Nothing is said of a Service without addresses.
-    fn announced(&self) -> Option<Said> {
+    /// Returns `None` for a Service without addresses: the condition is removed.
+    fn announced(&self) -> Option<ConditionText> {
         let announced = self.announced.as_ref();
         let announced = announced.filter(|_| matches!(self.outcome, AllocationOutcome::Assigned(_)))?;
-        Some(Said::new(announced.is_so, &announced.reason, &announced.message))
+        Some(ConditionText::new(
+            announced.is_so,
+            &announced.reason,
+            &announced.message,
+        ))
     }
 }
 
@@ -227,18 +240,18 @@ mod tests {
     use super::*;
     use herald_core::ipam::{Assignment, Refusal};
 
-    fn seen(status: Value, annotations: Value) -> Seen {
+    fn observed(status: Value, annotations: Value) -> ObservedService {
         let object = json!({
             "metadata": {"namespace": "default", "name": "web", "uid": "u", "resourceVersion": "7", "generation": 3,
                 "annotations": annotations},
             "spec": {"type": "LoadBalancer", "clusterIPs": ["10.96.0.1"]},
             "status": status,
         });
-        Seen::new(&serde_json::from_value(object).expect("a Service"), None)
+        ObservedService::new(&serde_json::from_value(object).expect("a Service"), None)
     }
 
-    fn assigned(addresses: &[&str]) -> Decided {
-        Decided {
+    fn assigned(addresses: &[&str]) -> DesiredStatus {
+        DesiredStatus {
             outcome: AllocationOutcome::Assigned(Assignment {
                 addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
                 pool: "first".into(),
@@ -248,24 +261,24 @@ mod tests {
         }
     }
 
-    fn refused() -> Decided {
-        Decided {
+    fn refused() -> DesiredStatus {
+        DesiredStatus {
             outcome: AllocationOutcome::Unassigned(Refusal::NoPool),
             unmet: None,
             announced: None,
         }
     }
 
-    fn conditions(decided: &Decided) -> Value {
-        seen(json!({}), json!({})).patch(decided, Timestamp::UNIX_EPOCH)["status"]["conditions"].take()
+    fn conditions(desired: &DesiredStatus) -> Value {
+        observed(json!({}), json!({})).patch(desired, Timestamp::UNIX_EPOCH)["status"]["conditions"].take()
     }
 
     #[test]
-    fn what_is_already_so_is_not_written() {
+    fn a_status_that_is_as_desired_is_recognised() {
         let pool = json!({"metallb.io/ip-allocated-from-pool": "first"});
-        let status = |ingress: Value, decided: &Decided| json!({"loadBalancer": {"ingress": ingress}, "conditions": conditions(decided)});
+        let status = |ingress: Value, desired: &DesiredStatus| json!({"loadBalancer": {"ingress": ingress}, "conditions": conditions(desired)});
         let has_one = assigned(&["192.0.2.1"]);
-        let one = seen(
+        let one = observed(
             status(json!([{"ip": "192.0.2.1", "ipMode": "VIP"}]), &has_one),
             pool.clone(),
         );
@@ -273,17 +286,17 @@ mod tests {
         assert!(!one.is_already(&assigned(&["192.0.2.2"])));
         assert!(!one.is_already(&assigned(&["192.0.2.1", "fc00::1"])));
         assert!(!one.is_already(&refused()));
-        assert!(seen(status(json!([]), &refused()), json!({})).is_already(&refused()));
-        assert!(!seen(status(json!([]), &refused()), pool.clone()).is_already(&refused()));
-        assert!(!seen(status(json!([{"hostname": "x"}]), &refused()), json!({})).is_already(&refused()));
+        assert!(observed(status(json!([]), &refused()), json!({})).is_already(&refused()));
+        assert!(!observed(status(json!([]), &refused()), pool.clone()).is_already(&refused()));
+        assert!(!observed(status(json!([{"hostname": "x"}]), &refused()), json!({})).is_already(&refused()));
         let without_condition = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}});
-        assert!(!seen(without_condition, pool).is_already(&has_one));
+        assert!(!observed(without_condition, pool).is_already(&has_one));
     }
 
     #[test]
-    fn one_patch_carries_addresses_pool_and_condition_for_exactly_this_object() {
+    fn one_patch_has_addresses_pool_and_condition_for_exactly_this_object() {
         let both = assigned(&["192.0.2.1", "fc00::1"]);
-        let patch = seen(json!({}), json!({})).patch(&both, Timestamp::UNIX_EPOCH);
+        let patch = observed(json!({}), json!({})).patch(&both, Timestamp::UNIX_EPOCH);
         let expected = json!({
             "metadata": {"uid": "u", "resourceVersion": "7",
                 "annotations": {"metallb.io/ip-allocated-from-pool": "first"}},
@@ -298,8 +311,8 @@ mod tests {
     }
 
     #[test]
-    fn taking_an_address_back_removes_the_annotation_too_and_says_why() {
-        let patch = seen(json!({}), json!({})).patch(&refused(), Timestamp::UNIX_EPOCH);
+    fn the_patch_that_removes_an_address_removes_the_annotation_too_and_has_the_reason() {
+        let patch = observed(json!({}), json!({})).patch(&refused(), Timestamp::UNIX_EPOCH);
         assert_eq!(patch["status"]["loadBalancer"]["ingress"], Value::Null);
         assert_eq!(
             patch["metadata"]["annotations"]["metallb.io/ip-allocated-from-pool"],
@@ -313,11 +326,11 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_a_condition_moves_only_with_its_status() {
+    fn the_time_of_a_condition_changes_only_with_its_status() {
         let later = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(60);
-        let time = |decided: &Decided, before: &Decided| {
-            let before = seen(json!({"conditions": conditions(before)}), json!({}));
-            before.patch(decided, later)["status"]["conditions"][0]["lastTransitionTime"].take()
+        let time = |desired: &DesiredStatus, before: &DesiredStatus| {
+            let before = observed(json!({"conditions": conditions(before)}), json!({}));
+            before.patch(desired, later)["status"]["conditions"][0]["lastTransitionTime"].take()
         };
         assert_eq!(
             time(&assigned(&["192.0.2.1"]), &assigned(&["192.0.2.2"])),
@@ -330,16 +343,16 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_that_is_not_met_is_said_although_there_is_an_address() {
+    fn a_request_that_is_not_met_is_in_the_condition_although_there_is_an_address() {
         let kept = Note::Kept {
             addresses: vec!["192.0.2.1".parse().unwrap()].into(),
             because: Refusal::PoolUnknown("gold".into()),
         };
-        let decided = Decided {
+        let desired = DesiredStatus {
             unmet: Some(kept),
             ..assigned(&["192.0.2.1"])
         };
-        let condition = &conditions(&decided)[0];
+        let condition = &conditions(&desired)[0];
         assert_eq!(
             (&condition["status"], &condition["reason"]),
             (&json!("True"), &json!("RequestNotMet"))
@@ -347,28 +360,29 @@ mod tests {
     }
 
     #[test]
-    fn whether_it_is_announced_is_said_of_a_service_with_addresses_only() {
+    fn only_a_service_with_addresses_has_the_condition_announced() {
         let conflict = Announced {
             is_so: false,
             reason: "AddressConflict".into(),
             message: "192.0.2.1: taken".into(),
         };
-        let announced = |decided: Decided| Decided {
+        let announced = |desired: DesiredStatus| DesiredStatus {
             announced: Some(conflict.clone()),
-            ..decided
+            ..desired
         };
-        let decided = announced(assigned(&["192.0.2.1"]));
-        let told = conditions(&decided);
+        let desired = announced(assigned(&["192.0.2.1"]));
+        let conditions_of_conflict = conditions(&desired);
         let expected = json!({"type": "herald.io/Announced", "status": "False", "reason": "AddressConflict",
             "message": "192.0.2.1: taken", "observedGeneration": 3, "lastTransitionTime": "1970-01-01T00:00:00Z"});
-        assert_eq!(told[1], expected);
+        assert_eq!(conditions_of_conflict[1], expected);
 
-        let status = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}, "conditions": told});
-        let seen = seen(status, json!({"metallb.io/ip-allocated-from-pool": "first"}));
-        assert_eq!(seen.announced(), Some(conflict.clone()));
-        assert!(seen.is_already(&decided));
-        assert!(!seen.is_already(&assigned(&["192.0.2.1"])));
-        let patch = seen.patch(&announced(refused()), Timestamp::UNIX_EPOCH);
+        let status =
+            json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}, "conditions": conditions_of_conflict});
+        let observed = observed(status, json!({"metallb.io/ip-allocated-from-pool": "first"}));
+        assert_eq!(observed.announced(), Some(conflict.clone()));
+        assert!(observed.is_already(&desired));
+        assert!(!observed.is_already(&assigned(&["192.0.2.1"])));
+        let patch = observed.patch(&announced(refused()), Timestamp::UNIX_EPOCH);
         let gone = json!({"type": "herald.io/Announced", "$patch": "delete"});
         assert_eq!(patch["status"]["conditions"][1], gone);
         assert_eq!(

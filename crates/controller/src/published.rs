@@ -1,7 +1,7 @@
-//! Which Services show an address in their status, and who has to wait until one no longer does.
+//! Which Services have an address in their published status, and which Services wait until another one has not.
 //!
-//! Writes go out side by side. Were an address that one Service loses written to the next before the first is
-//! cleared, both would show it for a while, and for ever if the clearing is refused.
+//! Writes are sent in parallel. If an address that one Service loses were written to the next Service before the first
+//! is cleared, both would show it for a while, and for ever if the API server refuses to clear it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -9,15 +9,15 @@ use std::net::IpAddr;
 use herald_core::ServiceKey;
 
 #[derive(Debug, Default)]
-pub(crate) struct Shown {
+pub(crate) struct PublishedAddresses {
     addresses: BTreeMap<ServiceKey, Vec<IpAddr>>,
     services: BTreeMap<IpAddr, BTreeSet<ServiceKey>>,
-    /// Who waits for a Service to stop showing an address.
+    /// By Service that still shows an address: the Services that wait for it.
     waiting: BTreeMap<ServiceKey, BTreeSet<ServiceKey>>,
 }
 
-impl Shown {
-    /// A Service shows these addresses, none if it is gone. Returns who waited for that.
+impl PublishedAddresses {
+    /// Takes the addresses in the status of a Service; none if it is gone. Returns the Services that waited for it.
     pub(crate) fn set(&mut self, service: &ServiceKey, addresses: &[IpAddr]) -> BTreeSet<ServiceKey> {
         for address in self.addresses.remove(service).into_iter().flatten() {
             if let Some(services) = self.services.get_mut(&address) {
@@ -36,8 +36,8 @@ impl Shown {
         self.waiting.remove(service).unwrap_or_default()
     }
 
-    /// Whether another Service shows one of `addresses` although it no longer `has` it. `service` is told when that
-    /// one changes. Of Services that exchange addresses one goes first.
+    /// Whether another Service shows one of `addresses` although it no longer `has` it. [`set`](Self::set) of that Service
+    /// returns `service` then. Of Services that exchange addresses one does not wait.
     pub(crate) fn must_wait(
         &mut self,
         service: &ServiceKey,
@@ -60,13 +60,13 @@ impl Shown {
         true
     }
 
-    /// Whether `who` waits for `whom`, be it by way of others.
-    fn waits_for(&self, who: &ServiceKey, whom: &ServiceKey) -> bool {
+    /// Whether `waiter` waits for `service`, directly or through others.
+    fn waits_for(&self, waiter: &ServiceKey, service: &ServiceKey) -> bool {
         let mut seen = BTreeSet::new();
-        let mut next = vec![whom];
+        let mut next = vec![service];
         while let Some(service) = next.pop() {
             for waiting in self.waiting.get(service).into_iter().flatten() {
-                if waiting == who {
+                if waiting == waiter {
                     return true;
                 }
                 if seen.insert(waiting) {
@@ -87,28 +87,29 @@ mod tests {
     }
 
     #[test]
-    fn who_gets_an_address_waits_until_its_former_owner_no_longer_shows_it() {
+    fn a_service_waits_until_the_service_that_had_its_address_shows_it_no_more() {
         let address: IpAddr = "192.0.2.1".parse().unwrap();
         let (old, new) = (key("old"), key("new"));
-        let mut shown = Shown::default();
-        shown.set(&old, &[address]);
-        assert!(!shown.must_wait(&old, &[address], |_, _| false));
-        assert!(!shown.must_wait(&new, &[address], |_, _| true));
-        assert!(shown.must_wait(&new, &[address], |_, _| false));
-        assert_eq!(shown.set(&old, &[]), BTreeSet::from([new.clone()]));
-        assert!(!shown.must_wait(&new, &[address], |_, _| false));
-        assert_eq!(shown.set(&old, &[]), BTreeSet::new());
+        let mut published = PublishedAddresses::default();
+        published.set(&old, &[address]);
+        assert!(!published.must_wait(&old, &[address], |_, _| false));
+        assert!(!published.must_wait(&new, &[address], |_, _| true));
+        assert!(published.must_wait(&new, &[address], |_, _| false));
+        assert_eq!(published.set(&old, &[]), BTreeSet::from([new.clone()]));
+        assert!(!published.must_wait(&new, &[address], |_, _| false));
+        assert_eq!(published.set(&old, &[]), BTreeSet::new());
     }
 
     #[test]
-    fn an_exchange_in_a_circle_gets_going() {
+    fn of_services_that_exchange_addresses_in_a_circle_one_does_not_wait() {
         let addresses: Vec<IpAddr> = (1..=3).map(|i| IpAddr::from([192, 0, 2, i])).collect();
         let services = [key("a"), key("b"), key("c")];
-        let mut shown = Shown::default();
+        let mut published = PublishedAddresses::default();
         for (service, address) in services.iter().zip(&addresses) {
-            shown.set(service, &[*address]);
+            published.set(service, &[*address]);
         }
-        let mut must_wait = |i: usize| shown.must_wait(&services[i], &[addresses[(i + 1) % 3]], |_, _| false);
+        let mut must_wait =
+            |i: usize| published.must_wait(&services[i], &[addresses[(i + 1) % 3]], |_, _| false);
         assert_eq!([must_wait(0), must_wait(1), must_wait(2)], [true, true, false]);
     }
 }

@@ -1,0 +1,228 @@
+//! Pools, advertisements and namespaces: what is in force, and the problems of the rest.
+
+use std::collections::BTreeMap;
+
+use herald_api::convert;
+use herald_api::reason::EventReason;
+use herald_core::config::{Catalog, Problem, ResourceKind};
+use herald_core::{Labels, PoolName};
+use herald_runtime::event::Severity;
+use herald_runtime::reconcile::object::DesiredObject;
+use k8s_openapi::api::core::v1::ObjectReference;
+use serde_json::json;
+
+use crate::input::{WrittenAdvertisement, WrittenPool};
+use crate::reconciler::ServiceEvent;
+
+/// The configuration as the watches show it. Changes take effect together, with [`apply`](Self::apply).
+#[derive(Default)]
+pub(crate) struct Configuration {
+    /// The namespace of the resources, for the log.
+    namespace: String,
+    catalog: Catalog,
+    /// The problems at the last [`apply`](Self::apply).
+    problems: Vec<Problem>,
+    /// The resources that exist, for events about their problems.
+    references: BTreeMap<(ResourceKind, String), ObjectReference>,
+    /// Changes of namespaces since the last [`apply`](Self::apply).
+    namespaces: BTreeMap<String, Option<Labels>>,
+    is_changed: bool,
+}
+
+impl Configuration {
+    /// The empty configuration of a namespace.
+    pub(crate) fn new(namespace: String) -> Self {
+        Self {
+            namespace,
+            ..Self::default()
+        }
+    }
+
+    /// The namespace of the resources.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Takes a new or changed pool.
+    pub(crate) fn set_pool(&mut self, pool: &WrittenPool) {
+        self.catalog.set_pool(&pool.raw);
+        self.refer(ResourceKind::Pool, &pool.raw.name, &pool.reference);
+    }
+
+    /// Takes that a pool is gone.
+    pub(crate) fn remove_pool(&mut self, name: &PoolName) {
+        self.catalog.remove_pool(name);
+        self.unrefer(ResourceKind::Pool, name.as_str());
+    }
+
+    /// Takes a new or changed advertisement. Allocation does not depend on it, but each speaker reads it, and one place
+    /// reports its problems.
+    pub(crate) fn set_advertisement(&mut self, advertisement: &WrittenAdvertisement) {
+        let WrittenAdvertisement { raw, reference } = advertisement;
+        self.catalog.set_l2_advertisement(raw);
+        self.refer(ResourceKind::L2Advertisement, &raw.name, reference);
+    }
+
+    /// Takes that an advertisement is gone.
+    pub(crate) fn remove_advertisement(&mut self, name: &str) {
+        self.catalog.remove_l2_advertisement(name);
+        self.unrefer(ResourceKind::L2Advertisement, name);
+    }
+
+    /// Takes the labels of a namespace; `None` if it is gone.
+    pub(crate) fn set_namespace(&mut self, name: String, labels: Option<Labels>) {
+        self.namespaces.insert(name, labels);
+        self.is_changed = true;
+    }
+
+    /// Puts all changes in force. Returns the problems that are new, or `None` if nothing has changed.
+    pub(crate) fn apply(&mut self) -> Option<Vec<Problem>> {
+        if !std::mem::take(&mut self.is_changed) {
+            return None;
+        }
+        self.catalog
+            .update_namespaces(std::mem::take(&mut self.namespaces));
+        let problems = self.catalog.problems();
+        if self.problems == problems {
+            return Some(Vec::new());
+        }
+        let is_new = |problem: &&Problem| !self.problems.contains(problem);
+        let new = problems.iter().filter(is_new).cloned().collect();
+        self.problems = problems.to_vec();
+        Some(new)
+    }
+
+    /// What is in force.
+    pub(crate) const fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// The problems of all resources.
+    pub(crate) fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// Whether a pool is set aside.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.problems.iter().any(is_ours)
+    }
+
+    /// Returns the Event about the resource that has a problem.
+    pub(crate) fn event(&self, problem: &Problem) -> Option<ServiceEvent> {
+        let about = self.references.get(&(problem.kind, problem.name.clone()))?;
+        Some(ServiceEvent {
+            about: about.clone(),
+            severity: Severity::Warning,
+            reason: EventReason::InvalidConfiguration.reason(),
+            note: problem.to_string(),
+        })
+    }
+
+    /// Returns the desired `ConfigurationState` of the active controller.
+    pub(crate) fn state(&self) -> DesiredObject {
+        let problems: Vec<Problem> = self
+            .problems
+            .iter()
+            .filter(|problem| is_ours(problem))
+            .cloned()
+            .collect();
+        DesiredObject {
+            labels: [("metallb.io/component-type".to_owned(), "controller".to_owned())].into(),
+            status: json!(convert::configuration_state("poolReconcilerValid", &problems)),
+        }
+    }
+
+    fn refer(&mut self, kind: ResourceKind, name: &str, reference: &ObjectReference) {
+        self.references.insert((kind, name.to_owned()), reference.clone());
+        self.is_changed = true;
+    }
+
+    fn unrefer(&mut self, kind: ResourceKind, name: &str) {
+        self.references.remove(&(kind, name.to_owned()));
+        self.is_changed = true;
+    }
+}
+
+/// Whether a problem is one of the resources that the controller works with, as MetalLB's does.
+fn is_ours(problem: &Problem) -> bool {
+    problem.kind == ResourceKind::Pool
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use herald_core::config::{RawL2Advertisement, RawPool};
+
+    fn pool(name: &str, addresses: &str) -> WrittenPool {
+        WrittenPool {
+            raw: RawPool {
+                name: name.to_owned(),
+                addresses: vec![addresses.to_owned()],
+                ..RawPool::default()
+            },
+            reference: reference(name),
+            status: None,
+        }
+    }
+
+    fn reference(name: &str) -> ObjectReference {
+        ObjectReference {
+            name: Some(name.to_owned()),
+            ..ObjectReference::default()
+        }
+    }
+
+    #[test]
+    fn a_problem_is_reported_once_on_its_resource_and_goes_with_it() {
+        let mut configuration = Configuration::default();
+        assert_eq!(configuration.apply(), None);
+        configuration.set_pool(&pool("good", "192.0.2.0/24"));
+        assert_eq!(configuration.apply(), Some(Vec::new()));
+        configuration.set_pool(&pool("broken", "192.0.2.300"));
+        let problems = configuration.apply().expect("a change");
+        assert_eq!(problems.len(), 1);
+        let event = configuration.event(&problems[0]).expect("the pool exists");
+        assert_eq!(
+            (event.about, event.reason),
+            (reference("broken"), "InvalidConfiguration")
+        );
+        assert!(configuration.is_stale());
+        configuration.set_pool(&pool("good", "192.0.2.0/25"));
+        assert_eq!(configuration.apply(), Some(Vec::new()));
+        configuration.remove_pool(&"broken".into());
+        assert_eq!(configuration.apply(), Some(Vec::new()));
+        assert!(configuration.problems().is_empty() && !configuration.is_stale());
+        assert_eq!(configuration.event(&problems[0]), None);
+    }
+
+    #[test]
+    fn a_problem_of_an_advertisement_is_reported_but_is_not_in_the_state() {
+        let mut configuration = Configuration::default();
+        let advertisement = WrittenAdvertisement {
+            raw: RawL2Advertisement {
+                name: "twice".to_owned(),
+                pools: vec!["pool".to_owned(), "pool".to_owned()],
+                ..RawL2Advertisement::default()
+            },
+            reference: reference("twice"),
+        };
+        configuration.set_advertisement(&advertisement);
+        let problems = configuration.apply().expect("a change");
+        assert!(configuration.event(&problems[0]).is_some());
+        assert!(!configuration.is_stale());
+        assert_eq!(configuration.state().status["result"], "Valid");
+        configuration.remove_advertisement("twice");
+        assert_eq!(configuration.apply(), Some(Vec::new()));
+        assert!(configuration.problems().is_empty());
+    }
+
+    #[test]
+    fn namespaces_that_change_together_take_effect_together() {
+        let mut configuration = Configuration::default();
+        configuration.set_namespace("a".to_owned(), Some(Labels::default()));
+        configuration.set_namespace("b".to_owned(), Some(Labels::default()));
+        configuration.set_namespace("a".to_owned(), None);
+        assert_eq!(configuration.apply(), Some(Vec::new()));
+        assert_eq!(configuration.apply(), None);
+    }
+}

@@ -1,0 +1,403 @@
+//! The machine between what the API server shows of Services and what their statuses should be.
+//!
+//! ```text
+//!   observed ──► allocator ──► decided ──► in flight ──► written
+//!      ▲                          ▲            │            │
+//!      │                          └─ conflict ─┘            │
+//!      └──────────────── shown by the watch ────────────────┘
+//! ```
+//!
+//! Each Service has one record. An input marks records as stale; [`Reconciler::poll_write`] compares the desired status of
+//! a stale record with the observed one. A status that is as desired is not written, nor is one that is in flight.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use herald_api::reason::EventReason;
+use herald_core::config::Catalog;
+use herald_core::ipam::{AllocationOutcome, Allocator, Decision, Note, Refusal, Usage};
+use herald_core::{PoolName, ServiceKey, Time};
+use herald_runtime::Update;
+use herald_runtime::event::Severity;
+use herald_runtime::reconcile::Written;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use serde_json::Value;
+
+use crate::announced::{Announcements, SpeakerStatus};
+use crate::observed::{DesiredStatus, ObservedService};
+use crate::published::PublishedAddresses;
+
+/// Decides on Services and reconciles their statuses.
+pub(crate) struct Reconciler {
+    allocator: Allocator,
+    records: BTreeMap<ServiceKey, Record>,
+    published: PublishedAddresses,
+    announcements: Announcements,
+    /// Whether this controller decides and writes; otherwise it only observes.
+    is_active: bool,
+    /// Services whose desired status may differ from the observed one.
+    stale: BTreeSet<ServiceKey>,
+    events: VecDeque<ServiceEvent>,
+}
+
+/// What is known of one Service.
+#[derive(Debug, Default)]
+struct Record {
+    /// `None` for a Service that is no longer this controller's: only a retraction is left.
+    observed: Option<ObservedService>,
+    /// The version that the watch showed last, if it is older than our last write.
+    overtaken: Option<Box<ObservedService>>,
+    /// The decision in force.
+    decided: Option<Decided>,
+    in_flight: Option<InFlight>,
+    /// The version that our last write made. Older versions that the watch still shows are not news.
+    written: Option<u64>,
+    retraction: Option<Retraction>,
+}
+
+/// The part of a decision that is in force until the next one.
+#[derive(Debug)]
+struct Decided {
+    outcome: AllocationOutcome,
+    unmet: Option<Note>,
+}
+
+/// A status that was handed out to be written. After a failure it stays until the pause is over, so that the same status is
+/// not written before.
+#[derive(Debug)]
+struct InFlight {
+    status: DesiredStatus,
+    /// The observed version that the patch applies to.
+    version: Option<u64>,
+}
+
+/// The patch that removes this controller's entries from a Service that is no longer its own.
+#[derive(Debug)]
+struct Retraction {
+    patch: Value,
+    is_in_flight: bool,
+}
+
+/// A patch to write, or `None` to drop the one that waits.
+pub(crate) type StatusWrite = (ServiceKey, Option<Value>);
+
+/// A Kubernetes Event about a Service.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ServiceEvent {
+    pub(crate) about: ObjectReference,
+    pub(crate) severity: Severity,
+    pub(crate) reason: &'static str,
+    pub(crate) note: String,
+}
+
+impl Reconciler {
+    /// A standby without Services.
+    pub(crate) fn new(allocator: Allocator) -> Self {
+        Self {
+            allocator,
+            records: BTreeMap::new(),
+            published: PublishedAddresses::default(),
+            announcements: Announcements::default(),
+            is_active: false,
+            stale: BTreeSet::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Becomes active or a standby. What a standby had decided or wanted to write is dropped: the next active controller
+    /// reads the statuses.
+    pub(crate) fn set_active(&mut self, is_active: bool, now: Time) {
+        if self.is_active && !is_active {
+            self.allocator.deactivate(now);
+            self.records.retain(|_, record| record.observed.is_some());
+            for record in self.records.values_mut() {
+                record.decided = None;
+                record.in_flight = None;
+                record.retraction = None;
+            }
+            self.stale.clear();
+            self.events.clear();
+        }
+        self.is_active = is_active;
+        if is_active {
+            self.allocator.activate(now);
+        }
+    }
+
+    /// Takes the pools in force.
+    pub(crate) fn set_catalog(&mut self, catalog: &Catalog, now: Time) {
+        self.allocator.set_catalog(catalog, now);
+    }
+
+    /// Takes a Service of type `LoadBalancer` as the watch shows it.
+    pub(crate) fn set_service(&mut self, observed: ObservedService, now: Time) {
+        let key = observed.service.key.clone();
+        if !observed.ours {
+            self.forget(&key, now);
+            return;
+        }
+        let record = self.records.entry(key.clone()).or_default();
+        if record.is_overtaken(&observed) {
+            record.overtaken = Some(Box::new(observed));
+            return;
+        }
+        record.overtaken = None;
+        record.retraction = None;
+        self.allocator.set_service(observed.service.clone(), now);
+        let freed = self.published.set(&key, &observed.service.assigned);
+        record.observed = Some(observed);
+        self.stale.extend(freed);
+        self.stale.insert(key);
+    }
+
+    /// Takes that a Service is deleted or no longer of type `LoadBalancer`. In the latter case it still has what this
+    /// controller wrote. The API server knows the difference: it rejects the retraction for a Service that is gone.
+    pub(crate) fn remove_service(&mut self, key: &ServiceKey, now: Time) {
+        let Some(record) = self.forget(key, now) else {
+            return;
+        };
+        let has_written = record.in_flight.is_some() || record.written.is_some();
+        let observed = record
+            .observed
+            .filter(|observed| has_written || observed.is_marked());
+        if let Some(observed) = observed.filter(|_| self.is_active) {
+            let retraction = Retraction {
+                patch: observed.retraction(),
+                is_in_flight: false,
+            };
+            let retracting = Record {
+                retraction: Some(retraction),
+                ..Record::default()
+            };
+            self.records.insert(key.clone(), retracting);
+        }
+    }
+
+    /// Takes that all Services were listed. A list is never behind our writes, and an API server that was restored from a
+    /// backup counts versions from an older one.
+    pub(crate) fn handle_synced(&mut self, now: Time) {
+        let mut overtaken = Vec::new();
+        for record in self.records.values_mut() {
+            record.written = None;
+            overtaken.extend(record.overtaken.take());
+        }
+        for observed in overtaken {
+            self.set_service(*observed, now);
+        }
+    }
+
+    /// Takes what the speakers report of announcements.
+    pub(crate) fn handle_announcements(&mut self, update: Update<Option<SpeakerStatus>>) {
+        if matches!(update, Update::Synced) {
+            self.stale.extend(self.records.keys().cloned());
+        }
+        self.stale.extend(self.announcements.update(update));
+    }
+
+    /// Takes how the write of a Service's status ended.
+    pub(crate) fn handle_written(&mut self, key: &ServiceKey, written: &Written) {
+        let Some(record) = self.records.get_mut(key) else {
+            return;
+        };
+        if record.retraction.is_some() {
+            // A refusal means another Service of that name, most likely; a policy would have refused the address, too.
+            if matches!(
+                written,
+                Written::Version(_) | Written::Outdated | Written::Refused(_)
+            ) {
+                self.records.remove(key);
+            }
+            return;
+        }
+        match written {
+            // Until the pause is over.
+            Written::Failed(_) | Written::Refused(_) | Written::Fenced => {}
+            Written::Version(version) => {
+                if record.in_flight.take().is_some() && version.is_some() {
+                    record.written = *version;
+                }
+                self.stale.insert(key.clone());
+            }
+            // The watch will show what changed the object, unless it has shown it already.
+            Written::Outdated => {
+                let observed = record.observed.as_ref().and_then(ObservedService::version);
+                let in_flight = record.in_flight.take();
+                if in_flight.is_some_and(|in_flight| in_flight.version != observed) {
+                    self.stale.insert(key.clone());
+                }
+            }
+        }
+    }
+
+    /// Takes that the status of a Service may be written again after a failure.
+    pub(crate) fn handle_pause_over(&mut self, key: &ServiceKey) {
+        let Some(record) = self.records.get_mut(key) else {
+            return;
+        };
+        match &mut record.retraction {
+            Some(retraction) => retraction.is_in_flight = false,
+            None => record.in_flight = None,
+        }
+        self.stale.insert(key.clone());
+    }
+
+    /// Returns the next decision, for the log; it is in force from now on.
+    pub(crate) fn poll_decision(&mut self) -> Option<(ServiceKey, AllocationOutcome)> {
+        while self.is_active {
+            let decision = self.allocator.poll_decision()?;
+            let key = ServiceKey::clone(&decision.service);
+            let Some(record) = self.records.get_mut(&key) else {
+                continue;
+            };
+            if let Some(observed) = &record.observed {
+                self.events.extend(events(observed, &decision));
+            }
+            let outcome = decision.outcome.clone();
+            record.decided = Some(Decided {
+                outcome: decision.outcome,
+                unmet: decision.unmet,
+            });
+            self.stale.insert(key.clone());
+            return Some((key, outcome));
+        }
+        None
+    }
+
+    /// Returns the next Event for users.
+    pub(crate) fn poll_event(&mut self) -> Option<ServiceEvent> {
+        self.events.pop_front()
+    }
+
+    /// Returns the next write; `wall` is the time of conditions that change.
+    pub(crate) fn poll_write(&mut self, wall: Timestamp) -> Option<StatusWrite> {
+        while let Some(key) = self.stale.pop_first() {
+            let Some(record) = self.records.get_mut(&key) else {
+                return Some((key, None));
+            };
+            let patch = match &mut record.retraction {
+                Some(retraction) if retraction.is_in_flight => None,
+                Some(retraction) => {
+                    retraction.is_in_flight = true;
+                    Some(retraction.patch.clone())
+                }
+                None => self.reconcile(&key, wall),
+            };
+            if patch.is_some() {
+                return Some((key, patch));
+            }
+        }
+        None
+    }
+
+    /// Returns the next pool of which another number of addresses may be in use.
+    pub(crate) fn poll_changed_pool(&mut self) -> Option<PoolName> {
+        self.allocator.poll_changed_pool()
+    }
+
+    /// Returns how many addresses of a pool are in use.
+    pub(crate) fn usage(&self, pool: &PoolName) -> Option<Usage> {
+        self.allocator.usage(pool)
+    }
+
+    /// How many Services this controller is responsible for.
+    pub(crate) fn services(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Returns the patch that makes the status of a Service as desired, if there is a difference.
+    fn reconcile(&mut self, key: &ServiceKey, wall: Timestamp) -> Option<Value> {
+        let record = self.records.get(key)?;
+        let (observed, decided) = (record.observed.as_ref()?, record.decided.as_ref()?);
+        let status = DesiredStatus {
+            outcome: decided.outcome.clone(),
+            unmet: decided.unmet.clone(),
+            announced: self.announcements.of(key, observed.announced()),
+        };
+        let in_flight = record.in_flight.as_ref();
+        if in_flight.is_some_and(|in_flight| in_flight.status == status)
+            || observed.is_already(&status)
+            || record.is_overtaken(observed)
+        {
+            return None;
+        }
+        if let AllocationOutcome::Assigned(assignment) = &status.outcome {
+            let has = |other: &ServiceKey, address| {
+                let other = self.records.get(other).and_then(|other| other.decided.as_ref());
+                other.is_some_and(|decided| decided.has(address))
+            };
+            if self.published.must_wait(key, &assignment.addresses, has) {
+                return None;
+            }
+        }
+        let patch = observed.patch(&status, wall);
+        let version = observed.version();
+        let record = self.records.get_mut(key)?;
+        record.in_flight = Some(InFlight { status, version });
+        Some(patch)
+    }
+
+    /// Removes all that is known of a Service, and the write that waits.
+    fn forget(&mut self, key: &ServiceKey, now: Time) -> Option<Record> {
+        self.allocator.remove_service(key, now);
+        let freed = self.published.set(key, &[]);
+        self.stale.extend(freed);
+        let record = self.records.remove(key)?;
+        self.stale.insert(key.clone());
+        Some(record)
+    }
+}
+
+impl Record {
+    /// Whether our last write made a newer version than this one.
+    fn is_overtaken(&self, observed: &ObservedService) -> bool {
+        let versions = observed.version().zip(self.written);
+        versions.is_some_and(|(observed, written)| observed < written)
+    }
+}
+
+impl Decided {
+    fn has(&self, address: std::net::IpAddr) -> bool {
+        match &self.outcome {
+            AllocationOutcome::Assigned(assignment) => assignment.addresses.contains(&address),
+            AllocationOutcome::Unassigned(_) => false,
+        }
+    }
+}
+
+/// Returns what to report of a decision.
+fn events(observed: &ObservedService, decision: &Decision) -> Vec<ServiceEvent> {
+    let event = |severity, reason, note| ServiceEvent {
+        about: observed.reference.clone(),
+        severity,
+        reason,
+        note,
+    };
+    let notes = decision.notes.iter().map(|note| {
+        let severity = match note.is_warning() {
+            true => Severity::Warning,
+            false => Severity::Normal,
+        };
+        event(severity, note.reason(), note.to_string())
+    });
+    let refusal = match &decision.outcome {
+        // Kubernetes is about to give the Service cluster IPs; the user has nothing to do.
+        AllocationOutcome::Assigned(_) | AllocationOutcome::Unassigned(Refusal::NoClusterIps) => None,
+        AllocationOutcome::Unassigned(refusal) => Some(format!(
+            "Failed to allocate IP for \"{}\": {refusal}",
+            decision.service
+        )),
+    };
+    let refusal = refusal.map(|note| event(Severity::Warning, EventReason::AllocationFailed.reason(), note));
+    let deprecated = observed.deprecated.iter().map(|annotation| {
+        let note = format!("Service uses deprecated annotation {annotation}");
+        event(
+            Severity::Warning,
+            EventReason::DeprecatedAnnotation.reason(),
+            note,
+        )
+    });
+    notes.chain(refusal).chain(deprecated).collect()
+}
+
+#[cfg(test)]
+mod tests;
