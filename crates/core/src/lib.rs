@@ -31,5 +31,5 @@ pub use member::{Liveness, Member, NodeState, Profile};
 pub use name::{NodeName, PoolName, ServiceKey};
 pub use prefix::Prefix;
 pub use selector::{Labels, RawRequirement, RawSelector, Selector, SelectorError};
-pub use service::{Family, FamilyPolicy, Port, Request, RequestError, Service, Transport};
+pub use service::{AddressRequest, Family, FamilyPolicy, Port, RequestError, Service, Transport};
 pub use time::Time;

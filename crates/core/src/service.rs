@@ -25,7 +25,7 @@ pub struct Service {
     /// `spec.ipFamilies[0]`: the family that a `PreferDualStack` Service gets when only one is available.
     pub primary_family: Option<Family>,
     /// The request of the user, by annotation or by `spec.loadBalancerIP`.
-    pub request: Request,
+    pub request: AddressRequest,
     /// Annotation `metallb.io/allow-shared-ip`; if empty, the Service does not share addresses.
     pub sharing_key: Arc<str>,
     /// The backends: empty for `externalTrafficPolicy: Cluster`, the Service's selector as `k=v,...` for `Local`. Sharers of
@@ -51,7 +51,7 @@ impl Service {
             cluster_ips: Addresses::new(),
             family_policy: FamilyPolicy::SingleStack,
             primary_family: None,
-            request: Request::default(),
+            request: AddressRequest::default(),
             sharing_key: Arc::default(),
             backend_key: String::new(),
             ports: BTreeSet::new(),
@@ -64,14 +64,14 @@ impl Service {
 
 /// The request of the user, parsed from annotations and `spec.loadBalancerIP`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
+pub struct AddressRequest {
     /// `metallb.io/loadBalancerIPs` or `spec.loadBalancerIP`, in this order; empty means any address.
     pub addresses: Result<Vec<IpAddr>, RequestError>,
     /// `metallb.io/address-pool`; `None` means any pool.
     pub pool: Option<PoolName>,
 }
 
-impl Default for Request {
+impl Default for AddressRequest {
     fn default() -> Self {
         Self {
             addresses: Ok(Vec::new()),

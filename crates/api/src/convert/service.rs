@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use herald_core::announce::eligibility::{Exposure, TrafficPolicy};
 use herald_core::{
-    Addresses, Family, FamilyPolicy, PoolName, Port, Request, RequestError, Service, ServiceKey, Transport,
+    AddressRequest, Addresses, Family, FamilyPolicy, PoolName, Port, RequestError, Service, ServiceKey,
+    Transport,
 };
 use k8s_openapi::api::core::v1 as core_v1;
 
@@ -47,7 +48,7 @@ pub fn service(object: &core_v1::Service) -> Service {
             Some(_) | None => FamilyPolicy::SingleStack,
         },
         primary_family: families.map(|f| family(f)).next().flatten(),
-        request: Request {
+        request: AddressRequest {
             addresses: requested(annotations, spec.load_balancer_ip.as_deref()),
             pool: annotation::non_empty(annotations, annotation::ADDRESS_POOL).map(PoolName::from),
         },
