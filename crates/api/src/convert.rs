@@ -7,5 +7,5 @@ mod state;
 
 pub use config::{l2_advertisement, pool};
 pub use network::{EndpointSlice, SliceId, endpoint_slice, node};
-pub use service::{exposure, is_ours, key, service};
+pub use service::{exposure, ingress_addresses, is_ours, key, service};
 pub use state::{configuration_state, gossip_reachable};

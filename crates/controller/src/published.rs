@@ -80,11 +80,9 @@ impl PublishedAddresses {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use herald_fixtures::key;
 
-    fn key(name: &str) -> ServiceKey {
-        ServiceKey::new("default", name)
-    }
+    use super::*;
 
     #[test]
     fn a_service_waits_until_the_service_that_had_its_address_shows_it_no_more() {

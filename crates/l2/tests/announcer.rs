@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use herald_core::Time;
+use herald_fixtures::{ip, mac};
 use herald_l2::wire::MAX_FRAME_LENGTH;
 use herald_l2::wire::arp::{Arp, Operation};
 use herald_l2::wire::ethernet::Frame;
@@ -70,14 +71,6 @@ impl Simulation {
     fn groups(&mut self) -> Vec<GroupChange> {
         std::iter::from_fn(|| self.announcer.poll_group()).collect()
     }
-}
-
-fn ip(text: &str) -> IpAddr {
-    text.parse().expect("address")
-}
-
-fn mac(index: u32) -> MacAddr {
-    MacAddr([2, 0, 0, 0, 0, index as u8])
 }
 
 fn link(index: u32) -> Link {

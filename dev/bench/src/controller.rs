@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use futures::{StreamExt, TryStreamExt};
+use herald_api::convert::ingress_addresses;
 use herald_devkube::RequestCounts;
 use herald_netns::wait_for;
 use k8s_openapi::api::core::v1::{Namespace, Service};
@@ -401,11 +402,7 @@ async fn watch(services: Api<Service>, shown: mpsc::UnboundedSender<(usize, Inst
 }
 
 fn has_address(service: &Service) -> bool {
-    let status = service.status.as_ref();
-    let balancer = status.and_then(|status| status.load_balancer.as_ref());
-    balancer
-        .and_then(|balancer| balancer.ingress.as_ref())
-        .is_some_and(|ingress| !ingress.is_empty())
+    !ingress_addresses(service).is_empty()
 }
 
 fn number(service: &Service) -> Option<usize> {

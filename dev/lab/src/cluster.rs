@@ -210,7 +210,7 @@ impl Cluster {
         let service = Api::<Service>::namespaced(self.client(), "default")
             .get(service)
             .await?;
-        Ok(ingress(&service))
+        Ok(convert::ingress_addresses(&service).to_vec())
     }
 
     /// The Services of namespace `default` and their addresses, one a line.
@@ -222,7 +222,11 @@ impl Cluster {
                 .as_ref()
                 .and_then(|spec| spec.type_.as_deref())
                 .unwrap_or_default();
-            format!("{} {kind} {:?}", service.name_any(), ingress(service))
+            format!(
+                "{} {kind} {:?}",
+                service.name_any(),
+                convert::ingress_addresses(service)
+            )
         };
         Ok(services.iter().map(line).collect())
     }
@@ -296,20 +300,6 @@ impl Cluster {
             discovery::Scope::Namespaced => Api::namespaced_with(self.client(), &namespace, &resource),
         })
     }
-}
-
-fn ingress(service: &Service) -> Vec<IpAddr> {
-    let balancer = service
-        .status
-        .as_ref()
-        .and_then(|status| status.load_balancer.as_ref());
-    let entries = balancer
-        .and_then(|balancer| balancer.ingress.as_deref())
-        .unwrap_or_default();
-    entries
-        .iter()
-        .filter_map(|entry| entry.ip.as_deref()?.parse().ok())
-        .collect()
 }
 
 fn title(object: &DynamicObject) -> String {

@@ -83,6 +83,11 @@ pub fn exposure(object: &core_v1::Service) -> Exposure {
     }
 }
 
+/// Returns the addresses in `status.loadBalancer.ingress`. Entries without an address are left out.
+pub fn ingress_addresses(object: &core_v1::Service) -> Addresses {
+    ingress(object).0
+}
+
 /// Returns the addresses in `status.loadBalancer.ingress`, and whether an entry is not an address.
 fn ingress(object: &core_v1::Service) -> (Addresses, bool) {
     let status = object.status.as_ref().and_then(|s| s.load_balancer.as_ref());

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt;
+use herald_api::convert::ingress_addresses;
 use herald_devkube::{Options, RequestCounts, Server};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Service;
@@ -205,7 +206,12 @@ impl Cluster {
             .expect("a list");
         list.items
             .iter()
-            .map(|service| (service.metadata.name.clone().unwrap_or_default(), shown(service)))
+            .map(|service| {
+                (
+                    service.metadata.name.clone().unwrap_or_default(),
+                    ingress_addresses(service).to_vec(),
+                )
+            })
             .filter(|(name, _)| name != "kubernetes")
             .collect()
     }
@@ -301,7 +307,7 @@ impl Witness {
         let name = service.metadata.name.clone().unwrap_or_default();
         let addresses: BTreeSet<IpAddr> = match is_gone {
             true => BTreeSet::new(),
-            false => shown(service).into_iter().collect(),
+            false => ingress_addresses(service).into_iter().collect(),
         };
         let before = seen
             .shown
@@ -338,20 +344,6 @@ async fn watch(client: Client, witness: Witness) {
             Ok(Event::InitDone) | Err(_) => {}
         }
     }
-}
-
-fn shown(service: &Service) -> Vec<IpAddr> {
-    let status = service
-        .status
-        .as_ref()
-        .and_then(|status| status.load_balancer.as_ref());
-    let ingress = status
-        .and_then(|status| status.ingress.as_deref())
-        .unwrap_or_default();
-    ingress
-        .iter()
-        .filter_map(|entry| entry.ip.as_deref()?.parse().ok())
-        .collect()
 }
 
 /// Waits until something holds.

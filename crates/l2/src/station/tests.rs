@@ -5,6 +5,7 @@ use alloc::vec;
 use core::net::Ipv4Addr;
 
 use herald_core::announce::layer2::ProbeResult;
+use herald_fixtures::at;
 
 use super::*;
 use crate::wire::MAX_FRAME_LENGTH;
@@ -41,10 +42,6 @@ fn busy() -> Station {
     station.handle_command(Command::Announce(on_all_links(ACTIVE)), Time::ZERO);
     station.handle_command(Command::Probe(on_all_links(PROBED)), Time::ZERO);
     station
-}
-
-fn at(milliseconds: u64) -> Time {
-    Time::since_zero(Duration::from_millis(milliseconds))
 }
 
 /// A request of another machine, which shows in it that the machine has `sender_ip`.

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use frames::sign;
 use herald_core::Time;
+use herald_fixtures::mac;
 use herald_l2::prober::ProbeTiming;
 use herald_l2::wire::MAX_FRAME_LENGTH;
 use herald_l2::{Link, LinkIndex, MacAddr, ProbeResult, Prober, Received};
@@ -133,10 +134,6 @@ impl Simulation {
             .map(|(_, address, found)| (address, found))
             .collect()
     }
-}
-
-fn mac(index: u32) -> MacAddr {
-    MacAddr([2, 0, 0, 0, 0, index as u8])
 }
 
 fn link(index: u32) -> Link {

@@ -179,16 +179,14 @@ impl JoinRounds {
 mod tests {
     use alloc::format;
 
+    use herald_fixtures::at;
+
     use super::*;
 
     fn missing(count: usize) -> BTreeMap<NodeName, SocketAddr> {
         let address = SocketAddr::from(([10, 0, 0, 1], 7946));
         let name = |i| NodeName::new(format!("node-{i:04}"));
         (0..count).map(|i| (name(i), address)).collect()
-    }
-
-    fn at(millis: u64) -> Time {
-        Time::since_zero(Duration::from_millis(millis))
     }
 
     /// Returns when announcements were sent up to `end`, and how many.

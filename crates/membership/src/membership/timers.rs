@@ -86,13 +86,10 @@ impl Eq for PendingTimer {}
 #[cfg(test)]
 mod tests {
     use alloc::vec::Vec;
-    use core::time::Duration;
+
+    use herald_fixtures::at;
 
     use super::*;
-
-    fn at(millis: u64) -> Time {
-        Time::since_zero(Duration::from_millis(millis))
-    }
 
     #[test]
     fn no_timer_fires_between_an_answered_probe_and_the_next_probe() {

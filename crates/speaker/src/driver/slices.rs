@@ -65,6 +65,8 @@ impl Slices {
 
 #[cfg(test)]
 mod tests {
+    use herald_fixtures::key;
+
     use super::*;
     use herald_runtime::ObjectKey;
 
@@ -91,10 +93,6 @@ mod tests {
             namespace: "default".to_owned(),
             name: name.to_owned(),
         }
-    }
-
-    fn key(name: &str) -> ServiceKey {
-        ServiceKey::new("default", name)
     }
 
     #[test]

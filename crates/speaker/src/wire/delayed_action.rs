@@ -40,13 +40,11 @@ impl DelayedAction {
 
 #[cfg(test)]
 mod tests {
+    use herald_fixtures::at;
+
     use super::*;
 
     const DELAY: Duration = Duration::from_millis(200);
-
-    fn at(milliseconds: u64) -> Time {
-        Time::since_zero(Duration::from_millis(milliseconds))
-    }
 
     #[test]
     fn requests_until_the_action_is_due_are_one_and_do_not_put_it_off() {

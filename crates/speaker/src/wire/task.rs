@@ -326,13 +326,11 @@ fn is_pause(waited: Duration, timeout: Duration) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use herald_fixtures::at;
+
     use super::*;
 
     const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
-
-    fn at(milliseconds: u64) -> Time {
-        Time::since_zero(Duration::from_millis(milliseconds))
-    }
 
     #[test]
     fn filters_admit_an_address_before_it_is_announced_probed_or_checked() {

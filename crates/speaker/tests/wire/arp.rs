@@ -1,8 +1,8 @@
 //! IPv4: what clients, probes and bytes say.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
+pub(crate) use herald_fixtures::ip;
 use herald_netns::Capture;
 use herald_netns::blocking::{Segment, wait_for};
 
@@ -24,10 +24,6 @@ pub(crate) const CLIENT: [u8; 6] = [2, 0, 0, 0, 0, 0xc];
 
 /// Long enough for a frame to cross a bridge many times over.
 pub(crate) const SILENCE: Duration = Duration::from_millis(300);
-
-pub(crate) fn ip(text: &str) -> IpAddr {
-    text.parse().expect("address")
-}
 
 /// An ARP request as it is on the wire, without padding.
 pub(crate) fn request(source: [u8; 6], sender_ip: [u8; 4], target_ip: [u8; 4]) -> Vec<u8> {

@@ -46,11 +46,9 @@ impl NewsSchedule {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use herald_fixtures::at;
 
-    fn at(millis: u64) -> Time {
-        Time::since_zero(Duration::from_millis(millis))
-    }
+    use super::*;
 
     #[test]
     fn news_is_sent_at_once_but_at_most_every_ten_milliseconds() {

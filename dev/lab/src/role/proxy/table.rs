@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use herald_api::convert::ingress_addresses;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 
@@ -94,20 +95,6 @@ fn frontend(port: &ServicePort, address: IpAddr) -> Option<Frontend> {
     };
     let address = SocketAddr::new(address, u16::try_from(port.port).ok()?);
     Some(Frontend { address, transport })
-}
-
-fn ingress_addresses(service: &Service) -> Vec<IpAddr> {
-    let balancer = service
-        .status
-        .as_ref()
-        .and_then(|status| status.load_balancer.as_ref());
-    let ingress = balancer
-        .and_then(|balancer| balancer.ingress.as_deref())
-        .unwrap_or_default();
-    ingress
-        .iter()
-        .filter_map(|entry| entry.ip.as_deref()?.parse().ok())
-        .collect()
 }
 
 fn belongs_to(slice: &EndpointSlice, service: &Service) -> bool {
