@@ -9,7 +9,7 @@ use herald_core::Time;
 use herald_l2::prober::ProbeTiming;
 use herald_l2::wire::MAX_FRAME_LENGTH;
 use herald_l2::wire::arp::{Arp, Operation};
-use herald_l2::{Link, LinkIndex, MacAddr, Prober, Received};
+use herald_l2::{Link, LinkIndex, MacAddr, Prober, ReceivedFrame};
 
 /// So many that one of them is always due.
 const PROBED: [u32; 3] = [100, 1_000, 10_000];
@@ -74,7 +74,7 @@ fn received(criterion: &mut Criterion) {
             bencher.iter(|| {
                 let frame = black_box(&frame[..length]);
                 prober.handle_arrival(LinkIndex(2), frame, Time::ZERO);
-                if let Ok(received) = Received::parse(frame) {
+                if let Ok(received) = ReceivedFrame::parse(frame) {
                     prober.handle_received(LinkIndex(2), &received);
                 }
             });

@@ -36,7 +36,7 @@ use schedule::{Burst, BurstSchedule};
 
 use crate::link::LinkTable;
 use crate::pace::Pace;
-use crate::received::{Received, Sighting};
+use crate::received::{ReceivedFrame, Sighting};
 use crate::{Link, LinkIndex, MacAddr};
 
 /// A frame to be sent.
@@ -220,7 +220,7 @@ impl Announcer {
     pub fn handle_received(
         &mut self,
         link: LinkIndex,
-        received: &Received,
+        received: &ReceivedFrame,
         answer: &mut [u8],
         now: Time,
     ) -> Result<Answer, Ignored> {

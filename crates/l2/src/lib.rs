@@ -21,6 +21,6 @@ pub use herald_core::Prefix;
 pub use herald_core::announce::layer2::ProbeResult;
 pub use link::{Link, LinkIndex, select};
 pub use prober::Prober;
-pub use received::Received;
+pub use received::ReceivedFrame;
 pub use station::Station;
 pub use wire::MacAddr;

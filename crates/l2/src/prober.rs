@@ -35,7 +35,7 @@ use schedule::{ProbeSchedule, ProbeStage};
 
 use crate::link::LinkTable;
 use crate::pace::Pace;
-use crate::received::{Received, Sighting};
+use crate::received::{ReceivedFrame, Sighting};
 use crate::{Link, LinkIndex, MacAddr, Purpose, Transmission};
 
 /// How many questions a probe asks, and how long an answer may take.
@@ -228,7 +228,7 @@ impl Prober {
 
     /// Ends a probe, or notes a contender, if the frame that was received on a link shows another machine at a probed
     /// address. Every frame since [`Prober::probe`] counts, not only an answer to a question.
-    pub fn handle_received(&mut self, link: LinkIndex, received: &Received) {
+    pub fn handle_received(&mut self, link: LinkIndex, received: &ReceivedFrame) {
         // Most of the time nothing is probed, and then a frame costs next to nothing.
         if self.probes.is_empty() {
             return;

@@ -11,7 +11,7 @@ use crate::{Ignored, MacAddr};
 
 /// A frame that carries address resolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Received {
+pub struct ReceivedFrame {
     pub(crate) source: MacAddr,
     pub(crate) destination: MacAddr,
     pub(crate) message: Message,
@@ -32,7 +32,7 @@ pub(crate) enum Sighting {
     Probes(IpAddr, MacAddr),
 }
 
-impl Received {
+impl ReceivedFrame {
     /// Parses a frame.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ use herald_core::Time;
 use herald_core::announce::layer2::{Announcement, Command, WireEvent};
 
 use crate::prober::ProbeTiming;
-use crate::{Announcer, Answer, GroupChange, Ignored, Link, LinkIndex, Prober, Received, Transmission};
+use crate::{Announcer, Answer, GroupChange, Ignored, Link, LinkIndex, Prober, ReceivedFrame, Transmission};
 
 #[cfg(test)]
 mod tests;
@@ -98,7 +98,7 @@ impl Station {
     ) -> Result<Answer, Ignored> {
         // Also a frame that is ignored shows that this link receives.
         self.prober.handle_arrival(link, frame, now);
-        match Received::parse(frame) {
+        match ReceivedFrame::parse(frame) {
             Ok(received) => {
                 self.prober.handle_received(link, &received);
                 self.announcer.handle_received(link, &received, answer, now)

@@ -9,7 +9,7 @@ use herald_l2::wire::arp::{Arp, Operation};
 use herald_l2::wire::ethernet::Frame;
 use herald_l2::wire::ndp::{ALL_NODES, Advertisement, Ndp, Solicitation, solicited_node};
 use herald_l2::wire::{MAX_FRAME_LENGTH, Malformed};
-use herald_l2::{Announcer, Answer, Ignored, Link, LinkIndex, MacAddr, Prefix, Received, select};
+use herald_l2::{Announcer, Answer, Ignored, Link, LinkIndex, MacAddr, Prefix, ReceivedFrame, select};
 use proptest::prelude::*;
 
 const OWN: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
@@ -47,7 +47,7 @@ fn handle(
     answer: &mut [u8],
     now: Time,
 ) -> Result<Answer, Ignored> {
-    announcer.handle_received(LinkIndex(link), &Received::parse(frame)?, answer, now)
+    announcer.handle_received(LinkIndex(link), &ReceivedFrame::parse(frame)?, answer, now)
 }
 
 fn ask(link: u32, frame: &[u8]) -> Result<(Answer, Vec<u8>), Ignored> {

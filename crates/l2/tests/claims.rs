@@ -8,7 +8,7 @@ use herald_core::Time;
 use herald_l2::wire::MAX_FRAME_LENGTH;
 use herald_l2::wire::arp::{Arp, Operation};
 use herald_l2::wire::ndp::{ALL_NODES, Advertisement, Solicitation, solicited_node};
-use herald_l2::{Announcer, Answer, Claim, Ignored, Link, LinkIndex, MacAddr, Received};
+use herald_l2::{Announcer, Answer, Claim, Ignored, Link, LinkIndex, MacAddr, ReceivedFrame};
 use proptest::prelude::*;
 
 const V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -64,7 +64,7 @@ fn handle(
     answer: &mut [u8],
     now: Time,
 ) -> Result<Answer, Ignored> {
-    announcer.handle_received(LinkIndex(link), &Received::parse(frame)?, answer, now)
+    announcer.handle_received(LinkIndex(link), &ReceivedFrame::parse(frame)?, answer, now)
 }
 
 fn frame(emit: impl FnOnce(&mut [u8]) -> usize) -> Vec<u8> {

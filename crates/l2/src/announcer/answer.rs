@@ -2,7 +2,7 @@
 
 use core::net::IpAddr;
 
-use crate::received::{Message, Received};
+use crate::received::{Message, ReceivedFrame};
 use crate::wire::Malformed;
 use crate::wire::arp::{Arp, Operation};
 use crate::wire::ndp::{ALL_NODES, Advertisement, Ndp, Solicitation};
@@ -92,7 +92,7 @@ impl Ignored {
 /// is sent only if `allowed` accepts, too.
 pub(super) fn answer(
     link: &Link,
-    received: &Received,
+    received: &ReceivedFrame,
     answers: impl FnOnce(IpAddr) -> Result<(), Ignored>,
     allowed: impl FnOnce() -> Result<(), Ignored>,
     reply: &mut [u8],
@@ -145,7 +145,7 @@ fn answer_arp(
 
 fn answer_ndp(
     link: &Link,
-    received: &Received,
+    received: &ReceivedFrame,
     ndp: &Ndp,
     answers: impl FnOnce(IpAddr) -> Result<(), Ignored>,
     allowed: impl FnOnce() -> Result<(), Ignored>,

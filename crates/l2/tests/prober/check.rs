@@ -7,7 +7,7 @@ use herald_l2::wire::MAX_FRAME_LENGTH;
 use herald_l2::wire::arp::Arp;
 use herald_l2::wire::ethernet::Frame;
 use herald_l2::wire::ndp::{Ndp, solicited_node};
-use herald_l2::{Announcer, Link, LinkIndex, MacAddr, ProbeResult, Received};
+use herald_l2::{Announcer, Link, LinkIndex, MacAddr, ProbeResult, ReceivedFrame};
 use std::time::Duration;
 
 use super::frames::sign;
@@ -93,7 +93,7 @@ fn an_owner_answers_each_form_to_us_alone() {
                 let answered = announcer
                     .handle_received(
                         LinkIndex(7),
-                        &Received::parse(frame).expect("a question"),
+                        &ReceivedFrame::parse(frame).expect("a question"),
                         &mut answer,
                         now,
                     )

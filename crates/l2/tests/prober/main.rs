@@ -16,7 +16,7 @@ use herald_core::Time;
 use herald_fixtures::mac;
 use herald_l2::prober::ProbeTiming;
 use herald_l2::wire::MAX_FRAME_LENGTH;
-use herald_l2::{Link, LinkIndex, MacAddr, ProbeResult, Prober, Received};
+use herald_l2::{Link, LinkIndex, MacAddr, ProbeResult, Prober, ReceivedFrame};
 
 const V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
@@ -66,7 +66,7 @@ impl Simulation {
 
     fn receive(&mut self, link: u32, frame: &[u8]) {
         self.prober.handle_arrival(LinkIndex(link), frame, self.now);
-        if let Ok(received) = Received::parse(frame) {
+        if let Ok(received) = ReceivedFrame::parse(frame) {
             self.prober.handle_received(LinkIndex(link), &received);
         }
     }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use herald_core::Time;
 use herald_l2::wire::MAX_FRAME_LENGTH;
-use herald_l2::{Announcer, Link, LinkIndex, ProbeResult, Received};
+use herald_l2::{Announcer, Link, LinkIndex, ProbeResult, ReceivedFrame};
 
 use super::{OTHER, STEP, Simulation, link};
 
@@ -26,7 +26,7 @@ fn probe_all(address: impl Fn(u32) -> IpAddr) -> Simulation {
     let mut answer = [0; MAX_FRAME_LENGTH];
     simulation.run_with(STEP * 1000, |frame, now| {
         let answered = announcer
-            .handle_received(LinkIndex(7), &Received::parse(frame).ok()?, &mut answer, now)
+            .handle_received(LinkIndex(7), &ReceivedFrame::parse(frame).ok()?, &mut answer, now)
             .ok()?;
         Some((2, answer[..answered.length].to_vec()))
     });
