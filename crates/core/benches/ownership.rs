@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use herald_core::announce::eligibility::{Endpoints, Exposure, Node, TrafficPolicy};
-use herald_core::announce::layer2::election::Rank;
+use herald_core::announce::layer2::election::Order;
 use herald_core::announce::layer2::ownership::Ownership;
 use herald_core::{
     Catalog, Labels, Liveness, Member, NodeName, NodeState, Prefix, Profile, RawL2Advertisement, RawPool,
@@ -87,7 +87,7 @@ fn ownership(nodes: u32, services: u32) -> Ownership {
         };
         machine.set_endpoints(key, Some(endpoints));
     }
-    machine.set_members(members(nodes, None));
+    machine.set_members(&members(nodes, None));
     drain(&mut machine);
     machine
 }
@@ -102,11 +102,11 @@ fn drain(machine: &mut Ownership) {
 fn follow(machine: &mut Ownership, before: &[Member], after: &[Member], times: u64) -> Duration {
     let mut taken = Duration::ZERO;
     for _ in 0..times {
-        machine.set_members(before.to_vec());
+        machine.set_members(before);
         drain(machine);
         let after = after.to_vec();
         let began = Instant::now();
-        machine.set_members(after);
+        machine.set_members(&after);
         drain(machine);
         taken += began.elapsed();
     }
@@ -130,7 +130,7 @@ fn a_node_dies_and_returns(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("all ranked again", &size), |b| {
             b.iter(|| {
                 for service in 0..services {
-                    let ranks = names.iter().map(|node| Rank::new(node, address(service), 0));
+                    let ranks = names.iter().map(|node| Order::new(node, address(service), 0));
                     black_box(ranks.min());
                 }
             });

@@ -1,5 +1,6 @@
 //! Which node announces which address of a Service, and why another node does not.
 
+pub mod agent;
 pub mod eligibility;
 pub mod layer2;
 

@@ -33,7 +33,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use herald_core::announce::layer2::flap_damping::Restlessness;
+use herald_core::announce::layer2::flap_damping::FlapDamping;
 use herald_core::{Liveness, Member, NodeName, Time};
 
 use crate::Timings;
@@ -92,7 +92,7 @@ pub struct Membership {
     /// When [`MembershipEvent::Isolated`] was returned last.
     isolated: Option<Time>,
     conflict: IdentityConflict,
-    damping: Restlessness,
+    damping: FlapDamping,
     leaving: Option<Leave>,
     transmits: VecDeque<(SocketAddr, Vec<u8>)>,
     events: VecDeque<MembershipEvent>,
@@ -119,7 +119,7 @@ impl Membership {
             joined: false,
             isolated: None,
             conflict: IdentityConflict::new(seed.rotate_left(32)),
-            damping: Restlessness::default(),
+            damping: FlapDamping::default(),
             leaving: None,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
@@ -290,7 +290,7 @@ impl Membership {
         self.events.extend(errors.map(MembershipEvent::Irregular));
         let rejoined = self.swim.poll_rejoined();
         if rejoined {
-            self.damping.handle_return(now);
+            self.damping.handle_flap(now);
             self.report_flaps(now);
             self.events.push_back(MembershipEvent::Rejoined);
         }

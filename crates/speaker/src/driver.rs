@@ -1,28 +1,23 @@
-//! The driver: owns ownership, and tells the wire task what to answer for.
+//! The driver: feeds the agent from watches, gossip and the wire, and carries out what it decides.
 
-mod outcome;
+mod cluster;
+mod notice;
 mod slices;
-mod surroundings;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, bail};
-use herald_api::convert::{self, EndpointSlice};
-use herald_core::announce::eligibility::Node;
-use herald_core::announce::layer2::ownership::Ownership;
-use herald_core::announce::layer2::reachability::Reach;
-use herald_core::announce::layer2::takeover::Holdings;
-use herald_core::config::{Catalog, Problem};
-use herald_core::{Member, NodeName, NodeState, PoolName, ServiceKey, Time};
+use herald_api::convert;
+use herald_core::announce::agent::{Agent, AgentEvent, Options, PeerReport};
+use herald_core::announce::layer2::ownership::Role;
+use herald_core::{Member, NodeName, Time};
 use herald_netio::Interface;
+use herald_runtime::Shutdown;
 use herald_runtime::event::Events;
 use herald_runtime::readiness::{Awaited, Readiness};
 use herald_runtime::reconcile::object::DesiredObject;
-use herald_runtime::{Shutdown, Update};
-use k8s_openapi::api::core::v1::ObjectReference;
 use prometheus::Registry;
 use regex::Regex;
 use serde_json::json;
@@ -31,58 +26,37 @@ use tracing::{info, warn};
 
 use crate::Args;
 use crate::gossip::Gossip;
-use crate::input::{self, Awaiting, Input, Peer, Seen};
+use crate::input::{Awaiting, Input};
 use crate::metrics::Metrics;
 use crate::status::Statuses;
-use crate::wire::{self, Command, Wire, WireEvent};
-use slices::Slices;
+use crate::wire::{self, Wire, WireEvent};
+use cluster::Cluster;
 
-/// How long a speaker that goes away answers on at most, after it has said so, for its successors to announce themselves:
-/// that takes them some 150 ms, and longer if they are many thousands of addresses. Less than the two seconds that MetalLB's
-/// manifests grant a speaker.
-const HANDOVER: Duration = Duration::from_millis(1500);
+/// Inputs and events that are handled before the agent decides. It decides once for all of them, which matters when
+/// thousands of objects are listed.
+const BATCH: usize = 256;
 
+/// The task that owns the agent.
 pub(crate) struct Driver {
     node: NodeName,
     gossip_port: u16,
-    catalog: Catalog,
-    ownership: Ownership,
-    holdings: Holdings,
-    /// What is answered for, by Service.
-    announced: BTreeMap<ServiceKey, BTreeSet<IpAddr>>,
-    /// Services whose `ServiceL2Status` may have to say something else.
-    unshown: BTreeSet<ServiceKey>,
-    /// Whether any interface could be used when they were looked at last.
-    is_linked: bool,
-    members: Arc<[Member]>,
-    reach: Reach,
-    /// Whether [`Driver::others`] may have changed.
-    is_reach_stale: bool,
-    /// Whether a peer says that this node does not answer on the wire.
-    is_silent: bool,
-    /// The nodes that this one answers for although they live, as told by gossip.
-    silent: BTreeSet<NodeName>,
-    started: Instant,
-    services: BTreeMap<ServiceKey, ObjectReference>,
-    slices: Slices,
-    peers: BTreeMap<String, Peer>,
-    /// Where the speakers' nodes are, as gossip was told last.
-    expected: Option<BTreeMap<NodeName, IpAddr>>,
-    problems: Vec<Problem>,
-    /// Until it is empty, nothing is owned.
+    agent: Agent,
+    cluster: Cluster,
     awaited: Awaited<Awaiting>,
-    is_ready: bool,
-    parts: Parts,
+    has_started: bool,
+    /// The zero of the agent's time.
+    zero: Instant,
+    handles: Handles,
     metrics: Metrics,
 }
 
-/// What the driver works with.
-pub(crate) struct Parts {
+/// The other tasks and threads of the speaker.
+pub(crate) struct Handles {
     pub(crate) wire: Wire,
     pub(crate) gossip: Option<Gossip>,
     pub(crate) events: Events,
     pub(crate) statuses: Statuses,
-    /// Our `ConfigurationState`.
+    /// The `ConfigurationState` of this speaker.
     pub(crate) state: watch::Sender<Option<DesiredObject>>,
     /// Interfaces never to announce on.
     pub(crate) exclude: Vec<Regex>,
@@ -92,38 +66,32 @@ impl Driver {
     pub(crate) fn new(
         node: NodeName,
         args: &Args,
-        parts: Parts,
+        handles: Handles,
         readiness: &Readiness,
         registry: &Registry,
     ) -> anyhow::Result<Self> {
+        let has_gossip = handles.gossip.is_some();
         let mut awaited = Awaiting::ALWAYS.to_vec();
-        if parts.gossip.is_some() {
+        if has_gossip {
             awaited.extend(Awaiting::GOSSIP);
         }
+        let options = Options {
+            node: node.clone(),
+            has_gossip,
+            ignore_exclude_label: args.ignore_exclude_lb,
+            takeover_verification: args.takeover_verification,
+            seed: rand::random(),
+        };
         Ok(Self {
             metrics: Metrics::register(&node, registry)?,
-            ownership: Ownership::new(node.clone(), parts.gossip.is_some(), args.ignore_exclude_lb),
+            agent: Agent::new(options),
             node,
             gossip_port: args.ml_bindport,
-            catalog: Catalog::new(),
-            holdings: Holdings::new(args.takeover_verification, rand::random()),
-            announced: BTreeMap::new(),
-            unshown: BTreeSet::new(),
-            is_linked: false,
-            members: Arc::default(),
-            reach: Reach::default(),
-            is_reach_stale: true,
-            is_silent: false,
-            silent: BTreeSet::new(),
-            started: Instant::now(),
-            services: BTreeMap::new(),
-            slices: Slices::default(),
-            peers: BTreeMap::new(),
-            expected: None,
-            problems: Vec::new(),
+            cluster: Cluster::default(),
             awaited: readiness.require(awaited),
-            is_ready: false,
-            parts,
+            has_started: false,
+            zero: Instant::now(),
+            handles,
         })
     }
 
@@ -131,243 +99,217 @@ impl Driver {
     ///
     /// # Errors
     /// When a thread that this speaker cannot do without has ended. Its peers take over then, as after a crash.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: a dropped future leaves without notice to the peers. All branches of the loop are cancel safe.
     pub(crate) async fn run(
         mut self,
         mut inputs: mpsc::Receiver<Input>,
         mut interfaces: mpsc::UnboundedReceiver<Vec<Interface>>,
         mut shutdown: Shutdown,
     ) -> anyhow::Result<()> {
-        let mut members = self.parts.gossip.as_ref().map(|gossip| unseen(gossip.members()));
-        let mut joined = self.parts.gossip.as_ref().map(|gossip| unseen(gossip.joined()));
-        let mut wire_failed = Box::pin(self.parts.wire.failed());
-        let mut heard = self.parts.wire.take_events().context("the wire is heard once")?;
-        let mut until = None;
+        let mut members = self
+            .handles
+            .gossip
+            .as_ref()
+            .map(|gossip| unseen(gossip.members()));
+        let mut joined = self.handles.gossip.as_ref().map(|gossip| unseen(gossip.joined()));
+        let mut wire_failed = Box::pin(self.handles.wire.failed());
+        let mut wire_events = self
+            .handles
+            .wire
+            .take_events()
+            .context("wire events are taken once")?;
+        let mut new_inputs = Vec::with_capacity(BATCH);
+        let mut new_events: Vec<WireEvent> = Vec::with_capacity(BATCH);
+        let mut is_stopping = false;
         loop {
-            let due = self.poll_timeout().map(|due| self.started + due.elapsed());
+            let due = self.agent.poll_timeout().map(|due| self.zero + due.elapsed());
             tokio::select! {
-                Some(input) = inputs.recv() => self.handle_input(input),
+                1.. = inputs.recv_many(&mut new_inputs, BATCH) => {
+                    new_inputs.drain(..).for_each(|input| self.handle_input(input));
+                }
                 Some(interfaces) = interfaces.recv() => self.handle_interfaces(interfaces),
-                Some(heard) = heard.recv() => self.handle_heard(heard),
+                1.. = wire_events.recv_many(&mut new_events, BATCH) => {
+                    let now = self.now();
+                    new_events.drain(..).for_each(|event| self.agent.handle_wire(event, now));
+                }
                 members = changed(&mut members) => match members {
                     Some(members) => self.handle_members(members),
                     None => bail!("the gossip thread ended"),
                 },
                 Some(_) = changed(&mut joined) => {}
-                () = sleep_until(due) => self.holdings.handle_timeout(self.now()),
+                () = sleep_until(due) => self.agent.handle_timeout(self.now()),
                 error = &mut wire_failed => return Err(error),
-                () = shutdown.requested(), if until.is_none() => until = Some(self.begin_to_leave()),
-                () = sleep_until(until) => break,
+                () = shutdown.requested(), if !is_stopping => {
+                    is_stopping = true;
+                    self.agent.handle_shutdown(self.now());
+                }
             }
-            let has_joined = joined.as_ref().is_none_or(|joined| *joined.borrow());
-            self.become_ready(has_joined);
-            self.drain();
-            self.look_around();
-            if until.is_some() && self.holdings.is_empty() {
+            if joined.as_ref().is_some_and(|joined| *joined.borrow()) {
+                self.awaited.meet(Awaiting::Gossip);
+            }
+            self.start_if_ready();
+            self.carry_out();
+            if self.agent.has_stopped(self.now()) {
                 break;
             }
         }
-        if let Some(gossip) = self.parts.gossip {
+        if let Some(gossip) = self.handles.gossip {
             gossip.leave().await;
         }
         Ok(())
     }
 
     fn now(&self) -> Time {
-        Time::since_zero(self.started.elapsed())
-    }
-
-    /// Successors announce themselves first; then this node stops answering. Returns until when it waits for them.
-    fn begin_to_leave(&self) -> Instant {
-        match &self.parts.gossip {
-            Some(gossip) => {
-                gossip.set_state(NodeState::Draining);
-                Instant::now() + HANDOVER
-            }
-            None => Instant::now(),
-        }
-    }
-
-    fn poll_timeout(&self) -> Option<Time> {
-        let due = self.holdings.poll_timeout().into_iter();
-        due.chain(self.reach.poll_timeout()).min()
-    }
-
-    fn handle_members(&mut self, members: Arc<[Member]>) {
-        self.ownership.set_members(members.to_vec());
-        self.drain();
-        self.holdings.set_members(&members, &self.node, self.now());
-        self.members = members;
-        self.is_reach_stale = true;
-        self.hear_of_silence();
-    }
-
-    fn handle_heard(&mut self, heard: WireEvent) {
-        let now = self.now();
-        match heard {
-            WireEvent::Probed(address, finding) => {
-                self.holdings.handle_probed(address, finding, now);
-            }
-            WireEvent::Claimed(address, mac) => {
-                let ownership = &self.ownership;
-                let outranks = |node: &NodeName, service: &ServiceKey| ownership.outranks(node, service);
-                self.holdings.handle_claim(address, mac, outranks, now);
-            }
-            WireEvent::Paused => {
-                self.holdings.reverify(now);
-            }
-        }
-    }
-
-    fn become_ready(&mut self, joined: bool) {
-        if joined {
-            self.awaited.meet(Awaiting::Gossip);
-        }
-        if self.is_ready || !self.awaited.is_empty() {
-            return;
-        }
-        self.is_ready = true;
-        info!(services = self.services.len(), "ready");
-        if let Some(gossip) = &self.parts.gossip {
-            gossip.set_state(NodeState::Ready);
-        }
+        Time::since_zero(self.zero.elapsed())
     }
 
     fn handle_input(&mut self, input: Input) {
         self.metrics.updates.inc();
-        match input {
-            Input::Services(update) => self.handle_services(update),
-            Input::Slices(update) => self.handle_slices(update),
-            Input::Nodes(update) => self.handle_nodes(update),
-            Input::Pools(update) => {
-                match update {
-                    Update::Applied(pool) => self.catalog.set_pool(&pool),
-                    Update::Deleted(key) => self.catalog.remove_pool(&PoolName::new(key.name)),
-                    Update::Synced => self.awaited.meet(Awaiting::Pools),
-                }
-                self.config_changed();
-            }
-            Input::Advertisements(update) => {
-                match update {
-                    Update::Applied(advertisement) => self.catalog.set_l2_advertisement(&advertisement),
-                    Update::Deleted(key) => self.catalog.remove_l2_advertisement(&key.name),
-                    Update::Synced => self.awaited.meet(Awaiting::Advertisements),
-                }
-                self.config_changed();
-            }
-            Input::Peers(update) => self.handle_peers(update),
+        let now = self.now();
+        if let Some(met) = self.cluster.apply(input, &mut self.agent) {
+            self.awaited.meet(met);
         }
-    }
-
-    fn handle_services(&mut self, update: Update<Seen>) {
-        match update {
-            Update::Applied(seen) => self.set_service(seen),
-            Update::Deleted(key) => self.remove_service(&ServiceKey::new(&key.namespace, &key.name)),
-            Update::Synced => self.awaited.meet(Awaiting::Services),
-        }
-    }
-
-    fn set_service(&mut self, seen: Seen) {
-        if seen.ours {
-            self.services.insert(seen.exposure.key.clone(), seen.reference);
-            self.ownership.set_service(seen.exposure);
-        } else {
-            self.remove_service(&seen.exposure.key);
-        }
-    }
-
-    fn remove_service(&mut self, key: &ServiceKey) {
-        self.services.remove(key);
-        self.ownership.remove_service(key);
-    }
-
-    fn handle_slices(&mut self, update: Update<EndpointSlice>) {
-        if matches!(update, Update::Synced) {
-            self.awaited.meet(Awaiting::EndpointSlices);
-        }
-        for service in self.slices.update(update) {
-            let endpoints = self.slices.endpoints(&service);
-            self.ownership.set_endpoints(service, endpoints);
-        }
-    }
-
-    fn handle_nodes(&mut self, update: Update<Node>) {
-        match update {
-            Update::Applied(node) => self.ownership.set_node(node),
-            Update::Deleted(key) => self.ownership.remove_node(&NodeName::new(key.name)),
-            Update::Synced => self.awaited.meet(Awaiting::Nodes),
-        }
-    }
-
-    fn handle_peers(&mut self, update: Update<Peer>) {
-        self.is_reach_stale = true;
-        match update {
-            Update::Applied(peer) => {
-                self.peers.insert(peer.pod.clone(), peer);
-            }
-            Update::Deleted(key) => {
-                self.peers.remove(&key.name);
-            }
-            Update::Synced => self.awaited.meet(Awaiting::SpeakerPods),
-        }
-        if self.awaited.contains(Awaiting::SpeakerPods) {
-            return;
-        }
-        if let Some(gossip) = &self.parts.gossip {
-            let nodes: BTreeMap<NodeName, IpAddr> =
-                self.peers.values().filter_map(|peer| peer.at.clone()).collect();
-            // Pods tell much else.
-            if self.expected.as_ref() != Some(&nodes) {
-                gossip.set_peers(input::endpoints(&nodes, self.gossip_port));
-                self.holdings.set_nodes(nodes.clone(), self.now());
-                self.expected = Some(nodes);
+        if !self.awaited.contains(Awaiting::SpeakerPods)
+            && let Some(peers) = self.cluster.poll_peers()
+        {
+            self.agent.set_speaker_nodes(peers.clone(), now);
+            if let Some(gossip) = &self.handles.gossip {
+                gossip.set_peers(cluster::endpoints(peers, self.gossip_port));
             }
         }
+    }
+
+    fn handle_members(&mut self, members: Arc<[Member]>) {
+        let now = self.now();
+        self.agent.set_members(members, now);
     }
 
     fn handle_interfaces(&mut self, interfaces: Vec<Interface>) {
-        let links = wire::links(&interfaces, &self.parts.exclude);
+        let links = wire::links(&interfaces, &self.handles.exclude);
         let names: BTreeSet<String> = links.iter().map(|link| link.name.clone()).collect();
-        self.ownership.set_interfaces(names);
-        let is_linked = !links.is_empty();
-        if let Some(gossip) = &self.parts.gossip {
+        if let Some(gossip) = &self.handles.gossip {
             gossip.set_links(links);
-            if is_linked && !self.is_linked && !self.awaited.contains(Awaiting::Interfaces) {
-                gossip.handle_flap();
-            }
         }
-        if is_linked && !self.is_linked && self.holdings.reverify(self.now()) {
-            // Whoever was cut off does not know who has taken over. The wire task would announce at once what it holds.
-            self.parts.wire.send(Command::WithdrawAll);
-        }
-        self.is_linked = is_linked;
-        self.parts.wire.set_interfaces(interfaces);
+        let now = self.now();
+        self.agent.set_interfaces(names, now);
+        self.send_commands();
+        self.handles.wire.set_interfaces(interfaces);
         self.awaited.meet(Awaiting::Interfaces);
     }
 
-    fn config_changed(&mut self) {
-        self.ownership
-            .set_config(self.catalog.pools(), self.catalog.l2_advertisements());
-        let problems = self.catalog.problems().to_vec();
-        self.metrics.set_config(!problems.is_empty());
-        for problem in problems.iter().filter(|p| !self.problems.contains(p)) {
-            warn!("failed to parse the configuration: {problem}");
+    fn start_if_ready(&mut self) {
+        if self.awaited.is_empty() && !self.has_started {
+            self.has_started = true;
+            info!(services = self.cluster.service_count(), "ready");
+            self.agent.start();
         }
-        self.problems = problems;
-        self.show_state();
     }
 
-    /// Says in the `ConfigurationState` what this speaker thinks of pools and advertisements, once it knows both.
-    fn show_state(&self) {
+    /// Lets the agent decide and carries out the results.
+    fn carry_out(&mut self) {
+        let knows_config =
+            !self.awaited.contains(Awaiting::Pools) && !self.awaited.contains(Awaiting::Advertisements);
+        if knows_config && let Some(new_problems) = self.cluster.apply_config(&mut self.agent) {
+            for problem in new_problems {
+                warn!("failed to parse the configuration: {problem}");
+            }
+            self.metrics.set_config(!self.cluster.problems().is_empty());
+            self.publish_state();
+        }
+        self.agent.decide(self.now());
+        self.send_commands();
+        while let Some(report) = self.agent.poll_report() {
+            self.report(report);
+        }
+        while let Some(event) = self.agent.poll_event() {
+            self.handle_event(&event);
+        }
+        while let Some((service, status)) = self.agent.poll_status() {
+            self.handles.statuses.set(service, status);
+        }
+    }
+
+    fn send_commands(&mut self) {
+        while let Some(command) = self.agent.poll_command() {
+            self.handles.wire.send(command);
+        }
+    }
+
+    fn report(&self, report: PeerReport) {
+        let Some(gossip) = &self.handles.gossip else {
+            return;
+        };
+        match report {
+            PeerReport::State(state) => gossip.set_state(state),
+            PeerReport::Unresponsive(nodes) => gossip.set_unresponsive(nodes),
+            PeerReport::Flapped => gossip.handle_flap(),
+            PeerReport::ReportedUnresponsive => gossip.handle_reported_unresponsive(),
+        }
+    }
+
+    /// Logs and counts an event of the agent, and emits Kubernetes events for it.
+    fn handle_event(&mut self, event: &AgentEvent) {
+        match event {
+            AgentEvent::RoleChanged(service, role) => log_role(service, role.as_ref()),
+            AgentEvent::Announced { service, address, .. } => {
+                info!(%service, %address, "announcing");
+                self.metrics.announced(service, *address);
+            }
+            AgentEvent::Withdrawn(service, address) => {
+                info!(%service, %address, "no longer announcing");
+                self.metrics.withdrawn(service, *address);
+            }
+            AgentEvent::TookOver(address, after) => {
+                info!(%address, ?after, "taken from an owner that failed");
+                self.metrics.took_over(*after);
+            }
+            AgentEvent::Address(address, event) => {
+                warn!(%address, reason = event.reason(), "{address}: {event}");
+                self.metrics.address_event(event);
+            }
+            AgentEvent::ReportedUnresponsive(reporter) => {
+                warn!(%reporter, "this node is reported as unresponsive; other nodes are preferred for a while");
+                self.metrics.reported_unresponsive.inc();
+            }
+            AgentEvent::GossipBlocked { before, after } => {
+                let is_blocked = *after == Some(true);
+                self.metrics.set_gossip_blocked(is_blocked);
+                if is_blocked {
+                    warn!("{}", notice::gossip_obstacle(self.gossip_port));
+                } else if before.is_some() {
+                    info!("gossip reaches most speakers again");
+                }
+                self.publish_state();
+            }
+        }
+        for notice in notice::notices(event, &self.agent, &self.node, self.gossip_port) {
+            let about = match notice.service {
+                Some(service) => self.cluster.reference(&service),
+                None => Some(notice::node_reference(&self.node)),
+            };
+            if let Some(about) = about {
+                let events = &self.handles.events;
+                events.emit(&about, notice.severity, notice.reason, notice.message);
+            }
+        }
+    }
+
+    /// Publishes in the `ConfigurationState` what this speaker thinks of pools, advertisements and gossip, once it knows
+    /// the configuration.
+    fn publish_state(&self) {
         if self.awaited.contains(Awaiting::Pools) || self.awaited.contains(Awaiting::Advertisements) {
             return;
         }
-        let mut status = convert::configuration_state("configReconcilerValid", &self.problems);
-        if let Some(is_blocked) = self.reach.is_blocked() {
-            let obstacle = is_blocked.then(|| self.gossip_obstacle());
-            let condition = convert::gossip_reachable(obstacle.as_deref());
-            status.conditions.push(condition);
+        let mut status = convert::configuration_state("configReconcilerValid", self.cluster.problems());
+        if let Some(is_blocked) = self.agent.is_gossip_blocked() {
+            let obstacle = is_blocked.then(|| notice::gossip_obstacle(self.gossip_port));
+            status
+                .conditions
+                .push(convert::gossip_reachable(obstacle.as_deref()));
         }
-        let wish = DesiredObject {
+        let desired = DesiredObject {
             labels: [
                 ("metallb.io/component-type".to_owned(), "speaker".to_owned()),
                 ("metallb.io/node-name".to_owned(), self.node.to_string()),
@@ -375,30 +317,27 @@ impl Driver {
             .into(),
             status: json!(status),
         };
-        self.parts.state.send_if_modified(|shown| {
-            let differs = shown.as_ref() != Some(&wish);
-            *shown = Some(wish);
+        self.handles.state.send_if_modified(|published| {
+            let differs = published.as_ref() != Some(&desired);
+            *published = Some(desired);
             differs
         });
     }
+}
 
-    /// Carries out every verdict that the last mutation changed, and whatever else it led to; nothing before all is known.
-    fn drain(&mut self) {
-        if !self.is_ready {
-            return;
+fn log_role(service: &herald_core::ServiceKey, role: Option<&Role>) {
+    match role {
+        None => info!(%service, "gone"),
+        Some(Role::Standby { owner, .. }) => info!(%service, %owner, "owned by another node"),
+        Some(Role::Backup { of, .. }) => {
+            info!(%service, owner = %of, "owned by another node, monitored from here")
         }
-        while let Some(change) = self.ownership.poll_change() {
-            let (service, before, after) = (&change.service, change.before.as_ref(), change.after.as_ref());
-            let now = self.now();
-            self.holdings.set_verdict(service, before, after, now);
-            self.tell(service, after);
-            self.unshown.insert(change.service);
+        Some(Role::Owner(grant)) => info!(%service, addresses = ?grant.addresses, "elected"),
+        Some(Role::Successor { of, grant }) => {
+            info!(%service, addresses = ?grant.addresses, %of, "elected if the owner is dead");
         }
-        while let Some(effect) = self.holdings.poll_effect() {
-            self.carry_out(effect);
-        }
-        while let Some(service) = self.unshown.pop_first() {
-            self.show_status(service);
+        Some(Role::Unowned(exclusion)) => {
+            info!(%service, reason = exclusion.reason(), "not announced: {exclusion}");
         }
     }
 }
@@ -410,13 +349,13 @@ async fn sleep_until(at: Option<Instant>) {
     }
 }
 
-/// A watched variable whose present value counts as a change.
+/// Makes the present value of a watched variable count as a change.
 fn unseen<T>(mut receiver: watch::Receiver<T>) -> watch::Receiver<T> {
     receiver.mark_changed();
     receiver
 }
 
-/// The next value of a watched variable, `None` when its writer is gone; never, if there is none.
+/// Returns the next value of a watched variable, `None` when its writer is gone; never, if there is none.
 async fn changed<T: Clone>(watched: &mut Option<watch::Receiver<T>>) -> Option<T> {
     match watched {
         Some(receiver) => receiver

@@ -1,7 +1,6 @@
 //! What the speaker watches, each object reduced on arrival to what ownership needs.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use herald_api::{IPAddressPool, L2Advertisement, convert};
@@ -25,7 +24,7 @@ use crate::Args;
 #[derive(Debug)]
 pub(crate) enum Input {
     /// Services of type `LoadBalancer`; one that changes its type is reported as deleted.
-    Services(Update<Seen>),
+    Services(Update<ServiceInput>),
     /// EndpointSlices of all Services.
     Slices(Update<convert::EndpointSlice>),
     /// Nodes.
@@ -35,7 +34,7 @@ pub(crate) enum Input {
     /// Advertisements in our namespace.
     Advertisements(Update<RawL2Advertisement>),
     /// The speakers' Pods.
-    Peers(Update<Peer>),
+    SpeakerPods(Update<SpeakerPod>),
 }
 
 /// What a speaker waits for before it owns anything.
@@ -82,42 +81,42 @@ impl Precondition for Awaiting {
 
 /// What is kept of a Service object.
 #[derive(Debug)]
-pub(crate) struct Seen {
+pub(crate) struct ServiceInput {
     pub(crate) exposure: Exposure,
-    /// Whether it is of our class.
-    pub(crate) ours: bool,
+    /// Whether its class is the class of this load balancer.
+    pub(crate) is_own_class: bool,
     /// For events.
     pub(crate) reference: ObjectReference,
 }
 
 /// A speaker's Pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Peer {
-    pub(crate) pod: String,
+pub(crate) struct SpeakerPod {
+    pub(crate) name: String,
     /// The node that it runs on and its address, once it has both.
-    pub(crate) at: Option<(NodeName, IpAddr)>,
-    /// Whether the API server takes it for ready.
+    pub(crate) node: Option<(NodeName, IpAddr)>,
+    /// Whether the API server considers it ready.
     pub(crate) is_ready: bool,
-}
-
-/// Where the speakers gossip, whose Pods all use the same port.
-pub(crate) fn endpoints(nodes: &BTreeMap<NodeName, IpAddr>, port: u16) -> BTreeMap<NodeName, SocketAddr> {
-    let endpoint = |(node, address): (&NodeName, &IpAddr)| (node.clone(), SocketAddr::new(*address, port));
-    nodes.iter().map(endpoint).collect()
 }
 
 /// Starts the watches; each lives as long as the receiver.
 pub(crate) fn watch_all(client: &Client, namespace: &str, args: &Args, inputs: &mpsc::Sender<Input>) {
     let class = Some(Arc::<str>::from(args.lb_class.as_str())).filter(|class| !class.is_empty());
-    let seen = move |service: core_v1::Service| Seen {
+    let service = move |service: core_v1::Service| ServiceInput {
         exposure: convert::exposure(&service),
-        ours: convert::is_ours(&service, class.as_deref()),
+        is_own_class: convert::is_ours(&service, class.as_deref()),
         reference: service.object_ref(&()),
     };
     let balancers = Config::default().fields("spec.type=LoadBalancer");
     let all = Config::default();
     let services = Api::<core_v1::Service>::all(client.clone());
-    tokio::spawn(watch(services, balancers, seen, Input::Services, inputs.clone()));
+    tokio::spawn(watch(
+        services,
+        balancers,
+        service,
+        Input::Services,
+        inputs.clone(),
+    ));
     let slices = Api::<discovery_v1::EndpointSlice>::all(client.clone());
     let of_services = all.clone().labels("kubernetes.io/service-name");
     let slice = |slice: discovery_v1::EndpointSlice| convert::endpoint_slice(&slice);
@@ -143,14 +142,14 @@ pub(crate) fn watch_all(client: &Client, namespace: &str, args: &Args, inputs: &
         tokio::spawn(watch(
             pods,
             speakers,
-            |pod| peer(&pod),
-            Input::Peers,
+            |pod| speaker_pod(&pod),
+            Input::SpeakerPods,
             inputs.clone(),
         ));
     }
 }
 
-fn peer(pod: &core_v1::Pod) -> Peer {
+fn speaker_pod(pod: &core_v1::Pod) -> SpeakerPod {
     let node = pod.spec.as_ref().and_then(|s| s.node_name.as_deref());
     let address = pod
         .status
@@ -159,9 +158,9 @@ fn peer(pod: &core_v1::Pod) -> Peer {
         .and_then(|ip| ip.parse().ok());
     let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_deref());
     let mut conditions = conditions.into_iter().flatten();
-    Peer {
-        pod: pod.metadata.name.clone().unwrap_or_default(),
-        at: node.map(NodeName::from).zip(address),
+    SpeakerPod {
+        name: pod.metadata.name.clone().unwrap_or_default(),
+        node: node.map(NodeName::from).zip(address),
         is_ready: conditions.any(|c| c.type_ == "Ready" && c.status == "True"),
     }
 }

@@ -83,7 +83,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let name = format!("speaker-{node}");
     let state = object::reconcile::<ConfigurationState>(client.clone(), &namespace, name, &args.pod_name);
     let statuses = status::start(client, &namespace, &args.node_name, &args.pod_name);
-    let parts = driver::Parts {
+    let handles = driver::Handles {
         wire,
         gossip,
         events,
@@ -92,7 +92,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         exclude,
     };
     info!(%node, namespace, "speaker started");
-    let driver = Driver::new(node, &args, parts, &readiness, &registry)?;
+    let driver = Driver::new(node, &args, handles, &readiness, &registry)?;
     driver.run(inputs, interfaces, shutdown).await?;
     info!("speaker stopped");
     Ok(())

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use herald_core::announce::Protocol;
-use herald_core::announce::layer2::takeover::Report;
+use herald_core::announce::layer2::takeover::AddressEvent;
 use herald_core::{NodeName, ServiceKey};
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -17,12 +17,12 @@ pub(crate) struct Metrics {
     pub(crate) updates: IntCounter,
     loaded: IntGauge,
     stale: IntGauge,
-    reports: IntCounterVec,
+    events: IntCounterVec,
     duplicates: IntCounter,
     failovers: Histogram,
     blocked: IntGauge,
     /// How often a peer found that this node does not answer on the wire.
-    pub(crate) silenced: IntCounter,
+    pub(crate) reported_unresponsive: IntCounter,
 }
 
 /// Seconds from the first sign of an owner's failure to the claim: around the 95 ms that three questions take, the second
@@ -52,7 +52,7 @@ impl Metrics {
                 "metallb_k8s_client_config_stale_bool",
                 "1 while a resource is set aside as invalid",
             )?,
-            reports: IntCounterVec::new(
+            events: IntCounterVec::new(
                 Opts::new(
                     "herald_wire_reports_total",
                     "What the wire said of an address that gossip did not, by reason",
@@ -74,16 +74,16 @@ impl Metrics {
                 "herald_gossip_blocked",
                 "1 while gossip does not reach speakers that live",
             )?,
-            silenced: IntCounter::new(
+            reported_unresponsive: IntCounter::new(
                 "herald_silenced_total",
                 "How often a peer found that this node does not answer on the wire for what it owns",
             )?,
         };
-        registry.register(Box::new(metrics.reports.clone()))?;
+        registry.register(Box::new(metrics.events.clone()))?;
         registry.register(Box::new(metrics.duplicates.clone()))?;
         registry.register(Box::new(metrics.failovers.clone()))?;
         registry.register(Box::new(metrics.blocked.clone()))?;
-        registry.register(Box::new(metrics.silenced.clone()))?;
+        registry.register(Box::new(metrics.reported_unresponsive.clone()))?;
         registry.register(Box::new(metrics.announced.clone()))?;
         registry.register(Box::new(metrics.updates.clone()))?;
         registry.register(Box::new(metrics.loaded.clone()))?;
@@ -106,9 +106,9 @@ impl Metrics {
             .remove_label_values(&self.labels(&service, &address));
     }
 
-    pub(crate) fn report(&self, report: &Report) {
-        self.reports.with_label_values(&[report.reason()]).inc();
-        self.duplicates.inc_by(report.is_of_two().into());
+    pub(crate) fn address_event(&self, event: &AddressEvent) {
+        self.events.with_label_values(&[event.reason()]).inc();
+        self.duplicates.inc_by(event.has_two_owners().into());
     }
 
     pub(crate) fn took_over(&self, after: Duration) {

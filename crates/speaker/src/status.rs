@@ -1,7 +1,7 @@
-//! `ServiceL2Status`: tells users which node announces a Service, and what keeps the elected one from it.
+//! Writes `ServiceL2Status` objects: which node announces a Service, and what keeps the elected node from it.
 //!
-//! A task of its own writes these objects one after the other. They inform; nothing waits for them. The controller makes
-//! the Services' condition `herald.io/Announced` of them, as speakers may not write Services.
+//! A task writes these objects one after the other; nothing waits for them. The controller derives the condition
+//! `herald.io/Announced` of the Services from them, because speakers may not write Services.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -11,6 +11,7 @@ use anyhow::{Context, anyhow};
 use herald_api::crd::{ANNOUNCED, InterfaceInfo, ServiceL2StatusFields};
 use herald_api::reason::ConditionReason;
 use herald_api::{ServiceL2Status, ServiceL2StatusStatus};
+use herald_core::announce::agent::AnnouncementStatus;
 use herald_core::{Backoff, ServiceKey};
 use herald_runtime::log::one_line;
 use herald_runtime::reconcile::{TIMEOUT, owner, with_transition_times};
@@ -32,24 +33,15 @@ const NODE: &str = "metallb.io/node";
 const SERVICE_NAME: &str = "metallb.io/service-name";
 const SERVICE_NAMESPACE: &str = "metallb.io/service-namespace";
 
-/// How a Service fares that this node announces, or would if it could.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Fare {
-    /// The interfaces that announce; none are all.
-    pub(crate) interfaces: BTreeSet<String>,
-    /// Why at least one of its addresses is not announced: a reason and a message.
-    pub(crate) obstacle: Option<(&'static str, String)>,
-}
-
-/// Takes what is announced here and has it written. Never waits.
+/// Handle of the writing task. Never waits.
 #[derive(Debug, Clone)]
-pub(crate) struct Statuses(mpsc::UnboundedSender<(ServiceKey, Option<Fare>)>);
+pub(crate) struct Statuses(mpsc::UnboundedSender<(ServiceKey, Option<AnnouncementStatus>)>);
 
 impl Statuses {
-    /// This is how a Service fares here; with `None` it is not this node's business.
-    pub(crate) fn set(&self, service: ServiceKey, fare: Option<Fare>) {
+    /// Replaces how this node announces a Service; `None` if it publishes nothing about it.
+    pub(crate) fn set(&self, service: ServiceKey, announced: Option<AnnouncementStatus>) {
         // Fails only while the program ends.
-        let _ended = self.0.send((service, fare));
+        let _ended = self.0.send((service, announced));
     }
 }
 
@@ -63,7 +55,7 @@ pub(crate) fn start(client: Client, namespace: &str, node: &str, pod: &str) -> S
         node: node.to_owned(),
         pod: pod.to_owned(),
         owner: None,
-        fares: BTreeMap::new(),
+        announced: BTreeMap::new(),
         stale: BTreeSet::new(),
         last: None,
     };
@@ -76,24 +68,24 @@ struct Writer {
     statuses: Api<ServiceL2Status>,
     node: String,
     pod: String,
-    /// Our Pod; the objects go when it goes.
+    /// The Pod of this speaker; Kubernetes deletes the objects together with it.
     owner: Option<OwnerReference>,
-    fares: BTreeMap<ServiceKey, Fare>,
-    /// Services whose objects may not be as they should.
+    announced: BTreeMap<ServiceKey, AnnouncementStatus>,
+    /// Services whose objects may differ from what they should be.
     stale: BTreeSet<ServiceKey>,
-    /// The one that was tried last.
+    /// The Service that was tried last.
     last: Option<ServiceKey>,
 }
 
 impl Writer {
-    async fn run(mut self, mut changes: mpsc::UnboundedReceiver<(ServiceKey, Option<Fare>)>) {
+    async fn run(mut self, mut changes: mpsc::UnboundedReceiver<(ServiceKey, Option<AnnouncementStatus>)>) {
         let mut backoff = Backoff::new(FIRST_PAUSE, LAST_PAUSE);
         loop {
             let work = self.owner.is_none() || !self.stale.is_empty();
             tokio::select! {
                 biased;
                 change = changes.recv() => match change {
-                    Some((service, fare)) => self.set(service, fare),
+                    Some((service, announced)) => self.set(service, announced),
                     None => return,
                 },
                 () = std::future::ready(()), if work => {
@@ -110,12 +102,12 @@ impl Writer {
         }
     }
 
-    fn set(&mut self, service: ServiceKey, fare: Option<Fare>) {
-        let before = match fare.clone() {
-            Some(fare) => self.fares.insert(service.clone(), fare),
-            None => self.fares.remove(&service),
+    fn set(&mut self, service: ServiceKey, announced: Option<AnnouncementStatus>) {
+        let before = match announced.clone() {
+            Some(announced) => self.announced.insert(service.clone(), announced),
+            None => self.announced.remove(&service),
         };
-        if before != fare {
+        if before != announced {
             self.stale.insert(service);
         }
     }
@@ -129,7 +121,7 @@ impl Writer {
             self.owner = Some(owner);
             return Ok(());
         }
-        // Each in turn, so that one that cannot be written holds up no other.
+        // In turn, so that an object that cannot be written delays no other.
         let next = match &self.last {
             Some(last) => self.stale.range((Bound::Excluded(last), Bound::Unbounded)).next(),
             None => None,
@@ -153,8 +145,8 @@ impl Writer {
         owner.with_context(|| format!("the speaker's Pod {pod} does not exist"))
     }
 
-    /// Of the objects for a Service one of this node stays if it is this node's to announce, and all others go; if it
-    /// is not, only those of this node go.
+    /// Keeps one object of this node for a Service that it announces, and deletes all others; deletes only the objects of
+    /// this node for another Service.
     async fn reconcile(&self, service: &ServiceKey) -> anyhow::Result<()> {
         let selector = format!(
             "{SERVICE_NAME}={},{SERVICE_NAMESPACE}={}",
@@ -162,9 +154,9 @@ impl Writer {
         );
         let existing = self.list(&ListParams::default().labels(&selector)).await?;
         let is_ours = |object: &&ServiceL2Status| object.labels().get(NODE) == Some(&self.node);
-        let kept = match self.fares.get(service) {
+        let kept = match self.announced.get(service) {
             None => None,
-            Some(fare) => {
+            Some(announced) => {
                 let object = match existing.iter().find(is_ours) {
                     Some(object) => object.clone(),
                     None => {
@@ -173,7 +165,7 @@ impl Writer {
                             .await?
                     }
                 };
-                self.write(&object, service, fare).await?;
+                self.write(&object, service, announced).await?;
                 Some(object.name_any())
             }
         };
@@ -213,15 +205,20 @@ impl Writer {
         }
     }
 
-    async fn write(&self, object: &ServiceL2Status, service: &ServiceKey, fare: &Fare) -> anyhow::Result<()> {
+    async fn write(
+        &self,
+        object: &ServiceL2Status,
+        service: &ServiceKey,
+        announced: &AnnouncementStatus,
+    ) -> anyhow::Result<()> {
         let found = json!(object.status);
-        let status = with_transition_times(json!(self.status(service, fare)), &found, Timestamp::now());
+        let status = with_transition_times(json!(self.status(service, announced)), &found, Timestamp::now());
         if status == found {
             return Ok(());
         }
         let mut patch = json!({"status": status});
-        // What is empty is not written out, but may have to go.
-        if fare.interfaces.is_empty() {
+        // An empty list is not serialized, but may have to be removed.
+        if announced.interfaces.is_empty() {
             patch["status"]["interfaces"] = Value::Null;
         }
         let name = object.name_any();
@@ -231,13 +228,13 @@ impl Writer {
         Ok(())
     }
 
-    /// What the object says; the time of the condition is to be filled in.
-    fn status(&self, service: &ServiceKey, fare: &Fare) -> ServiceL2StatusStatus {
-        let (status, reason, message) = match &fare.obstacle {
+    /// Returns the content of the object, without the time of the condition.
+    fn status(&self, service: &ServiceKey, announced: &AnnouncementStatus) -> ServiceL2StatusStatus {
+        let (status, reason, message) = match &announced.obstacle {
             None => ("True", ConditionReason::Announced.reason(), ""),
             Some((reason, message)) => ("False", *reason, message.as_str()),
         };
-        let interfaces = fare.interfaces.iter().cloned();
+        let interfaces = announced.interfaces.iter().cloned();
         ServiceL2StatusStatus {
             node: Some(self.node.clone()),
             service_name: Some(service.name.clone()),

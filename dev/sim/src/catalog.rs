@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use herald_core::announce::agent::{Agent, SpeakerNode};
 use herald_core::announce::eligibility::{Endpoints, Exposure, Node, TrafficPolicy};
-use herald_core::announce::layer2::ownership::Ownership;
 use herald_core::config::{Catalog, RawL2Advertisement, RawPool};
 use herald_core::{Labels, NodeName, Prefix, ServiceKey};
 use herald_l2::{Link, LinkIndex, MacAddr};
+use herald_membership::LocalLink;
 
 /// The one link of each node.
 pub(crate) const LINK: LinkIndex = LinkIndex(1);
@@ -37,13 +38,13 @@ pub fn address(service: usize) -> IpAddr {
     [10, 1, high, low].into()
 }
 
-/// Where node `index` gossips.
+/// The gossip endpoint of node `index`.
 pub(crate) fn endpoint(index: usize) -> SocketAddr {
     let [high, low] = halves(index);
     SocketAddr::from(([10, 0, high, low], 7946))
 }
 
-/// Whose gossip endpoint that is.
+/// Returns the node that has this gossip endpoint.
 pub(crate) fn index_of(endpoint: SocketAddr) -> usize {
     let IpAddr::V4(v4) = endpoint.ip() else {
         unreachable!("gossip is IPv4 here");
@@ -77,8 +78,26 @@ pub(crate) fn link(index: usize) -> Link {
     }
 }
 
-/// What node `index` of `nodes` knows from the API server: all nodes, and `services`, each with an endpoint.
-pub(crate) fn ownership(index: usize, nodes: usize, services: &[usize]) -> Ownership {
+/// The nodes that run a speaker, as the API server knows them.
+pub(crate) fn speaker_nodes(count: usize) -> BTreeMap<NodeName, SpeakerNode> {
+    let node = |index| SpeakerNode {
+        address: endpoint(index).ip(),
+        is_ready: true,
+    };
+    (0..count).map(|index| (name(index), node(index))).collect()
+}
+
+/// Describes a link as membership reports it.
+pub(crate) fn local_link(link: &Link) -> LocalLink<'_> {
+    LocalLink {
+        name: &link.name,
+        mac: link.mac,
+        prefixes: &link.prefixes,
+    }
+}
+
+/// Tells an agent what the API server knows: all `nodes`, and `services`, each with an endpoint.
+pub(crate) fn list(agent: &mut Agent, nodes: usize, services: &[usize]) {
     let mut catalog = Catalog::new();
     catalog.set_pools(vec![RawPool {
         name: "pool".to_owned(),
@@ -89,12 +108,11 @@ pub(crate) fn ownership(index: usize, nodes: usize, services: &[usize]) -> Owner
         name: "all".to_owned(),
         ..RawL2Advertisement::default()
     }]);
-    let mut ownership = Ownership::new(name(index), true, false);
-    ownership.set_config(catalog.pools(), catalog.l2_advertisements());
-    (0..nodes).for_each(|node| ownership.set_node(self::node(node, false)));
+    agent.set_config(catalog.pools(), catalog.l2_advertisements());
+    (0..nodes).for_each(|node| agent.set_node(self::node(node, false)));
     for &service in services {
         let key = ServiceKey::new("default", format!("s{service}"));
-        ownership.set_service(Exposure {
+        agent.set_service(Exposure {
             key: key.clone(),
             labels: Labels::new(),
             addresses: vec![address(service)],
@@ -106,9 +124,8 @@ pub(crate) fn ownership(index: usize, nodes: usize, services: &[usize]) -> Owner
             any: true,
             ..Endpoints::default()
         };
-        ownership.set_endpoints(key, Some(endpoints));
+        agent.set_endpoints(key, Some(endpoints));
     }
-    ownership
 }
 
 /// Node `index` as the API server knows it.

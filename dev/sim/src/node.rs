@@ -1,43 +1,33 @@
-//! One speaker: the machines, joined as the real shells join them.
+//! One speaker: agent, station and membership, with frames and datagrams in place of sockets.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use herald_core::announce::layer2::ownership::Ownership;
-use herald_core::announce::layer2::takeover::{Effect, Holdings};
-use herald_core::announce::layer2::{Command, WireEvent};
-use herald_core::member::reporter;
-use herald_core::{Member, NodeName, NodeState, ServiceKey, Time};
-use herald_l2::Station;
+use herald_core::announce::agent::{Agent, Options, PeerReport};
+use herald_core::announce::layer2::{Announcement, Command};
+use herald_core::{Member, Time};
 use herald_l2::wire::MAX_FRAME_LENGTH;
+use herald_l2::{Link, Station};
 use herald_membership::identity::Epoch;
 use herald_membership::{LocalLink, Membership, Timings};
 
 use crate::catalog::{self, LINK, name};
 use crate::seeds::trace;
 
-/// As the speaker's.
+/// The default of the speaker's `--refresh-interval`.
 const REFRESH: Duration = Duration::from_secs(60);
-
-/// How long a speaker that goes waits for its successors, as the driver does.
-const HANDOVER: Duration = Duration::from_millis(1500);
 
 /// One life of a speaker's process.
 pub(crate) struct Node {
-    me: NodeName,
     membership: Membership,
+    /// The members that the agent knows.
     members: Arc<[Member]>,
-    pub(crate) ownership: Ownership,
-    holdings: Holdings,
+    pub(crate) agent: Agent,
     station: Station,
-    /// Whether its lists are complete. Until they are, and it has joined, it decides nothing.
+    /// Whether its lists are complete. The agent does not start before.
     pub(crate) has_lists: bool,
-    is_ready: bool,
-    is_silent: bool,
-    silent: Vec<u32>,
-    /// Until when it answers on, once it was told to stop.
-    leaving: Option<Time>,
+    is_stopping: bool,
 }
 
 /// What a node does to the world.
@@ -45,47 +35,45 @@ pub(crate) struct Node {
 pub(crate) struct Output {
     pub(crate) frames: Vec<Vec<u8>>,
     pub(crate) datagrams: Vec<(SocketAddr, Vec<u8>)>,
-    /// What is answered for from now on, and what no longer.
+    /// Addresses that the node answers for from now on (true), or no longer (false).
     pub(crate) answers: Vec<(IpAddr, bool)>,
 }
 
 impl Node {
-    pub(crate) fn start(
-        index: usize,
-        count: usize,
-        ownership: Ownership,
-        epoch: Epoch,
-        seed: u64,
-        now: Time,
-    ) -> Self {
-        let endpoint = catalog::endpoint(index);
-        let mut membership = Membership::new(name(index), endpoint, epoch, Timings::FAST, seed);
-        let link = catalog::link(index);
-        let local = LocalLink {
-            name: &link.name,
-            mac: link.mac,
-            prefixes: &link.prefixes,
-        };
-        membership.set_links(&[local], now);
-        membership.set_expected_peers(catalog::peers(count), now);
-        let mut holdings = Holdings::new(true, seed);
-        let peers = catalog::peers(count).into_iter();
-        holdings.set_nodes(peers.map(|(node, endpoint)| (node, endpoint.ip())).collect(), now);
-        let mut station = Station::new(Some(REFRESH), seed);
-        station.set_links(vec![link], now);
-        Self {
-            me: name(index),
+    /// Starts the speaker of node `index` of `count`. Its agent is empty but for the speakers' nodes.
+    pub(crate) fn start(index: usize, count: usize, epoch: Epoch, seed: u64, now: Time) -> Self {
+        let membership = Membership::new(name(index), catalog::endpoint(index), epoch, Timings::FAST, seed);
+        let mut agent = Agent::new(Options {
+            node: name(index),
+            has_gossip: true,
+            ignore_exclude_label: false,
+            takeover_verification: true,
+            seed,
+        });
+        agent.set_speaker_nodes(catalog::speaker_nodes(count), now);
+        let mut node = Self {
             membership,
             members: Arc::default(),
-            ownership,
-            holdings,
-            station,
+            agent,
+            station: Station::new(Some(REFRESH), seed),
             has_lists: false,
-            is_ready: false,
-            is_silent: false,
-            silent: Vec::new(),
-            leaving: None,
+            is_stopping: false,
+        };
+        node.set_links(&[catalog::link(index)], now);
+        node.membership.set_expected_peers(catalog::peers(count), now);
+        node
+    }
+
+    /// Replaces the interfaces of the node that can announce.
+    pub(crate) fn set_links(&mut self, links: &[Link], now: Time) {
+        let facts: Vec<LocalLink<'_>> = links.iter().map(catalog::local_link).collect();
+        self.membership.set_links(&facts, now);
+        let names = links.iter().map(|link| link.name.clone());
+        self.agent.set_interfaces(names.collect(), now);
+        while let Some(command) = self.agent.poll_command() {
+            self.station.handle_command(command, now);
         }
+        self.station.set_links(links.to_vec(), now);
     }
 
     pub(crate) fn handle_frame(&mut self, frame: &[u8], now: Time, output: &mut Output) {
@@ -96,36 +84,32 @@ impl Node {
     }
 
     pub(crate) fn handle_datagram(&mut self, datagram: &[u8], from: SocketAddr, now: Time) {
-        // What is refused changes nothing, as what the network lost.
+        // A refused datagram changes nothing, like a lost one.
         let _refused = self.membership.handle_datagram(datagram, from, now);
     }
 
-    /// The process did not run for long enough that others may have taken over.
+    /// The process did not run for so long that others may have taken over.
     pub(crate) fn handle_pause(&mut self) {
         self.station.handle_pause();
     }
 
-    /// Whether it answers for an address.
+    /// Whether the node answers for an address.
     pub(crate) fn answers(&self, address: IpAddr) -> bool {
         self.station.links_of(address).is_some()
     }
 
-    pub(crate) const fn is_leaving(&self) -> bool {
-        self.leaving.is_some()
+    pub(crate) const fn is_stopping(&self) -> bool {
+        self.is_stopping
     }
 
-    pub(crate) fn leave(&mut self, now: Time) {
-        self.membership.set_state(NodeState::Draining, now);
-        self.leaving = Some(now + HANDOVER);
+    pub(crate) fn stop(&mut self, now: Time) {
+        self.is_stopping = true;
+        self.agent.handle_shutdown(now);
     }
 
-    /// Does what is due. False when it has left.
+    /// Does what is due. Returns whether the speaker goes on.
     pub(crate) fn run(&mut self, now: Time, output: &mut Output) -> bool {
-        if self
-            .leaving
-            .is_some_and(|until| until <= now || self.holdings.is_empty())
-        {
-            self.leaving = Some(Time::ZERO);
+        if self.agent.has_stopped(now) {
             self.membership.leave(now);
             self.station.handle_command(Command::WithdrawAll, now);
             self.transmit_datagrams(output);
@@ -135,16 +119,24 @@ impl Node {
             self.membership.handle_timeout(now);
         }
         while self.membership.poll_event().is_some() {}
-        self.become_ready(now);
-        self.follow_members(now);
-        self.holdings.handle_timeout(now);
-        self.hear(now);
-        self.drain(now, output);
-        self.transmit(now, output);
-        // What was found or claimed just now.
-        self.hear(now);
-        self.drain(now, output);
-        self.transmit(now, output);
+        if self.has_lists && self.membership.joined() {
+            self.agent.start();
+        }
+        if !Arc::ptr_eq(&self.members, self.membership.members()) {
+            self.members = self.membership.members().clone();
+            trace(|| format!("{:?}: {}", now.elapsed(), describe(&self.members)));
+            self.agent.set_members(self.members.clone(), now);
+        }
+        self.agent.handle_timeout(now);
+        // The second time for what the first frames and commands lead to.
+        for _ in 0..2 {
+            while let Some(event) = self.station.poll_event(now) {
+                self.agent.handle_wire(event, now);
+            }
+            self.agent.decide(now);
+            self.carry_out(now, output);
+            self.transmit(now, output);
+        }
         self.transmit_datagrams(output);
         true
     }
@@ -152,94 +144,36 @@ impl Node {
     pub(crate) fn poll_timeout(&self, now: Time) -> Option<Time> {
         let due = [
             self.membership.poll_timeout(),
-            self.holdings.poll_timeout(),
+            self.agent.poll_timeout(),
             self.station.poll_timeout(),
-            self.leaving,
         ];
         due.into_iter().flatten().min().map(|due| due.max(now))
     }
 
-    fn become_ready(&mut self, now: Time) {
-        if !self.is_ready && self.has_lists && self.membership.joined() {
-            self.is_ready = true;
-            self.membership.set_state(NodeState::Ready, now);
+    fn carry_out(&mut self, now: Time, output: &mut Output) {
+        while let Some(command) = self.agent.poll_command() {
+            match &command {
+                Command::Announce(Announcement { address, .. }) => output.answers.push((*address, true)),
+                Command::Withdraw(address) => output.answers.push((*address, false)),
+                Command::WithdrawAll
+                | Command::Reannounce(_)
+                | Command::Defend(_)
+                | Command::Probe(_)
+                | Command::Check { .. }
+                | Command::CancelProbe(_) => {}
+            }
+            self.station.handle_command(command, now);
         }
-    }
-
-    fn follow_members(&mut self, now: Time) {
-        if Arc::ptr_eq(&self.members, self.membership.members()) {
-            return;
-        }
-        self.members = self.membership.members().clone();
-        trace(|| format!("{:?}: {} sees {}", now.elapsed(), self.me, told(&self.members)));
-        self.ownership.set_members(self.members.to_vec());
-        self.drain_verdicts(now);
-        self.holdings.set_members(&self.members, &self.me, now);
-        let is_silent = reporter(&self.members, &self.me).is_some();
-        if is_silent && !std::mem::replace(&mut self.is_silent, is_silent) {
-            self.membership.handle_reported_unresponsive(now);
-        }
-        self.is_silent = is_silent;
-    }
-
-    fn drain_verdicts(&mut self, now: Time) {
-        while self.is_ready
-            && let Some(change) = self.ownership.poll_change()
-        {
-            let (before, after) = (change.before.as_ref(), change.after.as_ref());
-            self.holdings.set_verdict(&change.service, before, after, now);
-        }
-    }
-
-    /// What the wire told.
-    fn hear(&mut self, now: Time) {
-        while let Some(event) = self.station.poll_event(now) {
-            match event {
-                WireEvent::Probed(address, result) => self.holdings.handle_probed(address, result, now),
-                WireEvent::Claimed(address, mac) => {
-                    let ownership = &self.ownership;
-                    let outranks = |node: &NodeName, service: &ServiceKey| ownership.outranks(node, service);
-                    self.holdings.handle_claim(address, mac, outranks, now);
-                }
-                WireEvent::Paused => {
-                    self.holdings.reverify(now);
-                }
+        while let Some(report) = self.agent.poll_report() {
+            match report {
+                PeerReport::State(state) => self.membership.set_state(state, now),
+                PeerReport::Unresponsive(nodes) => self.membership.set_unresponsive(nodes, now),
+                PeerReport::Flapped => self.membership.handle_flap(now),
+                PeerReport::ReportedUnresponsive => self.membership.handle_reported_unresponsive(now),
             }
         }
-    }
-
-    fn drain(&mut self, now: Time, output: &mut Output) {
-        self.drain_verdicts(now);
-        while self.is_ready
-            && let Some(effect) = self.holdings.poll_effect()
-        {
-            self.carry_out(effect, now, output);
-        }
-        let silent: Vec<u32> = self.holdings.silent().into_iter().map(NodeName::tag).collect();
-        if silent.iter().ne(&self.silent) {
-            self.silent.clone_from(&silent);
-            self.membership.set_unresponsive(silent, now);
-        }
-    }
-
-    fn carry_out(&mut self, effect: Effect, now: Time, output: &mut Output) {
-        let command = match effect {
-            Effect::Probe(announcement) => Command::Probe(announcement),
-            Effect::Check(announcement, target) => Command::Check { announcement, target },
-            Effect::StopProbe(address) => Command::CancelProbe(address),
-            Effect::Announce(announcement) => {
-                output.answers.push((announcement.address, true));
-                Command::Announce(announcement)
-            }
-            Effect::Withdraw(address) => {
-                output.answers.push((address, false));
-                Command::Withdraw(address)
-            }
-            Effect::Defend(address) => Command::Defend(address),
-            Effect::Reannounce(address) => Command::Reannounce(address),
-            Effect::Gained(..) | Effect::Lost(..) | Effect::TookOver(..) | Effect::Report(..) => return,
-        };
-        self.station.handle_command(command, now);
+        while self.agent.poll_event().is_some() {}
+        while self.agent.poll_status().is_some() {}
     }
 
     fn transmit(&mut self, now: Time, output: &mut Output) {
@@ -257,10 +191,10 @@ impl Node {
     }
 }
 
-fn told(members: &[Member]) -> String {
-    let returns = |member: &Member| member.profile.as_ref().map(|profile| profile.flaps);
-    let told = members
+fn describe(members: &[Member]) -> String {
+    let flaps = |member: &Member| member.profile.as_ref().map(|profile| profile.flaps);
+    let described = members
         .iter()
-        .map(|m| format!("{} {} {} {:?}", m.node, m.liveness, m.state, returns(m)));
-    told.collect::<Vec<_>>().join(", ")
+        .map(|m| format!("{} {} {} {:?}", m.node, m.liveness, m.state, flaps(m)));
+    described.collect::<Vec<_>>().join(", ")
 }

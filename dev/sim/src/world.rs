@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use herald_core::announce::layer2::election::Rank;
+use herald_core::announce::layer2::election::Order;
 use herald_core::{NodeName, Time};
-use herald_l2::MacAddr;
 use herald_l2::wire::ethernet::Frame;
+use herald_l2::{Link, MacAddr};
 use herald_membership::identity::Epoch;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -66,6 +66,7 @@ pub struct World {
     /// Whether the API server answers. A node that starts meanwhile has no lists.
     api: bool,
     drained: BTreeSet<usize>,
+    unplugged: BTreeSet<usize>,
     services: usize,
     /// The Services that each node knows.
     known: Vec<Vec<usize>>,
@@ -98,6 +99,7 @@ impl World {
             gossip: Network::default(),
             api: true,
             drained: BTreeSet::new(),
+            unplugged: BTreeSet::new(),
             services,
             known: known(nodes, services, known_to),
             judge: Judge::new((0..services).map(address)),
@@ -162,13 +164,16 @@ impl World {
         }
         let clock = Duration::from_millis(self.roll(1 << 40));
         let epoch = Epoch::at(clock, self.rng.random());
-        let mut ownership = catalog::ownership(index, self.nodes.len(), &self.known[index]);
-        for drained in &self.drained {
-            ownership.set_node(catalog::node(*drained, true));
-        }
         let seed = self.rng.random();
-        let mut node = Node::start(index, self.nodes.len(), ownership, epoch, seed, self.now);
+        let mut node = Node::start(index, self.nodes.len(), epoch, seed, self.now);
+        catalog::list(&mut node.agent, self.nodes.len(), &self.known[index]);
+        for drained in &self.drained {
+            node.agent.set_node(catalog::node(*drained, true));
+        }
         node.has_lists = self.api;
+        if self.unplugged.contains(&index) {
+            node.set_links(&[], self.now);
+        }
         self.nodes[index] = Some(node);
         self.run_node(index);
     }
@@ -187,7 +192,7 @@ impl World {
             .as_mut()
             .filter(|_| !self.paused.contains_key(&index))
         {
-            node.leave(now);
+            node.stop(now);
             self.run_node(index);
         }
     }
@@ -212,7 +217,7 @@ impl World {
                 node.handle_pause();
             } else {
                 for service in 0..self.services {
-                    let answers = node.answers(address(service));
+                    let answers = node.answers(address(service)) && !self.unplugged.contains(&index);
                     self.judge
                         .set(address(service), index, answers, hears(&self.wire), now);
                 }
@@ -224,7 +229,31 @@ impl World {
         self.run_node(index);
     }
 
-    /// Changes who hears whom.
+    /// Pulls the cable of a node: neither frames nor datagrams pass.
+    pub fn unplug(&mut self, index: usize) {
+        if self.unplugged.insert(index) {
+            self.set_links(index, &[]);
+            self.judge.remove(index, hears(&self.wire), self.now);
+        }
+    }
+
+    /// Plugs the cable in again.
+    pub fn plug(&mut self, index: usize) {
+        if self.unplugged.remove(&index) {
+            self.set_links(index, &[catalog::link(index)]);
+        }
+    }
+
+    /// A paused process learns of its links when it runs again.
+    fn set_links(&mut self, index: usize, links: &[Link]) {
+        let now = self.now;
+        if let Some(node) = &mut self.nodes[index] {
+            node.set_links(links, now);
+            self.run_node(index);
+        }
+    }
+
+    /// Changes which nodes receive each other.
     pub fn rewire(&mut self, change: impl FnOnce(&mut Network, &mut Network)) {
         change(&mut self.wire, &mut self.gossip);
         self.judge.look_again(hears(&self.wire), self.now);
@@ -256,7 +285,7 @@ impl World {
         if let Some(node) = &mut self.nodes[index] {
             node.has_lists = true;
             for other in 0..self.wakes.len() {
-                node.ownership
+                node.agent
                     .set_node(catalog::node(other, self.drained.contains(&other)));
             }
             self.run_node(index);
@@ -277,8 +306,9 @@ impl World {
         self.set_api(true);
         for index in 0..self.nodes.len() {
             self.resume(index);
+            self.plug(index);
             // One that is about to go would only be started after that.
-            if self.nodes[index].as_ref().is_some_and(Node::is_leaving) {
+            if self.nodes[index].as_ref().is_some_and(Node::is_stopping) {
                 self.crash(index);
             }
             self.start(index);
@@ -361,6 +391,7 @@ impl World {
 
     fn carry_out(&mut self, index: usize, output: Output) {
         for (address, answers) in output.answers {
+            let answers = answers && !self.unplugged.contains(&index);
             self.judge
                 .set(address, index, answers, hears(&self.wire), self.now);
         }
@@ -370,7 +401,10 @@ impl World {
         for (to, datagram) in output.datagrams {
             let to = catalog::index_of(to);
             self.datagrams += 1;
-            if self.gossip.passes(index, to) && !self.rng.random_bool(self.gossip.loss) {
+            if self.is_plugged(index, to)
+                && self.gossip.passes(index, to)
+                && !self.rng.random_bool(self.gossip.loss)
+            {
                 let due = self.now + self.latency();
                 self.push(due, Event::Datagram(to, index, datagram));
             }
@@ -393,11 +427,20 @@ impl World {
             to..to + 1
         };
         for to in receivers {
-            if to != from && self.wire.passes(from, to) && !self.rng.random_bool(self.wire.loss) {
+            if to != from
+                && self.is_plugged(from, to)
+                && self.wire.passes(from, to)
+                && !self.rng.random_bool(self.wire.loss)
+            {
                 let due = self.now + self.latency();
                 self.push(due, Event::Frame(to, shared.clone()));
             }
         }
+    }
+
+    /// Whether the cables of both nodes are plugged in.
+    fn is_plugged(&self, one: usize, other: usize) -> bool {
+        !self.unplugged.contains(&one) && !self.unplugged.contains(&other)
     }
 
     /// One way through a switch and two kernels.
@@ -418,7 +461,7 @@ fn known(nodes: usize, services: usize, known_to: usize) -> Vec<Vec<usize>> {
     for service in 0..services {
         let mut ranked: Vec<usize> = (0..nodes).collect();
         if known_to < nodes {
-            ranked.sort_by_cached_key(|node| Rank::new(&names[*node], address(service), 0));
+            ranked.sort_by_cached_key(|node| Order::new(&names[*node], address(service), 0));
         }
         for node in ranked.into_iter().take(known_to) {
             known[node].push(service);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use herald_sim::{World, for_each_seed};
 
-/// Two that hear each other do not answer both for longer: an announcement that is lost is repeated after 100 ms and after
+/// Two nodes that receive each other do not both answer for longer: an announcement that is lost is repeated after 100 ms and after
 /// 1.1 s.
 const DOUBLED: Duration = Duration::from_millis(1000);
 
@@ -12,7 +12,7 @@ const DOUBLED: Duration = Duration::from_millis(1000);
 fn break_something(world: &mut World) {
     let node = world.any_node();
     let other = world.any_node();
-    match world.roll(12) {
+    match world.roll(14) {
         0 | 1 => world.crash(node),
         2 | 3 => world.start(node),
         4 => world.pause(node),
@@ -37,6 +37,8 @@ fn break_something(world: &mut World) {
                 gossip.parts = parts;
             });
         }
+        11 => world.unplug(node),
+        12 => world.plug(node),
         _ => world.rewire(|_, gossip| {
             gossip.mute.insert((node, other));
         }),
@@ -75,7 +77,7 @@ fn everything_at_once(seed: u64) {
         doubled <= DOUBLED.mul_f64(1.0 + 20.0 * loss),
         "two for {doubled:?}"
     );
-    // Restless nodes are passed over for a while.
+    // Flapping nodes are damped for a while.
     for _ in 0..60 {
         if world.judge().owners() == before {
             return;

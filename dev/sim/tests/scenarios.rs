@@ -320,3 +320,26 @@ fn speakers_that_gossip_never_reached_know_each_other_by_their_nodes_addresses()
         owners(&mut world);
     });
 }
+
+#[test]
+fn a_node_that_is_unplugged_is_replaced_and_probes_before_it_returns() {
+    for_each_seed(6, |seed| {
+        let mut world = World::new(4, 12, seed);
+        let before = owners(&mut world);
+        let victim = before[0];
+        let phase = world.roll(1000);
+        world.run_for(millis(phase));
+        for outage in [200, 2000, 20_000] {
+            world.judge_anew();
+            world.unplug(victim);
+            world.run_for(millis(outage));
+            world.plug(victim);
+            world.run_for(seconds(15));
+            doubled_for_at_most(&mut world, seconds(1));
+            unserved_for_at_most(&mut world, FAILOVER);
+            assert_eq!(owners(&mut world).len(), 12);
+        }
+        world.run_for(seconds(1200));
+        assert_eq!(owners(&mut world), before);
+    });
+}

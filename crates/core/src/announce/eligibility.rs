@@ -96,7 +96,7 @@ pub enum Exclusion {
     /// The node's speaker is starting or going away.
     SpeakerNotReady(NodeState),
     /// The node has no interface in the subnet of the addresses, and others do.
-    NoLeg,
+    NotInSubnet,
     /// None of the interfaces that the advertisements name exists on the node and can announce.
     NoInterface(BTreeSet<String>),
     /// No node may own it; each has its own reason.
@@ -120,7 +120,7 @@ impl Exclusion {
             Self::NoLocalEndpoint => "NoLocalEndpoint",
             Self::NoSpeaker => "NoSpeaker",
             Self::SpeakerNotReady(_) => "SpeakerNotReady",
-            Self::NoLeg => "NoLeg",
+            Self::NotInSubnet => "NoLeg",
             Self::NoInterface(_) => "NoInterface",
             Self::NoCandidate => "NoCandidate",
         }
@@ -147,7 +147,7 @@ impl fmt::Display for Exclusion {
             }
             Self::NoSpeaker => f.write_str("no speaker of the node is reachable"),
             Self::SpeakerNotReady(state) => write!(f, "the node's speaker is {state}"),
-            Self::NoLeg => {
+            Self::NotInSubnet => {
                 f.write_str("the node has no interface in the subnet of the address, as other nodes do")
             }
             Self::NoInterface(names) => {

@@ -57,7 +57,7 @@ impl Membership {
 
     /// Counts a flap: this node was cut off for a while, for example unplugged, and is back.
     pub fn handle_flap(&mut self, now: Time) {
-        self.damping.handle_return(now);
+        self.damping.handle_flap(now);
         self.report_flaps(now);
         self.handle_timeout(now);
     }
@@ -72,7 +72,7 @@ impl Membership {
 
     /// Reports the number of flaps if it changed.
     pub(super) fn report_flaps(&mut self, now: Time) {
-        let flaps = self.damping.returns();
+        let flaps = self.damping.flaps();
         let change = |report: &mut SelfReport| report.profile_mut().flaps = flaps;
         if self.dissemination.update_own(change) {
             self.roster.set_stale();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use herald_api::ConfigurationState;
-use herald_core::announce::layer2::takeover::PATIENCE as TRUST;
+use herald_core::announce::layer2::takeover::DOWN_PEER_GRACE;
 use herald_lab::Lab;
 use herald_lab::clock::Monotonic;
 use herald_lab::objects::NAMESPACE;
@@ -227,8 +227,11 @@ async fn proxy(lab: &mut Lab) -> anyhow::Result<()> {
     })
     .await?;
     let delay = Monotonic::now().since(fault);
-    ensure!(delay >= TRUST, "the proxy was not asked: moved after {delay:?}");
-    ensure!(delay <= 2 * TRUST, "moved only after {delay:?}");
+    ensure!(
+        delay >= DOWN_PEER_GRACE,
+        "the proxy was not asked: moved after {delay:?}"
+    );
+    ensure!(delay <= 2 * DOWN_PEER_GRACE, "moved only after {delay:?}");
     let heir = heir.context("no heir")?;
     let forced = "herald_wire_reports_total{reason=\"TakeoverForced\"}";
     ensure!(

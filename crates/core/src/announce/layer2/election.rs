@@ -1,8 +1,8 @@
-//! Who of several candidates owns an address: MetalLB's function, so that a migration moves nothing.
+//! The election of an address' owner: MetalLB's function, so that a migration moves no address.
 //!
-//! Every speaker computes the same order from the same facts: preference score descending, then
-//! SHA-256 of `<node>#<address>` ascending. Removing a candidate moves only what it owned. Restless nodes
-//! ([`crate::announce::layer2::flap_damping`]), which MetalLB does not know, come after all others, whatever their preference.
+//! Every speaker computes the same order from the same facts: preference score descending, then SHA-256 of
+//! `<node>#<address>` ascending. A candidate that leaves moves only the addresses that it owned. Flapping nodes
+//! ([`flap_damping`](super::flap_damping)), which MetalLB does not know, rank after all others whatever their preference.
 
 use alloc::string::{String, ToString};
 use core::cmp::Reverse;
@@ -12,15 +12,15 @@ use sha2::{Digest, Sha256};
 
 use crate::NodeName;
 
-/// A candidate's preference and its hash; the least comes first.
+/// Preference score and hash of a candidate: MetalLB's order. The least is the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Rank {
+pub struct Order {
     score: Reverse<i64>,
     digest: [u8; 32],
 }
 
-impl Rank {
-    /// The rank of `node` with preference `score` for a Service whose first ingress address is `first`.
+impl Order {
+    /// Returns the order of `node` with preference `score` for a Service whose first ingress address is `first`.
     pub fn new(node: &NodeName, first: IpAddr, score: i64) -> Self {
         Self::of(node, &text(first), score)
     }
@@ -38,80 +38,83 @@ impl Rank {
     }
 }
 
-/// An address as Go's `net.IP` writes it: IPv4-mapped as IPv4, IPv6 by RFC 5952.
+/// Formats an address as Go's `net.IP` does: IPv4-mapped as IPv4, IPv6 by RFC 5952.
 fn text(address: IpAddr) -> String {
     address.to_canonical().to_string()
 }
 
-/// A node that may own an address.
+/// A node that is eligible for an address.
 #[derive(Debug, Clone, Copy)]
 pub struct Candidate<'a> {
     /// The node.
     pub node: &'a NodeName,
     /// Its preference score.
     pub score: i64,
-    /// Whether it comes after all that are not restless.
-    pub restless: bool,
+    /// Whether it ranks after all nodes that do not flap.
+    pub is_flapping: bool,
     /// Whether it may be dead.
-    pub suspect: bool,
+    pub is_suspect: bool,
 }
 
 impl Candidate<'_> {
-    /// Its place for a Service whose first ingress address is `first`.
-    pub fn place(&self, first: IpAddr) -> Place {
-        self.place_for(&text(first))
+    /// Returns its rank for a Service whose first ingress address is `first`.
+    pub fn rank(&self, first: IpAddr) -> Rank {
+        self.rank_for(&text(first))
     }
 
-    fn place_for(&self, first: &str) -> Place {
-        Place {
-            restless: self.restless,
-            rank: Rank::of(self.node, first, self.score),
+    fn rank_for(&self, first: &str) -> Rank {
+        Rank {
+            is_flapping: self.is_flapping,
+            order: Order::of(self.node, first, self.score),
         }
     }
 }
 
-/// Where a candidate comes for an address; the least is the owner.
+/// The place of a candidate in an election; the least is the owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    restless: bool,
-    rank: Rank,
+pub struct Rank {
+    is_flapping: bool,
+    order: Order,
 }
 
-/// What the candidates are to an address.
+/// Result of an election.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Elected<'a> {
-    /// Who is first.
+pub struct ElectionResult<'a> {
+    /// The candidate of the first rank.
     pub owner: &'a NodeName,
-    /// Who is first of those that are not suspected to be dead.
-    pub heir: Option<&'a NodeName>,
-    /// Who is first after the owner, if it is not restless: it watches the owner.
-    pub deputy: Option<&'a NodeName>,
-    /// The place of the second: who comes later changes neither the owner nor the deputy.
-    pub second: Option<Place>,
+    /// The first candidate that is not suspect.
+    pub successor: Option<&'a NodeName>,
+    /// The candidate of the second rank, unless it is flapping: it monitors the owner.
+    pub backup: Option<&'a NodeName>,
+    /// The second rank: a candidate of a later rank changes neither the owner nor the backup.
+    pub second: Option<Rank>,
 }
 
-/// The places of the candidates for a Service whose first ingress address is `first`; `None` if there are none.
-pub fn elect<'a>(first: IpAddr, candidates: impl IntoIterator<Item = Candidate<'a>>) -> Option<Elected<'a>> {
+/// Elects among the candidates for a Service whose first ingress address is `first`; `None` if there are none.
+pub fn elect<'a>(
+    first: IpAddr,
+    candidates: impl IntoIterator<Item = Candidate<'a>>,
+) -> Option<ElectionResult<'a>> {
     let first = text(first);
     let mut best = [None, None];
-    let mut heir = None;
+    let mut successor = None;
     for candidate in candidates {
-        let place = (candidate.place_for(&first), candidate.node);
-        if !candidate.suspect && heir.is_none_or(|heir| place < heir) {
-            heir = Some(place);
+        let ranked = (candidate.rank_for(&first), candidate.node);
+        if !candidate.is_suspect && successor.is_none_or(|successor| ranked < successor) {
+            successor = Some(ranked);
         }
-        if best[0].is_none_or(|best| place < best) {
-            best = [Some(place), best[0]];
-        } else if best[1].is_none_or(|second| place < second) {
-            best[1] = Some(place);
+        if best[0].is_none_or(|best| ranked < best) {
+            best = [Some(ranked), best[0]];
+        } else if best[1].is_none_or(|second| ranked < second) {
+            best[1] = Some(ranked);
         }
     }
     let [owner, second] = best;
-    Some(Elected {
+    Some(ElectionResult {
         owner: owner?.1,
-        heir: heir.map(|(_, node)| node),
-        deputy: second.filter(|(place, _)| !place.restless).map(|(_, node)| node),
-        second: second.map(|(place, _)| place),
+        successor: successor.map(|(_, node)| node),
+        backup: second.filter(|(rank, _)| !rank.is_flapping).map(|(_, node)| node),
+        second: second.map(|(rank, _)| rank),
     })
 }
 
@@ -126,25 +129,30 @@ mod tests {
 
     fn order(first: &str, candidates: &[(&str, i64)]) -> Vec<String> {
         let first: IpAddr = first.parse().expect("an address");
-        let mut ranked: Vec<(Rank, String)> = candidates
+        let mut ranked: Vec<(Order, String)> = candidates
             .iter()
-            .map(|(node, score)| (Rank::new(&NodeName::from(*node), first, *score), node.to_string()))
+            .map(|(node, score)| {
+                (
+                    Order::new(&NodeName::from(*node), first, *score),
+                    node.to_string(),
+                )
+            })
             .collect();
         ranked.sort();
         ranked.into_iter().map(|(_, node)| node).collect()
     }
 
-    fn calm(node: &NodeName) -> Candidate<'_> {
+    fn stable(node: &NodeName) -> Candidate<'_> {
         Candidate {
             node,
             score: 0,
-            restless: false,
-            suspect: false,
+            is_flapping: false,
+            is_suspect: false,
         }
     }
 
     #[test]
-    fn the_order_is_metallbs() {
+    fn the_order_is_that_of_metallb() {
         let abc = [("node-a", 0), ("node-b", 0), ("node-c", 0)];
         let iris = [("iris1", 0), ("iris2", 0)];
         let kind = [("kind-control-plane", 0), ("kind-worker", 0), ("kind-worker2", 0)];
@@ -182,31 +190,31 @@ mod tests {
 
     proptest! {
         #[test]
-        fn losing_a_candidate_moves_only_what_it_owned(count in 2_usize..20, lost in 0_usize..20, bits: u32) {
+        fn a_lost_candidate_moves_only_what_it_owned(count in 2_usize..20, lost in 0_usize..20, bits: u32) {
             let nodes: Vec<NodeName> = (0..count).map(|i| NodeName::new(alloc::format!("node-{i}"))).collect();
             let first = IpAddr::from(core::net::Ipv4Addr::from_bits(bits));
             let lost = &nodes[lost % count];
-            let before = elect(first, nodes.iter().map(calm)).expect("candidates");
-            let after = elect(first, nodes.iter().filter(|n| *n != lost).map(calm)).expect("candidates");
-            let successor = if before.owner == lost { before.deputy } else { Some(before.owner) };
+            let before = elect(first, nodes.iter().map(stable)).expect("candidates");
+            let after = elect(first, nodes.iter().filter(|n| *n != lost).map(stable)).expect("candidates");
+            let successor = if before.owner == lost { before.backup } else { Some(before.owner) };
             prop_assert_eq!(Some(after.owner), successor);
         }
 
         #[test]
-        fn the_places_are_those_of_the_sorted_candidates(
+        fn the_ranks_are_those_of_the_sorted_candidates(
             marks in prop::collection::vec((0_i64..3, any::<bool>(), any::<bool>()), 1..8),
             bits: u32,
         ) {
             let nodes: Vec<NodeName> = (0..marks.len()).map(|i| NodeName::new(alloc::format!("node-{i}"))).collect();
             let first = IpAddr::from(core::net::Ipv4Addr::from_bits(bits));
-            let mut sorted: Vec<Candidate<'_>> = nodes.iter().zip(&marks).map(|(node, (score, restless, suspect))| Candidate {
-                node, score: *score, restless: *restless, suspect: *suspect,
+            let mut sorted: Vec<Candidate<'_>> = nodes.iter().zip(&marks).map(|(node, (score, is_flapping, suspect))| Candidate {
+                node, score: *score, is_flapping: *is_flapping, is_suspect: *suspect,
             }).collect();
             let elected = elect(first, sorted.iter().copied()).expect("candidates");
-            sorted.sort_by_key(|c| (c.restless, Rank::new(c.node, first, c.score)));
+            sorted.sort_by_key(|c| (c.is_flapping, Order::new(c.node, first, c.score)));
             prop_assert_eq!(elected.owner, sorted[0].node);
-            prop_assert_eq!(elected.heir, sorted.iter().find(|c| !c.suspect).map(|c| c.node));
-            prop_assert_eq!(elected.deputy, sorted.get(1).filter(|c| !c.restless).map(|c| c.node));
+            prop_assert_eq!(elected.successor, sorted.iter().find(|c| !c.is_suspect).map(|c| c.node));
+            prop_assert_eq!(elected.backup, sorted.get(1).filter(|c| !c.is_flapping).map(|c| c.node));
         }
     }
 }

@@ -1,41 +1,40 @@
-//! How often this node went and came back lately: one that cannot make up its mind is given addresses last.
+//! Flap damping (after RFC 2439): a node that left and returned repeatedly ranks after all stable nodes.
 //!
-//! Each return is followed by moves of addresses, back to where they belong. One return is an accident; a node that comes
-//! back again before [`COOL`] has passed is restless, and each return makes it so for longer. It says so by gossip, so all
-//! speakers go by the same number; `crate::announce::layer2::placement` says what follows from it.
+//! Each return moves addresses back to the node. One return is an accident. A node that returns again before [`COOL`] has
+//! passed is flapping, and each further return makes that last longer. The node reports its count by gossip, so all speakers
+//! use the same number; [`placement`](super::placement) says what follows from it.
 
 use core::time::Duration;
 
 use crate::Time;
 
-/// A return is forgotten after that long without another, the most recent first: a node that came back three times is
-/// restless for ten minutes.
+/// How long it takes to forget the most recent flap. A node that flapped three times is damped for ten minutes.
 pub const COOL: Duration = Duration::from_secs(300);
 
-/// No more are counted, so that a node is restless for half an hour at most after it has come to rest.
-pub const MOST: u8 = 7;
+/// Limit of the count, so that a node is damped for half an hour at most after its last flap.
+pub const MAX_FLAPS: u8 = 7;
 
-/// One outage shows in several ways, a lost link and the verdict of the peers, and counts once.
+/// One outage shows in several ways, such as a lost link and the reports of peers, and counts once.
 const ONE_OUTAGE: Duration = Duration::from_secs(5);
 
-/// Counts the returns of one node. Owned by value by exactly one task.
+/// Counts the flaps of one node. Exactly one task owns it.
 #[derive(Debug, Default)]
-pub struct Restlessness {
-    returns: u8,
+pub struct FlapDamping {
+    flaps: u8,
     /// The last outage that was counted.
     counted: Option<Time>,
-    /// When the most recent return is forgotten.
+    /// When the most recent flap is forgotten.
     due: Option<Time>,
 }
 
-impl Restlessness {
-    /// What was counted and is not forgotten.
-    pub const fn returns(&self) -> u8 {
-        self.returns
+impl FlapDamping {
+    /// Returns the number of flaps that are not forgotten.
+    pub const fn flaps(&self) -> u8 {
+        self.flaps
     }
 
-    /// The node went away and is back.
-    pub fn handle_return(&mut self, now: Time) {
+    /// Records that the node left and returned.
+    pub fn handle_flap(&mut self, now: Time) {
         let is_same = |at: Time| now.saturating_since(at) < ONE_OUTAGE;
         if !self.counted.is_some_and(is_same) {
             self.counted = Some(now);
@@ -43,21 +42,21 @@ impl Restlessness {
         }
     }
 
-    /// `returns` that were counted elsewhere: before this process started, or at once because of something grave.
-    pub fn add(&mut self, returns: u8, now: Time) {
-        self.returns = self.returns.saturating_add(returns).min(MOST);
-        self.due = (self.returns > 0).then(|| now + COOL);
+    /// Adds flaps that were counted elsewhere: before this process started, or at once because of a grave fault.
+    pub fn add(&mut self, flaps: u8, now: Time) {
+        self.flaps = self.flaps.saturating_add(flaps).min(MAX_FLAPS);
+        self.due = (self.flaps > 0).then(|| now + COOL);
     }
 
-    /// Forgets what is due.
+    /// Forgets the flaps that are due.
     pub fn handle_timeout(&mut self, now: Time) {
         while let Some(due) = self.due.filter(|due| *due <= now) {
-            self.returns = self.returns.saturating_sub(1);
-            self.due = (self.returns > 0).then(|| due + COOL);
+            self.flaps = self.flaps.saturating_sub(1);
+            self.due = (self.flaps > 0).then(|| due + COOL);
         }
     }
 
-    /// When [`Self::handle_timeout`] has something to forget.
+    /// Returns when [`Self::handle_timeout`] has a flap to forget.
     pub const fn poll_timeout(&self) -> Option<Time> {
         self.due
     }
@@ -71,42 +70,42 @@ mod tests {
         Time::since_zero(Duration::from_secs(seconds))
     }
 
-    fn returned(times: impl IntoIterator<Item = u64>) -> Restlessness {
-        let mut restlessness = Restlessness::default();
+    fn flapped(times: impl IntoIterator<Item = u64>) -> FlapDamping {
+        let mut damping = FlapDamping::default();
         for second in times {
-            restlessness.handle_timeout(at(second));
-            restlessness.handle_return(at(second));
+            damping.handle_timeout(at(second));
+            damping.handle_flap(at(second));
         }
-        restlessness
+        damping
     }
 
     #[test]
-    fn returns_are_forgotten_one_after_the_other() {
-        let mut restlessness = returned([0, 10, 20]);
+    fn flaps_are_forgotten_one_after_the_other() {
+        let mut damping = flapped([0, 10, 20]);
         let mut forgotten = alloc::vec::Vec::new();
-        while let Some(due) = restlessness.poll_timeout() {
-            restlessness.handle_timeout(due);
-            forgotten.push((due, restlessness.returns()));
+        while let Some(due) = damping.poll_timeout() {
+            damping.handle_timeout(due);
+            forgotten.push((due, damping.flaps()));
         }
         assert_eq!(forgotten, [(at(320), 2), (at(620), 1), (at(920), 0)]);
     }
 
     #[test]
-    fn one_outage_counts_once_and_a_steady_flapper_ever_on() {
-        assert_eq!(returned([0, 1, 4]).returns(), 1);
-        assert_eq!(returned((0..20).map(|second| 2 * second)).returns(), MOST);
-        assert_eq!(returned((0..20).map(|times| 290 * times)).returns(), MOST);
-        assert_eq!(returned((0..20).map(|times| 310 * times)).returns(), 1);
+    fn one_outage_counts_once_and_repeated_outages_keep_counting() {
+        assert_eq!(flapped([0, 1, 4]).flaps(), 1);
+        assert_eq!(flapped((0..20).map(|second| 2 * second)).flaps(), MAX_FLAPS);
+        assert_eq!(flapped((0..20).map(|times| 290 * times)).flaps(), MAX_FLAPS);
+        assert_eq!(flapped((0..20).map(|times| 310 * times)).flaps(), 1);
     }
 
     #[test]
-    fn what_was_counted_before_is_added_and_bounded() {
-        let mut restlessness = Restlessness::default();
-        restlessness.add(0, at(0));
-        assert_eq!((restlessness.returns(), restlessness.poll_timeout()), (0, None));
-        restlessness.add(u8::MAX, at(0));
-        assert_eq!(restlessness.returns(), MOST);
-        restlessness.handle_timeout(at(10_000));
-        assert_eq!((restlessness.returns(), restlessness.poll_timeout()), (0, None));
+    fn flaps_counted_elsewhere_are_added_up_to_the_limit() {
+        let mut damping = FlapDamping::default();
+        damping.add(0, at(0));
+        assert_eq!((damping.flaps(), damping.poll_timeout()), (0, None));
+        damping.add(u8::MAX, at(0));
+        assert_eq!(damping.flaps(), MAX_FLAPS);
+        damping.handle_timeout(at(10_000));
+        assert_eq!((damping.flaps(), damping.poll_timeout()), (0, None));
     }
 }

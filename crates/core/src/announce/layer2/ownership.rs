@@ -1,9 +1,10 @@
-//! What this node owns: one verdict a Service, recomputed when something it depends on changes.
+//! Ownership: the role of this node for each Service, computed again when something that it depends on changes.
 //!
-//! Membership is an input like any other, so whoever detects failures can be exchanged. Inputs replace what
-//! was known (`set_*`); [`Ownership::poll_change`] then tells one changed verdict after the other.
+//! Inputs replace what was known (`set_*`); [`Ownership::poll_change`] then returns one changed role after the other.
+//! Membership is an input like any other, so the failure detector can be exchanged.
 
-mod verdict;
+mod election;
+mod role;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -11,119 +12,116 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 
 use crate::announce::eligibility::{Endpoints, Exclusion, Exposure, Node, View, interfaces};
-use crate::announce::layer2::election::{self, Candidate, Elected, Place, Rank};
-use crate::announce::layer2::placement::{Footing, Standing};
+use crate::announce::layer2::election::Order;
+use crate::announce::layer2::placement::Placement;
 use crate::config::{L2Advertisement, Pool};
 use crate::name::tag;
 use crate::{Liveness, Member, NodeName, NodeState, ServiceKey};
 
-pub use verdict::{Change, Claim, Verdict};
+use election::{Election, Threshold};
+pub use role::{Grant, Role, RoleChange};
 
-/// Decides what one node owns. Owned by value by exactly one task.
+/// Decides what one node owns. Exactly one task owns it.
 #[derive(Debug)]
 pub struct Ownership {
-    me: NodeName,
-    ignore_exclude_label: bool,
-    pools: Vec<Pool>,
-    advertisements: Vec<L2Advertisement>,
-    /// The interfaces that they name ([`tag`]).
-    selected: BTreeSet<u32>,
+    own_node: NodeName,
+    config: Configuration,
     nodes: BTreeMap<NodeName, Node>,
     members: Option<BTreeMap<NodeName, Member>>,
-    standing: Standing,
+    placement: Placement,
+    /// Names of the interfaces that can announce here.
     interfaces: Option<BTreeSet<String>>,
     services: BTreeMap<ServiceKey, Exposure>,
     endpoints: BTreeMap<ServiceKey, Endpoints>,
-    outcomes: BTreeMap<ServiceKey, Outcome>,
-    /// Services whose verdict may have changed.
+    decided: BTreeMap<ServiceKey, Decided>,
+    /// Services whose role may have changed.
     stale: BTreeSet<ServiceKey>,
 }
 
-/// How an election came out.
+/// Pools, advertisements and options.
+#[derive(Debug, Default)]
+struct Configuration {
+    pools: Vec<Pool>,
+    advertisements: Vec<L2Advertisement>,
+    /// The interfaces that the advertisements name ([`tag`]).
+    named_interfaces: BTreeSet<u32>,
+    ignore_exclude_label: bool,
+}
+
+/// What was decided for a Service.
 #[derive(Debug)]
-struct Outcome {
-    verdict: Verdict,
-    /// Who comes later than this would change neither owner nor deputy; `None` if anybody might.
-    bar: Option<Bar>,
+struct Decided {
+    role: Role,
+    /// A candidate beyond this changes neither owner nor backup; `None` if any candidate might.
+    threshold: Option<Threshold>,
 }
 
-/// How a candidate comes among others: by where it stands first.
-type Bar = (Reverse<Footing>, Place);
-
-/// Who may own the addresses of a Service, and who of them should.
-struct Contest<'a> {
-    advertisements: Vec<&'a L2Advertisement>,
-    elected: Elected<'a>,
-    footing: Footing,
-}
-
-impl Contest<'_> {
-    fn bar(&self) -> Option<Bar> {
-        self.elected.second.map(|place| (Reverse(self.footing), place))
-    }
-}
+const NO_ENDPOINTS: &Endpoints = &Endpoints {
+    any: false,
+    nodes: BTreeSet::new(),
+};
 
 impl Ownership {
-    /// Nothing known yet, nothing owned. `gossip` tells whether [`Self::set_members`] will be used; without
-    /// it every Node is taken to have a speaker.
-    pub fn new(me: NodeName, gossip: bool, ignore_exclude_label: bool) -> Self {
+    /// Starts without knowledge and without addresses. With `has_gossip` the speakers come by [`Self::set_members`]; without
+    /// it every Node is assumed to have a speaker.
+    pub fn new(own_node: NodeName, has_gossip: bool, ignore_exclude_label: bool) -> Self {
         Self {
-            me,
-            ignore_exclude_label,
-            pools: Vec::new(),
-            advertisements: Vec::new(),
-            selected: BTreeSet::new(),
+            own_node,
+            config: Configuration {
+                ignore_exclude_label,
+                ..Configuration::default()
+            },
             nodes: BTreeMap::new(),
-            members: gossip.then(BTreeMap::new),
-            standing: Standing::default(),
+            members: has_gossip.then(BTreeMap::new),
+            placement: Placement::default(),
             interfaces: None,
             services: BTreeMap::new(),
             endpoints: BTreeMap::new(),
-            outcomes: BTreeMap::new(),
+            decided: BTreeMap::new(),
             stale: BTreeSet::new(),
         }
     }
 
     /// Replaces pools and advertisements.
     pub fn set_config(&mut self, pools: &[Pool], advertisements: &[L2Advertisement]) {
-        if self.pools != pools || self.advertisements != advertisements {
-            self.pools = pools.to_vec();
-            self.advertisements = advertisements.to_vec();
+        let config = &mut self.config;
+        if config.pools != pools || config.advertisements != advertisements {
+            config.pools = pools.to_vec();
+            config.advertisements = advertisements.to_vec();
             let named = advertisements.iter().flat_map(|a| &a.interfaces);
-            self.selected = named.map(|name| tag(name)).collect();
-            self.all_stale();
+            config.named_interfaces = named.map(|name| tag(name)).collect();
+            self.mark_all_stale();
         }
     }
 
-    /// A Node is new or changed.
+    /// Adds or replaces a Node.
     pub fn set_node(&mut self, node: Node) {
         if self.nodes.get(&node.name) != Some(&node) {
             let name = BTreeSet::from([node.name.clone()]);
             self.nodes.insert(node.name.clone(), node);
-            self.review(name.clone(), &name);
+            self.mark_affected(name.clone(), &name);
         }
     }
 
-    /// A Node is gone.
+    /// Removes a Node.
     pub fn remove_node(&mut self, name: &NodeName) {
         if self.nodes.remove(name).is_some() {
-            self.review(BTreeSet::from([name.clone()]), &BTreeSet::new());
+            self.mark_affected(BTreeSet::from([name.clone()]), &BTreeSet::new());
         }
     }
 
-    /// Replaces what is known of the speakers. Nothing is looked at but what those that changed own or come next for, or
-    /// now would.
-    pub fn set_members(&mut self, members: Vec<Member>) {
+    /// Replaces the members. Only those Services are decided again that a changed member owns or backs up, or now would.
+    pub fn set_members(&mut self, members: &[Member]) {
         let Some(known) = &mut self.members else {
             return;
         };
-        let next: BTreeMap<NodeName, Member> = members.into_iter().map(|m| (m.node.clone(), m)).collect();
+        let next = members.iter().map(|m| (m.node.clone(), m.clone())).collect();
         let before = core::mem::replace(known, next);
-        let standing = Standing::of(known.values());
-        let rearranged = standing.differs_from(&self.standing, &self.selected);
-        self.standing = standing;
-        if rearranged {
-            return self.all_stale();
+        let placement = Placement::of(known.values());
+        let is_rearranged = placement.differs_from(&self.placement, &self.config.named_interfaces);
+        self.placement = placement;
+        if is_rearranged {
+            return self.mark_all_stale();
         }
         let only_in = |those: &BTreeMap<NodeName, Member>, others: &BTreeMap<NodeName, Member>| {
             let usable = those.values().filter(|m| m.is_usable());
@@ -132,21 +130,21 @@ impl Ownership {
         };
         let gained = only_in(known, &before);
         let mut changed = only_in(&before, known);
-        let suspected = before.values().filter(|m| is_suspect(m));
-        changed.extend(suspected.map(|m| m.node.clone()));
+        let suspects = before.values().filter(|m| is_suspect(m));
+        changed.extend(suspects.map(|m| m.node.clone()));
         changed.extend(gained.iter().cloned());
-        self.review(changed, &gained);
+        self.mark_affected(changed, &gained);
     }
 
     /// Replaces the names of the interfaces that can announce here.
     pub fn set_interfaces(&mut self, names: BTreeSet<String>) {
         if self.interfaces.as_ref() != Some(&names) {
             self.interfaces = Some(names);
-            self.all_stale();
+            self.mark_all_stale();
         }
     }
 
-    /// A Service is new or changed.
+    /// Adds or replaces a Service.
     pub fn set_service(&mut self, service: Exposure) {
         if self.services.get(&service.key) != Some(&service) {
             self.stale.insert(service.key.clone());
@@ -154,14 +152,14 @@ impl Ownership {
         }
     }
 
-    /// A Service is gone, or no longer ours.
+    /// Removes a Service that is gone or belongs to another implementation.
     pub fn remove_service(&mut self, key: &ServiceKey) {
         if self.services.remove(key).is_some() {
             self.stale.insert(key.clone());
         }
     }
 
-    /// Replaces the usable endpoints of a Service; `None` when it has no slices.
+    /// Replaces the usable endpoints of a Service; `None` when it has no EndpointSlices.
     pub fn set_endpoints(&mut self, key: ServiceKey, endpoints: Option<Endpoints>) {
         let before = match endpoints.clone() {
             Some(endpoints) => self.endpoints.insert(key.clone(), endpoints),
@@ -172,18 +170,18 @@ impl Ownership {
         }
     }
 
-    /// The next verdict that differs from what was told before.
-    pub fn poll_change(&mut self) -> Option<Change> {
+    /// Returns the next role that differs from what was returned before.
+    pub fn poll_change(&mut self) -> Option<RoleChange> {
         while let Some(service) = self.stale.pop_first() {
-            let outcome = self.services.get(&service).map(|exposure| self.decide(exposure));
-            let after = outcome.as_ref().map(|outcome| outcome.verdict.clone());
-            let before = match outcome {
-                Some(outcome) => self.outcomes.insert(service.clone(), outcome),
-                None => self.outcomes.remove(&service),
+            let decided = self.services.get(&service).map(|exposure| self.decide(exposure));
+            let after = decided.as_ref().map(|decided| decided.role.clone());
+            let before = match decided {
+                Some(decided) => self.decided.insert(service.clone(), decided),
+                None => self.decided.remove(&service),
             };
-            let before = before.map(|outcome| outcome.verdict);
+            let before = before.map(|decided| decided.role);
             if before != after {
-                return Some(Change {
+                return Some(RoleChange {
                     service,
                     before,
                     after,
@@ -193,67 +191,31 @@ impl Ownership {
         None
     }
 
-    /// What holds for a Service, as last polled.
-    pub fn verdict(&self, key: &ServiceKey) -> Option<&Verdict> {
-        self.outcomes.get(key).map(|outcome| &outcome.verdict)
+    /// Returns the role for a Service, as last polled.
+    pub fn role(&self, key: &ServiceKey) -> Option<&Role> {
+        self.decided.get(key).map(|decided| &decided.role)
     }
 
-    /// Every node with its preference score for a Service, or why it may not own it; an error when no node may.
-    pub fn candidates(
+    /// Explains the election for a Service: for each node its preference score, or why it is no candidate. The same function
+    /// elects the owner.
+    ///
+    /// # Errors
+    /// The reason why no node can be a candidate.
+    pub fn explain(
         &self,
         key: &ServiceKey,
     ) -> Result<BTreeMap<&NodeName, Result<i64, Exclusion>>, Exclusion> {
-        let none = Endpoints::default();
         let service = self.services.get(key).ok_or(Exclusion::NoAddress)?;
-        let endpoints = self.endpoints.get(key).unwrap_or(&none);
-        let view = self.view();
-        let advertisements = view.advertisements_of(service, endpoints)?;
-        let scores = self.nodes.iter();
-        let mut scores: BTreeMap<_, _> = scores
-            .map(|(name, node)| (name, view.score(service, endpoints, &advertisements, node)))
-            .collect();
-        let eligible = scores.iter().filter(|(_, score)| score.is_ok());
-        let footings: BTreeMap<&NodeName, Footing> = eligible
-            .map(|(name, _)| (*name, self.footing(service, &advertisements, &self.nodes[*name])))
-            .collect();
-        let best = footings.values().copied().max().unwrap_or_default();
-        for (name, footing) in footings.iter().filter(|(_, footing)| **footing < best) {
-            let exclusion = if footing.has_interface == best.has_interface {
-                Exclusion::NoLeg
-            } else {
-                Exclusion::NoInterface(interfaces(&advertisements, &self.nodes[*name]).unwrap_or_default())
-            };
-            scores.insert(name, Err(exclusion));
-        }
-        Ok(scores)
+        Ok(self.elect(service)?.explain())
     }
 
-    fn footing(&self, service: &Exposure, advertisements: &[&L2Advertisement], node: &Node) -> Footing {
-        let selected = interfaces(advertisements, node);
-        let mut footing = self
-            .standing
-            .footing(&node.name, &service.addresses, selected.as_ref());
-        // Gossip has not yet told what has just gone here.
-        footing.has_interface &= node.name != self.me || self.has_interface(selected.as_ref());
-        footing
-    }
-
-    /// Whether one of these exists here, as far as is known; `None` is any.
-    fn has_interface(&self, selected: Option<&BTreeSet<String>>) -> bool {
-        match (selected, &self.interfaces) {
-            (Some(selected), Some(existing)) => !selected.is_disjoint(existing),
-            (None, _) | (_, None) => true,
-        }
-    }
-
-    /// Whether `node` would be preferred to this one for a Service if both were alive: what speakers go by when they
-    /// meet on the wire though gossip does not connect them.
+    /// Whether `node` has a better rank than this node for a Service, if both were alive. Speakers that meet on the wire
+    /// while gossip does not connect them decide by this.
     pub fn outranks(&self, node: &NodeName, key: &ServiceKey) -> bool {
         let Some(service) = self.services.get(key) else {
             return false;
         };
-        let none = Endpoints::default();
-        let endpoints = self.endpoints.get(key).unwrap_or(&none);
+        let endpoints = self.endpoints_of(service);
         let view = View {
             members: None,
             ..self.view()
@@ -264,116 +226,84 @@ impl Ownership {
         ) else {
             return false;
         };
-        let rank = |name: &NodeName| {
+        let order = |name: &NodeName| {
             let node = self.nodes.get(name)?;
             let score = view.score(service, endpoints, &advertisements, node).ok()?;
-            Some(Rank::new(name, *first, score))
+            Some(Order::new(name, *first, score))
         };
-        match (rank(node), rank(&self.me)) {
-            (Some(theirs), Some(mine)) => theirs < mine,
-            (theirs, None) => theirs.is_some(),
+        match (order(node), order(&self.own_node)) {
+            (Some(other), Some(own)) => other < own,
+            (other, None) => other.is_some(),
             (None, Some(_)) => false,
         }
     }
 
-    fn decide(&self, service: &Exposure) -> Outcome {
-        let contest = self.contest(service);
-        let bar = contest.as_ref().ok().and_then(Contest::bar);
-        let verdict = contest.and_then(|contest| self.verdict_of(service, &contest));
-        Outcome {
-            verdict: verdict.unwrap_or_else(Verdict::Unowned),
-            bar,
+    fn decide(&self, service: &Exposure) -> Decided {
+        let election = self.elect(service);
+        let threshold = election.as_ref().ok().and_then(Election::threshold);
+        let role = election.and_then(|election| self.role_in(service, &election));
+        Decided {
+            role: role.unwrap_or_else(Role::Unowned),
+            threshold,
         }
     }
 
-    fn contest(&self, service: &Exposure) -> Result<Contest<'_>, Exclusion> {
-        let none = Endpoints::default();
-        let endpoints = self.endpoints.get(&service.key).unwrap_or(&none);
-        let view = self.view();
-        let advertisements = view.advertisements_of(service, endpoints)?;
-        let mut candidates = Vec::new();
-        let mut best = Footing::default();
-        for node in self.nodes.values() {
-            let Ok(score) = view.score(service, endpoints, &advertisements, node) else {
-                continue;
-            };
-            let footing = self.footing(service, &advertisements, node);
-            best = footing.max(best);
-            candidates.push((footing, self.candidate(&node.name, score)));
-        }
-        // The election is keyed by the first address, for dual stack too: both are announced by one node.
-        let first = service.addresses.first().ok_or(Exclusion::NoAddress)?;
-        let firm = candidates.into_iter().filter(|(footing, _)| *footing == best);
-        let elected = election::elect(*first, firm.map(|(_, candidate)| candidate));
-        Ok(Contest {
-            advertisements,
-            elected: elected.ok_or(Exclusion::NoCandidate)?,
-            footing: best,
-        })
-    }
-
-    fn verdict_of(&self, service: &Exposure, contest: &Contest<'_>) -> Result<Verdict, Exclusion> {
-        let Elected {
-            owner, heir, deputy, ..
-        } = contest.elected;
-        let (is_owner, is_deputy) = (*owner == self.me, deputy == Some(&self.me));
-        let is_heir = !is_owner && self.is_suspect(owner) && heir == Some(&self.me);
-        let standby = || Verdict::Standby {
+    fn role_in(&self, service: &Exposure, election: &Election<'_>) -> Result<Role, Exclusion> {
+        let result = election.result().ok_or(Exclusion::NoCandidate)?;
+        let (owner, own) = (result.owner, Some(&self.own_node));
+        let is_owner = *owner == self.own_node;
+        let is_successor = !is_owner && self.is_suspect(owner) && result.successor == own;
+        let standby = || Role::Standby {
             owner: owner.clone(),
-            deputy: deputy.cloned(),
+            backup: result.backup.cloned(),
         };
-        if !is_owner && !is_heir && !is_deputy {
+        if !is_owner && !is_successor && result.backup != own {
             return Ok(standby());
         }
-        let me = self.nodes.get(&self.me).ok_or(Exclusion::NoCandidate)?;
-        let interfaces = interfaces(&contest.advertisements, me);
+        let own_node = self.nodes.get(&self.own_node).ok_or(Exclusion::NoCandidate)?;
+        let interfaces = interfaces(election.advertisements(), own_node);
         if !self.has_interface(interfaces.as_ref()) {
             if !is_owner {
                 return Ok(standby());
             }
             return Err(Exclusion::NoInterface(interfaces.unwrap_or_default()));
         }
-        let claim = Claim {
+        let grant = Grant {
             addresses: service.addresses.clone(),
             interfaces,
             conflict_detection: self.view().pool_of(service)?.conflict_detection,
         };
         let of = owner.clone();
-        Ok(match (is_owner, is_heir) {
-            (true, _) => Verdict::Owner(claim),
-            (_, true) => Verdict::Heir { of, claim },
-            (false, false) => Verdict::Deputy { of, claim },
+        Ok(match (is_owner, is_successor) {
+            (true, _) => Role::Owner(grant),
+            (_, true) => Role::Successor { of, grant },
+            (false, false) => Role::Backup { of, grant },
         })
     }
 
-    /// Looks again at the Services whose verdict names one of those that `changed`, and at those for which one of those
-    /// that can now own what they could not comes before the second. An owner that is suspected counts as changed, as
-    /// its heir may be any of those after it.
-    fn review(&mut self, mut changed: BTreeSet<NodeName>, gained: &BTreeSet<NodeName>) {
+    /// Marks the Services whose role depends on one of the `changed` nodes, and those for which one of the nodes that
+    /// `gained` eligibility is within the threshold. A suspect owner counts as changed, because any later candidate may be
+    /// its successor.
+    fn mark_affected(&mut self, mut changed: BTreeSet<NodeName>, gained: &BTreeSet<NodeName>) {
         changed.extend(self.suspects().cloned());
         if changed.is_empty() {
             return;
         }
-        let affected = self
-            .outcomes
-            .iter()
-            .filter(|(key, outcome)| {
-                outcome.verdict.names_any_of(&changed, &self.me)
-                    || (!gained.is_empty() && self.is_contested(key, outcome, gained))
-            })
-            .map(|(key, _)| key.clone());
-        let affected: Vec<ServiceKey> = affected.collect();
+        let affected = self.decided.iter().filter(|(key, decided)| {
+            decided.role.depends_on(&changed, &self.own_node)
+                || (!gained.is_empty() && self.is_within_threshold(key, decided, gained))
+        });
+        let affected: Vec<ServiceKey> = affected.map(|(key, _)| key.clone()).collect();
         self.stale.extend(affected);
     }
 
-    /// Whether the outcome may be another one with these nodes.
-    fn is_contested(&self, key: &ServiceKey, outcome: &Outcome, nodes: &BTreeSet<NodeName>) -> bool {
-        let none = Endpoints::default();
-        let endpoints = self.endpoints.get(key).unwrap_or(&none);
-        let view = self.view();
+    /// Whether one of these nodes would change the owner or the backup of a Service.
+    fn is_within_threshold(&self, key: &ServiceKey, decided: &Decided, nodes: &BTreeSet<NodeName>) -> bool {
         let Some(service) = self.services.get(key) else {
             return false;
         };
+        let endpoints = self.endpoints_of(service);
+        let view = self.view();
         let (Ok(advertisements), Some(first)) = (
             view.advertisements_of(service, endpoints),
             service.addresses.first(),
@@ -385,20 +315,16 @@ impl Ownership {
             let Ok(score) = view.score(service, endpoints, &advertisements, node) else {
                 return false;
             };
-            outcome.bar.is_none_or(|bar| {
-                let footing = self.footing(service, &advertisements, node);
-                (Reverse(footing), self.candidate(&node.name, score).place(*first)) < bar
+            decided.threshold.is_none_or(|threshold| {
+                let fitness = self.fitness(service, &advertisements, node);
+                let rank = self.candidate(&node.name, score).rank(*first);
+                (Reverse(fitness), rank) < threshold
             })
         })
     }
 
-    fn candidate<'a>(&self, node: &'a NodeName, score: i64) -> Candidate<'a> {
-        Candidate {
-            node,
-            score,
-            restless: self.standing.is_restless(node),
-            suspect: self.is_suspect(node),
-        }
+    fn endpoints_of(&self, service: &Exposure) -> &Endpoints {
+        self.endpoints.get(&service.key).unwrap_or(NO_ENDPOINTS)
     }
 
     fn suspects(&self) -> impl Iterator<Item = &NodeName> {
@@ -415,22 +341,12 @@ impl Ownership {
             .is_some_and(is_suspect)
     }
 
-    fn view(&self) -> View<'_> {
-        View {
-            pools: &self.pools,
-            advertisements: &self.advertisements,
-            nodes: &self.nodes,
-            members: self.members.as_ref(),
-            ignore_exclude_label: self.ignore_exclude_label,
-        }
-    }
-
-    fn all_stale(&mut self) {
+    fn mark_all_stale(&mut self) {
         self.stale.extend(self.services.keys().cloned());
     }
 }
 
-/// Whether a member could own something, if it is alive.
+/// Whether a member could own something if it is alive.
 fn is_suspect(member: &Member) -> bool {
     member.liveness == Liveness::Suspect && member.state == NodeState::Ready
 }

@@ -1,8 +1,7 @@
-//! How the speakers compare: which are too restless to be given addresses before others, and which do not stand where the
-//! clients are.
+//! Placement: how the speakers compare in where they are connected and in how stable they are.
 //!
-//! Both go by what the speakers say of themselves, so that all come to the same result. While one of them says nothing,
-//! because it is of a version that does not know of it, neither counts: that one could not come to the same result.
+//! Both follow from what the speakers report of themselves, so that all speakers come to the same result. As long as one
+//! usable speaker reports nothing, because its version does not, neither counts: it could not come to the same result.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -12,68 +11,66 @@ use core::net::IpAddr;
 
 use crate::{Member, NodeName, Profile};
 
-/// A speaker that came back so many times more than the median one is the odd one out. What all of them suffered, a switch
-/// that restarts, makes nobody odd, nor is it ever more than half of them, so that they cannot all be passed over for a few.
-const ODD: u8 = 2;
+/// A node whose flap count exceeds the median by this much is damped. Comparing with the median ignores outages that all
+/// nodes shared (a switch that restarts), and never damps more than half of the nodes.
+const ABOVE_MEDIAN: u8 = 2;
 
-/// What the usable speakers say of themselves, compared.
+/// What the usable speakers report of themselves, compared.
 #[derive(Debug, Default)]
-pub(crate) struct Standing {
-    /// Empty unless all of them have told.
+pub(crate) struct Placement {
+    /// Empty unless all usable speakers have reported.
     profiles: BTreeMap<NodeName, Arc<Profile>>,
-    restless: BTreeSet<NodeName>,
+    flapping: BTreeSet<NodeName>,
 }
 
-/// How well a node stands for some addresses; the greater the better.
+/// How well a node is placed for some addresses; the greatest fitness wins before ranks count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(crate) struct Footing {
+pub(crate) struct Fitness {
     /// Whether it has one of the interfaces that the advertisements name.
     pub(crate) has_interface: bool,
-    /// In how many of their subnets it has a leg.
-    legs: usize,
+    /// How many of the addresses are in its subnets.
+    subnets: usize,
 }
 
-impl Standing {
+impl Placement {
     pub(crate) fn of<'a>(members: impl Iterator<Item = &'a Member>) -> Self {
         let usable = members.filter(|member| member.is_usable());
-        let told = usable.map(|member| Some((member.node.clone(), member.profile.clone()?)));
-        let Some(profiles) = told.collect::<Option<BTreeMap<_, _>>>() else {
+        let reported = usable.map(|member| Some((member.node.clone(), member.profile.clone()?)));
+        let Some(profiles) = reported.collect::<Option<BTreeMap<_, _>>>() else {
             return Self::default();
         };
-        let mut returns: Vec<u8> = profiles.values().map(|profile| profile.flaps).collect();
-        returns.sort_unstable();
-        let median = returns
-            .get(returns.len().saturating_sub(1) / 2)
-            .copied()
-            .unwrap_or(0);
-        let is_odd = |profile: &Profile| profile.flaps >= median.saturating_add(ODD);
-        let restless = profiles.iter().filter(|(_, profile)| is_odd(profile));
+        let mut flaps: Vec<u8> = profiles.values().map(|profile| profile.flaps).collect();
+        flaps.sort_unstable();
+        let median = flaps.get(flaps.len().saturating_sub(1) / 2).copied().unwrap_or(0);
+        let is_flapping = |profile: &Profile| profile.flaps >= median.saturating_add(ABOVE_MEDIAN);
+        let flapping = profiles.iter().filter(|(_, profile)| is_flapping(profile));
         Self {
-            restless: restless.map(|(node, _)| node.clone()).collect(),
+            flapping: flapping.map(|(node, _)| node.clone()).collect(),
             profiles,
         }
     }
 
-    /// Whether `node` comes after all that are not.
-    pub(crate) fn is_restless(&self, node: &NodeName) -> bool {
-        self.restless.contains(node)
+    /// Whether `node` ranks after all nodes that do not flap.
+    pub(crate) fn is_flapping(&self, node: &NodeName) -> bool {
+        self.flapping.contains(node)
     }
 
-    /// How well `node` stands for these addresses: of several candidates only the best ones count.
-    pub(crate) fn footing(
+    /// Returns how well `node` is placed for these addresses.
+    pub(crate) fn fitness(
         &self,
         node: &NodeName,
         addresses: &[IpAddr],
         selected: Option<&BTreeSet<String>>,
-    ) -> Footing {
+    ) -> Fitness {
         let profile = self.profiles.get(node);
-        profile.map_or(Footing::default(), |profile| Footing {
+        profile.map_or(Fitness::default(), |profile| Fitness {
             has_interface: profile.has_interface(selected),
-            legs: profile.count_in_subnets(addresses),
+            subnets: profile.count_in_subnets(addresses),
         })
     }
 
-    /// Whether it makes a difference to elections between nodes that are in both, if these interfaces are selected.
+    /// Whether the difference to `before` matters to elections between nodes that are in both, if advertisements name the
+    /// interfaces `selected`.
     pub(crate) fn differs_from(&self, before: &Self, selected: &BTreeSet<u32>) -> bool {
         let named = |profile: &Profile| -> Option<Vec<u32>> {
             let tags = profile.interfaces.as_ref()?.iter();
@@ -85,7 +82,7 @@ impl Standing {
             || in_both.any(|(node, now, then)| {
                 now.subnets != then.subnets
                     || named(now) != named(then)
-                    || self.is_restless(node) != before.is_restless(node)
+                    || self.is_flapping(node) != before.is_flapping(node)
             })
     }
 }
@@ -97,31 +94,31 @@ mod tests {
     use alloc::format;
     use proptest::prelude::*;
 
-    fn members(returns: &[u8]) -> Vec<Member> {
-        let member = |(i, returns): (usize, &u8)| Member {
+    fn members(flaps: &[u8]) -> Vec<Member> {
+        let member = |(i, flaps): (usize, &u8)| Member {
             profile: Some(Arc::new(Profile {
-                flaps: *returns,
+                flaps: *flaps,
                 ..Profile::default()
             })),
             ..Member::new(name(i), Liveness::Alive, NodeState::Ready)
         };
-        returns.iter().enumerate().map(member).collect()
+        flaps.iter().enumerate().map(member).collect()
     }
 
     fn name(i: usize) -> NodeName {
         format!("node-{i}").as_str().into()
     }
 
-    fn restless(returns: &[u8]) -> Vec<usize> {
-        let standing = Standing::of(members(returns).iter());
-        (0..returns.len())
-            .filter(|i| standing.is_restless(&name(*i)))
+    fn flapping(flaps: &[u8]) -> Vec<usize> {
+        let placement = Placement::of(members(flaps).iter());
+        (0..flaps.len())
+            .filter(|i| placement.is_flapping(&name(*i)))
             .collect()
     }
 
     #[test]
-    fn who_came_back_twice_more_than_the_others_is_restless() {
-        for (returns, expected) in [
+    fn a_node_that_flapped_twice_more_than_the_median_is_damped() {
+        for (flaps, expected) in [
             (&[][..], &[][..]),
             (&[7], &[]),
             (&[0, 1], &[]),
@@ -130,38 +127,38 @@ mod tests {
             (&[0, 3, 1], &[1]),
             (&[0, 2, 0, 3, 0], &[1, 3]),
         ] {
-            assert_eq!(restless(returns), expected, "{returns:?}");
+            assert_eq!(flapping(flaps), expected, "{flaps:?}");
         }
     }
 
     #[test]
-    fn what_all_suffered_makes_nobody_restless_nor_does_a_newcomer() {
-        assert_eq!(restless(&[3, 3, 4, 3],), [0_usize; 0]);
-        assert_eq!(restless(&[3, 3, 3, 0],), [0_usize; 0]);
+    fn a_shared_outage_damps_no_node_and_neither_does_a_new_node() {
+        assert_eq!(flapping(&[3, 3, 4, 3]), [0_usize; 0]);
+        assert_eq!(flapping(&[3, 3, 3, 0]), [0_usize; 0]);
     }
 
     #[test]
-    fn while_one_does_not_tell_nobody_is_restless_and_all_stand_alike() {
+    fn while_one_speaker_reports_nothing_no_node_is_damped_and_all_are_equally_fit() {
         let mut members = members(&[0, 0, 0, 5]);
         members[0].profile = None;
-        assert!(!Standing::of(members.iter()).is_restless(&name(3)));
-        let footing = |members: &[Member]| {
-            Standing::of(members.iter()).footing(&name(1), &[[192, 0, 2, 1].into()], None)
+        assert!(!Placement::of(members.iter()).is_flapping(&name(3)));
+        let fitness = |members: &[Member]| {
+            Placement::of(members.iter()).fitness(&name(1), &[[192, 0, 2, 1].into()], None)
         };
-        assert_eq!(footing(&members), Footing::default());
+        assert_eq!(fitness(&members), Fitness::default());
         members[0].liveness = Liveness::Down;
-        assert!(Standing::of(members.iter()).is_restless(&name(3)));
-        let firm = Footing {
+        assert!(Placement::of(members.iter()).is_flapping(&name(3)));
+        let best = Fitness {
             has_interface: true,
-            legs: 1,
+            subnets: 1,
         };
-        assert_eq!(footing(&members), firm);
+        assert_eq!(fitness(&members), best);
     }
 
     proptest! {
         #[test]
-        fn at_least_half_are_never_passed_over(returns in prop::collection::vec(0_u8..8, 1..20)) {
-            prop_assert!(2 * restless(&returns).len() <= returns.len());
+        fn at_least_half_of_the_nodes_are_never_damped(flaps in prop::collection::vec(0_u8..8, 1..20)) {
+            prop_assert!(2 * flapping(&flaps).len() <= flaps.len());
         }
     }
 }

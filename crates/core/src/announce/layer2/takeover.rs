@@ -1,251 +1,198 @@
-//! For which addresses this node answers: one machine an address.
+//! Take-over: how this node starts and stops to answer for its addresses. Each address has a machine ([`machine`]).
 //!
-//! Elections go by gossip, and gossip may be wrong or cut off; the wire knows better. So whoever is elected asks first
-//! whether somebody answers already, and whoever is no longer elected answers on until it hears its successor.
+//! Elections follow membership, which may be stale or partitioned. An elected node therefore probes an address before it
+//! announces it, and a node that lost an election keeps answering until it sees its successor's announcement.
 //!
-//! ```text
-//!           elected             silence, or only somebody who will yield
-//!   (none) ─────────► Probing ◄─────────────────────────────────────────► Holding
-//!                      │   ▲   a lost fellow that comes first claims it    │  ▲
-//!                      │   │ later                             another one │  │ elected again
-//!                      ▼   │                                    is elected ▼  │
-//!                 Deferred: a fellow that gossip lost answers            Yielding
-//!                 Conflict: a stranger answers                              │ its claim is heard, or too late
-//!                 Contended: somebody else asks, too                        ▼
-//!                                                                        (none)
-//! ```
+//! The backup of an address monitors the owner ([`monitor`]). A node that has lost peers announces an address periodically
+//! ([`heal_beacon`]), so that a healed partition is noticed without gossip.
 //!
-//! A Service that is gone, or that nobody may own, leaves every state at once.
-//!
-//! Who comes next after the owner is its deputy, and asks every few seconds whether the owner answers (`deputy`):
-//!
-//! ```text
-//!           deputy                   several questions unanswered               silence
-//!   (none) ────────► Watching ─────────────────────────────────────► Probing ───────────► Holding, in the owner's stead
-//!                      ▲  └──┘ answered                                 │ answered           │ the owner answers again
-//!                      └────────────────────────────────────────────────┴──── Yielding ◄─────┘
-//! ```
-//!
-//! Who has lost others by gossip calls for them on the wire (`call`), so that a wire that heals is noticed without gossip.
-//!
-//! The wire's word has a limit: fabrics with ARP suppression and proxies answer for the dead. When most speakers agree
-//! that one is dead, its answers count for [`PATIENCE`] only; its announcements, which nobody makes for it, count on.
+//! Answers on the wire have a limit: fabrics with ARP suppression and proxies answer for dead nodes. When the majority
+//! considers a peer down, its answers delay a take-over by [`DOWN_PEER_GRACE`] only. Its announcements, which no proxy makes,
+//! keep counting.
 
-mod backup;
 mod event;
 mod heal_beacon;
 mod identify;
 mod interest;
+mod machine;
+mod monitor;
 mod peers;
 #[cfg(test)]
 mod tests;
-mod transition;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
 
-use backup::{Rounds, Watch};
-pub use event::Report;
-use heal_beacon::Calls;
-use identify::Introductions;
-use interest::{Interest, Role};
-use peers::Fellows;
+pub use event::AddressEvent;
+use heal_beacon::HealBeacon;
+use identify::Identification;
+use interest::{Duty, Interest};
+use machine::{AddressMachine, Context, Event, Stage, Xorshift};
+use monitor::MonitorSchedule;
+use peers::Peers;
 
-use super::{Announcement, ProbeResult};
-use crate::config::ConflictDetection;
+use super::ownership::{Grant, Role};
+use super::{Announcement, Command, ProbeResult};
 use crate::{MacAddr, Member, NodeName, ServiceKey, Time};
 
-/// For so long the answers of a speaker count that most others take for dead. Long enough for a speaker that was cut off
-/// for a moment to be heard of again, short enough for an outage that somebody else's proxy prolongs.
-pub const PATIENCE: Duration = Duration::from_secs(3);
+/// How long an answer from a peer that the majority considers down can still delay a take-over. Long enough for a speaker
+/// that was cut off for a moment to be seen by gossip again, short enough for an outage that a proxy prolongs.
+pub const DOWN_PEER_GRACE: Duration = Duration::from_secs(3);
 
-/// Whoever is no longer elected answers on for its successor to probe and announce itself, which takes some 150 ms, or
-/// with many thousands of addresses some seconds.
-pub const YIELD: Duration = Duration::from_secs(5);
+/// How long a node that is no longer elected keeps answering at most. Its successor needs some 150 ms to probe and announce
+/// an address, or some seconds with many thousands of addresses.
+pub const HANDOVER_LIMIT: Duration = Duration::from_secs(5);
 
-/// Whoever is no longer elected and does not hear its successor says that it is still there, every so often. A successor
-/// that believes it has been the owner all the time, because it was cut off for a moment, announces itself then.
-const NUDGE: Duration = Duration::from_millis(500);
+/// Interval of the reminders to a successor that has not announced the address. A successor that was cut off for a moment,
+/// and believes that it has been the owner all the time, then announces the address.
+const HANDOVER_REMINDER: Duration = Duration::from_millis(500);
 
-/// From one look at who answers instead of us to the next.
+/// Interval of the probes for an address that a peer which is down still answers for.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Something to be done.
+/// An output of [`Takeover`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Find out who answers, and tell [`Holdings::handle_probed`].
-    Probe(Announcement),
-    /// Ask once whether somebody answers, that machine alone if it is given, and tell [`Holdings::handle_probed`].
-    Check(Announcement, Option<MacAddr>),
-    /// Never mind.
-    StopProbe(IpAddr),
-    /// Answer from now on, and announce it; a changed set of interfaces replaces the one before.
-    Announce(Announcement),
-    /// Answer no more.
-    Withdraw(IpAddr),
-    /// Announce an address once more, because somebody else announces it or should.
-    Defend(IpAddr),
-    /// Announce a held address as if it had just been claimed.
-    Reannounce(IpAddr),
-    /// This node answers for a Service at this address now.
+    /// An order for the station.
+    Command(Command),
+    /// This node answers for a Service at this address from now on.
     Gained(ServiceKey, IpAddr),
-    /// It no longer does.
+    /// This node no longer answers for a Service at this address.
     Lost(ServiceKey, IpAddr),
-    /// An address was taken from an owner that had failed, so long after the first sign of that.
+    /// This node has taken an address from an owner that failed, this long after the first sign of the failure.
     TookOver(IpAddr, Duration),
-    /// Something that users should know.
-    Report(IpAddr, Report),
+    /// Something that users or operators should know.
+    Event(IpAddr, AddressEvent),
 }
 
-/// Holds addresses on behalf of Services. Owned by value by exactly one task.
+/// The machines of all addresses of a node, with what they share. Exactly one task owns it.
 #[derive(Debug)]
-pub struct Holdings {
-    /// Whether the wire is asked at all.
+pub struct Takeover {
+    /// Whether addresses are probed at all.
     verification: bool,
-    addresses: BTreeMap<IpAddr, Holding>,
-    fellows: Fellows,
-    introductions: Introductions,
-    due: BTreeSet<(Time, IpAddr)>,
-    rounds: Rounds,
-    calls: Calls,
-    /// Addresses that are answered for although somebody else is elected, and who that is.
-    stand_ins: BTreeMap<IpAddr, NodeName>,
+    machines: BTreeMap<IpAddr, AddressMachine>,
+    peers: Peers,
+    identification: Identification,
+    timeouts: BTreeSet<(Time, IpAddr)>,
+    schedule: MonitorSchedule,
+    beacon: HealBeacon,
+    /// The addresses that this node answers for as the acting owner, with their unresponsive owners.
+    acting: BTreeMap<IpAddr, NodeName>,
     effects: VecDeque<Effect>,
-    random: u64,
+    random: Xorshift,
 }
 
-#[derive(Debug)]
-struct Holding {
-    /// Who is to be reached at the address, and what this node has to do with it.
-    interests: BTreeMap<ServiceKey, Interest>,
-    /// Who should answer for it, or should have before this node was elected.
-    owner: Option<NodeName>,
-    watch: Watch,
-    /// For whom [`Effect::Gained`] was told.
-    told: BTreeSet<ServiceKey>,
-    detection: ConflictDetection,
-    stage: Stage,
-    /// What is to happen to it next, and when.
-    due: Option<Time>,
-    /// A stranger that has it, and how often it was seen.
-    stranger: Option<(MacAddr, usize)>,
-    /// A fellow that keeps it, as reported.
-    deferred_to: Option<NodeName>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// Another one is elected and answers, as far as its deputy here knows.
-    Watching,
-    Probing,
-    /// Somebody else has it; probed again when due.
-    Waiting,
-    Holding,
-    /// Another one is elected, and has until then to announce itself.
-    Yielding {
-        until: Time,
-    },
-}
-
-impl Holdings {
-    /// Holds nothing. Without `verification` an address is answered for as soon as this node is elected, and no longer
-    /// than it is; the pauses after which contenders try again are drawn from `seed`.
-    pub fn new(verification: bool, seed: u64) -> Self {
+impl Takeover {
+    /// Starts without addresses. Without `verification` no address is probed: this node answers as soon and as long as it is
+    /// elected. `seed` feeds the random pauses of contenders.
+    pub const fn new(own_node: NodeName, verification: bool, seed: u64) -> Self {
         Self {
             verification,
-            addresses: BTreeMap::new(),
-            fellows: Fellows::default(),
-            introductions: Introductions::default(),
-            due: BTreeSet::new(),
-            rounds: Rounds::default(),
-            calls: Calls::default(),
-            stand_ins: BTreeMap::new(),
+            machines: BTreeMap::new(),
+            peers: Peers::new(own_node),
+            identification: Identification::new(),
+            timeouts: BTreeSet::new(),
+            schedule: MonitorSchedule::new(),
+            beacon: HealBeacon::new(),
+            acting: BTreeMap::new(),
             effects: VecDeque::new(),
-            random: seed | 1,
+            random: Xorshift::new(seed),
         }
     }
 
-    /// What gossip says of the speakers, `me` among them, after the verdicts that follow from it. Those that were cut off
-    /// do not know who answers, nor do the clients on their side.
-    pub fn set_members(&mut self, members: &[Member], me: &NodeName, now: Time) {
-        if self.fellows.set(members, me, &self.introductions, now) {
-            self.reannounce_all_but(None);
+    /// Replaces the members. Call it after the roles that follow from them were set. When a peer that was down has returned,
+    /// it and the clients on its side do not know what this node answers for, so all active addresses are announced again.
+    pub fn set_members(&mut self, members: &[Member], now: Time) {
+        if self.peers.set(members, &self.identification, now) {
+            self.reannounce_except(None);
         }
-        self.set_calls(now);
+        self.beacon.set(self.peers.has_lost(now), self.peers.alive(), now);
     }
 
-    /// This node was out of the world for a while, asleep, paused or cut off: others may have taken over. It asks before it
-    /// answers on, if it asks at all, which it tells.
-    pub fn reverify(&mut self, now: Time) -> bool {
-        if !self.verification {
-            return false;
-        }
-        for (address, stage) in self.stages() {
-            match stage {
-                Stage::Holding => {
-                    self.effects.push_back(Effect::Withdraw(address));
-                    self.probe(address, now);
-                }
-                Stage::Yielding { .. } => self.end_yielding(address),
-                Stage::Watching | Stage::Probing | Stage::Waiting => {}
-            }
-        }
-        true
+    /// Replaces the addresses of the speakers' nodes as Kubernetes knows them.
+    pub fn set_nodes(&mut self, nodes: BTreeMap<NodeName, IpAddr>, now: Time) {
+        self.identification.set_nodes(nodes);
+        self.peers.index_by_mac(&self.identification, now);
     }
 
-    /// A probe or a check has ended.
-    pub fn handle_probed(&mut self, address: IpAddr, probed: ProbeResult, now: Time) {
-        self.meet(address, probed, now);
-        let Some(holding) = self.addresses.get(&address) else {
+    /// Replaces the role `before` of this node for a Service by `after`.
+    pub fn set_role(&mut self, service: &ServiceKey, before: Option<&Role>, after: Option<&Role>, now: Time) {
+        let old = before.and_then(|role| self.duty_in(role)).map(|(_, grant)| grant);
+        let new = after.and_then(|role| self.duty_in(role));
+        let owner = after.and_then(Role::owner).or(before.and_then(Role::owner));
+        let is_passed_on = self.verification && after.is_some_and(|role| role.owner().is_some());
+        let kept = new.map_or(&[][..], |(_, grant)| &grant.addresses);
+        let gone = old.map_or(&[][..], |grant| &grant.addresses).iter();
+        for address in gone.filter(|address| !kept.contains(address)) {
+            let event = Event::Interest {
+                service,
+                interest: None,
+                owner,
+                is_passed_on,
+            };
+            self.handle(*address, event, now);
+        }
+        for address in kept {
+            let Some((duty, grant)) = new else { continue };
+            let interfaces = grant.interfaces.clone();
+            let event = Event::Interest {
+                service,
+                interest: Some((Interest { duty, interfaces }, grant.conflict_detection)),
+                owner,
+                is_passed_on,
+            };
+            self.machines.entry(*address).or_insert_with(AddressMachine::new);
+            self.handle(*address, event, now);
+        }
+    }
+
+    /// Returns what a role obliges this node to do. Owners are not monitored where nothing is probed.
+    fn duty_in<'a>(&self, role: &'a Role) -> Option<(Duty, &'a Grant)> {
+        match role {
+            Role::Owner(grant) | Role::Successor { grant, .. } => Some((Duty::Answer, grant)),
+            Role::Backup { grant, .. } => self.verification.then_some((Duty::Monitor, grant)),
+            Role::Standby { .. } | Role::Unowned(_) => None,
+        }
+    }
+
+    /// Handles the end of an absence (paused, suspended or unplugged): other nodes may have taken over, so this node probes
+    /// its addresses before it answers again.
+    pub fn handle_absence(&mut self, now: Time) {
+        for address in self.machines.keys().copied().collect::<Vec<_>>() {
+            self.handle(address, Event::Absence, now);
+        }
+    }
+
+    /// Handles the end of a probe or check.
+    pub fn handle_probed(&mut self, address: IpAddr, result: ProbeResult, now: Time) {
+        if self.identification.is_node(address) {
+            self.handle_node_answer(address, result, now);
+        }
+        self.handle(address, Event::Probed(result), now);
+    }
+
+    /// Handles the end of a check for the address of a node.
+    fn handle_node_answer(&mut self, address: IpAddr, result: ProbeResult, now: Time) {
+        if !self.machines.contains_key(&address) {
+            self.effects
+                .push_back(Effect::Command(Command::CancelProbe(address)));
+        }
+        let ProbeResult::Answered(mac) = result else {
             return;
         };
-        match (holding.stage, holding.role()) {
-            (Stage::Probing, Some(Role::Taker)) => self.handle_answer(address, probed, now),
-            (Stage::Probing, Some(Role::Deputy)) => self.handle_last_answer(address, probed, now),
-            (Stage::Watching | Stage::Holding, Some(Role::Deputy)) => {
-                self.handle_checked(address, probed, now);
+        if self.identification.handle_answer(address, mac) {
+            self.peers.index_by_mac(&self.identification, now);
+            if self.peers.get(mac).is_some() {
+                // The identified peer does not know what this node answers for either.
+                self.reannounce_except(None);
             }
-            (
-                Stage::Watching | Stage::Probing | Stage::Waiting | Stage::Holding | Stage::Yielding { .. },
-                _,
-            ) => {}
         }
     }
 
-    /// What came of probing for an address that this node was elected for.
-    fn handle_answer(&mut self, address: IpAddr, probed: ProbeResult, now: Time) {
-        let mac = match probed {
-            ProbeResult::Silence | ProbeResult::NoLink => return self.hold(address, now),
-            // Of a check that was under way when the probe began.
-            ProbeResult::Unanswered { .. } => return,
-            ProbeResult::Answered(mac) | ProbeResult::Contended(mac) => mac,
-        };
-        let is_contender = matches!(probed, ProbeResult::Contended(_));
-        let Some(fellow) = self.fellows.get(mac) else {
-            return if is_contender {
-                self.contend(address, now);
-            } else {
-                self.find_stranger(address, mac, now);
-            };
-        };
-        // Whoever is alive and not elected yields when it hears us.
-        if fellow.is_alive() {
-            return self.hold(address, now);
-        }
-        let node = fellow.node.clone();
-        if self.fellows.is_overruled(mac, now) {
-            self.report(address, Report::Overruled(node));
-            return self.hold(address, now);
-        }
-        if is_contender {
-            return self.contend_with(address, &node, now);
-        }
-        self.defer(address, node, now);
-    }
-
-    /// Another machine announces an address. `outranks` tells whether a node is preferred to this one for a Service
-    /// ([`crate::announce::layer2::ownership::Ownership::outranks`]).
+    /// Handles the announcement of an address by another machine. `outranks` says whether a node has a better rank than this
+    /// one for a Service ([`Ownership::outranks`](super::ownership::Ownership::outranks)).
     pub fn handle_claim(
         &mut self,
         address: IpAddr,
@@ -253,117 +200,143 @@ impl Holdings {
         outranks: impl Fn(&NodeName, &ServiceKey) -> bool,
         now: Time,
     ) {
-        if self.fellows.heard(mac, now) {
-            self.reannounce_all_but(Some(address));
+        if self.peers.handle_announcement(mac, now) {
+            self.reannounce_except(Some(address));
         }
-        let Some(holding) = self.addresses.get(&address) else {
-            return;
-        };
-        let fellow = self.fellows.get(mac);
-        match (holding.stage, fellow) {
-            (Stage::Holding, None) => {
-                if self.introduce(mac, now).is_none() {
-                    self.report(address, Report::Challenged(mac));
-                }
-                self.effects.push_back(Effect::Defend(address));
-            }
-            // The one that is elected is back, perhaps.
-            (Stage::Holding, Some(_)) if holding.role() == Some(Role::Deputy) => {
-                self.doubt_claim(address, mac)
-            }
-            // Gossip connects us, so it knows or is about to learn that we are elected: a claim made before crossed ours. Or it
-            // was the last word of one that has said good-bye since.
-            (Stage::Holding, Some(fellow)) if !fellow.is_lost() => {
-                self.effects.push_back(Effect::Defend(address));
-            }
-            (Stage::Holding, Some(fellow)) => {
-                let service = holding.interests.keys().next();
-                let comes_first = service.is_some_and(|service| outranks(&fellow.node, service));
-                if comes_first || self.fellows.is_minority() {
-                    let node = fellow.node.clone();
-                    self.effects.push_back(Effect::Withdraw(address));
-                    self.report(address, Report::Yielded(node));
-                    // This may have been the last word of one that has died since.
-                    self.probe(address, now);
-                } else {
-                    self.effects.push_back(Effect::Defend(address));
-                }
-            }
-            (Stage::Yielding { .. }, Some(_)) => self.end_yielding(address),
-            (Stage::Yielding { .. }, None) | (Stage::Watching | Stage::Probing | Stage::Waiting, _) => {}
-        }
+        let outranks = &outranks;
+        self.handle(address, Event::Claimed { mac, outranks }, now);
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Time) {
-        while let Some((at, address)) = self.due.first().copied()
+        while let Some((at, address)) = self.timeouts.first().copied()
             && at <= now
         {
-            self.due.pop_first();
-            let Some(holding) = self.addresses.get_mut(&address) else {
-                continue;
-            };
-            holding.due = None;
-            match holding.stage {
-                Stage::Waiting => self.probe(address, now),
-                Stage::Yielding { until } if until <= now => self.end_yielding(address),
-                Stage::Yielding { until } => {
-                    self.effects.push_back(Effect::Defend(address));
-                    self.set_due(address, Some(until.min(now + NUDGE)));
-                }
-                Stage::Watching | Stage::Holding => self.check(address, None),
-                Stage::Probing => {}
-            }
+            self.handle(address, Event::Timeout, now);
         }
-        while let Some(address) = self.rounds.poll_next(now) {
-            self.check_in_turn(address);
+        while let Some(address) = self.schedule.poll(now) {
+            self.handle(address, Event::Check, now);
         }
-        self.call(now);
+        if self.beacon.is_due(now) {
+            let (has_lost, alive) = (self.peers.has_lost(now), self.peers.alive());
+            let address = self.beacon.poll(active(&self.machines), has_lost, alive, now);
+            let beacon = address.map(|address| Effect::Command(Command::Defend(address)));
+            self.effects.extend(beacon);
+        }
     }
 
-    /// When [`Self::handle_timeout`] has something to do.
+    /// Returns when [`Self::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Time> {
-        let due = self.due.first().map(|(at, _)| *at);
-        let others = [self.rounds.next_due(), self.next_call()];
-        due.into_iter().chain(others.into_iter().flatten()).min()
+        let beacon = self.beacon.poll_timeout();
+        let beacon = beacon.filter(|_| active(&self.machines).next().is_some());
+        let timeout = self.timeouts.first().map(|(at, _)| *at);
+        [timeout, self.schedule.poll_timeout(), beacon]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
-    /// What to do next.
+    /// Returns the next output.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
     }
 
-    /// Whether nothing is answered for.
+    /// Whether this node answers for no address.
     pub fn is_empty(&self) -> bool {
-        let answers = |holding: &Holding| matches!(holding.stage, Stage::Holding | Stage::Yielding { .. });
-        !self.addresses.values().any(answers)
+        !self.machines.values().any(AddressMachine::answers)
     }
 
-    /// The Services that are to be reached at an address.
+    /// Returns the Services that use an address.
     pub fn services_of(&self, address: IpAddr) -> impl Iterator<Item = &ServiceKey> {
-        let holding = self.addresses.get(&address);
-        holding.into_iter().flat_map(|holding| holding.interests.keys())
+        let machine = self.machines.get(&address).into_iter();
+        machine.flat_map(AddressMachine::services)
     }
 
-    /// How many fellows answer that gossip has lost.
+    /// Returns how many peers still answer on the wire although they are down by membership.
     pub fn deferred(&self) -> usize {
-        let nodes = self
-            .addresses
-            .values()
-            .filter_map(|holding| holding.deferred_to.as_ref());
-        nodes
-            .filter(|node| self.fellows.is_down(node))
-            .collect::<BTreeSet<_>>()
-            .len()
+        let nodes = self.machines.values().filter_map(AddressMachine::deferred_to);
+        let down = nodes.filter(|node| self.peers.is_down(node));
+        down.collect::<BTreeSet<_>>().len()
     }
 
-    /// The nodes that should answer and do not, so that this one does in their stead.
-    pub fn silent(&self) -> BTreeSet<&NodeName> {
-        self.stand_ins.values().collect()
+    /// Returns the owners that do not answer on the wire, so that this node answers for them.
+    pub fn unresponsive(&self) -> BTreeSet<&NodeName> {
+        self.acting.values().collect()
     }
 
-    /// The machine that keeps an address from being announced, if it is none of ours.
-    pub fn stranger(&self, address: IpAddr) -> Option<MacAddr> {
-        self.addresses.get(&address)?.stranger.map(|(mac, _)| mac)
+    /// Returns the foreign host that keeps an address from being announced.
+    pub fn foreign_host(&self, address: IpAddr) -> Option<MacAddr> {
+        self.machines.get(&address)?.foreign_host()
     }
+
+    /// Advances the machine of an address, and keeps what is indexed of all machines.
+    fn handle(&mut self, address: IpAddr, event: Event<'_>, now: Time) {
+        let Some(machine) = self.machines.get_mut(&address) else {
+            return;
+        };
+        let (due, duty) = (machine.due(), machine.duty());
+        let mut context = Context {
+            address,
+            verification: self.verification,
+            peers: &mut self.peers,
+            identification: &mut self.identification,
+            random: &mut self.random,
+            effects: &mut self.effects,
+            now,
+        };
+        machine.handle(event, &mut context);
+        if due != machine.due() {
+            self.timeouts.extend(machine.due().map(|at| (at, address)));
+            if let Some(before) = due {
+                self.timeouts.remove(&(before, address));
+            }
+        }
+        if duty != machine.duty() {
+            let is_monitored = machine.duty() == Some(Duty::Monitor);
+            self.schedule.set(address, is_monitored, now);
+        }
+        let acting_for = machine.acting_for().cloned();
+        if machine.stage() == Stage::Idle {
+            self.machines.remove(&address);
+        }
+        match acting_for {
+            None => {
+                self.acting.remove(&address);
+            }
+            Some(owner) => {
+                let is_first = !self.acting.values().any(|other| *other == owner);
+                if is_first {
+                    self.check_others_of(&owner, now);
+                }
+                self.acting.insert(address, owner);
+            }
+        }
+    }
+
+    /// Checks all addresses of an owner, because it does not answer for one of them.
+    fn check_others_of(&mut self, owner: &NodeName, now: Time) {
+        for address in self.schedule.addresses() {
+            let machine = self.machines.get_mut(&address);
+            if let Some(machine) = machine.filter(|machine| machine.is_calmly_monitoring(owner)) {
+                machine.set_due(now);
+                self.timeouts.insert((now, address));
+            }
+        }
+    }
+
+    /// Announces the active addresses again, except one that was handled already, for machines that do not know of them and
+    /// may answer for them, too.
+    fn reannounce_except(&mut self, handled: Option<IpAddr>) {
+        let addresses = active(&self.machines).filter(|address| Some(*address) != handled);
+        let commands = addresses.map(|address| Effect::Command(Command::Reannounce(address)));
+        self.effects.extend(commands);
+    }
+}
+
+/// Returns the active addresses in ascending order.
+fn active(machines: &BTreeMap<IpAddr, AddressMachine>) -> impl Iterator<Item = IpAddr> + Clone {
+    let active = machines
+        .iter()
+        .filter(|(_, machine)| machine.stage() == Stage::Active);
+    active.map(|(address, _)| *address)
 }

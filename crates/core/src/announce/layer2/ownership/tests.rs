@@ -10,7 +10,7 @@ use crate::announce::eligibility::{EXCLUDE_LABEL, TrafficPolicy};
 use crate::config::{Catalog, ConflictDetection, RawL2Advertisement, RawPool};
 use crate::{Labels, RawSelector};
 
-mod standing;
+mod placement;
 
 const IRIS1: &str = "iris1";
 const IRIS2: &str = "iris2";
@@ -105,30 +105,30 @@ fn iris_with(
     machine
 }
 
-fn drain(machine: &mut Ownership) -> Vec<Change> {
+fn drain(machine: &mut Ownership) -> Vec<RoleChange> {
     core::iter::from_fn(|| machine.poll_change()).collect()
 }
 
-fn verdict(mut machine: Ownership) -> Verdict {
+fn role(mut machine: Ownership) -> Role {
     drain(&mut machine);
-    machine.verdict(&key()).expect("a known Service").clone()
+    machine.role(&key()).expect("a known Service").clone()
 }
 
-/// The verdict of the one that comes next after `owner`.
-fn deputy_of(owner: &str) -> Verdict {
-    let claim = Claim {
+/// The role of the one that comes next after `owner`.
+fn deputy_of(owner: &str) -> Role {
+    let grant = Grant {
         addresses: web(TrafficPolicy::Cluster).addresses,
         interfaces: None,
         conflict_detection: ConflictDetection::Enforce,
     };
-    Verdict::Deputy {
+    Role::Backup {
         of: owner.into(),
-        claim,
+        grant,
     }
 }
 
 fn owns(machine: Ownership) -> bool {
-    matches!(verdict(machine), Verdict::Owner(_))
+    matches!(role(machine), Role::Owner(_))
 }
 
 fn ready(name: &str) -> Member {
@@ -139,10 +139,7 @@ fn ready(name: &str) -> Member {
 fn the_layer_2_vectors_of_metallb_hold() {
     use TrafficPolicy::{Cluster, Local};
     assert!(owns(iris(IRIS2, vec![everywhere()], Cluster)));
-    assert_eq!(
-        verdict(iris(IRIS1, vec![everywhere()], Cluster)),
-        deputy_of(IRIS2)
-    );
+    assert_eq!(role(iris(IRIS1, vec![everywhere()], Cluster)), deputy_of(IRIS2));
 
     let excluded = [(EXCLUDE_LABEL, "")];
     let mut one_out = iris(IRIS1, vec![everywhere()], Cluster);
@@ -152,7 +149,7 @@ fn the_layer_2_vectors_of_metallb_hold() {
     let mut both_out = iris(IRIS1, vec![everywhere()], Cluster);
     both_out.set_node(node(IRIS1, &excluded));
     both_out.set_node(node(IRIS2, &excluded));
-    assert_eq!(verdict(both_out), Verdict::Unowned(Exclusion::NoCandidate));
+    assert_eq!(role(both_out), Role::Unowned(Exclusion::NoCandidate));
 
     let ignoring = Ownership::new(IRIS1.into(), false, true);
     let mut ignored = iris_with(ignoring, vec![everywhere()], Local);
@@ -161,7 +158,7 @@ fn the_layer_2_vectors_of_metallb_hold() {
 
     for me in [IRIS1, IRIS2] {
         let nobody = iris(me, vec![on(IRIS2)], Local);
-        assert_eq!(verdict(nobody), Verdict::Unowned(Exclusion::NoCandidate), "{me}");
+        assert_eq!(role(nobody), Role::Unowned(Exclusion::NoCandidate), "{me}");
     }
 }
 
@@ -174,17 +171,17 @@ fn a_node_that_is_drained_gives_its_services_away_and_takes_them_back() {
         ..node(name, &[])
     };
     machine.set_node(draining(IRIS2));
-    assert!(matches!(drain(&mut machine)[0].after, Some(Verdict::Owner(_))));
+    assert!(matches!(drain(&mut machine)[0].after, Some(Role::Owner(_))));
     // Who drains everything wants nothing to be announced.
     machine.set_node(draining(IRIS1));
     assert_eq!(
         drain(&mut machine)[0].after,
-        Some(Verdict::Unowned(Exclusion::NoCandidate))
+        Some(Role::Unowned(Exclusion::NoCandidate))
     );
     machine.set_node(node(IRIS2, &[]));
-    let standby = Verdict::Standby {
+    let standby = Role::Standby {
         owner: IRIS2.into(),
-        deputy: None,
+        backup: None,
     };
     assert_eq!(drain(&mut machine)[0].after, Some(standby));
 }
@@ -200,7 +197,7 @@ fn an_unavailable_network_moves_the_service_and_back() {
     machine.set_node(down);
     let moved = drain(&mut machine);
     assert_eq!(moved[0].before, Some(deputy_of(IRIS2)));
-    assert!(matches!(moved[0].after, Some(Verdict::Owner(_))));
+    assert!(matches!(moved[0].after, Some(Role::Owner(_))));
     machine.set_node(node(IRIS2, &[]));
     assert_eq!(drain(&mut machine)[0].after, Some(deputy_of(IRIS2)));
 }
@@ -251,7 +248,7 @@ fn what_nobody_may_announce_has_its_reason() {
         if !served {
             machine.set_endpoints(key(), None);
         }
-        assert_eq!(verdict(machine), Verdict::Unowned(expected));
+        assert_eq!(role(machine), Role::Unowned(expected));
     }
 }
 
@@ -279,7 +276,7 @@ fn every_node_that_may_not_own_it_has_its_reason() {
     machine.set_endpoints(key(), endpoints(&["gone", "starting", "cut", "ok"]));
     let starting = Member::new("starting".into(), Liveness::Alive, NodeState::Starting);
     let gone = Member::new("gone".into(), Liveness::Down, NodeState::Ready);
-    machine.set_members(vec![gone, starting, ready("far"), ready("cut"), ready("ok")]);
+    machine.set_members(&[gone, starting, ready("far"), ready("cut"), ready("ok")]);
     let expected = [
         ("cut", Err(Exclusion::NetworkUnavailable)),
         ("far", Err(Exclusion::NoLocalEndpoint)),
@@ -289,7 +286,7 @@ fn every_node_that_may_not_own_it_has_its_reason() {
         ("ok", Ok(0)),
         ("starting", Err(Exclusion::SpeakerNotReady(NodeState::Starting))),
     ];
-    let candidates = machine.candidates(&key()).expect("candidates");
+    let candidates = machine.explain(&key()).expect("candidates");
     let seen: Vec<_> = candidates
         .into_iter()
         .map(|(node, score)| (node.as_str(), score))
@@ -304,12 +301,11 @@ fn interfaces_are_the_union_unless_one_advertisement_takes_all() {
         interfaces: interfaces.iter().map(ToString::to_string).collect(),
         ..RawL2Advertisement::default()
     };
-    let claimed = |advertisements| match verdict(iris(IRIS2, advertisements, TrafficPolicy::Cluster)) {
-        Verdict::Owner(claim) => claim.interfaces,
-        other @ (Verdict::Heir { .. }
-        | Verdict::Deputy { .. }
-        | Verdict::Standby { .. }
-        | Verdict::Unowned(_)) => panic!("{other:?}"),
+    let claimed = |advertisements| match role(iris(IRIS2, advertisements, TrafficPolicy::Cluster)) {
+        Role::Owner(claim) => claim.interfaces,
+        other @ (Role::Successor { .. } | Role::Backup { .. } | Role::Standby { .. } | Role::Unowned(_)) => {
+            panic!("{other:?}")
+        }
     };
     let both: BTreeSet<String> = ["eth0".into(), "eth1".into()].into();
     assert_eq!(
@@ -332,10 +328,10 @@ fn a_node_without_the_interface_does_not_count_as_owner_until_it_has_it() {
     };
     let mut machine = iris(IRIS2, vec![eth9], TrafficPolicy::Cluster);
     machine.set_interfaces(["eth0".into()].into());
-    let missing = Verdict::Unowned(Exclusion::NoInterface(["eth9".into()].into()));
+    let missing = Role::Unowned(Exclusion::NoInterface(["eth9".into()].into()));
     assert_eq!(drain(&mut machine)[0].after, Some(missing));
     machine.set_interfaces(["eth0".into(), "eth9".into()].into());
-    assert!(matches!(drain(&mut machine)[0].after, Some(Verdict::Owner(_))));
+    assert!(matches!(drain(&mut machine)[0].after, Some(Role::Owner(_))));
 }
 
 #[test]
@@ -347,11 +343,11 @@ fn a_preference_outweighs_the_hash_but_makes_nobody_a_candidate() {
     assert!(owns(iris(IRIS1, vec![preferring(IRIS1)], TrafficPolicy::Cluster)));
     let mut machine = iris(IRIS1, vec![preferring(IRIS1)], TrafficPolicy::Local);
     machine.set_endpoints(key(), endpoints(&[IRIS2]));
-    let standby = Verdict::Standby {
+    let standby = Role::Standby {
         owner: IRIS2.into(),
-        deputy: None,
+        backup: None,
     };
-    assert_eq!(verdict(machine), standby);
+    assert_eq!(role(machine), standby);
 }
 
 #[test]
@@ -362,7 +358,7 @@ fn rank_does_not_depend_on_who_is_alive() {
         TrafficPolicy::Cluster,
     );
     let down = Member::new(IRIS2.into(), Liveness::Down, NodeState::Ready);
-    machine.set_members(vec![ready(IRIS1), down]);
+    machine.set_members(&[ready(IRIS1), down]);
     assert!(machine.outranks(&IRIS2.into(), &key()));
     assert!(!machine.outranks(&IRIS1.into(), &key()));
     assert!(!machine.outranks(&"unknown".into(), &key()));
@@ -380,7 +376,7 @@ fn a_removed_service_is_told_once() {
     machine.remove_service(&key());
     let changes = drain(&mut machine);
     assert_eq!((changes.len(), &changes[0].after), (1, &None));
-    assert!(matches!(changes[0].before, Some(Verdict::Owner(_))));
+    assert!(matches!(changes[0].before, Some(Role::Owner(_))));
     machine.remove_service(&key());
     assert_eq!(drain(&mut machine), []);
 }
@@ -392,31 +388,30 @@ fn a_suspect_owner_has_an_heir_and_a_dead_one_a_successor() {
         vec![everywhere()],
         TrafficPolicy::Cluster,
     );
-    machine.set_members(vec![ready(IRIS1), ready(IRIS2)]);
+    machine.set_members(&[ready(IRIS1), ready(IRIS2)]);
     assert_eq!(drain(&mut machine)[0].after, Some(deputy_of(IRIS2)));
     let suspect = Member::new(IRIS2.into(), Liveness::Suspect, NodeState::Ready);
-    machine.set_members(vec![ready(IRIS1), suspect.clone()]);
-    let heir =
-        |change: &Change| matches!(&change.after, Some(Verdict::Heir { of, .. }) if of.as_str() == IRIS2);
-    assert!(heir(&drain(&mut machine)[0]));
-    machine.set_members(vec![ready(IRIS1), ready(IRIS2)]);
+    machine.set_members(&[ready(IRIS1), suspect.clone()]);
+    let successor = |change: &RoleChange| matches!(&change.after, Some(Role::Successor { of, .. }) if of.as_str() == IRIS2);
+    assert!(successor(&drain(&mut machine)[0]));
+    machine.set_members(&[ready(IRIS1), ready(IRIS2)]);
     assert_eq!(drain(&mut machine)[0].after, Some(deputy_of(IRIS2)));
-    machine.set_members(vec![ready(IRIS1), suspect]);
-    assert!(heir(&drain(&mut machine)[0]));
+    machine.set_members(&[ready(IRIS1), suspect]);
+    assert!(successor(&drain(&mut machine)[0]));
     let down = Member::new(IRIS2.into(), Liveness::Down, NodeState::Ready);
-    machine.set_members(vec![ready(IRIS1), down]);
-    assert!(matches!(drain(&mut machine)[0].after, Some(Verdict::Owner(_))));
+    machine.set_members(&[ready(IRIS1), down]);
+    assert!(matches!(drain(&mut machine)[0].after, Some(Role::Owner(_))));
 }
 
-fn told(name: &str, legs: &[&str], returns: u8) -> Member {
-    let leg = |address: &&str| crate::Prefix {
+fn reporting(name: &str, subnets: &[&str], flaps: u8) -> Member {
+    let subnet = |address: &&str| crate::Prefix {
         address: address.parse().unwrap(),
         length: 24,
     };
     Member {
         profile: Some(Arc::new(crate::Profile {
-            subnets: Some(legs.iter().map(leg).collect()),
-            flaps: returns,
+            subnets: Some(subnets.iter().map(subnet).collect()),
+            flaps,
             unresponsive: vec![],
             interfaces: None,
         })),
@@ -424,9 +419,9 @@ fn told(name: &str, legs: &[&str], returns: u8) -> Member {
     }
 }
 
-fn verdicts(machine: &Ownership) -> Vec<(&ServiceKey, &Verdict)> {
-    let outcomes = machine.outcomes.iter();
-    outcomes.map(|(key, outcome)| (key, &outcome.verdict)).collect()
+fn roles(machine: &Ownership) -> Vec<(&ServiceKey, &Role)> {
+    let decided = machine.decided.iter();
+    decided.map(|(key, decided)| (key, &decided.role)).collect()
 }
 
 fn gossiping(me: &str) -> Ownership {
@@ -489,11 +484,12 @@ proptest! {
         };
         let set_members = |machine: &mut Ownership, step: &[Moment]| {
             let states = [NodeState::Starting, NodeState::Ready, NodeState::Draining];
-            machine.set_members(names.iter().zip(step).map(|(name, (liveness, state, returns, leg, ..))| Member {
+            let members: Vec<Member> = names.iter().zip(step).map(|(name, (liveness, state, flaps, is_in_subnet, ..))| Member {
                 liveness: Liveness::ALL[usize::from(*liveness)],
                 state: states[usize::from(*state)],
-                ..told(name, if *leg { &["10.20.30.200"] } else { &[] }, *returns)
-            }).collect());
+                ..reporting(name, if *is_in_subnet { &["10.20.30.200"] } else { &[] }, *flaps)
+            }).collect();
+            machine.set_members(&members);
             drain(machine);
         };
         let mut stepped = build();
@@ -508,6 +504,6 @@ proptest! {
         let (last, _) = steps.last().expect("a step");
         set_nodes(&mut fresh, last);
         set_members(&mut fresh, last);
-        prop_assert_eq!(verdicts(&stepped), verdicts(&fresh));
+        prop_assert_eq!(roles(&stepped), roles(&fresh));
     }
 }

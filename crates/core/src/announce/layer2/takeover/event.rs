@@ -1,34 +1,50 @@
-//! What users and operators are told of an address.
+//! What users and operators are told about an address.
 
 use core::fmt;
 
 use crate::{MacAddr, NodeName};
 
-/// What the wire said that gossip did not.
+/// What a speaker learnt about an address on the wire that membership did not say.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Report {
-    /// A machine that is none of ours answers for the address: it is not announced.
+pub enum AddressEvent {
+    /// A foreign host answers for the address, so it is not announced.
     Conflict(MacAddr),
-    /// The same, but the pool says to announce it all the same.
+    /// A foreign host answers for the address, which is announced nevertheless because the pool says so.
     Duplicate(MacAddr),
-    /// The stranger is gone, or has turned out to be a fellow.
+    /// The foreign host no longer answers, or was identified as a peer.
     Resolved,
-    /// A machine that is none of ours announces an address that we hold, and we defend it.
+    /// A foreign host announces an active address, which this node defends.
     Challenged(MacAddr),
-    /// A fellow that gossip has lost still answers: it keeps the address.
+    /// A peer that membership considers down still answers: it keeps the address.
     Deferred(NodeName),
-    /// A fellow still answers, but most agree that it is dead: we take the address.
-    Overruled(NodeName),
-    /// A fellow claims an address that we hold, and it comes first.
-    Yielded(NodeName),
-    /// The owner is well by gossip but does not answer: we do in its stead.
-    StoodIn(NodeName),
-    /// The one that is elected answers again, and gets the address back.
-    Relieved(NodeName),
+    /// A machine still answers for a peer that the majority considers down: this node takes the address.
+    TakeoverForced(NodeName),
+    /// A peer of better rank announces an active address: this node stops.
+    Preempted(NodeName),
+    /// The owner is alive by membership but does not answer: this node is the acting owner.
+    OwnerUnresponsive(NodeName),
+    /// The elected owner answers again and gets the address back.
+    OwnerRecovered(NodeName),
 }
 
-impl Report {
-    /// One CamelCase word: reason of events, label of metrics.
+impl AddressEvent {
+    /// One value of each variant, for tests and documents.
+    pub fn examples() -> [Self; 9] {
+        let node = || NodeName::from("node-1");
+        [
+            Self::Conflict(MacAddr::ZERO),
+            Self::Duplicate(MacAddr::ZERO),
+            Self::Resolved,
+            Self::Challenged(MacAddr::ZERO),
+            Self::Deferred(node()),
+            Self::TakeoverForced(node()),
+            Self::Preempted(node()),
+            Self::OwnerUnresponsive(node()),
+            Self::OwnerRecovered(node()),
+        ]
+    }
+
+    /// Returns the CamelCase word that is the reason of Kubernetes events and the label of metrics.
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Conflict(_) => "AddressConflict",
@@ -36,73 +52,82 @@ impl Report {
             Self::Resolved => "AddressConflictResolved",
             Self::Challenged(_) => "AddressChallenged",
             Self::Deferred(_) => "TakeoverDeferred",
-            Self::Overruled(_) => "TakeoverForced",
-            Self::Yielded(_) => "AddressYielded",
-            Self::StoodIn(_) => "OwnerSilent",
-            Self::Relieved(_) => "OwnerAnswers",
+            Self::TakeoverForced(_) => "TakeoverForced",
+            Self::Preempted(_) => "AddressYielded",
+            Self::OwnerUnresponsive(_) => "OwnerSilent",
+            Self::OwnerRecovered(_) => "OwnerAnswers",
         }
     }
 
-    /// Whether users of the Service should hear of it, and not only operators of the cluster.
+    /// Whether users of the Service should see the event, and not only operators of the cluster.
     pub const fn concerns_users(&self) -> bool {
         match self {
             Self::Conflict(_)
             | Self::Duplicate(_)
             | Self::Resolved
             | Self::Challenged(_)
-            | Self::StoodIn(_)
-            | Self::Relieved(_) => true,
-            Self::Deferred(_) | Self::Overruled(_) | Self::Yielded(_) => false,
+            | Self::OwnerUnresponsive(_)
+            | Self::OwnerRecovered(_) => true,
+            Self::Deferred(_) | Self::TakeoverForced(_) | Self::Preempted(_) => false,
         }
     }
 
-    /// Whether it is good news.
-    pub const fn is_good(&self) -> bool {
-        matches!(self, Self::Resolved | Self::Relieved(_))
+    /// Whether the event reports the end of a problem.
+    pub const fn is_recovery(&self) -> bool {
+        matches!(self, Self::Resolved | Self::OwnerRecovered(_))
     }
 
     /// Whether two machines were seen to answer for the address.
-    pub const fn is_of_two(&self) -> bool {
+    pub const fn has_two_owners(&self) -> bool {
         match self {
-            Self::Duplicate(_) | Self::Challenged(_) | Self::Yielded(_) => true,
+            Self::Duplicate(_) | Self::Challenged(_) | Self::Preempted(_) => true,
             Self::Conflict(_)
             | Self::Resolved
             | Self::Deferred(_)
-            | Self::Overruled(_)
-            | Self::StoodIn(_)
-            | Self::Relieved(_) => false,
+            | Self::TakeoverForced(_)
+            | Self::OwnerUnresponsive(_)
+            | Self::OwnerRecovered(_) => false,
         }
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for AddressEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Conflict(mac) => write!(
                 f,
-                "not announced: another machine, {}, answers for it; free the address there or take it out of the pool",
-                mac
+                "not announced: another machine, {mac}, answers for it; free the address there or take it out of the pool"
             ),
             Self::Duplicate(mac) => write!(
                 f,
-                "another machine, {}, answers for it, too; it is announced all the same, as the pool says",
-                mac
+                "another machine, {mac}, answers for it, too; it is announced nevertheless, as the pool says"
             ),
-            Self::Resolved => f.write_str("no foreign machine answers for it any more"),
-            Self::Challenged(mac) => write!(f, "another machine, {}, announces it, too; it is defended", mac),
-            Self::Deferred(node) => write!(f, "gossip has lost node {node}, but it still answers for it"),
-            Self::Overruled(node) => {
+            Self::Resolved => f.write_str("no foreign host answers for it any more"),
+            Self::Challenged(mac) => {
                 write!(
                     f,
-                    "somebody still answers for node {node}, which most speakers take for dead"
+                    "another machine, {mac}, announces it, too; this node defends it"
                 )
             }
-            Self::StoodIn(node) => write!(
+            Self::Deferred(node) => write!(
                 f,
-                "node {node} does not answer for it although its speaker lives; this node answers in its stead"
+                "gossip considers node {node} down, but it still answers for it"
             ),
-            Self::Relieved(node) => write!(f, "node {node} answers for it again"),
-            Self::Yielded(node) => write!(f, "left to node {node}, which announces it and comes first"),
+            Self::TakeoverForced(node) => write!(
+                f,
+                "a machine still answers for node {node}, which most speakers consider down; this node takes it"
+            ),
+            Self::Preempted(node) => {
+                write!(
+                    f,
+                    "left to node {node}, which announces it and has the better rank"
+                )
+            }
+            Self::OwnerUnresponsive(node) => write!(
+                f,
+                "node {node} does not answer for it although its speaker is alive; this node answers instead"
+            ),
+            Self::OwnerRecovered(node) => write!(f, "node {node} answers for it again"),
         }
     }
 }

@@ -1,143 +1,143 @@
-//! Whose Ethernet address is that, if gossip never told?
+//! Identification: which node does a MAC address belong to that membership does not know?
 //!
-//! Speakers learn each other's Ethernet addresses by gossip. One that gossip has not reached since this speaker started, as
-//! it is blocked, would be a stranger on the wire. But Kubernetes knows under which address its node is to be reached, and
-//! the machine that answers for that is the node. So whoever looks like a stranger is asked for the addresses of all nodes
-//! whose Ethernet addresses are not known, before it is taken for one.
+//! Speakers learn each other's MAC addresses by gossip. A peer that gossip has not reached since this speaker started would
+//! look like a foreign host on the wire. But Kubernetes knows the address of each node, and the machine that answers for
+//! that address is the node. A machine that looks like a foreign host is therefore asked for the addresses of all nodes
+//! whose MAC addresses are not known.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
 
-use super::{Announcement, Effect, Holdings, ProbeResult};
+use super::peers::Peers;
+use super::{Announcement, Command, Effect};
 use crate::{MacAddr, NodeName, Time};
 
-/// By then the machine has answered: a check takes a tenth of a second at most.
+/// How long an answer may take; a check ends after a tenth of a second.
 const ANSWER: Duration = Duration::from_millis(200);
 
-/// A question or its answer may get lost.
-const QUESTIONS: u8 = 2;
+/// How often a machine is asked, because a question or its answer may get lost.
+const QUERIES: u8 = 2;
 
-/// Who remains a stranger is asked again after so long.
+/// When a machine that was not identified is asked again.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// Machines that are remembered; a stranger can use any number of Ethernet addresses.
-const MACHINES: usize = 64;
+/// Limit of machines that are remembered; a foreign host can use any number of MAC addresses.
+const MAX_MACHINES: usize = 64;
 
-/// Who was asked, and who turned out to be which node.
-#[derive(Debug, Default)]
-pub(super) struct Introductions {
+/// Which machines were asked, and which nodes they turned out to be.
+#[derive(Debug)]
+pub(super) struct Identification {
     nodes: BTreeMap<IpAddr, NodeName>,
-    /// When each machine was asked first and last, and how often.
-    asked: BTreeMap<MacAddr, Enquiry>,
-    /// For which nodes each machine has answered: a node for its own address only, a proxy for many.
+    asked: BTreeMap<MacAddr, Query>,
+    /// The nodes that each machine has answered for: a node only for its own address, a proxy for many.
     answered: BTreeMap<MacAddr, BTreeSet<NodeName>>,
 }
 
+/// When a machine was asked first and last, and how often.
 #[derive(Debug, Clone, Copy)]
-struct Enquiry {
+struct Query {
     first: Time,
     last: Time,
-    times: u8,
+    count: u8,
 }
 
-impl Introductions {
-    /// The Ethernet addresses of a node.
+impl Identification {
+    /// Starts without any node.
+    pub(super) const fn new() -> Self {
+        Self {
+            nodes: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            answered: BTreeMap::new(),
+        }
+    }
+
+    /// Replaces the addresses of the speakers' nodes as Kubernetes knows them.
+    pub(super) fn set_nodes(&mut self, nodes: BTreeMap<NodeName, IpAddr>) {
+        let is_unchanged = |node: &NodeName| {
+            let address = nodes.get(node);
+            address.is_some_and(|address| self.nodes.get(address) == Some(node))
+        };
+        let answered = self.answered.values_mut();
+        answered.for_each(|answered| answered.retain(is_unchanged));
+        self.answered.retain(|_, nodes| !nodes.is_empty());
+        self.nodes = nodes.into_iter().map(|(node, address)| (address, node)).collect();
+    }
+
+    /// Returns the MAC addresses of a node.
     pub(super) fn macs_of(&self, node: &NodeName) -> Vec<MacAddr> {
         let answered = self.answered.iter();
-        let theirs = answered.filter(|(_, nodes)| nodes.len() == 1 && nodes.contains(node));
-        theirs.map(|(mac, _)| *mac).collect()
+        let own = answered.filter(|(_, nodes)| nodes.len() == 1 && nodes.contains(node));
+        own.map(|(mac, _)| *mac).collect()
     }
 
-    /// Until when a machine is being asked. One at a time, as each is asked for the same addresses.
-    fn under_way(&self, now: Time) -> Option<Time> {
-        let last = self.asked.values().map(|enquiry| enquiry.last + ANSWER);
+    /// Whether `address` is the address of a node, so that probe results for it concern identification.
+    pub(super) fn is_node(&self, address: IpAddr) -> bool {
+        self.nodes.contains_key(&address)
+    }
+
+    /// Returns until when the machine that is being asked may answer. Only one machine is asked at a time, because each is
+    /// asked for the same addresses.
+    fn pending_until(&self, now: Time) -> Option<Time> {
+        let last = self.asked.values().map(|query| query.last + ANSWER);
         last.max().filter(|until| now < *until)
     }
-}
 
-impl Holdings {
-    /// Replaces the addresses under which Kubernetes knows the speakers' nodes.
-    pub fn set_nodes(&mut self, nodes: BTreeMap<NodeName, IpAddr>, now: Time) {
-        let introductions = &mut self.introductions;
-        let is_as_before = |node: &NodeName| {
-            let address = nodes.get(node);
-            address.is_some_and(|address| introductions.nodes.get(address) == Some(node))
-        };
-        let answered = introductions.answered.values_mut();
-        answered.for_each(|answered| answered.retain(is_as_before));
-        introductions.answered.retain(|_, nodes| !nodes.is_empty());
-        let nodes = nodes.into_iter().map(|(node, address)| (address, node));
-        introductions.nodes = nodes.collect();
-        self.fellows.arrange(&self.introductions, now);
-    }
-
-    /// Asks a machine which node it is, unless gossip knows all of them or it was asked lately. Returns until when it may
-    /// answer, if it may.
-    pub(super) fn introduce(&mut self, mac: MacAddr, now: Time) -> Option<Time> {
-        let introductions = &mut self.introductions;
-        introductions
-            .asked
-            .retain(|_, enquiry| now.saturating_since(enquiry.first) < AGAIN);
-        let before = introductions.asked.get(&mac).copied();
-        if before.is_some_and(|before| before.times >= QUESTIONS && now >= before.last + ANSWER) {
+    /// Asks a machine which node it is, unless membership knows all nodes or the machine was asked recently. Returns until
+    /// when it may answer, if it may.
+    pub(super) fn identify(
+        &mut self,
+        mac: MacAddr,
+        peers: &Peers,
+        effects: &mut VecDeque<Effect>,
+        now: Time,
+    ) -> Option<Time> {
+        self.asked
+            .retain(|_, query| now.saturating_since(query.first) < AGAIN);
+        let before = self.asked.get(&mac).copied();
+        if before.is_some_and(|before| before.count >= QUERIES && now >= before.last + ANSWER) {
             return None;
         }
-        let unknown: BTreeSet<&NodeName> = self.fellows.unknown().collect();
-        if unknown.is_empty() || introductions.asked.len() >= MACHINES {
+        let unknown: BTreeSet<&NodeName> = peers.without_certain_mac().collect();
+        if unknown.is_empty() || self.asked.len() >= MAX_MACHINES {
             return None;
         }
-        if let Some(until) = introductions.under_way(now) {
+        if let Some(until) = self.pending_until(now) {
             return Some(until);
         }
-        let (unknown, known): (Vec<_>, Vec<_>) = introductions
-            .nodes
-            .iter()
-            .partition(|(_, node)| unknown.contains(node));
-        // Who answers for somebody known, too, is a proxy.
-        let known = known.into_iter().find(|(_, node)| self.fellows.is_other(node));
+        let (unknown, known): (Vec<_>, Vec<_>) =
+            self.nodes.iter().partition(|(_, node)| unknown.contains(node));
+        // A machine that answers for a known node as well is a proxy.
+        let known = known.into_iter().find(|(_, node)| peers.is_other(node));
         let question = |(address, _): (&IpAddr, _)| {
-            let announcement = Announcement {
-                address: *address,
-                interfaces: None,
-            };
-            Effect::Check(announcement, Some(mac))
+            Effect::Command(Command::Check {
+                announcement: Announcement {
+                    address: *address,
+                    interfaces: None,
+                },
+                target: Some(mac),
+            })
         };
-        let questions = unknown.into_iter().chain(known).map(question);
-        self.effects.extend(questions);
-        let enquiry = Enquiry {
+        effects.extend(unknown.into_iter().chain(known).map(question));
+        let query = Query {
             first: before.map_or(now, |before| before.first),
             last: now,
-            times: before.map_or(0, |before| before.times) + 1,
+            count: before.map_or(0, |before| before.count) + 1,
         };
-        introductions.asked.insert(mac, enquiry);
+        self.asked.insert(mac, query);
         Some(now + ANSWER)
     }
 
-    /// A question for the address of a node has ended.
-    pub(super) fn meet(&mut self, address: IpAddr, probed: ProbeResult, now: Time) {
-        let introductions = &mut self.introductions;
-        let Some(node) = introductions.nodes.get(&address) else {
-            return;
+    /// Records that a machine answered for the address of a node. Returns whether that is new.
+    pub(super) fn handle_answer(&mut self, address: IpAddr, mac: MacAddr) -> bool {
+        let Some(node) = self.nodes.get(&address) else {
+            return false;
         };
-        if !self.addresses.contains_key(&address) {
-            self.effects.push_back(Effect::StopProbe(address));
+        let is_known = self.answered.contains_key(&mac);
+        if !self.asked.contains_key(&mac) || !is_known && self.answered.len() >= MAX_MACHINES {
+            return false;
         }
-        let ProbeResult::Answered(mac) = probed else {
-            return;
-        };
-        let is_known = introductions.answered.contains_key(&mac);
-        if !introductions.asked.contains_key(&mac) || !is_known && introductions.answered.len() >= MACHINES {
-            return;
-        }
-        let answered = introductions.answered.entry(mac).or_default();
-        if answered.insert(node.clone()) {
-            self.fellows.arrange(&self.introductions, now);
-            if self.fellows.get(mac).is_some() {
-                // It does not know what we answer for either.
-                self.reannounce_all_but(None);
-            }
-        }
+        self.answered.entry(mac).or_default().insert(node.clone())
     }
 }

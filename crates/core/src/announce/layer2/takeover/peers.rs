@@ -1,80 +1,91 @@
-//! The other speakers by their Ethernet addresses: whose answer is it?
+//! The other speakers by their MAC addresses: which peer sent a frame, and what is its word worth?
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::PATIENCE;
-use super::identify::Introductions;
+use super::DOWN_PEER_GRACE;
+use super::identify::Identification;
 use crate::{Liveness, MacAddr, Member, NodeName, NodeState, Time};
 
-/// Announcements count for two rounds of the refresh, which is a minute apart.
-const ANNOUNCED: Duration = Duration::from_secs(130);
+/// How long an announcement proves that a peer is alive: two rounds of the refresh, which is a minute apart.
+const ANNOUNCEMENT_VALIDITY: Duration = Duration::from_secs(130);
 
-/// One that gossip has lost and that is heard again after so long was on the other side of a torn network, perhaps. One that
-/// goes on and on, because it does not hear us, is no news.
-const NEWS: Duration = Duration::from_secs(1);
+/// A peer that is down and announces an address after at least so long may come from the other side of a healed partition.
+/// A peer that announces more often is no news: it does not receive the frames of this node.
+const NEWS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Who is down is called for no longer than that.
-const MISSED: Duration = Duration::from_secs(600);
+/// How long the heal beacon is sent for a peer that is down.
+const BEACON_LIMIT: Duration = Duration::from_secs(600);
 
-#[derive(Debug, Default)]
-pub(super) struct Fellows {
-    me: Option<NodeName>,
-    /// What gossip says of the others.
+/// The other speakers of the cluster.
+#[derive(Debug)]
+pub(super) struct Peers {
+    own_node: NodeName,
+    /// The members except this node.
     members: Vec<Member>,
-    by_mac: BTreeMap<MacAddr, Fellow>,
-    /// Those that gossip took for dead last.
+    by_mac: BTreeMap<MacAddr, Peer>,
+    /// The peers that were down in the last list of members.
     down: BTreeSet<NodeName>,
-    /// Since when those are not known to be well that have not said that they go.
+    /// Since when a peer is suspect or down without having announced that it leaves.
     doubted: BTreeMap<NodeName, Time>,
-    /// Those that have answered for an address since they were last down.
+    /// The peers that have answered for an address since they were last down.
     answered: BTreeSet<NodeName>,
-    /// Since when somebody is expected whom gossip has never reached; of several the last one.
-    missed_since: Option<Time>,
-    /// How many speakers are alive, this one included.
+    /// Since when a peer is expected that gossip has never reached; of several the last one.
+    missing_since: Option<Time>,
+    /// How many speakers are not down, this one included.
     alive: usize,
 }
 
+/// A peer behind one MAC address.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Fellow {
+pub(super) struct Peer {
     pub(super) node: NodeName,
     liveness: Liveness,
-    /// Whether it has said that it goes, and was not heard again since.
+    /// Whether it has announced that it leaves, and was not seen again since.
     is_leaving: bool,
-    /// Since when most others could not reach it, if gossip says that it is down.
+    /// Since when it is down, if it is.
     down_since: Option<Time>,
-    /// When it was last heard announcing an address.
+    /// When it last announced an address on the wire.
     announced: Option<Time>,
 }
 
-impl Fellow {
+impl Peer {
     pub(super) fn is_alive(&self) -> bool {
         self.liveness == Liveness::Alive
     }
 
-    /// Whether gossip has lost it, and it did not say good-bye.
+    /// Whether it is down without having announced that it leaves.
     pub(super) fn is_lost(&self) -> bool {
         self.liveness == Liveness::Down && !self.is_leaving
     }
 
-    /// Whether it has announced something so long after it went down that these were not the last words of the process
-    /// that did.
+    /// Whether it announced an address so long after it went down that a new process must have sent that.
     fn is_back(&self) -> bool {
         let (since, announced) = (self.down_since, self.announced);
-        since.zip(announced).is_some_and(|(since, at)| at >= since + NEWS)
+        since
+            .zip(announced)
+            .is_some_and(|(since, at)| at >= since + NEWS_INTERVAL)
     }
 }
 
-impl Fellows {
-    /// Replaces what gossip says. True when one that was down is so no longer.
-    pub(super) fn set(
-        &mut self,
-        members: &[Member],
-        me: &NodeName,
-        introductions: &Introductions,
-        now: Time,
-    ) -> bool {
+impl Peers {
+    /// Starts without any peer.
+    pub(super) const fn new(own_node: NodeName) -> Self {
+        Self {
+            own_node,
+            members: Vec::new(),
+            by_mac: BTreeMap::new(),
+            down: BTreeSet::new(),
+            doubted: BTreeMap::new(),
+            answered: BTreeSet::new(),
+            missing_since: None,
+            alive: 0,
+        }
+    }
+
+    /// Replaces the members. Returns whether one that was down is no longer down.
+    pub(super) fn set(&mut self, members: &[Member], identification: &Identification, now: Time) -> bool {
         let has_returned = members.iter().any(|m| !is_down(m) && self.down.contains(&m.node));
         let down = members.iter().filter(|m| is_down(m));
         self.down = down.map(|m| m.node.clone()).collect();
@@ -85,86 +96,85 @@ impl Fellows {
         let since = |node: &NodeName| self.doubted.get(node).copied().unwrap_or(now);
         self.doubted = doubtful.map(|m| (m.node.clone(), since(&m.node))).collect();
         self.alive = members.iter().filter(|m| !is_down(m)).count();
-        let others = members.iter().filter(|member| member.node != *me);
+        let others = members.iter().filter(|member| member.node != self.own_node);
         self.members = others.cloned().collect();
-        self.me = Some(me.clone());
-        self.arrange(introductions, now);
+        self.index_by_mac(identification, now);
         has_returned
     }
 
-    /// Arranges the others by their Ethernet addresses: those that they told, or by which they were met.
-    pub(super) fn arrange(&mut self, introductions: &Introductions, now: Time) {
+    /// Indexes the peers by the MAC addresses that they reported or that were identified.
+    pub(super) fn index_by_mac(&mut self, identification: &Identification, now: Time) {
         let before = core::mem::take(&mut self.by_mac);
-        self.missed_since = None;
-        // A machine that has become another node is that one: who lives comes after who is down.
+        self.missing_since = None;
+        // When two nodes have had one MAC address, the living node has it now: it is inserted last.
         let (down, others): (Vec<&Member>, Vec<&Member>) = self.members.iter().partition(|m| is_down(m));
         for member in down.into_iter().chain(others) {
             let is_down = is_down(member);
-            let met = if is_unknown(member) {
-                introductions.macs_of(&member.node)
+            let identified = if has_uncertain_mac(member) {
+                identification.macs_of(&member.node)
             } else {
                 Vec::new()
             };
-            if is_down && member.state != NodeState::Draining && member.macs.is_empty() && met.is_empty() {
-                self.missed_since = self.missed_since.max(self.doubted.get(&member.node).copied());
+            let has_no_mac = member.macs.is_empty() && identified.is_empty();
+            if is_down && member.state != NodeState::Draining && has_no_mac {
+                self.missing_since = self.missing_since.max(self.doubted.get(&member.node).copied());
             }
-            for mac in member.macs.iter().chain(&met) {
-                let known = before.get(mac).filter(|fellow| fellow.node == member.node);
-                let fellow = Fellow {
+            for mac in member.macs.iter().chain(&identified) {
+                let known = before.get(mac).filter(|peer| peer.node == member.node);
+                let peer = Peer {
                     node: member.node.clone(),
                     liveness: member.liveness,
                     is_leaving: member.state == NodeState::Draining
                         && !known.is_some_and(|known| is_down && known.is_back()),
-                    down_since: is_down.then(|| known.and_then(|f| f.down_since).unwrap_or(now)),
-                    announced: known.and_then(|fellow| fellow.announced),
+                    down_since: is_down.then(|| known.and_then(|peer| peer.down_since).unwrap_or(now)),
+                    announced: known.and_then(|peer| peer.announced),
                 };
-                self.by_mac.insert(*mac, fellow);
+                self.by_mac.insert(*mac, peer);
             }
         }
     }
 
-    /// Those whose Ethernet addresses gossip has not told, or that may have others by now.
-    pub(super) fn unknown(&self) -> impl Iterator<Item = &NodeName> {
-        let unknown = self.members.iter().filter(|member| is_unknown(member));
-        unknown.map(|member| &member.node)
+    /// Returns the peers whose MAC addresses gossip has not reported, or that may have other ones by now.
+    pub(super) fn without_certain_mac(&self) -> impl Iterator<Item = &NodeName> {
+        let uncertain = self.members.iter().filter(|member| has_uncertain_mac(member));
+        uncertain.map(|member| &member.node)
     }
 
-    /// Whether it is another node than this one.
+    /// Whether `node` is not this node.
     pub(super) fn is_other(&self, node: &NodeName) -> bool {
-        self.me.as_ref() != Some(node)
+        self.own_node != *node
     }
 
-    /// Whether this node comes before a fellow when both want the same at the same time. Each of the two must come to the
-    /// same result, whatever else it knows, so that goes by their names.
-    pub(super) fn comes_before(&self, fellow: &NodeName) -> bool {
-        self.me.as_ref().is_some_and(|me| me < fellow)
+    /// Whether this node goes first when it and `peer` probe for one address at the same time. Both must come to the same
+    /// result whatever else they know, so the names decide.
+    pub(super) fn has_precedence_over(&self, peer: &NodeName) -> bool {
+        self.own_node < *peer
     }
 
-    pub(super) fn get(&self, mac: MacAddr) -> Option<&Fellow> {
+    pub(super) fn get(&self, mac: MacAddr) -> Option<&Peer> {
         self.by_mac.get(&mac)
     }
 
-    /// It announced an address itself. True when that is news: gossip has lost it, and it was not heard lately.
-    pub(super) fn heard(&mut self, mac: MacAddr, now: Time) -> bool {
-        let Some(fellow) = self.by_mac.get_mut(&mac) else {
+    /// Records that a peer announced an address. Returns whether that is news: membership considers it down, and it was not
+    /// received lately.
+    pub(super) fn handle_announcement(&mut self, mac: MacAddr, now: Time) -> bool {
+        let Some(peer) = self.by_mac.get_mut(&mac) else {
             return false;
         };
-        let before = fellow.announced.replace(now);
-        fellow.is_leaving &= !fellow.is_back();
-        fellow.is_lost() && before.is_none_or(|before| now.saturating_since(before) >= NEWS)
+        let before = peer.announced.replace(now);
+        peer.is_leaving &= !peer.is_back();
+        peer.is_lost() && before.is_none_or(|before| now.saturating_since(before) >= NEWS_INTERVAL)
     }
 
-    /// Whether gossip has lost somebody who did not say good-bye, or has never reached one that is expected.
-    /// One that did not come for so long is not there.
+    /// Whether a peer is down without having announced that it leaves, or an expected peer was never reached, for less than
+    /// [`BEACON_LIMIT`].
     pub(super) fn has_lost(&self, now: Time) -> bool {
-        let lost = self.by_mac.values().filter(|fellow| fellow.is_lost());
-        let mut since = lost
-            .filter_map(|fellow| fellow.down_since)
-            .chain(self.missed_since);
-        since.any(|since| now.saturating_since(since) < MISSED)
+        let lost = self.by_mac.values().filter(|peer| peer.is_lost());
+        let mut since = lost.filter_map(|peer| peer.down_since).chain(self.missing_since);
+        since.any(|since| now.saturating_since(since) < BEACON_LIMIT)
     }
 
-    /// How many are alive, this one included.
+    /// Returns how many speakers are not down, this one included.
     pub(super) fn alive(&self) -> u32 {
         u32::try_from(self.alive).unwrap_or(u32::MAX)
     }
@@ -173,39 +183,39 @@ impl Fellows {
         self.down.contains(node)
     }
 
-    /// It answered for an address.
-    pub(super) fn answered(&mut self, node: &NodeName) {
+    /// Records that a peer answered for an address.
+    pub(super) fn handle_answer(&mut self, node: &NodeName) {
         if !self.answered.contains(node) {
             self.answered.insert(node.clone());
         }
     }
 
-    /// Whether it has answered for any address since it was last down.
+    /// Whether a peer has answered for any address since it was last down.
     pub(super) fn has_answered(&self, node: &NodeName) -> bool {
         self.answered.contains(node)
     }
 
-    /// Since when it is suspected or dead, if it is.
+    /// Returns since when a peer is suspect or down, if it is.
     pub(super) fn doubted_since(&self, node: &NodeName) -> Option<Time> {
         self.doubted.get(node).copied()
     }
 
-    /// Whether its answers are worth nothing: most speakers agree, and have done so for some time, that it is dead, and
-    /// it has announced nothing since.
-    pub(super) fn is_overruled(&self, mac: MacAddr, now: Time) -> bool {
-        let Some(fellow) = self.by_mac.get(&mac) else {
+    /// Whether answers from this MAC address no longer delay a take-over: the majority has considered the peer down for
+    /// [`DOWN_PEER_GRACE`], and the peer has announced nothing since.
+    pub(super) fn is_grace_over(&self, mac: MacAddr, now: Time) -> bool {
+        let Some(peer) = self.by_mac.get(&mac) else {
             return false;
         };
-        let (Some(since), false) = (fellow.down_since, self.is_minority()) else {
+        let (Some(since), false) = (peer.down_since, self.is_minority()) else {
             return false;
         };
-        let announced = fellow
+        let has_announced = peer
             .announced
-            .is_some_and(|at| at > since && now.saturating_since(at) < ANNOUNCED);
-        now.saturating_since(since) >= PATIENCE && !announced
+            .is_some_and(|at| at > since && now.saturating_since(at) < ANNOUNCEMENT_VALIDITY);
+        now.saturating_since(since) >= DOWN_PEER_GRACE && !has_announced
     }
 
-    /// Whether this node is with the lesser part of the speakers, or with just half of them.
+    /// Whether this node is with at most half of the speakers.
     pub(super) const fn is_minority(&self) -> bool {
         self.alive * 2 <= self.members.len() + 1
     }
@@ -215,7 +225,7 @@ fn is_down(member: &Member) -> bool {
     member.liveness == Liveness::Down
 }
 
-/// Whether it may answer by Ethernet addresses that gossip does not know of.
-fn is_unknown(member: &Member) -> bool {
+/// Whether the member may answer from MAC addresses that gossip has not reported.
+fn has_uncertain_mac(member: &Member) -> bool {
     member.macs.is_empty() || is_down(member)
 }

@@ -9,12 +9,12 @@ fn node_ip(node: &str) -> IpAddr {
 
 /// Elected, while gossip has reached neither of the others.
 fn unacquainted() -> World {
-    let mut world = World::with(Holdings::new(true, 1));
+    let mut world = World::with(Takeover::new(ME.into(), true, 1));
     let unknown = |node: &str| Member::new(node.into(), Liveness::Down, NodeState::Starting);
     let members = [unknown(FIRST), member(ME, Liveness::Alive), unknown(LAST)];
-    world.holdings.set_members(&members, &ME.into(), world.now);
+    world.takeover.set_members(&members, world.now);
     let nodes = [FIRST, ME, LAST].map(|node| (node.into(), node_ip(node)));
-    world.holdings.set_nodes(nodes.into(), world.now);
+    world.takeover.set_nodes(nodes.into(), world.now);
     world
 }
 
@@ -28,7 +28,10 @@ fn questions_for(nodes: &[&str], to: MacAddr) -> Vec<Effect> {
             address: node_ip(node),
             interfaces: None,
         };
-        Effect::Check(announcement, Some(to))
+        Effect::Command(Command::Check {
+            announcement,
+            target: Some(to),
+        })
     };
     nodes.iter().map(question).collect()
 }
@@ -36,9 +39,9 @@ fn questions_for(nodes: &[&str], to: MacAddr) -> Vec<Effect> {
 /// `mac` answers for the address of `node`, about which nothing more is to be heard then.
 fn answers_for(world: &mut World, node: &str, mac: MacAddr) {
     let answered = ProbeResult::Answered(mac);
-    world.holdings.handle_probed(node_ip(node), answered, world.now);
-    let stop = Effect::StopProbe(node_ip(node));
-    assert_eq!(world.holdings.poll_effect(), Some(stop));
+    world.takeover.handle_probed(node_ip(node), answered, world.now);
+    let stop = Effect::Command(Command::CancelProbe(node_ip(node)));
+    assert_eq!(world.takeover.poll_effect(), Some(stop));
 }
 
 /// The machine with that address answers for ours, is asked who it is, and nobody hears what it says.
@@ -51,14 +54,14 @@ fn asked_in_vain(world: &mut World, mac: MacAddr) {
 #[test]
 fn who_answers_for_the_address_of_a_node_is_that_node() {
     let mut world = unacquainted();
-    world.verdict(Some(elected()));
+    world.role(Some(elected()));
     assert_eq!(
         world.probed(ProbeResult::Answered(mac(FIRST))),
         questions(mac(FIRST))
     );
     answers_for(&mut world, FIRST, mac(FIRST));
     assert_eq!(world.until_due(), (200, vec![probe()]));
-    let deferred = Effect::Report(ip(), Report::Deferred(FIRST.into()));
+    let deferred = Effect::Event(ip(), AddressEvent::Deferred(FIRST.into()));
     assert_eq!(world.probed(ProbeResult::Answered(mac(FIRST))), [deferred]);
 }
 
@@ -67,30 +70,30 @@ fn who_answers_for_the_address_of_a_node_is_that_node() {
 fn one_that_is_down_is_met_by_an_address_that_gossip_does_not_know_of() {
     let mut world = unacquainted();
     world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Alive)]);
-    world.verdict(Some(elected()));
-    let asked = world.probed(ProbeResult::Answered(STRANGER));
-    assert_eq!(asked, questions_for(&[FIRST, LAST], STRANGER));
-    answers_for(&mut world, FIRST, STRANGER);
+    world.role(Some(elected()));
+    let asked = world.probed(ProbeResult::Answered(FOREIGN));
+    assert_eq!(asked, questions_for(&[FIRST, LAST], FOREIGN));
+    answers_for(&mut world, FIRST, FOREIGN);
     world.until_due();
-    let deferred = Effect::Report(ip(), Report::Deferred(FIRST.into()));
-    assert_eq!(world.probed(ProbeResult::Answered(STRANGER)), [deferred]);
+    let deferred = Effect::Event(ip(), AddressEvent::Deferred(FIRST.into()));
+    assert_eq!(world.probed(ProbeResult::Answered(FOREIGN)), [deferred]);
 }
 
 #[test]
 fn who_answers_for_no_node_is_a_stranger_and_so_is_a_proxy_that_answers_for_several() {
     for proxied in [&[][..], &[FIRST, LAST]] {
         let mut world = unacquainted();
-        world.verdict(Some(elected()));
+        world.role(Some(elected()));
         for _ in 0..2 {
-            assert_eq!(world.probed(ProbeResult::Answered(STRANGER)), questions(STRANGER));
+            assert_eq!(world.probed(ProbeResult::Answered(FOREIGN)), questions(FOREIGN));
             for node in proxied {
-                answers_for(&mut world, node, STRANGER);
+                answers_for(&mut world, node, FOREIGN);
             }
             world.until_due();
         }
-        let conflict = Effect::Report(ip(), Report::Conflict(STRANGER));
-        assert_eq!(world.probed(ProbeResult::Answered(STRANGER)), [conflict]);
-        assert_eq!(world.holdings.stranger(ip()), Some(STRANGER));
+        let conflict = Effect::Event(ip(), AddressEvent::Conflict(FOREIGN));
+        assert_eq!(world.probed(ProbeResult::Answered(FOREIGN)), [conflict]);
+        assert_eq!(world.takeover.foreign_host(ip()), Some(FOREIGN));
     }
 }
 
@@ -103,27 +106,27 @@ fn a_proxy_is_found_out_by_the_address_of_a_node_that_is_known() {
         member(ME, Liveness::Alive),
         unknown,
     ];
-    world.holdings.set_members(&members, &ME.into(), world.now);
-    world.verdict(Some(elected()));
-    let asked = world.probed(ProbeResult::Answered(STRANGER));
-    assert_eq!(asked, questions_for(&[LAST, FIRST], STRANGER));
-    answers_for(&mut world, LAST, STRANGER);
-    answers_for(&mut world, FIRST, STRANGER);
+    world.takeover.set_members(&members, world.now);
+    world.role(Some(elected()));
+    let asked = world.probed(ProbeResult::Answered(FOREIGN));
+    assert_eq!(asked, questions_for(&[LAST, FIRST], FOREIGN));
+    answers_for(&mut world, LAST, FOREIGN);
+    answers_for(&mut world, FIRST, FOREIGN);
     world.until_due();
-    world.probed(ProbeResult::Answered(STRANGER));
+    world.probed(ProbeResult::Answered(FOREIGN));
     world.until_due();
-    let conflict = Effect::Report(ip(), Report::Conflict(STRANGER));
-    assert_eq!(world.probed(ProbeResult::Answered(STRANGER)), [conflict]);
+    let conflict = Effect::Event(ip(), AddressEvent::Conflict(FOREIGN));
+    assert_eq!(world.probed(ProbeResult::Answered(FOREIGN)), [conflict]);
 }
 
 #[test]
 fn a_stranger_is_asked_again_and_one_that_is_met_late_is_no_longer_one() {
     let mut world = unacquainted();
-    world.verdict(Some(elected()));
+    world.role(Some(elected()));
     asked_in_vain(&mut world, mac(LAST));
     asked_in_vain(&mut world, mac(LAST));
     world.probed(ProbeResult::Answered(mac(LAST)));
-    assert_eq!(world.holdings.stranger(ip()), Some(mac(LAST)));
+    assert_eq!(world.takeover.foreign_host(ip()), Some(mac(LAST)));
     let (waited, _) = world.until_due();
     assert_eq!(waited, 1000);
     assert_eq!(world.probed(ProbeResult::Answered(mac(LAST))), []);
@@ -134,19 +137,19 @@ fn a_stranger_is_asked_again_and_one_that_is_met_late_is_no_longer_one() {
     );
     answers_for(&mut world, LAST, mac(LAST));
     world.until_due();
-    let known = [Report::Deferred(LAST.into()), Report::Resolved];
+    let known = [AddressEvent::Deferred(LAST.into()), AddressEvent::Resolved];
     assert_eq!(
         world.probed(ProbeResult::Answered(mac(LAST))),
-        known.map(|report| Effect::Report(ip(), report))
+        known.map(|report| Effect::Event(ip(), report))
     );
-    assert_eq!(world.holdings.stranger(ip()), None);
+    assert_eq!(world.takeover.foreign_host(ip()), None);
 }
 
 #[test]
 fn machines_are_asked_one_after_the_other_and_only_they_may_answer() {
     let mut world = unacquainted();
-    world.verdict(Some(elected()));
-    assert_eq!(world.probed(ProbeResult::Answered(STRANGER)), questions(STRANGER));
+    world.role(Some(elected()));
+    assert_eq!(world.probed(ProbeResult::Answered(FOREIGN)), questions(FOREIGN));
     answers_for(&mut world, FIRST, mac(FIRST));
     let (waited, _) = world.until_due();
     assert_eq!(waited, 200);
@@ -156,23 +159,23 @@ fn machines_are_asked_one_after_the_other_and_only_they_may_answer() {
         questions(mac(FIRST))
     );
     world.now = world.now + Duration::from_millis(50);
-    assert_eq!(world.holdings.introduce(STRANGER, world.now), Some(at(400)));
-    assert_eq!(world.effects(), []);
+    assert_eq!(world.probed(ProbeResult::Answered(FOREIGN)), []);
+    assert_eq!(world.takeover.poll_timeout(), Some(at(400)));
 }
 
 #[test]
 fn a_claim_of_somebody_unknown_is_answered_and_the_two_that_meet_settle_it() {
     let mut world = unacquainted();
-    world.verdict(Some(elected()));
+    world.role(Some(elected()));
     world.probed(ProbeResult::Silence);
     let mut expected = questions(mac(FIRST));
-    expected.push(Effect::Defend(ip()));
+    expected.push(Effect::Command(Command::Defend(ip())));
     assert_eq!(world.hears_claim_of(mac(FIRST)), expected);
     answers_for(&mut world, FIRST, mac(FIRST));
-    assert_eq!(world.effects(), [Effect::Reannounce(ip())]);
+    assert_eq!(world.effects(), [Effect::Command(Command::Reannounce(ip()))]);
     let effects = world.hears_claim_of(mac(FIRST));
     assert!(
-        effects.contains(&Effect::Report(ip(), Report::Yielded(FIRST.into()))),
+        effects.contains(&Effect::Event(ip(), AddressEvent::Preempted(FIRST.into()))),
         "{effects:?}"
     );
 }
@@ -181,12 +184,12 @@ fn a_claim_of_somebody_unknown_is_answered_and_the_two_that_meet_settle_it() {
 fn what_gossip_tells_counts_more_and_nobody_is_asked_who_is_known() {
     let mut world = unacquainted();
     world.gossip(&[(FIRST, Liveness::Alive), (LAST, Liveness::Suspect)]);
-    world.verdict(Some(elected()));
-    let conflict = Effect::Report(ip(), Report::Conflict(STRANGER));
-    assert_eq!(world.probed(ProbeResult::Answered(STRANGER)), [conflict]);
+    world.role(Some(elected()));
+    let conflict = Effect::Event(ip(), AddressEvent::Conflict(FOREIGN));
+    assert_eq!(world.probed(ProbeResult::Answered(FOREIGN)), [conflict]);
     // Should it answer for the node all the same, that changes nothing.
-    answers_for(&mut world, FIRST, STRANGER);
-    assert_eq!(world.holdings.stranger(ip()), Some(STRANGER));
+    answers_for(&mut world, FIRST, FOREIGN);
+    assert_eq!(world.takeover.foreign_host(ip()), Some(FOREIGN));
     world.until_due();
-    assert_eq!(world.probed(ProbeResult::Answered(STRANGER)), []);
+    assert_eq!(world.probed(ProbeResult::Answered(FOREIGN)), []);
 }

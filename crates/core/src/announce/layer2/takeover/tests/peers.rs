@@ -17,7 +17,7 @@ fn an_ethernet_address_is_that_of_the_node_that_lives() {
             of(living, Liveness::Alive),
         ];
         members.sort_by(|one, other| one.node.cmp(&other.node));
-        world.holdings.set_members(&members, &ME.into(), world.now);
+        world.takeover.set_members(&members, world.now);
         // One that lives and is not elected yields.
         assert_eq!(
             world.probed(ProbeResult::Answered(mac(living))),

@@ -1,4 +1,4 @@
-//! Who is passed over for what it says of itself: no leg, no interface, too many returns.
+//! Who is passed over for what it says of itself: no leg, no interface, too many flaps.
 
 use super::*;
 
@@ -7,17 +7,17 @@ fn a_node_without_a_leg_is_passed_over_while_others_have_one() {
     const INSIDE: &[&str] = &["10.20.30.200"];
     const OUTSIDE: &[&str] = &["192.0.2.1"];
     let mut machine = gossiping(IRIS1);
-    machine.set_members(vec![told(IRIS1, INSIDE, 0), told(IRIS2, INSIDE, 0)]);
+    machine.set_members(&[reporting(IRIS1, INSIDE, 0), reporting(IRIS2, INSIDE, 0)]);
     assert_eq!(drain(&mut machine)[0].after, Some(deputy_of(IRIS2)));
-    machine.set_members(vec![told(IRIS1, INSIDE, 0), told(IRIS2, OUTSIDE, 0)]);
-    assert!(matches!(drain(&mut machine)[0].after, Some(Verdict::Owner(_))));
-    let candidates = machine.candidates(&key()).expect("candidates");
-    assert_eq!(candidates[&NodeName::from(IRIS2)], Err(Exclusion::NoLeg));
+    machine.set_members(&[reporting(IRIS1, INSIDE, 0), reporting(IRIS2, OUTSIDE, 0)]);
+    assert!(matches!(drain(&mut machine)[0].after, Some(Role::Owner(_))));
+    let candidates = machine.explain(&key()).expect("candidates");
+    assert_eq!(candidates[&NodeName::from(IRIS2)], Err(Exclusion::NotInSubnet));
     // Where nobody has one, as for addresses that are routed, all are alike.
-    machine.set_members(vec![told(IRIS1, OUTSIDE, 0), told(IRIS2, OUTSIDE, 0)]);
+    machine.set_members(&[reporting(IRIS1, OUTSIDE, 0), reporting(IRIS2, OUTSIDE, 0)]);
     assert_eq!(drain(&mut machine)[0].after, Some(deputy_of(IRIS2)));
     // One that does not tell could not know that the other has none.
-    machine.set_members(vec![told(IRIS1, INSIDE, 0), ready(IRIS2)]);
+    machine.set_members(&[reporting(IRIS1, INSIDE, 0), ready(IRIS2)]);
     assert_eq!(drain(&mut machine), []);
 }
 
@@ -38,9 +38,9 @@ fn profile(member: &mut Member) -> &mut crate::Profile {
 }
 
 fn having(name: &str, interfaces: Option<&[&str]>) -> Member {
-    // Whatever legs it has: an interface that is not selected does not answer.
-    let legs: &[&str] = if name == IRIS1 { &[] } else { &["10.20.30.200"] };
-    let mut member = told(name, legs, 0);
+    // Whatever subnets it has: an interface that is not selected does not answer.
+    let subnets: &[&str] = if name == IRIS1 { &[] } else { &["10.20.30.200"] };
+    let mut member = reporting(name, subnets, 0);
     let tags = interfaces.map(|names| names.iter().map(|name| tag(name)).collect());
     profile(&mut member).interfaces = tags;
     member
@@ -49,7 +49,7 @@ fn having(name: &str, interfaces: Option<&[&str]>) -> Member {
 /// The other node that owns the address now.
 fn other_owner(machine: &mut Ownership) -> Option<NodeName> {
     let after = drain(machine)[0].after.clone();
-    after.as_ref().and_then(Verdict::owner).cloned()
+    after.as_ref().and_then(Role::owner).cloned()
 }
 
 const NINE: Option<&[&str]> = Some(&["eth9"]);
@@ -57,13 +57,13 @@ const NINE: Option<&[&str]> = Some(&["eth9"]);
 #[test]
 fn a_node_without_the_interface_is_passed_over_while_others_have_it() {
     let mut machine = with_selected_interface(IRIS1);
-    machine.set_members(vec![having(IRIS1, NINE), having(IRIS2, Some(&["eth0"]))]);
-    assert!(matches!(drain(&mut machine)[0].after, Some(Verdict::Owner(_))));
-    let candidates = machine.candidates(&key()).expect("candidates");
+    machine.set_members(&[having(IRIS1, NINE), having(IRIS2, Some(&["eth0"]))]);
+    assert!(matches!(drain(&mut machine)[0].after, Some(Role::Owner(_))));
+    let candidates = machine.explain(&key()).expect("candidates");
     let missing = Exclusion::NoInterface(["eth9".into()].into());
     assert_eq!(candidates[&NodeName::from(IRIS2)], Err(missing));
     // Too many to tell counts as all.
-    machine.set_members(vec![having(IRIS1, NINE), having(IRIS2, None)]);
+    machine.set_members(&[having(IRIS1, NINE), having(IRIS2, None)]);
     assert_eq!(other_owner(&mut machine), Some(IRIS2.into()));
 }
 
@@ -72,35 +72,35 @@ fn a_node_that_loses_the_interface_leaves_to_others_before_gossip_tells_them() {
     let mut machine = with_selected_interface(IRIS2);
     let mut one = having(IRIS1, NINE);
     profile(&mut one).subnets = having(IRIS2, NINE).profile.expect("told").subnets.clone();
-    machine.set_members(vec![one.clone(), having(IRIS2, NINE)]);
-    assert!(matches!(drain(&mut machine)[0].after, Some(Verdict::Owner(_))));
+    machine.set_members(&[one.clone(), having(IRIS2, NINE)]);
+    assert!(matches!(drain(&mut machine)[0].after, Some(Role::Owner(_))));
     machine.set_interfaces(["eth0".into()].into());
     assert_eq!(other_owner(&mut machine), Some(IRIS1.into()));
     // Where nobody has it, the one elected says so.
     profile(&mut one).interfaces = Some(vec![]);
-    machine.set_members(vec![one, having(IRIS2, NINE)]);
+    machine.set_members(&[one, having(IRIS2, NINE)]);
     let missing = Exclusion::NoInterface(["eth9".into()].into());
-    assert_eq!(drain(&mut machine)[0].after, Some(Verdict::Unowned(missing)));
+    assert_eq!(drain(&mut machine)[0].after, Some(Role::Unowned(missing)));
 }
 
 #[test]
-fn a_restless_node_comes_last_and_is_nobodys_deputy_but_the_only_one_is_the_owner() {
+fn a_flapping_node_comes_last_and_is_nobodys_deputy_but_the_only_one_is_the_owner() {
     let mut machine = gossiping(IRIS1);
-    machine.set_members(vec![told(IRIS1, &[], 0), told(IRIS2, &[], 1)]);
+    machine.set_members(&[reporting(IRIS1, &[], 0), reporting(IRIS2, &[], 1)]);
     assert_eq!(drain(&mut machine)[0].after, Some(deputy_of(IRIS2)));
-    machine.set_members(vec![told(IRIS1, &[], 0), told(IRIS2, &[], 2)]);
-    assert!(matches!(drain(&mut machine)[0].after, Some(Verdict::Owner(_))));
+    machine.set_members(&[reporting(IRIS1, &[], 0), reporting(IRIS2, &[], 2)]);
+    assert!(matches!(drain(&mut machine)[0].after, Some(Role::Owner(_))));
     let mut other = gossiping(IRIS2);
-    other.set_members(vec![told(IRIS1, &[], 0), told(IRIS2, &[], 2)]);
-    let standby = Verdict::Standby {
+    other.set_members(&[reporting(IRIS1, &[], 0), reporting(IRIS2, &[], 2)]);
+    let standby = Role::Standby {
         owner: IRIS1.into(),
-        deputy: None,
+        backup: None,
     };
     assert_eq!(drain(&mut other)[0].after, Some(standby));
     let gone = Member {
         liveness: Liveness::Down,
-        ..told(IRIS1, &[], 0)
+        ..reporting(IRIS1, &[], 0)
     };
-    other.set_members(vec![gone, told(IRIS2, &[], 2)]);
-    assert!(matches!(drain(&mut other)[0].after, Some(Verdict::Owner(_))));
+    other.set_members(&[gone, reporting(IRIS2, &[], 2)]);
+    assert!(matches!(drain(&mut other)[0].after, Some(Role::Owner(_))));
 }

@@ -1,0 +1,456 @@
+//! The agent of a node: which addresses does it announce?
+//!
+//! The agent is fed with what the API server, membership and the wire say, and joins eligibility, election, take-over,
+//! reachability and draining. It orders the station what to do ([`Command`]), reports to membership what peers have to know
+//! ([`PeerReport`]), and emits what users have to know ([`AgentEvent`], [`AnnouncementStatus`]).
+//!
+//! ```text
+//!   set_service, set_node, set_config, ...  ─►┌───────┐─► poll_command  ─► station
+//!   set_members                             ─►│ Agent │─► poll_report   ─► membership
+//!   handle_wire                             ─►│       │─► poll_event    ─► events, metrics, logs
+//!   handle_timeout, handle_shutdown         ─►└───────┘─► poll_status   ─► ServiceL2Status
+//! ```
+//!
+//! Nothing leaves the agent before [`Agent::start`]: a speaker that does not know everything yet owns nothing.
+
+mod status;
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+use core::time::Duration;
+
+pub use status::AnnouncementStatus;
+
+use super::eligibility::{Endpoints, Exclusion, Exposure, Node};
+use super::layer2::ownership::{Ownership, Role};
+use super::layer2::reachability::{PeerCounts, Reachability};
+use super::layer2::takeover::{AddressEvent, Effect, Takeover};
+use super::layer2::{Command, WireEvent};
+use crate::config::{L2Advertisement, Pool};
+use crate::member::reporter;
+use crate::{Liveness, Member, NodeName, NodeState, ServiceKey, Time};
+
+/// How long a speaker that stops keeps answering at most, after it has reported that it is draining: its successors need some
+/// 150 ms to announce an address, or longer for many thousands of addresses. Less than the two seconds that MetalLB's
+/// manifests grant a speaker.
+pub const DRAIN_LIMIT: Duration = Duration::from_millis(1500);
+
+/// How an agent behaves.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The name of this node.
+    pub node: NodeName,
+    /// Whether there is a membership. Without it every Node is assumed to have a speaker.
+    pub has_gossip: bool,
+    /// Whether nodes with the label [`EXCLUDE_LABEL`](super::eligibility::EXCLUDE_LABEL) announce, too.
+    pub ignore_exclude_label: bool,
+    /// Whether an address is probed before it is announced.
+    pub takeover_verification: bool,
+    /// Feeds the random pauses of contenders.
+    pub seed: u64,
+}
+
+/// The node of a speaker's Pod, as the API server has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpeakerNode {
+    /// The address of the node.
+    pub address: IpAddr,
+    /// Whether the Pod is ready.
+    pub is_ready: bool,
+}
+
+/// What the agent reports to membership, for peers to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PeerReport {
+    /// The state of this speaker.
+    State(NodeState),
+    /// The nodes ([`NodeName::tag`]) that do not answer on the wire, so that this node answers for them.
+    Unresponsive(Vec<u32>),
+    /// This node was unplugged and is back.
+    Flapped,
+    /// A peer has reported that this node does not answer on the wire.
+    ReportedUnresponsive,
+}
+
+/// What users and operators should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AgentEvent {
+    /// The role of this node for a Service has changed; `None` if the Service is gone.
+    RoleChanged(ServiceKey, Option<Role>),
+    /// This node announces an address for a Service.
+    Announced {
+        /// The Service.
+        service: ServiceKey,
+        /// The address.
+        address: IpAddr,
+        /// Whether this node has announced no other address of the Service before.
+        is_first: bool,
+    },
+    /// This node no longer announces an address for a Service.
+    Withdrawn(ServiceKey, IpAddr),
+    /// This node has taken an address from an owner that failed, this long after the first sign of the failure.
+    TookOver(IpAddr, Duration),
+    /// The wire says of an address what membership did not.
+    Address(IpAddr, AddressEvent),
+    /// This peer has reported that this node does not answer on the wire.
+    ReportedUnresponsive(NodeName),
+    /// Whether gossip is blocked has changed; `None` is unknown.
+    GossipBlocked {
+        /// What was known before.
+        before: Option<bool>,
+        /// What is known now.
+        after: Option<bool>,
+    },
+}
+
+/// Decides what one node announces. Exactly one task owns it.
+#[derive(Debug)]
+pub struct Agent {
+    options: Options,
+    has_started: bool,
+    /// When the speaker ends at the latest, once it was told to stop.
+    stop_at: Option<Time>,
+    ownership: Ownership,
+    takeover: Takeover,
+    peers: PeerView,
+    /// Whether any interface can announce; `None` as long as the interfaces are unknown.
+    is_linked: Option<bool>,
+    /// The addresses that are announced, by Service.
+    announced: BTreeMap<ServiceKey, BTreeSet<IpAddr>>,
+    /// Services whose status may have changed.
+    stale_statuses: BTreeSet<ServiceKey>,
+    commands: VecDeque<Command>,
+    reports: VecDeque<PeerReport>,
+    events: VecDeque<AgentEvent>,
+}
+
+/// What is known of the other speakers, by gossip and by the API server.
+#[derive(Debug, Default)]
+struct PeerView {
+    members: Arc<[Member]>,
+    nodes: BTreeMap<NodeName, SpeakerNode>,
+    reachability: Reachability,
+    /// Whether the counts for [`Reachability`] may have changed.
+    is_stale: bool,
+    /// Whether a peer reports that this node is unresponsive.
+    is_reported: bool,
+    /// The unresponsive nodes, as reported to membership.
+    unresponsive: BTreeSet<NodeName>,
+}
+
+impl Agent {
+    /// Creates an agent that knows nothing and announces nothing.
+    pub fn new(options: Options) -> Self {
+        let node = options.node.clone();
+        Self {
+            ownership: Ownership::new(node.clone(), options.has_gossip, options.ignore_exclude_label),
+            takeover: Takeover::new(node, options.takeover_verification, options.seed),
+            options,
+            has_started: false,
+            stop_at: None,
+            peers: PeerView {
+                is_stale: true,
+                ..PeerView::default()
+            },
+            is_linked: None,
+            announced: BTreeMap::new(),
+            stale_statuses: BTreeSet::new(),
+            commands: VecDeque::new(),
+            reports: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Adds or replaces a Service of this load balancer.
+    pub fn set_service(&mut self, service: Exposure) {
+        self.ownership.set_service(service);
+    }
+
+    /// Removes a Service that is gone or belongs to another implementation.
+    pub fn remove_service(&mut self, key: &ServiceKey) {
+        self.ownership.remove_service(key);
+    }
+
+    /// Replaces the usable endpoints of a Service; `None` when it has no EndpointSlices.
+    pub fn set_endpoints(&mut self, key: ServiceKey, endpoints: Option<Endpoints>) {
+        self.ownership.set_endpoints(key, endpoints);
+    }
+
+    /// Adds or replaces a Node.
+    pub fn set_node(&mut self, node: Node) {
+        self.ownership.set_node(node);
+    }
+
+    /// Removes a Node.
+    pub fn remove_node(&mut self, name: &NodeName) {
+        self.ownership.remove_node(name);
+    }
+
+    /// Replaces pools and advertisements.
+    pub fn set_config(&mut self, pools: &[Pool], advertisements: &[L2Advertisement]) {
+        self.ownership.set_config(pools, advertisements);
+    }
+
+    /// Replaces the nodes that run a speaker by the word of the API server.
+    pub fn set_speaker_nodes(&mut self, nodes: BTreeMap<NodeName, SpeakerNode>, now: Time) {
+        let addresses = |nodes: &BTreeMap<NodeName, SpeakerNode>| -> BTreeMap<NodeName, IpAddr> {
+            nodes
+                .iter()
+                .map(|(name, node)| (name.clone(), node.address))
+                .collect()
+        };
+        self.peers.is_stale = true;
+        let before = core::mem::replace(&mut self.peers.nodes, nodes);
+        let now_known = addresses(&self.peers.nodes);
+        if addresses(&before) != now_known {
+            self.takeover.set_nodes(now_known, now);
+        }
+    }
+
+    /// Replaces the names of the interfaces that can announce here.
+    ///
+    /// Another node may have taken over from a node that was unplugged and is back. It withdraws all addresses and probes
+    /// them again, and its peers learn that it flapped. The commands that are queued then have to reach the station before
+    /// its links change: with a link it would announce its addresses at once.
+    pub fn set_interfaces(&mut self, names: BTreeSet<String>, now: Time) {
+        let is_linked = !names.is_empty();
+        self.ownership.set_interfaces(names);
+        if self.is_linked.replace(is_linked) == Some(false) && is_linked {
+            self.report(PeerReport::Flapped);
+            if self.options.takeover_verification {
+                self.commands.push_back(Command::WithdrawAll);
+                self.takeover.handle_absence(now);
+            }
+        }
+    }
+
+    /// Replaces the members.
+    pub fn set_members(&mut self, members: Arc<[Member]>, now: Time) {
+        self.ownership.set_members(&members);
+        // Roles first: the take-over of an address needs to know which node is elected instead of a member that is gone.
+        self.apply_roles(now);
+        self.takeover.set_members(&members, now);
+        self.peers.members = members;
+        self.peers.is_stale = true;
+        let reporter = reporter(&self.peers.members, &self.options.node).cloned();
+        let was_reported = core::mem::replace(&mut self.peers.is_reported, reporter.is_some());
+        if let Some(reporter) = reporter.filter(|_| !was_reported) {
+            // This node cannot see that it does not answer, so it reports it of itself: peers then prefer others.
+            self.report(PeerReport::ReportedUnresponsive);
+            self.events.push_back(AgentEvent::ReportedUnresponsive(reporter));
+        }
+    }
+
+    /// Handles what the station reports.
+    pub fn handle_wire(&mut self, event: WireEvent, now: Time) {
+        match event {
+            WireEvent::Probed(address, result) => self.takeover.handle_probed(address, result, now),
+            WireEvent::Claimed(address, mac) => {
+                let ownership = &self.ownership;
+                let outranks = |node: &NodeName, service: &ServiceKey| ownership.outranks(node, service);
+                self.takeover.handle_claim(address, mac, outranks, now);
+            }
+            WireEvent::Paused => self.takeover.handle_absence(now),
+        }
+    }
+
+    /// Starts to announce: all lists are complete, and gossip has tried to join. A second call has no effect.
+    pub fn start(&mut self) {
+        if !core::mem::replace(&mut self.has_started, true) {
+            self.report(PeerReport::State(NodeState::Ready));
+        }
+    }
+
+    /// Prepares the end of the speaker: successors announce first, then this node stops. [`Self::has_stopped`] says when.
+    pub fn handle_shutdown(&mut self, now: Time) {
+        let until = if self.options.has_gossip {
+            now + DRAIN_LIMIT
+        } else {
+            now
+        };
+        self.stop_at = Some(until);
+        self.report(PeerReport::State(NodeState::Draining));
+    }
+
+    /// Whether the speaker may end: it answers for no address, or its successors have had their time.
+    pub fn has_stopped(&self, now: Time) -> bool {
+        let is_over = |at: Time| at <= now || self.takeover.is_empty();
+        self.stop_at.is_some_and(is_over)
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.takeover.handle_timeout(now);
+    }
+
+    /// Returns when [`Self::handle_timeout`] has something to do.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        [
+            self.takeover.poll_timeout(),
+            self.peers.reachability.poll_timeout(),
+            self.stop_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Decides what follows from all inputs so far. Call it after each input, before the outputs are polled.
+    pub fn decide(&mut self, now: Time) {
+        if !self.has_started {
+            return;
+        }
+        self.apply_roles(now);
+        while let Some(effect) = self.takeover.poll_effect() {
+            self.apply(effect);
+        }
+        self.report_unresponsive();
+        self.update_reachability(now);
+    }
+
+    /// Returns the next order for the station.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// Returns the next report for membership.
+    pub fn poll_report(&mut self) -> Option<PeerReport> {
+        self.reports.pop_front()
+    }
+
+    /// Returns the next event for users and operators.
+    pub fn poll_event(&mut self) -> Option<AgentEvent> {
+        self.events.pop_front()
+    }
+
+    /// Returns the next Service whose status may have changed, with that status; `None` if this node has none to publish.
+    pub fn poll_status(&mut self) -> Option<(ServiceKey, Option<AnnouncementStatus>)> {
+        let service = self.stale_statuses.pop_first()?;
+        let status = self.status(&service);
+        Some((service, status))
+    }
+
+    /// Returns the Services that use an address.
+    pub fn services_of(&self, address: IpAddr) -> impl Iterator<Item = &ServiceKey> {
+        self.takeover.services_of(address)
+    }
+
+    /// Whether gossip is blocked; `None` as long as a speaker that has just started cannot know.
+    pub fn is_gossip_blocked(&self) -> Option<bool> {
+        self.peers.reachability.is_blocked()
+    }
+
+    /// Explains the election for a Service ([`Ownership::explain`]).
+    ///
+    /// # Errors
+    /// The reason why no node can be a candidate.
+    pub fn explain(
+        &self,
+        service: &ServiceKey,
+    ) -> Result<BTreeMap<&NodeName, Result<i64, Exclusion>>, Exclusion> {
+        self.ownership.explain(service)
+    }
+
+    /// Hands changed roles to the take-over.
+    fn apply_roles(&mut self, now: Time) {
+        while self.has_started
+            && let Some(change) = self.ownership.poll_change()
+        {
+            let (before, after) = (change.before.as_ref(), change.after.as_ref());
+            self.takeover.set_role(&change.service, before, after, now);
+            self.stale_statuses.insert(change.service.clone());
+            self.events
+                .push_back(AgentEvent::RoleChanged(change.service, change.after));
+        }
+    }
+
+    fn apply(&mut self, effect: Effect) {
+        match effect {
+            Effect::Command(command) => self.commands.push_back(command),
+            Effect::Gained(service, address) => {
+                let addresses = self.announced.entry(service.clone()).or_default();
+                addresses.insert(address);
+                let is_first = addresses.len() == 1;
+                self.peers.is_stale = true;
+                self.stale_statuses.insert(service.clone());
+                self.events.push_back(AgentEvent::Announced {
+                    service,
+                    address,
+                    is_first,
+                });
+            }
+            Effect::Lost(service, address) => {
+                if let Some(addresses) = self.announced.get_mut(&service) {
+                    addresses.remove(&address);
+                    if addresses.is_empty() {
+                        self.announced.remove(&service);
+                    }
+                }
+                self.stale_statuses.insert(service.clone());
+                self.events.push_back(AgentEvent::Withdrawn(service, address));
+            }
+            Effect::TookOver(address, after) => self.events.push_back(AgentEvent::TookOver(address, after)),
+            Effect::Event(address, event) => {
+                self.peers.is_stale = true;
+                if event.concerns_users() {
+                    let services = self.takeover.services_of(address);
+                    self.stale_statuses.extend(services.cloned());
+                }
+                self.events.push_back(AgentEvent::Address(address, event));
+            }
+        }
+    }
+
+    fn report(&mut self, report: PeerReport) {
+        if self.options.has_gossip {
+            self.reports.push_back(report);
+        }
+    }
+
+    /// Reports to membership which nodes do not answer on the wire.
+    fn report_unresponsive(&mut self) {
+        let unresponsive = self.takeover.unresponsive();
+        if !unresponsive.iter().copied().eq(&self.peers.unresponsive) {
+            self.peers.unresponsive = unresponsive.into_iter().cloned().collect();
+            let tags = self.peers.unresponsive.iter().map(NodeName::tag).collect();
+            self.report(PeerReport::Unresponsive(tags));
+        }
+    }
+
+    /// Compares membership with the wire and the API server.
+    fn update_reachability(&mut self, now: Time) {
+        if !self.options.has_gossip {
+            return;
+        }
+        let before = self.peers.reachability.is_blocked();
+        if core::mem::take(&mut self.peers.is_stale) {
+            let counts = self.peer_counts();
+            self.peers.reachability.set(counts, now);
+        }
+        self.peers.reachability.poll_change(now);
+        let after = self.peers.reachability.is_blocked();
+        if before != after {
+            self.events.push_back(AgentEvent::GossipBlocked { before, after });
+        }
+    }
+
+    fn peer_counts(&self) -> PeerCounts {
+        let members = self.peers.members.iter();
+        let reached = members.filter(|member| member.liveness != Liveness::Down);
+        let reached: BTreeSet<&NodeName> = reached.map(|member| &member.node).collect();
+        let ready = self.peers.nodes.iter().filter(|(_, node)| node.is_ready);
+        let ready = ready.map(|(name, _)| name);
+        let ready: BTreeSet<&NodeName> = ready.filter(|node| **node != self.options.node).collect();
+        PeerCounts {
+            reached: ready.intersection(&reached).count(),
+            ready: ready.len(),
+            answering: self.takeover.deferred(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,46 @@
+//! What a node publishes about a Service that it announces, or would announce if it could.
+
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use super::Agent;
+use crate::ServiceKey;
+use crate::announce::layer2::ownership::Role;
+use crate::announce::layer2::takeover::AddressEvent;
+
+/// How a node announces a Service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnnouncementStatus {
+    /// The interfaces that announce; empty is all.
+    pub interfaces: BTreeSet<String>,
+    /// Why at least one of the addresses is not announced: a reason and a message.
+    pub obstacle: Option<(&'static str, String)>,
+}
+
+impl Agent {
+    /// Returns how this node announces a Service; `None` if it neither announces it nor is kept from it by a conflict.
+    pub(super) fn status(&self, service: &ServiceKey) -> Option<AnnouncementStatus> {
+        let grant = self.ownership.role(service).and_then(Role::grant)?;
+        let conflicts: Vec<(IpAddr, AddressEvent)> = grant
+            .addresses
+            .iter()
+            .filter_map(|address| {
+                let mac = self.takeover.foreign_host(*address)?;
+                Some((*address, AddressEvent::Conflict(mac)))
+            })
+            .collect();
+        let is_published = self.announced.contains_key(service) || !conflicts.is_empty();
+        is_published.then(|| AnnouncementStatus {
+            interfaces: grant.interfaces.clone().unwrap_or_default(),
+            obstacle: conflicts.first().map(|(_, first)| {
+                let texts = conflicts
+                    .iter()
+                    .map(|(address, event)| format!("{address}: {event}"));
+                (first.reason(), texts.collect::<Vec<_>>().join("; "))
+            }),
+        })
+    }
+}

@@ -1,0 +1,398 @@
+//! The agent from its inputs to its outputs, without API server, sockets and clock.
+
+use super::*;
+use crate::announce::eligibility::TrafficPolicy;
+use crate::announce::layer2::{Announcement, ProbeResult};
+use crate::config::{Catalog, RawL2Advertisement, RawPool};
+use crate::{Labels, MacAddr, Profile};
+use alloc::format;
+use alloc::string::ToString;
+use alloc::vec;
+
+/// This node owns [`ADDRESS`] by MetalLB's order; the other node owns [`OTHER`].
+const OWN: &str = "iris2";
+const PEER: &str = "iris1";
+const ADDRESS: &str = "10.20.30.1";
+const OTHER: &str = "10.20.30.2";
+const FOREIGN: MacAddr = MacAddr([9; 6]);
+
+fn mac(node: &str) -> MacAddr {
+    MacAddr([2, 0, 0, 0, 0, node.as_bytes()[4]])
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+fn key(address: &str) -> ServiceKey {
+    ServiceKey::new("default", format!("web-{address}"))
+}
+
+fn member(node: &str, liveness: Liveness) -> Member {
+    Member {
+        macs: [mac(node)].into(),
+        ..Member::new(node.into(), liveness, NodeState::Ready)
+    }
+}
+
+fn announcement(address: &str) -> Announcement {
+    Announcement {
+        address: ip(address),
+        interfaces: None,
+    }
+}
+
+struct Rig {
+    agent: Agent,
+    now: Time,
+}
+
+impl Rig {
+    /// Knows two nodes and a Service for each of these addresses. Not started.
+    fn new(has_gossip: bool, addresses: &[&str]) -> Self {
+        let mut agent = Agent::new(Options {
+            node: OWN.into(),
+            has_gossip,
+            ignore_exclude_label: false,
+            takeover_verification: true,
+            seed: 1,
+        });
+        let mut catalog = Catalog::new();
+        catalog.set_pools(vec![RawPool {
+            name: "pool".into(),
+            addresses: vec!["10.20.30.0/24".into()],
+            ..RawPool::default()
+        }]);
+        catalog.set_l2_advertisements(vec![RawL2Advertisement {
+            name: "all".into(),
+            ..RawL2Advertisement::default()
+        }]);
+        agent.set_config(catalog.pools(), catalog.l2_advertisements());
+        agent.set_interfaces(["eth0".to_string()].into(), Time::ZERO);
+        for node in [OWN, PEER] {
+            agent.set_node(Node {
+                name: node.into(),
+                labels: Labels::new(),
+                network_unavailable: false,
+                draining: false,
+            });
+        }
+        for address in addresses {
+            agent.set_service(Exposure {
+                key: key(address),
+                labels: Labels::new(),
+                addresses: vec![ip(address)],
+                foreign_ingress: false,
+                traffic_policy: TrafficPolicy::Cluster,
+                shares: false,
+            });
+            let endpoints = Endpoints {
+                any: true,
+                ..Endpoints::default()
+            };
+            agent.set_endpoints(key(address), Some(endpoints));
+        }
+        let mut rig = Self {
+            agent,
+            now: Time::ZERO,
+        };
+        rig.set_peer(Liveness::Alive);
+        rig
+    }
+
+    fn started(addresses: &[&str]) -> Self {
+        let mut rig = Self::new(true, addresses);
+        rig.agent.start();
+        rig
+    }
+
+    /// Announces all addresses of this node.
+    fn announcing(addresses: &[&str]) -> Self {
+        let mut rig = Self::started(addresses);
+        for command in rig.commands() {
+            if let Command::Probe(Announcement { address, .. }) = command {
+                rig.probed(address, ProbeResult::Silence);
+            }
+        }
+        rig.commands();
+        rig.reports();
+        rig.events();
+        rig.statuses();
+        rig
+    }
+
+    fn set_peer(&mut self, liveness: Liveness) {
+        self.set_peer_as(member(PEER, liveness));
+    }
+
+    fn set_peer_as(&mut self, peer: Member) {
+        let members = [peer, member(OWN, Liveness::Alive)];
+        self.agent.set_members(members.into(), self.now);
+    }
+
+    fn probed(&mut self, address: IpAddr, result: ProbeResult) {
+        self.agent
+            .handle_wire(WireEvent::Probed(address, result), self.now);
+    }
+
+    fn pass(&mut self, duration: Duration) {
+        self.now = self.now + duration;
+        self.agent.handle_timeout(self.now);
+    }
+
+    fn commands(&mut self) -> Vec<Command> {
+        self.agent.decide(self.now);
+        core::iter::from_fn(|| self.agent.poll_command()).collect()
+    }
+
+    fn reports(&mut self) -> Vec<PeerReport> {
+        self.agent.decide(self.now);
+        core::iter::from_fn(|| self.agent.poll_report()).collect()
+    }
+
+    /// The events without changes of roles, which the tests of ownership have.
+    fn events(&mut self) -> Vec<AgentEvent> {
+        self.agent.decide(self.now);
+        let events = core::iter::from_fn(|| self.agent.poll_event());
+        events
+            .filter(|event| !matches!(event, AgentEvent::RoleChanged(..)))
+            .collect()
+    }
+
+    fn statuses(&mut self) -> Vec<(ServiceKey, Option<AnnouncementStatus>)> {
+        self.agent.decide(self.now);
+        core::iter::from_fn(|| self.agent.poll_status()).collect()
+    }
+}
+
+#[test]
+fn nothing_is_ordered_before_the_start_and_the_start_is_reported_once() {
+    let mut rig = Rig::new(true, &[ADDRESS]);
+    assert_eq!(rig.commands(), []);
+    assert_eq!(rig.statuses(), []);
+    rig.agent.start();
+    rig.agent.start();
+    assert_eq!(rig.reports(), [PeerReport::State(NodeState::Ready)]);
+    assert_eq!(rig.commands(), [Command::Probe(announcement(ADDRESS))]);
+}
+
+#[test]
+fn an_address_that_no_machine_answers_for_is_announced_and_published() {
+    let mut rig = Rig::started(&[ADDRESS]);
+    rig.commands();
+    rig.events();
+    rig.probed(ip(ADDRESS), ProbeResult::Silence);
+    assert_eq!(rig.commands(), [Command::Announce(announcement(ADDRESS))]);
+    let announced = AgentEvent::Announced {
+        service: key(ADDRESS),
+        address: ip(ADDRESS),
+        is_first: true,
+    };
+    assert_eq!(rig.events(), [announced]);
+    let status = AnnouncementStatus {
+        interfaces: BTreeSet::new(),
+        obstacle: None,
+    };
+    assert_eq!(rig.statuses(), [(key(ADDRESS), Some(status))]);
+    rig.agent.remove_service(&key(ADDRESS));
+    assert_eq!(rig.commands(), [Command::Withdraw(ip(ADDRESS))]);
+    assert_eq!(rig.statuses(), [(key(ADDRESS), None)]);
+}
+
+#[test]
+fn a_foreign_host_is_reported_to_users_with_its_mac_address() {
+    let mut rig = Rig::started(&[ADDRESS]);
+    rig.commands();
+    rig.events();
+    rig.probed(ip(ADDRESS), ProbeResult::Answered(FOREIGN));
+    let conflict = AddressEvent::Conflict(FOREIGN);
+    assert_eq!(rig.events(), [AgentEvent::Address(ip(ADDRESS), conflict.clone())]);
+    let statuses = rig.statuses();
+    let obstacle = statuses[0].1.clone().and_then(|status| status.obstacle);
+    assert_eq!(
+        obstacle,
+        Some(("AddressConflict", format!("{ADDRESS}: {conflict}")))
+    );
+}
+
+#[test]
+fn the_addresses_of_a_suspect_peer_are_probed_and_taken_if_no_machine_answers() {
+    let mut rig = Rig::announcing(&[ADDRESS, OTHER]);
+    rig.set_peer(Liveness::Suspect);
+    assert_eq!(rig.commands(), [Command::Probe(announcement(OTHER))]);
+    rig.now = rig.now + Duration::from_millis(90);
+    rig.probed(ip(OTHER), ProbeResult::Silence);
+    assert_eq!(rig.commands(), [Command::Announce(announcement(OTHER))]);
+    let took_over = AgentEvent::TookOver(ip(OTHER), Duration::from_millis(90));
+    assert!(rig.events().contains(&took_over));
+}
+
+#[test]
+fn the_claim_of_a_lost_peer_that_has_the_better_rank_preempts_this_node() {
+    let mut rig = Rig::announcing(&[ADDRESS, OTHER]);
+    rig.set_peer(Liveness::Down);
+    rig.commands();
+    rig.probed(ip(OTHER), ProbeResult::Silence);
+    rig.commands();
+    rig.events();
+    rig.agent
+        .handle_wire(WireEvent::Claimed(ip(OTHER), mac(PEER)), rig.now);
+    let commands = rig.commands();
+    assert!(commands.contains(&Command::Withdraw(ip(OTHER))), "{commands:?}");
+    let preempted = AgentEvent::Address(ip(OTHER), AddressEvent::Preempted(PEER.into()));
+    assert!(rig.events().contains(&preempted));
+}
+
+#[test]
+fn a_paused_station_leads_to_probes_before_any_answer() {
+    let mut rig = Rig::announcing(&[ADDRESS]);
+    rig.agent.handle_wire(WireEvent::Paused, rig.now);
+    let probe = Command::Probe(announcement(ADDRESS));
+    assert_eq!(rig.commands(), [Command::Withdraw(ip(ADDRESS)), probe]);
+}
+
+#[test]
+fn a_node_that_was_unplugged_reports_one_flap_when_it_is_back() {
+    let mut rig = Rig::announcing(&[]);
+    for _ in 0..2 {
+        rig.agent.set_interfaces(BTreeSet::new(), rig.now);
+        assert_eq!(rig.reports(), []);
+    }
+    for _ in 0..2 {
+        rig.agent.set_interfaces(["eth0".to_string()].into(), rig.now);
+    }
+    assert_eq!(rig.reports(), [PeerReport::Flapped]);
+}
+
+#[test]
+fn a_node_that_was_unplugged_withdraws_before_it_probes_again() {
+    let mut rig = Rig::announcing(&[ADDRESS]);
+    rig.agent.set_interfaces(BTreeSet::new(), rig.now);
+    rig.commands();
+    rig.agent.set_interfaces(["eth0".to_string()].into(), rig.now);
+    assert_eq!(rig.agent.poll_command(), Some(Command::WithdrawAll));
+    assert_eq!(
+        rig.agent.poll_command(),
+        None,
+        "the rest follows when the links are set"
+    );
+    let probe = Command::Probe(announcement(ADDRESS));
+    assert_eq!(rig.commands(), [Command::Withdraw(ip(ADDRESS)), probe]);
+}
+
+#[test]
+fn a_peer_that_reports_this_node_unresponsive_is_believed_once() {
+    let mut rig = Rig::announcing(&[]);
+    let profile = Profile {
+        unresponsive: vec![NodeName::from(OWN).tag()],
+        ..Profile::default()
+    };
+    let reporter = Member {
+        profile: Some(profile.into()),
+        ..member(PEER, Liveness::Alive)
+    };
+    for _ in 0..2 {
+        rig.set_peer_as(reporter.clone());
+    }
+    assert_eq!(rig.reports(), [PeerReport::ReportedUnresponsive]);
+    assert_eq!(rig.events(), [AgentEvent::ReportedUnresponsive(PEER.into())]);
+    rig.set_peer(Liveness::Alive);
+    rig.set_peer_as(reporter);
+    assert_eq!(rig.reports(), [PeerReport::ReportedUnresponsive]);
+}
+
+#[test]
+fn a_backup_reports_the_owner_that_it_answers_for() {
+    let mut rig = Rig::announcing(&[OTHER]);
+    let unanswered = ProbeResult::Unanswered {
+        heard: Some(Duration::ZERO),
+    };
+    rig.pass(Duration::from_secs(5));
+    rig.probed(ip(OTHER), ProbeResult::Answered(mac(PEER)));
+    for _ in 0..4 {
+        rig.pass(Duration::from_secs(5));
+        rig.probed(ip(OTHER), unanswered);
+    }
+    rig.probed(ip(OTHER), ProbeResult::Silence);
+    let tag = NodeName::from(PEER).tag();
+    assert_eq!(rig.reports(), [PeerReport::Unresponsive(vec![tag])]);
+    rig.pass(Duration::from_secs(5));
+    rig.probed(ip(OTHER), ProbeResult::Answered(mac(PEER)));
+    assert_eq!(rig.reports(), [PeerReport::Unresponsive(vec![])]);
+}
+
+#[test]
+fn a_speaker_that_stops_waits_for_its_successor_but_not_for_ever() {
+    for is_heard in [true, false] {
+        let mut rig = Rig::announcing(&[ADDRESS]);
+        rig.agent.handle_shutdown(rig.now);
+        assert_eq!(rig.reports(), [PeerReport::State(NodeState::Draining)]);
+        let draining = Member {
+            state: NodeState::Draining,
+            ..member(OWN, Liveness::Alive)
+        };
+        let members = [member(PEER, Liveness::Alive), draining];
+        rig.agent.set_members(members.into(), rig.now);
+        assert_eq!(rig.commands(), []);
+        assert!(!rig.agent.has_stopped(rig.now));
+        if is_heard {
+            let claim = WireEvent::Claimed(ip(ADDRESS), mac(PEER));
+            rig.agent.handle_wire(claim, rig.now);
+            assert_eq!(rig.commands(), [Command::Withdraw(ip(ADDRESS))]);
+        } else {
+            let due = rig.agent.poll_timeout().expect("a deadline");
+            assert!(due <= rig.now + DRAIN_LIMIT);
+            rig.now = rig.now + DRAIN_LIMIT;
+        }
+        assert!(rig.agent.has_stopped(rig.now));
+    }
+}
+
+#[test]
+fn without_gossip_a_speaker_reports_nothing_and_stops_at_once() {
+    let mut rig = Rig::new(false, &[ADDRESS]);
+    rig.agent.start();
+    assert_eq!(rig.commands(), [Command::Probe(announcement(ADDRESS))]);
+    rig.agent.handle_shutdown(rig.now);
+    assert!(rig.agent.has_stopped(rig.now));
+    assert_eq!(rig.reports(), []);
+}
+
+#[test]
+fn gossip_that_reaches_no_ready_peer_is_reported_as_blocked_and_then_as_restored() {
+    let mut rig = Rig::announcing(&[]);
+    let node = SpeakerNode {
+        address: ip("10.20.30.200"),
+        is_ready: true,
+    };
+    rig.agent.set_speaker_nodes([(PEER.into(), node)].into(), rig.now);
+    rig.set_peer(Liveness::Down);
+    assert_eq!(rig.events(), []);
+    assert_eq!(rig.agent.is_gossip_blocked(), Some(false));
+    rig.pass(Duration::from_secs(70));
+    let blocked = |before, after| AgentEvent::GossipBlocked { before, after };
+    assert_eq!(rig.events(), [blocked(Some(false), Some(true))]);
+    rig.set_peer(Liveness::Alive);
+    assert_eq!(rig.events(), [blocked(Some(true), Some(false))]);
+}
+
+#[test]
+fn the_explanation_names_each_node_and_agrees_with_the_role() {
+    let mut rig = Rig::announcing(&[ADDRESS]);
+    let explained = rig.agent.explain(&key(ADDRESS)).expect("candidates");
+    let expected = [(&PEER.into(), Ok(0)), (&OWN.into(), Ok(0))];
+    assert_eq!(explained, expected.into());
+    rig.set_peer(Liveness::Down);
+    let explained = rig.agent.explain(&key(ADDRESS)).expect("candidates");
+    assert_eq!(explained[&NodeName::from(PEER)], Err(Exclusion::NoSpeaker));
+    let unknown = ServiceKey::new("default", "unknown");
+    assert_eq!(rig.agent.explain(&unknown), Err(Exclusion::NoAddress));
+}
+
+#[test]
+fn a_speaker_that_stops_before_its_start_takes_nothing() {
+    let mut rig = Rig::new(true, &[ADDRESS]);
+    rig.agent.handle_shutdown(rig.now);
+    assert_eq!(rig.commands(), []);
+    assert!(rig.agent.has_stopped(rig.now));
+}

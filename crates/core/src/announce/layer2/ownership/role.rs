@@ -1,0 +1,97 @@
+//! The role of one node for a Service.
+
+use alloc::collections::BTreeSet;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use crate::announce::eligibility::Exclusion;
+use crate::config::ConflictDetection;
+use crate::{NodeName, ServiceKey};
+
+/// What an election makes of this node for the addresses of a Service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Role {
+    /// This node is the owner.
+    Owner(Grant),
+    /// The owner is suspect, and this node is the first candidate after it: it takes the addresses if the owner is dead.
+    Successor {
+        /// The suspect owner.
+        of: NodeName,
+        /// What this node takes then.
+        grant: Grant,
+    },
+    /// This node has the second rank: it monitors the owner.
+    Backup {
+        /// The owner.
+        of: NodeName,
+        /// What this node monitors, and takes if the owner does not answer.
+        grant: Grant,
+    },
+    /// Another node is the owner, and this node has no part.
+    Standby {
+        /// The owner.
+        owner: NodeName,
+        /// The backup, if there is one.
+        backup: Option<NodeName>,
+    },
+    /// No node may announce the Service, or this node is elected and cannot.
+    Unowned(Exclusion),
+}
+
+/// What this node may announce for a Service, after it has probed the addresses ([`crate::announce::layer2::takeover`]).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// The addresses of the Service.
+    pub addresses: Vec<IpAddr>,
+    /// The interfaces that answer; `None` is all.
+    pub interfaces: Option<BTreeSet<String>>,
+    /// What to do about a foreign host that has one of the addresses.
+    pub conflict_detection: ConflictDetection,
+}
+
+impl Role {
+    /// Returns what this node is to announce, or would be the next to announce.
+    pub const fn grant(&self) -> Option<&Grant> {
+        match self {
+            Self::Owner(grant) | Self::Successor { grant, .. } | Self::Backup { grant, .. } => Some(grant),
+            Self::Standby { .. } | Self::Unowned(_) => None,
+        }
+    }
+
+    /// Returns the other node that should answer.
+    pub const fn owner(&self) -> Option<&NodeName> {
+        match self {
+            Self::Successor { of: owner, .. }
+            | Self::Backup { of: owner, .. }
+            | Self::Standby { owner, .. } => Some(owner),
+            Self::Owner(_) | Self::Unowned(_) => None,
+        }
+    }
+
+    /// Whether the role may change when these nodes change.
+    pub(super) fn depends_on(&self, nodes: &BTreeSet<NodeName>, own_node: &NodeName) -> bool {
+        match self {
+            Self::Owner(_) => nodes.contains(own_node),
+            Self::Standby { owner, backup } => {
+                nodes.contains(owner) || backup.as_ref().is_some_and(|backup| nodes.contains(backup))
+            }
+            Self::Successor { of: owner, .. } | Self::Backup { of: owner, .. } => {
+                nodes.contains(owner) || nodes.contains(own_node)
+            }
+            // This node may have been elected although it lacks the interface.
+            Self::Unowned(_) => nodes.contains(own_node),
+        }
+    }
+}
+
+/// A changed role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoleChange {
+    /// The Service.
+    pub service: ServiceKey,
+    /// The role until now; `None` for a new Service.
+    pub before: Option<Role>,
+    /// The role now; `None` if the Service is gone.
+    pub after: Option<Role>,
+}

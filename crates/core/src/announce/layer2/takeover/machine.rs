@@ -1,0 +1,381 @@
+//! The take-over machine of one address.
+//!
+//! ```text
+//!          elected            silence, or only a peer that will stop
+//!   Idle ───────────► Probing ──────────────────────────────────────► Active
+//!    ▲                 │   ▲  ◄──────────────────────────────────────  │  ▲
+//!    │                 │   │        a lost peer of better rank claims  │  │ elected again
+//!    │                 ▼   │ later                     another elected ▼  │
+//!    │           Deferred: a peer that is down answers,          HandingOver
+//!    │                     a foreign host answers (conflict),          │ its claim arrives, or the time is over
+//!    │                     another machine probes, too                 │
+//!    └─────────────────────────────────────────────────────────────────┘
+//!
+//!          backup             several checks unanswered             silence
+//!   Idle ───────────► Monitoring ───────────────────────► Probing ──────────► Active as the acting owner
+//!                      ▲  └──┘ answered                     │ answered          │ the owner answers again
+//!                      └────────────────────────────────────┴─── HandingOver ◄──┘
+//! ```
+//!
+//! A Service that is gone, or that no node may announce, leaves every stage at once but HandingOver, which its time limit
+//! ends. `tests/table.txt` has every stage with
+//! every event.
+
+mod backup;
+mod context;
+mod elected;
+
+use alloc::collections::BTreeSet;
+use core::net::IpAddr;
+
+use super::event::AddressEvent;
+use super::interest::{Duty, Interest, Interests};
+use super::monitor::Monitor;
+use super::{Effect, HANDOVER_LIMIT, HANDOVER_REMINDER};
+use crate::announce::layer2::{Announcement, Command, ProbeResult};
+use crate::config::ConflictDetection;
+use crate::{MacAddr, NodeName, ServiceKey, Time};
+pub(super) use context::{Context, Xorshift};
+
+/// State of one address on this node.
+#[derive(Debug)]
+pub(super) struct AddressMachine {
+    interests: Interests,
+    /// The other node that is elected, or was elected before this node.
+    owner: Option<NodeName>,
+    monitor: Monitor,
+    /// The Services for which [`Effect::Gained`] was emitted.
+    served: BTreeSet<ServiceKey>,
+    detection: ConflictDetection,
+    stage: Stage,
+    /// When [`Event::Timeout`] is due.
+    due: Option<Time>,
+    foreign_host: Option<ForeignHost>,
+    /// The peer that is down and keeps the address, as reported.
+    deferred_to: Option<NodeName>,
+}
+
+/// What this node does about an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Nothing: no Service uses the address here.
+    Idle,
+    /// Another node is elected and answers, as far as its backup here knows.
+    Monitoring,
+    /// This node asks whether any machine answers.
+    Probing,
+    /// Another machine answers, or probes, too. This node probes again when due.
+    Deferred,
+    /// This node answers.
+    Active,
+    /// Another node is elected. This node answers until the other announces the address, but no longer than this.
+    HandingOver { until: Time },
+}
+
+/// A foreign host that answers for the address.
+#[derive(Debug, Clone, Copy)]
+struct ForeignHost {
+    mac: MacAddr,
+    /// How often it has answered after the first time.
+    repeats: usize,
+}
+
+/// What happens to an address.
+pub(super) enum Event<'a> {
+    /// The role of this node for a Service has changed.
+    Interest {
+        /// The Service.
+        service: &'a ServiceKey,
+        /// What this node has to do for it now; `None` is nothing.
+        interest: Option<(Interest, ConflictDetection)>,
+        /// The other node that is elected, now or before.
+        owner: Option<&'a NodeName>,
+        /// Whether another node is elected now, which has to announce the address before this node stops.
+        is_passed_on: bool,
+    },
+    /// A probe or a check has ended.
+    Probed(ProbeResult),
+    /// The machine with this MAC address announces the address.
+    Claimed {
+        mac: MacAddr,
+        /// Whether a node has a better rank than this node for a Service.
+        outranks: &'a dyn Fn(&NodeName, &ServiceKey) -> bool,
+    },
+    /// It is this address' turn to be checked.
+    Check,
+    /// The time that [`AddressMachine::due`] named has come.
+    Timeout,
+    /// This node was away (paused or unplugged), so another node may have taken over.
+    Absence,
+}
+
+impl AddressMachine {
+    /// Creates a machine that does nothing yet.
+    pub(super) fn new() -> Self {
+        Self {
+            interests: Interests::default(),
+            owner: None,
+            monitor: Monitor::new(),
+            served: BTreeSet::new(),
+            detection: ConflictDetection::Enforce,
+            stage: Stage::Idle,
+            due: None,
+            foreign_host: None,
+            deferred_to: None,
+        }
+    }
+
+    /// Advances the machine.
+    pub(super) fn handle(&mut self, event: Event<'_>, ctx: &mut Context<'_>) {
+        match event {
+            Event::Interest {
+                service,
+                interest,
+                owner,
+                is_passed_on,
+            } => {
+                let (duty, interfaces) = (self.duty(), self.interests.interfaces());
+                self.set_interest(service, interest, owner);
+                let is_demoted = duty == Some(Duty::Answer) && self.duty() == Some(Duty::Monitor);
+                let is_changed = interfaces != self.interests.interfaces();
+                self.follow_interests(is_demoted, is_changed, is_passed_on, ctx);
+            }
+            Event::Probed(result) => match (self.stage, self.duty()) {
+                (Stage::Probing, Some(Duty::Answer)) => self.handle_probed(result, ctx),
+                (Stage::Probing, Some(Duty::Monitor)) => self.handle_probed_as_backup(result, ctx),
+                (Stage::Monitoring | Stage::Active, Some(Duty::Monitor)) => self.handle_checked(result, ctx),
+                (
+                    Stage::Idle
+                    | Stage::Monitoring
+                    | Stage::Probing
+                    | Stage::Deferred
+                    | Stage::Active
+                    | Stage::HandingOver { .. },
+                    _,
+                ) => {}
+            },
+            Event::Claimed { mac, outranks } => match self.stage {
+                Stage::Active => self.handle_claim(mac, outranks, ctx),
+                Stage::HandingOver { .. } if ctx.peers.get(mac).is_some() => self.finish_handover(ctx),
+                Stage::Idle
+                | Stage::Monitoring
+                | Stage::Probing
+                | Stage::Deferred
+                | Stage::HandingOver { .. } => {}
+            },
+            Event::Check => self.check(self.monitor.target(), ctx),
+            Event::Timeout => {
+                self.due = None;
+                match self.stage {
+                    Stage::Deferred => self.probe(ctx),
+                    Stage::HandingOver { until } if until <= ctx.now => self.finish_handover(ctx),
+                    Stage::HandingOver { until } => {
+                        ctx.order(Command::Defend(ctx.address));
+                        self.due = Some(until.min(ctx.now + HANDOVER_REMINDER));
+                    }
+                    Stage::Monitoring | Stage::Active => self.check(None, ctx),
+                    Stage::Idle | Stage::Probing => {}
+                }
+            }
+            Event::Absence => match self.stage {
+                Stage::Active if ctx.verification => {
+                    ctx.order(Command::Withdraw(ctx.address));
+                    self.probe(ctx);
+                }
+                Stage::Active => ctx.order(Command::Announce(self.announcement(ctx.address))),
+                Stage::HandingOver { .. } => self.finish_handover(ctx),
+                Stage::Idle | Stage::Monitoring | Stage::Probing | Stage::Deferred => {}
+            },
+        }
+    }
+
+    pub(super) const fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    pub(super) const fn due(&self) -> Option<Time> {
+        self.due
+    }
+
+    /// Whether this node answers for the address.
+    pub(super) const fn answers(&self) -> bool {
+        matches!(self.stage, Stage::Active | Stage::HandingOver { .. })
+    }
+
+    /// Returns the unresponsive owner that this node answers for.
+    pub(super) fn acting_for(&self) -> Option<&NodeName> {
+        let is_acting = self.stage == Stage::Active && self.duty() == Some(Duty::Monitor);
+        self.owner.as_ref().filter(|_| is_acting)
+    }
+
+    /// Whether this node is the backup and monitors `owner` without a check being due.
+    pub(super) fn is_calmly_monitoring(&self, owner: &NodeName) -> bool {
+        self.stage == Stage::Monitoring && self.due.is_none() && self.owner.as_ref() == Some(owner)
+    }
+
+    /// Makes [`Event::Timeout`] due at `due`.
+    pub(super) const fn set_due(&mut self, due: Time) {
+        self.due = Some(due);
+    }
+
+    pub(super) fn duty(&self) -> Option<Duty> {
+        self.interests.duty()
+    }
+
+    /// Returns the Services that use the address.
+    pub(super) fn services(&self) -> impl Iterator<Item = &ServiceKey> {
+        self.interests.services()
+    }
+
+    /// Returns the peer that is down and keeps the address.
+    pub(super) const fn deferred_to(&self) -> Option<&NodeName> {
+        self.deferred_to.as_ref()
+    }
+
+    /// Returns the foreign host that keeps the address from being announced.
+    pub(super) fn foreign_host(&self) -> Option<MacAddr> {
+        self.foreign_host.map(|host| host.mac)
+    }
+
+    fn set_interest(
+        &mut self,
+        service: &ServiceKey,
+        interest: Option<(Interest, ConflictDetection)>,
+        owner: Option<&NodeName>,
+    ) {
+        let Some((interest, detection)) = interest else {
+            return self.interests.remove(service);
+        };
+        self.interests.insert(service.clone(), interest);
+        self.detection = detection;
+        if self.owner.as_ref() != owner {
+            self.monitor = Monitor::new();
+            self.owner = owner.cloned().or_else(|| self.owner.take());
+        }
+    }
+
+    /// Does what follows from changed interests.
+    fn follow_interests(
+        &mut self,
+        is_demoted: bool,
+        is_changed: bool,
+        is_passed_on: bool,
+        ctx: &mut Context<'_>,
+    ) {
+        match (self.stage, self.duty()) {
+            (Stage::Idle | Stage::Monitoring, Some(Duty::Answer)) => self.probe(ctx),
+            (Stage::Idle, Some(Duty::Monitor)) => self.stage = Stage::Monitoring,
+            (Stage::Monitoring, Some(Duty::Monitor)) | (Stage::Idle, None) => {}
+            (Stage::Probing, Some(Duty::Answer)) if is_changed => self.probe(ctx),
+            (Stage::Probing, Some(Duty::Monitor)) if is_demoted => {
+                ctx.order(Command::CancelProbe(ctx.address));
+                self.monitor(ctx);
+            }
+            (Stage::Probing | Stage::Deferred, Some(Duty::Answer))
+            | (Stage::Probing, Some(Duty::Monitor)) => {}
+            (Stage::Monitoring | Stage::Probing, None) => {
+                ctx.order(Command::CancelProbe(ctx.address));
+                self.release(ctx);
+            }
+            (Stage::Deferred, Some(Duty::Monitor)) => self.monitor(ctx),
+            (Stage::Deferred, None) => self.release(ctx),
+            (Stage::Active, Some(Duty::Monitor)) if is_demoted => self.hand_over(ctx),
+            (Stage::Active, Some(_)) => {
+                if is_changed {
+                    ctx.order(Command::Announce(self.announcement(ctx.address)));
+                }
+                self.update_served(ctx);
+            }
+            (Stage::Active, None) if is_passed_on => self.hand_over(ctx),
+            (Stage::HandingOver { .. }, Some(Duty::Answer)) => {
+                self.stage = Stage::Active;
+                ctx.order(Command::Announce(self.announcement(ctx.address)));
+                self.due = None;
+                self.update_served(ctx);
+            }
+            (Stage::HandingOver { .. }, Some(Duty::Monitor)) => {}
+            (Stage::HandingOver { .. }, None) if is_passed_on => {}
+            (Stage::Active | Stage::HandingOver { .. }, None) => {
+                ctx.order(Command::Withdraw(ctx.address));
+                self.release(ctx);
+            }
+        }
+    }
+
+    /// Asks whether any machine answers, unless this node never asks.
+    fn probe(&mut self, ctx: &mut Context<'_>) {
+        if !ctx.verification {
+            return self.activate(ctx);
+        }
+        self.due = None;
+        self.stage = Stage::Probing;
+        self.update_served(ctx);
+        ctx.order(Command::Probe(self.announcement(ctx.address)));
+    }
+
+    /// Answers from now on.
+    fn activate(&mut self, ctx: &mut Context<'_>) {
+        self.stage = Stage::Active;
+        self.deferred_to = None;
+        let was_conflict = self.foreign_host.take().is_some();
+        let is_elected = self.duty() == Some(Duty::Answer);
+        let predecessor = self.owner.take_if(|_| is_elected);
+        ctx.order(Command::Announce(self.announcement(ctx.address)));
+        self.update_served(ctx);
+        if was_conflict {
+            ctx.report(AddressEvent::Resolved);
+        }
+        if let Some(since) = predecessor.and_then(|node| ctx.peers.doubted_since(&node)) {
+            let after = ctx.now.saturating_since(since);
+            ctx.effects.push_back(Effect::TookOver(ctx.address, after));
+        }
+    }
+
+    /// Answers until the elected node announces the address.
+    fn hand_over(&mut self, ctx: &mut Context<'_>) {
+        self.stage = Stage::HandingOver {
+            until: ctx.now + HANDOVER_LIMIT,
+        };
+        self.due = Some(ctx.now + HANDOVER_REMINDER);
+        self.update_served(ctx);
+    }
+
+    /// Stops answering: the elected node has announced the address, or did not do so in time.
+    fn finish_handover(&mut self, ctx: &mut Context<'_>) {
+        ctx.order(Command::Withdraw(ctx.address));
+        match self.duty() {
+            Some(_) => self.monitor(ctx),
+            None => self.release(ctx),
+        }
+    }
+
+    /// Leaves the address, because no Service here uses it.
+    fn release(&mut self, ctx: &mut Context<'_>) {
+        self.stage = Stage::Idle;
+        self.due = None;
+        self.update_served(ctx);
+    }
+
+    /// Emits which Services are reached here from now on, and which no longer.
+    fn update_served(&mut self, ctx: &mut Context<'_>) {
+        let served = if self.stage == Stage::Active {
+            self.interests.served()
+        } else {
+            BTreeSet::new()
+        };
+        let before = core::mem::replace(&mut self.served, served);
+        let lost = before.difference(&self.served).cloned();
+        ctx.effects
+            .extend(lost.map(|service| Effect::Lost(service, ctx.address)));
+        let gained = self.served.difference(&before).cloned();
+        ctx.effects
+            .extend(gained.map(|service| Effect::Gained(service, ctx.address)));
+    }
+
+    fn announcement(&self, address: IpAddr) -> Announcement {
+        Announcement {
+            address,
+            interfaces: self.interests.interfaces(),
+        }
+    }
+}

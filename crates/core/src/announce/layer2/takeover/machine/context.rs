@@ -1,0 +1,62 @@
+//! What the machine of an address works with besides its own state.
+
+use alloc::collections::VecDeque;
+use core::net::IpAddr;
+use core::time::Duration;
+
+use crate::announce::layer2::Command;
+use crate::announce::layer2::takeover::Effect;
+use crate::announce::layer2::takeover::event::AddressEvent;
+use crate::announce::layer2::takeover::identify::Identification;
+use crate::announce::layer2::takeover::peers::Peers;
+use crate::{MacAddr, Time};
+
+/// The surroundings of one address, and where its effects go.
+pub(in crate::announce::layer2::takeover) struct Context<'a> {
+    pub(in crate::announce::layer2::takeover) address: IpAddr,
+    /// Whether this node probes at all.
+    pub(in crate::announce::layer2::takeover) verification: bool,
+    pub(in crate::announce::layer2::takeover) peers: &'a mut Peers,
+    pub(in crate::announce::layer2::takeover) identification: &'a mut Identification,
+    pub(in crate::announce::layer2::takeover) random: &'a mut Xorshift,
+    pub(in crate::announce::layer2::takeover) effects: &'a mut VecDeque<Effect>,
+    pub(in crate::announce::layer2::takeover) now: Time,
+}
+
+impl Context<'_> {
+    pub(super) fn order(&mut self, command: Command) {
+        self.effects.push_back(Effect::Command(command));
+    }
+
+    pub(super) fn report(&mut self, event: AddressEvent) {
+        self.effects.push_back(Effect::Event(self.address, event));
+    }
+
+    pub(super) fn identify(&mut self, mac: MacAddr) -> Option<Time> {
+        self.identification
+            .identify(mac, self.peers, self.effects, self.now)
+    }
+}
+
+/// Pseudo-random numbers (xorshift, Marsaglia 2003): enough to separate two contenders.
+#[derive(Debug)]
+pub(in crate::announce::layer2::takeover) struct Xorshift(u64);
+
+impl Xorshift {
+    pub(in crate::announce::layer2::takeover) const fn new(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+
+    pub(super) fn duration_between(&mut self, [shortest, longest]: [Duration; 2]) -> Duration {
+        let span = (longest - shortest).as_nanos();
+        let drawn = (u128::from(self.next()) * span) >> 64;
+        shortest + Duration::from_nanos(u64::try_from(drawn).unwrap_or(0))
+    }
+
+    const fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+}

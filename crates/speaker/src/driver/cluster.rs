@@ -1,0 +1,164 @@
+//! The cluster as the speaker watches it: translates changed objects into inputs of the agent.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use herald_core::announce::agent::{Agent, SpeakerNode};
+use herald_core::config::{Catalog, Problem};
+use herald_core::{NodeName, PoolName, ServiceKey};
+use herald_runtime::Update;
+use k8s_openapi::api::core::v1::ObjectReference;
+
+use super::slices::Slices;
+use crate::input::{Awaiting, Input, ServiceInput, SpeakerPod};
+
+/// What the driver keeps of the watched objects; the rest is the agent's.
+#[derive(Debug, Default)]
+pub(super) struct Cluster {
+    /// The Services of this load balancer, for events.
+    services: BTreeMap<ServiceKey, ObjectReference>,
+    slices: Slices,
+    pods: BTreeMap<String, SpeakerPod>,
+    peers: BTreeMap<NodeName, SpeakerNode>,
+    /// Whether `peers` may differ from `pods`.
+    are_peers_stale: bool,
+    catalog: Catalog,
+    problems: Vec<Problem>,
+    /// Whether the agent may have another configuration than the catalog.
+    is_config_stale: bool,
+}
+
+impl Cluster {
+    /// Takes over one change. Returns the precondition that it meets, if the first list of its kind is complete.
+    pub(super) fn apply(&mut self, input: Input, agent: &mut Agent) -> Option<Awaiting> {
+        match input {
+            Input::Services(update) => match update {
+                Update::Applied(service) => self.set_service(service, agent),
+                Update::Deleted(key) => {
+                    self.remove_service(&ServiceKey::new(key.namespace, key.name), agent);
+                }
+                Update::Synced => return Some(Awaiting::Services),
+            },
+            Input::Slices(update) => {
+                let is_synced = matches!(update, Update::Synced);
+                for service in self.slices.update(update) {
+                    let endpoints = self.slices.endpoints(&service);
+                    agent.set_endpoints(service, endpoints);
+                }
+                return is_synced.then_some(Awaiting::EndpointSlices);
+            }
+            Input::Nodes(update) => match update {
+                Update::Applied(node) => agent.set_node(node),
+                Update::Deleted(key) => agent.remove_node(&NodeName::new(key.name)),
+                Update::Synced => return Some(Awaiting::Nodes),
+            },
+            Input::Pools(update) => {
+                self.is_config_stale = true;
+                match update {
+                    Update::Applied(pool) => self.catalog.set_pool(&pool),
+                    Update::Deleted(key) => self.catalog.remove_pool(&PoolName::new(key.name)),
+                    Update::Synced => return Some(Awaiting::Pools),
+                }
+            }
+            Input::Advertisements(update) => {
+                self.is_config_stale = true;
+                match update {
+                    Update::Applied(advertisement) => self.catalog.set_l2_advertisement(&advertisement),
+                    Update::Deleted(key) => self.catalog.remove_l2_advertisement(&key.name),
+                    Update::Synced => return Some(Awaiting::Advertisements),
+                }
+            }
+            Input::SpeakerPods(update) => {
+                self.are_peers_stale = true;
+                match update {
+                    Update::Applied(pod) => {
+                        self.pods.insert(pod.name.clone(), pod);
+                    }
+                    Update::Deleted(key) => {
+                        self.pods.remove(&key.name);
+                    }
+                    Update::Synced => return Some(Awaiting::SpeakerPods),
+                }
+            }
+        }
+        None
+    }
+
+    /// Hands a changed configuration to the agent. Returns the problems that are new, or `None` if nothing has changed.
+    pub(super) fn apply_config(&mut self, agent: &mut Agent) -> Option<Vec<Problem>> {
+        if !std::mem::take(&mut self.is_config_stale) {
+            return None;
+        }
+        agent.set_config(self.catalog.pools(), self.catalog.l2_advertisements());
+        let problems = self.catalog.problems();
+        let new = problems.iter().filter(|problem| !self.problems.contains(problem));
+        let new = new.cloned().collect();
+        if self.problems != problems {
+            self.problems = problems.to_vec();
+        }
+        Some(new)
+    }
+
+    /// Returns the nodes that run a speaker, if they have changed.
+    pub(super) fn poll_peers(&mut self) -> Option<&BTreeMap<NodeName, SpeakerNode>> {
+        if !std::mem::take(&mut self.are_peers_stale) {
+            return None;
+        }
+        let mut peers: BTreeMap<NodeName, SpeakerNode> = BTreeMap::new();
+        for pod in self.pods.values() {
+            if let Some((node, address)) = &pod.node {
+                // Two Pods on one node: one of them is about to go.
+                let was_ready = peers.get(node).is_some_and(|peer| peer.is_ready);
+                let peer = SpeakerNode {
+                    address: *address,
+                    is_ready: pod.is_ready || was_ready,
+                };
+                peers.insert(node.clone(), peer);
+            }
+        }
+        let has_changed = self.peers != peers;
+        self.peers = peers;
+        has_changed.then_some(&self.peers)
+    }
+
+    pub(super) fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    pub(super) fn service_count(&self) -> usize {
+        self.services.len()
+    }
+
+    /// Returns the reference to a Service for events.
+    pub(super) fn reference(&self, service: &ServiceKey) -> Option<ObjectReference> {
+        self.services.get(service).cloned()
+    }
+
+    fn set_service(&mut self, service: ServiceInput, agent: &mut Agent) {
+        if service.is_own_class {
+            self.services
+                .insert(service.exposure.key.clone(), service.reference);
+            agent.set_service(service.exposure);
+        } else {
+            self.remove_service(&service.exposure.key, agent);
+        }
+    }
+
+    fn remove_service(&mut self, key: &ServiceKey, agent: &mut Agent) {
+        self.services.remove(key);
+        agent.remove_service(key);
+    }
+}
+
+/// Returns the gossip endpoints of the speakers, which all use the same port.
+pub(super) fn endpoints(
+    peers: &BTreeMap<NodeName, SpeakerNode>,
+    port: u16,
+) -> BTreeMap<NodeName, SocketAddr> {
+    let endpoint =
+        |(node, peer): (&NodeName, &SpeakerNode)| (node.clone(), SocketAddr::new(peer.address, port));
+    peers.iter().map(endpoint).collect()
+}
+
+#[cfg(test)]
+mod tests;
