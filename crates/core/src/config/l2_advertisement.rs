@@ -5,9 +5,10 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::problem::ConfigErrors;
+use super::pool::Pool;
+use super::problem::{ConfigError, ConfigErrors};
+use super::raw::RawL2Advertisement;
 use super::selectors::{self, any_matches, empty_or_matches};
-use super::{ConfigError, Pool, RawL2Advertisement};
 use crate::{Labels, PoolName, Selector};
 
 /// Which pools are announced by layer 2: for which Services, from which nodes and on which interfaces.

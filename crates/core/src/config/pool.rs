@@ -6,9 +6,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
-use super::problem::ConfigErrors;
+use super::conflict_detection::ConflictDetection;
+use super::problem::{ConfigError, ConfigErrors};
+use super::raw::{RawAllocation, RawPool, RawReservation};
 use super::selectors::{self, any_matches, empty_or_matches};
-use super::{ConfigError, RawAllocation, RawPool, RawReservation};
 use crate::address::{AddressRange, AddressSet, Capacity};
 use crate::{Labels, PoolName, Selector, Service, ServiceKey};
 
@@ -33,32 +34,6 @@ pub struct Pool {
     pub reservations: BTreeMap<IpAddr, ServiceKey>,
     /// What to do when a foreign host answers for an address of this pool.
     pub conflict_detection: ConflictDetection,
-}
-
-/// What to do when a foreign host answers for an address that is about to be announced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ConflictDetection {
-    /// Do not announce the address while the foreign host answers for it.
-    #[default]
-    Enforce,
-    /// Announce the address and report the conflict.
-    Warn,
-    /// Announce the address.
-    Off,
-}
-
-impl ConflictDetection {
-    /// All values.
-    pub const ALL: [Self; 3] = [Self::Enforce, Self::Warn, Self::Off];
-
-    /// Returns the value of `spec.conflictDetection`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Enforce => "Enforce",
-            Self::Warn => "Warn",
-            Self::Off => "Off",
-        }
-    }
 }
 
 /// `spec.serviceAllocation`, parsed.

@@ -3,8 +3,7 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use super::ConfigError;
-use super::problem::ConfigErrors;
+use super::problem::{ConfigError, ConfigErrors};
 use crate::{Labels, RawSelector, Selector};
 
 /// Parses the list at `spec.<path>`. Adds selectors that cannot be used to `errors`.

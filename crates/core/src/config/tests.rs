@@ -9,7 +9,7 @@ use core::net::Ipv4Addr;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{PoolName, RawRequirement, Service, ServiceKey};
+use crate::{Labels, PoolName, RawRequirement, RawSelector, Service, ServiceKey};
 
 fn pool(name: &str, addresses: &[&str]) -> RawPool {
     RawPool {
