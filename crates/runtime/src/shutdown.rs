@@ -24,6 +24,7 @@ impl Shutdown {
                     _ = interrupt.recv() => {}
                 }
                 if round > 0 {
+                    #[expect(clippy::disallowed_methods, reason = "a second signal asks for it")]
                     std::process::exit(130);
                 }
                 tracing::info!("told to stop");

@@ -87,7 +87,12 @@ impl Gossip {
         let socket = listen(bind).with_context(|| format!("cannot listen for gossip on UDP {bind}"))?;
         let address = socket.local_addr()?;
         let random = Random::new();
-        let epoch = Epoch::at(since_1970(SystemTime::now()), rand::random());
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "orders the lives of a speaker over restarts of its node"
+        )]
+        let now = SystemTime::now();
+        let epoch = Epoch::at(since_1970(now), rand::random());
         let membership = Membership::new(node, address, epoch, timings, rand::random());
         let seal = Seal::new(secrets, random.bytes()?);
         let poller = Poller::new().context("cannot wait for gossip")?;

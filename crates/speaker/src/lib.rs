@@ -73,8 +73,11 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let events = Events::start(client.clone(), "metallb-speaker", &args.node_name, &registry)?;
     let (sender, inputs) = mpsc::channel(INPUTS);
     input::watch_all(&client, &namespace, &args, &sender);
-    // Every look counts, as one may show a carrier lost that the next shows back. They come at the pace of netlink
-    // events and the driver keeps up with that, hence no bound.
+    // Every report counts, as one may show a carrier lost that the next one shows back.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "at most 20 reports come in a second, and the driver keeps up"
+    )]
     let (looks, interfaces) = mpsc::unbounded_channel();
     tokio::spawn(wire::watch_interfaces(move |interfaces| {
         // Fails only while the program ends.

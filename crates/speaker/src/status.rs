@@ -47,7 +47,10 @@ impl Statuses {
 
 /// Starts the writing task.
 pub(crate) fn start(client: Client, namespace: &str, node: &str, pod: &str) -> Statuses {
-    // Unbounded, as the task moves every message into a map of one entry a Service at once.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the task moves each message into a map of Services at once"
+    )]
     let (sender, receiver) = mpsc::unbounded_channel();
     let writer = Writer {
         pods: Api::namespaced(client.clone(), namespace),

@@ -65,8 +65,11 @@ impl Wire {
         let poller = Poller::new().context("cannot wait for packets")?;
         let (inputs, received) = poller.mailbox(WAITING_INPUTS);
         let (failed, failure) = watch::channel(None);
-        // Events are bounded by the addresses that are probed and active. With a bound here, this thread and the sender
-        // of commands could wait for each other.
+        // With a bound, this thread and the sender of commands could wait for each other.
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the addresses that are probed and active bound the events"
+        )]
         let (sender, events) = mpsc::unbounded_channel();
         let task = WireTask::new(options, received, sender, metrics, rand::random());
         let run = move || {

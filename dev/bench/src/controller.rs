@@ -162,6 +162,7 @@ fn to_f64(count: impl TryInto<u64>) -> f64 {
 
 async fn measure(subject: Subject, case: Case) -> anyhow::Result<Run> {
     let api = ApiServer::launch().await?;
+    #[expect(clippy::disallowed_methods, reason = "each Service sends a few messages")]
     let (sender, shown) = mpsc::unbounded_channel();
     let witness = tokio::spawn(watch(api.services(), sender));
     let mut shown = Shown::new(shown);
@@ -177,6 +178,7 @@ async fn measure(subject: Subject, case: Case) -> anyhow::Result<Run> {
             }
             before = api.control_plane.request_counts().await?;
             begin = Instant::now();
+            #[expect(clippy::disallowed_methods, reason = "each Service sends one message")]
             let (created_sender, created_receiver) = mpsc::unbounded_channel();
             let bare = (subject == Subject::Bare).then(|| {
                 let created = futures::stream::unfold(created_receiver, async |mut receiver| {
