@@ -94,7 +94,7 @@ impl Announcements {
     }
 
     /// Whether a Service is announced whose status has the condition `before`; `None` when no speaker ever reported it. While
-    /// an address moves two speakers may report the Service, and one that announces it is enough.
+    /// an address moves two speakers may report the Service, and one speaker that announces it is enough.
     pub(crate) fn of(&self, service: &ServiceKey, before: Option<Announced>) -> Option<Announced> {
         if !self.is_listed {
             return before;

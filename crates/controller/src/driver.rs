@@ -5,7 +5,7 @@ use std::time::Instant;
 use herald_core::ipam::{AllocationOutcome, Allocator, Refusal};
 use herald_core::{PoolName, ServiceKey, Time};
 use herald_runtime::event::Events;
-use herald_runtime::lease::{Campaign, Leadership, Lease, Term};
+use herald_runtime::lease::{Candidacy, Leadership, Lease, Term};
 use herald_runtime::log::cut;
 use herald_runtime::readiness::Awaited;
 use herald_runtime::reconcile::object::DesiredObject;
@@ -16,11 +16,11 @@ use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use crate::configuration::Configuration;
-use crate::input::{Awaiting, Input};
-use crate::metrics::Metrics;
+use crate::input::{ClusterChange, ListedKind};
+use crate::metrics::ControllerMetrics;
 use crate::pools::Pools;
 use crate::reconciler::{Reconciler, ServiceEvent};
-use crate::write::{Target, Writes};
+use crate::write::{StatusTarget, Writes};
 
 /// Inputs that are handled before their consequences are computed: enough that a list of pools or namespaces costs little,
 /// few enough that writes start early.
@@ -28,7 +28,7 @@ const BATCH: usize = 64;
 /// Bytes of a refusal in the log.
 const LONGEST_LOG: usize = 1024;
 
-pub(crate) struct Driver {
+pub(crate) struct Controller {
     started: Instant,
     configuration: Configuration,
     reconciler: Reconciler,
@@ -36,7 +36,7 @@ pub(crate) struct Driver {
     /// Until all is listed. Until then this controller is not ready and does not stand for the Lease.
     listing: Option<Listing>,
     /// From then on.
-    candidacy: Option<Campaign>,
+    candidacy: Option<Candidacy>,
     leadership: Leadership,
     /// While it is ours, this controller decides and writes; the others stand by with warm caches.
     term: Option<Term>,
@@ -44,12 +44,12 @@ pub(crate) struct Driver {
     events: Events,
     /// The `ConfigurationState` of the controller.
     state: watch::Sender<Option<DesiredObject>>,
-    metrics: Metrics,
+    metrics: ControllerMetrics,
 }
 
 /// The time before the first lists.
 pub(crate) struct Listing {
-    pub(crate) awaited: Awaited<Awaiting>,
+    pub(crate) awaited: Awaited<ListedKind>,
     pub(crate) lease: Lease,
 }
 
@@ -58,10 +58,10 @@ pub(crate) struct Outputs {
     pub(crate) writes: Writes,
     pub(crate) events: Events,
     pub(crate) state: watch::Sender<Option<DesiredObject>>,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: ControllerMetrics,
 }
 
-impl Driver {
+impl Controller {
     pub(crate) fn new(
         namespace: String,
         allocator: Allocator,
@@ -90,7 +90,7 @@ impl Driver {
     /// # Cancel safety
     /// Each branch of the loop only waits and is handled after it won: `recv_many` takes nothing when another branch wins,
     /// ended requests stay in the queue, and the term and the shutdown are states that can be read again.
-    pub(crate) async fn run(mut self, mut inputs: mpsc::Receiver<Input>, mut shutdown: Shutdown) {
+    pub(crate) async fn run(mut self, mut inputs: mpsc::Receiver<ClusterChange>, mut shutdown: Shutdown) {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             tokio::select! {
@@ -112,11 +112,11 @@ impl Driver {
         Time::since_zero(self.started.elapsed())
     }
 
-    fn handle_inputs(&mut self, inputs: impl Iterator<Item = Input>) {
+    fn handle_inputs(&mut self, inputs: impl Iterator<Item = ClusterChange>) {
         for input in inputs {
             self.metrics.updates.inc();
             match input {
-                Input::Services(update) => {
+                ClusterChange::Services(update) => {
                     // Pools that came before are in force for this Service.
                     self.apply_configuration();
                     let now = self.now();
@@ -128,42 +128,42 @@ impl Driver {
                         }
                         Update::Synced => {
                             self.reconciler.handle_synced(now);
-                            self.handle_listed(Awaiting::Services);
+                            self.handle_listed(ListedKind::Services);
                         }
                     }
                 }
-                Input::Pools(Update::Applied(pool)) => {
+                ClusterChange::Pools(Update::Applied(pool)) => {
                     self.pools.set(&pool);
                     self.configuration.set_pool(&pool);
                 }
-                Input::Pools(Update::Deleted(key)) => {
+                ClusterChange::Pools(Update::Deleted(key)) => {
                     let name = PoolName::new(key.name);
                     self.pools.remove(&name);
                     self.metrics.forget_pool(&name);
                     self.configuration.remove_pool(&name);
                 }
-                Input::Pools(Update::Synced) => self.handle_listed(Awaiting::Pools),
-                Input::Advertisements(Update::Applied(advertisement)) => {
+                ClusterChange::Pools(Update::Synced) => self.handle_listed(ListedKind::Pools),
+                ClusterChange::Advertisements(Update::Applied(advertisement)) => {
                     self.configuration.set_advertisement(&advertisement);
                 }
-                Input::Advertisements(Update::Deleted(key)) => {
+                ClusterChange::Advertisements(Update::Deleted(key)) => {
                     self.configuration.remove_advertisement(&key.name);
                 }
-                Input::Advertisements(Update::Synced) => {}
-                Input::Namespaces(Update::Applied((name, labels))) => {
+                ClusterChange::Advertisements(Update::Synced) => {}
+                ClusterChange::Namespaces(Update::Applied((name, labels))) => {
                     self.configuration.set_namespace(name, Some(labels));
                 }
-                Input::Namespaces(Update::Deleted(key)) => {
+                ClusterChange::Namespaces(Update::Deleted(key)) => {
                     self.configuration.set_namespace(key.name, None);
                 }
-                Input::Namespaces(Update::Synced) => self.handle_listed(Awaiting::Namespaces),
-                Input::Announcements(update) => self.reconciler.handle_announcements(update),
+                ClusterChange::Namespaces(Update::Synced) => self.handle_listed(ListedKind::Namespaces),
+                ClusterChange::Announcements(update) => self.reconciler.handle_announcements(update),
             }
         }
     }
 
     /// Starts the candidacy when all is listed.
-    fn handle_listed(&mut self, kind: Awaiting) {
+    fn handle_listed(&mut self, kind: ListedKind) {
         self.apply_configuration();
         if let Some(listing) = &mut self.listing {
             listing.awaited.meet(kind);
@@ -174,7 +174,7 @@ impl Driver {
                 pools = self.configuration.catalog().pools().len(),
                 "all listed"
             );
-            self.candidacy = Some(listing.lease.stand());
+            self.candidacy = Some(listing.lease.start_candidacy());
         }
     }
 
@@ -242,7 +242,7 @@ impl Driver {
             self.emit(event);
         }
         while let Some((service, patch)) = self.reconciler.poll_write(Timestamp::now()) {
-            let target = Target::Service(service);
+            let target = StatusTarget::Service(service);
             match patch {
                 Some(patch) => self.writes.submit(target, patch),
                 None => self.writes.cancel(&target),
@@ -252,7 +252,7 @@ impl Driver {
             self.drain_pools();
         }
         if !self.writes.is_idle() {
-            self.events.give_way();
+            self.events.throttle();
         }
     }
 
@@ -266,7 +266,7 @@ impl Driver {
             };
             self.metrics.set_usage(&pool, &usage);
             if let Some(patch) = self.pools.reconcile(&pool, &usage) {
-                self.writes.submit(Target::Pool(pool), patch);
+                self.writes.submit(StatusTarget::Pool(pool), patch);
             }
         }
     }
@@ -276,18 +276,20 @@ impl Driver {
             .emit(&event.about, event.severity, event.reason, event.note);
     }
 
-    fn handle_queue(&mut self, event: QueueEvent<Target>) {
+    fn handle_queue(&mut self, event: QueueEvent<StatusTarget>) {
         match event {
             QueueEvent::Written(target, written) => {
                 log_failure(&target, &written);
                 self.metrics.count_write(&written);
                 match target {
-                    Target::Service(service) => self.reconciler.handle_written(&service, &written),
-                    Target::Pool(pool) => self.pools.handle_written(&pool, &written),
+                    StatusTarget::Service(service) => self.reconciler.handle_written(&service, &written),
+                    StatusTarget::Pool(pool) => self.pools.handle_written(&pool, &written),
                 }
             }
-            QueueEvent::PauseOver(Target::Service(service)) => self.reconciler.handle_pause_over(&service),
-            QueueEvent::PauseOver(Target::Pool(pool)) => self.pools.handle_pause_over(&pool),
+            QueueEvent::PauseOver(StatusTarget::Service(service)) => {
+                self.reconciler.handle_pause_over(&service)
+            }
+            QueueEvent::PauseOver(StatusTarget::Pool(pool)) => self.pools.handle_pause_over(&pool),
         }
     }
 }
@@ -305,7 +307,7 @@ fn log_decision(service: &ServiceKey, outcome: &AllocationOutcome) {
     }
 }
 
-fn log_failure(target: &Target, written: &Written) {
+fn log_failure(target: &StatusTarget, written: &Written) {
     match written {
         Written::Refused(error) => {
             warn!(

@@ -19,7 +19,7 @@ use crate::observed::ObservedService;
 
 /// An input of the driver.
 #[derive(Debug)]
-pub(crate) enum Input {
+pub(crate) enum ClusterChange {
     /// Services of type `LoadBalancer`; a Service that changes its type is deleted.
     Services(Update<Box<ObservedService>>),
     /// Pools in our namespace.
@@ -32,19 +32,19 @@ pub(crate) enum Input {
     Announcements(Update<Option<SpeakerStatus>>),
 }
 
-/// What a controller waits for before it stands for the Lease.
+/// The kinds that a controller lists before it becomes a candidate for the Lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Awaiting {
+pub(crate) enum ListedKind {
     Services,
     Pools,
     Namespaces,
 }
 
-impl Awaiting {
+impl ListedKind {
     pub(crate) const ALL: [Self; 3] = [Self::Services, Self::Pools, Self::Namespaces];
 }
 
-impl Precondition for Awaiting {
+impl Precondition for ListedKind {
     fn as_str(self) -> &'static str {
         match self {
             Self::Services => "Services",
@@ -54,7 +54,7 @@ impl Precondition for Awaiting {
     }
 }
 
-/// A pool as written, and how to refer to it.
+/// A pool as written, and the reference for events about it.
 #[derive(Debug)]
 pub(crate) struct WrittenPool {
     pub(crate) raw: RawPool,
@@ -62,7 +62,7 @@ pub(crate) struct WrittenPool {
     pub(crate) status: Option<IPAddressPoolStatus>,
 }
 
-/// An advertisement as written, and how to refer to it.
+/// An advertisement as written, and the reference for events about it.
 #[derive(Debug)]
 pub(crate) struct WrittenAdvertisement {
     pub(crate) raw: RawL2Advertisement,
@@ -70,13 +70,13 @@ pub(crate) struct WrittenAdvertisement {
 }
 
 /// Starts the watches; each lives as long as the receiver.
-pub(crate) fn watch_all(client: &Client, namespace: &str, class: &str, inputs: &mpsc::Sender<Input>) {
+pub(crate) fn watch_all(client: &Client, namespace: &str, class: &str, inputs: &mpsc::Sender<ClusterChange>) {
     let class = Some(Arc::<str>::from(class)).filter(|class| !class.is_empty());
     tokio::spawn(watch(
         Api::<Service>::all(client.clone()),
         Config::default().fields("spec.type=LoadBalancer"),
         move |service| Box::new(ObservedService::new(&service, class.as_deref())),
-        Input::Services,
+        ClusterChange::Services,
         inputs.clone(),
     ));
     tokio::spawn(watch(
@@ -89,7 +89,7 @@ pub(crate) fn watch_all(client: &Client, namespace: &str, class: &str, inputs: &
                 status: pool.status,
             })
         },
-        Input::Pools,
+        ClusterChange::Pools,
         inputs.clone(),
     ));
     tokio::spawn(watch(
@@ -101,7 +101,7 @@ pub(crate) fn watch_all(client: &Client, namespace: &str, class: &str, inputs: &
                 reference: advertisement.object_ref(&()),
             })
         },
-        Input::Advertisements,
+        ClusterChange::Advertisements,
         inputs.clone(),
     ));
     tokio::spawn(watch(
@@ -114,14 +114,14 @@ pub(crate) fn watch_all(client: &Client, namespace: &str, class: &str, inputs: &
                 metadata.labels.unwrap_or_default(),
             )
         },
-        Input::Namespaces,
+        ClusterChange::Namespaces,
         inputs.clone(),
     ));
     tokio::spawn(watch(
         Api::<ServiceL2Status>::namespaced(client.clone(), namespace),
         Config::default(),
         |status| SpeakerStatus::new(&status),
-        Input::Announcements,
+        ClusterChange::Announcements,
         inputs.clone(),
     ));
 }

@@ -1,7 +1,7 @@
 //! Gives addresses to Services of type `LoadBalancer`.
 //!
-//! Watches become inputs; the driver owns the catalog of pools and the allocator, and sends one
-//! PATCH of `services/status` for each Service whose status is not as decided.
+//! Watches become inputs of the driver. The reconciler decides on Services and compares the desired status of each
+//! with the observed one; a queue sends one PATCH of `services/status` for each difference.
 
 mod announced;
 mod configuration;
@@ -26,16 +26,16 @@ use herald_runtime::{Readiness, Shutdown, admin, client, event::Events};
 use tokio::sync::mpsc;
 use tracing::info;
 
-use crate::driver::{Driver, Listing, Outputs};
-use crate::input::Awaiting;
-use crate::metrics::{LEASE, Metrics};
+use crate::driver::{Controller, Listing, Outputs};
+use crate::input::ListedKind;
+use crate::metrics::{ControllerMetrics, LEASE};
 
 /// Inputs that wait for the driver; watches slow down when it is full.
 const INPUTS: usize = 1024;
 
 /// The controller's flags.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Args {
+pub struct ControllerArgs {
     /// Namespace of the IPAddressPools; if not given, the namespace of this Pod.
     #[arg(long, env = "METALLB_NAMESPACE")]
     pub namespace: Option<String>,
@@ -60,23 +60,23 @@ pub struct Args {
     pub log_level: LogLevel,
 }
 
-/// Runs the controller until it is told to stop.
+/// Runs the controller until shutdown is requested.
 ///
 /// # Errors
 /// When it cannot start: no kubeconfig, no namespace, a port in use.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub fn run(args: ControllerArgs) -> anyhow::Result<()> {
     herald_runtime::log::init(args.log_level);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.context("starting the runtime")?.block_on(serve(args))
 }
 
-async fn serve(args: Args) -> anyhow::Result<()> {
+async fn serve(args: ControllerArgs) -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signals()?;
     let namespace = client::namespace(args.namespace.as_deref())?;
     let client = client::connect(concat!("herald-controller/", env!("CARGO_PKG_VERSION"))).await?;
     let registry = admin::registry()?;
     let readiness = Readiness::default();
-    let awaited = readiness.require(Awaiting::ALL);
+    let awaited = readiness.require(ListedKind::ALL);
     if args.port != 0 {
         admin::serve_metrics(admin::everywhere(args.port), registry.clone()).await?;
     }
@@ -98,10 +98,10 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         writes: write::queue(client, leadership.clone(), namespace.clone()),
         events,
         state,
-        metrics: Metrics::register(&registry)?,
+        metrics: ControllerMetrics::register(&registry)?,
     };
     let allocator = Allocator::with_quarantine(Duration::from_secs(args.quarantine));
-    let driver = Driver::new(namespace.clone(), allocator, listing, leadership, outputs);
+    let driver = Controller::new(namespace.clone(), allocator, listing, leadership, outputs);
     info!(namespace, "controller started");
     driver.run(inputs, shutdown).await;
     info!("controller stopped");

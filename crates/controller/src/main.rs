@@ -1,16 +1,16 @@
 //! The `herald-controller` program.
 
 use clap::Parser;
-use herald_controller::Args;
+use herald_controller::ControllerArgs;
 
 /// Gives addresses to Kubernetes Services of type LoadBalancer.
 #[derive(Debug, Parser)]
 #[command(name = "herald-controller", version)]
-struct Cli {
+struct ControllerCli {
     #[command(flatten)]
-    args: Args,
+    args: ControllerArgs,
 }
 
 fn main() -> std::process::ExitCode {
-    herald_runtime::log::exit_code(herald_controller::run(Cli::parse().args))
+    herald_runtime::log::exit_code(herald_controller::run(ControllerCli::parse().args))
 }

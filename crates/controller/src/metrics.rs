@@ -5,12 +5,12 @@ use herald_core::ipam::Usage;
 use herald_runtime::reconcile::Written;
 use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
-/// A gauge for each pool, and the figure that it shows.
+/// A gauge with one series for each pool, and the number that it shows.
 type PoolGauge = (fn(&Usage) -> u128, GaugeVec);
 
-pub(crate) struct Metrics {
+pub(crate) struct ControllerMetrics {
     pool: [PoolGauge; 6],
-    /// Objects looked at.
+    /// Changes of objects that were handled.
     pub(crate) updates: IntCounter,
     errors: IntCounter,
     writes: IntCounterVec,
@@ -23,7 +23,7 @@ pub(crate) struct Metrics {
 /// Name of the Lease by which controllers agree on the active one.
 pub(crate) const LEASE: &str = "herald-controller";
 
-impl Metrics {
+impl ControllerMetrics {
     pub(crate) fn register(registry: &Registry) -> prometheus::Result<Self> {
         let gauge = |name: &str, help: &str| -> prometheus::Result<GaugeVec> {
             let gauge = GaugeVec::new(Opts::new(format!("metallb_allocator_{name}"), help), &["pool"])?;
@@ -118,22 +118,22 @@ impl Metrics {
         }
     }
 
-    /// Shows a pool as it is now.
+    /// Sets the gauges of a pool.
     pub(crate) fn set_usage(&self, pool: &PoolName, usage: &Usage) {
         for (value, gauge) in &self.pool {
             set(&gauge.with_label_values(&[pool.as_str()]), value(usage));
         }
     }
 
-    /// A pool that is gone loses its series.
+    /// Removes the series of a pool that is gone.
     pub(crate) fn forget_pool(&self, pool: &PoolName) {
         for (_, gauge) in &self.pool {
-            // An error means that there is no such series, which is what we want.
+            // An error means that there is no such series.
             let _absent = gauge.remove_label_values(&[pool.as_str()]);
         }
     }
 
-    /// All of them may be gone; those that are not are shown again at once.
+    /// Removes the series of all pools.
     pub(crate) fn forget_pools(&self) {
         for (_, gauge) in &self.pool {
             gauge.reset();
@@ -154,7 +154,7 @@ const fn sum(v4: u128, v6: u128) -> u128 {
     v4.saturating_add(v6)
 }
 
-/// MetalLB caps what it shows at 2^63-1, and so do we.
+/// Sets a gauge. As in MetalLB, a value is at most 2^63-1.
 #[expect(
     clippy::cast_precision_loss,
     reason = "a gauge is a float; huge pools are approximate"

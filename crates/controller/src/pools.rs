@@ -13,13 +13,13 @@ use crate::input::WrittenPool;
 /// The pools that exist, in force or not.
 #[derive(Debug, Default)]
 pub(crate) struct Pools {
-    records: BTreeMap<PoolName, PoolRecord>,
+    records: BTreeMap<PoolName, PoolCounts>,
     /// Pools whose desired status may differ from the observed one.
     stale: BTreeSet<PoolName>,
 }
 
 #[derive(Debug)]
-struct PoolRecord {
+struct PoolCounts {
     /// The status of the newest version that is known.
     observed: Option<IPAddressPoolStatus>,
     /// The status that was handed out to be written. It stays until the pause after the write is over.
@@ -31,7 +31,7 @@ impl Pools {
     pub(crate) fn set(&mut self, pool: &WrittenPool) {
         let name = PoolName::new(pool.raw.name.clone());
         let before = self.records.remove(&name);
-        let record = PoolRecord {
+        let record = PoolCounts {
             observed: pool.status.clone(),
             in_flight: before.and_then(|before| before.in_flight),
         };

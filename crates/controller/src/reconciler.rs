@@ -30,7 +30,7 @@ use crate::published::PublishedAddresses;
 /// Decides on Services and reconciles their statuses.
 pub(crate) struct Reconciler {
     allocator: Allocator,
-    records: BTreeMap<ServiceKey, Record>,
+    records: BTreeMap<ServiceKey, ServiceRecord>,
     published: PublishedAddresses,
     announcements: Announcements,
     /// Whether this controller decides and writes; otherwise it only observes.
@@ -42,7 +42,7 @@ pub(crate) struct Reconciler {
 
 /// What is known of one Service.
 #[derive(Debug, Default)]
-struct Record {
+struct ServiceRecord {
     /// `None` for a Service that is no longer this controller's: only a retraction is left.
     observed: Option<ObservedService>,
     /// The version that the watch showed last, if it is older than our last write.
@@ -78,7 +78,7 @@ struct Retraction {
     is_in_flight: bool,
 }
 
-/// A patch to write, or `None` to drop the one that waits.
+/// A patch to write, or `None` to drop the patch that waits.
 pub(crate) type StatusWrite = (ServiceKey, Option<Value>);
 
 /// A Kubernetes Event about a Service.
@@ -165,9 +165,9 @@ impl Reconciler {
                 patch: observed.retraction(),
                 is_in_flight: false,
             };
-            let retracting = Record {
+            let retracting = ServiceRecord {
                 retraction: Some(retraction),
-                ..Record::default()
+                ..ServiceRecord::default()
             };
             self.records.insert(key.clone(), retracting);
         }
@@ -337,7 +337,7 @@ impl Reconciler {
     }
 
     /// Removes all that is known of a Service, and the write that waits.
-    fn forget(&mut self, key: &ServiceKey, now: Time) -> Option<Record> {
+    fn forget(&mut self, key: &ServiceKey, now: Time) -> Option<ServiceRecord> {
         self.allocator.remove_service(key, now);
         let freed = self.published.set(key, &[]);
         self.stale.extend(freed);
@@ -347,7 +347,7 @@ impl Reconciler {
     }
 }
 
-impl Record {
+impl ServiceRecord {
     /// Whether our last write made a newer version than this one.
     fn is_overtaken(&self, observed: &ObservedService) -> bool {
         let versions = observed.version().zip(self.written);

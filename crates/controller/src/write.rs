@@ -17,18 +17,18 @@ const COUNT_PAUSE: Duration = Duration::from_secs(1);
 
 /// An object whose status this controller writes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Target {
+pub(crate) enum StatusTarget {
     Service(ServiceKey),
     /// A pool in our namespace.
     Pool(PoolName),
 }
 
 /// The patches that wait or are in flight.
-pub(crate) type Writes = WriteQueue<Target, Value>;
+pub(crate) type Writes = WriteQueue<StatusTarget, Value>;
 
 /// Starts an empty queue; `namespace` is that of the pools.
 pub(crate) fn queue(client: Client, leadership: Leadership, namespace: String) -> Writes {
-    let spacing = |target: &Target| matches!(target, Target::Pool(_)).then_some(COUNT_PAUSE);
+    let spacing = |target: &StatusTarget| matches!(target, StatusTarget::Pool(_)).then_some(COUNT_PAUSE);
     WriteQueue::new(leadership, spacing, move |target, patch| {
         send(client.clone(), namespace.clone(), target, patch)
     })
@@ -39,18 +39,18 @@ pub(crate) fn queue(client: Client, leadership: Leadership, namespace: String) -
 async fn send(
     client: Client,
     namespace: String,
-    target: Target,
+    target: StatusTarget,
     patch: Value,
 ) -> kube::Result<Option<String>> {
     let params = PatchParams::default();
     match target {
-        Target::Service(ServiceKey { namespace, name }) => {
+        StatusTarget::Service(ServiceKey { namespace, name }) => {
             // Of the answer only the version matters; the rest is not even decoded.
             let api: Api<PartialObjectMeta<Service>> = Api::namespaced(client, &namespace);
             let object = api.patch_status(&name, &params, &Patch::Strategic(patch)).await?;
             Ok(object.resource_version())
         }
-        Target::Pool(name) => {
+        StatusTarget::Pool(name) => {
             let api: Api<IPAddressPool> = Api::namespaced(client, &namespace);
             let object = api
                 .patch_status(name.as_str(), &params, &Patch::Merge(patch))

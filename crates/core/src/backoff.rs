@@ -21,12 +21,12 @@ impl Backoff {
     }
 
     /// Returns the pause after another failure.
-    pub fn next(&mut self) -> Duration {
-        self.next_within(self.last)
+    pub fn pause(&mut self) -> Duration {
+        self.pause_within(self.last)
     }
 
     /// Returns the pause after another failure, which is at most `limit`.
-    pub fn next_within(&mut self, limit: Duration) -> Duration {
+    pub fn pause_within(&mut self, limit: Duration) -> Duration {
         let factor = 1_u32.checked_shl(self.failures).unwrap_or(u32::MAX);
         self.failures = self.failures.saturating_add(1);
         self.first.saturating_mul(factor).min(self.last).min(limit)
@@ -46,14 +46,14 @@ mod tests {
     fn pauses_double_up_to_the_limit_and_start_over_after_a_success() {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(5));
         let seconds = [1, 2, 4, 5, 5].map(Duration::from_secs);
-        assert_eq!([(); 5].map(|()| backoff.next()), seconds);
+        assert_eq!([(); 5].map(|()| backoff.pause()), seconds);
         backoff.reset();
-        assert_eq!(backoff.next(), Duration::from_secs(1));
+        assert_eq!(backoff.pause(), Duration::from_secs(1));
         assert_eq!(
-            backoff.next_within(Duration::from_secs(1)),
+            backoff.pause_within(Duration::from_secs(1)),
             Duration::from_secs(1)
         );
-        assert_eq!(backoff.next(), Duration::from_secs(4));
+        assert_eq!(backoff.pause(), Duration::from_secs(4));
     }
 
     #[test]
@@ -61,7 +61,7 @@ mod tests {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
         assert!(
             (0..100)
-                .map(|_| backoff.next())
+                .map(|_| backoff.pause())
                 .all(|pause| pause <= Duration::from_secs(60))
         );
     }

@@ -14,7 +14,7 @@ use tracing::warn;
 
 use crate::Readiness;
 
-/// A registry that also tells about this process (memory, CPU, file descriptors).
+/// Returns a registry with the metrics of this process (memory, CPU, file descriptors).
 ///
 /// # Errors
 /// When the process collector cannot be registered.
@@ -26,7 +26,7 @@ pub fn registry() -> anyhow::Result<Registry> {
     Ok(registry)
 }
 
-/// All addresses of this host, of both families where it has IPv6: probes come by the family of the Pod.
+/// Returns the wildcard address, of both families where the host has IPv6: probes use the family of the Pod.
 pub fn everywhere(port: u16) -> SocketAddr {
     let has_ipv6 = std::net::UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok();
     let any: IpAddr = if has_ipv6 {

@@ -6,12 +6,12 @@ use anyhow::Context;
 use kube::Client;
 use kube::config::{Config, KubeConfigOptions};
 
-/// A request that is not answered for so long never will be. Longer than the silence of a watch with nothing to
-/// tell, which ends by itself (see [`crate::watch`]).
+/// A connection on which nothing is received for this long is broken. Longer than the silence of a watch without changes,
+/// which ends by itself (see [`crate::watch`]).
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Connects as the kubeconfig (`KUBECONFIG` or `~/.kube/config`) or the Pod's service account says. Nothing
-/// is sent yet: an API server that is away is met with retries later, not here.
+/// Returns a client for the kubeconfig (`KUBECONFIG` or `~/.kube/config`) or the Pod's service account. Sends nothing yet:
+/// an API server that is away is no error here; requests are repeated later.
 ///
 /// # Errors
 /// When none of them can be used; the message names the cause and the remedy.
@@ -40,7 +40,7 @@ async fn config() -> anyhow::Result<Config> {
     })
 }
 
-/// The namespace this program works in: as given, else the Pod's own.
+/// Returns the namespace of this program: the given one, or else that of the Pod.
 ///
 /// # Errors
 /// When neither is known.

@@ -1,5 +1,5 @@
-//! Kubernetes Events, sent in the background: nobody waits for them, a flood is counted instead of written, and what
-//! matters more comes first.
+//! Kubernetes Events, sent in the background: no caller waits, repetitions are counted instead of written, and statuses come
+//! first.
 
 mod correlator;
 
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use correlator::{Correlator, Saying, Write};
+use correlator::{Correlator, EventRecord, EventWrite};
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -21,28 +21,27 @@ use tracing::warn;
 use crate::log::cut;
 use crate::reconcile::{Failure, TIMEOUT, within};
 
-/// More than this many unsent events are dropped: they inform, they are not the state. 10 000 Services may get an address
-/// at once.
+/// More than this many unsent events are dropped: events are for information, they are not the state. 10 000 Services
+/// may get an address at once.
 const QUEUE: usize = 16_384;
 
-/// Pause after an event during which the program had more important things to write: ten events a second then, beside
-/// hundreds of statuses.
+/// Pause after an event while the program writes statuses: ten events a second beside hundreds of statuses.
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
 /// The longest message that an Event may have, in bytes (Kubernetes validation of `core/v1` Events).
 const LONGEST_MESSAGE: usize = 1024;
 
-/// Whether an event is good news.
+/// The `type` of an Event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
-    /// As it should be.
+    /// For information.
     Normal,
-    /// Somebody should look.
+    /// Needs attention.
     Warning,
 }
 
 impl Severity {
-    /// As an Event's `type` has it.
+    /// Returns the `type`.
     const fn as_str(self) -> &'static str {
         match self {
             Self::Normal => "Normal",
@@ -54,14 +53,14 @@ impl Severity {
 /// Sends events about objects. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Events {
-    queue: mpsc::Sender<(Saying, Timestamp)>,
-    /// Set since the last event.
+    queue: mpsc::Sender<(EventRecord, Timestamp)>,
+    /// Whether the program wrote statuses since the last event.
     busy: Arc<AtomicBool>,
     dropped: IntCounter,
 }
 
-/// The task that writes.
-struct Task {
+/// The task that sends events.
+struct EventTask {
     client: Client,
     /// `source.component` and `reportingComponent`.
     component: String,
@@ -90,7 +89,7 @@ impl Events {
         registry.register(Box::new(dropped.clone()))?;
         let (queue, receiver) = mpsc::channel(QUEUE);
         let busy = Arc::new(AtomicBool::new(false));
-        let task = Task {
+        let task = EventTask {
             client,
             component: component.to_owned(),
             instance: instance.to_owned(),
@@ -102,38 +101,39 @@ impl Events {
         Ok(Self { queue, busy, dropped })
     }
 
-    /// The program has something to write that matters more: events give way for a moment.
-    pub fn give_way(&self) {
+    /// Slows events down for a moment, because the program writes statuses.
+    pub fn throttle(&self) {
         self.busy.store(true, Ordering::Relaxed);
     }
 
-    /// Tells users of `about` something. Never waits. The same again is counted and not written each time.
+    /// Sends an event about an object. Never waits. A repetition is counted and not written each time.
     pub fn emit(&self, about: &ObjectReference, severity: Severity, reason: &'static str, message: String) {
-        let saying = Saying {
+        let record = EventRecord {
             about: about.clone(),
             severity,
             reason: reason.to_owned(),
             message,
         };
-        if self.queue.try_send((saying, Timestamp::now())).is_err() {
+        if self.queue.try_send((record, Timestamp::now())).is_err() {
             self.dropped.inc();
         }
     }
 }
 
-impl Task {
-    async fn run(mut self, mut queue: mpsc::Receiver<(Saying, Timestamp)>) {
+impl EventTask {
+    async fn run(mut self, mut queue: mpsc::Receiver<(EventRecord, Timestamp)>) {
         loop {
             let due = self.correlator.poll_timeout();
+            // Cancel safety: `recv` loses nothing when the time-out wins, and the time-out is computed in each round.
             tokio::select! {
-                said = queue.recv() => match said {
-                    Some((saying, wall)) => self.handle(saying, wall),
+                event = queue.recv() => match event {
+                    Some((record, wall)) => self.handle(record, wall),
                     None => return,
                 },
                 () = sleep_until(due) => {}
             }
-            while let Ok((saying, wall)) = queue.try_recv() {
-                self.handle(saying, wall);
+            while let Ok((record, wall)) = queue.try_recv() {
+                self.handle(record, wall);
             }
             if let Some(write) = self.correlator.poll(Instant::now()) {
                 self.write(&write).await;
@@ -144,16 +144,16 @@ impl Task {
         }
     }
 
-    fn handle(&mut self, saying: Saying, wall: Timestamp) {
+    fn handle(&mut self, record: EventRecord, wall: Timestamp) {
         self.dropped
-            .inc_by(self.correlator.handle(saying, Instant::now(), wall));
+            .inc_by(self.correlator.handle(record, Instant::now(), wall));
     }
 
-    async fn write(&mut self, write: &Write) {
+    async fn write(&mut self, write: &EventWrite) {
         let mut result = within(TIMEOUT, self.request(write)).await;
         if write.exists && matches!(result, Err(Failure::Outdated(_))) {
-            // The Event has expired. What is known of it still makes a good new one.
-            let fresh = Write {
+            // The Event has expired: create it again.
+            let fresh = EventWrite {
                 exists: false,
                 ..write.clone()
             };
@@ -164,16 +164,16 @@ impl Task {
         };
         let error = failure.message();
         warn!(
-            reason = write.saying.reason,
+            reason = write.record.reason,
             error, "an event could not be sent; events of the core group need create and patch"
         );
         self.dropped.inc();
         self.correlator.handle_lost(write);
     }
 
-    async fn request(&self, write: &Write) -> kube::Result<()> {
-        let about = &write.saying.about;
-        // Events about objects without a namespace are in this one, as client-go has it.
+    async fn request(&self, write: &EventWrite) -> kube::Result<()> {
+        let about = &write.record.about;
+        // As client-go: events about objects without a namespace are in the namespace `default`.
         let namespace = about.namespace.as_deref().unwrap_or("default");
         let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
         let name = format!("{}.{:x}", about.name.as_deref().unwrap_or_default(), write.id);
@@ -181,7 +181,7 @@ impl Task {
             let patch = json!({
                 "count": write.count,
                 "lastTimestamp": Time(write.last),
-                "message": cut(&write.saying.message, LONGEST_MESSAGE),
+                "message": cut(&write.record.message, LONGEST_MESSAGE),
             });
             api.patch(&name, &PatchParams::default(), &Patch::Merge(patch))
                 .await?;
@@ -192,17 +192,17 @@ impl Task {
         Ok(())
     }
 
-    fn event(&self, name: String, namespace: &str, write: &Write) -> Event {
+    fn event(&self, name: String, namespace: &str, write: &EventWrite) -> Event {
         Event {
             metadata: ObjectMeta {
                 name: Some(name),
                 namespace: Some(namespace.to_owned()),
                 ..ObjectMeta::default()
             },
-            involved_object: write.saying.about.clone(),
-            type_: Some(write.saying.severity.as_str().to_owned()),
-            reason: Some(write.saying.reason.clone()),
-            message: Some(cut(&write.saying.message, LONGEST_MESSAGE).to_owned()),
+            involved_object: write.record.about.clone(),
+            type_: Some(write.record.severity.as_str().to_owned()),
+            reason: Some(write.record.reason.clone()),
+            message: Some(cut(&write.record.message, LONGEST_MESSAGE).to_owned()),
             source: Some(EventSource {
                 component: Some(self.component.clone()),
                 host: None,

@@ -1,9 +1,9 @@
-//! One active among several: a `coordination.k8s.io/v1` Lease, held as client-go's leader election holds it, so that
-//! the usual tools understand it.
+//! Leader election by a `coordination.k8s.io/v1` Lease, held as client-go's leader election holds it, so that the usual
+//! tools understand it.
 //!
-//! Every candidate watches the lease; it takes it when it is free, released, or has not been renewed for as long as its
-//! holder promised, by the candidate's own clock. The holder may rely on it for a shorter time than that, which
-//! [`Leadership::remaining`] tells: ask it immediately before each write, and let no write last longer.
+//! Every candidate watches the Lease. A candidate takes the Lease when it is free, when it is released, or when it was not
+//! renewed for as long as its holder promised, by the candidate's own clock. The holder may rely on it for a shorter time,
+//! which [`Leadership::remaining`] returns: call it immediately before each write, and let no write last longer.
 
 mod candidate;
 
@@ -21,20 +21,20 @@ use tracing::{info, warn};
 
 use crate::Update;
 use crate::reconcile::{Failure, within};
-use candidate::{Candidate, Record, Step, Tried, Try};
+use candidate::{Attempt, AttemptResult, CandidateStep, LeaseCandidate, LeaseRecord};
 
-/// An API server that has not taken a renewal by then is asked anew: well within [`Timing::deadline`].
+/// A renewal that has no answer by then is sent again: well within [`Timing::deadline`].
 const TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The three times of client-go's leader election, with its defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
-    /// Without a renewal for so long the lease is free for others.
+    /// A Lease that was not renewed for this long is free for others.
     pub duration: Duration,
-    /// A holder whose last renewal was sent so long ago stops relying on it. Less than `duration` by more than a
-    /// request of the holder may be under way after it was given up.
+    /// A holder whose last renewal was sent this long ago stops relying on the Lease. Less than `duration`, by more than
+    /// a request of the holder can be in flight after the holder gave it up.
     pub deadline: Duration,
-    /// From one renewal, or one failed try, to the next.
+    /// From one renewal, or one failed attempt, to the next.
     pub retry: Duration,
 }
 
@@ -48,7 +48,7 @@ impl Default for Timing {
     }
 }
 
-/// A lease that nobody here stands for yet.
+/// A Lease for which this process is no candidate yet.
 pub struct Lease {
     client: Client,
     namespace: String,
@@ -58,11 +58,11 @@ pub struct Lease {
     held: watch::Sender<Option<Held>>,
 }
 
-/// Tells whether the lease is ours. Cheap to clone.
+/// Whether this process holds the Lease. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Leadership(watch::Receiver<Option<Held>>);
 
-/// One time of holding the lease without a gap. What was decided in another term may be wrong by now.
+/// A time of holding the Lease without a gap. What was decided in another term may be wrong by now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Term(u64);
 
@@ -72,15 +72,15 @@ struct Held {
     until: Duration,
 }
 
-/// A candidacy under way.
-pub struct Campaign {
+/// The attempt of this process to hold the Lease, and to keep it.
+pub struct Candidacy {
     resign: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
 impl Lease {
-    /// The lease `name` in `namespace`, for which this process will stand as `identity`, which no other living process
-    /// may use: the name of its Pod.
+    /// The Lease `name` in `namespace`. This process will be a candidate by the name `identity`, which no other living
+    /// process may use: the name of its Pod.
     pub fn new(client: Client, namespace: &str, name: &str, identity: &str) -> (Self, Leadership) {
         let (held, receiver) = watch::channel(None);
         let lease = Self {
@@ -94,10 +94,10 @@ impl Lease {
         (lease, Leadership(receiver))
     }
 
-    /// Stands for the lease from now on, in the background.
-    pub fn stand(self) -> Campaign {
+    /// Starts to be a candidate for the Lease, in the background.
+    pub fn start_candidacy(self) -> Candidacy {
         let (resign, resigned) = oneshot::channel();
-        Campaign {
+        Candidacy {
             resign,
             task: tokio::spawn(self.run(resigned)),
         }
@@ -113,41 +113,42 @@ impl Lease {
             |update| update,
             sender,
         ));
-        let mut candidate = Candidate::new(&self.identity, self.timing);
-        let mut tries = JoinSet::new();
-        let mut rival = None;
+        let mut candidate = LeaseCandidate::new(&self.identity, self.timing);
+        let mut attempts = JoinSet::new();
+        let mut other_holder = None;
         let mut shown = None;
         let mut term = Term(0);
+        // Cancel safety: `recv` and `join_next` lose nothing when another branch wins; the pause is computed in each round.
         loop {
             let step = candidate.poll(uptime(), Timestamp::now());
             self.publish(&candidate, &mut term);
-            if candidate.rival() != rival.as_deref() {
-                rival = candidate.rival().map(str::to_owned);
-                if let Some(holder) = &rival {
+            if candidate.other_holder() != other_holder.as_deref() {
+                other_holder = candidate.other_holder().map(str::to_owned);
+                if let Some(holder) = &other_holder {
                     info!(holder, "standing by: another holds the lease {}", self.name);
                 }
             }
             let pause = match step {
-                Step::Try(wanted) => {
-                    tries.spawn(write(api.clone(), self.name.clone(), wanted));
+                CandidateStep::Attempt(wanted) => {
+                    attempts.spawn(write(api.clone(), self.name.clone(), wanted));
                     continue;
                 }
-                Step::Wait(until) => until.map(|until| until.saturating_sub(uptime())),
+                CandidateStep::Wait(until) => until.map(|until| until.saturating_sub(uptime())),
             };
             tokio::select! {
                 Some(update) = updates.recv() => handle_update(&mut candidate, &mut shown, update),
-                Some(Ok(tried)) = tries.join_next() => candidate.handle_tried(tried, uptime()),
+                Some(Ok(result)) = attempts.join_next() => candidate.handle_result(result, uptime()),
                 () = sleep(pause) => {}
                 _ = &mut resigned => break,
             }
         }
         self.held.send_replace(None);
         // The release replaces the version that the last renewal makes.
-        while let Some(Ok(tried)) = tries.join_next().await {
-            candidate.handle_tried(tried, uptime());
+        while let Some(Ok(result)) = attempts.join_next().await {
+            candidate.handle_result(result, uptime());
         }
         if let Some(release) = candidate.resign(uptime(), Timestamp::now())
-            && let Tried::Written(_) = write(api, self.name.clone(), release).await
+            && let AttemptResult::Written(_) = write(api, self.name.clone(), release).await
         {
             info!(
                 "the lease {} is given back: another may take it at once",
@@ -156,7 +157,7 @@ impl Lease {
         }
     }
 
-    fn publish(&self, candidate: &Candidate, term: &mut Term) {
+    fn publish(&self, candidate: &LeaseCandidate, term: &mut Term) {
         let was_held = self.held.borrow().is_some();
         let until = candidate.held_until();
         match (was_held, until) {
@@ -173,19 +174,22 @@ impl Lease {
 }
 
 impl Leadership {
-    /// How much longer the lease may be relied on; `None` if it is not ours, or has run out unnoticed: this process
-    /// may have been paused.
+    /// Returns how much longer the Lease may be relied on. `None` if this process does not hold it, or if it has expired
+    /// unnoticed because this process was paused.
     pub fn remaining(&self) -> Option<Duration> {
         let until = self.0.borrow().as_ref()?.until;
         until.checked_sub(uptime()).filter(|left| !left.is_zero())
     }
 
-    /// Waits until the term is another one than `term`: `None` is that of somebody else.
+    /// Waits until the term is another one than `term`. `None` means that this process does not hold the Lease.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing: the term is a state.
     pub async fn after(&mut self, term: Option<Term>) -> Option<Term> {
         let is_other = |held: &Option<Held>| held.map(|held| held.term) != term;
         match self.0.wait_for(is_other).await {
             Ok(held) => held.map(|held| held.term),
-            // Nobody stands for it any more.
+            // The candidacy has ended.
             Err(_) => std::future::pending().await,
         }
     }
@@ -193,7 +197,7 @@ impl Leadership {
 
 #[cfg(test)]
 impl Leadership {
-    /// A Lease that is held for so long, or not at all.
+    /// A Lease that is held for `remaining`, or not at all.
     pub(crate) fn of_test(remaining: Option<Duration>) -> Self {
         let held = remaining.map(|remaining| Held {
             term: Term(1),
@@ -203,16 +207,17 @@ impl Leadership {
     }
 }
 
-impl Campaign {
-    /// Gives the lease back, if it is held, so that another candidate takes it at once. No write may be under way.
+impl Candidacy {
+    /// Releases the Lease, if it is held, so that another candidate takes it at once. No write may be in flight.
     pub async fn resign(self) {
-        // An error means that the task has ended, which is all that is wanted.
+        // An error means that the task has ended already.
         let _ended = self.resign.send(());
         let _panicked = self.task.await;
     }
 }
 
-/// Time since the machine was started, sleep included: a process that was suspended with its machine must notice.
+/// Returns the time since the machine was started, including suspension, so that a process that was suspended with its
+/// machine notices it.
 fn uptime() -> Duration {
     clock_gettime(ClockId::CLOCK_BOOTTIME)
         .expect("Linux has this clock")
@@ -226,31 +231,35 @@ async fn sleep(pause: Option<Duration>) {
     }
 }
 
-fn record(object: Object) -> Record {
-    Record {
+fn record(object: Object) -> LeaseRecord {
+    LeaseRecord {
         version: object.resource_version().unwrap_or_default(),
         spec: object.spec.unwrap_or_default(),
     }
 }
 
-/// Takes what the watch shows. `shown` is the record that it showed last, which after a list counts whatever its version:
-/// an API server that was restored from a backup counts anew.
-fn handle_update(candidate: &mut Candidate, shown: &mut Option<Record>, update: Update<Record>) {
+/// Takes what the watch shows. `shown` is the record that the watch showed last. After a list that record counts whatever
+/// its version is: an API server that was restored from a backup continues from an older version.
+fn handle_update(
+    candidate: &mut LeaseCandidate,
+    shown: &mut Option<LeaseRecord>,
+    update: Update<LeaseRecord>,
+) {
     match update {
         Update::Applied(record) => {
             *shown = Some(record.clone());
-            candidate.handle_seen(Some(record), uptime());
+            candidate.handle_shown(Some(record), uptime());
         }
         Update::Deleted(_) => {
             *shown = None;
-            candidate.handle_seen(None, uptime());
+            candidate.handle_shown(None, uptime());
         }
         Update::Synced => candidate.handle_listed(shown.clone(), uptime()),
     }
 }
 
-/// Creates the lease, or replaces the version that the candidate knows and no other.
-async fn write(api: Api<Object>, name: String, wanted: Try) -> Tried {
+/// Creates the Lease, or replaces the version that the candidate knows and no other.
+async fn write(api: Api<Object>, name: String, wanted: Attempt) -> AttemptResult {
     let object = Object {
         metadata: ObjectMeta {
             name: Some(name.clone()),
@@ -267,18 +276,18 @@ async fn write(api: Api<Object>, name: String, wanted: Try) -> Tried {
         }
     };
     match within(TIMEOUT, request).await {
-        Ok(object) => Tried::Written(record(object)),
-        Err(Failure::Outdated(_)) => Tried::Outdated,
+        Ok(object) => AttemptResult::Written(record(object)),
+        Err(Failure::Outdated(_)) => AttemptResult::Outdated,
         Err(Failure::Refused(error)) => {
             warn!(
                 error,
                 "not allowed to hold the lease {name}: this controller needs get, list, watch, create and update on leases.coordination.k8s.io in its namespace; until then it gives out no address"
             );
-            Tried::Failed
+            AttemptResult::Failed
         }
         Err(Failure::Unavailable(error)) => {
             warn!(error, "the lease {name} could not be written; trying again");
-            Tried::Failed
+            AttemptResult::Failed
         }
     }
 }

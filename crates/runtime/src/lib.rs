@@ -1,5 +1,5 @@
-//! The shell that Herald's programs share: logs, the Kubernetes client, watches, events, probes and
-//! metrics, shutdown. Nothing here knows what an address is.
+//! The shell that Herald's programs share: logs, the Kubernetes client, watches, writing of desired state, events, the Lease,
+//! readiness, metrics, shutdown. Nothing here knows what an address is.
 
 pub mod admin;
 pub mod client;

@@ -32,8 +32,8 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    /// Other crates speak only when they warn, unless everything is asked for. The Kubernetes client reports its
-    /// errors to the caller, who logs them with what they mean.
+    /// Returns the filter. Other crates log warnings only, except at level `all`. The Kubernetes client is off: it returns its
+    /// errors to the caller, which logs them with their meaning.
     fn filter(self) -> EnvFilter {
         EnvFilter::new(match self {
             Self::All => "trace",
@@ -55,13 +55,16 @@ pub fn init(level: LogLevel) {
         .try_init();
 }
 
-/// The beginning of `text`, at most `limit` bytes of it: users can write a quarter of a megabyte into an annotation.
+/// Returns the first `limit` bytes of `text` at most: users can write a quarter of a megabyte into an annotation.
 pub fn cut(text: &str, limit: usize) -> &str {
     &text[..text.floor_char_boundary(limit)]
 }
 
-/// How a program ends: an error is one line on standard error, causes included, and exit status 1.
-#[expect(clippy::print_stderr, reason = "the last word of a program that cannot go on")]
+/// Returns the exit status of a program. An error is written as one line, with its causes, to standard error.
+#[expect(
+    clippy::print_stderr,
+    reason = "the last message of a program that cannot continue"
+)]
 pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -72,8 +75,8 @@ pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-/// The error with its causes, outermost first: the first line of each that says something new. Of an answer of the
-/// API server its message, not the whole object.
+/// Returns the error with its causes, outermost first: the first line of each that adds something. Of an answer of the API
+/// server it is the message, not the whole object.
 pub fn one_line(error: &(dyn Error + 'static)) -> String {
     let mut text = String::new();
     let mut next = Some(error);
@@ -91,7 +94,7 @@ pub fn one_line(error: &(dyn Error + 'static)) -> String {
                 format!("{text}: {line}")
             };
         }
-        // What an answer is made of says nothing that its message does not.
+        // The causes of an answer add nothing to its message.
         next = if status.is_some() { None } else { error.source() };
     }
     text
@@ -142,7 +145,7 @@ fn level(level: Level) -> &'static str {
     }
 }
 
-/// Crate, folder and file; where the crate lay when it was built is nobody's business.
+/// Returns crate, folder and file, without the path of the build.
 fn caller(metadata: &tracing::Metadata<'_>) -> String {
     let file = metadata.file().unwrap_or_default();
     let start = file.rmatch_indices('/').nth(2).map_or(0, |(slash, _)| slash + 1);

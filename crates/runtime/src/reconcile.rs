@@ -44,13 +44,14 @@ impl Failure {
 
 impl From<kube::Error> for Failure {
     fn from(error: kube::Error) -> Self {
-        match &error {
-            kube::Error::Api(status) => match status.code {
-                404 | 409 => Self::Outdated(one_line(&error)),
-                400 | 401 | 403 | 415 | 422 => Self::Refused(one_line(&error)),
-                _ => Self::Unavailable(one_line(&error)),
-            },
-            _ => Self::Unavailable(one_line(&error)),
+        let text = one_line(&error);
+        let kube::Error::Api(status) = error else {
+            return Self::Unavailable(text);
+        };
+        match status.code {
+            404 | 409 => Self::Outdated(text),
+            400 | 401 | 403 | 415 | 422 => Self::Refused(text),
+            _ => Self::Unavailable(text),
         }
     }
 }

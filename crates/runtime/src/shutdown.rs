@@ -1,10 +1,10 @@
-//! Told to stop: SIGTERM or SIGINT, once, seen by everybody who asks.
+//! Graceful shutdown on SIGTERM or SIGINT, observable by every task.
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-/// Tells whether the program was asked to stop. Cheap to clone.
+/// Whether shutdown was requested. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Shutdown(watch::Receiver<bool>);
 
@@ -27,16 +27,19 @@ impl Shutdown {
                     #[expect(clippy::disallowed_methods, reason = "a second signal asks for it")]
                     std::process::exit(130);
                 }
-                tracing::info!("told to stop");
+                tracing::info!("shutdown requested");
                 sender.send_replace(true);
             }
         });
         Ok(Self(receiver))
     }
 
-    /// Waits until the program is asked to stop.
+    /// Waits until shutdown is requested.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing: the request is a state.
     pub async fn requested(&mut self) {
-        // The sender lives as long as the runtime; without it we are stopping anyway.
+        // The sender lives as long as the runtime; without it the program ends anyway.
         let _stopped = self.0.wait_for(|stop| *stop).await;
     }
 }

@@ -157,7 +157,7 @@ fn name_of(object: &impl Resource) -> Box<str> {
     format!("{namespace}/{name}").into_boxed_str()
 }
 
-/// One line with the remedy where there is one.
+/// Logs an error in one line, with the remedy where there is one.
 fn report(plural: &str, error: &watcher::Error) {
     let status = match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
@@ -186,16 +186,16 @@ fn report(plural: &str, error: &watcher::Error) {
     }
 }
 
-/// Whether the server is there but does not remember the version that the watch went on from (410 Gone), so that a new
-/// list is due. A restarted API server says so.
+/// Whether the API server does not have the version any more from which the watch continued (410 Gone), so that a new list
+/// is due. A restarted API server answers so.
 fn is_gap(error: &watcher::Error) -> bool {
     matches!(error, watcher::Error::WatchError(status) if status.code == 410)
 }
 
-/// Back-off of a watch: from 0.2 s doubling to 5 s, with a jitter of a quarter, so that a returning API
-/// server is used within seconds and not hit by everybody at once. It starts over after a quiet time and not
-/// with the next event: every attempt at a list begins with one. It also starts over with a gap, unless
-/// the list after the last one has led to nothing but another.
+/// Back-off of a watch: from 0.2 s doubling to 5 s, with a jitter of a quarter, so that an API server that returns is used
+/// within seconds and not by all watches at once. The back-off starts over after a quiet time and not with the next event,
+/// because every attempt at a list begins with one. It also starts over with a gap, unless the list after the last gap led
+/// to another gap.
 #[derive(Debug, Clone)]
 struct Retry {
     backoff: Backoff,
@@ -225,11 +225,11 @@ impl Retry {
             self.backoff.reset();
         }
         self.last = Some((now, gap));
-        self.backoff.next()
+        self.backoff.pause()
     }
 }
 
-/// A factor between `low` and `high` from the randomness of the standard library's hasher keys.
+/// Returns a factor between `low` and `high`, from the randomness of the standard library's hasher keys.
 fn jitter(low: f64, high: f64) -> f64 {
     use std::hash::{BuildHasher, RandomState};
     let bits = RandomState::new().hash_one(0_u8) >> 11;

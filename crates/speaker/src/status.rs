@@ -97,7 +97,7 @@ impl Writer {
                         Err(error) => {
                             let error = one_line(error.as_ref());
                             warn!(error, "the ServiceL2Status objects are not up to date; trying again");
-                            tokio::time::sleep(backoff.next()).await;
+                            tokio::time::sleep(backoff.pause()).await;
                         }
                     }
                 }

@@ -25,7 +25,7 @@ pub struct RoleArgs {
 #[derive(Debug, Subcommand)]
 enum Role {
     /// The real herald-controller.
-    Controller(herald_controller::Args),
+    Controller(herald_controller::ControllerArgs),
     /// The real herald-speaker.
     Speaker(herald_speaker::Args),
     /// A pod that answers HTTP.

@@ -1,4 +1,4 @@
-//! An API server, controllers, and somebody who watches.
+//! An API server, controllers, and a witness that watches.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, TcpListener};
@@ -22,9 +22,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-/// A wait that only ends this way when something is broken.
+/// The longest wait for a condition; it is reached only when something is broken.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(40);
-/// How often a condition is looked at.
+/// How often a condition is checked.
 const LOOK: Duration = Duration::from_millis(20);
 
 pub(crate) const NAMESPACE: &str = "metallb-system";
@@ -37,12 +37,12 @@ pub(crate) struct Cluster {
     pub(crate) witness: Witness,
 }
 
-/// What every Service showed, in the order in which it came about.
+/// The addresses that each Service showed, in order.
 #[derive(Clone, Default)]
-pub(crate) struct Witness(Arc<Mutex<Seen>>);
+pub(crate) struct Witness(Arc<Mutex<Sightings>>);
 
 #[derive(Default)]
-struct Seen {
+struct Sightings {
     shown: BTreeMap<String, BTreeSet<IpAddr>>,
     holders: BTreeMap<IpAddr, BTreeSet<String>>,
     /// Two Services with one address, though they may not share it.
@@ -83,7 +83,7 @@ impl Cluster {
         cluster
     }
 
-    /// Starts a controller; it may have to stand by.
+    /// Starts a controller, which may be a standby.
     pub(crate) fn start_controller(&mut self, name: &str) {
         let log = std::fs::File::create(self.directory.path().join(name)).expect("a log file");
         let child = Command::new(env!("CARGO_BIN_EXE_herald-controller"))
@@ -197,7 +197,7 @@ impl Cluster {
         in_the_end(async || services.patch(name, &PatchParams::default(), &patch).await).await;
     }
 
-    /// What each Service shows, as the API server has it now.
+    /// Returns the addresses of each Service, as the API server has them now.
     pub(crate) async fn assignments(&self) -> BTreeMap<String, Vec<IpAddr>> {
         let list = self
             .services()
@@ -227,7 +227,7 @@ impl Cluster {
         Some(json!(condition))
     }
 
-    /// A speaker says that it announces a Service, or why it does not.
+    /// Writes the status of a speaker: it announces a Service, or has an obstacle.
     pub(crate) async fn report(&self, object: &str, service: &str, obstacle: Option<&str>) {
         let path = format!("/apis/metallb.io/v1beta1/namespaces/{NAMESPACE}/servicel2statuses");
         let one = format!("{path}/{object}");
@@ -257,7 +257,7 @@ impl Cluster {
         sent.expect("it is written");
     }
 
-    /// A speaker has nothing more to say.
+    /// Deletes the status of a speaker.
     pub(crate) async fn unreport(&self, object: &str) {
         let one = format!("/apis/metallb.io/v1beta1/namespaces/{NAMESPACE}/servicel2statuses/{object}");
         let sent = self.send("DELETE", &one, "application/json", Value::Null).await;
@@ -287,7 +287,7 @@ impl Witness {
         assert_eq!(seen.moved, BTreeSet::new());
     }
 
-    /// How many Services show an address.
+    /// Returns how many Services show an address.
     pub(crate) fn assigned(&self) -> usize {
         let seen = self.0.lock().expect("no panic before");
         seen.shown
@@ -329,7 +329,7 @@ impl Witness {
     }
 }
 
-/// Every change of every Service, one after the other; a gap would be a missing version, and devkube keeps 50 000.
+/// Watches every change of every Service, in order; a gap would be a missing version, and devkube keeps 50 000.
 async fn watch(client: Client, witness: Witness) {
     let services: Api<Service> = Api::all(client);
     let mut events = watcher::watcher(services, watcher::Config::default())
@@ -339,7 +339,7 @@ async fn watch(client: Client, witness: Witness) {
         match event {
             Ok(Event::Apply(service) | Event::InitApply(service)) => witness.see(&service, false),
             Ok(Event::Delete(service)) => witness.see(&service, true),
-            // Whoever was deleted in the gap is not in the list that follows.
+            // A Service that was deleted in the gap is not in the list that follows.
             Ok(Event::Init) => witness.forget(),
             Ok(Event::InitDone) | Err(_) => {}
         }
@@ -357,7 +357,7 @@ pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     in_time.unwrap_or_else(|_| panic!("within {DEADLINE:?}: {what}"));
 }
 
-/// Repeats a change that meets the conflicts of a fault.
+/// Repeats a change until the injected conflicts are over.
 async fn in_the_end<T>(change: impl AsyncFn() -> kube::Result<T>) -> T {
     loop {
         match change().await {

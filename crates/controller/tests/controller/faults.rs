@@ -1,4 +1,4 @@
-//! A restart with thousands of Services, while the API server misbehaves: nothing moves, nothing doubles.
+//! A restart with thousands of Services while the API server has faults: no address moves, none is given twice.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ async fn with_services(count: usize) -> Cluster {
         .buffer_unordered(32)
         .collect::<()>()
         .await;
-    until("all are served", async || cluster.witness.assigned() == count).await;
+    until("all have addresses", async || cluster.witness.assigned() == count).await;
     assert_eq!(cluster.assignments().await.len(), count);
     cluster
 }
@@ -44,13 +44,13 @@ async fn thousands_of_services_get_one_write_each_and_a_restart_writes_nothing()
         cluster.end_of(name).await;
     };
 
-    // As it should be: what is so already is not written again.
+    // A status that is as desired is not written again.
     restart(&mut cluster, "first").await;
     let counts = cluster.counts();
     cluster.start_controller("second");
     cluster.await_leader("second").await;
     cluster.create_service("after-second", json!({})).await;
-    until("the new one is served", async || {
+    until("the new one has an address", async || {
         cluster.witness.assigned() == SERVICES + 1
     })
     .await;
@@ -69,7 +69,7 @@ async fn thousands_of_services_get_one_write_each_and_a_restart_writes_nothing()
         cluster.create_service(&format!("during-{i}"), json!({})).await;
     }
     faults.set_delay(None);
-    until("all are served", async || {
+    until("all have addresses", async || {
         cluster.witness.assigned() == SERVICES + 6
     })
     .await;

@@ -1,4 +1,4 @@
-//! Several controllers: one is active, and nothing is given twice whatever happens to it.
+//! Several controllers: one is active, and no address is given twice whatever happens to it.
 
 use std::time::Duration;
 
@@ -23,22 +23,25 @@ async fn two_controllers() -> Cluster {
     for i in 0..10 {
         cluster.create_service(&format!("s{i}"), json!({})).await;
     }
-    until("all are served", async || cluster.all_assigned().await).await;
+    until("all have addresses", async || cluster.all_assigned().await).await;
     cluster
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_controller_that_is_told_to_stop_hands_over_at_once_and_nothing_moves() {
+async fn a_controller_that_is_stopped_hands_over_at_once_and_no_address_moves() {
     let mut cluster = two_controllers().await;
     let before = cluster.assignments().await;
     cluster.signal("first", Signal::SIGTERM);
     cluster.await_leader("second").await;
     cluster.end_of("first").await;
-    // Where a lease would have to run out it would take 15 s.
+    // A Lease that has to expire takes 15 s.
     assert!(cluster.log_of("first").contains("is given back"));
     let counts = cluster.counts();
     cluster.create_service("late", json!({})).await;
-    until("the new one is served", async || cluster.all_assigned().await).await;
+    until("the new one has an address", async || {
+        cluster.all_assigned().await
+    })
+    .await;
     let after = cluster.assignments().await;
     assert!(before.iter().all(|(name, addresses)| after[name] == *addresses));
     assert_eq!(cluster.counts().since(&counts).of("patch", "services/status"), 1);
@@ -53,32 +56,35 @@ async fn the_standby_of_a_killed_controller_gives_a_returning_service_its_old_ad
     cluster.delete_service("s3").await;
     cluster.signal("first", Signal::SIGKILL);
     cluster.end_of("first").await;
-    // An address that a standby saw freed is not given to the next best, and goes back to whom it was taken from.
+    // An address that a standby saw released is not given to another Service, and goes back to the Service that had it.
     cluster.create_service("other", json!({})).await;
     cluster.await_leader("second").await;
-    until("the other is served", async || cluster.all_assigned().await).await;
+    until("the other one has an address", async || {
+        cluster.all_assigned().await
+    })
+    .await;
     cluster.create_service("s3", json!({})).await;
-    until("all are served", async || cluster.all_assigned().await).await;
+    until("all have addresses", async || cluster.all_assigned().await).await;
     assert_eq!(cluster.assignments().await["s3"], before["s3"]);
     cluster.witness.assert_never_doubled();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_paused_controller_that_resumes_writes_nothing_on_old_knowledge() {
+async fn a_paused_controller_that_resumes_writes_nothing_that_is_outdated() {
     let cluster = two_controllers().await;
     cluster.signal("first", Signal::SIGSTOP);
-    // The paused one has been told of these, by sockets that hold what it has not read.
+    // The paused controller has these in its sockets, unread.
     for i in 0..3 {
         cluster
             .create_service(&format!("while-paused-{i}"), json!({}))
             .await;
     }
     cluster.await_leader("second").await;
-    until("all are served", async || cluster.all_assigned().await).await;
-    // Now it would give these addresses to others.
+    until("all have addresses", async || cluster.all_assigned().await).await;
+    // By what it knows, it would give these addresses to others.
     cluster.delete_service("while-paused-0").await;
     cluster.create_service("after", json!({})).await;
-    until("all are served", async || cluster.all_assigned().await).await;
+    until("all have addresses", async || cluster.all_assigned().await).await;
     let before = cluster.assignments().await;
     let counts = cluster.counts();
     cluster.signal("first", Signal::SIGCONT);
@@ -86,7 +92,7 @@ async fn a_paused_controller_that_resumes_writes_nothing_on_old_knowledge() {
         cluster.log_of("first").contains("is lost")
     })
     .await;
-    // Long enough for every write that it could have had in mind.
+    // Long enough for every write that it could have decided.
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(cluster.assignments().await, before);
     assert_eq!(cluster.counts().since(&counts).of("patch", "services/status"), 0);
@@ -106,7 +112,7 @@ async fn when_the_api_server_is_away_for_longer_than_the_lease_one_is_active_aft
     })
     .await;
     faults.set_away(false);
-    until("somebody leads", async || {
+    until("one leads", async || {
         ["first", "second"].iter().any(|name| {
             let log = cluster.log_of(name);
             log.rfind("active: deciding") > log.rfind("is lost")
@@ -114,7 +120,10 @@ async fn when_the_api_server_is_away_for_longer_than_the_lease_one_is_active_aft
     })
     .await;
     cluster.create_service("late", json!({})).await;
-    until("the new one is served", async || cluster.all_assigned().await).await;
+    until("the new one has an address", async || {
+        cluster.all_assigned().await
+    })
+    .await;
     let after = cluster.assignments().await;
     assert!(before.iter().all(|(name, addresses)| after[name] == *addresses));
     cluster.witness.assert_never_doubled();

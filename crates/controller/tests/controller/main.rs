@@ -1,4 +1,4 @@
-//! The real controller, as a process of its own, before the embedded API server: what an administrator would see.
+//! The real controller, as a process of its own, with the embedded API server: what an administrator sees.
 
 mod cluster;
 mod faults;

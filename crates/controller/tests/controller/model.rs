@@ -1,4 +1,4 @@
-//! Random changes, restarts and faults, and after each of them what has to hold, computed anew from what the API server has.
+//! Random changes, restarts and faults. After each of them the invariants are computed from the state of the API server.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, until};
 
-/// How many changes a run makes.
+/// The number of changes of a run.
 const STEPS: usize = 80;
-/// Runs a seed of your own again.
+/// Environment variable with the seed of a run to be repeated.
 const SEED: &str = "HERALD_MODEL_SEED";
 
 /// First and last octet.
@@ -23,21 +23,21 @@ const POOLS: [(&str, &str, Ranges); 2] = [
     ("b", "198.51.100", &[(0, 3), (2, 5)]),
 ];
 
-/// What was asked for, and what came of it.
+/// The requests, and the results.
 struct Model {
     seed: u64,
     /// The addresses of each pool that exists.
     pools: BTreeMap<&'static str, BTreeSet<IpAddr>>,
     /// The annotations of each Service that exists.
-    wishes: BTreeMap<String, Value>,
-    /// What each showed when all was settled last, unless its wish has changed since.
+    requests: BTreeMap<String, Value>,
+    /// The addresses of each Service after the last change, unless its request has changed since.
     held: BTreeMap<String, IpAddr>,
     created: usize,
     controllers: usize,
 }
 
 impl Model {
-    /// A linear congruential generator: the seed tells everything.
+    /// A linear congruential generator: the seed reproduces the run.
     fn roll(&mut self, sides: usize) -> usize {
         self.seed = self
             .seed
@@ -46,7 +46,7 @@ impl Model {
         usize::try_from(self.seed >> 33).expect("31 bits") % sides
     }
 
-    fn wish(&mut self) -> Value {
+    fn request(&mut self) -> Value {
         let (pool, prefix, _) = POOLS[self.roll(POOLS.len())];
         match self.roll(6) {
             0 => json!({"metallb.io/address-pool": pool, "metallb.io/loadBalancerIPs": null}),
@@ -59,7 +59,7 @@ impl Model {
     }
 
     fn any_service(&mut self) -> Option<String> {
-        let names: Vec<String> = self.wishes.keys().cloned().collect();
+        let names: Vec<String> = self.requests.keys().cloned().collect();
         (!names.is_empty()).then(|| names[self.roll(names.len())].clone())
     }
 
@@ -67,18 +67,18 @@ impl Model {
         let faults = cluster.server.faults();
         match self.roll(12) {
             0..=3 => {
-                let (name, wish) = (format!("s{}", self.created), self.wish());
+                let (name, request) = (format!("s{}", self.created), self.request());
                 self.created += 1;
-                cluster.create_service(&name, without_nulls(&wish)).await;
-                self.wishes.insert(name.clone(), wish.clone());
-                format!("create {name} {wish}")
+                cluster.create_service(&name, without_nulls(&request)).await;
+                self.requests.insert(name.clone(), request.clone());
+                format!("create {name} {request}")
             }
             4 | 5 => {
                 let Some(name) = self.any_service() else {
                     return "nothing to delete".to_owned();
                 };
                 cluster.delete_service(&name).await;
-                self.wishes.remove(&name);
+                self.requests.remove(&name);
                 self.held.remove(&name);
                 format!("delete {name}")
             }
@@ -86,11 +86,11 @@ impl Model {
                 let Some(name) = self.any_service() else {
                     return "nothing to change".to_owned();
                 };
-                let wish = self.wish();
-                cluster.annotate(&name, wish.clone()).await;
-                self.wishes.insert(name.clone(), wish.clone());
+                let request = self.request();
+                cluster.annotate(&name, request.clone()).await;
+                self.requests.insert(name.clone(), request.clone());
                 self.held.remove(&name);
-                format!("change {name} {wish}")
+                format!("change {name} {request}")
             }
             7 => {
                 let (pool, prefix, shapes) = POOLS[self.roll(POOLS.len())];
@@ -127,7 +127,7 @@ impl Model {
         }
     }
 
-    /// What is not as it has to be.
+    /// Returns an invariant that does not hold.
     async fn complaint(&self, cluster: &Cluster) -> Option<String> {
         let shown = cluster.assignments().await;
         let mut users: BTreeMap<IpAddr, &str> = BTreeMap::new();
@@ -138,21 +138,21 @@ impl Model {
                 }
             }
         }
-        for (name, wish) in &self.wishes {
+        for (name, request) in &self.requests {
             let addresses = &shown[name];
             let condition = cluster.condition(name).await.unwrap_or_default();
             let is_assigned = condition["status"] == "True";
             if is_assigned == addresses.is_empty() {
                 return Some(format!("{name} has {addresses:?} and says {condition}"));
             }
-            let may_have = self.may_have(wish);
+            let may_have = self.may_have(request);
             match addresses.first() {
                 Some(address) if may_have.contains(address) => {}
-                // A wish that cannot be met leaves it what it has, from any pool.
+                // With a request that cannot be met, a Service keeps what it has, from any pool.
                 Some(address) => {
                     let is_kept = condition["reason"] == "RequestNotMet" && self.all().contains(address);
                     if !is_kept || may_have.iter().any(|address| !users.contains_key(address)) {
-                        return Some(format!("{name} has {address} and wants {wish}; {condition}"));
+                        return Some(format!("{name} has {address} and wants {request}; {condition}"));
                     }
                 }
                 None => {
@@ -175,13 +175,13 @@ impl Model {
         self.pools.values().flatten().copied().collect()
     }
 
-    /// The addresses that meet a wish.
-    fn may_have(&self, wish: &Value) -> BTreeSet<IpAddr> {
-        if let Some(pool) = wish["metallb.io/address-pool"].as_str() {
+    /// Returns the addresses that meet a request.
+    fn may_have(&self, request: &Value) -> BTreeSet<IpAddr> {
+        if let Some(pool) = request["metallb.io/address-pool"].as_str() {
             return self.pools.get(pool).cloned().unwrap_or_default();
         }
         let all = self.all();
-        match wish["metallb.io/loadBalancerIPs"].as_str() {
+        match request["metallb.io/loadBalancerIPs"].as_str() {
             Some(address) => all.into_iter().filter(|a| a.to_string() == address).collect(),
             None => all,
         }
@@ -193,7 +193,7 @@ impl Model {
             loop {
                 complaint = self.complaint(cluster).await;
                 if complaint.is_none() {
-                    // And it stays so.
+                    // The state does not change after that.
                     tokio::time::sleep(Duration::from_millis(30)).await;
                     if self.complaint(cluster).await.is_none() {
                         return;
@@ -226,7 +226,7 @@ fn without_nulls(annotations: &Value) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_happens_everything_settles_as_the_rules_say() {
+async fn after_any_changes_the_invariants_hold_in_the_end() {
     let seed = std::env::var(SEED).ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or(1);
     let mut history = vec![format!("{SEED}={seed}")];
@@ -236,7 +236,7 @@ async fn whatever_happens_everything_settles_as_the_rules_say() {
     let mut model = Model {
         seed,
         pools: BTreeMap::new(),
-        wishes: BTreeMap::new(),
+        requests: BTreeMap::new(),
         held: BTreeMap::new(),
         created: 0,
         controllers: 0,
@@ -250,7 +250,7 @@ async fn whatever_happens_everything_settles_as_the_rules_say() {
     cluster.server.faults().clear();
     model.settle(&cluster, &history).await;
     let leader = format!("c{}", model.controllers);
-    until("somebody leads", async || {
+    until("one leads", async || {
         cluster.leader().await.as_deref() == Some(&leader)
     })
     .await;

@@ -61,7 +61,7 @@ async fn a_broken_pool_shows_in_the_configuration_state_and_each_change_is_one_w
     for i in 0..20 {
         cluster.create_service(&format!("s{i}"), json!({})).await;
     }
-    until("all are served", async || cluster.all_assigned().await).await;
+    until("all have addresses", async || cluster.all_assigned().await).await;
     cluster
         .apply_pool("z-broken", json!({"addresses": ["198.51.100.0/24"]}))
         .await;
@@ -76,7 +76,7 @@ async fn a_broken_pool_shows_in_the_configuration_state_and_each_change_is_one_w
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_configuration_state_that_somebody_deletes_comes_back() {
+async fn a_configuration_state_that_is_deleted_is_created_again() {
     let mut cluster = Cluster::start().await;
     cluster.start_controller("first");
     until("it is there", async || result(&cluster).await.is_some()).await;
@@ -101,14 +101,14 @@ async fn a_service_that_flaps_does_not_flood_the_api_server_with_events() {
         .await;
     cluster.start_controller("first");
     cluster.create_service("web", json!({})).await;
-    until("it is served", async || cluster.all_assigned().await).await;
+    until("it has an address", async || cluster.all_assigned().await).await;
     let counts = cluster.counts();
     for i in 0..200 {
         let address = format!("192.0.2.{}", 1 + i % 2);
         cluster
             .annotate("web", json!({"metallb.io/loadBalancerIPs": address}))
             .await;
-        until("it has what it wants", async || {
+        until("it has the address that it asks for", async || {
             cluster.assignments().await["web"] == [address.parse::<std::net::IpAddr>().unwrap()]
         })
         .await;
@@ -131,14 +131,17 @@ async fn a_service_that_flaps_does_not_flood_the_api_server_with_events() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pending_service_says_why_and_an_absurd_one_is_answered_too() {
+async fn a_pending_service_has_a_reason_also_if_its_request_is_absurd() {
     let mut cluster = Cluster::start().await;
     cluster
         .apply_pool("only", json!({"addresses": ["192.0.2.1/32"]}))
         .await;
     cluster.start_controller("first");
     cluster.create_service("one", json!({})).await;
-    until("the first is served", async || cluster.all_assigned().await).await;
+    until("the first one has an address", async || {
+        cluster.all_assigned().await
+    })
+    .await;
     let long = "x".repeat(200_000);
     let cases: [(&str, Value, &str); 4] = [
         ("two", json!({}), "PoolExhausted"),
@@ -167,7 +170,7 @@ async fn a_pending_service_says_why_and_an_absurd_one_is_answered_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broken_advertisement_is_told_on_itself_by_one_place() {
+async fn a_problem_of_an_advertisement_is_an_event_on_it_from_the_controller_only() {
     let mut cluster = Cluster::start().await;
     cluster.start_controller("first");
     cluster.await_leader("first").await;
@@ -178,7 +181,7 @@ async fn a_broken_advertisement_is_told_on_itself_by_one_place() {
         "spec": {"ipAddressPools": ["pool", "pool"]},
     });
     cluster.create(&path, advertisement).await;
-    until("an event tells", async || {
+    until("there is an event", async || {
         events(&cluster, NAMESPACE).await.iter().any(|event| {
             event.involved_object.kind.as_deref() == Some("L2Advertisement")
                 && event.involved_object.name.as_deref() == Some("twice")
@@ -196,14 +199,14 @@ async fn a_broken_advertisement_is_told_on_itself_by_one_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_says_whether_speakers_announce_it_and_a_move_costs_no_write() {
+async fn a_service_shows_whether_speakers_announce_it_and_a_move_costs_no_write() {
     let mut cluster = Cluster::start().await;
     cluster
         .apply_pool("only", json!({"addresses": ["192.0.2.1/32"]}))
         .await;
     cluster.start_controller("first");
     cluster.create_service("web", json!({})).await;
-    until("it is served", async || cluster.all_assigned().await).await;
+    until("it has an address", async || cluster.all_assigned().await).await;
     assert_eq!(announced(&cluster).await, None);
 
     cluster.report("l2-a", "web", Some("AddressConflict")).await;
@@ -214,12 +217,12 @@ async fn a_service_says_whether_speakers_announce_it_and_a_move_costs_no_write()
     cluster.report("l2-a", "web", None).await;
     let so = Some(("True".into(), "Announced".into()));
     until("it is announced", async || announced(&cluster).await == so).await;
-    // Another speaker takes over; the old object goes as the new one is there.
+    // Another speaker takes over; the old object goes when the new one exists.
     let counts = cluster.counts();
     cluster.report("l2-b", "web", None).await;
     cluster.unreport("l2-a").await;
     cluster.unreport("l2-b").await;
-    until("it is announced by nobody", async || {
+    until("no speaker announces it", async || {
         announced(&cluster).await == Some(("False".into(), "NotAnnounced".into()))
     })
     .await;
@@ -234,7 +237,7 @@ async fn announced(cluster: &Cluster) -> Option<(String, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_pool_counts_is_written_once_a_second_at_most_and_is_right_in_the_end() {
+async fn the_counts_of_a_pool_are_written_once_a_second_at_most_and_are_right_in_the_end() {
     const SERVICES: usize = 100;
     let mut cluster = Cluster::start().await;
     cluster
@@ -245,7 +248,7 @@ async fn what_a_pool_counts_is_written_once_a_second_at_most_and_is_right_in_the
     let (counts, begin) = (cluster.counts(), Instant::now());
     for i in 0..SERVICES {
         cluster.create_service(&format!("s{i}"), json!({})).await;
-        until("it is served", async || cluster.all_assigned().await).await;
+        until("it has an address", async || cluster.all_assigned().await).await;
     }
     let pools: Api<IPAddressPool> = Api::namespaced(cluster.client.clone(), NAMESPACE);
     until("all are counted", async || {
@@ -257,7 +260,7 @@ async fn what_a_pool_counts_is_written_once_a_second_at_most_and_is_right_in_the
         .counts()
         .since(&counts)
         .of("patch", "ipaddresspools/status");
-    // The first and the last come at their own time.
+    // The first and the last are not aligned to a second.
     let most = begin.elapsed().as_secs() + 2;
     assert!(
         writes <= most.min(SERVICES as u64 / 2),

@@ -1,11 +1,11 @@
-//! What the definition of a pool refuses, beside what the controller refuses: never more, and nearly as much.
+//! The definition of a pool compared with the controller: the definition refuses nothing that the controller accepts.
 
 use herald_core::config::{Catalog, RawPool};
 use serde_json::json;
 
 use crate::cluster::{Cluster, NAMESPACE};
 
-/// An entry of `spec.addresses`, whether it is good, and whether a schema can tell if not.
+/// An entry of `spec.addresses`, whether it is valid, and if not, whether a schema can detect that.
 const ENTRIES: &[(&str, bool, bool)] = &[
     ("192.168.10.0/24", true, true),
     ("192.168.10.100/24", true, true),
@@ -42,7 +42,7 @@ const ENTRIES: &[(&str, bool, bool)] = &[
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_definition_refuses_what_the_controller_refuses_and_takes_what_it_takes() {
+async fn the_definition_refuses_what_the_controller_refuses_and_accepts_what_it_accepts() {
     let cluster = Cluster::start().await;
     let path = format!("/apis/metallb.io/v1beta1/namespaces/{NAMESPACE}/ipaddresspools");
     for (index, (entry, is_good, shows)) in ENTRIES.iter().enumerate() {

@@ -1,12 +1,12 @@
-//! Which events are written when: repetitions are counted and not written one by one, so that nothing that flaps can flood
-//! the API server.
+//! Decides which events are written when. Repetitions are counted and not written one by one, so that a flapping object cannot
+//! flood the API server.
 //!
-//! The rules are those of client-go's `EventCorrelator`, which users know, but for one: where that drops what is too much,
-//! this writes it later, with the right count.
+//! The rules are those of client-go's `EventCorrelator`, which users know, with one exception: client-go drops events above
+//! the limit, this machine writes them later, with the right count.
 //!
 //! * The same message about the same object is one Event, whose `count` grows.
 //! * More than [`SIMILAR`] messages of one reason about one object within [`WINDOW`] become one Event, too.
-//! * The writes of one Event are ever further apart, and those about one object are limited.
+//! * The gap between writes of one Event grows, and the rate of writes about one object is limited.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -17,37 +17,37 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::Severity;
 
-/// Repetitions that are further apart are a new Event.
+/// A repetition after this time is a new Event.
 const WINDOW: Duration = Duration::from_secs(600);
-/// So many different messages of one reason about one object stay apart.
+/// The number of different messages of one reason about one object that are Events of their own.
 const SIMILAR: usize = 10;
-/// What stands before the latest message of those that do not.
+/// Prefix of the latest message of those that are combined.
 const COMBINED: &str = "(combined from similar events): ";
-/// From the first write of an Event to the second; it doubles with each.
+/// Gap between the first write of an Event and the second; it doubles with each write.
 const FIRST_GAP: Duration = Duration::from_secs(1);
-/// The longest time for which a count is behind, while the object may be written about.
+/// Longest gap: a count is at most this much behind, within the budget of the object.
 const LONGEST_GAP: Duration = Duration::from_secs(60);
-/// So many writes about one object may come one after the other.
+/// The number of writes about one object without a pause.
 const BURST: u32 = 25;
-/// After that one such write is allowed every five minutes.
+/// After that, one write about the object is allowed every five minutes.
 const REFILL: Duration = Duration::from_secs(300);
-/// Events that are remembered; enough for what 10 000 Services say at once.
+/// The number of remembered Events: enough for one about each of 10 000 Services.
 const CAPACITY: usize = 16_384;
 
-/// Something said about an object.
+/// An event about an object, as the program emitted it.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Saying {
+pub(super) struct EventRecord {
     pub(super) about: ObjectReference,
     pub(super) severity: Severity,
     pub(super) reason: String,
     pub(super) message: String,
 }
 
-/// An Event to be created or brought up to date.
+/// An Event to be created or updated.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Write {
-    pub(super) saying: Saying,
-    /// Tells this Event from all others about the object.
+pub(super) struct EventWrite {
+    pub(super) record: EventRecord,
+    /// Distinguishes this Event from others about the object.
     pub(super) id: i64,
     /// Whether it has been created before.
     pub(super) exists: bool,
@@ -61,7 +61,7 @@ pub(super) struct Correlator {
     series: HashMap<Key, Series>,
     groups: HashMap<Group, Messages>,
     budgets: HashMap<Object, Budget>,
-    /// When which series may be written, if it has news.
+    /// The series that have something to write, by the time from which they may be written.
     due: BTreeSet<(Instant, Key)>,
 }
 
@@ -69,16 +69,16 @@ pub(super) struct Correlator {
 type Object = [String; 4];
 /// An object, a reason.
 type Group = (Object, String);
-/// What makes two events the same: a group, and the message unless it is combined with others.
+/// Two events with one key are repetitions: the group, and the message unless messages are combined.
 type Key = (Group, Option<String>);
 
 #[derive(Debug)]
 struct Series {
-    write: Write,
-    /// When it was heard last.
-    heard: Instant,
+    write: EventWrite,
+    /// The time of the last repetition.
+    last_seen: Instant,
     backoff: Backoff,
-    /// Not written before.
+    /// It is not written before.
     not_before: Instant,
     is_due: Option<Instant>,
 }
@@ -89,7 +89,7 @@ struct Messages {
     different: BTreeSet<String>,
 }
 
-/// A bucket of tokens: how many are left, counted at a time.
+/// A token bucket: the tokens that were left at a time.
 #[derive(Debug)]
 struct Budget {
     left: u32,
@@ -97,10 +97,10 @@ struct Budget {
 }
 
 impl Correlator {
-    /// Somebody said something. Returns how much else was forgotten unwritten to make room for it.
-    pub(super) fn handle(&mut self, mut saying: Saying, now: Instant, wall: Timestamp) -> u64 {
+    /// Takes an event. Returns how many other events were dropped unwritten to make room for it.
+    pub(super) fn handle(&mut self, mut record: EventRecord, now: Instant, wall: Timestamp) -> u64 {
         let forgotten = self.make_room(now);
-        let group = (object(&saying.about), saying.reason.clone());
+        let group = (object(&record.about), record.reason.clone());
         let messages = self.groups.entry(group.clone()).or_insert_with(|| Messages {
             since: now,
             different: BTreeSet::new(),
@@ -110,31 +110,31 @@ impl Correlator {
             messages.different.clear();
         }
         if messages.different.len() <= SIMILAR {
-            messages.different.insert(saying.message.clone());
+            messages.different.insert(record.message.clone());
         }
         let is_combined = messages.different.len() > SIMILAR;
-        let key = (group, (!is_combined).then(|| saying.message.clone()));
+        let key = (group, (!is_combined).then(|| record.message.clone()));
         if is_combined {
-            saying.message.insert_str(0, COMBINED);
+            record.message.insert_str(0, COMBINED);
         }
         match self.series.get_mut(&key) {
-            Some(series) if now.duration_since(series.heard) <= WINDOW => {
-                series.heard = now;
-                series.write.saying = saying;
+            Some(series) if now.duration_since(series.last_seen) <= WINDOW => {
+                series.last_seen = now;
+                series.write.record = record;
                 series.write.count = series.write.count.saturating_add(1);
                 series.write.last = wall;
             }
             Some(_) | None => {
                 self.forget(&key);
-                self.series.insert(key.clone(), Series::new(saying, now, wall));
+                self.series.insert(key.clone(), Series::new(record, now, wall));
             }
         }
         self.schedule(key);
         forgotten
     }
 
-    /// The next Event to be written now.
-    pub(super) fn poll(&mut self, now: Instant) -> Option<Write> {
+    /// Returns the next Event to be written now.
+    pub(super) fn poll(&mut self, now: Instant) -> Option<EventWrite> {
         while let Some((at, _)) = self.due.first()
             && *at <= now
         {
@@ -154,19 +154,19 @@ impl Correlator {
             }
             let write = series.write.clone();
             series.write.exists = true;
-            series.not_before = now + series.backoff.next();
+            series.not_before = now + series.backoff.pause();
             return Some(write);
         }
         None
     }
 
-    /// When [`Self::poll`] has something.
+    /// Returns when [`Self::poll`] has something.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.due.first().map(|(at, _)| *at)
     }
 
-    /// An Event could not be written, or has expired: its next repetition creates another one.
-    pub(super) fn handle_lost(&mut self, write: &Write) {
+    /// Takes that an Event could not be written, or has expired: its next repetition creates another one.
+    pub(super) fn handle_lost(&mut self, write: &EventWrite) {
         let lost = |(_, series): &(&Key, &Series)| series.write.id == write.id;
         let key = self.series.iter().find(lost).map(|(key, _)| key.clone());
         if let Some(key) = key {
@@ -191,7 +191,7 @@ impl Correlator {
         }
     }
 
-    /// Forgets what is long ago and written; if that is not enough, whatever was heard of first.
+    /// Drops old series that are written. If that is not enough, drops the series without a repetition for the longest time.
     fn make_room(&mut self, now: Instant) -> u64 {
         if self.groups.len() >= CAPACITY {
             self.groups
@@ -209,22 +209,27 @@ impl Correlator {
         if self.series.len() < CAPACITY {
             return 0;
         }
-        let is_over = |series: &Series| series.is_due.is_none() && now.duration_since(series.heard) > WINDOW;
+        let is_over =
+            |series: &Series| series.is_due.is_none() && now.duration_since(series.last_seen) > WINDOW;
         self.series.retain(|_, series| !is_over(series));
         let surplus = self.series.len().saturating_sub(CAPACITY / 2);
         let all = self.series.iter();
-        let mut heard: Vec<(Instant, Key)> = all.map(|(key, series)| (series.heard, key.clone())).collect();
-        heard.sort_unstable();
+        let mut last_seen: Vec<(Instant, Key)> =
+            all.map(|(key, series)| (series.last_seen, key.clone())).collect();
+        last_seen.sort_unstable();
         let before = self.due.len();
-        heard.iter().take(surplus).for_each(|(_, key)| self.forget(key));
+        last_seen
+            .iter()
+            .take(surplus)
+            .for_each(|(_, key)| self.forget(key));
         u64::try_from(before - self.due.len()).unwrap_or(u64::MAX)
     }
 }
 
 impl Series {
-    fn new(saying: Saying, now: Instant, wall: Timestamp) -> Self {
-        let write = Write {
-            saying,
+    fn new(record: EventRecord, now: Instant, wall: Timestamp) -> Self {
+        let write = EventWrite {
+            record,
             id: i64::try_from(wall.as_nanosecond()).unwrap_or(i64::MAX),
             exists: false,
             count: 1,
@@ -233,7 +238,7 @@ impl Series {
         };
         Self {
             write,
-            heard: now,
+            last_seen: now,
             backoff: Backoff::new(FIRST_GAP, LONGEST_GAP),
             not_before: now,
             is_due: None,
@@ -242,7 +247,7 @@ impl Series {
 }
 
 impl Budget {
-    /// Takes a token, or tells when there is one.
+    /// Takes a token, or returns when there is one.
     fn spend(&mut self, now: Instant) -> Result<(), Instant> {
         let periods = now.duration_since(self.at).as_secs() / REFILL.as_secs();
         let refilled = u32::try_from(periods).unwrap_or(u32::MAX).min(BURST);

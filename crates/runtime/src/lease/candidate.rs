@@ -1,4 +1,4 @@
-//! The machine behind a candidacy: when to try for the lease, and how long a success may be relied on.
+//! The machine of a candidacy: when to attempt to take the Lease, and how long a success may be relied on.
 //!
 //! ```text
 //!             written on the version known
@@ -7,8 +7,8 @@
 //!      └──── deadline passed, another holder ─┘
 //! ```
 //!
-//! Times of other machines are never compared: a lease has run out when its record has stood unchanged before the eyes
-//! of this candidate for as long as the record promises. All times are since the start of the machine.
+//! Times of other machines are never compared: a Lease has expired when this candidate has seen its record unchanged for as
+//! long as the record promises. All times are since the start of the machine.
 
 use std::time::Duration;
 
@@ -18,9 +18,9 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::Timing;
 
-/// The lease as the API server has it.
+/// The Lease as the API server has it.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Record {
+pub(super) struct LeaseRecord {
     pub(super) spec: LeaseSpec,
     /// `metadata.resourceVersion`.
     pub(super) version: String,
@@ -28,50 +28,50 @@ pub(super) struct Record {
 
 /// What to write.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Try {
+pub(super) struct Attempt {
     pub(super) spec: LeaseSpec,
     /// The version to replace; `None` creates the lease.
     pub(super) version: Option<String>,
 }
 
-/// How a try ended.
+/// How an attempt ended.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Tried {
-    Written(Record),
-    /// Another version has come between.
+pub(super) enum AttemptResult {
+    Written(LeaseRecord),
+    /// The Lease has another version by now.
     Outdated,
-    /// Refused, or no answer: it may have been written or not.
+    /// Refused or without an answer: the Lease may have been written or not.
     Failed,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Step {
-    /// Write this and tell how it ended.
-    Try(Try),
-    /// Nothing to do before this time, or before something is seen.
+pub(super) enum CandidateStep {
+    /// Write this and call [`LeaseCandidate::handle_result`].
+    Attempt(Attempt),
+    /// Nothing to do before this time, or before another input.
     Wait(Option<Duration>),
 }
 
 #[derive(Debug)]
-pub(super) struct Candidate {
+pub(super) struct LeaseCandidate {
     identity: String,
     timing: Timing,
-    known: Known,
+    known: KnownLease,
     held_until: Option<Duration>,
-    /// When the write under way was begun.
-    trying_since: Option<Duration>,
-    /// No try before.
-    next_try: Duration,
+    /// When the attempt in flight was begun.
+    attempt_since: Option<Duration>,
+    /// No attempt before.
+    next_attempt: Duration,
 }
 
 #[derive(Debug)]
-enum Known {
+enum KnownLease {
     Nothing,
     Absent,
-    Present { record: Record, since: Duration },
+    Present { record: LeaseRecord, since: Duration },
 }
 
-impl Record {
+impl LeaseRecord {
     fn holder(&self) -> &str {
         self.spec.holder_identity.as_deref().unwrap_or_default()
     }
@@ -81,7 +81,7 @@ impl Record {
         Some(Duration::from_secs(seconds))
     }
 
-    /// Versions are ordered as numbers, as API servers have it; those that are none are all news.
+    /// Compares versions as numbers, as API servers do. A version that is no number is never older.
     fn is_older_than(&self, other: &Self) -> bool {
         let number = |record: &Self| record.version.parse::<u64>().ok();
         number(self)
@@ -90,41 +90,41 @@ impl Record {
     }
 }
 
-impl Candidate {
-    /// A candidate that knows nothing of the lease yet.
+impl LeaseCandidate {
+    /// A candidate that knows nothing of the Lease yet.
     pub(super) fn new(identity: &str, timing: Timing) -> Self {
         Self {
             identity: identity.to_owned(),
             timing,
-            known: Known::Nothing,
+            known: KnownLease::Nothing,
             held_until: None,
-            trying_since: None,
-            next_try: Duration::ZERO,
+            attempt_since: None,
+            next_attempt: Duration::ZERO,
         }
     }
 
-    /// Until when the lease may be relied on; `None` while it is not ours.
+    /// Returns until when the Lease may be relied on; `None` while this candidate does not hold it.
     pub(super) const fn held_until(&self) -> Option<Duration> {
         self.held_until
     }
 
-    /// Another one who holds the lease, as far as is known.
-    pub(super) fn rival(&self) -> Option<&str> {
+    /// Returns another holder of the Lease, as far as known.
+    pub(super) fn other_holder(&self) -> Option<&str> {
         let holder = self.record()?.holder();
         (!holder.is_empty() && holder != self.identity).then_some(holder)
     }
 
-    /// The API server has listed the lease, or found none.
-    pub(super) fn handle_listed(&mut self, record: Option<Record>, now: Duration) {
+    /// Takes the Lease as the API server listed it, or that there is none.
+    pub(super) fn handle_listed(&mut self, record: Option<LeaseRecord>, now: Duration) {
         if self.record() != record.as_ref() {
             self.learn(record, now);
         } else if record.is_none() {
-            self.known = Known::Absent;
+            self.known = KnownLease::Absent;
         }
     }
 
-    /// The watch shows a version of the lease, or that it was deleted. It may lag behind our own writes.
-    pub(super) fn handle_seen(&mut self, record: Option<Record>, now: Duration) {
+    /// Takes a version of the Lease that the watch shows, or that the Lease was deleted. The watch may lag behind our writes.
+    pub(super) fn handle_shown(&mut self, record: Option<LeaseRecord>, now: Duration) {
         let is_news = match (&record, self.record()) {
             (Some(new), Some(known)) => new.version != known.version && !new.is_older_than(known),
             (Some(_), None) | (None, _) => true,
@@ -134,99 +134,102 @@ impl Candidate {
         }
     }
 
-    /// The write of the last [`Step::Try`] has ended.
-    pub(super) fn handle_tried(&mut self, tried: Tried, now: Duration) {
-        let Some(sent) = self.trying_since.take() else {
+    /// Takes how the last [`CandidateStep::Attempt`] ended.
+    pub(super) fn handle_result(&mut self, result: AttemptResult, now: Duration) {
+        let Some(sent) = self.attempt_since.take() else {
             return;
         };
-        self.next_try = match &tried {
-            Tried::Written(_) => sent + self.timing.retry,
-            Tried::Outdated | Tried::Failed => now + self.timing.retry,
+        self.next_attempt = match &result {
+            AttemptResult::Written(_) => sent + self.timing.retry,
+            AttemptResult::Outdated | AttemptResult::Failed => now + self.timing.retry,
         };
-        let Tried::Written(record) = tried else {
+        let AttemptResult::Written(record) = result else {
             return;
         };
         if self.record().is_some_and(|known| record.is_older_than(known)) {
-            // The watch was faster, and shows what came after.
+            // The watch was faster and has shown a newer version.
             if self.record().is_some_and(|known| known.holder() != self.identity) {
                 return;
             }
         } else {
-            self.known = Known::Present { record, since: now };
+            self.known = KnownLease::Present { record, since: now };
         }
         self.held_until = Some(sent + self.timing.deadline);
     }
 
-    /// What to do now; `wall` is the time of day, which the lease shows to its readers.
-    pub(super) fn poll(&mut self, now: Duration, wall: Timestamp) -> Step {
+    /// Returns what to do now; `wall` is the time of day that the Lease shows to its readers.
+    pub(super) fn poll(&mut self, now: Duration, wall: Timestamp) -> CandidateStep {
         if self.held_until.is_some_and(|until| until <= now) {
             self.held_until = None;
         }
-        if self.trying_since.is_some() {
-            return Step::Wait(self.held_until);
+        if self.attempt_since.is_some() {
+            return CandidateStep::Wait(self.held_until);
         }
-        match self.may_try_at() {
+        match self.may_attempt_at() {
             Some(at) if at <= now => {
-                self.trying_since = Some(now);
-                Step::Try(self.claim(wall))
+                self.attempt_since = Some(now);
+                CandidateStep::Attempt(self.claim(wall))
             }
-            Some(at) => Step::Wait(Some(self.held_until.map_or(at, |until| until.min(at)))),
-            None => Step::Wait(self.held_until),
+            Some(at) => CandidateStep::Wait(Some(self.held_until.map_or(at, |until| until.min(at)))),
+            None => CandidateStep::Wait(self.held_until),
         }
     }
 
-    /// Gives the lease up. If it is ours, this has to be written for others to know at once.
-    pub(super) fn resign(&mut self, now: Duration, wall: Timestamp) -> Option<Try> {
+    /// Gives the Lease up. Returns the write that releases it, if this candidate holds it.
+    pub(super) fn resign(&mut self, now: Duration, wall: Timestamp) -> Option<Attempt> {
         self.held_until.take().filter(|until| now < *until)?;
         let record = self.record()?;
         let spec = LeaseSpec {
             holder_identity: Some(String::new()),
-            // As client-go does: readers that do not know an empty holder take it after a second.
+            // As client-go: readers that do not know an empty holder take the Lease after a second.
             lease_duration_seconds: Some(1),
             renew_time: Some(MicroTime(wall)),
             ..record.spec.clone()
         };
-        Some(Try {
+        Some(Attempt {
             spec,
             version: Some(record.version.clone()),
         })
     }
 
-    const fn record(&self) -> Option<&Record> {
+    const fn record(&self) -> Option<&LeaseRecord> {
         match &self.known {
-            Known::Present { record, .. } => Some(record),
-            Known::Nothing | Known::Absent => None,
+            KnownLease::Present { record, .. } => Some(record),
+            KnownLease::Nothing | KnownLease::Absent => None,
         }
     }
 
-    fn learn(&mut self, record: Option<Record>, now: Duration) {
+    fn learn(&mut self, record: Option<LeaseRecord>, now: Duration) {
         let is_free = record.as_ref().is_none_or(|record| record.holder().is_empty());
         let is_ours = record
             .as_ref()
             .is_some_and(|record| record.holder() == self.identity);
-        self.known = record.map_or(Known::Absent, |record| Known::Present { record, since: now });
+        self.known = record.map_or(KnownLease::Absent, |record| KnownLease::Present {
+            record,
+            since: now,
+        });
         if !is_free && !is_ours {
             self.held_until = None;
         } else if self.held_until.is_some() || is_free {
-            // What we knew is out of date, or the lease is to be had: there is no reason to wait.
-            self.next_try = now;
+            // The known version is outdated, or the Lease is free: there is no reason to wait.
+            self.next_attempt = now;
         }
     }
 
-    fn may_try_at(&self) -> Option<Duration> {
+    fn may_attempt_at(&self) -> Option<Duration> {
         let (record, since) = match &self.known {
-            Known::Nothing => return None,
-            Known::Absent => return Some(self.next_try),
-            Known::Present { record, since } => (record, since),
+            KnownLease::Nothing => return None,
+            KnownLease::Absent => return Some(self.next_attempt),
+            KnownLease::Present { record, since } => (record, since),
         };
         if record.holder().is_empty() || record.holder() == self.identity {
-            return Some(self.next_try);
+            return Some(self.next_attempt);
         }
         let runs_out = *since + record.duration().unwrap_or(self.timing.duration);
-        Some(runs_out.max(self.next_try))
+        Some(runs_out.max(self.next_attempt))
     }
 
-    fn claim(&self, wall: Timestamp) -> Try {
+    fn claim(&self, wall: Timestamp) -> Attempt {
         let before = self.record();
         let is_renewal = before.is_some_and(|record| record.holder() == self.identity);
         let transitions = before.map_or(0, |record| record.spec.lease_transitions.unwrap_or(0));
@@ -240,7 +243,7 @@ impl Candidate {
             lease_transitions: Some(transitions + i32::from(before.is_some() && !is_renewal)),
             ..LeaseSpec::default()
         };
-        Try {
+        Attempt {
             spec,
             version: before.map(|record| record.version.clone()),
         }

@@ -37,7 +37,7 @@ pub struct DesiredObject {
 
 /// The next request on the way to the desired state.
 #[derive(Debug, PartialEq)]
-enum Request {
+enum ObjectRequest {
     Create(Value),
     /// A merge patch of the object.
     Patch(Value),
@@ -120,7 +120,7 @@ where
                     Err(failure) => {
                         let error = failure.message();
                         warn!(kind = %K::kind(&()), name = self.name, error, "could not be written; trying again");
-                        retry = Some(backoff.next());
+                        retry = Some(backoff.pause());
                     }
                 }
             }
@@ -136,7 +136,7 @@ where
     }
 
     /// Takes what the watch shows, unless it is older than our own last write. After a list the object counts whatever its
-    /// version: an API server that was restored from a backup counts anew. Returns whether that was a list.
+    /// version: an API server that was restored from a backup continues from an older one. Returns whether that was a list.
     fn handle(&mut self, update: Update<Value>) -> bool {
         let version = |object: &Value| {
             object["metadata"]["resourceVersion"]
@@ -163,7 +163,7 @@ where
         false
     }
 
-    fn next(&self, wanted: &DesiredObject, now: Timestamp) -> Option<Request> {
+    fn next(&self, wanted: &DesiredObject, now: Timestamp) -> Option<ObjectRequest> {
         let owners = json!(self.owner.iter().collect::<Vec<_>>());
         let metadata = json!({"labels": wanted.labels, "ownerReferences": owners});
         let Some(observed) = &self.observed else {
@@ -173,33 +173,33 @@ where
                 "metadata": metadata,
             });
             object["metadata"]["name"] = json!(self.name);
-            return Some(Request::Create(object));
+            return Some(ObjectRequest::Create(object));
         };
         let labels = &observed["metadata"]["labels"];
         let is_labelled = wanted.labels.iter().all(|(key, value)| labels[key] == *value);
         let found = &observed["metadata"]["ownerReferences"];
         let has_owner = *found == owners || (found.is_null() && self.owner.is_none());
         if !is_labelled || !has_owner {
-            return Some(Request::Patch(json!({"metadata": metadata})));
+            return Some(ObjectRequest::Patch(json!({"metadata": metadata})));
         }
         let status = with_transition_times(wanted.status.clone(), &observed["status"], now);
-        (observed["status"] != status).then(|| Request::PatchStatus(json!({"status": status})))
+        (observed["status"] != status).then(|| ObjectRequest::PatchStatus(json!({"status": status})))
     }
 
-    async fn send(&self, request: Request) -> Result<K, Failure> {
+    async fn send(&self, request: ObjectRequest) -> Result<K, Failure> {
         let params = PatchParams::default();
         let request = async {
             match request {
-                Request::Create(object) => {
+                ObjectRequest::Create(object) => {
                     let object = serde_json::from_value(object).map_err(kube::Error::SerdeError)?;
                     self.objects.create(&PostParams::default(), &object).await
                 }
-                Request::Patch(patch) => {
+                ObjectRequest::Patch(patch) => {
                     self.objects
                         .patch(&self.name, &params, &Patch::Merge(patch))
                         .await
                 }
-                Request::PatchStatus(patch) => {
+                ObjectRequest::PatchStatus(patch) => {
                     let patch = Patch::Merge(patch);
                     self.objects.patch_status(&self.name, &params, &patch).await
                 }

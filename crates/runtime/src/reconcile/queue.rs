@@ -22,11 +22,11 @@ const AWAY_PAUSE: Duration = Duration::from_secs(5);
 const REFUSED_PAUSE: Duration = Duration::from_secs(300);
 
 /// Sends a write to an object and returns the `resourceVersion` that it made.
-type Request<K, W> = dyn Fn(K, W) -> BoxFuture<'static, kube::Result<Option<String>>> + Send + Sync;
+type SendWrite<K, W> = dyn Fn(K, W) -> BoxFuture<'static, kube::Result<Option<String>>> + Send + Sync;
 
 /// The writes that wait or are in flight.
 pub struct WriteQueue<K, W> {
-    send: Arc<Request<K, W>>,
+    send: Arc<SendWrite<K, W>>,
     /// The fence: without the Lease nothing is sent.
     leadership: Leadership,
     /// Pause after a success, by object.
@@ -157,7 +157,7 @@ where
             Some(limit) => {
                 let backoff = self.backoffs.entry(object.clone());
                 let backoff = backoff.or_insert(Backoff::new(FIRST_PAUSE, REFUSED_PAUSE));
-                Some(backoff.next_within(limit))
+                Some(backoff.pause_within(limit))
             }
             None => {
                 self.backoffs.remove(object);

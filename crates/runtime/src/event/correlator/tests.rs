@@ -7,7 +7,7 @@ struct World {
     correlator: Correlator,
     now: Instant,
     start: Instant,
-    written: Vec<Write>,
+    written: Vec<EventWrite>,
 }
 
 impl World {
@@ -22,7 +22,7 @@ impl World {
     }
 
     fn say(&mut self, name: &str, reason: &str, message: &str) {
-        let saying = Saying {
+        let record = EventRecord {
             about: ObjectReference {
                 kind: Some("Service".to_owned()),
                 name: Some(name.to_owned()),
@@ -34,7 +34,7 @@ impl World {
         };
         let elapsed = self.now.duration_since(self.start);
         let wall = Timestamp::UNIX_EPOCH + jiff::SignedDuration::try_from(elapsed).expect("a short time");
-        self.correlator.handle(saying, self.now, wall);
+        self.correlator.handle(record, self.now, wall);
         self.write();
     }
 
@@ -44,7 +44,7 @@ impl World {
         }
     }
 
-    /// Lets time pass, and writes what is due meanwhile.
+    /// Advances the time and writes what becomes due.
     fn pass(&mut self, time: Duration) {
         let until = self.now + time;
         while let Some(due) = self.correlator.poll_timeout().filter(|due| *due <= until) {
@@ -88,7 +88,7 @@ fn other_messages_reasons_and_objects_are_other_events() {
 }
 
 #[test]
-fn the_same_after_a_long_time_is_a_new_event() {
+fn a_repetition_after_a_long_time_is_a_new_event() {
     let mut world = World::new();
     world.say("web", "Assigned", "one");
     world.pass(WINDOW + SECOND);
@@ -106,19 +106,19 @@ fn many_messages_of_one_reason_are_combined() {
         world.pass(SECOND);
     }
     world.pass(LONGEST_GAP);
-    let apart: Vec<&Write> = world
+    let apart: Vec<&EventWrite> = world
         .written
         .iter()
-        .filter(|w| !w.saying.message.starts_with(COMBINED))
+        .filter(|w| !w.record.message.starts_with(COMBINED))
         .collect();
     assert_eq!(apart.len(), SIMILAR);
     let last = world.written.last().expect("something was written");
-    assert_eq!(last.saying.message, format!("{COMBINED}attempt 29"));
+    assert_eq!(last.record.message, format!("{COMBINED}attempt 29"));
     assert_eq!(last.count, 20);
 }
 
 #[test]
-fn a_service_that_flaps_for_a_day_is_written_about_a_few_hundred_times_and_the_counts_are_right() {
+fn a_service_that_flaps_for_a_day_causes_a_few_hundred_writes_with_the_right_counts() {
     let mut world = World::new();
     for i in 0..864_000 {
         let reason = ["IPAllocated", "ClearAssignment"][i % 2];
@@ -140,7 +140,7 @@ fn a_service_that_flaps_for_a_day_is_written_about_a_few_hundred_times_and_the_c
 }
 
 #[test]
-fn what_one_object_says_too_often_holds_up_no_other() {
+fn events_about_one_object_do_not_delay_those_about_another() {
     let mut world = World::new();
     for i in 0..100 {
         world.say("noisy", &format!("Reason{i}"), "x");
@@ -154,7 +154,7 @@ fn what_one_object_says_too_often_holds_up_no_other() {
 }
 
 #[test]
-fn an_event_that_is_lost_is_created_anew_by_its_next_repetition() {
+fn the_next_repetition_creates_an_event_that_was_lost() {
     let mut world = World::new();
     world.say("web", "Assigned", "one");
     let lost = world.written[0].clone();
@@ -165,7 +165,7 @@ fn an_event_that_is_lost_is_created_anew_by_its_next_repetition() {
 }
 
 #[test]
-fn memory_is_bounded_whatever_is_said() {
+fn memory_is_bounded_for_any_events() {
     let mut world = World::new();
     for i in 0..3 * CAPACITY {
         world.say(&format!("service-{i}"), "Assigned", "one");
@@ -179,21 +179,21 @@ fn memory_is_bounded_whatever_is_said() {
 }
 
 #[test]
-fn what_is_forgotten_before_it_was_written_is_counted() {
+fn events_that_are_dropped_unwritten_are_counted() {
     let mut world = World::new();
     world.say("web", "Assigned", "one");
-    let saying = world.written[0].saying.clone();
+    let record = world.written[0].record.clone();
     let mut forgotten = 0;
     for i in 0..2 * CAPACITY {
         let about = ObjectReference {
             name: Some(i.to_string()),
-            ..saying.about.clone()
+            ..record.about.clone()
         };
-        let saying = Saying {
+        let record = EventRecord {
             about,
-            ..saying.clone()
+            ..record.clone()
         };
-        forgotten += world.correlator.handle(saying, world.now, Timestamp::UNIX_EPOCH);
+        forgotten += world.correlator.handle(record, world.now, Timestamp::UNIX_EPOCH);
     }
     let waiting = u64::try_from(world.correlator.due.len()).expect("it fits");
     assert_eq!(forgotten + waiting, 2 * CAPACITY as u64);

@@ -1,4 +1,4 @@
-//! A few candidates before one lease, first by hand, then in a simulation that loses, delays and pauses.
+//! Candidates for one Lease: single steps, then a simulation with losses, delays and pauses.
 
 use super::*;
 
@@ -8,12 +8,12 @@ fn at(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn candidate(identity: &str) -> Candidate {
-    Candidate::new(identity, Timing::default())
+fn candidate(identity: &str) -> LeaseCandidate {
+    LeaseCandidate::new(identity, Timing::default())
 }
 
-fn record(holder: &str, version: &str) -> Record {
-    Record {
+fn record(holder: &str, version: &str) -> LeaseRecord {
+    LeaseRecord {
         spec: LeaseSpec {
             holder_identity: Some(holder.to_owned()),
             lease_duration_seconds: Some(15),
@@ -25,41 +25,41 @@ fn record(holder: &str, version: &str) -> Record {
     }
 }
 
-/// Polls, expecting a try.
-fn tries(candidate: &mut Candidate, now: Duration) -> Try {
+/// Polls and expects an attempt.
+fn attempts(candidate: &mut LeaseCandidate, now: Duration) -> Attempt {
     match candidate.poll(now, Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(9)) {
-        Step::Try(wanted) => wanted,
-        Step::Wait(until) => panic!("it waits until {until:?}"),
+        CandidateStep::Attempt(wanted) => wanted,
+        CandidateStep::Wait(until) => panic!("it waits until {until:?}"),
     }
 }
 
-fn waits(candidate: &mut Candidate, now: Duration) -> Option<Duration> {
+fn waits(candidate: &mut LeaseCandidate, now: Duration) -> Option<Duration> {
     match candidate.poll(now, Timestamp::UNIX_EPOCH) {
-        Step::Wait(until) => until,
-        Step::Try(wanted) => panic!("it tries {wanted:?}"),
+        CandidateStep::Wait(until) => until,
+        CandidateStep::Attempt(wanted) => panic!("it attempts {wanted:?}"),
     }
 }
 
-/// The API server takes what is tried.
-fn succeed(candidate: &mut Candidate, wanted: Try, version: &str, now: Duration) {
-    let record = Record {
+/// The API server accepts the attempt.
+fn succeed(candidate: &mut LeaseCandidate, wanted: Attempt, version: &str, now: Duration) {
+    let record = LeaseRecord {
         spec: wanted.spec,
         version: version.to_owned(),
     };
-    candidate.handle_tried(Tried::Written(record), now);
+    candidate.handle_result(AttemptResult::Written(record), now);
 }
 
-/// A candidate that took an absent lease at `now`; its version is 1.
-fn holder(identity: &str, now: Duration) -> Candidate {
+/// A candidate that created the Lease at `now`; its version is 1.
+fn holder(identity: &str, now: Duration) -> LeaseCandidate {
     let mut candidate = candidate(identity);
     candidate.handle_listed(None, now);
-    let wanted = tries(&mut candidate, now);
+    let wanted = attempts(&mut candidate, now);
     succeed(&mut candidate, wanted, "1", now);
     candidate
 }
 
 #[test]
-fn nothing_is_tried_before_the_lease_was_seen() {
+fn there_is_no_attempt_before_the_lease_was_listed() {
     assert_eq!(waits(&mut candidate("a"), at(100)), None);
 }
 
@@ -67,7 +67,7 @@ fn nothing_is_tried_before_the_lease_was_seen() {
 fn an_absent_lease_is_created_and_then_renewed_on_the_version_written() {
     let mut a = candidate("a");
     a.handle_listed(None, at(10));
-    let create = tries(&mut a, at(10));
+    let create = attempts(&mut a, at(10));
     assert_eq!(
         (create.version.as_deref(), create.spec.lease_transitions),
         (None, Some(0))
@@ -77,23 +77,23 @@ fn an_absent_lease_is_created_and_then_renewed_on_the_version_written() {
     // From when the request was sent, not from when the answer came.
     assert_eq!(a.held_until(), Some(at(20)));
     assert_eq!(waits(&mut a, at(11)), Some(at(12)));
-    let renewal = tries(&mut a, at(12));
+    let renewal = attempts(&mut a, at(12));
     assert_eq!(renewal.version.as_deref(), Some("1"));
     assert_eq!(renewal.spec.lease_transitions, Some(0));
     assert_eq!(waits(&mut a, at(12)), Some(at(20)));
 }
 
 #[test]
-fn another_ones_lease_is_taken_when_it_stood_still_for_as_long_as_it_promised() {
+fn the_lease_of_another_holder_is_taken_when_it_was_not_renewed_for_its_duration() {
     let mut b = candidate("b");
     b.handle_listed(Some(record("a", "1")), at(0));
-    assert_eq!(b.rival(), Some("a"));
+    assert_eq!(b.other_holder(), Some("a"));
     assert_eq!(waits(&mut b, at(1)), Some(at(15)));
-    b.handle_seen(Some(record("a", "2")), at(10));
-    b.handle_seen(Some(record("a", "1")), at(12));
-    b.handle_seen(Some(record("a", "2")), at(13));
+    b.handle_shown(Some(record("a", "2")), at(10));
+    b.handle_shown(Some(record("a", "1")), at(12));
+    b.handle_shown(Some(record("a", "2")), at(13));
     assert_eq!(waits(&mut b, at(15)), Some(at(25)));
-    let wanted = tries(&mut b, at(25));
+    let wanted = attempts(&mut b, at(25));
     assert_eq!(wanted.version.as_deref(), Some("2"));
     assert_eq!(wanted.spec.holder_identity.as_deref(), Some("b"));
     assert_eq!(wanted.spec.lease_transitions, Some(4));
@@ -104,16 +104,16 @@ fn another_ones_lease_is_taken_when_it_stood_still_for_as_long_as_it_promised() 
 fn a_released_lease_is_taken_at_once() {
     let mut b = candidate("b");
     b.handle_listed(Some(record("a", "1")), at(0));
-    b.handle_seen(Some(record("", "2")), at(3));
-    assert_eq!(tries(&mut b, at(3)).version.as_deref(), Some("2"));
+    b.handle_shown(Some(record("", "2")), at(3));
+    assert_eq!(attempts(&mut b, at(3)).version.as_deref(), Some("2"));
 }
 
 #[test]
-fn a_restarted_holder_renews_at_once_and_relies_on_nothing_before() {
+fn a_restarted_holder_renews_at_once_and_does_not_rely_on_the_lease_before() {
     let mut a = candidate("a");
     a.handle_listed(Some(record("a", "7")), at(0));
     assert_eq!(a.held_until(), None);
-    let renewal = tries(&mut a, at(0));
+    let renewal = attempts(&mut a, at(0));
     assert_eq!(renewal.spec.lease_transitions, Some(3));
     assert_eq!(renewal.spec.acquire_time, Some(MicroTime(Timestamp::UNIX_EPOCH)));
     succeed(&mut a, renewal, "8", at(0));
@@ -124,53 +124,53 @@ fn a_restarted_holder_renews_at_once_and_relies_on_nothing_before() {
 fn renewals_that_fail_are_repeated_until_the_deadline_and_then_the_lease_is_lost() {
     let mut a = holder("a", at(0));
     for second in [2, 4, 6, 8] {
-        tries(&mut a, at(second));
-        a.handle_tried(Tried::Failed, at(second));
+        attempts(&mut a, at(second));
+        a.handle_result(AttemptResult::Failed, at(second));
         assert_eq!(a.held_until(), Some(at(10)));
     }
     assert_eq!(waits(&mut a, at(9)), Some(at(10)));
-    tries(&mut a, at(10));
+    attempts(&mut a, at(10));
     assert_eq!(a.held_until(), None);
 }
 
 #[test]
-fn a_try_without_an_answer_does_not_keep_the_lease() {
+fn an_attempt_without_an_answer_does_not_keep_the_lease() {
     let mut a = holder("a", at(0));
-    tries(&mut a, at(2));
+    attempts(&mut a, at(2));
     assert_eq!(waits(&mut a, at(9)), Some(at(10)));
     assert_eq!(waits(&mut a, at(10)), None);
     assert_eq!(a.held_until(), None);
 }
 
 #[test]
-fn whoever_sees_another_holder_stands_down() {
+fn a_holder_that_sees_another_holder_does_not_rely_on_the_lease() {
     let mut a = holder("a", at(0));
-    a.handle_seen(Some(record("b", "2")), at(1));
-    assert_eq!((a.held_until(), a.rival()), (None, Some("b")));
+    a.handle_shown(Some(record("b", "2")), at(1));
+    assert_eq!((a.held_until(), a.other_holder()), (None, Some("b")));
     let mut a = holder("a", at(0));
     a.handle_listed(Some(record("b", "2")), at(1));
     assert_eq!(a.held_until(), None);
 }
 
 #[test]
-fn a_success_that_is_overtaken_by_the_news_of_another_holder_counts_for_nothing() {
+fn a_success_after_a_newer_version_of_another_holder_was_shown_is_ignored() {
     let mut a = holder("a", at(0));
-    let renewal = tries(&mut a, at(2));
-    a.handle_seen(Some(record("b", "3")), at(3));
+    let renewal = attempts(&mut a, at(2));
+    a.handle_shown(Some(record("b", "3")), at(3));
     succeed(&mut a, renewal, "2", at(4));
-    assert_eq!((a.held_until(), a.rival()), (None, Some("b")));
+    assert_eq!((a.held_until(), a.other_holder()), (None, Some("b")));
 }
 
 #[test]
-fn a_lease_that_somebody_edits_or_deletes_is_renewed_on_what_is_there_now() {
+fn a_lease_that_a_user_edits_or_deletes_is_renewed_on_its_present_version() {
     let mut a = holder("a", at(0));
-    tries(&mut a, at(2));
-    a.handle_tried(Tried::Outdated, at(2));
-    a.handle_seen(Some(record("a", "5")), at(3));
-    assert_eq!(tries(&mut a, at(3)).version.as_deref(), Some("5"));
-    a.handle_tried(Tried::Outdated, at(3));
-    a.handle_seen(None, at(4));
-    assert_eq!(tries(&mut a, at(4)).version, None);
+    attempts(&mut a, at(2));
+    a.handle_result(AttemptResult::Outdated, at(2));
+    a.handle_shown(Some(record("a", "5")), at(3));
+    assert_eq!(attempts(&mut a, at(3)).version.as_deref(), Some("5"));
+    a.handle_result(AttemptResult::Outdated, at(3));
+    a.handle_shown(None, at(4));
+    assert_eq!(attempts(&mut a, at(4)).version, None);
     assert_eq!(a.held_until(), Some(at(10)));
 }
 

@@ -6,44 +6,44 @@ use std::collections::BTreeSet;
 use super::*;
 use proptest::prelude::*;
 
-/// How fine the simulated time is.
+/// Resolution of the simulated time.
 const STEP: Duration = Duration::from_millis(50);
 
-/// Every version of the lease that there was, the current one last.
+/// All versions of the Lease, the current one last.
 struct Server {
-    history: Vec<Option<Record>>,
+    history: Vec<Option<LeaseRecord>>,
 }
 
 impl Server {
-    fn current(&self) -> Option<&Record> {
+    fn current(&self) -> Option<&LeaseRecord> {
         self.history.last()?.as_ref()
     }
 
     /// Optimistic concurrency, as the API server does it.
-    fn write(&mut self, wanted: &Try) -> Tried {
+    fn write(&mut self, wanted: &Attempt) -> AttemptResult {
         if self.current().map(|record| &record.version) != wanted.version.as_ref() {
-            return Tried::Outdated;
+            return AttemptResult::Outdated;
         }
-        let record = Record {
+        let record = LeaseRecord {
             spec: wanted.spec.clone(),
             version: (self.history.len() + 1).to_string(),
         };
         self.history.push(Some(record.clone()));
-        Tried::Written(record)
+        AttemptResult::Written(record)
     }
 }
 
 struct Node {
-    candidate: Candidate,
-    /// What its clock was at the beginning, and how fast it goes, in thousandths.
+    candidate: LeaseCandidate,
+    /// The clock at the start, and its speed in thousandths.
     epoch: Duration,
     rate: u32,
     paused_until: Duration,
     /// How much of the history it has seen.
     seen: usize,
-    /// When what is under way reaches the server, and when the answer is back.
-    request: Option<(Duration, Try)>,
-    answer: Option<(Duration, Tried)>,
+    /// When the request in flight reaches the server, and when the answer arrives.
+    request: Option<(Duration, Attempt)>,
+    answer: Option<(Duration, AttemptResult)>,
 }
 
 impl Node {
@@ -51,14 +51,14 @@ impl Node {
         self.epoch + now * self.rate / 1000
     }
 
-    /// Whether this node would let a write go out.
+    /// Whether this node would send a write.
     fn may_write(&self, now: Duration) -> bool {
         let until = self.candidate.held_until();
         until.is_some_and(|until| self.clock(now) < until)
     }
 }
 
-/// The randomness of a run: a linear congruential generator, so that a seed tells everything.
+/// The randomness of a run: a linear congruential generator, so that a seed reproduces the run.
 struct Dice(u64);
 
 impl Dice {
@@ -122,20 +122,20 @@ impl Sim {
     }
 }
 
-/// What is under way goes on while a node is paused; the node itself does not.
+/// Requests in flight continue while a node is paused.
 fn advance(node: &mut Node, server: &mut Server, dice: &mut Dice, now: Duration, is_calm: bool) {
     if node.request.as_ref().is_some_and(|(arrives, _)| *arrives <= now) {
         let (_, wanted) = node.request.take().expect("just looked at");
-        let tried = match if is_calm { 0 } else { dice.roll(10) } {
-            8 => Tried::Failed,
+        let result = match if is_calm { 0 } else { dice.roll(10) } {
+            8 => AttemptResult::Failed,
             9 => {
                 // Written, but the answer is lost.
                 server.write(&wanted);
-                Tried::Failed
+                AttemptResult::Failed
             }
             _ => server.write(&wanted),
         };
-        node.answer = Some((now + dice.steps(20), tried));
+        node.answer = Some((now + dice.steps(20), result));
     }
     if !is_calm && dice.roll(400) == 0 {
         node.paused_until = now + at(dice.roll(40));
@@ -145,21 +145,21 @@ fn advance(node: &mut Node, server: &mut Server, dice: &mut Dice, now: Duration,
     }
     let clock = node.clock(now);
     if node.answer.as_ref().is_some_and(|(arrives, _)| *arrives <= now) {
-        let (_, tried) = node.answer.take().expect("just looked at");
-        node.candidate.handle_tried(tried, clock);
+        let (_, result) = node.answer.take().expect("just looked at");
+        node.candidate.handle_result(result, clock);
     }
     while node.seen < server.history.len() && dice.roll(4) == 0 {
         let version = server.history[node.seen].clone();
         match node.seen {
             0 => node.candidate.handle_listed(version, clock),
-            _ => node.candidate.handle_seen(version, clock),
+            _ => node.candidate.handle_shown(version, clock),
         }
         node.seen += 1;
     }
     if !is_calm && dice.roll(1000) == 0 {
         node.candidate.handle_listed(server.current().cloned(), clock);
     }
-    if let Step::Try(wanted) = node.candidate.poll(clock, Timestamp::UNIX_EPOCH) {
+    if let CandidateStep::Attempt(wanted) = node.candidate.poll(clock, Timestamp::UNIX_EPOCH) {
         node.request = Some((now + dice.steps(40), wanted));
     }
 }
@@ -172,7 +172,7 @@ proptest! {
         let mut sim = Sim::new(seed, nodes);
         sim.run(at(300));
         sim.is_calm = true;
-        // The longest pause, a lease that has to run out, and two exchanges with the server.
+        // The longest pause, a Lease that has to expire, and two exchanges with the server.
         sim.run(at(300 + 40 + 17 + 8));
         let mut holders = BTreeSet::new();
         for _ in 0..30 {
