@@ -81,7 +81,7 @@ pub fn requests(log: &str) -> anyhow::Result<Vec<Request>> {
     let mut requests = Vec::new();
     for (number, line) in log.lines().enumerate() {
         let event: Event = serde_json::from_str(line).with_context(|| format!("line {}", number + 1))?;
-        // Discovery is everybody's right.
+        // Every user may use discovery.
         let Some(object) = event.object_ref else { continue };
         let account = event.user.username.rsplit(':').next().unwrap_or_default();
         let resource = match object.subresource {
@@ -102,7 +102,7 @@ pub fn requests(log: &str) -> anyhow::Result<Vec<Request>> {
     Ok(requests)
 }
 
-/// Those of the granted rights that no request needed.
+/// The granted rights that no request needed.
 pub fn unused(granted: &BTreeSet<Right>, requests: &[Request]) -> BTreeSet<Right> {
     let needs = |right: &Right, request: &Request| {
         let used = &request.right;

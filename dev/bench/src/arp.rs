@@ -47,10 +47,10 @@ const SINK: u16 = 9;
 /// The first of the announced addresses.
 const FIRST: Ipv4Addr = Ipv4Addr::new(10, 77, 64, 0);
 
-/// Measures everything `runs` times and tells each figure as soon as it is known.
+/// Measures everything `runs` times and emits each figure as soon as it is known.
 ///
 /// # Errors
-/// When namespaces or sockets cannot be had, or nobody answers.
+/// When namespaces or sockets cannot be made, or no machine answers.
 pub async fn run(runs: usize, emit: &mut dyn FnMut(Figure)) -> anyhow::Result<()> {
     let stage = Stage::set_up().await?;
     let mut bench = Bench { stage, runs, emit };
@@ -69,7 +69,7 @@ pub async fn run(runs: usize, emit: &mut dyn FnMut(Figure)) -> anyhow::Result<()
     bench.moving().await
 }
 
-/// Who is measured.
+/// The responder that is measured.
 struct Subject {
     name: &'static str,
     /// Its thread, unless it is the kernel.
@@ -129,8 +129,8 @@ impl Bench<'_> {
                 latencies.extend(answers.microseconds);
             }
             let case = format!("outstanding={outstanding} addresses={}", subject.addresses);
-            self.tell(subject.name, &case, "answers_per_second", "1/s", &rates);
-            self.tell(subject.name, &case, "latency", "us", &latencies);
+            self.emit_figure(subject.name, &case, "answers_per_second", "1/s", &rates);
+            self.emit_figure(subject.name, &case, "latency", "us", &latencies);
         }
         self.storm(subject).await
     }
@@ -147,10 +147,10 @@ impl Bench<'_> {
             used.extend(cpu.map(|cpu| cpu.percent()).transpose()?);
         }
         let case = format!("storm addresses={}", subject.addresses);
-        self.tell(subject.name, &case, "latency", "us", &latencies);
-        self.tell(subject.name, &case, "lost", "requests", &lost);
-        self.tell(subject.name, &case, "cpu", "%", &used);
-        // And what the storm alone costs.
+        self.emit_figure(subject.name, &case, "latency", "us", &latencies);
+        self.emit_figure(subject.name, &case, "lost", "requests", &lost);
+        self.emit_figure(subject.name, &case, "cpu", "%", &used);
+        // What the storm alone costs.
         let mut used = Vec::new();
         for _ in 0..self.runs {
             let cpu = subject.thread.map(Cpu::of).transpose()?;
@@ -158,13 +158,13 @@ impl Bench<'_> {
             used.extend(cpu.map(|cpu| cpu.percent()).transpose()?);
         }
         let case = format!("storm unasked addresses={}", subject.addresses);
-        self.tell(subject.name, &case, "cpu", "%", &used);
+        self.emit_figure(subject.name, &case, "cpu", "%", &used);
         let rate = [storm.per_second()];
-        self.tell("storm", subject.name, "requests_per_second", "1/s", &rate);
+        self.emit_figure("storm", subject.name, "requests_per_second", "1/s", &rate);
         Ok(())
     }
 
-    /// What the thread uses when nothing happens, and beside traffic that is none of its business.
+    /// What the thread uses when nothing happens, and beside other traffic.
     async fn idle(&mut self, subject: &Subject) -> anyhow::Result<()> {
         for busy in [false, true] {
             let traffic = || Load::traffic(SocketAddr::from((KERNELS, SINK)));
@@ -181,16 +181,16 @@ impl Bench<'_> {
             }
             let case = if busy { "traffic" } else { "idle" };
             let case = format!("{case} addresses={}", subject.addresses);
-            self.tell(subject.name, &case, "cpu", "%", &used);
+            self.emit_figure(subject.name, &case, "cpu", "%", &used);
             if let Some(traffic) = traffic {
                 let rate = [traffic.per_second()];
-                self.tell("traffic", &case, "bytes_per_second", "1/s", &rate);
+                self.emit_figure("traffic", &case, "bytes_per_second", "1/s", &rate);
             }
         }
         Ok(())
     }
 
-    /// One request at a time for an address that is held, while ten thousand others are announced at once.
+    /// One request at a time for an active address, while ten thousand others are announced at once.
     async fn moving(&mut self) -> anyhow::Result<()> {
         let (mut latencies, mut lost) = (Vec::new(), Vec::new());
         let one = Subject::herald(1);
@@ -208,12 +208,12 @@ impl Bench<'_> {
             lost.push(answers.lost as f64);
         }
         let case = "moving addresses=10000";
-        self.tell("herald", case, "latency", "us", &latencies);
-        self.tell("herald", case, "lost", "requests", &lost);
+        self.emit_figure("herald", case, "latency", "us", &latencies);
+        self.emit_figure("herald", case, "lost", "requests", &lost);
         Ok(())
     }
 
-    fn tell(
+    fn emit_figure(
         &mut self,
         subject: &'static str,
         case: &str,

@@ -35,7 +35,7 @@ const PARALLEL: usize = 32;
 /// Far longer than a run takes.
 const DEADLINE: Duration = Duration::from_secs(300);
 
-/// Who gives the addresses.
+/// The program that gives the addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Subject {
     Herald,
@@ -303,14 +303,14 @@ impl ApiServer {
         Api::namespaced(self.client.clone(), "default")
     }
 
-    /// Creates Services, and tells of each as soon as it exists. Returns when each was asked for.
+    /// Creates Services, and sends the number of each as soon as it exists. Returns when each was requested.
     async fn create(
         &self,
         numbers: Range<usize>,
-        tell: Option<mpsc::UnboundedSender<usize>>,
+        created: Option<mpsc::UnboundedSender<usize>>,
     ) -> anyhow::Result<Vec<Instant>> {
         let create = |number: usize| {
-            let (services, tell) = (self.services(), tell.clone());
+            let (services, created) = (self.services(), created.clone());
             async move {
                 let service: Service = serde_json::from_value(json!({
                     "metadata": {"name": format!("s{number}")},
@@ -318,8 +318,8 @@ impl ApiServer {
                 }))?;
                 let begin = Instant::now();
                 services.create(&PostParams::default(), &service).await?;
-                // Fails when nobody wants to know.
-                tell.map(|tell| tell.send(number));
+                // Fails when there is no receiver.
+                created.map(|created| created.send(number));
                 anyhow::Ok(begin)
             }
         };
@@ -388,7 +388,7 @@ async fn patch_all(
     numbers.map(patch).buffer_unordered(PARALLEL).try_collect().await
 }
 
-/// Tells the number of each Service that shows an address, and when that was seen.
+/// Sends the number of each Service that shows an address, and when the watch showed it.
 async fn watch(services: Api<Service>, shown: mpsc::UnboundedSender<(usize, Instant)>) {
     let mut events = watcher::watcher(services, watcher::Config::default()).boxed();
     while let Some(event) = events.next().await {

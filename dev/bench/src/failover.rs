@@ -49,7 +49,7 @@ enum Kind {
 }
 
 impl Subject {
-    /// Those that need not be described.
+    /// The subjects that have a name.
     fn known() -> [Self; 3] {
         let keepalived = |name, advert_int| Self {
             name: Cow::Borrowed(name),
@@ -97,7 +97,7 @@ impl Subject {
 /// Measures all subjects and faults in turn, `runs` times, and then emits the figures.
 ///
 /// # Errors
-/// When a subject does not do its job. What was measured before is emitted all the same.
+/// When a subject does not do its job. What was measured before is emitted.
 pub async fn run(args: FailoverArgs, runs: usize, emit: &mut dyn FnMut(Figure)) -> anyhow::Result<()> {
     let mut cases = Vec::new();
     for subject in subjects(args.subjects) {
@@ -116,7 +116,7 @@ pub async fn run(args: FailoverArgs, runs: usize, emit: &mut dyn FnMut(Figure)) 
     outcome
 }
 
-/// Those that were asked for, or all that can be had.
+/// The subjects that were asked for, or all that are installed.
 fn subjects(wanted: Vec<Subject>) -> Vec<Subject> {
     if !wanted.is_empty() {
         return wanted;

@@ -29,14 +29,14 @@ pub struct IdleArgs {
 
 /// Far longer than 10 000 addresses take.
 const DEADLINE: Duration = Duration::from_secs(300);
-/// The last announcements of a claim leave after 4.4 s; then each deputy asks for the first time.
+/// The last announcements of a claim leave after 4.4 s; then each backup monitors for the first time.
 const SETTLE: Duration = Duration::from_secs(20);
-/// How long is measured: half of the addresses are announced anew meanwhile.
+/// How long is measured: half of the addresses are refreshed meanwhile.
 const SPAN: Duration = Duration::from_secs(30);
 /// Requests under way at a time.
 const PARALLEL: usize = 32;
 
-/// Where the addresses are: in the subnet of nobody, so that every interface answers.
+/// Where the addresses are: in no node's subnet, so that every interface answers.
 const POOL: &str = "
 apiVersion: metallb.io/v1beta1
 kind: IPAddressPool

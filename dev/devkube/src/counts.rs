@@ -47,7 +47,7 @@ impl RequestCounts {
     }
 }
 
-/// Adds up counts by verb and resource, as another server may have told them.
+/// Adds up counts by verb and resource, as another server may have reported them.
 impl FromIterator<(String, String, u64)> for RequestCounts {
     fn from_iter<I: IntoIterator<Item = (String, String, u64)>>(counts: I) -> Self {
         let mut sums = Self::default();

@@ -14,9 +14,9 @@ pub(crate) enum Part {
 /// How a write is to be done.
 #[derive(Debug, Clone)]
 pub(crate) struct Write {
-    /// Who writes (`fieldManager`, or else the first word of the user agent).
+    /// The writer: `fieldManager`, or else the first word of the user agent.
     pub(crate) manager: String,
-    /// Go through all the motions, store nothing.
+    /// Check everything, store nothing.
     pub(crate) dry_run: bool,
     /// What to do about unknown fields.
     pub(crate) validation: FieldValidation,

@@ -189,7 +189,7 @@ fn unsupported(what: &str) -> ApiError {
     ))
 }
 
-/// Content of one field, as far as the wire tells.
+/// Content of one field, as its wire type shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Content<'a> {
     Varint(u64),

@@ -87,7 +87,7 @@ impl Request {
         matches!(self.parameter(name), "true" | "1")
     }
 
-    /// Who writes: `fieldManager`, or else the user agent up to its first slash.
+    /// The writer: `fieldManager`, or else the user agent up to its first slash.
     pub(crate) fn manager(&self) -> String {
         let agent = self.user_agent.split('/').next().unwrap_or_default();
         let named = [self.parameter("fieldManager"), agent]

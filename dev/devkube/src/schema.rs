@@ -53,7 +53,7 @@ pub(crate) struct PatchStrategy {
     pub(crate) merge: bool,
     /// The patch must name the keys to keep (`$retainKeys`).
     pub(crate) retain_keys: bool,
-    /// Key by which entries of a merged list of objects are told apart.
+    /// Key by which entries of a merged list of objects are distinguished.
     pub(crate) merge_key: Option<String>,
 }
 

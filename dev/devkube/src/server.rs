@@ -1,4 +1,4 @@
-//! Listening, and letting go.
+//! Listening sockets, and their end.
 
 use std::io;
 use std::net::{Shutdown, TcpListener};
@@ -33,7 +33,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        // Some minutes of a busy lab; a watch that was away for longer lists anew.
+        // Some minutes of a busy lab; a watch that was away for longer lists again.
         Self {
             listeners: Vec::new(),
             history: 50_000,
@@ -100,7 +100,7 @@ async fn listen(mut listener: tokio::net::TcpListener, shared: Arc<Shared>) {
         accept(&listener, &shared).await;
         match stay_away(listener, &shared).await {
             Ok(back) => listener = back,
-            // The socket cannot listen again: from here on this address refuses for good.
+            // The socket cannot listen again: from here on this address refuses every connection.
             Err(_) => return,
         }
     }

@@ -22,7 +22,7 @@ pub(crate) struct Change {
     pub(crate) before: Option<Arc<Value>>,
     /// The object after; none when it was deleted.
     pub(crate) after: Option<Arc<Value>>,
-    /// What a watcher is told of a deletion: the last state, at the deletion's revision.
+    /// What a watcher receives for a deletion: the last state, at the deletion's revision.
     pub(crate) tombstone: Option<Arc<Value>>,
 }
 
@@ -84,7 +84,7 @@ impl Store {
         self.floor.max(forgotten)
     }
 
-    /// Tells of changes in a collection.
+    /// Sends the changes of a collection.
     pub(crate) fn subscribe(&mut self, collection: &Collection) -> watch::Receiver<u64> {
         self.history(collection).latest.subscribe()
     }
@@ -95,7 +95,7 @@ impl Store {
             .or_insert_with(History::new)
     }
 
-    /// Forgets the past: whoever resumes from any revision seen so far is told that it expired.
+    /// Forgets the history: a watch that resumes from a revision until now gets 410 Expired.
     /// Watches that are running go on.
     pub(crate) fn expire(&mut self) {
         self.revision += 1;

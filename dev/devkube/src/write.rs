@@ -13,14 +13,14 @@ use crate::patch::{Patch, managed};
 use crate::status::{ApiError, FieldError};
 use crate::{admit, names, view};
 
-/// What a write led to.
+/// The result of a write.
 #[derive(Debug)]
 pub(crate) struct Written {
     /// The object as it is now, in the form of the kind that was written.
     pub(crate) object: Value,
     /// Whether the object is new.
     pub(crate) created: bool,
-    /// Things to tell the client (`Warning` headers).
+    /// Warnings for the client (`Warning` headers).
     pub(crate) warnings: Vec<String>,
 }
 
@@ -208,7 +208,7 @@ impl Cluster {
         })
     }
 
-    /// Stores a changed object; one that was only waiting for its last finalizer goes away.
+    /// Stores a changed object, or removes it when its last finalizer is gone.
     fn store_or_finish(&mut self, kind: &Kind, object: Value) -> Value {
         let finished = is_terminating(&object) && entries(&object["metadata"]["finalizers"]).is_empty();
         let key = Key::of(&object);

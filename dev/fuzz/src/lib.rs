@@ -1,6 +1,6 @@
-//! What fuzzing runs: one function for each target, which takes any bytes and panics if something is not as it should be.
+//! The fuzz targets: one function each, which takes any bytes and panics if an invariant is broken.
 //!
-//! The targets of `cargo fuzz` in `fuzz/` call these; the tests here replay what was found to matter, `fuzz/corpus`.
+//! The targets of `cargo fuzz` in `targets/` call these functions; the tests here replay `corpus/`.
 
 mod announcer;
 mod frame;
@@ -17,7 +17,7 @@ pub use service::service;
 /// What a target runs.
 pub type Target = fn(&[u8]);
 
-/// Every target by name; its corpus is in `fuzz/corpus/<name>`.
+/// Every target by name; its corpus is in `corpus/<name>`.
 pub const TARGETS: [(&str, Target); 5] = [
     ("pool", pool),
     ("service", service),

@@ -7,7 +7,7 @@ use herald_core::config::{Catalog, RawPool};
 /// and a pool is in force or has its mistakes named, never both.
 ///
 /// # Panics
-/// If that is not so.
+/// When the invariant is broken.
 pub fn pool(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let entries: Vec<String> = text.split('\n').map(str::to_owned).collect();

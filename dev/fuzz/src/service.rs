@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1 as core_v1;
 /// The bytes are the JSON of a Service. It gets addresses of the pool or a reason; deciding twice changes nothing.
 ///
 /// # Panics
-/// If that is not so.
+/// When the invariant is broken.
 pub fn service(bytes: &[u8]) {
     let Ok(object) = serde_json::from_slice::<core_v1::Service>(bytes) else {
         return;

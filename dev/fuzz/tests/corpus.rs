@@ -1,4 +1,4 @@
-//! Every file of every corpus, again.
+//! Replays every file of every corpus.
 
 use std::path::Path;
 

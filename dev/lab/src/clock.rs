@@ -1,4 +1,4 @@
-//! The one clock that all processes of a machine share.
+//! The clock that all processes of a machine share.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 /// An instant of `CLOCK_MONOTONIC`, in nanoseconds since the machine's start: unlike `std::time::Instant`
-/// it can be told to another process.
+/// it can be sent to another process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Monotonic(u64);

@@ -71,7 +71,7 @@ impl Cluster {
         self.client.clone()
     }
 
-    /// Creates an object; one that is there already is left as it is.
+    /// Creates an object unless it exists.
     pub async fn create(&self, object: &Value) -> anyhow::Result<()> {
         let object: DynamicObject = serde_json::from_value(object.clone())?;
         let api = self.api_of(&object).await?;

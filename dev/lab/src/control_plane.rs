@@ -70,7 +70,7 @@ impl ControlPlane {
         })
     }
 
-    /// The same without a switch, on loopback.
+    /// Starts a control plane without a switch, on loopback.
     pub async fn start_here(directory: &Path) -> anyhow::Result<Self> {
         let door = TcpListener::bind(("127.0.0.1", 0)).context("cannot listen on 127.0.0.1")?;
         let address = door.local_addr()?;
@@ -99,7 +99,7 @@ impl ControlPlane {
         })
     }
 
-    /// How often each resource was asked for so far, by whomever.
+    /// How often each resource was requested so far, by all clients.
     pub async fn request_counts(&self) -> anyhow::Result<RequestCounts> {
         match &self.backend {
             Backend::Embedded(server) => Ok(server.request_counts()),
@@ -140,7 +140,7 @@ impl ControlPlane {
         }
     }
 
-    /// Takes the API server away at once, or brings it back with all that it knew.
+    /// Takes the API server away at once, or brings it back with its state.
     pub async fn set_away(&mut self, away: bool) -> anyhow::Result<()> {
         match &mut self.backend {
             Backend::Embedded(server) => server.faults().set_away(away),

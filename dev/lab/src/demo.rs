@@ -1,4 +1,4 @@
-//! `herald-lab demo`: the main job from end to end, told as it happens.
+//! `herald-lab demo`: the main job from end to end, with a report of each step.
 
 mod story;
 
@@ -23,7 +23,7 @@ const QUICKSTART_PATH: &str = "examples/quickstart.yaml";
 const SERVICES: [(&str, usize); 2] = [("hello", 1), ("hello-dual", 2)];
 /// Label and port of the pods that it selects.
 const APP: (&str, u16) = ("hello", 8080);
-/// Longer than anything here should ever take, so that a failure is told instead of waited out for ever.
+/// Longer than any step takes, so that a failure is reported instead of waited for without end.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Requests answered in a row that count as "served again": half a second of them.
 const STREAK: usize = 50;
@@ -42,22 +42,22 @@ pub struct DemoArgs {
     keep: bool,
 }
 
-/// Runs the demo. When it returns everything is cleaned up, also after it was told to stop.
+/// Runs the demo. When it returns everything is cleaned up, also after an interrupt.
 pub async fn run(args: DemoArgs, mut interrupt: Interrupt) -> anyhow::Result<()> {
     play(&args, &Story::new(args.json), &mut interrupt).await
 }
 
-/// Tells how it ended, also when it could not even begin.
+/// Reports how the demo ended, also when it could not begin.
 pub fn conclude(json: bool, outcome: &anyhow::Result<()>) {
     let reasons = outcome.as_ref().err().map(|error| format!("{error:#}"));
-    Story::new(json).tell(&Chapter::End {
+    Story::new(json).write(&Chapter::End {
         ok: outcome.is_ok(),
         reasons: reasons.into_iter().collect(),
     });
 }
 
 async fn play(args: &DemoArgs, story: &Story, interrupt: &mut Interrupt) -> anyhow::Result<()> {
-    story.tell(&Chapter::Starting { nodes: args.nodes });
+    story.write(&Chapter::Starting { nodes: args.nodes });
     let mut lab = tokio::select! {
         lab = Lab::builder().nodes(args.nodes.into()).start() => lab?,
         () = interrupt.requested() => bail!("interrupted"),
@@ -71,7 +71,7 @@ async fn play(args: &DemoArgs, story: &Story, interrupt: &mut Interrupt) -> anyh
     }
     outcome?;
     if args.keep {
-        story.tell(&Chapter::Kept {
+        story.write(&Chapter::Kept {
             kubeconfig: lab.kubeconfig(),
             logs: lab.logs().to_owned(),
         });
@@ -81,7 +81,7 @@ async fn play(args: &DemoArgs, story: &Story, interrupt: &mut Interrupt) -> anyh
 }
 
 async fn acts(lab: &mut Lab, story: &Story) -> anyhow::Result<()> {
-    story.tell(&Chapter::Started {
+    story.write(&Chapter::Started {
         nodes: lab.nodes().iter().map(|node| node.host().into()).collect(),
         client: lab.client().into(),
         api: lab.cluster().control_plane().outside(),
@@ -89,14 +89,14 @@ async fn acts(lab: &mut Lab, story: &Story) -> anyhow::Result<()> {
     let all: Vec<usize> = (0..lab.nodes().len()).collect();
     lab.run_app(APP.0, APP.1, &all).await?;
     for applied in lab.apply(QUICKSTART_PATH, QUICKSTART).await? {
-        story.tell(&Chapter::Applied {
+        story.write(&Chapter::Applied {
             kind: applied.kind,
             name: applied.name,
         });
     }
     for (service, count) in SERVICES {
         let addresses = lab.wait_for_addresses(service, count, DEADLINE).await?;
-        story.tell(&Chapter::Addressed {
+        story.write(&Chapter::Addressed {
             service,
             addresses: addresses.clone(),
         });
@@ -109,7 +109,7 @@ async fn acts(lab: &mut Lab, story: &Story) -> anyhow::Result<()> {
     planned_stop(lab, story, address).await
 }
 
-/// Who owns the address, by its speaker's word and by what the client's kernel learnt; and who answers.
+/// The owner of the address, by its speaker's status and by the client's neighbour table, and the pod that answers.
 async fn meet(lab: &Lab, story: &Story, service: &'static str, address: IpAddr) -> anyhow::Result<()> {
     let mac = lab.resolve(address, DEADLINE).await?;
     let owner = lab
@@ -125,7 +125,7 @@ async fn meet(lab: &Lab, story: &Story, service: &'static str, address: IpAddr) 
         },
     )
     .await?;
-    story.tell(&Chapter::Owned {
+    story.write(&Chapter::Owned {
         service,
         address,
         node: name.to_owned(),
@@ -137,7 +137,7 @@ async fn meet(lab: &Lab, story: &Story, service: &'static str, address: IpAddr) 
             lab.client().ask(target).await.map(Some)
         })
         .await?;
-        story.tell(&Chapter::Answered {
+        story.write(&Chapter::Answered {
             address,
             node: answer.node,
             pod: answer.pod,
@@ -150,17 +150,17 @@ async fn meet(lab: &Lab, story: &Story, service: &'static str, address: IpAddr) 
 async fn power_failure(lab: &mut Lab, story: &Story, address: IpAddr) -> anyhow::Result<()> {
     let mut prober = served(lab, address).await?;
     let owner = lab.owner(address, DEADLINE).await?;
-    story.tell(&Chapter::Failing {
+    story.write(&Chapter::Failing {
         node: lab.node(owner).name().to_owned(),
         address,
     });
     let fault = Monotonic::now();
     lab.power_off(owner).await?;
     let outage = outage(&mut prober, fault).await?;
-    let heir = heir(lab, address, owner).await?;
-    story.tell(&Chapter::TakenOver {
+    let successor = successor(lab, address, owner).await?;
+    story.write(&Chapter::TakenOver {
         address,
-        node: lab.node(heir).name().to_owned(),
+        node: lab.node(successor).name().to_owned(),
         outage: outage.into(),
     });
     lab.power_on(owner).await?;
@@ -168,7 +168,7 @@ async fn power_failure(lab: &mut Lab, story: &Story, address: IpAddr) -> anyhow:
         Ok((lab.learnt_owner(address).await? == Some(owner)).then_some(()))
     })
     .await?;
-    story.tell(&Chapter::Returned {
+    story.write(&Chapter::Returned {
         address,
         node: lab.node(owner).name().to_owned(),
     });
@@ -179,18 +179,18 @@ async fn power_failure(lab: &mut Lab, story: &Story, address: IpAddr) -> anyhow:
 async fn planned_stop(lab: &mut Lab, story: &Story, address: IpAddr) -> anyhow::Result<()> {
     let mut prober = served(lab, address).await?;
     let owner = lab.owner(address, DEADLINE).await?;
-    story.tell(&Chapter::Stopping {
+    story.write(&Chapter::Stopping {
         node: lab.node(owner).name().to_owned(),
         address,
     });
     let fault = Monotonic::now();
     let status = lab.node_mut(owner).stop_speaker().await?;
     ensure!(status.success(), "the speaker ended with {status}");
-    let heir = heir(lab, address, owner).await?;
+    let successor = successor(lab, address, owner).await?;
     let outage = outage(&mut prober, fault).await?;
-    story.tell(&Chapter::HandedOver {
+    story.write(&Chapter::HandedOver {
         address,
-        node: lab.node(heir).name().to_owned(),
+        node: lab.node(successor).name().to_owned(),
         outage: outage.into(),
     });
     Ok(())
@@ -211,8 +211,8 @@ async fn outage(prober: &mut Prober, fault: Monotonic) -> anyhow::Result<Outage>
         .context("no answer before or after the fault")
 }
 
-/// The node that the client's kernel holds for the owner now, without having been asked to forget the former.
-async fn heir(lab: &Lab, address: IpAddr, former: usize) -> anyhow::Result<usize> {
+/// The owner by the client's neighbour table, whose former entry was not removed.
+async fn successor(lab: &Lab, address: IpAddr, former: usize) -> anyhow::Result<usize> {
     wait_for(
         &format!("the client learns a new owner of {address}"),
         DEADLINE,

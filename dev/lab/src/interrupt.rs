@@ -1,4 +1,4 @@
-//! Told to stop: by Ctrl-C, by SIGTERM, or by a terminal that was closed.
+//! Interrupts: Ctrl-C, SIGTERM, or a terminal that was closed.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 

@@ -1,4 +1,4 @@
-//! keepalived as people run it for one address on several machines: a reference, and a stranger to Herald.
+//! keepalived as people run it for one address on several machines: a reference, and a foreign host for Herald.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -19,7 +19,7 @@ pub const PROGRAM: &str = "keepalived";
 pub struct Member<'a> {
     /// The machine's name.
     pub name: &'a str,
-    /// Who has the highest one of those that live has the address.
+    /// The living machine with the highest priority has the address.
     pub priority: u8,
     /// Seconds between two advertisements, as they are written in the configuration.
     pub advert_int: &'a str,

@@ -25,7 +25,7 @@ use crate::switch::{Host, Switch};
 /// How many lines of each log a report shows.
 const REPORTED_LINES: usize = 40;
 
-/// How a speaker is told of its key.
+/// How a speaker gets its key.
 const KEY_FLAG: &str = "--ml-secret-key-path=";
 const KEY_VARIABLE: &str = "METALLB_ML_SECRET_KEY_PATH";
 
@@ -111,7 +111,7 @@ impl Builder {
 }
 
 impl Lab {
-    /// A lab of three nodes unless told otherwise.
+    /// A lab of three nodes unless the builder says otherwise.
     pub fn builder() -> Builder {
         Builder { nodes: 3 }
     }
@@ -145,7 +145,7 @@ impl Lab {
         Ok(())
     }
 
-    /// The controller in the Pod `pod`, which the API server is told of.
+    /// The command of the controller in the Pod `pod`, which is created in the API.
     async fn controller(&self, pod: &str, node: usize, addresses: [IpAddr; 2]) -> anyhow::Result<Command> {
         let node = Node::name_of(node);
         let object = Pod::herald(pod, &node, addresses, self.installation.controller_labels());
@@ -286,7 +286,7 @@ impl Lab {
         Ok(())
     }
 
-    /// Takes the power of node `index` away. That its pods do not serve any more is told at once, and not some 40 s later
+    /// Takes the power of node `index` away. Its pods are marked as not ready at once, and not some 40 s later
     /// as by the node lifecycle controller.
     pub async fn power_off(&mut self, index: usize) -> anyhow::Result<()> {
         let pods: Vec<Pod> = self.nodes[index].pods().cloned().collect();
@@ -294,7 +294,7 @@ impl Lab {
         self.set_unready(&pods).await
     }
 
-    /// Tells the API server that the pods of node `index` do not serve any more, as after [`Self::power_off`].
+    /// Marks the pods of node `index` as not ready in the API, as [`Self::power_off`] does.
     pub async fn lose_pods(&self, index: usize) -> anyhow::Result<()> {
         let pods: Vec<Pod> = self.nodes[index].pods().cloned().collect();
         self.set_unready(&pods).await
@@ -390,7 +390,7 @@ impl Lab {
         .await
     }
 
-    /// The Ethernet address that the client's kernel resolves `address` to, asking anew.
+    /// The Ethernet address that the client's kernel resolves `address` to, after its entry was removed.
     pub async fn resolve(&self, address: IpAddr, limit: Duration) -> anyhow::Result<MacAddr> {
         self.client
             .links()
@@ -416,7 +416,7 @@ impl Lab {
             .with_context(|| format!("{address} is at {mac}, which is no node's"))
     }
 
-    /// The index of the node that the client's kernel holds for the owner of `address` now, without asking.
+    /// The index of the node that the client's neighbour table has for `address`. Nothing is sent.
     pub async fn learnt_owner(&self, address: IpAddr) -> anyhow::Result<Option<usize>> {
         let entry = self.client.links().neighbour(address).await?;
         Ok(entry
@@ -424,12 +424,12 @@ impl Lab {
             .and_then(|mac| self.node_with(mac)))
     }
 
-    /// Starts a client that requests `address` on `port`, once somebody serves it. A request that comes before kube-proxy
+    /// Starts a client that requests `address` on `port`, once it is served. A request that comes before kube-proxy
     /// has its rules leaves an entry in that machine's connection table which, for two minutes, catches every later one from
     /// the same port; so the switch's own machine asks first.
     ///
     /// # Errors
-    /// When nobody serves it within `limit`.
+    /// When it is not served within `limit`.
     pub async fn probe(
         &self,
         address: IpAddr,
@@ -446,7 +446,7 @@ impl Lab {
         Prober::start(self.client.netns(), target, pace).await
     }
 
-    /// What one would look at to find out why something went wrong.
+    /// Services, events, neighbour tables and logs, to find out why a test failed.
     pub async fn report(&self) -> String {
         let mut report = String::new();
         let services = self.cluster.services().await;

@@ -93,7 +93,7 @@ impl Node {
         Ok(())
     }
 
-    /// Kills the speaker (SIGKILL): it says goodbye to nobody.
+    /// Kills the speaker (SIGKILL), so that it sends no leave message.
     pub async fn kill_speaker(&mut self) -> anyhow::Result<()> {
         let mut speaker = self.speaker.take().context("no speaker runs")?;
         Ok(speaker.kill().await?)
@@ -152,7 +152,7 @@ impl Node {
         Process::start(self.host.netns(), name, command, &self.logs).await
     }
 
-    /// Starts a pod of `app` that serves HTTP on `port`; the caller tells the API server and the other nodes.
+    /// Starts a pod of `app` that serves HTTP on `port`; the caller creates it in the API and routes to it on the other nodes.
     pub async fn start_pod(&mut self, app: &str, port: u16) -> anyhow::Result<objects::Pod> {
         let pod = objects::Pod {
             namespace: "default".to_owned(),

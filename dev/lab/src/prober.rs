@@ -43,7 +43,7 @@ pub struct Prober {
 #[derive(Debug, Clone, Default)]
 pub struct History(Vec<Outcome>);
 
-/// How long nobody was served.
+/// How long no request was served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outage {
     /// From the last answer before to the first answer after the longest silence. Without any trouble it is
@@ -91,7 +91,7 @@ impl Prober {
         self.history.borrow().clone()
     }
 
-    /// Waits until the outcomes fulfil `condition`, at most `limit`; an error tells what came last.
+    /// Waits until the outcomes fulfil `condition`, at most `limit`; an error has the last outcome.
     pub async fn wait_for(
         &mut self,
         limit: Duration,
@@ -122,7 +122,7 @@ impl Prober {
 }
 
 impl Outage {
-    /// The losses that nobody was there for. A connection that is open while the address moves meets a machine that does
+    /// The losses that no machine caused. A connection that is open while the address moves meets a machine that does
     /// not know it, and is reset; whatever begins before or after that moment can be served, by whichever of the two.
     pub fn unserved(&self) -> impl Iterator<Item = &String> {
         self.losses.iter().filter(|loss| !loss.contains("reset by peer"))

@@ -61,7 +61,7 @@ fn block_on(part: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()
     runtime.context("cannot start the runtime")?.block_on(part)
 }
 
-/// The wish to die with the parent outlives `execve`.
+/// `PR_SET_PDEATHSIG` outlives `execve`.
 fn exec(command: &[OsString]) -> anyhow::Result<()> {
     let (program, arguments) = command.split_first().context("no program given")?;
     let cause = Command::new(program).args(arguments).exec();

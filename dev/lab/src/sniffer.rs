@@ -1,6 +1,6 @@
-//! Who answers for which address, by the frames on the segment alone.
+//! Which machine answers for which address, by the frames on the segment alone.
 //!
-//! It hears every ARP and NDP packet that crosses the switch, and asks itself for the addresses that are watched, as a client
+//! It captures every ARP and NDP packet that crosses the switch, and asks for the addresses that are watched, as a client
 //! would: ten times a second, so that silence means something.
 
 mod sightings;
@@ -31,7 +31,7 @@ const ETHERTYPE_IPV6: u16 = 0x86dd;
 /// How long a thread waits for a frame before it checks whether it should ask or stop.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Hears and asks until it is dropped.
+/// Captures and asks until it is dropped.
 pub struct Sniffer {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
@@ -45,7 +45,7 @@ struct Shared {
 }
 
 impl Sniffer {
-    /// Starts to hear what the bridges with these indices, which are promiscuous, hand up in the calling thread's namespace.
+    /// Starts to capture what the bridges with these indices, which are promiscuous, pass up in the calling thread's namespace.
     pub(crate) fn start(segments: &[u32]) -> anyhow::Result<Self> {
         let shared = Arc::new(Shared::default());
         let mut threads = Vec::new();
@@ -70,7 +70,7 @@ impl Sniffer {
         watched.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Everything heard so far.
+    /// All sightings so far.
     pub fn sightings(&self) -> Sightings {
         let sightings = &self.shared.sightings;
         let sightings = sightings.lock().unwrap_or_else(PoisonError::into_inner);
@@ -166,7 +166,7 @@ impl Listener {
     }
 }
 
-/// Who has `address`? Writes the frame and returns its length, if `traffic` is the kind to ask by.
+/// Writes a request for `address` and returns its length, if `traffic` is of the address's family.
 fn question(traffic: Traffic, address: IpAddr, frame: &mut [u8]) -> Option<usize> {
     let mac = plan::mac(plan::switch());
     match (traffic, address, plan::sniffer()) {
@@ -194,7 +194,7 @@ fn question(traffic: Traffic, address: IpAddr, frame: &mut [u8]) -> Option<usize
     }
 }
 
-/// The address that a frame's sender says to have: by an answer, or by an announcement.
+/// The address that the sender of a frame has, by an answer or an announcement.
 fn answer(frame: &[u8]) -> Option<(IpAddr, MacAddr)> {
     let frame = Frame::parse(frame).ok()?;
     match frame.ether_type {

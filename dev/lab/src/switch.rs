@@ -52,7 +52,7 @@ impl Switch {
         &self.netns
     }
 
-    /// Records from now on who answers for which address.
+    /// Records from now on which machine answers for which address.
     pub async fn sniff(&self) -> anyhow::Result<Sniffer> {
         let mut segments = Vec::new();
         for bridge in [BRIDGE, ISLAND] {
@@ -62,7 +62,7 @@ impl Switch {
         self.netns.run(move || Sniffer::start(&segments)).await
     }
 
-    /// Cuts a machine off from all others but those that are cut off, too; or reunites it with the rest.
+    /// Cuts a machine off from all machines that are not cut off, or reunites it with them.
     pub async fn set_cut_off(&self, host: &Host, cut_off: bool) -> anyhow::Result<()> {
         let bridge = if cut_off { ISLAND } else { BRIDGE };
         self.links.set_bridge(&host.port.name, bridge).await
@@ -172,7 +172,7 @@ impl Host {
         probe::ask(stream, target).await
     }
 
-    /// Sends a datagram and waits for one that comes back, at most half a second.
+    /// Sends a datagram and waits for an answer, at most half a second.
     pub async fn exchange_datagram(&self, target: SocketAddr, payload: &[u8]) -> io::Result<Vec<u8>> {
         let own = self.addresses[usize::from(target.is_ipv6())];
         let socket = self.netns.run(move || {

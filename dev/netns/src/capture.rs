@@ -1,4 +1,4 @@
-//! All frames that pass an interface, whoever they are for.
+//! All frames that pass an interface, whatever their destination.
 
 use std::io;
 use std::os::fd::AsRawFd;

@@ -67,7 +67,7 @@ impl Netns {
     /// Runs `job` inside the namespace and waits for its result. Threads that `job` starts live in the namespace, too.
     ///
     /// The caller's runtime is entered for the time of the job: an asynchronous socket or child made in it belongs to this
-    /// namespace for good and is driven by that runtime.
+    /// namespace and is driven by that runtime.
     ///
     /// # Panics
     /// When called outside a runtime, and when `job` panics.

@@ -9,7 +9,7 @@ use nix::unistd::{Gid, Uid};
 /// `CAP_NET_ADMIN`, `CAP_NET_RAW` and `CAP_SYS_ADMIN` by their number in `capabilities(7)`.
 const NEEDED: [u32; 3] = [12, 13, 21];
 
-/// Why no network namespace can be had, with the remedy.
+/// Why network namespaces cannot be made, with the remedy.
 #[derive(Debug)]
 pub struct Denied {
     step: &'static str,
@@ -36,7 +36,7 @@ pub fn enter() -> Result<(), Denied> {
     if !is_capable() {
         enter_user_namespace()?;
     }
-    // AppArmor lets the user namespace be made and then withholds its capabilities, so only trying tells.
+    // AppArmor allows the user namespace and then withholds its capabilities, so it has to be tried.
     std::thread::spawn(|| unshare(CloneFlags::CLONE_NEWNET))
         .join()
         .unwrap_or(Err(nix::Error::EAGAIN))

@@ -62,7 +62,7 @@ async fn each_right(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
         Ok((states.matches("overlaps").count() >= 2).then_some(()))
     })
     .await?;
-    // Somebody takes their labels away; they are put back.
+    // A user removes their labels; they are put back.
     let names = kubectl
         .run(["get", "configurationstates", "-n", NAMESPACE, "-o", "name"])
         .await?;

@@ -1,4 +1,4 @@
-//! What the server itself makes of the definitions: refusals, defaults, pruning.
+//! How the API server applies the definitions: refusals, defaults, pruning.
 
 use anyhow::ensure;
 use herald_e2e::kubectl::Kubectl;
@@ -69,7 +69,7 @@ async fn refused(kubectl: &Kubectl) -> anyhow::Result<()> {
 }
 
 async fn pruned(kubectl: &Kubectl) -> anyhow::Result<()> {
-    // Nobody is in that namespace, so nobody is given an address of this pool.
+    // No Service is in that namespace, so none gets an address of this pool.
     kubectl
         .apply_unchecked(&manifest(
             "IPAddressPool",

@@ -30,7 +30,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Its watch cache starts anew with it, so that watches go on from versions that it does not have any more.
+/// Its watch cache is empty after a restart, so that watches resume from versions that it does not have any more.
 async fn api_server_away(lab: &mut Lab, kubectl: &Kubectl, away: Duration) -> anyhow::Result<()> {
     kubectl.apply(QUICKSTART).await?;
     let addresses = lab.wait_for_addresses("hello", 1, DEADLINE).await?;

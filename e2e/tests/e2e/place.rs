@@ -1,4 +1,4 @@
-//! Where the tests that need kubectl and nothing else run: in a lab, or on a cluster that somebody has.
+//! Where the tests that need kubectl and nothing else run: in a lab, or on an existing cluster.
 
 use std::path::PathBuf;
 

@@ -65,7 +65,7 @@ async fn shown(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
     });
     ensure!(pool.await?["status"]["assignedIPv6"] == 1);
 
-    // One that cannot be served says why, in its condition and in an event.
+    // A Service that cannot be served has the reason in its condition and in an event.
     kubectl.apply("{apiVersion: v1, kind: Service, metadata: {name: pending, annotations: {metallb.io/address-pool: nowhere}}, spec: {type: LoadBalancer, ports: [{port: 80}]}}").await?;
     let condition = wait_for("the condition tells why", DEADLINE, async || {
         let condition = allocated(&kubectl.get(&["service", "pending"]).await?);

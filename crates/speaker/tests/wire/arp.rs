@@ -44,7 +44,7 @@ pub(crate) fn answer(capture: &Capture, limit: Duration) -> Option<Vec<u8>> {
     capture.next(limit, reply)
 }
 
-/// A frame of this EtherType from somebody else than `own`.
+/// Matches a frame of this EtherType from another machine than `own`.
 pub(crate) fn foreign(frame: &[u8], ethertype: u16, own: [u8; 6]) -> Option<Vec<u8>> {
     (frame[12..14] == ethertype.to_be_bytes() && frame[6..12] != own).then(|| frame.to_vec())
 }

@@ -9,10 +9,10 @@ use prometheus::Registry;
 
 crate::tests![a_missing_capability_is_named_with_its_remedy];
 
-/// Set in the process that is to go without.
+/// Set in the process that has to run without the capability.
 const WITHOUT: &str = "HERALD_TEST_WITHOUT_CAPABILITY";
 
-/// In a user namespace of its own a process has no say over the network namespace that it came from. Tells why the
+/// In a user namespace of its own a process has no say over the network namespace that it came from. Prints why the
 /// wire task cannot start there, if this process is the one to find out.
 pub(crate) fn go_without() -> Option<ExitCode> {
     std::env::var_os(WITHOUT)?;

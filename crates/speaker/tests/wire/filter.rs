@@ -22,7 +22,7 @@ crate::tests![
 const ADDRESS: &str = "192.0.2.100";
 const NOT_OURS: &str = "herald_layer2_ignored_total{reason=\"not_ours\"}";
 
-/// Asks for an address that nobody has until the speaker hears nothing of it any more, though it hears of its own.
+/// Asks for an unused address until the speaker receives none of these frames any more, while it receives those for its own.
 fn wait_until_narrow(speaker: &Speaker, client: &Host, capture: &Capture) {
     wait_for("requests for others are held back", || {
         let before = speaker.metric(NOT_OURS);
@@ -52,7 +52,7 @@ fn requests_for_others_cost_no_wake_up() {
     assert_eq!(speaker.metric(NOT_OURS), before);
 }
 
-/// As a deputy does.
+/// As a backup does.
 fn addresses_that_are_checked_again_and_again_keep_the_filter_narrow() {
     let segment = Segment::new();
     let owner = segment.host(OWNER, &["192.0.2.1/24"]);

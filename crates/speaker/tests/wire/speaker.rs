@@ -52,7 +52,7 @@ impl Speaker {
         })
     }
 
-    /// Waits until `interface` can announce both families, and hears of no change from then on, as when netlink
+    /// Waits until `interface` can announce both families, and reports no change from then on, as when netlink
     /// loses events.
     pub(crate) fn start_deaf(host: &Host, interface: &'static str) -> Self {
         host.run(move || {
@@ -104,7 +104,7 @@ impl Speaker {
         self.wire().send(Command::Reannounce(address));
     }
 
-    /// Asks once whether anybody has an address.
+    /// Asks once whether a machine has an address.
     pub(crate) fn check(&self, address: IpAddr) {
         let interfaces = None;
         self.wire().send(Command::Check {
@@ -113,7 +113,7 @@ impl Speaker {
         });
     }
 
-    /// Who has an address, if anybody.
+    /// Probes an address; returns the Ethernet address of the machine that has it.
     pub(crate) fn probe(&mut self, address: IpAddr) -> Option<[u8; 6]> {
         let interfaces = None;
         let announcement = Announcement { address, interfaces };

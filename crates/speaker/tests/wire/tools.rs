@@ -1,4 +1,4 @@
-//! What arping, arp-scan, ndisc6 and tcpdump make of it. They are not part of the project: where one is missing its test
+//! What arping, arp-scan, ndisc6 and tcpdump report. They are not part of the project: where one is missing its test
 //! is ignored and says so, but under continuous integration (`CI` set) it fails.
 
 use std::collections::BTreeMap;
@@ -179,7 +179,7 @@ fn frames_of_each_kind(capture: &Capture) -> Vec<Vec<u8>> {
     let mut frames = BTreeMap::new();
     while frames.len() < KINDS {
         let next = capture.next(Duration::from_secs(10), |frame| {
-            // Who is asked or told, and about what; a question has no sender yet.
+            // The kind of packet and its sender; a probe has no sender address.
             let kind = match frame[12..14] {
                 [0x08, 0x06] => (frame[21], frame[28..32] == [0; 4]),
                 [0x86, 0xdd] if [135, 136].contains(&frame[54]) => (frame[54], frame[22..38] == [0; 16]),

@@ -1,4 +1,4 @@
-//! A client that asks, and takes the time.
+//! A client that sends requests and measures the time until the answers.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};

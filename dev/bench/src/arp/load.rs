@@ -18,11 +18,11 @@ use super::nth;
 /// ARP requests a second in a storm.
 const STORM: u32 = 100_000;
 
-const STRANGER: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xe]);
-const STRANGERS: Ipv4Addr = Ipv4Addr::new(10, 77, 150, 0);
+const OTHER_HOST: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xe]);
+const OTHER_HOSTS: Ipv4Addr = Ipv4Addr::new(10, 77, 150, 0);
 
-/// The first of 16 384 addresses that nobody has.
-const NOBODYS: Ipv4Addr = Ipv4Addr::new(10, 77, 128, 0);
+/// The first of 16 384 unused addresses.
+const UNUSED: Ipv4Addr = Ipv4Addr::new(10, 77, 128, 0);
 
 /// Bytes of a datagram or a write.
 const DATAGRAM: usize = 64;
@@ -47,7 +47,7 @@ impl Load {
         }
     }
 
-    /// A hundred thousand ARP requests a second, for addresses that nobody has, from the calling thread's namespace.
+    /// A hundred thousand ARP requests a second, for unused addresses, from the calling thread's namespace.
     pub(super) fn storm() -> anyhow::Result<Self> {
         let index = nix::net::if_::if_nametoindex("eth0").context("the link is gone")?;
         let mut socket = PacketSocket::open(index, Traffic::ArpReplies)?;
@@ -66,7 +66,7 @@ impl Load {
         let mut stream = TcpStream::connect(sink).context("the sink is not there")?;
         load.spawn(move |stop, sent| {
             while !stop.load(Ordering::Relaxed) {
-                // The sink may say that nobody wants them.
+                // The sink may be closed.
                 let length = datagrams.send(&[0; DATAGRAM]).unwrap_or(0);
                 sent.fetch_add(length as u64, Ordering::Relaxed);
             }
@@ -118,12 +118,12 @@ fn storm(socket: &PacketSocket, stop: &AtomicBool, sent: &AtomicU64) -> anyhow::
             number = number.wrapping_add(7919);
             let arp = Arp {
                 operation: Operation::Request,
-                sender_mac: STRANGER,
-                sender_ip: nth(STRANGERS, number % 251),
+                sender_mac: OTHER_HOST,
+                sender_ip: nth(OTHER_HOSTS, number % 251),
                 target_mac: MacAddr::ZERO,
-                target_ip: nth(NOBODYS, number % 16_384),
+                target_ip: nth(UNUSED, number % 16_384),
             };
-            frames.push(|buffer| anyhow::Ok(((), arp.emit(MacAddr::BROADCAST, STRANGER, buffer))))?;
+            frames.push(|buffer| anyhow::Ok(((), arp.emit(MacAddr::BROADCAST, OTHER_HOST, buffer))))?;
         }
         let mut refused = 0;
         socket.send(&frames, |_, _| refused += 1);

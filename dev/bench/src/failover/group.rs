@@ -83,7 +83,7 @@ struct Machine {
     host: Host,
 }
 
-/// Lets the owner in a fresh group suffer `fault`, and tells what clients saw.
+/// Injects `fault` into the owner in a fresh group, and returns what clients measured.
 pub(super) async fn inject(daemon: &Daemon, fault: Fault) -> anyhow::Result<Measured> {
     let directory = tempfile::Builder::new().prefix("herald-lab-").tempdir()?;
     match inject_in(&directory, daemon, fault).await {

@@ -12,7 +12,7 @@ use herald_netns::wait_for;
 
 const QUICKSTART: &str = include_str!("../../../../examples/quickstart.yaml");
 
-/// Lets the owner of an address in a fresh lab suffer `fault`, and tells what clients saw.
+/// Injects `fault` into the owner of an address in a fresh lab, and returns what clients measured.
 pub(super) async fn inject(fault: Fault) -> anyhow::Result<Measured> {
     let mut lab = Lab::builder().start().await?;
     lab.run_app("hello", 8080, &[0, 1, 2]).await?;

@@ -14,12 +14,12 @@ use herald_lab::role::probe::Outcome;
 use herald_lab::role::proxy::DIAL;
 use herald_lab::switch::{Host, LINK};
 
-/// What the clients went without.
+/// How long clients were not served.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Measured {
-    /// Who had been served before.
+    /// For a client that was served before.
     pub(super) outage: Duration,
-    /// Who had to ask for the Ethernet address after the fault.
+    /// For a client that has to resolve the address after the fault.
     pub(super) new_client: Option<Duration>,
     /// For how long requests still went to endpoints of the dead node, through a node that lives.
     pub(super) dead_endpoints: Option<Duration>,
@@ -28,7 +28,7 @@ pub(super) struct Measured {
 /// Two machines with clients that are being served.
 pub(super) struct Clients<'a> {
     address: IpAddr,
-    /// The Ethernet address of who is about to fail.
+    /// The Ethernet address of the owner that is about to fail.
     owner: MacAddr,
     host: &'a Host,
     prober: Prober,

@@ -18,7 +18,7 @@ pub(super) type Path = Vec<String>;
 /// A set of fields.
 pub(super) type FieldSet = BTreeSet<Path>;
 
-/// What the server sets itself, and nobody owns.
+/// Fields that the server sets and no manager owns.
 const UNOWNED_META: &[&str] = &[
     "name",
     "namespace",

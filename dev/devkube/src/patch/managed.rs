@@ -1,4 +1,4 @@
-//! `metadata.managedFields`: who owns which field.
+//! `metadata.managedFields`: which manager owns which field.
 
 use serde_json::{Value, json};
 
@@ -25,7 +25,7 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    /// Whoever makes this write, owning nothing yet.
+    /// The manager that makes this write; it owns nothing yet.
     pub(super) fn of(kind: &Kind, write: &Write, operation: &str) -> Self {
         Self {
             manager: write.manager.clone(),

@@ -1,4 +1,4 @@
-//! JSON, strategic and apply patches through the API, and who owns what after them.
+//! JSON, strategic and apply patches through the API, and the field managers after them.
 
 use serde_json::{Value, json};
 

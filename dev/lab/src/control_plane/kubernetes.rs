@@ -22,7 +22,7 @@ use super::programs::Programs;
 use crate::objects::NAMESPACE;
 use crate::process::{Process, Program};
 
-/// Who may do everything.
+/// The user that may do everything.
 const ADMIN: User = User("admin", "system:masters");
 /// The identities that Kubernetes' own roles are for.
 const CONTROLLER_MANAGER: User = User("system:kube-controller-manager", "");
@@ -32,7 +32,7 @@ const PROXY: User = User("system:kube-proxy", "");
 const SERVICE_RANGE: &str = "10.96.0.0/16,fd00:10:96::/112";
 /// Addresses of pods, see [`crate::plan::pod`].
 const POD_RANGE: &str = "10.244.0.0/16,fd00:244::/32";
-/// No kubelet runs, so nobody makes Pods of a template; the lab plays them.
+/// No kubelet runs, so no Pods are made of a template; the lab makes them.
 const CONTROLLERS: &str = "*,-daemonset-controller,-deployment-controller,-replicaset-controller";
 /// How long the server may take to come up on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -50,7 +50,7 @@ pub struct Kubernetes {
     /// Where etcd listens.
     store: SocketAddr,
     token: String,
-    // Dropped in this order: who asks before who answers.
+    // Dropped in this order: clients before servers.
     controller_manager: Option<Process>,
     server: Option<Process>,
     _etcd: Process,
@@ -64,7 +64,7 @@ struct Files {
     signing_key: PathBuf,
     /// What they are checked with.
     verification_key: PathBuf,
-    /// Who the tokens of the lab stand for.
+    /// The users that the tokens of the lab stand for.
     tokens: PathBuf,
     /// Whose requests are recorded.
     audit_policy: PathBuf,
@@ -361,7 +361,7 @@ impl Files {
     }
 }
 
-/// Records who asked for what, of the service accounts in Herald's namespace only.
+/// Records the requests of the service accounts in Herald's namespace.
 fn audit_policy() -> String {
     json!({
         "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
@@ -387,7 +387,7 @@ fn advertised(address: IpAddr) -> IpAddr {
     }
 }
 
-/// An address on loopback that nobody listens at.
+/// An unused address on loopback.
 async fn free_address(place: Option<&Netns>) -> anyhow::Result<SocketAddr> {
     let look = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr();
     let found = match place {

@@ -1,4 +1,4 @@
-//! How the demo is told: to a person in sentences, to a machine as JSON, one object a line.
+//! The report of the demo: sentences for a person, or JSON for a machine, one object a line.
 
 use std::fmt;
 use std::io::Write;
@@ -131,8 +131,8 @@ impl Story {
         Self { json }
     }
 
-    /// Tells one chapter at once. A reader who has gone away does not stop the demo.
-    pub(super) fn tell(&self, chapter: &Chapter) {
+    /// Writes one chapter at once. A reader that has closed the pipe does not stop the demo.
+    pub(super) fn write(&self, chapter: &Chapter) {
         let mut out = anstream::stdout().lock();
         let line = if self.json {
             serde_json::to_string(chapter).unwrap_or_else(|error| error.to_string())

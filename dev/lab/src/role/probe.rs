@@ -35,11 +35,11 @@ pub struct Outcome {
     pub started: Monotonic,
     /// When it succeeded or was given up.
     pub finished: Monotonic,
-    /// Who answered, or why nobody did.
+    /// The answer, or why there is none.
     pub answer: Result<Greeting, String>,
 }
 
-/// Asks for ever, or until nobody reads the outcomes any more.
+/// Sends requests until the outcomes are not read any more.
 pub async fn run(args: ProbeArgs) -> anyhow::Result<()> {
     let limit = Duration::from_millis(args.timeout_ms);
     let mut ticks = interval(Duration::from_millis(args.interval_ms.max(1)));

@@ -1,7 +1,7 @@
 //! The stand-in for kube-proxy: brings what arrives for a load balancer address to a ready endpoint.
 //!
 //! For every `status.loadBalancer.ingress` address it makes the node's kernel accept packets for it, without
-//! ever answering ARP or NDP, and listens on the Service's ports. Where no endpoint is left nobody listens,
+//! ever answering ARP or NDP, and listens on the Service's ports. Without an endpoint it does not listen,
 //! so clients are refused. It keeps going with what it knows while the API server is away. Unlike
 //! kube-proxy it forwards in user space (pods see the node as the client) and serves load balancer
 //! addresses only, no cluster addresses and node ports.

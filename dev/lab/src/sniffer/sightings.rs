@@ -1,4 +1,4 @@
-//! What follows from the frames.
+//! Conclusions from the frames.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use herald_netns::MacAddr;
 
 use crate::clock::Monotonic;
 
-/// Whoever is asked ten times a second and still has the address answers at least once within this time, one lost frame or a
+/// A machine that is asked ten times a second and has the address answers at least once within this time, one lost frame or a
 /// busy machine notwithstanding.
 const HEARD: Duration = Duration::from_millis(500);
 
@@ -18,7 +18,7 @@ const HEARD: Duration = Duration::from_millis(500);
 pub struct Sighting {
     /// When.
     pub at: Monotonic,
-    /// On which segment: machines on different ones do not hear each other.
+    /// On which segment: machines on different segments do not receive each other's frames.
     pub segment: usize,
     /// The address.
     pub address: IpAddr,
@@ -69,19 +69,19 @@ impl From<Vec<Sighting>> for Sightings {
 }
 
 impl Sightings {
-    /// Those made after `begin`.
+    /// The sightings after `begin`.
     pub fn since(mut self, begin: Monotonic) -> Self {
         self.0.retain(|sighting| sighting.at > begin);
         self
     }
 
-    /// Those of these machines.
+    /// The sightings of these machines.
     pub fn of(mut self, macs: &[MacAddr]) -> Self {
         self.0.retain(|sighting| macs.contains(&sighting.mac));
         self
     }
 
-    /// Those of one address.
+    /// The sightings of one address.
     pub fn at(mut self, address: IpAddr) -> Self {
         self.0.retain(|sighting| sighting.address == address);
         self
@@ -97,13 +97,13 @@ impl Sightings {
         self.0.is_empty()
     }
 
-    /// Those of other machines than this one.
+    /// The sightings of all machines but this one.
     pub fn without(mut self, mac: MacAddr) -> Self {
         self.0.retain(|sighting| sighting.mac != mac);
         self
     }
 
-    /// Who had `address`, one after the other, whatever the segment.
+    /// The machines that had `address`, in order, on all segments.
     pub fn owners(&self, address: IpAddr) -> Vec<MacAddr> {
         let of_address = self.0.iter().filter(|sighting| sighting.address == address);
         let mut owners: Vec<MacAddr> = of_address.map(|sighting| sighting.mac).collect();
@@ -112,7 +112,7 @@ impl Sightings {
     }
 
     /// Every time that an address changed its place within a segment, together with those changes that followed while the
-    /// machine before can still have had it. A change for good lasts no time.
+    /// machine before can still have had it. A change that is not undone has no duration.
     pub fn contests(&self) -> Vec<Contest> {
         let mut places: BTreeMap<(usize, IpAddr), Vec<&Sighting>> = BTreeMap::new();
         for sighting in &self.0 {
@@ -158,7 +158,7 @@ mod tests {
         "192.0.2.1".parse().unwrap()
     }
 
-    /// Who says so on segment 1, every 100 ms.
+    /// Sightings on segment 1, every 100 ms.
     fn heard(macs: &[MacAddr]) -> Sightings {
         let at = |index: usize| Monotonic::from_nanos(index as u64 * 100_000_000);
         let sighting = |(index, mac): (usize, &MacAddr)| Sighting {

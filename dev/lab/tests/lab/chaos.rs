@@ -17,7 +17,7 @@ use libtest_mimic::Trial;
 use crate::scene::Scene;
 use crate::{DEADLINE, in_lab, under_watch, with};
 
-/// So many answers in a row, two seconds' worth, say that nothing moves.
+/// Answers in a row that show that nothing moves: those of two seconds.
 const STEADY: usize = 20;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -30,7 +30,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             "nft",
             under_watch("speakers_that_start_without_gossip_know_each_other", unintroduced),
         ),
-        under_watch("a_speaker_with_another_key_disturbs_nobody", another_key),
+        under_watch("a_speaker_with_another_key_disturbs_no_other", another_key),
         in_lab(
             "a_proxy_that_answers_for_the_dead_delays_a_takeover_by_a_bounded_time",
             proxy,
@@ -52,12 +52,15 @@ pub(crate) fn trials() -> Vec<Trial> {
         under_watch("a_divided_segment_heals_to_one_owner", divided),
         with(
             "nft",
-            under_watch("an_owner_that_does_not_answer_is_stood_in_for", silent_owner),
+            under_watch(
+                "a_backup_acts_for_an_owner_that_does_not_answer",
+                unresponsive_owner,
+            ),
         ),
     ]
 }
 
-/// Lets no gossip into any node, or lets it in again, and waits until every speaker has noticed.
+/// Blocks gossip on every node or unblocks it, and waits until every speaker has noticed.
 async fn set_gossip_blocked(lab: &Lab, blocked: bool) -> anyhow::Result<()> {
     let command = if blocked {
         "table inet chaos { chain gossip { type filter hook input priority 0; udp dport 7946 drop; }; }"
@@ -100,14 +103,14 @@ async fn gossip_blocked(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> 
     let fault = Monotonic::now();
     lab.node(scene.owner).unplug().await?;
     scene.moved(lab, fault).await?;
-    // Nobody tells the first owner that it was replaced; it finds out by asking, or is heard and yielded to.
+    // No message tells the first owner that it was replaced: it probes again, or its announcement preempts the acting owner.
     lab.node(scene.owner).plug_in().await?;
     scene.settled(sniffer, STEADY).await?;
     set_gossip_blocked(lab, false).await?;
     scene.returned(lab).await
 }
 
-/// Gossip has never told them of each other.
+/// Gossip has never introduced the speakers to each other.
 async fn unintroduced(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
     let mut scene = Scene::set_v4(lab, sniffer).await?;
     set_gossip_blocked(lab, true).await?;
@@ -128,7 +131,7 @@ async fn unintroduced(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
         let deferred = "herald_wire_reports_total{reason=\"TakeoverDeferred\"}";
         ensure!(
             lab.node(index).metric(deferred).await? > 0.0,
-            "node {index} knows no fellow"
+            "node {index} knows no peer"
         );
     }
     for index in (0..lab.nodes().len()).filter(|index| *index != scene.owner) {
@@ -141,7 +144,7 @@ async fn unintroduced(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
     let conflict = events.iter().find(|event| event.contains("AddressConflict"));
     ensure!(
         conflict.is_none(),
-        "a fellow was taken for a stranger: {conflict:?}"
+        "a peer was taken for a foreign host: {conflict:?}"
     );
     lab.node(scene.owner).plug_in().await?;
     scene.settled(sniffer, STEADY).await?;
@@ -153,7 +156,7 @@ async fn unintroduced(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until the speaker of node `index` says whether gossip reaches the others, in its state and its metrics.
+/// Waits until state and metrics of node `index` report that gossip is reachable or not.
 async fn wait_for_gossip(lab: &Lab, index: usize, status: &str) -> anyhow::Result<()> {
     let node = lab.node(index);
     let what = format!(
@@ -181,35 +184,35 @@ async fn another_key(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
     let mut scene = Scene::set_v4(lab, sniffer).await?;
     let fault = Monotonic::now();
     lab.node_mut(scene.owner).stop_speaker().await?;
-    let heir = scene.moved(lab, fault).await?;
+    let successor = scene.moved(lab, fault).await?;
     lab.set_wrong_key(scene.owner, true)?;
     lab.node_mut(scene.owner).start_speaker().await?;
     let dropped = "herald_gossip_dropped_total{reason=\"unauthentic\"}";
-    wait_for("the speaker hears what it cannot open", DEADLINE, async || {
+    wait_for("the speaker receives what it cannot open", DEADLINE, async || {
         Ok((lab.node(scene.owner).metric(dropped).await? > 0.0).then_some(()))
     })
     .await?;
-    let mac = lab.node(heir).host().mac();
+    let mac = lab.node(successor).host().mac();
     scene.ensure_steady(sniffer, mac, 2 * STEADY).await?;
 
-    // Of the two that are left, one has the wrong key, so neither counts on the other.
+    // Of the two nodes that are left, one has the wrong key, so neither relies on the other.
     let fault = Monotonic::now();
-    lab.node(heir).unplug().await?;
-    lab.lose_pods(heir).await?;
+    lab.node(successor).unplug().await?;
+    lab.lose_pods(successor).await?;
     wait_for("another node has the address", DEADLINE, async || {
         let owner = lab.learnt_owner(scene.address).await?;
-        Ok(owner.filter(|owner| *owner != heir))
+        Ok(owner.filter(|owner| *owner != successor))
     })
     .await?;
     scene.prober.wait_until_served(fault, 20, DEADLINE).await?;
-    lab.node(heir).plug_in().await?;
+    lab.node(successor).plug_in().await?;
     lab.node_mut(scene.owner).stop_speaker().await?;
     lab.set_wrong_key(scene.owner, false)?;
     lab.node_mut(scene.owner).start_speaker().await?;
     scene.returned(lab).await
 }
 
-/// A machine that has the address, and the dead owner's Ethernet address, answers as a switch with ARP suppression would.
+/// A machine with the address and with the dead owner's Ethernet address answers, as a switch with ARP suppression does.
 async fn proxy(lab: &mut Lab) -> anyhow::Result<()> {
     let sniffer = lab.switch().sniff().await?;
     let mut scene = Scene::set_v4(lab, &sniffer).await?;
@@ -220,10 +223,10 @@ async fn proxy(lab: &mut Lab) -> anyhow::Result<()> {
     let fault = Monotonic::now();
     lab.node(scene.owner).unplug().await?;
     proxy.set_plugged(true).await?;
-    let mut heir = None;
+    let mut successor = None;
     wait_for("another node has the address", DEADLINE, async || {
-        heir = lab.learnt_owner(scene.address).await?;
-        Ok(heir.filter(|heir| *heir != scene.owner))
+        successor = lab.learnt_owner(scene.address).await?;
+        Ok(successor.filter(|successor| *successor != scene.owner))
     })
     .await?;
     let delay = Monotonic::now().since(fault);
@@ -232,11 +235,11 @@ async fn proxy(lab: &mut Lab) -> anyhow::Result<()> {
         "the proxy was not asked: moved after {delay:?}"
     );
     ensure!(delay <= 2 * DOWN_PEER_GRACE, "moved only after {delay:?}");
-    let heir = heir.context("no heir")?;
+    let successor = successor.context("no successor")?;
     let forced = "herald_wire_reports_total{reason=\"TakeoverForced\"}";
     ensure!(
-        lab.node(heir).metric(forced).await? > 0.0,
-        "the heir did not say so"
+        lab.node(successor).metric(forced).await? > 0.0,
+        "the successor did not report it"
     );
     proxy.set_plugged(false).await?;
     scene.moved(lab, fault).await?;
@@ -280,14 +283,14 @@ async fn lost_frames(lab: &mut Lab, duration: Duration) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Its speaker lives and gossip is well, but nothing that it answers passes the switch.
-async fn silent_owner(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
+/// The owner's speaker lives and gossip works, but none of its answers passes the switch.
+async fn unresponsive_owner(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
     let scene = Scene::set_v4(lab, sniffer).await?;
-    let deputies = (0..lab.nodes().len()).filter(|index| *index != scene.owner);
+    let backups = (0..lab.nodes().len()).filter(|index| *index != scene.owner);
     let answered = "herald_layer2_probes_total{result=\"answered\"}";
-    wait_for("the owner has answered its deputy", DEADLINE, async || {
-        for deputy in deputies.clone() {
-            if lab.node(deputy).metric(answered).await? > 0.0 {
+    wait_for("the owner has answered its backup", DEADLINE, async || {
+        for backup in backups.clone() {
+            if lab.node(backup).metric(answered).await? > 0.0 {
                 return Ok(Some(()));
             }
         }
@@ -299,22 +302,22 @@ async fn silent_owner(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
         scene.mac
     );
     lab.switch().netns().nft(&filter).await?;
-    let heir = wait_for("another node has the address", DEADLINE, async || {
+    let successor = wait_for("another node has the address", DEADLINE, async || {
         let owner = lab.learnt_owner(scene.address).await?;
         Ok(owner.filter(|owner| *owner != scene.owner))
     })
     .await?;
-    let mac = lab.node(heir).host().mac();
-    // The owner contradicts once, until gossip tells it that it is not heard.
+    let mac = lab.node(successor).host().mac();
+    // The owner answers the claim once, until it learns from gossip that it is unresponsive.
     let settled = scene.settled(sniffer, STEADY).await?;
     ensure!(settled == mac, "it is at {settled}, not at {mac}");
     for (node, series) in [
-        (heir, "herald_wire_reports_total{reason=\"OwnerSilent\"}"),
+        (successor, "herald_wire_reports_total{reason=\"OwnerSilent\"}"),
         (scene.owner, "herald_silenced_total"),
     ] {
         ensure!(lab.node(node).metric(series).await? > 0.0, "{series} is zero");
     }
-    // It answers again, and is preferred to nobody for a while.
+    // It answers again, and ranks last for a while.
     lab.switch().netns().nft("delete table bridge chaos").await?;
     scene.ensure_steady(sniffer, mac, STEADY).await
 }

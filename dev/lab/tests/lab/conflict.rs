@@ -1,4 +1,4 @@
-//! Machines that are none of ours have an address, or claim it.
+//! Foreign hosts have an address, or claim it.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -25,8 +25,8 @@ const TAKEN: Ipv4Addr = Ipv4Addr::new(192, 168, 67, 120);
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         in_lab(
-            "an_address_that_a_stranger_has_is_not_announced_until_it_is_gone",
-            stranger,
+            "an_address_that_a_foreign_host_has_is_not_announced_until_it_is_gone",
+            foreign_host,
         ),
         with(
             keepalived::PROGRAM,
@@ -35,14 +35,14 @@ pub(crate) fn trials() -> Vec<Trial> {
                 router,
             ),
         ),
-        in_lab("an_owned_address_is_defended_against_a_stranger", claimant),
+        in_lab("an_owned_address_is_defended_against_a_foreign_host", claimant),
     ]
 }
 
 /// Waits for a warning about Service `name` with this reason that names `mac`.
 async fn wait_for_warning(lab: &Lab, name: &str, reason: &str, mac: MacAddr) -> anyhow::Result<()> {
     let (about, mac) = (format!("Warning Service/{name} {reason}: "), mac.to_string());
-    wait_for("an event names the stranger", DEADLINE, async || {
+    wait_for("an event names the foreign host", DEADLINE, async || {
         let events = lab.cluster().events("default").await?;
         let is_it = |event: &String| event.starts_with(&about) && event.contains(&mac);
         Ok(events.iter().any(is_it).then_some(()))
@@ -50,14 +50,14 @@ async fn wait_for_warning(lab: &Lab, name: &str, reason: &str, mac: MacAddr) -> 
     .await
 }
 
-/// Nobody announces Service `hello`, whose address a stranger has; the other Service has nothing to do with it.
+/// No node announces Service `hello`, whose address a foreign host has. The other Service is not affected.
 async fn expect_conflict(lab: &mut Lab, mac: MacAddr) -> anyhow::Result<()> {
     lab.apply("quickstart.yaml", QUICKSTART).await?;
     let addresses = lab.wait_for_addresses("hello", 1, DEADLINE).await?;
     ensure!(addresses == [IpAddr::V4(TAKEN)], "{addresses:?}");
     wait_for_warning(lab, "hello", "AddressConflict", mac).await?;
     let announcer = lab.cluster().announcer("hello").await?;
-    ensure!(announcer.is_none(), "{announcer:?} announces it all the same");
+    ensure!(announcer.is_none(), "{announcer:?} announces it nevertheless");
     wait_for("the Service says so, too", DEADLINE, async || {
         let condition = lab.cluster().condition("hello", ANNOUNCED).await?;
         Ok(condition.filter(|[status, reason, message]| {
@@ -92,10 +92,10 @@ async fn expect_resolution(lab: &Lab) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A machine that somebody has configured by hand.
-async fn stranger(lab: &mut Lab) -> anyhow::Result<()> {
+/// A machine that was configured by hand.
+async fn foreign_host(lab: &mut Lab) -> anyhow::Result<()> {
     let [addresses, _] = plan::observers();
-    let host = lab.switch().attach("stranger", addresses).await?;
+    let host = lab.switch().attach("foreign", addresses).await?;
     host.links().add_address(LINK, TAKEN.into(), 24).await?;
     expect_conflict(lab, host.mac()).await?;
     host.set_plugged(false).await?;
@@ -124,7 +124,7 @@ async fn router(lab: &mut Lab) -> anyhow::Result<()> {
     expect_resolution(lab).await
 }
 
-/// Nobody asks for the address here, so that whatever the owner says after the claim is its defence.
+/// No machine asks for the address here, so that each frame of the owner after the claim is its defence.
 async fn claimant(lab: &mut Lab) -> anyhow::Result<()> {
     let sniffer: Sniffer = lab.switch().sniff().await?;
     let mut scene = Scene::set_v4(lab, &sniffer).await?;
@@ -147,7 +147,7 @@ async fn claimant(lab: &mut Lab) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Says once, as a machine that has been given `address` would (RFC 5227 section 2.3), that it is at `host`.
+/// Announces `address` once from `host`, as a machine that got it would (RFC 5227 section 2.3).
 async fn announce(host: &Host, address: IpAddr) -> anyhow::Result<()> {
     let IpAddr::V4(address) = address else {
         anyhow::bail!("{address} is not an IPv4 address");

@@ -43,7 +43,7 @@ async fn cut_link(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
     scene.returned(lab).await
 }
 
-/// The node goes on, and so does whoever knows its Ethernet address; whoever has to ask is answered by the heir.
+/// The node goes on and serves clients that know its Ethernet address; a client that has to ask is answered by the successor.
 async fn killed_speaker(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
     let mut scene = Scene::set_v4(lab, sniffer).await?;
     let [addresses, _] = plan::observers();
@@ -132,11 +132,11 @@ async fn api_away(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
     );
     let fault = Monotonic::now();
     lab.node(scene.owner).unplug().await?;
-    let heir = scene.moved(lab, fault).await?;
+    let successor = scene.moved(lab, fault).await?;
     lab.set_api_away(false).await?;
     wait_for("the API server learns what happened", DEADLINE, async || {
         let announcer = lab.cluster().announcer("hello-dual").await?;
-        Ok((announcer.as_deref() == Some(lab.node(heir).name())).then_some(()))
+        Ok((announcer.as_deref() == Some(lab.node(successor).name())).then_some(()))
     })
     .await
 }

@@ -187,7 +187,7 @@ fn children(parent: u32) -> Vec<u32> {
     processes().filter(|id| started_by(id) == Some(parent)).collect()
 }
 
-/// Root steps down to the user "nobody"; anybody else is an ordinary user already.
+/// Root changes to the user "nobody"; any other user is an ordinary one already.
 async fn ordinary_user() -> anyhow::Result<()> {
     const NOBODY: u32 = 65_534;
     let directory = tempfile::tempdir()?;

@@ -19,9 +19,9 @@ use herald_lab::{Lab, cli};
 use herald_netns::{sandbox, tool};
 use libtest_mimic::{Arguments, Failed, Trial};
 
-/// For how long two machines may answer for an address: until one that was cut off, or stood still, hears of the other.
+/// For how long two machines may answer for an address: until one that was cut off or paused receives a frame of the other.
 const OVERLAP: Duration = Duration::from_secs(1);
-/// Longer than anything here should ever take.
+/// Longer than any condition here takes.
 const DEADLINE: Duration = Duration::from_secs(30);
 const QUICKSTART: &str = include_str!("../../../../examples/quickstart.yaml");
 
@@ -75,7 +75,7 @@ where
     })
 }
 
-/// The same with a sniffer that hears all along: no two nodes may have answered for an address for longer than [`OVERLAP`].
+/// A test as [`in_lab`] with a sniffer: no two nodes may have answered for an address for longer than [`OVERLAP`].
 fn under_watch<F>(name: &str, body: F) -> Trial
 where
     F: AsyncFnOnce(&mut Lab, &Sniffer) -> anyhow::Result<()> + Send + 'static,

@@ -1,4 +1,4 @@
-//! Mistakes in manifests are named, and disturb nobody else.
+//! Problems in manifests are named, and disturb no other resource.
 
 use anyhow::ensure;
 use herald_lab::Lab;

@@ -17,7 +17,7 @@ use libtest_mimic::Trial;
 use crate::trial;
 
 const DEADLINE: Duration = Duration::from_secs(20);
-/// Longer than the kernel takes to find out that nobody answers ARP or NDP: three questions, one a second.
+/// Longer than the kernel takes to give up ARP or NDP: three requests, one a second.
 const SILENCE: Duration = Duration::from_secs(6);
 
 pub(crate) fn trials() -> Vec<Trial> {

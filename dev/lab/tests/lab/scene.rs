@@ -66,9 +66,9 @@ impl Scene {
         Self::set(lab, sniffer, IpAddr::is_ipv4, Pace::default()).await
     }
 
-    /// Waits until the client's kernel has learnt another owner and the client is served; tells which.
+    /// Waits until the client's kernel has learnt another owner and the client is served; returns which.
     pub(crate) async fn moved(&mut self, lab: &Lab, since: Monotonic) -> anyhow::Result<usize> {
-        let heir = wait_for("the client learns a new owner", DEADLINE, async || {
+        let successor = wait_for("the client learns a new owner", DEADLINE, async || {
             Ok(lab
                 .learnt_owner(self.address)
                 .await?
@@ -76,7 +76,7 @@ impl Scene {
         })
         .await?;
         self.prober.wait_until_served(since, SETTLED, DEADLINE).await?;
-        Ok(heir)
+        Ok(successor)
     }
 
     /// Waits until the client's kernel has learnt the first owner again and the client is served.
@@ -92,7 +92,7 @@ impl Scene {
         Ok(())
     }
 
-    /// Nobody may have gone without an answer since `start`.
+    /// Fails if a request was lost since `start`.
     pub(crate) fn ensure_planned(&self, start: Monotonic) -> anyhow::Result<()> {
         let outage = self.prober.history().outage(start).context("no outage")?;
         let unserved: Vec<&String> = outage.unserved().collect();
@@ -116,7 +116,7 @@ impl Scene {
         Ok(())
     }
 
-    /// Waits until the sniffer was answered `times` times in a row from one machine; tells which.
+    /// Waits until the sniffer was answered `times` times in a row from one machine; returns which.
     pub(crate) async fn settled(&self, sniffer: &Sniffer, times: usize) -> anyhow::Result<MacAddr> {
         wait_for("one machine has the address", DEADLINE, async || {
             let owners = self.owners(sniffer, times).await?;
@@ -129,7 +129,7 @@ impl Scene {
         .await
     }
 
-    /// Who answers the sniffer `times` times from now on, one after the other.
+    /// The machines that answer the sniffer `times` times from now on, in order.
     async fn owners(&self, sniffer: &Sniffer, times: usize) -> anyhow::Result<Vec<MacAddr>> {
         let begin = Monotonic::now();
         let limit = DEADLINE + QUESTIONS * u32::try_from(times)? * 2;
@@ -142,7 +142,7 @@ impl Scene {
     }
 }
 
-/// The owner, once its speaker has said so in the API, too: then nothing is moving any more.
+/// The owner, once its speaker has written it to the API: then nothing is moving any more.
 async fn settled_owner(lab: &Lab, address: IpAddr) -> anyhow::Result<usize> {
     wait_for("wire and status agree on the owner", DEADLINE, async || {
         let owner = lab.owner(address, DEADLINE).await?;

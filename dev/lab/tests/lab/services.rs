@@ -1,4 +1,4 @@
-//! Services get addresses, and nobody else is touched.
+//! Services get addresses, and other Services are not touched.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};

@@ -1,4 +1,4 @@
-//! Programs that people use to look at a network and at a cluster agree with what the lab says.
+//! Programs that people use to look at a network and at a cluster agree with the lab.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -14,8 +14,14 @@ use crate::{DEADLINE, QUICKSTART, in_lab, with};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        with("arping", in_lab("arping_hears_one_machine_only", arping)),
-        with("ndisc6", in_lab("ndisc6_hears_one_machine_only", ndisc6)),
+        with(
+            "arping",
+            in_lab("arping_receives_answers_of_one_machine_only", arping),
+        ),
+        with(
+            "ndisc6",
+            in_lab("ndisc6_receives_answers_of_one_machine_only", ndisc6),
+        ),
         with(
             "tcpdump",
             in_lab("tcpdump_sees_replies_of_the_owner_only", tcpdump),
@@ -83,7 +89,7 @@ async fn ndisc6(lab: &mut Lab) -> anyhow::Result<()> {
         .lines()
         .filter(|line| line.contains("target link-layer address"))
         .collect();
-    // Besides the answer it hears announcements, which come from the same machine.
+    // Besides the answer it receives announcements, which come from the same machine.
     ensure!(!answers.is_empty(), "no answer: {text}");
     ensure!(
         answers.iter().all(|answer| answer.contains(&mac)),
@@ -99,7 +105,7 @@ async fn tcpdump(lab: &mut Lab) -> anyhow::Result<()> {
         .find(|address| address.is_ipv4())
         .context("no IPv4 address")?;
     let client = lab.client().mac().to_string();
-    // Announcements are replies, too, but go to everybody.
+    // Announcements are replies, too, but are broadcast.
     let filter = format!("arp[6:2] = 2 and arp src host {vip} and ether dst {client}");
     let arguments = ["-i", LINK, "-e", "-n", "-t", "-l", "-c", "3", &filter];
     let captured = tokio::time::timeout(
