@@ -321,3 +321,112 @@ fn log_failure(target: &StatusTarget, written: &Written) {
         Written::Version(_) | Written::Outdated => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    use herald_core::Labels;
+    use herald_core::config::RawPool;
+    use herald_runtime::Readiness;
+    use herald_runtime::reconcile::WriteQueue;
+    use k8s_openapi::api::core::v1::ObjectReference;
+    use kube::{Client, Config};
+    use prometheus::Registry;
+    use serde_json::json;
+
+    use crate::input::WrittenPool;
+    use crate::observed::ObservedService;
+
+    /// A controller whose API server is away, and the writes that it sends.
+    fn controller(readiness: &Readiness) -> (Controller, Arc<Mutex<Vec<StatusTarget>>>) {
+        let config = Config::new("http://127.0.0.1:9".parse().expect("a URL"));
+        let client = Client::try_from(config).expect("a client");
+        let registry = Registry::new();
+        let (lease, leadership) = Lease::new(client.clone(), "metallb-system", "test", "test");
+        let sent = Arc::<Mutex<Vec<StatusTarget>>>::default();
+        let log = Arc::clone(&sent);
+        let send = move |target, _| {
+            log.lock().expect("no panic").push(target);
+            std::future::ready(Ok(None))
+        };
+        let outputs = Outputs {
+            writes: WriteQueue::new(leadership.clone(), |_| None, send),
+            events: Events::start(client, "test", "test", &registry).expect("a new registry"),
+            state: watch::channel(None).0,
+            metrics: ControllerMetrics::register(&registry).expect("a new registry"),
+        };
+        let awaited = readiness.require(ListedKind::ALL);
+        let listing = Listing { awaited, lease };
+        let allocator = Allocator::new();
+        let controller = Controller::new(
+            "metallb-system".to_owned(),
+            allocator,
+            listing,
+            leadership,
+            outputs,
+        );
+        (controller, sent)
+    }
+
+    fn service() -> ClusterChange {
+        let object = json!({
+            "metadata": {"namespace": "default", "name": "web", "uid": "u", "resourceVersion": "7"},
+            "spec": {"type": "LoadBalancer", "clusterIPs": ["10.96.0.1"]},
+        });
+        let object = serde_json::from_value(object).expect("a Service");
+        ClusterChange::Services(Update::Applied(Box::new(ObservedService::new(&object, None))))
+    }
+
+    fn pool() -> ClusterChange {
+        let raw = RawPool {
+            name: "pool".to_owned(),
+            addresses: vec!["192.0.2.0/24".to_owned()],
+            ..RawPool::default()
+        };
+        let pool = WrittenPool {
+            raw,
+            reference: ObjectReference::default(),
+            status: None,
+        };
+        ClusterChange::Pools(Update::Applied(Box::new(pool)))
+    }
+
+    #[tokio::test]
+    async fn a_controller_is_a_candidate_and_ready_when_all_kinds_are_listed() {
+        let readiness = Readiness::default();
+        let (mut controller, _) = controller(&readiness);
+        let steps = [
+            (service(), false),
+            (ClusterChange::Services(Update::Synced), false),
+            (pool(), false),
+            (ClusterChange::Pools(Update::Synced), false),
+            (
+                ClusterChange::Namespaces(Update::Applied(("default".to_owned(), Labels::default()))),
+                false,
+            ),
+            (ClusterChange::Namespaces(Update::Synced), true),
+        ];
+        for (change, is_ready) in steps {
+            controller.handle_inputs([change].into_iter());
+            controller.drain();
+            assert_eq!(readiness.is_ready(), is_ready);
+            assert_eq!(controller.candidacy.is_some(), is_ready);
+        }
+        assert_eq!(controller.configuration.catalog().pools().len(), 1);
+        assert_eq!(controller.reconciler.services(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_standby_writes_nothing() {
+        let (mut controller, sent) = controller(&Readiness::default());
+        controller.handle_inputs([pool(), service()].into_iter());
+        controller.drain();
+        controller.set_term(None);
+        controller.drain();
+        assert!(controller.writes.is_idle());
+        assert!(sent.lock().expect("no panic").is_empty());
+        assert_eq!(*controller.state.borrow(), None);
+    }
+}

@@ -2,8 +2,9 @@
 
 use herald_core::PoolName;
 use herald_core::ipam::Usage;
+use herald_runtime::metrics::Register;
 use herald_runtime::reconcile::Written;
-use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, Registry};
 
 /// A gauge with one series for each pool, and the number that it shows.
 type PoolGauge = (fn(&Usage) -> u128, GaugeVec);
@@ -25,78 +26,61 @@ pub(crate) const LEASE: &str = "herald-controller";
 
 impl ControllerMetrics {
     pub(crate) fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let gauge = |name: &str, help: &str| -> prometheus::Result<GaugeVec> {
-            let gauge = GaugeVec::new(Opts::new(format!("metallb_allocator_{name}"), help), &["pool"])?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok(gauge)
+        let register = Register(registry);
+        let pool = |name: &str, help: &str| {
+            register.float_gauges(&format!("metallb_allocator_{name}"), help, &["pool"])
         };
-        let boolean = |name: &str, help: &str| -> prometheus::Result<IntGauge> {
-            let gauge = IntGauge::new(name, help)?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok(gauge)
-        };
-        let updates = IntCounter::new(
-            "metallb_k8s_client_updates_total",
-            "Number of Kubernetes objects processed",
-        )?;
-        registry.register(Box::new(updates.clone()))?;
-        let errors = IntCounter::new(
-            "metallb_k8s_client_update_errors_total",
-            "Number of Kubernetes objects that could not be brought to what was decided",
-        )?;
-        registry.register(Box::new(errors.clone()))?;
-        let writes = IntCounterVec::new(
-            Opts::new(
-                "herald_status_writes_total",
-                "Writes of a Service's status by how they ended",
-            ),
-            &["result"],
-        )?;
-        registry.register(Box::new(writes.clone()))?;
-        let active = IntGaugeVec::new(
-            Opts::new(
-                "leader_election_master_status",
-                "1 if this process holds the lease, 0 if it stands by",
-            ),
+        let active = register.gauges(
+            "leader_election_master_status",
+            "1 if this process holds the lease, 0 if it stands by",
             &["name"],
         )?;
-        registry.register(Box::new(active.clone()))?;
         Ok(Self {
             active: active.with_label_values(&[LEASE]),
             pool: [
                 (
                     |u| sum(u.capacity.v4, u.capacity.v6),
-                    gauge("addresses_total", "Addresses in the pool")?,
+                    pool("addresses_total", "Addresses in the pool")?,
                 ),
                 (
                     |u| u.capacity.v4,
-                    gauge("ipv4_addresses_total", "IPv4 addresses in the pool")?,
+                    pool("ipv4_addresses_total", "IPv4 addresses in the pool")?,
                 ),
                 (
                     |u| u.capacity.v6,
-                    gauge("ipv6_addresses_total", "IPv6 addresses in the pool")?,
+                    pool("ipv6_addresses_total", "IPv6 addresses in the pool")?,
                 ),
                 (
                     |u| sum(u.assigned_v4, u.assigned_v6),
-                    gauge("addresses_in_use_total", "Addresses of the pool in use")?,
+                    pool("addresses_in_use_total", "Addresses of the pool in use")?,
                 ),
                 (
                     |u| u.assigned_v4,
-                    gauge("ipv4_addresses_in_use_total", "IPv4 addresses of the pool in use")?,
+                    pool("ipv4_addresses_in_use_total", "IPv4 addresses of the pool in use")?,
                 ),
                 (
                     |u| u.assigned_v6,
-                    gauge("ipv6_addresses_in_use_total", "IPv6 addresses of the pool in use")?,
+                    pool("ipv6_addresses_in_use_total", "IPv6 addresses of the pool in use")?,
                 ),
             ],
-            updates,
-            errors,
-            writes,
-            loaded: boolean(
+            updates: register.counter(
+                "metallb_k8s_client_updates_total",
+                "Number of Kubernetes objects processed",
+            )?,
+            errors: register.counter(
+                "metallb_k8s_client_update_errors_total",
+                "Number of Kubernetes objects that could not be brought to what was decided",
+            )?,
+            writes: register.counters(
+                "herald_status_writes_total",
+                "Writes of a Service's status by how they ended",
+                &["result"],
+            )?,
+            loaded: register.gauge(
                 "metallb_k8s_client_config_loaded_bool",
                 "1 once a configuration was accepted",
             )?,
-            stale: boolean(
+            stale: register.gauge(
                 "metallb_k8s_client_config_stale_bool",
                 "1 while a resource is set aside as invalid",
             )?,

@@ -366,6 +366,7 @@ impl Decided {
 
 /// Returns what to report of a decision.
 fn events(observed: &ObservedService, decision: &Decision) -> Vec<ServiceEvent> {
+    use Severity::{Normal, Warning};
     let event = |severity, reason, note| ServiceEvent {
         about: observed.reference.clone(),
         severity,
@@ -373,10 +374,7 @@ fn events(observed: &ObservedService, decision: &Decision) -> Vec<ServiceEvent> 
         note,
     };
     let notes = decision.notes.iter().map(|note| {
-        let severity = match note.is_warning() {
-            true => Severity::Warning,
-            false => Severity::Normal,
-        };
+        let severity = if note.is_warning() { Warning } else { Normal };
         event(severity, note.reason(), note.to_string())
     });
     let refusal = match &decision.outcome {
@@ -387,14 +385,10 @@ fn events(observed: &ObservedService, decision: &Decision) -> Vec<ServiceEvent> 
             decision.service
         )),
     };
-    let refusal = refusal.map(|note| event(Severity::Warning, EventReason::AllocationFailed.reason(), note));
+    let refusal = refusal.map(|note| event(Warning, EventReason::AllocationFailed.reason(), note));
     let deprecated = observed.deprecated.iter().map(|annotation| {
         let note = format!("Service uses deprecated annotation {annotation}");
-        event(
-            Severity::Warning,
-            EventReason::DeprecatedAnnotation.reason(),
-            note,
-        )
+        event(Warning, EventReason::DeprecatedAnnotation.reason(), note)
     });
     notes.chain(refusal).chain(deprecated).collect()
 }

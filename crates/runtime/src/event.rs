@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::log::cut;
+use crate::metrics::Register;
 use crate::reconcile::{Failure, TIMEOUT, within};
 
 /// More than this many unsent events are dropped: events are for information, they are not the state. 10 000 Services
@@ -82,11 +83,10 @@ impl Events {
         instance: &str,
         registry: &prometheus::Registry,
     ) -> anyhow::Result<Self> {
-        let dropped = IntCounter::new(
+        let dropped = Register(registry).counter(
             "herald_events_dropped_total",
             "Kubernetes events that were not sent: too many at a time, or refused by the API server",
         )?;
-        registry.register(Box::new(dropped.clone()))?;
         let (queue, receiver) = mpsc::channel(QUEUE);
         let busy = Arc::new(AtomicBool::new(false));
         let task = EventTask {

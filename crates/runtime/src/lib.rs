@@ -6,6 +6,7 @@ pub mod client;
 pub mod event;
 pub mod lease;
 pub mod log;
+pub mod metrics;
 pub mod readiness;
 pub mod reconcile;
 pub mod shutdown;
