@@ -19,6 +19,7 @@ pub mod objects;
 pub mod plan;
 pub mod prober;
 pub mod process;
+pub mod report;
 pub mod role;
 pub mod sniffer;
 pub mod switch;

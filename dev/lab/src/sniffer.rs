@@ -19,7 +19,7 @@ use herald_l2::wire::ndp::{Ndp, Solicitation, solicited_node};
 use herald_netio::{Frames, PacketSocket, Traffic};
 use herald_netns::{Capture, MacAddr};
 
-pub use self::sightings::{Contest, Sighting, Sightings};
+pub use self::sightings::{Contention, Sighting, Sightings};
 use crate::clock::Monotonic;
 use crate::plan;
 

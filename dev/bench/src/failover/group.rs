@@ -17,9 +17,9 @@ use super::observer::{Clients, Measured};
 use super::{DEADLINE, STREAK};
 use herald_lab::clock::Monotonic;
 use herald_lab::keepalived;
-use herald_lab::lab::ends_of_logs;
 use herald_lab::plan;
 use herald_lab::process::{self, Process};
+use herald_lab::report::ends_of_logs;
 use herald_lab::switch::{Host, LINK, Switch};
 
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 67, 120);

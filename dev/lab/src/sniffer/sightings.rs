@@ -32,14 +32,14 @@ pub struct Sightings(Vec<Sighting>);
 
 /// Machines said by turns that they have an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Contest {
+pub struct Contention {
     /// The address.
     pub address: IpAddr,
     /// Each time that another machine than before said so.
     pub changes: Vec<(Monotonic, MacAddr)>,
 }
 
-impl Contest {
+impl Contention {
     /// From the first change to the last.
     pub fn lasted(&self) -> Duration {
         match &self.changes[..] {
@@ -49,7 +49,7 @@ impl Contest {
     }
 }
 
-impl fmt::Display for Contest {
+impl fmt::Display for Contention {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} moved", self.address)?;
         let start = self.changes.first().map(|(at, _)| *at);
@@ -113,38 +113,38 @@ impl Sightings {
 
     /// Every time that an address changed its place within a segment, together with those changes that followed while the
     /// machine before can still have had it. A change that is not undone has no duration.
-    pub fn contests(&self) -> Vec<Contest> {
+    pub fn contentions(&self) -> Vec<Contention> {
         let mut places: BTreeMap<(usize, IpAddr), Vec<&Sighting>> = BTreeMap::new();
         for sighting in &self.0 {
             let place = places.entry((sighting.segment, sighting.address)).or_default();
             place.push(sighting);
         }
-        places.values().flat_map(|place| contests(place)).collect()
+        places.values().flat_map(|place| contentions(place)).collect()
     }
 
-    /// The contest that lasted longest.
-    pub fn longest_contest(&self) -> Option<Contest> {
-        self.contests().into_iter().max_by_key(Contest::lasted)
+    /// The contention that lasted longest.
+    pub fn longest_contention(&self) -> Option<Contention> {
+        self.contentions().into_iter().max_by_key(Contention::lasted)
     }
 }
 
-fn contests(place: &[&Sighting]) -> Vec<Contest> {
-    let mut contests: Vec<Contest> = Vec::new();
+fn contentions(place: &[&Sighting]) -> Vec<Contention> {
+    let mut contentions: Vec<Contention> = Vec::new();
     for pair in place.windows(2).filter(|pair| pair[0].mac != pair[1].mac) {
         let change = (pair[1].at, pair[1].mac);
-        let last = contests.last_mut().filter(|contest| {
-            let last = contest.changes.last();
+        let last = contentions.last_mut().filter(|contention| {
+            let last = contention.changes.last();
             last.is_some_and(|(at, _)| change.0.since(*at) <= HEARD)
         });
         match last {
-            Some(contest) => contest.changes.push(change),
-            None => contests.push(Contest {
+            Some(contention) => contention.changes.push(change),
+            None => contentions.push(Contention {
                 address: pair[1].address,
                 changes: vec![change],
             }),
         }
     }
-    contests
+    contentions
 }
 
 #[cfg(test)]
@@ -171,10 +171,10 @@ mod tests {
     }
 
     fn lasted(sightings: &Sightings) -> Vec<u128> {
-        let contests = sightings.contests();
-        contests
+        let contentions = sightings.contentions();
+        contentions
             .iter()
-            .map(|contest| contest.lasted().as_millis())
+            .map(|contention| contention.lasted().as_millis())
             .collect()
     }
 
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_move_takes_no_time_and_another_one_later_is_another_contest() {
+    fn a_move_takes_no_time_and_another_move_later_is_another_contention() {
         let sightings = heard(&[A, A, B, B, B, B, B, B, B, A]);
         assert_eq!(lasted(&sightings), [0, 0]);
         assert_eq!(sightings.owners(address()), [A, B, A]);
@@ -195,7 +195,7 @@ mod tests {
     fn two_that_answer_by_turns_contend_from_the_first_change_to_the_last() {
         let sightings = heard(&[A, A, B, A, A, B, A, A, A, A, A]);
         assert_eq!(lasted(&sightings), [400]);
-        let text = sightings.longest_contest().unwrap().to_string();
+        let text = sightings.longest_contention().unwrap().to_string();
         assert_eq!(
             text,
             "192.0.2.1 moved, after 0 ms to 02:00:00:00:00:0b, after 100 ms to 02:00:00:00:00:0a, \

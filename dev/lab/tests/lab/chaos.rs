@@ -244,7 +244,7 @@ async fn proxy(lab: &mut Lab) -> anyhow::Result<()> {
     proxy.set_plugged(false).await?;
     scene.moved(lab, fault).await?;
     let living = sniffer.sightings().since(fault).without(scene.mac);
-    let longest = living.longest_contest();
+    let longest = living.longest_contention();
     ensure!(longest.is_none(), "two owners: {longest:?}");
     Ok(())
 }
@@ -272,7 +272,7 @@ async fn lost_frames(lab: &mut Lab, duration: Duration) -> anyhow::Result<()> {
     for node in lab.nodes() {
         suspected += node.metric(suspicions).await?;
     }
-    let moves = sniffer.sightings().since(begin).contests();
+    let moves = sniffer.sightings().since(begin).contentions();
     ensure!(
         moves.is_empty(),
         "moved without need after {suspected} suspicions: {moves:?}"

@@ -86,7 +86,7 @@ where
         let nodes = lab.nodes().iter().map(|node| node.host().mac());
         let of_nodes = sniffer.sightings().of(&nodes.collect::<Vec<_>>());
         let longest = of_nodes
-            .longest_contest()
+            .longest_contention()
             .context("the sniffer saw no address move")?;
         ensure!(longest.lasted() <= OVERLAP, "two owners: {longest}");
         Ok(())
