@@ -25,7 +25,7 @@ use tokio::process::{Child, Command};
 /// The longest wait for a condition; it is reached only when something is broken.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(40);
 /// How often a condition is checked.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 pub(crate) const NAMESPACE: &str = "metallb-system";
 
@@ -120,7 +120,7 @@ impl Cluster {
     }
 
     pub(crate) async fn await_leader(&self, name: &str) {
-        until(&format!("{name} leads"), async || {
+        wait_for(&format!("{name} leads"), async || {
             self.leader().await.as_deref() == Some(name)
         })
         .await;
@@ -347,10 +347,10 @@ async fn watch(client: Client, witness: Witness) {
 }
 
 /// Waits until something holds.
-pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub(crate) async fn wait_for(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let holds = async {
         while !holds().await {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     };
     let in_time = tokio::time::timeout(DEADLINE, holds).await;

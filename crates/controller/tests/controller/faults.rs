@@ -6,7 +6,7 @@ use futures::StreamExt;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::cluster::{Cluster, until};
+use crate::cluster::{Cluster, wait_for};
 
 /// As many Services as Herald is made for; fewer where the API server is not optimised either and needs minutes.
 const SERVICES: usize = if cfg!(debug_assertions) { 3_000 } else { 10_000 };
@@ -26,7 +26,7 @@ async fn with_services(count: usize) -> Cluster {
         .buffer_unordered(32)
         .collect::<()>()
         .await;
-    until("all have addresses", async || cluster.witness.assigned() == count).await;
+    wait_for("all have addresses", async || cluster.witness.assigned() == count).await;
     assert_eq!(cluster.assignments().await.len(), count);
     cluster
 }
@@ -50,7 +50,7 @@ async fn thousands_of_services_get_one_write_each_and_a_restart_writes_nothing()
     cluster.start_controller("second");
     cluster.await_leader("second").await;
     cluster.create_service("after-second", json!({})).await;
-    until("the new one has an address", async || {
+    wait_for("the new one has an address", async || {
         cluster.witness.assigned() == SERVICES + 1
     })
     .await;
@@ -69,7 +69,7 @@ async fn thousands_of_services_get_one_write_each_and_a_restart_writes_nothing()
         cluster.create_service(&format!("during-{i}"), json!({})).await;
     }
     faults.set_delay(None);
-    until("all have addresses", async || {
+    wait_for("all have addresses", async || {
         cluster.witness.assigned() == SERVICES + 6
     })
     .await;

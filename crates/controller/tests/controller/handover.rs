@@ -5,7 +5,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::cluster::{Cluster, until};
+use crate::cluster::{Cluster, wait_for};
 
 /// A cluster with a pool of 20 addresses, two controllers of which `first` is active, and ten Services.
 async fn two_controllers() -> Cluster {
@@ -16,14 +16,14 @@ async fn two_controllers() -> Cluster {
     cluster.start_controller("first");
     cluster.await_leader("first").await;
     cluster.start_controller("second");
-    until("the second stands by", async || {
+    wait_for("the second stands by", async || {
         cluster.log_of("second").contains("standing by")
     })
     .await;
     for i in 0..10 {
         cluster.create_service(&format!("s{i}"), json!({})).await;
     }
-    until("all have addresses", async || cluster.all_assigned().await).await;
+    wait_for("all have addresses", async || cluster.all_assigned().await).await;
     cluster
 }
 
@@ -38,7 +38,7 @@ async fn a_controller_that_is_stopped_hands_over_at_once_and_no_address_moves() 
     assert!(cluster.log_of("first").contains("is given back"));
     let counts = cluster.counts();
     cluster.create_service("late", json!({})).await;
-    until("the new one has an address", async || {
+    wait_for("the new one has an address", async || {
         cluster.all_assigned().await
     })
     .await;
@@ -59,12 +59,12 @@ async fn the_standby_of_a_killed_controller_gives_a_returning_service_its_old_ad
     // An address that a standby saw released is not given to another Service, and goes back to the Service that had it.
     cluster.create_service("other", json!({})).await;
     cluster.await_leader("second").await;
-    until("the other one has an address", async || {
+    wait_for("the other one has an address", async || {
         cluster.all_assigned().await
     })
     .await;
     cluster.create_service("s3", json!({})).await;
-    until("all have addresses", async || cluster.all_assigned().await).await;
+    wait_for("all have addresses", async || cluster.all_assigned().await).await;
     assert_eq!(cluster.assignments().await["s3"], before["s3"]);
     cluster.witness.assert_never_doubled();
 }
@@ -80,15 +80,15 @@ async fn a_paused_controller_that_resumes_writes_nothing_that_is_outdated() {
             .await;
     }
     cluster.await_leader("second").await;
-    until("all have addresses", async || cluster.all_assigned().await).await;
+    wait_for("all have addresses", async || cluster.all_assigned().await).await;
     // By what it knows, it would give these addresses to others.
     cluster.delete_service("while-paused-0").await;
     cluster.create_service("after", json!({})).await;
-    until("all have addresses", async || cluster.all_assigned().await).await;
+    wait_for("all have addresses", async || cluster.all_assigned().await).await;
     let before = cluster.assignments().await;
     let counts = cluster.counts();
     cluster.signal("first", Signal::SIGCONT);
-    until("it has noticed", async || {
+    wait_for("it has noticed", async || {
         cluster.log_of("first").contains("is lost")
     })
     .await;
@@ -107,12 +107,12 @@ async fn when_the_api_server_is_away_for_longer_than_the_lease_one_is_active_aft
     let before = cluster.assignments().await;
     let faults = cluster.server.faults();
     faults.set_away(true);
-    until("the lease is lost", async || {
+    wait_for("the lease is lost", async || {
         cluster.log_of("first").contains("is lost")
     })
     .await;
     faults.set_away(false);
-    until("one leads", async || {
+    wait_for("one leads", async || {
         ["first", "second"].iter().any(|name| {
             let log = cluster.log_of(name);
             log.rfind("active: deciding") > log.rfind("is lost")
@@ -120,7 +120,7 @@ async fn when_the_api_server_is_away_for_longer_than_the_lease_one_is_active_aft
     })
     .await;
     cluster.create_service("late", json!({})).await;
-    until("the new one has an address", async || {
+    wait_for("the new one has an address", async || {
         cluster.all_assigned().await
     })
     .await;

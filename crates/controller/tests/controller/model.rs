@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, until};
+use crate::cluster::{Cluster, wait_for};
 
 /// The number of changes of a run.
 const STEPS: usize = 80;
@@ -250,7 +250,7 @@ async fn after_any_changes_the_invariants_hold_in_the_end() {
     cluster.server.faults().clear();
     model.settle(&cluster, &history).await;
     let leader = format!("c{}", model.controllers);
-    until("one leads", async || {
+    wait_for("one leads", async || {
         cluster.leader().await.as_deref() == Some(&leader)
     })
     .await;

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Event;
 use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, NAMESPACE, until};
+use crate::cluster::{Cluster, NAMESPACE, wait_for};
 
 async fn state(cluster: &Cluster) -> Option<ConfigurationState> {
     let states: Api<ConfigurationState> = Api::namespaced(cluster.client.clone(), NAMESPACE);
@@ -32,7 +32,7 @@ async fn a_broken_pool_shows_in_the_configuration_state_and_each_change_is_one_w
         .apply_pool("good", json!({"addresses": ["192.0.2.0/24"]}))
         .await;
     cluster.start_controller("first");
-    until("it is valid", async || {
+    wait_for("it is valid", async || {
         result(&cluster).await == Some(ConfigurationResult::Valid)
     })
     .await;
@@ -40,7 +40,7 @@ async fn a_broken_pool_shows_in_the_configuration_state_and_each_change_is_one_w
     cluster
         .apply_pool("z-broken", json!({"addresses": ["192.0.2.64/26"]}))
         .await;
-    until("it is invalid", async || {
+    wait_for("it is invalid", async || {
         result(&cluster).await == Some(ConfigurationResult::Invalid)
     })
     .await;
@@ -61,11 +61,11 @@ async fn a_broken_pool_shows_in_the_configuration_state_and_each_change_is_one_w
     for i in 0..20 {
         cluster.create_service(&format!("s{i}"), json!({})).await;
     }
-    until("all have addresses", async || cluster.all_assigned().await).await;
+    wait_for("all have addresses", async || cluster.all_assigned().await).await;
     cluster
         .apply_pool("z-broken", json!({"addresses": ["198.51.100.0/24"]}))
         .await;
-    until("it is valid again", async || {
+    wait_for("it is valid again", async || {
         result(&cluster).await == Some(ConfigurationResult::Valid)
     })
     .await;
@@ -79,14 +79,14 @@ async fn a_broken_pool_shows_in_the_configuration_state_and_each_change_is_one_w
 async fn a_configuration_state_that_is_deleted_is_created_again() {
     let mut cluster = Cluster::start().await;
     cluster.start_controller("first");
-    until("it is there", async || result(&cluster).await.is_some()).await;
+    wait_for("it is there", async || result(&cluster).await.is_some()).await;
     let states: Api<ConfigurationState> = Api::namespaced(cluster.client.clone(), NAMESPACE);
     let before = state(&cluster).await.expect("it exists").metadata.uid;
     states
         .delete("controller", &DeleteParams::default())
         .await
         .expect("deleted");
-    until("it is there again", async || {
+    wait_for("it is there again", async || {
         let state = state(&cluster).await;
         state.is_some_and(|state| state.metadata.uid != before && state.status.is_some())
     })
@@ -101,14 +101,14 @@ async fn a_service_that_flaps_does_not_flood_the_api_server_with_events() {
         .await;
     cluster.start_controller("first");
     cluster.create_service("web", json!({})).await;
-    until("it has an address", async || cluster.all_assigned().await).await;
+    wait_for("it has an address", async || cluster.all_assigned().await).await;
     let counts = cluster.counts();
     for i in 0..200 {
         let address = format!("192.0.2.{}", 1 + i % 2);
         cluster
             .annotate("web", json!({"metallb.io/loadBalancerIPs": address}))
             .await;
-        until("it has the address that it asks for", async || {
+        wait_for("it has the address that it asks for", async || {
             cluster.assignments().await["web"] == [address.parse::<std::net::IpAddr>().unwrap()]
         })
         .await;
@@ -138,7 +138,7 @@ async fn a_pending_service_has_a_reason_also_if_its_request_is_absurd() {
         .await;
     cluster.start_controller("first");
     cluster.create_service("one", json!({})).await;
-    until("the first one has an address", async || {
+    wait_for("the first one has an address", async || {
         cluster.all_assigned().await
     })
     .await;
@@ -159,7 +159,7 @@ async fn a_pending_service_has_a_reason_also_if_its_request_is_absurd() {
     ];
     for (name, annotations, reason) in cases {
         cluster.create_service(name, annotations).await;
-        until(&format!("{name} says {reason}"), async || {
+        wait_for(&format!("{name} says {reason}"), async || {
             let condition = cluster.condition(name).await.unwrap_or_default();
             condition["status"] == "False" && condition["reason"] == reason
         })
@@ -181,7 +181,7 @@ async fn a_problem_of_an_advertisement_is_an_event_on_it_from_the_controller_onl
         "spec": {"ipAddressPools": ["pool", "pool"]},
     });
     cluster.create(&path, advertisement).await;
-    until("there is an event", async || {
+    wait_for("there is an event", async || {
         events(&cluster, NAMESPACE).await.iter().any(|event| {
             event.involved_object.kind.as_deref() == Some("L2Advertisement")
                 && event.involved_object.name.as_deref() == Some("twice")
@@ -194,7 +194,7 @@ async fn a_problem_of_an_advertisement_is_an_event_on_it_from_the_controller_onl
     })
     .await;
     // Allocation does not depend on it.
-    until("the state is there", async || result(&cluster).await.is_some()).await;
+    wait_for("the state is there", async || result(&cluster).await.is_some()).await;
     assert_eq!(result(&cluster).await, Some(ConfigurationResult::Valid));
 }
 
@@ -206,23 +206,23 @@ async fn a_service_shows_whether_speakers_announce_it_and_a_move_costs_no_write(
         .await;
     cluster.start_controller("first");
     cluster.create_service("web", json!({})).await;
-    until("it has an address", async || cluster.all_assigned().await).await;
+    wait_for("it has an address", async || cluster.all_assigned().await).await;
     assert_eq!(announced(&cluster).await, None);
 
     cluster.report("l2-a", "web", Some("AddressConflict")).await;
-    until("the obstacle shows", async || {
+    wait_for("the obstacle shows", async || {
         announced(&cluster).await == Some(("False".into(), "AddressConflict".into()))
     })
     .await;
     cluster.report("l2-a", "web", None).await;
     let so = Some(("True".into(), "Announced".into()));
-    until("it is announced", async || announced(&cluster).await == so).await;
+    wait_for("it is announced", async || announced(&cluster).await == so).await;
     // Another speaker takes over; the old object goes when the new one exists.
     let counts = cluster.counts();
     cluster.report("l2-b", "web", None).await;
     cluster.unreport("l2-a").await;
     cluster.unreport("l2-b").await;
-    until("no speaker announces it", async || {
+    wait_for("no speaker announces it", async || {
         announced(&cluster).await == Some(("False".into(), "NotAnnounced".into()))
     })
     .await;
@@ -248,10 +248,10 @@ async fn the_counts_of_a_pool_are_written_once_a_second_at_most_and_are_right_in
     let (counts, begin) = (cluster.counts(), Instant::now());
     for i in 0..SERVICES {
         cluster.create_service(&format!("s{i}"), json!({})).await;
-        until("it has an address", async || cluster.all_assigned().await).await;
+        wait_for("it has an address", async || cluster.all_assigned().await).await;
     }
     let pools: Api<IPAddressPool> = Api::namespaced(cluster.client.clone(), NAMESPACE);
-    until("all are counted", async || {
+    wait_for("all are counted", async || {
         let pool = pools.get("pool").await.expect("the pool");
         pool.status.is_some_and(|status| status.assigned_ipv4 == 100)
     })

@@ -43,7 +43,7 @@ fn addresses<'a>(
     speakers.into_iter().map(address).collect()
 }
 
-async fn until<T: Clone + Send + Sync + std::fmt::Debug + 'static>(
+async fn wait_for<T: Clone + Send + Sync + std::fmt::Debug + 'static>(
     mut watched: watch::Receiver<T>,
     condition: impl FnMut(&T) -> bool,
 ) {
@@ -55,7 +55,7 @@ async fn until<T: Clone + Send + Sync + std::fmt::Debug + 'static>(
 impl LoopbackSpeaker {
     async fn sees(&self, index: u8, liveness: Liveness, state: NodeState) {
         let wanted = |m: &Member| (&m.node, m.liveness, m.state) == (&name(index), liveness, state);
-        until(self.gossip.members(), |members| members.iter().any(wanted)).await;
+        wait_for(self.gossip.members(), |members| members.iter().any(wanted)).await;
     }
 
     /// The value of the metric `name`, of the child whose first label has the value `label`.
@@ -85,7 +85,7 @@ async fn three_speakers_crash_leave_and_come_back() {
         speaker.gossip.set_state(NodeState::Ready);
     }
     for speaker in [&one, &two, &three] {
-        until(speaker.gossip.joined(), |joined| *joined).await;
+        wait_for(speaker.gossip.joined(), |joined| *joined).await;
         for index in 1..=3 {
             speaker.sees(index, Liveness::Alive, NodeState::Ready).await;
         }
@@ -115,7 +115,7 @@ async fn three_speakers_crash_leave_and_come_back() {
     // Back with the same name and address, a new process that has reported nothing yet.
     let three = start(3, port, 1);
     three.gossip.set_peers(peers);
-    until(three.gossip.joined(), |joined| *joined).await;
+    wait_for(three.gossip.joined(), |joined| *joined).await;
     three.sees(1, Liveness::Alive, NodeState::Draining).await;
     two.sees(3, Liveness::Alive, NodeState::Starting).await;
 
@@ -130,7 +130,7 @@ async fn a_speaker_with_another_key_stays_isolated_and_its_datagrams_are_counted
     let peers = addresses([(1, &one), (2, &two)]);
     one.gossip.set_peers(peers.clone());
     two.gossip.set_peers(peers);
-    until(one.gossip.joined(), |joined| *joined).await;
+    wait_for(one.gossip.joined(), |joined| *joined).await;
     one.sees(2, Liveness::Down, NodeState::Starting).await;
     two.sees(1, Liveness::Down, NodeState::Starting).await;
     assert!(one.metric("herald_gossip_dropped_total", Some("unauthentic")) >= 1.0);
@@ -191,7 +191,7 @@ async fn members_are_published_only_when_a_member_changed() {
     let peers = addresses([(1, &one), (2, &two)]);
     for speaker in [&one, &two] {
         speaker.gossip.set_peers(peers.clone());
-        until(speaker.gossip.joined(), |joined| *joined).await;
+        wait_for(speaker.gossip.joined(), |joined| *joined).await;
     }
     let mut members = one.gossip.members();
     let mut before = members.borrow_and_update().clone();
