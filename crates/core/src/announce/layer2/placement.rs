@@ -63,7 +63,7 @@ impl Placement {
         selected: Option<&BTreeSet<String>>,
     ) -> Fitness {
         let profile = self.profiles.get(node);
-        profile.map_or(Fitness::default(), |profile| Fitness {
+        profile.map_or_else(Fitness::default, |profile| Fitness {
             has_interface: profile.has_interface(selected),
             subnets: profile.count_in_subnets(addresses),
         })

@@ -121,7 +121,9 @@ impl Takeover {
     pub fn set_role(&mut self, service: &ServiceKey, before: Option<&Role>, after: Option<&Role>, now: Time) {
         let old = before.and_then(|role| self.duty_in(role)).map(|(_, grant)| grant);
         let new = after.and_then(|role| self.duty_in(role));
-        let owner = after.and_then(Role::owner).or(before.and_then(Role::owner));
+        let owner = after
+            .and_then(Role::owner)
+            .or_else(|| before.and_then(Role::owner));
         let is_passed_on = self.verification && after.is_some_and(|role| role.owner().is_some());
         let kept = new.map_or(&[][..], |(_, grant)| &grant.addresses);
         let gone = old.map_or(&[][..], |grant| &grant.addresses).iter();

@@ -70,11 +70,11 @@ fn web(policy: TrafficPolicy) -> Exposure {
     }
 }
 
-fn endpoints(nodes: &[&str]) -> Option<Endpoints> {
-    Some(Endpoints {
+fn endpoints(nodes: &[&str]) -> Endpoints {
+    Endpoints {
         any: !nodes.is_empty(),
         nodes: nodes.iter().map(|n| NodeName::from(*n)).collect(),
-    })
+    }
 }
 
 /// Two nodes, of which iris2 sorts first for 10.20.30.1; the endpoint is on iris1.
@@ -101,7 +101,7 @@ fn iris_with(
     machine.set_node(node(IRIS1, &[]));
     machine.set_node(node(IRIS2, &[]));
     machine.set_service(web(policy));
-    machine.set_endpoints(key(), endpoints(&[IRIS1]));
+    machine.set_endpoints(key(), Some(endpoints(&[IRIS1])));
     machine
 }
 
@@ -273,7 +273,7 @@ fn every_node_that_may_not_own_it_has_its_reason() {
     ] {
         machine.set_node(node);
     }
-    machine.set_endpoints(key(), endpoints(&["gone", "starting", "cut", "ok"]));
+    machine.set_endpoints(key(), Some(endpoints(&["gone", "starting", "cut", "ok"])));
     let starting = Member::new("starting".into(), Liveness::Alive, NodeState::Starting);
     let gone = Member::new("gone".into(), Liveness::Down, NodeState::Ready);
     machine.set_members(&[gone, starting, ready("far"), ready("cut"), ready("ok")]);
@@ -342,7 +342,7 @@ fn a_preference_outweighs_the_hash_but_makes_nobody_a_candidate() {
     };
     assert!(owns(iris(IRIS1, vec![preferring(IRIS1)], TrafficPolicy::Cluster)));
     let mut machine = iris(IRIS1, vec![preferring(IRIS1)], TrafficPolicy::Local);
-    machine.set_endpoints(key(), endpoints(&[IRIS2]));
+    machine.set_endpoints(key(), Some(endpoints(&[IRIS2])));
     let standby = Role::Standby {
         owner: IRIS2.into(),
         backup: None,
@@ -467,7 +467,7 @@ proptest! {
                 let key = ServiceKey::new("default", format!("s{i}"));
                 let addresses = vec![IpAddr::from([10, 20, 30, i])];
                 machine.set_service(Exposure { key: key.clone(), addresses, ..web(TrafficPolicy::Cluster) });
-                machine.set_endpoints(key, endpoints(&["node-0"]));
+                machine.set_endpoints(key, Some(endpoints(&["node-0"])));
             }
             machine
         };

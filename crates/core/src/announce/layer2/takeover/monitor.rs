@@ -185,7 +185,7 @@ impl MonitorSchedule {
         self.left -= 1;
         let after = self.last.map(|last| (Bound::Excluded(last), Bound::Unbounded));
         let next = after.and_then(|after| self.monitored.range(after).next());
-        self.last = next.or(self.monitored.first()).copied();
+        self.last = next.or_else(|| self.monitored.first()).copied();
         self.last
     }
 }
