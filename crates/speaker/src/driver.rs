@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use herald_api::convert;
-use herald_core::announce::agent::{Agent, AgentEvent, Options, PeerReport};
+use herald_core::announce::agent::{Agent, AgentEvent, AgentReport, Options};
 use herald_core::announce::layer2::ownership::Role;
 use herald_core::{Member, NodeName, Time};
 use herald_netio::Interface;
@@ -237,15 +237,15 @@ impl Driver {
         }
     }
 
-    fn report(&self, report: PeerReport) {
+    fn report(&self, report: AgentReport) {
         let Some(gossip) = &self.handles.gossip else {
             return;
         };
         match report {
-            PeerReport::State(state) => gossip.set_state(state),
-            PeerReport::Unresponsive(nodes) => gossip.set_unresponsive(nodes),
-            PeerReport::Flapped => gossip.handle_flap(),
-            PeerReport::ReportedUnresponsive => gossip.handle_reported_unresponsive(),
+            AgentReport::State(state) => gossip.set_state(state),
+            AgentReport::Unresponsive(nodes) => gossip.set_unresponsive(nodes),
+            AgentReport::Flapped => gossip.handle_flap(),
+            AgentReport::ReportedUnresponsive => gossip.handle_reported_unresponsive(),
         }
     }
 

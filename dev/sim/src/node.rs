@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use herald_core::announce::agent::{Agent, Options, PeerReport};
+use herald_core::announce::agent::{Agent, AgentReport, Options};
 use herald_core::announce::layer2::{Announcement, Command};
 use herald_core::{Member, Time};
 use herald_l2::wire::MAX_FRAME_LENGTH;
@@ -166,10 +166,10 @@ impl Node {
         }
         while let Some(report) = self.agent.poll_report() {
             match report {
-                PeerReport::State(state) => self.membership.set_state(state, now),
-                PeerReport::Unresponsive(nodes) => self.membership.set_unresponsive(nodes, now),
-                PeerReport::Flapped => self.membership.handle_flap(now),
-                PeerReport::ReportedUnresponsive => self.membership.handle_reported_unresponsive(now),
+                AgentReport::State(state) => self.membership.set_state(state, now),
+                AgentReport::Unresponsive(nodes) => self.membership.set_unresponsive(nodes, now),
+                AgentReport::Flapped => self.membership.handle_flap(now),
+                AgentReport::ReportedUnresponsive => self.membership.handle_reported_unresponsive(now),
             }
         }
         while self.agent.poll_event().is_some() {}

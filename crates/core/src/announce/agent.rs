@@ -2,7 +2,7 @@
 //!
 //! The agent is fed with what the API server, membership and the wire say, and joins eligibility, election, take-over,
 //! reachability and draining. It orders the station what to do ([`Command`]), reports to membership what peers have to know
-//! ([`PeerReport`]), and emits what users have to know ([`AgentEvent`], [`AnnouncementStatus`]).
+//! ([`AgentReport`]), and emits what users have to know ([`AgentEvent`], [`AnnouncementStatus`]).
 //!
 //! ```text
 //!   set_service, set_node, set_config, ...  ─►┌───────┐─► poll_command  ─► station
@@ -13,25 +13,27 @@
 //!
 //! Nothing leaves the agent before [`Agent::start`]: a speaker that does not know everything yet owns nothing.
 
+mod output;
+mod peer_view;
 mod status;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
 
+pub use output::{AgentEvent, AgentReport};
+use peer_view::PeerView;
 pub use status::AnnouncementStatus;
 
 use super::eligibility::{Endpoints, Exclusion, Exposure, Node};
-use super::layer2::ownership::{Ownership, Role};
-use super::layer2::reachability::{PeerCounts, Reachability};
-use super::layer2::takeover::{AddressEvent, Effect, Takeover};
+use super::layer2::ownership::Ownership;
+use super::layer2::takeover::{Effect, Takeover};
 use super::layer2::{Command, WireEvent};
 use crate::config::{L2Advertisement, Pool};
 use crate::member::reporter;
-use crate::{Liveness, Member, NodeName, NodeState, ServiceKey, Time};
+use crate::{Member, NodeName, NodeState, ServiceKey, Time};
 
 /// How long a speaker that stops keeps answering at most, after it has reported that it is draining: its successors need some
 /// 150 ms to announce an address, or longer for many thousands of addresses. Less than the two seconds that MetalLB's
@@ -62,50 +64,6 @@ pub struct SpeakerNode {
     pub is_ready: bool,
 }
 
-/// What the agent reports to membership, for peers to know.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PeerReport {
-    /// The state of this speaker.
-    State(NodeState),
-    /// The nodes ([`NodeName::tag`]) that do not answer on the wire, so that this node answers for them.
-    Unresponsive(Vec<u32>),
-    /// This node was unplugged and is back.
-    Flapped,
-    /// A peer has reported that this node does not answer on the wire.
-    ReportedUnresponsive,
-}
-
-/// What users and operators should know.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AgentEvent {
-    /// The role of this node for a Service has changed; `None` if the Service is gone.
-    RoleChanged(ServiceKey, Option<Role>),
-    /// This node announces an address for a Service.
-    Announced {
-        /// The Service.
-        service: ServiceKey,
-        /// The address.
-        address: IpAddr,
-        /// Whether this node has announced no other address of the Service before.
-        is_first: bool,
-    },
-    /// This node no longer announces an address for a Service.
-    Withdrawn(ServiceKey, IpAddr),
-    /// This node has taken an address from an owner that failed, this long after the first sign of the failure.
-    TookOver(IpAddr, Duration),
-    /// The wire says of an address what membership did not.
-    Address(IpAddr, AddressEvent),
-    /// This peer has reported that this node does not answer on the wire.
-    ReportedUnresponsive(NodeName),
-    /// Whether gossip is blocked has changed; `None` is unknown.
-    GossipBlocked {
-        /// What was known before.
-        before: Option<bool>,
-        /// What is known now.
-        after: Option<bool>,
-    },
-}
-
 /// Decides what one node announces. Exactly one task owns it.
 #[derive(Debug)]
 pub struct Agent {
@@ -123,22 +81,8 @@ pub struct Agent {
     /// Services whose status may have changed.
     stale_statuses: BTreeSet<ServiceKey>,
     commands: VecDeque<Command>,
-    reports: VecDeque<PeerReport>,
+    reports: VecDeque<AgentReport>,
     events: VecDeque<AgentEvent>,
-}
-
-/// What is known of the other speakers, by gossip and by the API server.
-#[derive(Debug, Default)]
-struct PeerView {
-    members: Arc<[Member]>,
-    nodes: BTreeMap<NodeName, SpeakerNode>,
-    reachability: Reachability,
-    /// Whether the counts for [`Reachability`] may have changed.
-    is_stale: bool,
-    /// Whether a peer reports that this node is unresponsive.
-    is_reported: bool,
-    /// The unresponsive nodes, as reported to membership.
-    unresponsive: BTreeSet<NodeName>,
 }
 
 impl Agent {
@@ -219,7 +163,7 @@ impl Agent {
         let is_linked = !names.is_empty();
         self.ownership.set_interfaces(names);
         if self.is_linked.replace(is_linked) == Some(false) && is_linked {
-            self.report(PeerReport::Flapped);
+            self.report(AgentReport::Flapped);
             if self.options.takeover_verification {
                 self.commands.push_back(Command::WithdrawAll);
                 self.takeover.handle_absence(now);
@@ -239,7 +183,7 @@ impl Agent {
         let was_reported = core::mem::replace(&mut self.peers.is_reported, reporter.is_some());
         if let Some(reporter) = reporter.filter(|_| !was_reported) {
             // This node cannot see that it does not answer, so it reports it of itself: peers then prefer others.
-            self.report(PeerReport::ReportedUnresponsive);
+            self.report(AgentReport::ReportedUnresponsive);
             self.events.push_back(AgentEvent::ReportedUnresponsive(reporter));
         }
     }
@@ -260,7 +204,7 @@ impl Agent {
     /// Starts to announce: all lists are complete, and gossip has tried to join. A second call has no effect.
     pub fn start(&mut self) {
         if !core::mem::replace(&mut self.has_started, true) {
-            self.report(PeerReport::State(NodeState::Ready));
+            self.report(AgentReport::State(NodeState::Ready));
         }
     }
 
@@ -272,7 +216,7 @@ impl Agent {
             now
         };
         self.stop_at = Some(until);
-        self.report(PeerReport::State(NodeState::Draining));
+        self.report(AgentReport::State(NodeState::Draining));
     }
 
     /// Whether the speaker may end: it answers for no address, or its successors have had their time.
@@ -317,7 +261,7 @@ impl Agent {
     }
 
     /// Returns the next report for membership.
-    pub fn poll_report(&mut self) -> Option<PeerReport> {
+    pub fn poll_report(&mut self) -> Option<AgentReport> {
         self.reports.pop_front()
     }
 
@@ -404,7 +348,7 @@ impl Agent {
         }
     }
 
-    fn report(&mut self, report: PeerReport) {
+    fn report(&mut self, report: AgentReport) {
         if self.options.has_gossip {
             self.reports.push_back(report);
         }
@@ -416,7 +360,7 @@ impl Agent {
         if !unresponsive.iter().copied().eq(&self.peers.unresponsive) {
             self.peers.unresponsive = unresponsive.into_iter().cloned().collect();
             let tags = self.peers.unresponsive.iter().map(NodeName::tag).collect();
-            self.report(PeerReport::Unresponsive(tags));
+            self.report(AgentReport::Unresponsive(tags));
         }
     }
 
@@ -427,27 +371,13 @@ impl Agent {
         }
         let before = self.peers.reachability.is_blocked();
         if core::mem::take(&mut self.peers.is_stale) {
-            let counts = self.peer_counts();
+            let counts = self.peers.counts(&self.options.node, self.takeover.deferred());
             self.peers.reachability.set(counts, now);
         }
         self.peers.reachability.poll_change(now);
         let after = self.peers.reachability.is_blocked();
         if before != after {
             self.events.push_back(AgentEvent::GossipBlocked { before, after });
-        }
-    }
-
-    fn peer_counts(&self) -> PeerCounts {
-        let members = self.peers.members.iter();
-        let reached = members.filter(|member| member.liveness != Liveness::Down);
-        let reached: BTreeSet<&NodeName> = reached.map(|member| &member.node).collect();
-        let ready = self.peers.nodes.iter().filter(|(_, node)| node.is_ready);
-        let ready = ready.map(|(name, _)| name);
-        let ready: BTreeSet<&NodeName> = ready.filter(|node| **node != self.options.node).collect();
-        PeerCounts {
-            reached: ready.intersection(&reached).count(),
-            ready: ready.len(),
-            answering: self.takeover.deferred(),
         }
     }
 }

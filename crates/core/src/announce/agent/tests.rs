@@ -2,12 +2,14 @@
 
 use super::*;
 use crate::announce::eligibility::TrafficPolicy;
+use crate::announce::layer2::takeover::AddressEvent;
 use crate::announce::layer2::{Announcement, ProbeResult};
 use crate::config::{Catalog, RawL2Advertisement, RawPool};
-use crate::{Labels, MacAddr, Profile};
+use crate::{Labels, Liveness, MacAddr, Profile};
 use alloc::format;
 use alloc::string::ToString;
 use alloc::vec;
+use alloc::vec::Vec;
 
 /// This node owns [`ADDRESS`] by MetalLB's order; the other node owns [`OTHER`].
 const OWN: &str = "iris2";
@@ -145,7 +147,7 @@ impl Rig {
         core::iter::from_fn(|| self.agent.poll_command()).collect()
     }
 
-    fn reports(&mut self) -> Vec<PeerReport> {
+    fn reports(&mut self) -> Vec<AgentReport> {
         self.agent.decide(self.now);
         core::iter::from_fn(|| self.agent.poll_report()).collect()
     }
@@ -172,7 +174,7 @@ fn nothing_is_ordered_before_the_start_and_the_start_is_reported_once() {
     assert_eq!(rig.statuses(), []);
     rig.agent.start();
     rig.agent.start();
-    assert_eq!(rig.reports(), [PeerReport::State(NodeState::Ready)]);
+    assert_eq!(rig.reports(), [AgentReport::State(NodeState::Ready)]);
     assert_eq!(rig.commands(), [Command::Probe(announcement(ADDRESS))]);
 }
 
@@ -261,7 +263,7 @@ fn a_node_that_was_unplugged_reports_one_flap_when_it_is_back() {
     for _ in 0..2 {
         rig.agent.set_interfaces(["eth0".to_string()].into(), rig.now);
     }
-    assert_eq!(rig.reports(), [PeerReport::Flapped]);
+    assert_eq!(rig.reports(), [AgentReport::Flapped]);
 }
 
 #[test]
@@ -294,11 +296,11 @@ fn a_peer_that_reports_this_node_unresponsive_is_believed_once() {
     for _ in 0..2 {
         rig.set_peer_as(reporter.clone());
     }
-    assert_eq!(rig.reports(), [PeerReport::ReportedUnresponsive]);
+    assert_eq!(rig.reports(), [AgentReport::ReportedUnresponsive]);
     assert_eq!(rig.events(), [AgentEvent::ReportedUnresponsive(PEER.into())]);
     rig.set_peer(Liveness::Alive);
     rig.set_peer_as(reporter);
-    assert_eq!(rig.reports(), [PeerReport::ReportedUnresponsive]);
+    assert_eq!(rig.reports(), [AgentReport::ReportedUnresponsive]);
 }
 
 #[test]
@@ -315,10 +317,10 @@ fn a_backup_reports_the_owner_that_it_answers_for() {
     }
     rig.probed(ip(OTHER), ProbeResult::Silence);
     let tag = NodeName::from(PEER).tag();
-    assert_eq!(rig.reports(), [PeerReport::Unresponsive(vec![tag])]);
+    assert_eq!(rig.reports(), [AgentReport::Unresponsive(vec![tag])]);
     rig.pass(Duration::from_secs(5));
     rig.probed(ip(OTHER), ProbeResult::Answered(mac(PEER)));
-    assert_eq!(rig.reports(), [PeerReport::Unresponsive(vec![])]);
+    assert_eq!(rig.reports(), [AgentReport::Unresponsive(vec![])]);
 }
 
 #[test]
@@ -326,7 +328,7 @@ fn a_speaker_that_stops_waits_for_its_successor_but_not_for_ever() {
     for is_heard in [true, false] {
         let mut rig = Rig::announcing(&[ADDRESS]);
         rig.agent.handle_shutdown(rig.now);
-        assert_eq!(rig.reports(), [PeerReport::State(NodeState::Draining)]);
+        assert_eq!(rig.reports(), [AgentReport::State(NodeState::Draining)]);
         let draining = Member {
             state: NodeState::Draining,
             ..member(OWN, Liveness::Alive)

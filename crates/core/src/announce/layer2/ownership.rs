@@ -25,7 +25,7 @@ pub use role::{Grant, Role, RoleChange};
 #[derive(Debug)]
 pub struct Ownership {
     own_node: NodeName,
-    config: Configuration,
+    config: ElectionConfig,
     nodes: BTreeMap<NodeName, Node>,
     members: Option<BTreeMap<NodeName, Member>>,
     placement: Placement,
@@ -33,14 +33,14 @@ pub struct Ownership {
     interfaces: Option<BTreeSet<String>>,
     services: BTreeMap<ServiceKey, Exposure>,
     endpoints: BTreeMap<ServiceKey, Endpoints>,
-    decided: BTreeMap<ServiceKey, Decided>,
+    decided: BTreeMap<ServiceKey, DecidedRole>,
     /// Services whose role may have changed.
     stale: BTreeSet<ServiceKey>,
 }
 
 /// Pools, advertisements and options.
 #[derive(Debug, Default)]
-struct Configuration {
+struct ElectionConfig {
     pools: Vec<Pool>,
     advertisements: Vec<L2Advertisement>,
     /// The interfaces that the advertisements name ([`tag`]).
@@ -50,7 +50,7 @@ struct Configuration {
 
 /// What was decided for a Service.
 #[derive(Debug)]
-struct Decided {
+struct DecidedRole {
     role: Role,
     /// A candidate beyond this changes neither owner nor backup; `None` if any candidate might.
     threshold: Option<Threshold>,
@@ -67,9 +67,9 @@ impl Ownership {
     pub fn new(own_node: NodeName, has_gossip: bool, ignore_exclude_label: bool) -> Self {
         Self {
             own_node,
-            config: Configuration {
+            config: ElectionConfig {
                 ignore_exclude_label,
-                ..Configuration::default()
+                ..ElectionConfig::default()
             },
             nodes: BTreeMap::new(),
             members: has_gossip.then(BTreeMap::new),
@@ -238,11 +238,11 @@ impl Ownership {
         }
     }
 
-    fn decide(&self, service: &Exposure) -> Decided {
+    fn decide(&self, service: &Exposure) -> DecidedRole {
         let election = self.elect(service);
         let threshold = election.as_ref().ok().and_then(Election::threshold);
         let role = election.and_then(|election| self.role_in(service, &election));
-        Decided {
+        DecidedRole {
             role: role.unwrap_or_else(Role::Unowned),
             threshold,
         }
@@ -298,7 +298,12 @@ impl Ownership {
     }
 
     /// Whether one of these nodes would change the owner or the backup of a Service.
-    fn is_within_threshold(&self, key: &ServiceKey, decided: &Decided, nodes: &BTreeSet<NodeName>) -> bool {
+    fn is_within_threshold(
+        &self,
+        key: &ServiceKey,
+        decided: &DecidedRole,
+        nodes: &BTreeSet<NodeName>,
+    ) -> bool {
         let Some(service) = self.services.get(key) else {
             return false;
         };

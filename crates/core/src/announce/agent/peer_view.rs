@@ -1,0 +1,39 @@
+//! The other speakers as an agent knows them.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
+
+use super::SpeakerNode;
+use crate::announce::layer2::reachability::{PeerCounts, Reachability};
+use crate::{Liveness, Member, NodeName};
+
+/// What is known of the other speakers, by gossip and by the API server.
+#[derive(Debug, Default)]
+pub(super) struct PeerView {
+    pub(super) members: Arc<[Member]>,
+    pub(super) nodes: BTreeMap<NodeName, SpeakerNode>,
+    pub(super) reachability: Reachability,
+    /// Whether the counts for [`Reachability`] may have changed.
+    pub(super) is_stale: bool,
+    /// Whether a peer reports that this node is unresponsive.
+    pub(super) is_reported: bool,
+    /// The unresponsive nodes, as reported to membership.
+    pub(super) unresponsive: BTreeSet<NodeName>,
+}
+
+impl PeerView {
+    /// Counts the peers of `own_node` by evidence; `answering` are those that are down by membership and answer on the wire.
+    pub(super) fn counts(&self, own_node: &NodeName, answering: usize) -> PeerCounts {
+        let members = self.members.iter();
+        let reached = members.filter(|member| member.liveness != Liveness::Down);
+        let reached: BTreeSet<&NodeName> = reached.map(|member| &member.node).collect();
+        let ready = self.nodes.iter().filter(|(_, node)| node.is_ready);
+        let ready = ready.map(|(name, _)| name);
+        let ready: BTreeSet<&NodeName> = ready.filter(|node| *node != own_node).collect();
+        PeerCounts {
+            reached: ready.intersection(&reached).count(),
+            ready: ready.len(),
+            answering,
+        }
+    }
+}
