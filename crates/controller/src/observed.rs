@@ -79,8 +79,13 @@ impl ObservedService {
         self.announced.as_ref().map(Announced::of_condition)
     }
 
+    /// Returns the patch that makes the status as desired; `None` if it is so already.
+    pub(crate) fn difference(&self, desired: &DesiredStatus, now: Timestamp) -> Option<Value> {
+        (!self.is_already(desired)).then(|| self.patch(desired, now))
+    }
+
     /// Whether the status is as desired. Fields that the API server fills in, such as `ipMode`, are no difference.
-    pub(crate) fn is_already(&self, desired: &DesiredStatus) -> bool {
+    fn is_already(&self, desired: &DesiredStatus) -> bool {
         let service = &self.service;
         let has_addresses = match &desired.outcome {
             AllocationOutcome::Assigned(wanted) => {
@@ -99,7 +104,7 @@ impl ObservedService {
     /// Returns the strategic merge patch of `services/status` that makes the status as desired: one request for addresses,
     /// annotation and conditions. It applies only to the version that the decision was made for (`uid`,
     /// `resourceVersion`).
-    pub(crate) fn patch(&self, desired: &DesiredStatus, now: Timestamp) -> Value {
+    fn patch(&self, desired: &DesiredStatus, now: Timestamp) -> Value {
         let (ingress, pool) = match &desired.outcome {
             AllocationOutcome::Assigned(wanted) => {
                 let entries: Vec<Value> = wanted.addresses.iter().map(|ip| json!({"ip": ip})).collect();

@@ -314,12 +314,10 @@ impl Reconciler {
             announced: self.announcements.of(key, observed.announced()),
         };
         let in_flight = record.in_flight.as_ref();
-        if in_flight.is_some_and(|in_flight| in_flight.status == status)
-            || observed.is_already(&status)
-            || record.is_overtaken(observed)
-        {
+        if in_flight.is_some_and(|in_flight| in_flight.status == status) || record.is_overtaken(observed) {
             return None;
         }
+        let patch = observed.difference(&status, wall)?;
         if let AllocationOutcome::Assigned(assignment) = &status.outcome {
             let has = |other: &ServiceKey, address| {
                 let other = self.records.get(other).and_then(|other| other.decided.as_ref());
@@ -329,7 +327,6 @@ impl Reconciler {
                 return None;
             }
         }
-        let patch = observed.patch(&status, wall);
         let version = observed.version();
         let record = self.records.get_mut(key)?;
         record.in_flight = Some(InFlight { status, version });
