@@ -1,4 +1,4 @@
-//! How many decisions a second the allocator makes, beside the least that finds a free address.
+//! Decisions of the allocator per second, beside the least work that finds a free address.
 
 use std::collections::BTreeSet;
 use std::hint::black_box;
@@ -127,7 +127,7 @@ fn give(allocator: &mut Allocator, service: Service) -> anyhow::Result<IpAddr> {
     }
 }
 
-/// The least that finds the lowest free address: all of them in a sorted set, and no rule at all.
+/// The least work that finds the lowest free address: a sorted set of free addresses, without any rule.
 struct FreeSet(BTreeSet<u32>);
 
 impl FreeSet {
@@ -146,7 +146,7 @@ impl FreeSet {
     }
 }
 
-/// What needs no set of free addresses, and so works for a /64: look whether each address is in use.
+/// A scan that checks for each address whether it is in use. It needs no set of free addresses, so it works for a /64.
 fn scan(used: &BTreeSet<u128>) -> anyhow::Result<u128> {
     (0..)
         .find(|address| !used.contains(address))

@@ -1,4 +1,4 @@
-//! How fast addresses are answered for: Herald's wire thread beside the kernel's own responder and beside a bare
+//! The rate and latency of ARP answers: Herald's wire thread beside the kernel's own responder and beside a bare
 //! loop around a packet socket, all on the same veth pair in the same run. Alone, in a storm of requests for others, on
 //! a link that carries other traffic, and while thousands of addresses move.
 
@@ -41,7 +41,7 @@ const OWNER: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xa]);
 const KERNELS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const CLIENTS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 
-/// Where the owner takes whatever is sent to it.
+/// The port on which the owner receives and drops everything.
 const SINK: u16 = 9;
 
 /// The first of the announced addresses.
@@ -164,7 +164,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// What the thread uses when nothing happens, and beside other traffic.
+    /// Measures the processor time of the thread when nothing happens, and beside other traffic.
     async fn idle(&mut self, subject: &Subject) -> anyhow::Result<()> {
         for busy in [false, true] {
             let traffic = || Load::traffic(SocketAddr::from((KERNELS, SINK)));

@@ -1,4 +1,4 @@
-//! How fast the whole controller gives 10 000 Services their addresses, beside a bare client that only PATCHes statuses.
+//! The rate at which the whole controller gives 10 000 Services their addresses, beside a bare client that only PATCHes statuses.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,7 +69,7 @@ struct Run {
     took: Duration,
     /// From the request that creates a Service to the watch event that shows its address, in ms.
     latencies: Vec<f64>,
-    /// What the API server says it was asked for.
+    /// The requests that the API server counted.
     requests: RequestCounts,
     /// Resident memory of the controller in MiB.
     resident: Option<f64>,
@@ -139,7 +139,7 @@ fn figures(subject: &'static str, case: Case, runs: &[Run]) -> Vec<Figure> {
     .collect()
 }
 
-/// How fast Herald is where the bare client is 100 %, by pairs of runs.
+/// Herald's pace in percent of the bare client's, by pairs of runs.
 fn compare(case: Case, herald: &[Run], bare: &[Run]) -> Option<Figure> {
     let share = |(herald, bare): (&Run, &Run)| 100.0 * bare.millis() / herald.millis();
     let shares: Vec<f64> = herald.iter().zip(bare).map(share).collect();
@@ -327,7 +327,7 @@ impl ApiServer {
         created.try_collect().await
     }
 
-    /// Starts the controller, or has the bare client do what is to be done.
+    /// Starts the controller, or lets the bare client patch all Services that wait.
     async fn start(&self, subject: Subject) -> anyhow::Result<Option<Process>> {
         match subject {
             Subject::Herald => Ok(Some(self.start_controller()?)),

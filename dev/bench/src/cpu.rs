@@ -1,4 +1,4 @@
-//! How much of the processor threads and processes use.
+//! Processor time of threads and processes.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

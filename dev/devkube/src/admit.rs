@@ -1,4 +1,4 @@
-//! What is particular to some kinds when they are written.
+//! Rules of single kinds for writes.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

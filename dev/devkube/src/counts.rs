@@ -1,4 +1,4 @@
-//! How often each resource was asked for.
+//! Counts of requests by verb and resource.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ impl RequestCounts {
             .map(|((verb, resource), count)| (verb.as_str(), resource.as_str(), *count))
     }
 
-    /// How many requests there were, whatever their verb and resource.
+    /// The number of all requests.
     pub fn total(&self) -> u64 {
         self.counts.values().sum()
     }

@@ -1,4 +1,4 @@
-//! Misbehaviour on request: what a client must survive, made to happen.
+//! Faults to inject: what a client has to survive.
 
 pub(crate) mod state;
 

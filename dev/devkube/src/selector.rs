@@ -187,7 +187,7 @@ fn parse_field(kind: &Kind, term: &str) -> Result<FieldRequirement, ApiError> {
     })
 }
 
-/// Where in the stored object a selectable field is.
+/// The path of a selectable field in the stored object.
 fn stored_path(kind: &Kind, name: &str) -> Option<String> {
     if matches!(name, "metadata.name" | "metadata.namespace") {
         return Some(name.to_string());

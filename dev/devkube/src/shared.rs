@@ -14,7 +14,7 @@ use crate::operation::Part;
 #[derive(Debug)]
 pub(crate) struct Shared {
     cluster: Mutex<Cluster>,
-    /// What is wrong at the moment.
+    /// The faults that are in force.
     pub(crate) faults: watch::Sender<FaultState>,
     counts: Mutex<RequestCounts>,
 }

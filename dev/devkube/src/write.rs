@@ -321,7 +321,7 @@ fn check_preconditions(kind: &Kind, object: &Value, old: &Value) -> Result<(), A
     Ok(())
 }
 
-/// What clients cannot change stays as it was.
+/// Keeps the fields that clients cannot change.
 fn carry_identity(object: &mut Value, old: &Value) {
     for field in [
         "name",

@@ -23,7 +23,7 @@ mod cases {
     pub(crate) mod show;
 }
 
-/// What a test case is given: a cluster of its own and kubectl configured for it.
+/// The input of a test case: a cluster of its own and kubectl configured for it.
 pub(crate) struct Kubectl {
     program: PathBuf,
     home: TempDir,

@@ -231,7 +231,7 @@ impl Cluster {
         Ok(services.iter().map(line).collect())
     }
 
-    /// What a condition of a Service of namespace `default` says: its status, reason and message.
+    /// A condition of a Service of namespace `default`: its status, reason and message.
     pub async fn condition(&self, service: &str, type_: &str) -> anyhow::Result<Option<[String; 3]>> {
         let service = Api::<Service>::namespaced(self.client(), "default")
             .get(service)

@@ -132,7 +132,7 @@ impl ControlPlane {
         }
     }
 
-    /// What a client needs that reaches the API server at `url` and may do everything.
+    /// A kubeconfig for a client that reaches the API server at `url` and may do everything.
     pub fn kubeconfig(&self, url: &str) -> String {
         match &self.backend {
             Backend::Embedded(_) => Server::kubeconfig(url),

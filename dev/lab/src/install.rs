@@ -174,7 +174,7 @@ pub struct Chart {
     speaker: Template,
 }
 
-/// What a kubelet would know of a Pod's template.
+/// The parts of a Pod's template that a kubelet would use.
 #[derive(Default)]
 struct Template {
     labels: BTreeMap<String, String>,

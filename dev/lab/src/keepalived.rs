@@ -23,7 +23,7 @@ pub struct Member<'a> {
     pub priority: u8,
     /// Seconds between two advertisements, as they are written in the configuration.
     pub advert_int: &'a str,
-    /// What the group has.
+    /// The address of the group.
     pub address: Ipv4Addr,
 }
 

@@ -1,4 +1,4 @@
-//! The lab itself: a cluster with nodes, a client beside it, and what can be done to them.
+//! The lab itself: a cluster with nodes and a client, and operations on them.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};

@@ -1,8 +1,8 @@
 //! A cluster in a box on one machine: demo and integration tests.
 //!
-//! Nodes and the client are network namespaces on a bridge, the Kubernetes API is `herald-devkube` or Kubernetes' own
-//! (see [`control_plane`]), the controller and the speakers are the real programs: the lab runs its own executable again for each of
-//! them. Nothing has a name outside the process, so labs run side by side and leave nothing behind.
+//! Nodes and the client are network namespaces on a bridge. The Kubernetes API is `herald-devkube` or Kubernetes' own, see
+//! [`control_plane`]. The controller and the speakers are the real programs: the lab runs its own executable again for each
+//! of them. No part has a name outside the process, so labs run side by side and leave nothing behind.
 
 pub mod cli;
 pub mod clock;

@@ -40,7 +40,7 @@ impl Pod {
         }
     }
 
-    /// What the API server is given when the Pod is created.
+    /// The object that creates the Pod.
     pub fn object(&self) -> Value {
         json!({
             "apiVersion": "v1", "kind": "Pod",

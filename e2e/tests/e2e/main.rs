@@ -17,7 +17,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::place::Place;
 
-/// Longer than anything here should ever take.
+/// Longer than any condition here takes.
 const DEADLINE: Duration = Duration::from_secs(60);
 const QUICKSTART: &str = include_str!("../../../examples/quickstart.yaml");
 

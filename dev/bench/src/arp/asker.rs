@@ -32,7 +32,7 @@ pub(super) struct Asker {
     next: u32,
 }
 
-/// What came of it.
+/// The answers of one measurement.
 pub(super) struct Answers {
     pub(super) per_second: f64,
     /// Of each request that was answered.

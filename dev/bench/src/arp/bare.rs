@@ -13,7 +13,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::OWNER;
 use super::asker::DEADLINE;
 
-/// What user space can do at best: receive, swap, send, one frame at a time, and no question asked.
+/// The best that user space can do: receive, swap, send, one frame at a time, without any check.
 pub(super) struct Bare {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,

@@ -1,4 +1,4 @@
-//! What else is on the link.
+//! Other traffic on the link.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -31,7 +31,7 @@ const SEGMENT: usize = 64 << 10;
 /// Threads that keep a link busy until this is dropped.
 pub(super) struct Load {
     stop: Arc<AtomicBool>,
-    /// How much was sent, in whatever unit the load has.
+    /// How much was sent, in the unit of the load.
     sent: Arc<AtomicU64>,
     since: Instant,
     threads: Vec<JoinHandle<anyhow::Result<()>>>,
@@ -134,7 +134,7 @@ fn storm(socket: &PacketSocket, stop: &AtomicBool, sent: &AtomicU64) -> anyhow::
     Ok(())
 }
 
-/// Takes whatever is sent to it, until its namespace ends.
+/// Receives and drops everything until its namespace ends.
 pub(super) fn sink(address: SocketAddr) -> anyhow::Result<()> {
     let (listener, datagrams) = (TcpListener::bind(address)?, UdpSocket::bind(address)?);
     std::thread::spawn(move || {

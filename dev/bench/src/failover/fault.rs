@@ -7,9 +7,9 @@ use clap::ValueEnum;
 pub(crate) enum Fault {
     /// Its cable is pulled.
     LinkLoss,
-    /// The program that holds the address is killed (SIGKILL); the machine goes on.
+    /// The program that answers for the address is killed (SIGKILL); the machine goes on.
     Sigkill,
-    /// The program that holds the address stands still (SIGSTOP); the machine goes on.
+    /// The program that answers for the address is paused (SIGSTOP); the machine goes on.
     Sigstop,
     /// Its cable is pulled and all its processes are killed, as when it loses its power.
     NodeGone,
@@ -31,13 +31,12 @@ impl Fault {
         }
     }
 
-    /// Whether the machine goes on without its program, so that who has learnt its Ethernet address is served on, and who has
-    /// not is not.
+    /// Whether the machine goes on without its program, so that only clients that have its Ethernet address are served.
     pub(super) const fn spares_the_machine(self) -> bool {
         matches!(self, Self::Sigkill | Self::Sigstop)
     }
 
-    /// Whether the machine's pods are gone with it, and the API server can be told.
+    /// Whether the machine's pods are gone with it, so that they are marked as not ready.
     pub(super) const fn takes_endpoints(self) -> bool {
         matches!(self, Self::LinkLoss | Self::NodeGone)
     }

@@ -1,4 +1,4 @@
-//! Three machines with a daemon each, which see to it that one of them has an address: keepalived, or any other.
+//! Three machines with a daemon each that gives one of them an address: keepalived, or any other.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};

@@ -36,11 +36,11 @@ pub(super) struct Clients<'a> {
     second: Option<Second>,
 }
 
-/// What the second machine's client is there for.
+/// The purpose of the second machine's client.
 enum Second {
-    /// It forgets the owner's Ethernet address at the fault.
+    /// Its neighbour entry for the address is removed at the fault.
     New(Prober),
-    /// It never asks for one, but sends to a machine that lives.
+    /// Its neighbour entry is permanent and names a machine that lives.
     ThroughTheLiving(Prober),
 }
 
@@ -86,7 +86,7 @@ impl<'a> Clients<'a> {
         Ok(clients)
     }
 
-    /// Waits until all has gone well for a while since `since`.
+    /// Waits until requests begun after `since` were answered for a while.
     pub(super) async fn wait_until_served(&mut self, since: Monotonic) -> anyhow::Result<()> {
         self.prober.wait_until_served(since, STREAK, DEADLINE).await?;
         Ok(())
@@ -103,7 +103,7 @@ impl<'a> Clients<'a> {
         Ok(())
     }
 
-    /// Waits until the client's kernel holds another machine for the owner and all goes well again.
+    /// Waits until the client's neighbour table has another machine and requests are answered again.
     pub(super) async fn measure(mut self, begin: Monotonic) -> anyhow::Result<Measured> {
         wait_for("the client learns a new owner", DEADLINE, async || {
             Ok(self.learnt().await?.filter(|mac| *mac != self.owner))

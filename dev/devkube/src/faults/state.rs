@@ -1,10 +1,10 @@
-//! The faults that are in force.
+//! Faults in force, and their use by requests.
 
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-/// What is wrong at the moment.
+/// The faults that are in force.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct FaultState {
     /// Connections are closed and new ones refused.

@@ -11,7 +11,7 @@ use crate::object::{Key, meta_mut, meta_text};
 use crate::operation::{Part, Write};
 use crate::status::{ApiError, FieldError, Subject};
 
-/// What a manager wants the object to be, as far as it cares.
+/// The fields that a manager wants the object to have.
 #[derive(Debug, Clone)]
 pub(crate) struct Configuration {
     /// The fields that the manager cares about.

@@ -243,12 +243,12 @@ impl Kubernetes {
         Ok(String::from_utf8(output.stdout)?)
     }
 
-    /// What a client needs that reaches the API server at `url` and may do everything.
+    /// A kubeconfig for a client that reaches the API server at `url` and may do everything.
     pub fn admin(&self, url: &str) -> String {
         kubeconfig(url, &self.files.authority(), &ADMIN.token(&self.token))
     }
 
-    /// What a client needs that reaches the API server at `url` with a token that the server itself gave.
+    /// A kubeconfig for a client that reaches the API server at `url` with a token that the server issued.
     pub fn with_token(&self, url: &str, token: &str) -> String {
         kubeconfig(url, &self.files.authority(), token)
     }
@@ -257,13 +257,13 @@ impl Kubernetes {
         client(&self.admin(&format!("https://{}", self.door))).await
     }
 
-    /// What the programs of the chart asked for so far, and what they were answered: one Event of `audit.k8s.io/v1` a line.
+    /// The requests of the chart's programs so far, with the answers: one Event of `audit.k8s.io/v1` a line.
     pub fn audit(&self) -> anyhow::Result<String> {
         let path = &self.files.audit;
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
     }
 
-    /// How often each resource was asked for so far, by whomever.
+    /// How often each resource was requested so far, by all clients.
     pub(super) async fn request_counts(&self) -> anyhow::Result<RequestCounts> {
         let request = axum::http::Request::get("/metrics").body(Vec::new())?;
         let metrics = self.client().await?.request_text(request).await?;

@@ -1,4 +1,4 @@
-//! What kube-apiserver says of the requests that it served.
+//! The requests that kube-apiserver counted, by its metrics.
 
 use herald_devkube::RequestCounts;
 

@@ -121,7 +121,7 @@ fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e4).round() / 10.0
 }
 
-/// Where the chapters go.
+/// The output of the chapters.
 pub(super) struct Story {
     json: bool,
 }
