@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_reset_was_served_by_somebody() {
+    fn a_connection_reset_shows_that_a_server_was_reached() {
         let losses = [
             "no answer within 500ms",
             "cannot receive: Connection reset by peer (os error 104)",

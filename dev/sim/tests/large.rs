@@ -42,10 +42,7 @@ fn at_rest(world: &mut World) -> (f64, f64) {
     }
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "figures for whoever asks for them with --nocapture"
-)]
+#[expect(clippy::print_stderr, reason = "the figures of a run with --nocapture")]
 fn say(text: &str) {
     eprintln!("{text}");
 }

@@ -197,11 +197,11 @@ fn all_may_restart_at_once() {
 }
 
 #[test]
-fn an_owner_that_has_gone_deaf_is_replaced_by_its_deputy_and_then_passed_over() {
+fn an_owner_that_receives_nothing_is_replaced_by_its_backup_and_then_ranks_last() {
     for_each_seed(3, |seed| {
         let nodes = 2 + seed as usize % 4;
         let mut world = World::new(nodes, 12, seed);
-        // Each deputy asks for the first time.
+        // Each backup checks for the first time.
         world.run_for(seconds(20));
         let victim = an_owner(&mut world);
         world.judge_anew();
@@ -314,7 +314,7 @@ fn speakers_that_gossip_never_reached_know_each_other_by_their_nodes_addresses()
         world.judge_anew();
         world.crash(victim);
         world.run_for(seconds(10));
-        // Asked for twice a second, as fellows are, and then both others want it. Strangers are asked every five seconds.
+        // A peer is probed twice a second, and then both others contend. A foreign host would be probed every five seconds.
         unserved_for_at_most(&mut world, seconds(1));
         doubled_for_at_most(&mut world, Duration::ZERO);
         owners(&mut world);

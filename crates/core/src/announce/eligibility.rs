@@ -14,7 +14,7 @@ use crate::{Labels, Liveness, Member, NodeName, NodeState, ServiceKey};
 /// Label that keeps a node out, whatever its value (Kubernetes: "Well-Known Labels").
 pub const EXCLUDE_LABEL: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 
-/// An administrator's wish that the node gives its addresses away, before maintenance for example.
+/// Annotation by which an administrator drains a node, for example before maintenance.
 pub const DRAIN_ANNOTATION: &str = "herald.io/drain";
 
 /// A Service of type `LoadBalancer` as the speakers see it.
@@ -71,7 +71,7 @@ pub struct Node {
 pub enum Exclusion {
     /// The Service has no address yet.
     NoAddress,
-    /// An ingress entry is no plain address, so somebody else manages this Service.
+    /// An ingress entry is no plain address, so another program manages this Service.
     InvalidAddress,
     /// No single pool contains all the addresses.
     AddressOutsidePools,
@@ -175,7 +175,7 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// The advertisements that apply to a Service, or why nobody may announce it.
+    /// The advertisements that apply to a Service, or the reason why no node may announce it.
     pub fn advertisements_of(
         &self,
         service: &Exposure,

@@ -114,8 +114,8 @@ fn role(mut machine: Ownership) -> Role {
     machine.role(&key()).expect("a known Service").clone()
 }
 
-/// The role of the one that comes next after `owner`.
-fn deputy_of(owner: &str) -> Role {
+/// The role of the backup of `owner`.
+fn backup_of(owner: &str) -> Role {
     let grant = Grant {
         addresses: web(TrafficPolicy::Cluster).addresses,
         interfaces: None,
@@ -139,7 +139,7 @@ fn ready(name: &str) -> Member {
 fn the_layer_2_vectors_of_metallb_hold() {
     use TrafficPolicy::{Cluster, Local};
     assert!(owns(iris(IRIS2, vec![everywhere()], Cluster)));
-    assert_eq!(role(iris(IRIS1, vec![everywhere()], Cluster)), deputy_of(IRIS2));
+    assert_eq!(role(iris(IRIS1, vec![everywhere()], Cluster)), backup_of(IRIS2));
 
     let excluded = [(EXCLUDE_LABEL, "")];
     let mut one_out = iris(IRIS1, vec![everywhere()], Cluster);
@@ -157,8 +157,8 @@ fn the_layer_2_vectors_of_metallb_hold() {
     assert!(owns(ignored));
 
     for me in [IRIS1, IRIS2] {
-        let nobody = iris(me, vec![on(IRIS2)], Local);
-        assert_eq!(role(nobody), Role::Unowned(Exclusion::NoCandidate), "{me}");
+        let unowned = iris(me, vec![on(IRIS2)], Local);
+        assert_eq!(role(unowned), Role::Unowned(Exclusion::NoCandidate), "{me}");
     }
 }
 
@@ -172,7 +172,7 @@ fn a_node_that_is_drained_gives_its_services_away_and_takes_them_back() {
     };
     machine.set_node(draining(IRIS2));
     assert!(matches!(drain(&mut machine)[0].after, Some(Role::Owner(_))));
-    // Who drains everything wants nothing to be announced.
+    // If every node is drained, no node announces.
     machine.set_node(draining(IRIS1));
     assert_eq!(
         drain(&mut machine)[0].after,
@@ -196,14 +196,14 @@ fn an_unavailable_network_moves_the_service_and_back() {
     };
     machine.set_node(down);
     let moved = drain(&mut machine);
-    assert_eq!(moved[0].before, Some(deputy_of(IRIS2)));
+    assert_eq!(moved[0].before, Some(backup_of(IRIS2)));
     assert!(matches!(moved[0].after, Some(Role::Owner(_))));
     machine.set_node(node(IRIS2, &[]));
-    assert_eq!(drain(&mut machine)[0].after, Some(deputy_of(IRIS2)));
+    assert_eq!(drain(&mut machine)[0].after, Some(backup_of(IRIS2)));
 }
 
 #[test]
-fn what_nobody_may_announce_has_its_reason() {
+fn a_service_that_no_node_may_announce_has_its_reason() {
     let base = || web(TrafficPolicy::Cluster);
     let by_service = || RawL2Advertisement {
         service_selectors: vec![selector(&[("app", "other")])],
@@ -253,7 +253,7 @@ fn what_nobody_may_announce_has_its_reason() {
 }
 
 #[test]
-fn every_node_that_may_not_own_it_has_its_reason() {
+fn every_excluded_node_has_its_reason() {
     let mut machine = Ownership::new(IRIS1.into(), true, false);
     machine = iris_with(
         machine,
@@ -335,7 +335,7 @@ fn a_node_without_the_interface_does_not_count_as_owner_until_it_has_it() {
 }
 
 #[test]
-fn a_preference_outweighs_the_hash_but_makes_nobody_a_candidate() {
+fn a_preference_outweighs_the_hash_but_makes_no_excluded_node_a_candidate() {
     let preferring = |name: &str| RawL2Advertisement {
         preferred_nodes: vec![(50, selector(&[("kubernetes.io/hostname", name)]))],
         ..everywhere()
@@ -370,7 +370,7 @@ fn rank_does_not_depend_on_who_is_alive() {
 }
 
 #[test]
-fn a_removed_service_is_told_once() {
+fn the_removal_of_a_service_is_reported_once() {
     let mut machine = iris(IRIS2, vec![everywhere()], TrafficPolicy::Cluster);
     drain(&mut machine);
     machine.remove_service(&key());
@@ -382,20 +382,20 @@ fn a_removed_service_is_told_once() {
 }
 
 #[test]
-fn a_suspect_owner_has_an_heir_and_a_dead_one_a_successor() {
+fn a_suspect_owner_has_a_successor_and_a_dead_one_a_new_owner() {
     let mut machine = iris_with(
         Ownership::new(IRIS1.into(), true, false),
         vec![everywhere()],
         TrafficPolicy::Cluster,
     );
     machine.set_members(&[ready(IRIS1), ready(IRIS2)]);
-    assert_eq!(drain(&mut machine)[0].after, Some(deputy_of(IRIS2)));
+    assert_eq!(drain(&mut machine)[0].after, Some(backup_of(IRIS2)));
     let suspect = Member::new(IRIS2.into(), Liveness::Suspect, NodeState::Ready);
     machine.set_members(&[ready(IRIS1), suspect.clone()]);
     let successor = |change: &RoleChange| matches!(&change.after, Some(Role::Successor { of, .. }) if of.as_str() == IRIS2);
     assert!(successor(&drain(&mut machine)[0]));
     machine.set_members(&[ready(IRIS1), ready(IRIS2)]);
-    assert_eq!(drain(&mut machine)[0].after, Some(deputy_of(IRIS2)));
+    assert_eq!(drain(&mut machine)[0].after, Some(backup_of(IRIS2)));
     machine.set_members(&[ready(IRIS1), suspect]);
     assert!(successor(&drain(&mut machine)[0]));
     let down = Member::new(IRIS2.into(), Liveness::Down, NodeState::Ready);
@@ -432,7 +432,7 @@ fn gossiping(me: &str) -> Ownership {
     )
 }
 
-/// What a node is at some moment: liveness and state of its speaker, how often it came back, whether it has a leg, whether
+/// A node at some moment: liveness and state of its speaker, its flaps, whether it has an interface in the subnet, whether
 /// it exists, whether it is drained, whether it is preferred.
 type Moment = (u8, u8, u8, bool, bool, bool, bool);
 
@@ -449,7 +449,7 @@ fn any_moment() -> impl Strategy<Value = Moment> {
 }
 
 proptest! {
-    /// Looking only at what the changed nodes own, or might, gives what a fresh machine computes.
+    /// Recomputing only Services that a changed node owns, or might, gives the result of a fresh machine.
     #[test]
     fn changes_of_nodes_and_members_lead_where_a_fresh_start_leads(
         steps in prop::collection::vec((prop::collection::vec(any_moment(), 5), any::<bool>()), 1..8),

@@ -14,7 +14,7 @@ mod monitor;
 mod peers;
 mod table;
 
-/// This node, a fellow that comes first for everything, and one that comes last.
+/// This node, a peer of better rank for every address, and a peer of worse rank.
 const ME: &str = "b";
 const FIRST: &str = "a";
 const LAST: &str = "c";
@@ -62,7 +62,7 @@ fn elected() -> Role {
     Role::Owner(grant())
 }
 
-/// One address, one Service, and what has come of it.
+/// One address, one Service, and the effects so far.
 struct World {
     takeover: Takeover,
     role: Option<Role>,
@@ -102,13 +102,13 @@ impl World {
         self.effects()
     }
 
-    fn hears_claim_of(&mut self, mac: MacAddr) -> Vec<Effect> {
+    fn handle_claim_of(&mut self, mac: MacAddr) -> Vec<Effect> {
         let outranks = |node: &NodeName, _: &ServiceKey| node.as_str() < ME;
         self.takeover.handle_claim(ip(), mac, outranks, self.now);
         self.effects()
     }
 
-    /// Lets time pass until something is due, and returns how long that took, in milliseconds.
+    /// Advances time until something is due, and returns by how many milliseconds.
     fn until_due(&mut self) -> (u128, Vec<Effect>) {
         let due = self.takeover.poll_timeout().expect("something is due");
         let passed = due.saturating_since(self.now).as_millis();
@@ -127,19 +127,19 @@ impl World {
         world
     }
 
-    fn holding() -> Self {
+    fn active() -> Self {
         let mut world = Self::probing();
         assert_eq!(world.probed(ProbeResult::Silence), [announce(), gained()]);
         world
     }
 
-    fn yielding() -> Self {
-        let mut world = Self::holding();
+    fn handing_over() -> Self {
+        let mut world = Self::active();
         assert_eq!(world.role(Some(standby())), [lost()]);
         world
     }
 
-    /// Elected because `FIRST` is not what it was, and answered by it all the same.
+    /// Elected because `FIRST` is no longer alive for gossip, and deferred because `FIRST` answers.
     fn deferred(liveness: Liveness) -> Self {
         let mut world = Self::probing();
         world.gossip(&[(FIRST, liveness), (LAST, Liveness::Alive)]);
@@ -185,21 +185,21 @@ fn lost() -> Effect {
 }
 
 #[test]
-fn an_address_is_announced_when_nobody_answers_a_probe() {
-    let world = World::holding();
+fn an_address_is_announced_when_no_machine_answers_a_probe() {
+    let world = World::active();
     assert_eq!(world.takeover.poll_timeout(), None);
     assert!(!world.takeover.is_empty());
 }
 
 #[test]
-fn what_is_no_longer_wanted_is_left_at_once() {
+fn an_address_of_a_service_that_is_gone_is_withdrawn_immediately() {
     let unowned = || Some(Role::Unowned(Exclusion::NoEndpoints));
     for after in [None, unowned()] {
         assert_eq!(
             World::probing().role(after.clone()),
             [Effect::Command(Command::CancelProbe(ip()))]
         );
-        assert_eq!(World::holding().role(after.clone()), [withdraw(), lost()]);
+        assert_eq!(World::active().role(after.clone()), [withdraw(), lost()]);
         assert_eq!(World::deferred(Liveness::Suspect).role(after.clone()), []);
         assert_eq!(World::in_conflict().role(after), []);
     }
@@ -210,18 +210,18 @@ fn what_is_no_longer_wanted_is_left_at_once() {
 }
 
 #[test]
-fn who_is_passed_over_answers_on_until_its_successor_announces_itself() {
-    let mut world = World::yielding();
+fn a_node_that_lost_an_election_answers_until_its_successor_announces() {
+    let mut world = World::handing_over();
     assert!(!world.takeover.is_empty());
-    assert_eq!(world.hears_claim_of(FOREIGN), []);
-    assert_eq!(world.hears_claim_of(mac(FIRST)), [withdraw()]);
+    assert_eq!(world.handle_claim_of(FOREIGN), []);
+    assert_eq!(world.handle_claim_of(mac(FIRST)), [withdraw()]);
     assert!(world.takeover.is_empty());
     assert_eq!(world.takeover.poll_timeout(), None);
 }
 
 #[test]
-fn who_is_passed_over_calls_for_its_successor_but_not_for_ever() {
-    let mut world = World::yielding();
+fn a_node_that_hands_over_reminds_its_successor_but_not_for_ever() {
+    let mut world = World::handing_over();
     for _ in 0..9 {
         assert_eq!(
             world.until_due(),
@@ -240,26 +240,26 @@ fn who_is_passed_over_calls_for_its_successor_but_not_for_ever() {
 }
 
 #[test]
-fn who_is_passed_over_and_elected_again_just_goes_on() {
-    let mut world = World::yielding();
+fn a_node_that_hands_over_and_is_elected_again_continues_without_a_probe() {
+    let mut world = World::handing_over();
     assert_eq!(world.role(Some(elected())), [announce(), gained()]);
     assert_eq!(world.takeover.poll_timeout(), None);
 }
 
 #[test]
-fn who_was_out_of_the_world_asks_before_it_answers_on() {
-    let mut world = World::holding();
+fn a_node_that_was_absent_probes_before_it_continues() {
+    let mut world = World::active();
     world.takeover.handle_absence(world.now);
     assert_eq!(world.effects(), [withdraw(), lost(), probe()]);
     assert_eq!(world.probed(ProbeResult::Silence), [announce(), gained()]);
-    let mut world = World::yielding();
+    let mut world = World::handing_over();
     world.takeover.handle_absence(world.now);
     assert_eq!(world.effects(), [withdraw()]);
 }
 
 #[test]
-fn when_a_fellow_returns_what_is_held_is_announced_anew() {
-    let mut world = World::holding();
+fn when_a_peer_returns_active_addresses_are_announced_again() {
+    let mut world = World::active();
     world.gossip(&[(FIRST, Liveness::Suspect), (LAST, Liveness::Alive)]);
     assert_eq!(world.effects(), []);
     world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Alive)]);
@@ -269,7 +269,7 @@ fn when_a_fellow_returns_what_is_held_is_announced_anew() {
 }
 
 #[test]
-fn a_living_fellow_that_answers_is_relieved() {
+fn an_elected_node_takes_over_from_a_live_peer_that_answers() {
     let mut world = World::probing();
     assert_eq!(
         world.probed(ProbeResult::Answered(mac(LAST))),
@@ -283,7 +283,7 @@ fn a_living_fellow_that_answers_is_relieved() {
 }
 
 #[test]
-fn a_suspect_that_answers_keeps_the_address_however_long_that_takes() {
+fn a_suspect_peer_that_answers_keeps_the_address_without_a_limit() {
     let mut world = World::deferred(Liveness::Suspect);
     for _ in 0..100 {
         assert_eq!(world.until_due(), (RETRY.as_millis(), vec![probe()]));
@@ -294,7 +294,7 @@ fn a_suspect_that_answers_keeps_the_address_however_long_that_takes() {
 }
 
 #[test]
-fn the_answers_of_one_that_most_take_for_dead_count_for_a_while_only() {
+fn answers_for_a_peer_that_the_majority_considers_down_delay_a_take_over_only_for_a_limited_time() {
     let mut world = World::deferred(Liveness::Down);
     let overruled = Effect::Event(ip(), AddressEvent::TakeoverForced(FIRST.into()));
     let began = world.now;
@@ -315,7 +315,7 @@ fn the_answers_of_one_that_most_take_for_dead_count_for_a_while_only() {
 }
 
 #[test]
-fn without_a_majority_nobody_is_overruled() {
+fn without_a_majority_no_take_over_is_forced() {
     let mut world = World::deferred(Liveness::Down);
     world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Down)]);
     for _ in 0..100 {
@@ -325,10 +325,10 @@ fn without_a_majority_nobody_is_overruled() {
 }
 
 #[test]
-fn one_that_announces_itself_is_not_dead_whatever_most_say() {
+fn a_peer_that_announces_itself_is_alive_even_against_the_majority() {
     let mut world = World::deferred(Liveness::Down);
     world.now = at(1000);
-    assert_eq!(world.hears_claim_of(mac(FIRST)), []);
+    assert_eq!(world.handle_claim_of(mac(FIRST)), []);
     for _ in 0..20 {
         world.until_due();
         assert_eq!(world.probed(ProbeResult::Answered(mac(FIRST))), []);
@@ -336,7 +336,7 @@ fn one_that_announces_itself_is_not_dead_whatever_most_say() {
 }
 
 #[test]
-fn a_stranger_keeps_the_address_and_is_asked_again_and_again() {
+fn a_foreign_host_keeps_the_address_and_is_probed_again_and_again() {
     let mut world = World::in_conflict();
     for pause in [1, 2, 4, 5, 5, 5] {
         assert_eq!(world.until_due(), (pause * 1000, vec![probe()]));
@@ -356,7 +356,7 @@ fn a_stranger_keeps_the_address_and_is_asked_again_and_again() {
 }
 
 #[test]
-fn a_pool_may_ask_for_less_than_that() {
+fn a_pool_may_report_conflicts_or_ignore_them() {
     for (detection, report) in [
         (
             ConflictDetection::Warn,
@@ -377,7 +377,7 @@ fn a_pool_may_ask_for_less_than_that() {
 }
 
 #[test]
-fn of_two_that_ask_at_the_same_time_one_asks_again_a_little_later() {
+fn of_two_contenders_one_probes_again_a_little_later() {
     for (other, pauses) in [(FOREIGN, 50..=400), (mac(FIRST), 400..=400)] {
         let mut world = World::probing();
         world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Down)]);
@@ -389,7 +389,7 @@ fn of_two_that_ask_at_the_same_time_one_asks_again_a_little_later() {
 }
 
 #[test]
-fn of_two_fellows_that_ask_at_the_same_time_the_first_by_name_starts_over_at_once() {
+fn of_two_peers_that_contend_the_first_by_name_probes_again_immediately() {
     let mut world = World::probing();
     world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Down)]);
     assert_eq!(world.probed(ProbeResult::Contended(mac(LAST))), [probe()]);
@@ -397,38 +397,38 @@ fn of_two_fellows_that_ask_at_the_same_time_the_first_by_name_starts_over_at_onc
 }
 
 #[test]
-fn a_held_address_is_defended_against_strangers_and_those_that_come_last() {
-    let mut world = World::holding();
+fn an_active_address_is_defended_against_foreign_hosts_and_peers_of_worse_rank() {
+    let mut world = World::active();
     let challenged = Effect::Event(ip(), AddressEvent::Challenged(FOREIGN));
     assert_eq!(
-        world.hears_claim_of(FOREIGN),
+        world.handle_claim_of(FOREIGN),
         [challenged, Effect::Command(Command::Defend(ip()))]
     );
     assert_eq!(
-        world.hears_claim_of(mac(LAST)),
+        world.handle_claim_of(mac(LAST)),
         [Effect::Command(Command::Defend(ip()))]
     );
 }
 
 #[test]
-fn a_held_address_is_defended_against_those_whom_gossip_tells_who_is_elected() {
+fn an_active_address_is_defended_against_peers_that_gossip_reaches() {
     for liveness in [Liveness::Alive, Liveness::Suspect] {
-        let mut world = World::holding();
+        let mut world = World::active();
         world.gossip(&[(FIRST, liveness), (LAST, Liveness::Down)]);
         assert_eq!(
-            world.hears_claim_of(mac(FIRST)),
+            world.handle_claim_of(mac(FIRST)),
             [Effect::Command(Command::Defend(ip()))]
         );
     }
 }
 
 #[test]
-fn a_held_address_is_left_to_a_lost_one_that_comes_first_and_watched() {
-    let mut world = World::holding();
+fn an_active_address_is_left_to_a_lost_peer_of_better_rank_and_monitored() {
+    let mut world = World::active();
     world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Alive)]);
     let yielded = Effect::Event(ip(), AddressEvent::Preempted(FIRST.into()));
     assert_eq!(
-        world.hears_claim_of(mac(FIRST)),
+        world.handle_claim_of(mac(FIRST)),
         [withdraw(), yielded, lost(), probe()]
     );
     let deferred = Effect::Event(ip(), AddressEvent::Deferred(FIRST.into()));
@@ -438,8 +438,8 @@ fn a_held_address_is_left_to_a_lost_one_that_comes_first_and_watched() {
 }
 
 #[test]
-fn the_last_word_of_one_that_said_good_bye_takes_nothing_back() {
-    let mut world = World::holding();
+fn the_last_announcement_of_a_peer_that_left_takes_nothing_back() {
+    let mut world = World::active();
     let gone = Member {
         state: NodeState::Draining,
         ..member(FIRST, Liveness::Down)
@@ -447,47 +447,47 @@ fn the_last_word_of_one_that_said_good_bye_takes_nothing_back() {
     let members = [gone, member(ME, Liveness::Alive), member(LAST, Liveness::Alive)];
     world.takeover.set_members(&members, world.now);
     assert_eq!(
-        world.hears_claim_of(mac(FIRST)),
+        world.handle_claim_of(mac(FIRST)),
         [Effect::Command(Command::Defend(ip()))]
     );
     world.now = at(999);
     assert_eq!(
-        world.hears_claim_of(mac(FIRST)),
+        world.handle_claim_of(mac(FIRST)),
         [Effect::Command(Command::Defend(ip()))]
     );
-    // What it says much later is said by its successor, which gossip has not reached, whatever gossip repeats.
+    // A much later announcement is one of its next process, which gossip has not reached, even if gossip repeats the leave.
     world.now = at(1000);
     let yielded = Effect::Event(ip(), AddressEvent::Preempted(FIRST.into()));
     let left = [withdraw(), yielded, lost(), probe()];
-    assert_eq!(world.hears_claim_of(mac(FIRST)), left);
+    assert_eq!(world.handle_claim_of(mac(FIRST)), left);
     world.takeover.set_members(&members, world.now);
     world.probed(ProbeResult::Silence);
-    assert_eq!(world.hears_claim_of(mac(FIRST))[0], withdraw());
+    assert_eq!(world.handle_claim_of(mac(FIRST))[0], withdraw());
 }
 
 #[test]
-fn a_node_that_is_cut_off_from_the_others_leaves_to_any_of_them_what_they_claim() {
-    let mut world = World::holding();
+fn a_node_in_the_minority_leaves_an_address_to_each_peer_that_claims_it() {
+    let mut world = World::active();
     world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Down)]);
     let yielded = Effect::Event(ip(), AddressEvent::Preempted(LAST.into()));
     assert_eq!(
-        world.hears_claim_of(mac(LAST)),
+        world.handle_claim_of(mac(LAST)),
         [withdraw(), yielded, lost(), probe()]
     );
 }
 
 #[test]
-fn claims_of_others_change_nothing_while_an_address_is_not_held() {
-    assert_eq!(World::probing().hears_claim_of(mac(FIRST)), []);
-    assert_eq!(World::in_conflict().hears_claim_of(FOREIGN), []);
-    assert_eq!(World::new().hears_claim_of(FOREIGN), []);
+fn claims_of_others_change_nothing_while_an_address_is_not_active() {
+    assert_eq!(World::probing().handle_claim_of(mac(FIRST)), []);
+    assert_eq!(World::in_conflict().handle_claim_of(FOREIGN), []);
+    assert_eq!(World::new().handle_claim_of(FOREIGN), []);
 }
 
 #[test]
 fn late_results_change_nothing() {
     for mut world in [
-        World::holding(),
-        World::yielding(),
+        World::active(),
+        World::handing_over(),
         World::in_conflict(),
         World::new(),
     ] {
@@ -497,7 +497,7 @@ fn late_results_change_nothing() {
 }
 
 #[test]
-fn an_heir_asks_before_it_inherits() {
+fn a_successor_probes_before_it_takes_over() {
     let mut world = World::new();
     world.gossip(&[(FIRST, Liveness::Suspect), (LAST, Liveness::Alive)]);
     let successor = Role::Successor {
@@ -510,13 +510,13 @@ fn an_heir_asks_before_it_inherits() {
         world.probed(ProbeResult::Silence),
         [announce(), gained(), took_over]
     );
-    // The suspicion turns out to be right.
+    // Gossip confirms the suspicion.
     assert_eq!(world.role(Some(elected())), []);
 }
 
 #[test]
-fn a_shared_address_is_held_until_the_last_lets_go_and_asked_for_once() {
-    let mut world = World::holding();
+fn a_shared_address_is_active_until_its_last_service_is_gone_and_probed_once() {
+    let mut world = World::active();
     let other = ServiceKey::new("default", "other");
     world.takeover.set_role(&other, None, Some(&elected()), at(0));
     assert_eq!(world.effects(), [Effect::Gained(other.clone(), ip())]);
@@ -526,7 +526,7 @@ fn a_shared_address_is_held_until_the_last_lets_go_and_asked_for_once() {
 }
 
 #[test]
-fn interfaces_of_sharers_add_up_and_shrink_again() {
+fn interfaces_of_sharers_are_united_and_shrink_again() {
     let on = |names: &[&str]| {
         Role::Owner(Grant {
             interfaces: Some(names.iter().map(|name| (*name).into()).collect()),
@@ -551,7 +551,7 @@ fn interfaces_of_sharers_add_up_and_shrink_again() {
 }
 
 #[test]
-fn without_verification_nothing_is_asked_and_nothing_lingers() {
+fn without_verification_nothing_is_probed_and_no_address_is_handed_over() {
     let mut world = World::with(Takeover::new(ME.into(), false, 1));
     assert_eq!(world.role(Some(elected())), [announce(), gained()]);
     assert_eq!(world.role(Some(standby())), [withdraw(), lost()]);

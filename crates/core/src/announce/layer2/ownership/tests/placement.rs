@@ -1,22 +1,22 @@
-//! Who is passed over for what it says of itself: no leg, no interface, too many flaps.
+//! Nodes that rank last by their profile: not in the subnet, no interface, too many flaps.
 
 use super::*;
 
 #[test]
-fn a_node_without_a_leg_is_passed_over_while_others_have_one() {
+fn a_node_outside_the_subnet_ranks_last_while_others_are_in_it() {
     const INSIDE: &[&str] = &["10.20.30.200"];
     const OUTSIDE: &[&str] = &["192.0.2.1"];
     let mut machine = gossiping(IRIS1);
     machine.set_members(&[reporting(IRIS1, INSIDE, 0), reporting(IRIS2, INSIDE, 0)]);
-    assert_eq!(drain(&mut machine)[0].after, Some(deputy_of(IRIS2)));
+    assert_eq!(drain(&mut machine)[0].after, Some(backup_of(IRIS2)));
     machine.set_members(&[reporting(IRIS1, INSIDE, 0), reporting(IRIS2, OUTSIDE, 0)]);
     assert!(matches!(drain(&mut machine)[0].after, Some(Role::Owner(_))));
     let candidates = machine.explain(&key()).expect("candidates");
     assert_eq!(candidates[&NodeName::from(IRIS2)], Err(Exclusion::NotInSubnet));
-    // Where nobody has one, as for addresses that are routed, all are alike.
+    // If no node is in the subnet, as for addresses that are routed, all are alike.
     machine.set_members(&[reporting(IRIS1, OUTSIDE, 0), reporting(IRIS2, OUTSIDE, 0)]);
-    assert_eq!(drain(&mut machine)[0].after, Some(deputy_of(IRIS2)));
-    // One that does not tell could not know that the other has none.
+    assert_eq!(drain(&mut machine)[0].after, Some(backup_of(IRIS2)));
+    // A node that does not report subnets could not know that the other has none.
     machine.set_members(&[reporting(IRIS1, INSIDE, 0), ready(IRIS2)]);
     assert_eq!(drain(&mut machine), []);
 }
@@ -38,7 +38,7 @@ fn profile(member: &mut Member) -> &mut crate::Profile {
 }
 
 fn having(name: &str, interfaces: Option<&[&str]>) -> Member {
-    // Whatever subnets it has: an interface that is not selected does not answer.
+    // Regardless of its subnets: an interface that is not selected does not answer.
     let subnets: &[&str] = if name == IRIS1 { &[] } else { &["10.20.30.200"] };
     let mut member = reporting(name, subnets, 0);
     let tags = interfaces.map(|names| names.iter().map(|name| tag(name)).collect());
@@ -55,20 +55,20 @@ fn other_owner(machine: &mut Ownership) -> Option<NodeName> {
 const NINE: Option<&[&str]> = Some(&["eth9"]);
 
 #[test]
-fn a_node_without_the_interface_is_passed_over_while_others_have_it() {
+fn a_node_without_the_interface_ranks_last_while_others_have_it() {
     let mut machine = with_selected_interface(IRIS1);
     machine.set_members(&[having(IRIS1, NINE), having(IRIS2, Some(&["eth0"]))]);
     assert!(matches!(drain(&mut machine)[0].after, Some(Role::Owner(_))));
     let candidates = machine.explain(&key()).expect("candidates");
     let missing = Exclusion::NoInterface(["eth9".into()].into());
     assert_eq!(candidates[&NodeName::from(IRIS2)], Err(missing));
-    // Too many to tell counts as all.
+    // More interfaces than a profile holds count as all interfaces.
     machine.set_members(&[having(IRIS1, NINE), having(IRIS2, None)]);
     assert_eq!(other_owner(&mut machine), Some(IRIS2.into()));
 }
 
 #[test]
-fn a_node_that_loses_the_interface_leaves_to_others_before_gossip_tells_them() {
+fn a_node_that_loses_the_interface_yields_before_gossip_reports_it() {
     let mut machine = with_selected_interface(IRIS2);
     let mut one = having(IRIS1, NINE);
     profile(&mut one).subnets = having(IRIS2, NINE).profile.expect("told").subnets.clone();
@@ -76,7 +76,7 @@ fn a_node_that_loses_the_interface_leaves_to_others_before_gossip_tells_them() {
     assert!(matches!(drain(&mut machine)[0].after, Some(Role::Owner(_))));
     machine.set_interfaces(["eth0".into()].into());
     assert_eq!(other_owner(&mut machine), Some(IRIS1.into()));
-    // Where nobody has it, the one elected says so.
+    // If no node has it, the elected node reports that.
     profile(&mut one).interfaces = Some(vec![]);
     machine.set_members(&[one, having(IRIS2, NINE)]);
     let missing = Exclusion::NoInterface(["eth9".into()].into());
@@ -84,10 +84,10 @@ fn a_node_that_loses_the_interface_leaves_to_others_before_gossip_tells_them() {
 }
 
 #[test]
-fn a_flapping_node_comes_last_and_is_nobodys_deputy_but_the_only_one_is_the_owner() {
+fn a_flapping_node_ranks_last_and_is_no_backup_but_the_only_node_is_the_owner() {
     let mut machine = gossiping(IRIS1);
     machine.set_members(&[reporting(IRIS1, &[], 0), reporting(IRIS2, &[], 1)]);
-    assert_eq!(drain(&mut machine)[0].after, Some(deputy_of(IRIS2)));
+    assert_eq!(drain(&mut machine)[0].after, Some(backup_of(IRIS2)));
     machine.set_members(&[reporting(IRIS1, &[], 0), reporting(IRIS2, &[], 2)]);
     assert!(matches!(drain(&mut machine)[0].after, Some(Role::Owner(_))));
     let mut other = gossiping(IRIS2);

@@ -1,4 +1,4 @@
-//! Who has lost others by gossip is heard by those of them that are there.
+//! A node that has lost peers in gossip announces its addresses, so that the peers which exist notice it.
 
 use super::*;
 
@@ -6,8 +6,8 @@ fn ips() -> [IpAddr; 3] {
     [1, 2, 3].map(|last| IpAddr::from([192, 0, 2, last]))
 }
 
-/// Holds three addresses.
-fn holding_all() -> World {
+/// Three active addresses.
+fn three_active() -> World {
     let mut world = World::new();
     let grant = Grant {
         addresses: ips().to_vec(),
@@ -24,14 +24,14 @@ fn holding_all() -> World {
 }
 
 #[test]
-fn while_gossip_has_lost_somebody_what_is_held_is_announced_in_turn() {
-    let mut world = holding_all();
+fn while_gossip_has_lost_a_peer_active_addresses_are_announced_in_turn() {
+    let mut world = three_active();
     assert_eq!(world.takeover.poll_timeout(), None, "all are well");
     world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Alive)]);
     world.effects();
     let [one, two, three] = ips();
     for address in [one, two, three, one] {
-        // Two are alive, and take turns every 200 ms.
+        // Two nodes are alive and take turns every 200 ms.
         assert_eq!(
             world.until_due(),
             (400, vec![Effect::Command(Command::Defend(address))])
@@ -42,8 +42,8 @@ fn while_gossip_has_lost_somebody_what_is_held_is_announced_in_turn() {
 }
 
 #[test]
-fn nobody_calls_for_one_that_said_good_bye_or_with_nothing_to_call() {
-    let mut world = holding_all();
+fn there_is_no_beacon_for_a_peer_that_left_nor_without_an_active_address() {
+    let mut world = three_active();
     let leaver = Member {
         macs: [mac(FIRST)].into(),
         ..Member::new(FIRST.into(), Liveness::Down, NodeState::Draining)
@@ -58,30 +58,30 @@ fn nobody_calls_for_one_that_said_good_bye_or_with_nothing_to_call() {
 }
 
 #[test]
-fn one_that_does_not_come_back_is_called_for_no_longer_than_ten_minutes() {
-    let mut world = holding_all();
+fn the_beacon_for_a_peer_that_does_not_return_ends_after_ten_minutes() {
+    let mut world = three_active();
     world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Alive)]);
     world.effects();
     let mut called = 0;
     while world.takeover.poll_timeout().is_some() {
         called += world.until_due().1.len();
-        // What else gossip says in the meantime does not prolong it.
+        // Other news of gossip in the meantime does not prolong it.
         if called == 1000 {
             world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Suspect)]);
             world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Alive)]);
         }
     }
     assert_eq!(called, 1500);
-    // It is still known for what it is.
+    // The peer is still known to be down.
     assert_eq!(
-        world.hears_claim_of(mac(FIRST)).first(),
+        world.handle_claim_of(mac(FIRST)).first(),
         Some(&Effect::Command(Command::Reannounce(ips()[1])))
     );
 }
 
 #[test]
-fn who_hears_one_that_gossip_has_lost_announces_the_rest_once() {
-    let mut world = holding_all();
+fn a_node_that_receives_the_claim_of_a_lost_peer_announces_its_other_addresses_once() {
+    let mut world = three_active();
     world.gossip(&[(FIRST, Liveness::Alive), (LAST, Liveness::Down)]);
     world.effects();
     let [one, two, three] = ips();
@@ -90,18 +90,18 @@ fn who_hears_one_that_gossip_has_lost_announces_the_rest_once() {
         Effect::Command(Command::Reannounce(three)),
     ];
     assert_eq!(
-        world.hears_claim_of(mac(LAST)),
+        world.handle_claim_of(mac(LAST)),
         [&rest[..], &[Effect::Command(Command::Defend(one))]].concat()
     );
     world.now = world.now + Duration::from_millis(400);
     assert_eq!(
-        world.hears_claim_of(mac(LAST)),
+        world.handle_claim_of(mac(LAST)),
         [Effect::Command(Command::Defend(one))],
         "it does not hear us"
     );
     world.now = world.now + Duration::from_secs(1);
     assert_eq!(
-        world.hears_claim_of(mac(LAST)),
+        world.handle_claim_of(mac(LAST)),
         [&rest[..], &[Effect::Command(Command::Defend(one))]].concat()
     );
 }

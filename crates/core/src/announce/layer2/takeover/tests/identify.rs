@@ -1,14 +1,14 @@
-//! Fellows whose Ethernet addresses gossip never told.
+//! Identification: peers whose MAC addresses gossip has not reported.
 
 use super::*;
 
-/// The address of the node whose name it is.
+/// The address of the node with this name.
 fn node_ip(node: &str) -> IpAddr {
     [192, 0, 2, node.as_bytes()[0]].into()
 }
 
-/// Elected, while gossip has reached neither of the others.
-fn unacquainted() -> World {
+/// Elected, while gossip has reached no peer.
+fn without_profiles() -> World {
     let mut world = World::with(Takeover::new(ME.into(), true, 1));
     let unknown = |node: &str| Member::new(node.into(), Liveness::Down, NodeState::Starting);
     let members = [unknown(FIRST), member(ME, Liveness::Alive), unknown(LAST)];
@@ -36,7 +36,7 @@ fn questions_for(nodes: &[&str], to: MacAddr) -> Vec<Effect> {
     nodes.iter().map(question).collect()
 }
 
-/// `mac` answers for the address of `node`, about which nothing more is to be heard then.
+/// `mac` answers for the address of `node`, which is then no longer asked for.
 fn answers_for(world: &mut World, node: &str, mac: MacAddr) {
     let answered = ProbeResult::Answered(mac);
     world.takeover.handle_probed(node_ip(node), answered, world.now);
@@ -44,16 +44,16 @@ fn answers_for(world: &mut World, node: &str, mac: MacAddr) {
     assert_eq!(world.takeover.poll_effect(), Some(stop));
 }
 
-/// The machine with that address answers for ours, is asked who it is, and nobody hears what it says.
-fn asked_in_vain(world: &mut World, mac: MacAddr) {
+/// The machine with this MAC address answers for our address, is asked for the nodes' addresses, and does not answer.
+fn unidentified(world: &mut World, mac: MacAddr) {
     assert_eq!(world.probed(ProbeResult::Answered(mac)), questions(mac));
     let (waited, effects) = world.until_due();
     assert_eq!((waited, effects), (200, vec![probe()]));
 }
 
 #[test]
-fn who_answers_for_the_address_of_a_node_is_that_node() {
-    let mut world = unacquainted();
+fn a_machine_that_answers_for_the_address_of_a_node_is_that_node() {
+    let mut world = without_profiles();
     world.role(Some(elected()));
     assert_eq!(
         world.probed(ProbeResult::Answered(mac(FIRST))),
@@ -65,10 +65,10 @@ fn who_answers_for_the_address_of_a_node_is_that_node() {
     assert_eq!(world.probed(ProbeResult::Answered(mac(FIRST))), [deferred]);
 }
 
-/// A dead one that was made anew may have another Ethernet address, and not be able to say so.
+/// A machine that was replaced may have another MAC address, which it cannot report while it is down.
 #[test]
-fn one_that_is_down_is_met_by_an_address_that_gossip_does_not_know_of() {
-    let mut world = unacquainted();
+fn a_peer_that_is_down_is_identified_by_a_mac_address_that_gossip_does_not_know() {
+    let mut world = without_profiles();
     world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Alive)]);
     world.role(Some(elected()));
     let asked = world.probed(ProbeResult::Answered(FOREIGN));
@@ -80,9 +80,9 @@ fn one_that_is_down_is_met_by_an_address_that_gossip_does_not_know_of() {
 }
 
 #[test]
-fn who_answers_for_no_node_is_a_stranger_and_so_is_a_proxy_that_answers_for_several() {
+fn a_machine_that_answers_for_no_node_is_foreign_and_so_is_a_proxy_that_answers_for_several() {
     for proxied in [&[][..], &[FIRST, LAST]] {
-        let mut world = unacquainted();
+        let mut world = without_profiles();
         world.role(Some(elected()));
         for _ in 0..2 {
             assert_eq!(world.probed(ProbeResult::Answered(FOREIGN)), questions(FOREIGN));
@@ -98,8 +98,8 @@ fn who_answers_for_no_node_is_a_stranger_and_so_is_a_proxy_that_answers_for_seve
 }
 
 #[test]
-fn a_proxy_is_found_out_by_the_address_of_a_node_that_is_known() {
-    let mut world = unacquainted();
+fn a_proxy_is_detected_by_the_address_of_a_known_node() {
+    let mut world = without_profiles();
     let unknown = Member::new(LAST.into(), Liveness::Down, NodeState::Starting);
     let members = [
         member(FIRST, Liveness::Alive),
@@ -120,11 +120,11 @@ fn a_proxy_is_found_out_by_the_address_of_a_node_that_is_known() {
 }
 
 #[test]
-fn a_stranger_is_asked_again_and_one_that_is_met_late_is_no_longer_one() {
-    let mut world = unacquainted();
+fn a_foreign_host_is_asked_again_and_a_late_identification_ends_the_conflict() {
+    let mut world = without_profiles();
     world.role(Some(elected()));
-    asked_in_vain(&mut world, mac(LAST));
-    asked_in_vain(&mut world, mac(LAST));
+    unidentified(&mut world, mac(LAST));
+    unidentified(&mut world, mac(LAST));
     world.probed(ProbeResult::Answered(mac(LAST)));
     assert_eq!(world.takeover.foreign_host(ip()), Some(mac(LAST)));
     let (waited, _) = world.until_due();
@@ -146,14 +146,14 @@ fn a_stranger_is_asked_again_and_one_that_is_met_late_is_no_longer_one() {
 }
 
 #[test]
-fn machines_are_asked_one_after_the_other_and_only_they_may_answer() {
-    let mut world = unacquainted();
+fn machines_are_asked_one_after_another_and_only_the_asked_one_may_answer() {
+    let mut world = without_profiles();
     world.role(Some(elected()));
     assert_eq!(world.probed(ProbeResult::Answered(FOREIGN)), questions(FOREIGN));
     answers_for(&mut world, FIRST, mac(FIRST));
     let (waited, _) = world.until_due();
     assert_eq!(waited, 200);
-    // It would be known by now, had it been asked.
+    // If it had been asked, it would be known by now.
     assert_eq!(
         world.probed(ProbeResult::Answered(mac(FIRST))),
         questions(mac(FIRST))
@@ -164,16 +164,16 @@ fn machines_are_asked_one_after_the_other_and_only_they_may_answer() {
 }
 
 #[test]
-fn a_claim_of_somebody_unknown_is_answered_and_the_two_that_meet_settle_it() {
-    let mut world = unacquainted();
+fn a_claim_of_an_unknown_machine_starts_an_identification_and_rank_decides() {
+    let mut world = without_profiles();
     world.role(Some(elected()));
     world.probed(ProbeResult::Silence);
     let mut expected = questions(mac(FIRST));
     expected.push(Effect::Command(Command::Defend(ip())));
-    assert_eq!(world.hears_claim_of(mac(FIRST)), expected);
+    assert_eq!(world.handle_claim_of(mac(FIRST)), expected);
     answers_for(&mut world, FIRST, mac(FIRST));
     assert_eq!(world.effects(), [Effect::Command(Command::Reannounce(ip()))]);
-    let effects = world.hears_claim_of(mac(FIRST));
+    let effects = world.handle_claim_of(mac(FIRST));
     assert!(
         effects.contains(&Effect::Event(ip(), AddressEvent::Preempted(FIRST.into()))),
         "{effects:?}"
@@ -181,13 +181,13 @@ fn a_claim_of_somebody_unknown_is_answered_and_the_two_that_meet_settle_it() {
 }
 
 #[test]
-fn what_gossip_tells_counts_more_and_nobody_is_asked_who_is_known() {
-    let mut world = unacquainted();
+fn the_mac_address_in_gossip_has_precedence_and_a_known_machine_is_not_asked() {
+    let mut world = without_profiles();
     world.gossip(&[(FIRST, Liveness::Alive), (LAST, Liveness::Suspect)]);
     world.role(Some(elected()));
     let conflict = Effect::Event(ip(), AddressEvent::Conflict(FOREIGN));
     assert_eq!(world.probed(ProbeResult::Answered(FOREIGN)), [conflict]);
-    // Should it answer for the node all the same, that changes nothing.
+    // An answer for the node still changes nothing.
     answers_for(&mut world, FIRST, FOREIGN);
     assert_eq!(world.takeover.foreign_host(ip()), Some(FOREIGN));
     world.until_due();

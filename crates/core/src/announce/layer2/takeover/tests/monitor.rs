@@ -1,8 +1,8 @@
-//! The backup of an owner that falls silent, from the first unanswered question to the end.
+//! The backup of an owner that stops answering, from the first unanswered check to the end.
 
 use super::*;
 
-/// Heard just now.
+/// The owner answered just now.
 const HEARD: ProbeResult = ProbeResult::Unanswered {
     heard: Some(Duration::from_millis(1)),
 };
@@ -29,7 +29,7 @@ fn report(report: AddressEvent) -> Effect {
 }
 
 /// A backup whose owner has answered once.
-fn watching() -> World {
+fn monitoring() -> World {
     let mut world = World::new();
     assert_eq!(world.role(Some(backup())), []);
     assert!(world.takeover.is_empty());
@@ -38,9 +38,9 @@ fn watching() -> World {
     world
 }
 
-/// A backup that is about to probe, as the owner does not answer.
-fn at_its_wits_end() -> World {
-    let mut world = watching();
+/// A backup that is about to probe, because the owner does not answer.
+fn about_to_probe() -> World {
+    let mut world = monitoring();
     assert_eq!(world.until_due().1, [check(Some(mac(FIRST)))]);
     for _ in 0..3 {
         assert_eq!(world.probed(HEARD), []);
@@ -50,9 +50,9 @@ fn at_its_wits_end() -> World {
     world
 }
 
-/// A backup that answers in the owner's stead.
-fn standing_in() -> World {
-    let mut world = at_its_wits_end();
+/// A backup that is the acting owner.
+fn acting_owner() -> World {
+    let mut world = about_to_probe();
     let took_over = Effect::TookOver(ip(), Duration::from_millis(900));
     assert_eq!(
         world.probed(ProbeResult::Silence),
@@ -68,8 +68,8 @@ fn standing_in() -> World {
 }
 
 #[test]
-fn an_owner_that_answers_is_asked_alone_every_few_seconds() {
-    let mut world = watching();
+fn an_owner_that_answers_is_checked_by_unicast_every_few_seconds() {
+    let mut world = monitoring();
     for _ in 0..3 {
         assert_eq!(world.until_due(), (5000, vec![check(Some(mac(FIRST)))]));
         assert_eq!(world.probed(ProbeResult::Answered(mac(FIRST))), []);
@@ -77,8 +77,8 @@ fn an_owner_that_answers_is_asked_alone_every_few_seconds() {
 }
 
 #[test]
-fn an_owner_that_answers_now_and_then_keeps_the_address() {
-    let mut world = watching();
+fn an_owner_that_answers_some_checks_keeps_the_address() {
+    let mut world = monitoring();
     for unanswered in [1, 2, 3, 3, 3] {
         world.until_due();
         for _ in 1..unanswered {
@@ -90,19 +90,19 @@ fn an_owner_that_answers_now_and_then_keeps_the_address() {
 }
 
 #[test]
-fn somebody_answers_in_the_stead_of_an_owner_that_does_not() {
-    let world = standing_in();
+fn a_backup_becomes_acting_owner_when_the_owner_does_not_answer() {
+    let world = acting_owner();
     assert!(!world.takeover.is_empty());
 }
 
 #[test]
-fn the_last_question_may_still_be_answered() {
+fn an_answer_to_the_last_check_still_counts() {
     for answered in [
         ProbeResult::Answered(mac(FIRST)),
         ProbeResult::Answered(FOREIGN),
         ProbeResult::Contended(mac(FIRST)),
     ] {
-        let mut world = at_its_wits_end();
+        let mut world = about_to_probe();
         assert_eq!(world.probed(answered), []);
         assert!(world.takeover.is_empty());
         assert!(matches!(
@@ -113,8 +113,8 @@ fn the_last_question_may_still_be_answered() {
 }
 
 #[test]
-fn who_hears_nobody_takes_nothing_however_long_that_lasts() {
-    let mut world = watching();
+fn a_backup_that_receives_nothing_takes_nothing_over_however_long_that_lasts() {
+    let mut world = monitoring();
     for _ in 0..100 {
         assert!(matches!(
             world.until_due().1[..],
@@ -127,13 +127,13 @@ fn who_hears_nobody_takes_nothing_however_long_that_lasts() {
         "asked at the usual pace: {:?}",
         world.now
     );
-    // Its ear is back, and the owner is still silent.
+    // It receives again, and the owner is still unresponsive.
     world.until_due();
     assert_eq!(world.probed(HEARD), [probe()]);
 }
 
 #[test]
-fn an_owner_that_never_answered_is_left_alone_as_nothing_may_get_through() {
+fn an_owner_that_never_answered_keeps_the_address_as_checks_may_be_filtered() {
     let mut world = World::new();
     world.role(Some(backup()));
     for _ in 0..100 {
@@ -143,8 +143,8 @@ fn an_owner_that_never_answered_is_left_alone_as_nothing_may_get_through() {
 }
 
 #[test]
-fn an_owner_that_answers_again_is_called_and_then_left_the_address() {
-    let mut world = standing_in();
+fn an_owner_that_answers_again_is_reminded_and_then_gets_the_address() {
+    let mut world = acting_owner();
     assert_eq!(world.until_due().1, [check(None)]);
     assert_eq!(
         world.probed(ProbeResult::Answered(mac(FIRST))),
@@ -155,7 +155,7 @@ fn an_owner_that_answers_again_is_called_and_then_left_the_address() {
         ]
     );
     assert!(!world.takeover.is_empty(), "answers on");
-    assert_eq!(world.hears_claim_of(mac(FIRST)), [withdraw()]);
+    assert_eq!(world.handle_claim_of(mac(FIRST)), [withdraw()]);
     assert!(world.takeover.is_empty() && world.takeover.unresponsive().is_empty());
     assert!(matches!(
         world.until_due().1[..],
@@ -164,41 +164,41 @@ fn an_owner_that_answers_again_is_called_and_then_left_the_address() {
 }
 
 #[test]
-fn an_owner_that_announces_itself_but_does_not_answer_is_contradicted_now_and_then() {
-    let mut world = standing_in();
-    assert_eq!(world.hears_claim_of(mac(FIRST)), [check(Some(mac(FIRST)))]);
+fn an_owner_that_announces_but_does_not_answer_is_contradicted_at_a_limited_rate() {
+    let mut world = acting_owner();
+    assert_eq!(world.handle_claim_of(mac(FIRST)), [check(Some(mac(FIRST)))]);
     assert_eq!(world.probed(HEARD), [Effect::Command(Command::Defend(ip()))]);
-    assert_eq!(world.hears_claim_of(mac(FIRST)), [check(Some(mac(FIRST)))]);
+    assert_eq!(world.handle_claim_of(mac(FIRST)), [check(Some(mac(FIRST)))]);
     assert_eq!(world.probed(HEARD), []);
     world.now = world.now + Duration::from_secs(5);
-    assert_eq!(world.hears_claim_of(mac(FIRST)), [check(Some(mac(FIRST)))]);
+    assert_eq!(world.handle_claim_of(mac(FIRST)), [check(Some(mac(FIRST)))]);
     assert_eq!(world.probed(HEARD), [Effect::Command(Command::Defend(ip()))]);
 }
 
 #[test]
-fn a_deputy_that_is_elected_meanwhile_just_goes_on() {
-    let mut world = standing_in();
+fn an_acting_owner_that_is_elected_continues_without_a_probe() {
+    let mut world = acting_owner();
     assert_eq!(world.role(Some(elected())), []);
     assert_eq!(world.takeover.poll_timeout(), None);
-    let mut world = at_its_wits_end();
+    let mut world = about_to_probe();
     assert_eq!(world.role(Some(elected())), []);
     assert_eq!(world.probed(ProbeResult::Silence), [announce(), gained()]);
 }
 
 #[test]
-fn a_deputy_that_is_elected_before_it_noticed_probes_like_everybody() {
-    let mut world = watching();
+fn a_backup_that_is_elected_before_it_noticed_probes_like_every_node() {
+    let mut world = monitoring();
     assert_eq!(world.role(Some(elected())), [probe()]);
-    // What the check under way says does not count.
+    // The result of the check under way does not count.
     assert_eq!(world.probed(HEARD), []);
     assert_eq!(world.probed(ProbeResult::Silence), [announce(), gained()]);
 }
 
 #[test]
-fn who_is_passed_over_becomes_the_deputy_when_its_successor_is_heard() {
-    let mut world = World::holding();
+fn a_node_that_hands_over_becomes_the_backup_when_its_successor_announces() {
+    let mut world = World::active();
     assert_eq!(world.role(Some(backup())), [lost()]);
-    assert_eq!(world.hears_claim_of(mac(FIRST)), [withdraw()]);
+    assert_eq!(world.handle_claim_of(mac(FIRST)), [withdraw()]);
     assert!(matches!(
         world.until_due().1[..],
         [Effect::Command(Command::Check { .. })]
@@ -208,19 +208,19 @@ fn who_is_passed_over_becomes_the_deputy_when_its_successor_is_heard() {
 }
 
 #[test]
-fn a_deputy_that_is_none_any_more_leaves_at_once() {
+fn an_acting_owner_that_is_no_longer_the_backup_withdraws_immediately() {
     assert_eq!(
-        at_its_wits_end().role(None),
+        about_to_probe().role(None),
         [Effect::Command(Command::CancelProbe(ip()))]
     );
-    assert_eq!(standing_in().role(None), [withdraw(), lost()]);
-    // Another one is elected: it has to be heard first.
-    assert_eq!(standing_in().role(Some(standby())), [lost()]);
+    assert_eq!(acting_owner().role(None), [withdraw(), lost()]);
+    // Another node is elected: it has to announce first.
+    assert_eq!(acting_owner().role(Some(standby())), [lost()]);
 }
 
 #[test]
-fn a_paused_deputy_asks_before_it_goes_on() {
-    let mut world = standing_in();
+fn an_acting_owner_that_was_paused_probes_before_it_continues() {
+    let mut world = acting_owner();
     world.takeover.handle_absence(world.now);
     assert_eq!(world.effects(), [withdraw(), lost(), probe()]);
     assert_eq!(world.probed(ProbeResult::Answered(mac(FIRST))), []);
@@ -228,8 +228,8 @@ fn a_paused_deputy_asks_before_it_goes_on() {
 }
 
 #[test]
-fn one_silent_address_makes_the_others_of_its_owner_suspicious() {
-    let mut world = watching();
+fn one_unanswered_address_hastens_the_checks_of_the_others_of_its_owner() {
+    let mut world = monitoring();
     let others: Vec<IpAddr> = (2..200).map(|i| IpAddr::from([192, 0, 2, i])).collect();
     for (i, address) in others.iter().enumerate() {
         let role = Role::Backup {
@@ -259,7 +259,7 @@ fn one_silent_address_makes_the_others_of_its_owner_suspicious() {
 }
 
 #[test]
-fn many_addresses_are_asked_for_in_turn_and_not_faster_than_that() {
+fn many_addresses_are_checked_in_turn_at_a_limited_rate() {
     let mut world = World::new();
     let addresses: Vec<IpAddr> = (0..1000_u16)
         .map(|i| IpAddr::from([10, 0, (i >> 8) as u8, i as u8]))
@@ -292,19 +292,19 @@ fn many_addresses_are_asked_for_in_turn_and_not_faster_than_that() {
 }
 
 #[test]
-fn without_verification_nobody_is_watched() {
+fn without_verification_no_owner_is_monitored() {
     let mut world = World::with(Takeover::new(ME.into(), false, 1));
     assert_eq!(world.role(Some(backup())), []);
     assert_eq!(world.takeover.poll_timeout(), None);
 }
 
 #[test]
-fn how_long_an_owner_was_missed_is_told_by_its_heir_but_not_after_a_planned_stop() {
+fn a_successor_reports_how_long_an_owner_was_missing_but_not_after_a_planned_stop() {
     let successor = Role::Successor {
         of: FIRST.into(),
         grant: grant(),
     };
-    let mut world = watching();
+    let mut world = monitoring();
     world.gossip(&[(FIRST, Liveness::Suspect), (LAST, Liveness::Alive)]);
     assert_eq!(world.role(Some(successor)), [probe()]);
     world.now = world.now + Duration::from_millis(95);
@@ -314,7 +314,7 @@ fn how_long_an_owner_was_missed_is_told_by_its_heir_but_not_after_a_planned_stop
         [announce(), gained(), took_over]
     );
 
-    let mut world = watching();
+    let mut world = monitoring();
     let leaving = Member {
         liveness: Liveness::Down,
         state: NodeState::Draining,

@@ -1,10 +1,10 @@
-//! Whose an Ethernet address is.
+//! Which peer a MAC address belongs to.
 
 use super::*;
 
-/// A machine that was one node and is another one now: whoever lives has the Ethernet address, whatever their names.
+/// A machine that was one node and is another one now: the MAC address belongs to the live one, regardless of names.
 #[test]
-fn an_ethernet_address_is_that_of_the_node_that_lives() {
+fn a_mac_address_belongs_to_the_live_node() {
     for (dead, living) in [(FIRST, LAST), (LAST, FIRST)] {
         let mut world = World::probing();
         let of = |node: &str, liveness| Member {
@@ -18,7 +18,7 @@ fn an_ethernet_address_is_that_of_the_node_that_lives() {
         ];
         members.sort_by(|one, other| one.node.cmp(&other.node));
         world.takeover.set_members(&members, world.now);
-        // One that lives and is not elected yields.
+        // A live peer that is not elected hands over.
         assert_eq!(
             world.probed(ProbeResult::Answered(mac(living))),
             [announce(), gained()],

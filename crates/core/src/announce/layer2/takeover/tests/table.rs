@@ -65,9 +65,9 @@ const STAGES: [Stage; 10] = [
     ("Probing, backup", || first_is_down(probing_as_backup())),
     ("Deferred, to a peer", || World::deferred(Liveness::Down)),
     ("Deferred, conflict", || first_is_down(World::in_conflict())),
-    ("Active, elected", || first_is_down(World::holding())),
+    ("Active, elected", || first_is_down(World::active())),
     ("Active, acting owner", || first_is_down(acting())),
-    ("HandingOver, standby", || first_is_down(World::yielding())),
+    ("HandingOver, standby", || first_is_down(World::handing_over())),
     ("HandingOver, backup", || first_is_down(handing_over_as_backup())),
 ];
 
@@ -96,9 +96,9 @@ const EVENTS: [Event; 18] = [
     ("no answer to a check", |world| {
         world.probed(ProbeResult::Unanswered { heard: None })
     }),
-    ("claim of a living peer", |world| world.hears_claim_of(mac(LAST))),
-    ("claim of a lost peer", |world| world.hears_claim_of(mac(FIRST))),
-    ("claim of a foreign host", |world| world.hears_claim_of(FOREIGN)),
+    ("claim of a living peer", |world| world.handle_claim_of(mac(LAST))),
+    ("claim of a lost peer", |world| world.handle_claim_of(mac(FIRST))),
+    ("claim of a foreign host", |world| world.handle_claim_of(FOREIGN)),
     ("check", |world| {
         world.takeover.handle(ip(), machine::Event::Check, world.now);
         world.effects()
