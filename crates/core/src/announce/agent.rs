@@ -1,8 +1,8 @@
 //! The agent of a node: which addresses does it announce?
 //!
-//! The agent is fed with what the API server, membership and the wire say, and joins eligibility, election, take-over,
-//! reachability and draining. It orders the station what to do ([`Command`]), reports to membership what peers have to know
-//! ([`AgentReport`]), and emits what users have to know ([`AgentEvent`], [`AnnouncementStatus`]).
+//! Its inputs are the objects of the API server, the members and the events of the wire. It joins eligibility, election,
+//! take-over, reachability and draining. It sends commands to the station ([`Command`]), reports to membership what peers have to
+//! know ([`AgentReport`]), and emits what users have to know ([`AgentEvent`], [`AnnouncementStatus`]).
 //!
 //! ```text
 //!   set_service, set_node, set_config, ...  ─►┌───────┐─► poll_command  ─► station
@@ -11,7 +11,7 @@
 //!   handle_timeout, handle_shutdown         ─►└───────┘─► poll_status   ─► ServiceL2Status
 //! ```
 //!
-//! Nothing leaves the agent before [`Agent::start`]: a speaker that does not know everything yet owns nothing.
+//! Nothing leaves the agent before [`Agent::start`]: a speaker whose lists are not complete owns nothing.
 
 mod output;
 mod peer_view;
@@ -69,7 +69,7 @@ pub struct SpeakerNode {
 pub struct Agent {
     options: Options,
     has_started: bool,
-    /// When the speaker ends at the latest, once it was told to stop.
+    /// When the speaker ends at the latest, after [`Agent::handle_shutdown`].
     stop_at: Option<Time>,
     ownership: Ownership,
     takeover: Takeover,
@@ -138,7 +138,7 @@ impl Agent {
         self.ownership.set_config(pools, advertisements);
     }
 
-    /// Replaces the nodes that run a speaker by the word of the API server.
+    /// Replaces the nodes that run a speaker, as the API server has them.
     pub fn set_speaker_nodes(&mut self, nodes: BTreeMap<NodeName, SpeakerNode>, now: Time) {
         let addresses = |nodes: &BTreeMap<NodeName, SpeakerNode>| -> BTreeMap<NodeName, IpAddr> {
             nodes
@@ -208,7 +208,7 @@ impl Agent {
         }
     }
 
-    /// Prepares the end of the speaker: successors announce first, then this node stops. [`Self::has_stopped`] says when.
+    /// Prepares the end of the speaker: successors announce first, then this node stops. [`Self::has_stopped`] returns when.
     pub fn handle_shutdown(&mut self, now: Time) {
         let until = if self.options.has_gossip {
             now + DRAIN_LIMIT
@@ -255,7 +255,7 @@ impl Agent {
         self.update_reachability(now);
     }
 
-    /// Returns the next order for the station.
+    /// Returns the next command for the station.
     pub fn poll_command(&mut self) -> Option<Command> {
         self.commands.pop_front()
     }

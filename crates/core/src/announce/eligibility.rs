@@ -11,13 +11,13 @@ use core::net::IpAddr;
 use crate::config::{L2Advertisement, Pool};
 use crate::{Labels, Liveness, Member, NodeName, NodeState, ServiceKey};
 
-/// Label that keeps a node out, whatever its value (Kubernetes: "Well-Known Labels").
+/// Label that excludes a node from announcing, whatever its value (Kubernetes: "Well-Known Labels").
 pub const EXCLUDE_LABEL: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 
 /// Annotation by which an administrator drains a node, for example before maintenance.
 pub const DRAIN_ANNOTATION: &str = "herald.io/drain";
 
-/// A Service of type `LoadBalancer` as the speakers see it.
+/// A Service of type `LoadBalancer`, reduced to what the speakers use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exposure {
     /// Namespace and name.
@@ -26,7 +26,7 @@ pub struct Exposure {
     pub labels: Labels,
     /// `status.loadBalancer.ingress[].ip`, in that order.
     pub addresses: Vec<IpAddr>,
-    /// Whether `ingress` has an entry that is no plain address.
+    /// Whether `ingress` has an entry that is no plain IP address.
     pub foreign_ingress: bool,
     /// `spec.externalTrafficPolicy`.
     pub traffic_policy: TrafficPolicy,
@@ -40,20 +40,20 @@ pub enum TrafficPolicy {
     /// Any node may take the traffic.
     #[default]
     Cluster,
-    /// Only a node with an endpoint of its own may.
+    /// Only a node with an endpoint on it may take the traffic.
     Local,
 }
 
 /// The usable endpoints of a Service: ready, or serving while they terminate.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Endpoints {
-    /// Whether there is any, also on no known node.
+    /// Whether there is any endpoint, even on an unknown node.
     pub any: bool,
-    /// The nodes that have one.
+    /// The nodes that have an endpoint.
     pub nodes: BTreeSet<NodeName>,
 }
 
-/// A Kubernetes Node as the speakers see it.
+/// A Kubernetes Node, reduced to what the speakers use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
     /// Its name.
@@ -66,45 +66,45 @@ pub struct Node {
     pub draining: bool,
 }
 
-/// Why a node does not own the addresses of a Service.
+/// The reason why a node may not announce a Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Exclusion {
     /// The Service has no address yet.
     NoAddress,
-    /// An ingress entry is no plain address, so another program manages this Service.
+    /// An ingress entry is no plain IP address, so another implementation manages the Service.
     InvalidAddress,
     /// No single pool contains all the addresses.
     AddressOutsidePools,
-    /// No endpoint could serve a request.
+    /// The Service has no endpoint that could serve a request.
     NoEndpoints,
-    /// The Service may share its address, and an advertisement selects by Service: sharers could be split.
+    /// The Service may share its address, and an advertisement selects by Service: sharers could be owned by two nodes.
     SharedAddressWithServiceSelector,
     /// No advertisement of the pool selects this Service.
     NoAdvertisement,
     /// Advertisements select the Service, but none selects the node.
     NodeNotSelected,
-    /// The node's network is reported unavailable.
+    /// The node has the condition `NetworkUnavailable`.
     NetworkUnavailable,
-    /// The node carries the label [`EXCLUDE_LABEL`].
+    /// The node has the label [`EXCLUDE_LABEL`].
     ExcludedByLabel,
-    /// The node carries the annotation [`DRAIN_ANNOTATION`].
+    /// The node has the annotation [`DRAIN_ANNOTATION`].
     Drained,
-    /// `externalTrafficPolicy: Local` and no endpoint on the node.
+    /// The Service has `externalTrafficPolicy: Local`, and the node has no endpoint.
     NoLocalEndpoint,
-    /// No speaker of this node is known, or it is down.
+    /// No speaker of the node is known, or it is down.
     NoSpeaker,
-    /// The node's speaker is starting or going away.
+    /// The node's speaker is starting or draining.
     SpeakerNotReady(NodeState),
-    /// The node has no interface in the subnet of the addresses, and others do.
+    /// The node has no interface in the subnet of the addresses, and other nodes have one.
     NotInSubnet,
     /// None of the interfaces that the advertisements name exists on the node and can announce.
     NoInterface(BTreeSet<String>),
-    /// No node may own it; each has its own reason.
+    /// No node may announce the Service; each node has its own reason.
     NoCandidate,
 }
 
 impl Exclusion {
-    /// One CamelCase word: reason of events and conditions, label of metrics.
+    /// Returns the CamelCase word that is the reason of events and conditions and the label of metrics.
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::NoAddress => "NoAddress",
@@ -148,7 +148,7 @@ impl fmt::Display for Exclusion {
             Self::NoSpeaker => f.write_str("no speaker of the node is reachable"),
             Self::SpeakerNotReady(state) => write!(f, "the node's speaker is {state}"),
             Self::NotInSubnet => {
-                f.write_str("the node has no interface in the subnet of the address, as other nodes do")
+                f.write_str("the node has no interface in the subnet of the address, and other nodes have one")
             }
             Self::NoInterface(names) => {
                 f.write_str("the node has none of the selected interfaces, or they are down:")?;
@@ -159,23 +159,23 @@ impl fmt::Display for Exclusion {
     }
 }
 
-/// Everything that eligibility depends on, besides the Service itself.
+/// What eligibility depends on besides the Service.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
-    /// The pools in force.
+    /// The valid pools.
     pub pools: &'a [Pool],
-    /// The advertisements in force.
+    /// The valid advertisements.
     pub advertisements: &'a [L2Advertisement],
     /// The Nodes that exist.
     pub nodes: &'a BTreeMap<NodeName, Node>,
-    /// The speakers, or `None` without gossip: then every node is taken to have one.
+    /// The speakers; `None` without gossip, which means that every node has a speaker.
     pub members: Option<&'a BTreeMap<NodeName, Member>>,
-    /// Whether [`EXCLUDE_LABEL`] is disregarded.
+    /// Whether nodes with [`EXCLUDE_LABEL`] announce, too.
     pub ignore_exclude_label: bool,
 }
 
 impl<'a> View<'a> {
-    /// The advertisements that apply to a Service, or the reason why no node may announce it.
+    /// Returns the advertisements that apply to a Service, or why no node may announce it.
     pub fn advertisements_of(
         &self,
         service: &Exposure,
@@ -205,14 +205,14 @@ impl<'a> View<'a> {
         Ok(applying)
     }
 
-    /// The pool that the addresses of a Service are from.
+    /// Returns the pool that contains the addresses of a Service.
     pub fn pool_of(&self, service: &Exposure) -> Result<&'a Pool, Exclusion> {
         let mut pools = self.pools.iter();
         let pool = pools.find(|pool| pool.contains_all(&service.addresses));
         pool.ok_or(Exclusion::AddressOutsidePools)
     }
 
-    /// The preference score of `node` for a Service with these advertisements, or why it may not own it.
+    /// Returns the preference score of `node` for a Service with these advertisements, or why the node may not announce it.
     pub fn score(
         &self,
         service: &Exposure,
@@ -257,8 +257,8 @@ impl<'a> View<'a> {
     }
 }
 
-/// The interfaces on which `node` announces: the union of those named, or all (`None`) as soon as one
-/// advertisement that selects the node names none.
+/// Returns the interfaces on which `node` announces: the union of those that the advertisements name, or `None` (all) as
+/// soon as one advertisement that selects the node names none.
 pub fn interfaces(advertisements: &[&L2Advertisement], node: &Node) -> Option<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for advertisement in advertisements.iter().filter(|a| a.selects_node(&node.labels)) {

@@ -8,7 +8,7 @@ use crate::announce::layer2::ownership::Role;
 use crate::announce::layer2::takeover::AddressEvent;
 use crate::{NodeName, NodeState, ServiceKey};
 
-/// What the agent reports to membership, for peers to know.
+/// What the agent reports to membership, which disseminates it to the peers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AgentReport {
     /// The state of this speaker.
@@ -39,7 +39,7 @@ pub enum AgentEvent {
     Withdrawn(ServiceKey, IpAddr),
     /// This node has taken an address from an owner that failed, this long after the first sign of the failure.
     TookOver(IpAddr, Duration),
-    /// The wire says of an address what membership did not.
+    /// The wire shows something about an address that membership does not.
     Address(IpAddr, AddressEvent),
     /// This peer has reported that this node does not answer on the wire.
     ReportedUnresponsive(NodeName),

@@ -7,7 +7,7 @@ use super::SpeakerNode;
 use crate::announce::layer2::reachability::{PeerCounts, Reachability};
 use crate::{Liveness, Member, NodeName};
 
-/// What is known of the other speakers, by gossip and by the API server.
+/// The other speakers by membership and by the API server.
 #[derive(Debug, Default)]
 pub(super) struct PeerView {
     pub(super) members: Arc<[Member]>,

@@ -168,7 +168,7 @@ impl Rig {
 }
 
 #[test]
-fn nothing_is_ordered_before_the_start_and_the_start_is_reported_once() {
+fn no_command_is_sent_before_the_start_and_the_start_is_reported_once() {
     let mut rig = Rig::new(true, &[ADDRESS]);
     assert_eq!(rig.commands(), []);
     assert_eq!(rig.statuses(), []);
@@ -324,8 +324,8 @@ fn a_backup_reports_the_owner_that_it_answers_for() {
 }
 
 #[test]
-fn a_speaker_that_stops_waits_for_its_successor_but_not_for_ever() {
-    for is_heard in [true, false] {
+fn a_speaker_that_stops_waits_for_its_successor_until_the_limit() {
+    for is_claimed in [true, false] {
         let mut rig = Rig::announcing(&[ADDRESS]);
         rig.agent.handle_shutdown(rig.now);
         assert_eq!(rig.reports(), [AgentReport::State(NodeState::Draining)]);
@@ -337,7 +337,7 @@ fn a_speaker_that_stops_waits_for_its_successor_but_not_for_ever() {
         rig.agent.set_members(members.into(), rig.now);
         assert_eq!(rig.commands(), []);
         assert!(!rig.agent.has_stopped(rig.now));
-        if is_heard {
+        if is_claimed {
             let claim = WireEvent::Claimed(ip(ADDRESS), mac(PEER));
             rig.agent.handle_wire(claim, rig.now);
             assert_eq!(rig.commands(), [Command::Withdraw(ip(ADDRESS))]);

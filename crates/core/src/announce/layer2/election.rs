@@ -52,7 +52,7 @@ pub struct Candidate<'a> {
     pub score: i64,
     /// Whether it ranks after all nodes that do not flap.
     pub is_flapping: bool,
-    /// Whether it may be dead.
+    /// Whether its speaker is suspect.
     pub is_suspect: bool,
 }
 
@@ -124,7 +124,7 @@ mod tests {
     use alloc::vec::Vec;
     use proptest::prelude::*;
 
-    /// Candidates with their scores, the first address, and the order expected.
+    /// Candidates with their scores, the first address, and the expected order.
     type Vector<'a> = (&'a [(&'a str, i64)], &'a str, &'a [&'a str]);
 
     fn order(first: &str, candidates: &[(&str, i64)]) -> Vec<String> {
@@ -190,24 +190,24 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_lost_candidate_moves_only_what_it_owned(count in 2_usize..20, lost in 0_usize..20, bits: u32) {
+        fn a_candidate_that_leaves_moves_only_what_it_owned(count in 2_usize..20, leaving in 0_usize..20, bits: u32) {
             let nodes: Vec<NodeName> = (0..count).map(|i| NodeName::new(alloc::format!("node-{i}"))).collect();
             let first = IpAddr::from(core::net::Ipv4Addr::from_bits(bits));
-            let lost = &nodes[lost % count];
+            let leaving = &nodes[leaving % count];
             let before = elect(first, nodes.iter().map(stable)).expect("candidates");
-            let after = elect(first, nodes.iter().filter(|n| *n != lost).map(stable)).expect("candidates");
-            let successor = if before.owner == lost { before.backup } else { Some(before.owner) };
-            prop_assert_eq!(Some(after.owner), successor);
+            let after = elect(first, nodes.iter().filter(|n| *n != leaving).map(stable)).expect("candidates");
+            let expected = if before.owner == leaving { before.backup } else { Some(before.owner) };
+            prop_assert_eq!(Some(after.owner), expected);
         }
 
         #[test]
         fn the_ranks_are_those_of_the_sorted_candidates(
-            marks in prop::collection::vec((0_i64..3, any::<bool>(), any::<bool>()), 1..8),
+            candidates in prop::collection::vec((0_i64..3, any::<bool>(), any::<bool>()), 1..8),
             bits: u32,
         ) {
-            let nodes: Vec<NodeName> = (0..marks.len()).map(|i| NodeName::new(alloc::format!("node-{i}"))).collect();
+            let nodes: Vec<NodeName> = (0..candidates.len()).map(|i| NodeName::new(alloc::format!("node-{i}"))).collect();
             let first = IpAddr::from(core::net::Ipv4Addr::from_bits(bits));
-            let mut sorted: Vec<Candidate<'_>> = nodes.iter().zip(&marks).map(|(node, (score, is_flapping, suspect))| Candidate {
+            let mut sorted: Vec<Candidate<'_>> = nodes.iter().zip(&candidates).map(|(node, (score, is_flapping, suspect))| Candidate {
                 node, score: *score, is_flapping: *is_flapping, is_suspect: *suspect,
             }).collect();
             let elected = elect(first, sorted.iter().copied()).expect("candidates");

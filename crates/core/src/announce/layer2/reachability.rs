@@ -9,7 +9,7 @@ use crate::Time;
 const ANSWERING_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long most ready Pods may be out of reach. The API server considers the Pods of a dead node ready for some fifty
-/// seconds (`--node-monitor-grace-period`), so its word counts only after that.
+/// seconds (`--node-monitor-grace-period`), so readiness counts only after that.
 const READY_LIMIT: Duration = Duration::from_secs(70);
 
 /// How many peers exist by which evidence.
@@ -38,7 +38,7 @@ pub struct Reachability {
 impl Reachability {
     /// Replaces the counts.
     pub fn set(&mut self, counts: PeerCounts, now: Time) {
-        let since = |holds: bool, before: Option<Time>| holds.then(|| before.unwrap_or(now));
+        let since = |is_so: bool, before: Option<Time>| is_so.then(|| before.unwrap_or(now));
         self.is_known |= counts.reached >= counts.ready;
         self.answering_since = since(counts.answering > 0, self.answering_since);
         self.isolated_since = since(counts.reached * 2 < counts.ready, self.isolated_since);
@@ -82,7 +82,7 @@ mod tests {
         }
     }
 
-    /// What changes, and after how many seconds, when `set` holds from each of these seconds on.
+    /// Returns the changes with their seconds, when each of these counts is set at its second.
     fn changes(course: &[(u64, PeerCounts)]) -> Vec<(u64, bool)> {
         let mut reachability = Reachability::default();
         let mut changes = Vec::new();

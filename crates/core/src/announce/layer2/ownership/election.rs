@@ -15,7 +15,7 @@ use crate::config::L2Advertisement;
 /// Fitness and rank that another candidate has to beat to change the owner or the backup.
 pub(super) type Threshold = (Reverse<Fitness>, Rank);
 
-/// What an election thinks of one node.
+/// Fitness and candidate of one node, or why the node is no candidate.
 type Evaluation<'a> = Result<(Fitness, Candidate<'a>), Exclusion>;
 
 /// The nodes that may own the addresses of a Service, and the result.

@@ -14,7 +14,7 @@ use crate::{NodeName, ServiceKey};
 pub enum Role {
     /// This node is the owner.
     Owner(Grant),
-    /// The owner is suspect, and this node is the first candidate after it: it takes the addresses if the owner is dead.
+    /// The owner is suspect, and this node is the first candidate after it: it takes the addresses if the owner does not answer.
     Successor {
         /// The suspect owner.
         of: NodeName,

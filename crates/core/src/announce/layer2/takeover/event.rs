@@ -1,10 +1,10 @@
-//! What users and operators are told about an address.
+//! Events of an address for users and operators.
 
 use core::fmt;
 
 use crate::{MacAddr, NodeName};
 
-/// What a speaker learnt about an address on the wire that membership did not say.
+/// What a speaker observed of an address on the wire and membership did not report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AddressEvent {
     /// A foreign host answers for the address, so it is not announced.

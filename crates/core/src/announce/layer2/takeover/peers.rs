@@ -1,4 +1,4 @@
-//! The other speakers by their MAC addresses: which peer sent a frame, and what is its word worth?
+//! The other speakers by their MAC addresses: which peer sent a frame, and how much its frames count.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
