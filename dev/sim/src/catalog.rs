@@ -13,7 +13,7 @@ use herald_membership::LocalLink;
 /// The one link of each node.
 pub(crate) const LINK: LinkIndex = LinkIndex(1);
 
-/// The name of node `index`.
+/// Returns the name of node `index`.
 pub fn name(index: usize) -> NodeName {
     NodeName::new(format!("node-{index}"))
 }
@@ -22,13 +22,13 @@ fn halves(index: usize) -> [u8; 2] {
     u16::try_from(index).expect("at most 65 536").to_be_bytes()
 }
 
-/// The Ethernet address of node `index`.
+/// Returns the MAC address of node `index`.
 pub fn mac(index: usize) -> MacAddr {
     let [high, low] = halves(index);
     MacAddr([2, 0, 0, 0, high, low])
 }
 
-/// The address of Service `service`: each third one is an IPv6 address.
+/// Returns the address of Service `service`; every third is an IPv6 address.
 pub fn address(service: usize) -> IpAddr {
     let [high, low] = halves(service);
     if service % 3 == 2 {
@@ -38,7 +38,7 @@ pub fn address(service: usize) -> IpAddr {
     [10, 1, high, low].into()
 }
 
-/// The gossip endpoint of node `index`.
+/// Returns the gossip endpoint of node `index`.
 pub(crate) fn endpoint(index: usize) -> SocketAddr {
     let [high, low] = halves(index);
     SocketAddr::from(([10, 0, high, low], 7946))
@@ -78,7 +78,7 @@ pub(crate) fn link(index: usize) -> Link {
     }
 }
 
-/// The nodes that run a speaker, as the API server knows them.
+/// Returns the nodes that run a speaker, as the API server has them.
 pub(crate) fn speaker_nodes(count: usize) -> BTreeMap<NodeName, SpeakerNode> {
     let node = |index| SpeakerNode {
         address: endpoint(index).ip(),
@@ -96,7 +96,7 @@ pub(crate) fn local_link(link: &Link) -> LocalLink<'_> {
     }
 }
 
-/// Tells an agent what the API server knows: all `nodes`, and `services`, each with an endpoint.
+/// Sets the objects of the API server on an agent: configuration, `nodes`, and `services` with an endpoint each.
 pub(crate) fn list(agent: &mut Agent, nodes: usize, services: &[usize]) {
     let mut catalog = Catalog::new();
     catalog.set_pools(vec![RawPool {
@@ -128,7 +128,7 @@ pub(crate) fn list(agent: &mut Agent, nodes: usize, services: &[usize]) {
     }
 }
 
-/// Node `index` as the API server knows it.
+/// Returns the Node object of node `index`.
 pub(crate) fn node(index: usize, draining: bool) -> Node {
     Node {
         name: name(index),

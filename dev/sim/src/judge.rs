@@ -1,4 +1,4 @@
-//! Who answers for what, and whether that is as it should be.
+//! The judge: which nodes answer for which addresses, and for how long none or two did.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -8,12 +8,13 @@ use herald_core::Time;
 
 use crate::seeds::trace;
 
-/// Watches who answers for each address, and for how long nobody or more than one did.
+/// Records which nodes answer for each address, and for how long none, or more than one on a segment, did.
 #[derive(Debug, Default)]
 pub struct Judge {
     answering: BTreeMap<IpAddr, BTreeSet<usize>>,
-    /// Addresses for which another number than one of nodes answers, since when.
+    /// The addresses that no node answers for, since when.
     unserved: BTreeMap<IpAddr, Time>,
+    /// The addresses that two nodes on one segment answer for, since when.
     doubled: BTreeMap<IpAddr, Time>,
     longest_unserved: Duration,
     longest_doubled: Duration,
@@ -21,7 +22,7 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// Nobody answers for these addresses yet.
+    /// Starts with addresses that no node answers for.
     pub(crate) fn new(addresses: impl Iterator<Item = IpAddr>) -> Self {
         let answering: BTreeMap<IpAddr, BTreeSet<usize>> = addresses.map(|a| (a, BTreeSet::new())).collect();
         Self {
@@ -31,13 +32,13 @@ impl Judge {
         }
     }
 
-    /// Node `node` answers for an address, or does not. `hears` says which two nodes hear each other.
+    /// Records whether `node` answers for an address. `are_connected` is whether two nodes receive each other's frames.
     pub(crate) fn set(
         &mut self,
         address: IpAddr,
         node: usize,
         answers: bool,
-        hears: impl Fn(usize, usize) -> bool,
+        are_connected: impl Fn(usize, usize) -> bool,
         now: Time,
     ) {
         let Some(nodes) = self.answering.get_mut(&address) else {
@@ -58,41 +59,43 @@ impl Judge {
             });
         }
         if is_new {
-            self.look_at(address, hears, now);
+            self.evaluate(address, are_connected, now);
         }
     }
 
-    /// The node answers for nothing any more.
-    pub(crate) fn remove(&mut self, node: usize, hears: impl Fn(usize, usize) -> bool, now: Time) {
-        let theirs = self.answering.iter().filter(|(_, nodes)| nodes.contains(&node));
-        let theirs: Vec<IpAddr> = theirs.map(|(address, _)| *address).collect();
-        for address in theirs {
-            self.set(address, node, false, &hears, now);
+    /// Records that a node answers for no address any more.
+    pub(crate) fn remove(&mut self, node: usize, are_connected: impl Fn(usize, usize) -> bool, now: Time) {
+        let answering = self.answering.iter().filter(|(_, nodes)| nodes.contains(&node));
+        let answering: Vec<IpAddr> = answering.map(|(address, _)| *address).collect();
+        for address in answering {
+            self.set(address, node, false, &are_connected, now);
         }
     }
 
-    /// Who hears whom has changed.
-    pub(crate) fn look_again(&mut self, hears: impl Fn(usize, usize) -> bool, now: Time) {
+    /// Evaluates all addresses again, because the connections of the nodes have changed.
+    pub(crate) fn reevaluate(&mut self, are_connected: impl Fn(usize, usize) -> bool, now: Time) {
         let addresses: Vec<IpAddr> = self.answering.keys().copied().collect();
         for address in addresses {
-            self.look_at(address, &hears, now);
+            self.evaluate(address, &are_connected, now);
         }
     }
 
-    fn look_at(&mut self, address: IpAddr, hears: impl Fn(usize, usize) -> bool, now: Time) {
+    fn evaluate(&mut self, address: IpAddr, are_connected: impl Fn(usize, usize) -> bool, now: Time) {
         let nodes = &self.answering[&address];
-        let is_doubled = nodes
-            .iter()
-            .any(|one| nodes.iter().any(|other| one < other && hears(*one, *other)));
+        let is_doubled = nodes.iter().any(|one| {
+            nodes
+                .iter()
+                .any(|other| one < other && are_connected(*one, *other))
+        });
         let (unserved, doubled) = (nodes.is_empty(), is_doubled);
-        note(
+        record(
             &mut self.unserved,
             &mut self.longest_unserved,
             address,
             unserved,
             now,
         );
-        note(
+        record(
             &mut self.doubled,
             &mut self.longest_doubled,
             address,
@@ -101,7 +104,7 @@ impl Judge {
         );
     }
 
-    /// What has lasted until `now` counts, too.
+    /// Counts what has lasted until `now`.
     pub(crate) fn close(&mut self, now: Time) {
         let lasted =
             |since: &BTreeMap<IpAddr, Time>| since.values().min().map_or(Duration::ZERO, |at| now - *at);
@@ -109,8 +112,8 @@ impl Judge {
         self.longest_doubled = self.longest_doubled.max(lasted(&self.doubled));
     }
 
-    /// Forgets what was.
-    pub(crate) fn begin(&mut self, now: Time) {
+    /// Forgets all durations and counts.
+    pub(crate) fn reset(&mut self, now: Time) {
         self.longest_unserved = Duration::ZERO;
         self.longest_doubled = Duration::ZERO;
         self.taken = 0;
@@ -118,22 +121,22 @@ impl Judge {
         self.doubled.values_mut().for_each(|since| *since = now);
     }
 
-    /// How long nobody answered for an address, at worst.
+    /// Returns the longest time for which no node answered for an address.
     pub fn longest_unserved(&self) -> Duration {
         self.longest_unserved
     }
 
-    /// How long two nodes that hear each other answered for an address, at worst.
+    /// Returns the longest time for which two nodes on one segment answered for an address.
     pub fn longest_doubled(&self) -> Duration {
         self.longest_doubled
     }
 
-    /// How often a node began to answer for an address.
+    /// Returns how often a node began to answer for an address.
     pub fn taken(&self) -> usize {
         self.taken
     }
 
-    /// Who answers for each address, in order of the addresses.
+    /// Returns the nodes that answer for each address, in the order of the addresses.
     pub fn owners(&self) -> Vec<Vec<usize>> {
         self.answering
             .values()
@@ -141,7 +144,7 @@ impl Judge {
             .collect()
     }
 
-    /// How many addresses each of these nodes answers for.
+    /// Returns how many addresses a node answers for.
     pub fn share(&self, node: usize) -> usize {
         self.answering
             .values()
@@ -150,8 +153,15 @@ impl Judge {
     }
 }
 
-fn note(since: &mut BTreeMap<IpAddr, Time>, longest: &mut Duration, address: IpAddr, holds: bool, now: Time) {
-    if holds {
+/// Records since when `is_so` holds for an address, and how long it did at its end.
+fn record(
+    since: &mut BTreeMap<IpAddr, Time>,
+    longest: &mut Duration,
+    address: IpAddr,
+    is_so: bool,
+    now: Time,
+) {
+    if is_so {
         since.entry(address).or_insert(now);
     } else if let Some(at) = since.remove(&address) {
         *longest = (*longest).max(now - at);

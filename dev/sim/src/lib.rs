@@ -1,10 +1,9 @@
-//! Many speakers on a virtual switch in virtual time: the machines that decide, without sockets, threads and clocks.
+//! Many speakers on a virtual switch in virtual time: the machines of the speakers, without sockets, threads and clocks.
 //!
-//! Each node runs what a speaker runs: gossip's membership, `core::announce::layer2::ownership` and `core::announce::layer2::takeover`, `l2::Announcer` and
-//! `l2::Prober`. Between them are Ethernet frames and gossip's datagrams, which take their time, get lost and are cut off,
-//! each for itself. A run is the same for the same seed.
+//! Each node runs the machines of a speaker: membership, agent and station. They exchange Ethernet frames and gossip's
+//! datagrams, which have a latency and may be lost, each independently. A run is the same for the same seed.
 //!
-//! The [`World`] breaks things; its [`Judge`] watches who answers for what.
+//! The [`World`] injects faults; its [`Judge`] records which nodes answer for which addresses.
 
 mod catalog;
 mod judge;

@@ -18,19 +18,19 @@ use crate::seeds::trace;
 /// The default of the speaker's `--refresh-interval`.
 const REFRESH: Duration = Duration::from_secs(60);
 
-/// One life of a speaker's process.
+/// One process of a speaker.
 pub(crate) struct Node {
     membership: Membership,
-    /// The members that the agent knows.
+    /// The members as the agent has them.
     members: Arc<[Member]>,
     pub(crate) agent: Agent,
     station: Station,
-    /// Whether its lists are complete. The agent does not start before.
+    /// Whether the lists of the API server are complete. The agent does not start before.
     pub(crate) has_lists: bool,
     is_stopping: bool,
 }
 
-/// What a node does to the world.
+/// What a node sends, and what has changed in what it answers for.
 #[derive(Default)]
 pub(crate) struct Output {
     pub(crate) frames: Vec<Vec<u8>>,
@@ -40,7 +40,7 @@ pub(crate) struct Output {
 }
 
 impl Node {
-    /// Starts the speaker of node `index` of `count`. Its agent is empty but for the speakers' nodes.
+    /// Starts the speaker of node `index` of `count`. Its agent has only the speakers' nodes.
     pub(crate) fn start(index: usize, count: usize, epoch: Epoch, seed: u64, now: Time) -> Self {
         let membership = Membership::new(name(index), catalog::endpoint(index), epoch, Timings::FAST, seed);
         let mut agent = Agent::new(Options {
@@ -88,7 +88,7 @@ impl Node {
         let _refused = self.membership.handle_datagram(datagram, from, now);
     }
 
-    /// The process did not run for so long that others may have taken over.
+    /// Handles the end of a pause that was so long that other nodes may have taken over.
     pub(crate) fn handle_pause(&mut self) {
         self.station.handle_pause();
     }
@@ -107,7 +107,7 @@ impl Node {
         self.agent.handle_shutdown(now);
     }
 
-    /// Does what is due. Returns whether the speaker goes on.
+    /// Does what is due. Returns whether the speaker keeps running.
     pub(crate) fn run(&mut self, now: Time, output: &mut Output) -> bool {
         if self.agent.has_stopped(now) {
             self.membership.leave(now);
@@ -128,7 +128,7 @@ impl Node {
             self.agent.set_members(self.members.clone(), now);
         }
         self.agent.handle_timeout(now);
-        // The second time for what the first frames and commands lead to.
+        // The second pass handles what follows from the frames and commands of the first.
         for _ in 0..2 {
             while let Some(event) = self.station.poll_event(now) {
                 self.agent.handle_wire(event, now);

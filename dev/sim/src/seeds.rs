@@ -1,10 +1,11 @@
-//! Which seeds a test runs with.
+//! The seeds that a test runs with.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::LazyLock;
 
-/// Runs `test` with seeds 0 to `count`, or only with that in the environment variable `HERALD_SIM_SEED`, to see a failure
-/// again; `HERALD_SIM_SEEDS` is another count. A failure tells its seed, and `HERALD_SIM_TRACE=1` who answers for what, when.
+/// Runs `test` with the seeds below `count`. The environment variable `HERALD_SIM_SEED` selects one seed, to repeat a
+/// failure, and `HERALD_SIM_SEEDS` sets another count. A failure prints its seed, and `HERALD_SIM_TRACE=1` prints which
+/// nodes answer for which addresses, and when.
 ///
 /// # Panics
 /// If the test does, or a variable is no number.
@@ -23,23 +24,23 @@ pub fn for_each_seed(count: u64, test: impl Fn(u64)) {
     };
     for seed in seeds {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| test(seed))) {
-            say(&format!(
-                "this was seed {seed}: see it again with HERALD_SIM_SEED={seed}"
+            print_line(&format!(
+                "the seed is {seed}; repeat the failure with HERALD_SIM_SEED={seed}"
             ));
             resume_unwind(panic);
         }
     }
 }
 
-/// Tells what happens if the environment variable `HERALD_SIM_TRACE` is set.
+/// Prints a text if the environment variable `HERALD_SIM_TRACE` is set.
 pub(crate) fn trace(text: impl FnOnce() -> String) {
-    static IS_WANTED: LazyLock<bool> = LazyLock::new(|| std::env::var_os("HERALD_SIM_TRACE").is_some());
-    if *IS_WANTED {
-        say(&text());
+    static IS_ENABLED: LazyLock<bool> = LazyLock::new(|| std::env::var_os("HERALD_SIM_TRACE").is_some());
+    if *IS_ENABLED {
+        print_line(&text());
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the one thing that is told beside a panic")]
-fn say(text: &str) {
+#[expect(clippy::print_stderr, reason = "a failed test prints its seed")]
+fn print_line(text: &str) {
     eprintln!("{text}");
 }

@@ -1,4 +1,4 @@
-//! The virtual switch, gossip's network, the API server, and whatever happens to them.
+//! The virtual switch, gossip's network and the API server, with their faults.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -17,20 +17,20 @@ use crate::judge::Judge;
 use crate::kernel;
 use crate::node::{Node, Output};
 
-/// The wire thread notices when it did not run for that long: it looks up every 200 ms and allows for another 200.
+/// The wire thread notices a pause of this length: it runs at least every 200 ms and tolerates another 200 ms.
 const NOTICED_PAUSE: Duration = Duration::from_millis(400);
 
-/// Frames and datagrams that wait in the sockets of a paused process.
-const SOCKET: usize = 512;
+/// Limit of the frames and datagrams that wait in the sockets of a paused process.
+const SOCKET_BACKLOG: usize = 512;
 
-/// Who can hear whom, on the wire or by gossip.
+/// Which nodes receive what which others send, on the wire or by gossip.
 #[derive(Debug, Clone, Default)]
 pub struct Network {
-    /// The part of the network that each node is in, by index; all are in the same where it is empty.
+    /// The part of the network that each node is in, by index; if empty, all are in one part.
     pub parts: Vec<u8>,
-    /// Share of what is sent that gets lost.
+    /// Share of frames or datagrams that is lost.
     pub loss: f64,
-    /// Nothing that the first sends reaches the second.
+    /// Pairs of nodes: nothing that the first sends reaches the second.
     pub mute: BTreeSet<(usize, usize)>,
 }
 
@@ -40,12 +40,12 @@ impl Network {
     }
 }
 
-/// What is under way.
+/// What is in transit or due.
 #[derive(Debug)]
 enum Event {
     Frame(usize, Rc<[u8]>),
     Datagram(usize, usize, Vec<u8>),
-    Wake(usize),
+    Timeout(usize),
 }
 
 /// A cluster on a segment.
@@ -53,10 +53,10 @@ pub struct World {
     now: Time,
     rng: StdRng,
     nodes: Vec<Option<Node>>,
-    /// Since when a node is paused, and what waits for it.
+    /// Since when a node is paused, and what waits in its sockets.
     paused: BTreeMap<usize, (Time, VecDeque<Event>)>,
-    wakes: Vec<Option<Time>>,
-    /// By when it happens, and in the order in which it was queued.
+    timeouts: Vec<Option<Time>>,
+    /// By time, and in the order in which the events were queued.
     queue: BTreeMap<(Time, u64), Event>,
     queued: u64,
     /// Ethernet frames.
@@ -68,7 +68,7 @@ pub struct World {
     drained: BTreeSet<usize>,
     unplugged: BTreeSet<usize>,
     services: usize,
-    /// The Services that each node knows.
+    /// The Services that each node has.
     known: Vec<Vec<usize>>,
     judge: Judge,
     datagrams: u64,
@@ -76,23 +76,23 @@ pub struct World {
 }
 
 impl World {
-    /// `nodes` that have started and share `services`.
+    /// Creates a cluster of `nodes` that have started and share `services`.
     pub fn new(nodes: usize, services: usize, seed: u64) -> Self {
         Self::with(nodes, services, nodes, seed)
     }
 
-    /// The same, but each Service is known to those `known_to` nodes alone that rank first for it, which is all that matters
-    /// while fewer fail.
+    /// Like [`World::new`], but only the first `known_to` nodes by rank have each Service. That makes no difference as long as
+    /// fewer nodes fail, and saves time.
     ///
     /// # Panics
-    /// If they do not settle within a minute.
+    /// If the addresses do not have one owner each within a minute.
     pub fn with(nodes: usize, services: usize, known_to: usize, seed: u64) -> Self {
         let mut world = Self {
             now: Time::ZERO,
             rng: StdRng::seed_from_u64(seed),
             nodes: Vec::new(),
             paused: BTreeMap::new(),
-            wakes: vec![None; nodes],
+            timeouts: vec![None; nodes],
             queue: BTreeMap::new(),
             queued: 0,
             wire: Network::default(),
@@ -114,50 +114,50 @@ impl World {
             if is_settled && world.judge.taken() == 0 {
                 return world;
             }
-            world.judge.begin(world.now);
+            world.judge.reset(world.now);
         }
-        panic!("{nodes} nodes do not settle: {:?}", world.judge.owners());
+        panic!("{nodes} nodes have no settled owners: {:?}", world.judge.owners());
     }
 
-    /// How many nodes there are.
+    /// Returns the number of nodes.
     pub fn size(&self) -> usize {
         self.nodes.len()
     }
 
-    /// Datagrams and frames sent so far.
+    /// Returns the numbers of datagrams and frames sent so far.
     pub fn sent(&self) -> (u64, u64) {
         (self.datagrams, self.frames)
     }
 
-    /// Who answers for what, and how that went since [`World::judge_anew`].
+    /// Returns the judge, with what has happened since [`World::reset_judge`].
     pub fn judge(&mut self) -> &Judge {
         self.judge.close(self.now);
         &self.judge
     }
 
-    /// What was before counts no longer.
-    pub fn judge_anew(&mut self) {
-        self.judge.begin(self.now);
+    /// Resets the durations and counts of the judge.
+    pub fn reset_judge(&mut self) {
+        self.judge.reset(self.now);
     }
 
-    /// Any number below `sides`.
+    /// Returns a random number below `sides`.
     pub fn roll(&mut self, sides: u64) -> u64 {
         self.rng.random_range(0..sides)
     }
 
-    /// Any node.
+    /// Returns a random node.
     pub fn any_node(&mut self) -> usize {
         self.rng.random_range(0..self.nodes.len())
     }
 
-    /// Each node in one of two parts.
+    /// Puts each node at random into one of two parts.
     pub fn any_parts(&mut self) -> Vec<u8> {
         (0..self.nodes.len())
             .map(|_| self.rng.random_range(0..2))
             .collect()
     }
 
-    /// Starts the speaker of a node, if it does not run. Its clock may be anywhere.
+    /// Starts the speaker of a node, if it does not run. Its clock starts at a random time.
     pub fn start(&mut self, index: usize) {
         if self.nodes[index].is_some() {
             return;
@@ -178,14 +178,14 @@ impl World {
         self.run_node(index);
     }
 
-    /// Ends the speaker of a node without a word.
+    /// Ends the speaker of a node without notice.
     pub fn crash(&mut self, index: usize) {
         self.nodes[index] = None;
         self.paused.remove(&index);
-        self.judge.remove(index, hears(&self.wire), self.now);
+        self.judge.remove(index, are_connected(&self.wire), self.now);
     }
 
-    /// Tells a speaker to stop, as for an update.
+    /// Requests the shutdown of a speaker, as for an update.
     pub fn stop(&mut self, index: usize) {
         let now = self.now;
         if let Some(node) = self.nodes[index]
@@ -197,16 +197,16 @@ impl World {
         }
     }
 
-    /// Gives a speaker no time (SIGSTOP), until [`World::resume`].
+    /// Pauses a speaker (SIGSTOP) until [`World::resume`].
     pub fn pause(&mut self, index: usize) {
         if self.nodes[index].is_some() {
             let now = self.now;
             self.paused.entry(index).or_insert((now, VecDeque::new()));
-            self.judge.remove(index, hears(&self.wire), now);
+            self.judge.remove(index, are_connected(&self.wire), now);
         }
     }
 
-    /// Gives it time again.
+    /// Resumes a paused speaker (SIGCONT).
     pub fn resume(&mut self, index: usize) {
         let Some((since, waiting)) = self.paused.remove(&index) else {
             return;
@@ -219,21 +219,21 @@ impl World {
                 for service in 0..self.services {
                     let answers = node.answers(address(service)) && !self.unplugged.contains(&index);
                     self.judge
-                        .set(address(service), index, answers, hears(&self.wire), now);
+                        .set(address(service), index, answers, are_connected(&self.wire), now);
                 }
             }
         }
         for event in waiting {
-            self.happen(event);
+            self.handle_event(event);
         }
         self.run_node(index);
     }
 
-    /// Pulls the cable of a node: neither frames nor datagrams pass.
+    /// Unplugs the cable of a node: neither frames nor datagrams pass.
     pub fn unplug(&mut self, index: usize) {
         if self.unplugged.insert(index) {
             self.set_links(index, &[]);
-            self.judge.remove(index, hears(&self.wire), self.now);
+            self.judge.remove(index, are_connected(&self.wire), self.now);
         }
     }
 
@@ -244,7 +244,7 @@ impl World {
         }
     }
 
-    /// A paused process learns of its links when it runs again.
+    /// Replaces the links of a node. A paused process handles the change when it runs again.
     fn set_links(&mut self, index: usize, links: &[Link]) {
         let now = self.now;
         if let Some(node) = &mut self.nodes[index] {
@@ -256,20 +256,20 @@ impl World {
     /// Changes which nodes receive each other.
     pub fn rewire(&mut self, change: impl FnOnce(&mut Network, &mut Network)) {
         change(&mut self.wire, &mut self.gossip);
-        self.judge.look_again(hears(&self.wire), self.now);
+        self.judge.reevaluate(are_connected(&self.wire), self.now);
     }
 
-    /// Whether the API server answers from now on. What has changed meanwhile is told when it does.
+    /// Sets whether the API server answers. Nodes learn of what changed meanwhile when it answers again.
     pub fn set_api(&mut self, answers: bool) {
         self.api = answers;
         if answers {
             for index in 0..self.nodes.len() {
-                self.tell_drained(index);
+                self.apply_drained(index);
             }
         }
     }
 
-    /// The annotation that drains a node is set, or taken away.
+    /// Sets or removes the annotation that drains a node.
     pub fn set_drained(&mut self, index: usize, is_drained: bool) {
         if is_drained {
             self.drained.insert(index);
@@ -277,14 +277,14 @@ impl World {
             self.drained.remove(&index);
         }
         if self.api {
-            (0..self.nodes.len()).for_each(|node| self.tell_drained(node));
+            (0..self.nodes.len()).for_each(|node| self.apply_drained(node));
         }
     }
 
-    fn tell_drained(&mut self, index: usize) {
+    fn apply_drained(&mut self, index: usize) {
         if let Some(node) = &mut self.nodes[index] {
             node.has_lists = true;
-            for other in 0..self.wakes.len() {
+            for other in 0..self.timeouts.len() {
                 node.agent
                     .set_node(catalog::node(other, self.drained.contains(&other)));
             }
@@ -292,7 +292,7 @@ impl World {
         }
     }
 
-    /// Everything works again: all run, hear each other and the API server.
+    /// Ends all faults: all speakers run, and receive each other and the API server.
     pub fn mend(&mut self) {
         let loss = self.wire.loss;
         self.rewire(|wire, gossip| {
@@ -307,7 +307,7 @@ impl World {
         for index in 0..self.nodes.len() {
             self.resume(index);
             self.plug(index);
-            // One that is about to go would only be started after that.
+            // A speaker that is stopping would still end later, so it ends now and starts again.
             if self.nodes[index].as_ref().is_some_and(Node::is_stopping) {
                 self.crash(index);
             }
@@ -315,7 +315,7 @@ impl World {
         }
     }
 
-    /// Lets time pass.
+    /// Advances the time.
     pub fn run_for(&mut self, duration: Duration) {
         let end = self.now + duration;
         while let Some(next) = self.queue.first_entry()
@@ -323,26 +323,26 @@ impl World {
         {
             let ((due, _), event) = next.remove_entry();
             self.now = self.now.max(due);
-            if let Event::Wake(index) = event {
-                if self.wakes[index] != Some(due) {
+            if let Event::Timeout(index) = event {
+                if self.timeouts[index] != Some(due) {
                     continue;
                 }
-                self.wakes[index] = None;
+                self.timeouts[index] = None;
             }
-            self.happen(event);
+            self.handle_event(event);
         }
         self.now = end;
     }
 
-    fn happen(&mut self, event: Event) {
-        let (Event::Frame(index, _) | Event::Datagram(index, ..) | Event::Wake(index)) = event;
+    fn handle_event(&mut self, event: Event) {
+        let (Event::Frame(index, _) | Event::Datagram(index, ..) | Event::Timeout(index)) = event;
         if let Event::Frame(_, frame) = &event
             && let Some(answer) = kernel::answer(index, frame)
         {
             self.send_frame(index, &answer);
         }
         if let Some((_, waiting)) = self.paused.get_mut(&index) {
-            if waiting.len() < SOCKET {
+            if waiting.len() < SOCKET_BACKLOG {
                 waiting.push_back(event);
             }
             return;
@@ -357,7 +357,7 @@ impl World {
             Event::Datagram(_, from, datagram) => {
                 node.handle_datagram(&datagram, catalog::endpoint(from), now);
             }
-            Event::Wake(_) => {}
+            Event::Timeout(_) => {}
         }
         self.carry_out(index, output);
         self.run_node(index);
@@ -372,19 +372,20 @@ impl World {
             return;
         };
         let mut output = Output::default();
-        let lives = node.run(now, &mut output);
+        let is_running = node.run(now, &mut output);
         let due = node.poll_timeout(now);
         self.carry_out(index, output);
-        if !lives {
+        if !is_running {
             return self.crash(index);
         }
-        if due != self.wakes[index] {
-            self.wakes[index] = due;
+        if due != self.timeouts[index] {
+            self.timeouts[index] = due;
             if let Some(due) = due {
-                // Never twice at the same instant: what is due always, as frames that wait for their pace, takes a moment.
+                // Never twice at the same instant: a deadline that stays due, as of frames that wait for their pace, must not
+                // stop the time.
                 let due = due.max(now + Duration::from_micros(10));
-                self.wakes[index] = Some(due);
-                self.push(due, Event::Wake(index));
+                self.timeouts[index] = Some(due);
+                self.push(due, Event::Timeout(index));
             }
         }
     }
@@ -393,7 +394,7 @@ impl World {
         for (address, answers) in output.answers {
             let answers = answers && !self.unplugged.contains(&index);
             self.judge
-                .set(address, index, answers, hears(&self.wire), self.now);
+                .set(address, index, answers, are_connected(&self.wire), self.now);
         }
         for frame in output.frames {
             self.send_frame(index, &frame);
@@ -414,7 +415,7 @@ impl World {
     fn send_frame(&mut self, from: usize, frame: &[u8]) {
         self.frames += 1;
         let Ok(parsed) = Frame::parse(frame) else {
-            unreachable!("nodes send whole frames");
+            unreachable!("nodes send valid frames");
         };
         let shared: Rc<[u8]> = frame.into();
         let to_all = parsed.destination.is_multicast();
@@ -443,7 +444,7 @@ impl World {
         !self.unplugged.contains(&one) && !self.unplugged.contains(&other)
     }
 
-    /// One way through a switch and two kernels.
+    /// Draws the latency of one way through a switch and two kernels.
     fn latency(&mut self) -> Duration {
         Duration::from_micros(self.rng.random_range(100..500))
     }
@@ -454,7 +455,7 @@ impl World {
     }
 }
 
-/// The Services that each node knows, if each is known to those `known_to` nodes alone that rank first for it.
+/// Returns the Services that each node has, if only the first `known_to` nodes by rank have each Service.
 fn known(nodes: usize, services: usize, known_to: usize) -> Vec<Vec<usize>> {
     let mut known = vec![Vec::new(); nodes];
     let names: Vec<NodeName> = (0..nodes).map(name).collect();
@@ -470,7 +471,7 @@ fn known(nodes: usize, services: usize, known_to: usize) -> Vec<Vec<usize>> {
     known
 }
 
-/// Whether two nodes hear each other on the wire.
-fn hears(wire: &Network) -> impl Fn(usize, usize) -> bool {
+/// Returns whether two nodes receive each other's frames.
+fn are_connected(wire: &Network) -> impl Fn(usize, usize) -> bool {
     |one, other| wire.passes(one, other) && wire.passes(other, one)
 }

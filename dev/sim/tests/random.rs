@@ -1,15 +1,14 @@
-//! Anything may fail, and much at a time.
+//! Random faults, several at a time.
 
 use std::time::Duration;
 
 use herald_sim::{World, for_each_seed};
 
-/// Two nodes that receive each other do not both answer for longer: an announcement that is lost is repeated after 100 ms and after
-/// 1.1 s.
+/// How long two nodes that receive each other may both answer: a lost announcement is repeated after 100 ms and after 1.1 s.
 const DOUBLED: Duration = Duration::from_millis(1000);
 
-/// Something happens.
-fn break_something(world: &mut World) {
+/// Injects a random fault, or ends one.
+fn inject_fault(world: &mut World) {
     let node = world.any_node();
     let other = world.any_node();
     match world.roll(14) {
@@ -46,25 +45,25 @@ fn break_something(world: &mut World) {
 }
 
 #[test]
-fn whatever_fails_no_two_answer_for_long_and_in_the_end_each_address_has_its_owner() {
-    for_each_seed(40, everything_at_once);
+fn after_any_faults_each_address_has_its_owner_and_no_two_nodes_answered_for_long() {
+    for_each_seed(40, random_faults);
 }
 
 /// `cargo test --release -p herald-sim --test random -- --ignored`: some minutes.
 #[test]
 #[ignore = "takes minutes"]
 fn the_same_with_many_seeds() {
-    for_each_seed(2000, everything_at_once);
+    for_each_seed(2000, random_faults);
 }
 
-fn everything_at_once(seed: u64) {
+fn random_faults(seed: u64) {
     let nodes = 2 + seed as usize % 5;
     let mut world = World::new(nodes, 6, seed);
     let before = world.judge().owners();
     let loss = [0.0, 0.0, 0.01, 0.03][seed as usize % 4];
     world.rewire(|wire, gossip| (wire.loss, gossip.loss) = (loss, loss));
     for _ in 0..1 + seed % 12 {
-        break_something(&mut world);
+        inject_fault(&mut world);
         let length = 10 + world.roll(6000);
         world.run_for(Duration::from_millis(length));
     }
@@ -75,7 +74,7 @@ fn everything_at_once(seed: u64) {
     let doubled = world.judge().longest_doubled();
     assert!(
         doubled <= DOUBLED.mul_f64(1.0 + 20.0 * loss),
-        "two for {doubled:?}"
+        "two owners for {doubled:?}"
     );
     // Flapping nodes are damped for a while.
     for _ in 0..60 {
@@ -84,5 +83,5 @@ fn everything_at_once(seed: u64) {
         }
         world.run_for(Duration::from_secs(60));
     }
-    panic!("{:?} answer, and {before:?} should", world.judge().owners());
+    panic!("{:?} answer, but {before:?} should", world.judge().owners());
 }

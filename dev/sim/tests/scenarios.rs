@@ -1,4 +1,4 @@
-//! One fault at a time, and what must come of it.
+//! One fault at a time.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// Suspected after two periods of gossip's probe at the latest and then asked for.
+/// Limit of a fail-over: two periods of gossip's probe until suspicion at the latest, then the probe of the address.
 const FAILOVER: Duration = millis(500);
 
-/// A claim that crosses the news that makes it right is made again 100 ms later.
+/// How long two nodes may answer when a claim crosses the news that justifies it: the claim is repeated after 100 ms.
 const CROSSED: Duration = millis(120);
 
-/// Who answers for everything, each alone.
+/// Returns the owners of all addresses, of which each must have exactly one.
 fn owners(world: &mut World) -> Vec<usize> {
     let owners = world.judge().owners();
     owners
@@ -30,33 +30,33 @@ fn owners(world: &mut World) -> Vec<usize> {
         .collect()
 }
 
-/// No two nodes that hear each other answered for an address for longer.
+/// Asserts that no two nodes that receive each other answered for an address for longer.
 fn doubled_for_at_most(world: &mut World, limit: Duration) {
     let longest = world.judge().longest_doubled();
     assert!(longest <= limit, "two owners for {longest:?}");
 }
 
-/// No address was without an owner for longer.
+/// Asserts that no address was without an owner for longer.
 fn unserved_for_at_most(world: &mut World, limit: Duration) {
     let longest = world.judge().longest_unserved();
     assert!(longest <= limit, "no owner for {longest:?}");
 }
 
-/// Tears wire and gossip into these parts; none mend them.
-fn tear(world: &mut World, parts: Vec<u8>) {
+/// Partitions wire and gossip into these parts; no parts heal them.
+fn partition(world: &mut World, parts: Vec<u8>) {
     world.rewire(|wire, gossip| {
         wire.parts.clone_from(&parts);
         gossip.parts = parts;
     });
 }
 
-/// A node that answers for something.
+/// Returns a node that answers for an address.
 fn an_owner(world: &mut World) -> usize {
     owners(world)[0]
 }
 
 #[test]
-fn what_a_dead_node_owned_is_served_again_in_time_and_nothing_else_moves() {
+fn the_addresses_of_a_crashed_node_are_served_again_in_time_and_no_other_moves() {
     for_each_seed(6, |seed| {
         let mut world = World::new(3 + seed as usize % 8, 12, seed);
         let before = owners(&mut world);
@@ -64,12 +64,12 @@ fn what_a_dead_node_owned_is_served_again_in_time_and_nothing_else_moves() {
         let share = world.judge().share(victim);
         let phase = world.roll(1000);
         world.run_for(millis(phase));
-        world.judge_anew();
+        world.reset_judge();
         world.crash(victim);
         world.run_for(seconds(3));
         unserved_for_at_most(&mut world, FAILOVER);
         assert_eq!(world.judge().taken(), share);
-        world.judge_anew();
+        world.reset_judge();
         world.start(victim);
         world.run_for(seconds(5));
         assert_eq!(owners(&mut world), before);
@@ -80,11 +80,11 @@ fn what_a_dead_node_owned_is_served_again_in_time_and_nothing_else_moves() {
 }
 
 #[test]
-fn a_planned_stop_or_drain_leaves_nothing_unserved() {
+fn a_planned_stop_or_drain_leaves_no_address_unserved() {
     for_each_seed(6, |seed| {
         let mut world = World::new(3, 12, seed);
         let before = owners(&mut world);
-        world.judge_anew();
+        world.reset_judge();
         for index in 0..3 {
             world.stop(index);
             world.run_for(seconds(3));
@@ -103,12 +103,12 @@ fn a_planned_stop_or_drain_leaves_nothing_unserved() {
 }
 
 #[test]
-fn a_paused_node_is_followed_and_asks_before_it_goes_on() {
+fn a_paused_node_is_replaced_and_probes_before_it_answers_again() {
     for_each_seed(6, |seed| {
         for pause in [100, 500, 1000, 5000] {
             let mut world = World::new(4, 12, seed);
             let before = owners(&mut world);
-            world.judge_anew();
+            world.reset_judge();
             let phase = world.roll(1000);
             world.run_for(millis(phase));
             world.pause(before[0]);
@@ -123,16 +123,16 @@ fn a_paused_node_is_followed_and_asks_before_it_goes_on() {
 }
 
 #[test]
-fn without_gossip_each_address_has_one_owner_and_a_dead_one_is_followed_within_seconds() {
+fn without_gossip_each_address_has_one_owner_and_a_crashed_owner_is_replaced_within_a_second() {
     for_each_seed(3, |seed| {
         let mut world = World::new(3, 12, seed);
         let victim = an_owner(&mut world);
-        world.judge_anew();
+        world.reset_judge();
         world.rewire(|_, gossip| gossip.parts = vec![0, 1, 2]);
         world.run_for(seconds(60));
         assert_eq!(owners(&mut world).len(), 12);
         doubled_for_at_most(&mut world, seconds(1));
-        world.judge_anew();
+        world.reset_judge();
         world.crash(victim);
         world.run_for(seconds(10));
         unserved_for_at_most(&mut world, seconds(1));
@@ -148,10 +148,10 @@ fn after_a_partition_the_sides_agree_within_a_second() {
         let mut world = World::new(5, 12, seed);
         let before = owners(&mut world);
         let parts = world.any_parts();
-        tear(&mut world, parts);
+        partition(&mut world, parts);
         world.run_for(seconds(5));
-        world.judge_anew();
-        tear(&mut world, Vec::new());
+        world.reset_judge();
+        partition(&mut world, Vec::new());
         world.run_for(seconds(5));
         assert_eq!(owners(&mut world), before);
         doubled_for_at_most(&mut world, seconds(1));
@@ -159,18 +159,18 @@ fn after_a_partition_the_sides_agree_within_a_second() {
 }
 
 #[test]
-fn the_api_server_is_not_needed_to_follow_a_dead_node() {
+fn the_api_server_is_not_needed_to_replace_a_crashed_node() {
     for_each_seed(3, |seed| {
         let mut world = World::new(3, 12, seed);
         let before = owners(&mut world);
-        world.judge_anew();
+        world.reset_judge();
         world.set_api(false);
         world.run_for(seconds(1800));
         assert_eq!((owners(&mut world), world.judge().taken()), (before.clone(), 0));
         world.crash(before[0]);
         world.run_for(seconds(2));
         unserved_for_at_most(&mut world, FAILOVER);
-        // It has no lists, so it takes nothing.
+        // The restarted speaker has no lists, so it takes nothing.
         world.start(before[0]);
         world.run_for(seconds(5));
         assert_eq!(world.judge().share(before[0]), 0);
@@ -187,7 +187,7 @@ fn all_may_restart_at_once() {
         let before = owners(&mut world);
         (0..10).for_each(|index| world.crash(index));
         world.run_for(seconds(1));
-        world.judge_anew();
+        world.reset_judge();
         (0..10).for_each(|index| world.start(index));
         world.run_for(seconds(5));
         assert_eq!(owners(&mut world), before);
@@ -204,7 +204,7 @@ fn an_owner_that_receives_nothing_is_replaced_by_its_backup_and_then_ranks_last(
         // Each backup checks for the first time.
         world.run_for(seconds(20));
         let victim = an_owner(&mut world);
-        world.judge_anew();
+        world.reset_judge();
         world.rewire(|wire, _| {
             wire.mute
                 .extend((0..nodes).filter(|i| *i != victim).map(|i| (i, victim)))
@@ -214,21 +214,25 @@ fn an_owner_that_receives_nothing_is_replaced_by_its_backup_and_then_ranks_last(
         assert_eq!(owners(&mut world).len(), 12);
         let taken = world.judge().taken();
         world.run_for(seconds(120));
-        assert_eq!(world.judge().taken(), taken, "nobody fights back");
+        assert_eq!(
+            world.judge().taken(),
+            taken,
+            "the owner does not take addresses back"
+        );
         world.rewire(|wire, _| wire.mute.clear());
         world.run_for(seconds(1200));
-        assert!(world.judge().share(victim) > 0, "it is forgotten");
+        assert!(world.judge().share(victim) > 0, "the damping has ended");
     });
 }
 
 #[test]
-fn a_node_that_hears_nobody_takes_nothing_from_those_that_answer() {
+fn a_deaf_node_takes_nothing_from_nodes_that_answer() {
     for_each_seed(3, |seed| {
         let mut world = World::new(3, 12, seed);
         world.run_for(seconds(20));
         let before = owners(&mut world);
         let deaf = world.any_node();
-        world.judge_anew();
+        world.reset_judge();
         world.rewire(|wire, _| wire.mute.extend((0..3).filter(|i| *i != deaf).map(|i| (i, deaf))));
         world.run_for(seconds(60));
         for (before, after) in before.iter().zip(owners(&mut world)) {
@@ -239,7 +243,7 @@ fn a_node_that_hears_nobody_takes_nothing_from_those_that_answer() {
 }
 
 #[test]
-fn nodes_that_never_hear_each_other_on_the_wire_leave_each_other_alone() {
+fn nodes_that_never_receive_each_others_frames_do_not_replace_each_other() {
     for_each_seed(2, |seed| {
         let mut world = World::new(3, 12, seed);
         world.rewire(|wire, _| wire.parts = vec![0, 1, 2]);
@@ -248,20 +252,20 @@ fn nodes_that_never_hear_each_other_on_the_wire_leave_each_other_alone() {
         (0..3).for_each(|index| world.start(index));
         world.run_for(seconds(10));
         let before = owners(&mut world);
-        world.judge_anew();
+        world.reset_judge();
         world.run_for(seconds(300));
         assert_eq!((owners(&mut world), world.judge().taken()), (before, 0));
     });
 }
 
 #[test]
-fn a_flapping_node_is_passed_over_until_it_has_come_to_rest() {
+fn a_flapping_node_is_damped_until_it_is_stable() {
     for_each_seed(2, |seed| {
         let mut world = World::new(3, 12, seed);
         let before = owners(&mut world);
         let flapping = before[0];
         let share = world.judge().share(flapping);
-        world.judge_anew();
+        world.reset_judge();
         for _ in 0..10 {
             world.crash(flapping);
             world.run_for(seconds(5));
@@ -280,25 +284,25 @@ fn a_flapping_node_is_passed_over_until_it_has_come_to_rest() {
 }
 
 #[test]
-fn a_switch_that_flaps_makes_nobody_the_odd_one_out() {
+fn a_flapping_switch_damps_no_node() {
     for_each_seed(2, |seed| {
         let mut world = World::new(4, 12, seed);
         let before = owners(&mut world);
         for _ in 0..5 {
-            tear(&mut world, vec![0, 1, 2, 3]);
+            partition(&mut world, vec![0, 1, 2, 3]);
             world.run_for(seconds(6));
-            tear(&mut world, Vec::new());
+            partition(&mut world, Vec::new());
             world.run_for(seconds(6));
             assert_eq!(owners(&mut world), before);
         }
-        world.judge_anew();
+        world.reset_judge();
         world.run_for(seconds(3600));
         assert_eq!((owners(&mut world), world.judge().taken()), (before, 0));
     });
 }
 
 #[test]
-fn speakers_that_gossip_never_reached_know_each_other_by_their_nodes_addresses() {
+fn speakers_that_gossip_never_reached_identify_each_other_by_their_nodes_addresses() {
     for_each_seed(6, |seed| {
         let mut world = World::new(3, 12, seed);
         world.rewire(|_, gossip| gossip.parts = vec![0, 1, 2]);
@@ -311,7 +315,7 @@ fn speakers_that_gossip_never_reached_know_each_other_by_their_nodes_addresses()
         let victim = an_owner(&mut world);
         let phase = world.roll(5000);
         world.run_for(millis(phase));
-        world.judge_anew();
+        world.reset_judge();
         world.crash(victim);
         world.run_for(seconds(10));
         // A peer is probed twice a second, and then both others contend. A foreign host would be probed every five seconds.
@@ -330,7 +334,7 @@ fn a_node_that_is_unplugged_is_replaced_and_probes_before_it_returns() {
         let phase = world.roll(1000);
         world.run_for(millis(phase));
         for outage in [200, 2000, 20_000] {
-            world.judge_anew();
+            world.reset_judge();
             world.unplug(victim);
             world.run_for(millis(outage));
             world.plug(victim);
