@@ -302,7 +302,7 @@ impl Prober {
             (Kind::Probe, Some(contender)) => ProbeResult::Contended(contender),
             (Kind::Probe, None) => ProbeResult::Silence,
             (Kind::Check(_), _) => ProbeResult::Unanswered {
-                heard: probe
+                last_frame: probe
                     .links
                     .iter()
                     .filter_map(|link| self.arrivals.get(link))

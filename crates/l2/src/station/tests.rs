@@ -199,12 +199,12 @@ fn a_frame_that_is_ignored_shows_that_the_link_receives() {
     station.handle_command(check, Time::ZERO);
     transmit(&mut station, Time::ZERO);
     let _malformed = receive(&mut station, 2, (request(PROBED, ACTIVE).0, 20));
-    let heard = Some(Duration::from_millis(99));
+    let last_frame = Some(Duration::from_millis(99));
     assert_eq!(
         events(&mut station, at(100)),
         [WireEvent::Probed(
             OTHER_HOST.into(),
-            ProbeResult::Unanswered { heard }
+            ProbeResult::Unanswered { last_frame }
         )]
     );
 }

@@ -14,7 +14,7 @@ use super::frames::sign;
 use super::{MILLISECOND, OTHER, STEP, Simulation, THIRD, V4, V6, link, mac};
 
 const WAIT: Duration = Duration::from_millis(100);
-const UNANSWERED: ProbeResult = ProbeResult::Unanswered { heard: None };
+const UNANSWERED: ProbeResult = ProbeResult::Unanswered { last_frame: None };
 
 /// A link that has addresses.
 fn addressed() -> Link {
@@ -115,10 +115,10 @@ fn an_owner_answers_each_form_to_us_alone() {
 fn a_probe_of_another_machine_is_no_answer_but_shows_that_the_link_receives() {
     let mut simulation = checking(V4, Some(OTHER));
     assert_eq!(simulation.results_after(2, &sign(V4.into(), false, THIRD)), []);
-    let heard = Some(WAIT - STEP / 2);
+    let last_frame = Some(WAIT - STEP / 2);
     assert_eq!(
         simulation.verdicts(),
-        [(V4.into(), ProbeResult::Unanswered { heard })]
+        [(V4.into(), ProbeResult::Unanswered { last_frame })]
     );
     // A frame on another link, or of our own, shows nothing.
     for (link, sender) in [(3, THIRD), (2, mac(2))] {

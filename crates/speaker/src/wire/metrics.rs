@@ -306,7 +306,7 @@ mod tests {
             ProbeResult::Answered(mac),
             ProbeResult::Contended(mac),
             ProbeResult::NoLink,
-            ProbeResult::Unanswered { heard: None },
+            ProbeResult::Unanswered { last_frame: None },
         ] {
             metrics.probed(result);
         }

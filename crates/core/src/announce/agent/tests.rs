@@ -307,7 +307,7 @@ fn a_peer_that_reports_this_node_unresponsive_is_believed_once() {
 fn a_backup_reports_the_owner_that_it_answers_for() {
     let mut rig = Rig::announcing(&[OTHER]);
     let unanswered = ProbeResult::Unanswered {
-        heard: Some(Duration::ZERO),
+        last_frame: Some(Duration::ZERO),
     };
     rig.pass(Duration::from_secs(5));
     rig.probed(ip(OTHER), ProbeResult::Answered(mac(PEER)));

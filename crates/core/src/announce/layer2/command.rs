@@ -35,7 +35,7 @@ pub enum Command {
     Probe(Announcement),
     /// Ask once whether an address is answered for and report a [`ProbeResult`].
     Check {
-        /// What is asked for, and on which interfaces.
+        /// The address to check, and on which interfaces.
         announcement: Announcement,
         /// The machine that is asked, by unicast; `None` asks all.
         target: Option<MacAddr>,
@@ -71,6 +71,6 @@ pub enum ProbeResult {
     Unanswered {
         /// How long ago a frame of any other machine arrived on the links that were asked; `None` is never. Without such
         /// a frame this node may be deaf.
-        heard: Option<Duration>,
+        last_frame: Option<Duration>,
     },
 }

@@ -193,7 +193,7 @@ impl Takeover {
         }
     }
 
-    /// Handles the announcement of an address by another machine. `outranks` says whether a node has a better rank than this
+    /// Handles the announcement of an address by another machine. `outranks` returns whether a node has a better rank than this
     /// one for a Service ([`Ownership::outranks`](super::ownership::Ownership::outranks)).
     pub fn handle_claim(
         &mut self,

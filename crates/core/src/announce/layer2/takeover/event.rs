@@ -9,7 +9,7 @@ use crate::{MacAddr, NodeName};
 pub enum AddressEvent {
     /// A foreign host answers for the address, so it is not announced.
     Conflict(MacAddr),
-    /// A foreign host answers for the address, which is announced nevertheless because the pool says so.
+    /// A foreign host answers for the address, which is announced nevertheless, because the pool allows it.
     Duplicate(MacAddr),
     /// The foreign host no longer answers, or was identified as a peer.
     Resolved,

@@ -1,6 +1,6 @@
 //! A speaker that has lost peers by membership announces one of its addresses periodically.
 //!
-//! A partitioned network may heal on the wire while gossip stays blocked, and then no datagram says so. Each side answers
+//! A partitioned network may heal on the wire while gossip stays blocked, and then no datagram reports it. Each side answers
 //! for every address, so a machine on the other side has the announced address, too, and receives the beacon. It then
 //! announces all of its active addresses, which others receive, and so on: two announcements later all speakers know, and
 //! one of each two owners is preempted.

@@ -30,7 +30,7 @@ const MAX_MACHINES: usize = 64;
 #[derive(Debug)]
 pub(super) struct Identification {
     nodes: BTreeMap<IpAddr, NodeName>,
-    asked: BTreeMap<MacAddr, Query>,
+    queries: BTreeMap<MacAddr, Query>,
     /// The nodes that each machine has answered for: a node only for its own address, a proxy for many.
     answered: BTreeMap<MacAddr, BTreeSet<NodeName>>,
 }
@@ -48,7 +48,7 @@ impl Identification {
     pub(super) const fn new() -> Self {
         Self {
             nodes: BTreeMap::new(),
-            asked: BTreeMap::new(),
+            queries: BTreeMap::new(),
             answered: BTreeMap::new(),
         }
     }
@@ -80,7 +80,7 @@ impl Identification {
     /// Returns until when the machine that is being asked may answer. Only one machine is asked at a time, because each is
     /// asked for the same addresses.
     fn pending_until(&self, now: Time) -> Option<Time> {
-        let last = self.asked.values().map(|query| query.last + ANSWER);
+        let last = self.queries.values().map(|query| query.last + ANSWER);
         last.max().filter(|until| now < *until)
     }
 
@@ -93,14 +93,14 @@ impl Identification {
         effects: &mut VecDeque<Effect>,
         now: Time,
     ) -> Option<Time> {
-        self.asked
+        self.queries
             .retain(|_, query| now.saturating_since(query.first) < AGAIN);
-        let before = self.asked.get(&mac).copied();
+        let before = self.queries.get(&mac).copied();
         if before.is_some_and(|before| before.count >= QUERIES && now >= before.last + ANSWER) {
             return None;
         }
         let unknown: BTreeSet<&NodeName> = peers.without_certain_mac().collect();
-        if unknown.is_empty() || self.asked.len() >= MAX_MACHINES {
+        if unknown.is_empty() || self.queries.len() >= MAX_MACHINES {
             return None;
         }
         if let Some(until) = self.pending_until(now) {
@@ -125,7 +125,7 @@ impl Identification {
             last: now,
             count: before.map_or(0, |before| before.count) + 1,
         };
-        self.asked.insert(mac, query);
+        self.queries.insert(mac, query);
         Some(now + ANSWER)
     }
 
@@ -135,7 +135,7 @@ impl Identification {
             return false;
         };
         let is_known = self.answered.contains_key(&mac);
-        if !self.asked.contains_key(&mac) || !is_known && self.answered.len() >= MAX_MACHINES {
+        if !self.queries.contains_key(&mac) || !is_known && self.answered.len() >= MAX_MACHINES {
             return false;
         }
         self.answered.entry(mac).or_default().insert(node.clone())

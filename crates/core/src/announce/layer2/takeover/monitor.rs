@@ -95,14 +95,14 @@ impl Monitor {
         self.reset();
     }
 
-    /// Records a check without an answer. `heard` is how long ago a frame of any other machine arrived.
-    pub(super) fn handle_unanswered(&mut self, heard: Option<Duration>, now: Time) -> Unanswered {
+    /// Records a check without an answer. `last_frame` is how long ago a frame of any other machine arrived.
+    pub(super) fn handle_unanswered(&mut self, last_frame: Option<Duration>, now: Time) -> Unanswered {
         self.unanswered = self.unanswered.saturating_add(1);
         let since = *self.since.get_or_insert(now);
         if self.unanswered < MAX_UNANSWERED {
             return Unanswered::Recheck(now + RECHECK);
         }
-        if heard.is_some_and(|ago| now.saturating_since(since) > ago) {
+        if last_frame.is_some_and(|ago| now.saturating_since(since) > ago) {
             Unanswered::Unresponsive
         } else {
             Unanswered::Inconclusive

@@ -84,7 +84,7 @@ impl Peers {
         }
     }
 
-    /// Replaces the members. Returns whether one that was down is no longer down.
+    /// Replaces the members. Returns whether a peer that was down is no longer down.
     pub(super) fn set(&mut self, members: &[Member], identification: &Identification, now: Time) -> bool {
         let has_returned = members.iter().any(|m| !is_down(m) && self.down.contains(&m.node));
         let down = members.iter().filter(|m| is_down(m));
@@ -106,7 +106,7 @@ impl Peers {
     pub(super) fn index_by_mac(&mut self, identification: &Identification, now: Time) {
         let before = core::mem::take(&mut self.by_mac);
         self.missing_since = None;
-        // When two nodes have had one MAC address, the living node has it now: it is inserted last.
+        // When two nodes have had one MAC address, the node that is alive has it now: it is inserted last.
         let (down, others): (Vec<&Member>, Vec<&Member>) = self.members.iter().partition(|m| is_down(m));
         for member in down.into_iter().chain(others) {
             let is_down = is_down(member);

@@ -296,7 +296,7 @@ fn a_suspect_peer_that_answers_keeps_the_address_without_a_limit() {
 #[test]
 fn answers_for_a_peer_that_the_majority_considers_down_delay_a_take_over_only_for_a_limited_time() {
     let mut world = World::deferred(Liveness::Down);
-    let overruled = Effect::Event(ip(), AddressEvent::TakeoverForced(FIRST.into()));
+    let forced = Effect::Event(ip(), AddressEvent::TakeoverForced(FIRST.into()));
     let began = world.now;
     loop {
         world.until_due();
@@ -304,7 +304,7 @@ fn answers_for_a_peer_that_the_majority_considers_down_delay_a_take_over_only_fo
         if effects.is_empty() {
             continue;
         }
-        assert_eq!(effects, [overruled, announce(), gained()]);
+        assert_eq!(effects, [forced, announce(), gained()]);
         break;
     }
     let waited = world.now.saturating_since(began);
@@ -426,10 +426,10 @@ fn an_active_address_is_defended_against_peers_that_gossip_reaches() {
 fn an_active_address_is_left_to_a_lost_peer_of_better_rank_and_monitored() {
     let mut world = World::active();
     world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Alive)]);
-    let yielded = Effect::Event(ip(), AddressEvent::Preempted(FIRST.into()));
+    let preempted = Effect::Event(ip(), AddressEvent::Preempted(FIRST.into()));
     assert_eq!(
         world.handle_claim_of(mac(FIRST)),
-        [withdraw(), yielded, lost(), probe()]
+        [withdraw(), preempted, lost(), probe()]
     );
     let deferred = Effect::Event(ip(), AddressEvent::Deferred(FIRST.into()));
     assert_eq!(world.probed(ProbeResult::Answered(mac(FIRST))), [deferred]);
@@ -457,9 +457,9 @@ fn the_last_announcement_of_a_peer_that_left_takes_nothing_back() {
     );
     // A much later announcement is one of its next process, which gossip has not reached, even if gossip repeats the leave.
     world.now = at(1000);
-    let yielded = Effect::Event(ip(), AddressEvent::Preempted(FIRST.into()));
-    let left = [withdraw(), yielded, lost(), probe()];
-    assert_eq!(world.handle_claim_of(mac(FIRST)), left);
+    let preempted = Effect::Event(ip(), AddressEvent::Preempted(FIRST.into()));
+    let preempting = [withdraw(), preempted, lost(), probe()];
+    assert_eq!(world.handle_claim_of(mac(FIRST)), preempting);
     world.takeover.set_members(&members, world.now);
     world.probed(ProbeResult::Silence);
     assert_eq!(world.handle_claim_of(mac(FIRST))[0], withdraw());
@@ -469,10 +469,10 @@ fn the_last_announcement_of_a_peer_that_left_takes_nothing_back() {
 fn a_node_in_the_minority_leaves_an_address_to_each_peer_that_claims_it() {
     let mut world = World::active();
     world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Down)]);
-    let yielded = Effect::Event(ip(), AddressEvent::Preempted(LAST.into()));
+    let preempted = Effect::Event(ip(), AddressEvent::Preempted(LAST.into()));
     assert_eq!(
         world.handle_claim_of(mac(LAST)),
-        [withdraw(), yielded, lost(), probe()]
+        [withdraw(), preempted, lost(), probe()]
     );
 }
 

@@ -34,7 +34,7 @@ fn with_selected_interface(me: &str) -> Ownership {
 }
 
 fn profile(member: &mut Member) -> &mut crate::Profile {
-    Arc::make_mut(member.profile.as_mut().expect("told"))
+    Arc::make_mut(member.profile.as_mut().expect("a profile"))
 }
 
 fn having(name: &str, interfaces: Option<&[&str]>) -> Member {
@@ -71,7 +71,7 @@ fn a_node_without_the_interface_ranks_last_while_others_have_it() {
 fn a_node_that_loses_the_interface_yields_before_gossip_reports_it() {
     let mut machine = with_selected_interface(IRIS2);
     let mut one = having(IRIS1, NINE);
-    profile(&mut one).subnets = having(IRIS2, NINE).profile.expect("told").subnets.clone();
+    profile(&mut one).subnets = having(IRIS2, NINE).profile.expect("a profile").subnets.clone();
     machine.set_members(&[one.clone(), having(IRIS2, NINE)]);
     assert!(matches!(drain(&mut machine)[0].after, Some(Role::Owner(_))));
     machine.set_interfaces(["eth0".into()].into());

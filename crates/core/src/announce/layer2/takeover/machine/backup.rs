@@ -30,7 +30,7 @@ impl AddressMachine {
     pub(super) fn handle_checked(&mut self, result: ProbeResult, ctx: &mut Context<'_>) {
         match result {
             ProbeResult::Answered(mac) => self.handle_owner_answer(mac, ctx),
-            ProbeResult::Unanswered { heard } => self.handle_unanswered(heard, ctx),
+            ProbeResult::Unanswered { last_frame } => self.handle_unanswered(last_frame, ctx),
             // The result of a probe that was over.
             ProbeResult::Silence | ProbeResult::NoLink | ProbeResult::Contended(_) => {}
         }
@@ -53,14 +53,14 @@ impl AddressMachine {
         }
     }
 
-    fn handle_unanswered(&mut self, heard: Option<Duration>, ctx: &mut Context<'_>) {
+    fn handle_unanswered(&mut self, last_frame: Option<Duration>, ctx: &mut Context<'_>) {
         if self.stage == Stage::Active {
             if self.monitor.poll_contradiction(ctx.now) {
                 ctx.order(Command::Defend(ctx.address));
             }
             return;
         }
-        match self.monitor.handle_unanswered(heard, ctx.now) {
+        match self.monitor.handle_unanswered(last_frame, ctx.now) {
             Unanswered::Recheck(at) => self.due = Some(at),
             Unanswered::Unresponsive => {
                 let owner = self.owner.as_ref();

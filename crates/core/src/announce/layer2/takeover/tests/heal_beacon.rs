@@ -62,16 +62,16 @@ fn the_beacon_for_a_peer_that_does_not_return_ends_after_ten_minutes() {
     let mut world = three_active();
     world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Alive)]);
     world.effects();
-    let mut called = 0;
+    let mut beacons = 0;
     while world.takeover.poll_timeout().is_some() {
-        called += world.until_due().1.len();
+        beacons += world.until_due().1.len();
         // Other news of gossip in the meantime does not prolong it.
-        if called == 1000 {
+        if beacons == 1000 {
             world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Suspect)]);
             world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Alive)]);
         }
     }
-    assert_eq!(called, 1500);
+    assert_eq!(beacons, 1500);
     // The peer is still known to be down.
     assert_eq!(
         world.handle_claim_of(mac(FIRST)).first(),
@@ -97,7 +97,7 @@ fn a_node_that_receives_the_claim_of_a_lost_peer_announces_its_other_addresses_o
     assert_eq!(
         world.handle_claim_of(mac(LAST)),
         [Effect::Command(Command::Defend(one))],
-        "it does not hear us"
+        "the peer does not receive our frames"
     );
     world.now = world.now + Duration::from_secs(1);
     assert_eq!(

@@ -36,7 +36,7 @@ fn questions_for(nodes: &[&str], to: MacAddr) -> Vec<Effect> {
     nodes.iter().map(question).collect()
 }
 
-/// `mac` answers for the address of `node`, which is then no longer asked for.
+/// `mac` answers for the address of `node`, and the other checks for that address are cancelled.
 fn answers_for(world: &mut World, node: &str, mac: MacAddr) {
     let answered = ProbeResult::Answered(mac);
     world.takeover.handle_probed(node_ip(node), answered, world.now);
@@ -44,7 +44,7 @@ fn answers_for(world: &mut World, node: &str, mac: MacAddr) {
     assert_eq!(world.takeover.poll_effect(), Some(stop));
 }
 
-/// The machine with this MAC address answers for our address, is asked for the nodes' addresses, and does not answer.
+/// The machine with this MAC address answers for our address, is commands for the nodes' addresses, and does not answer.
 fn unidentified(world: &mut World, mac: MacAddr) {
     assert_eq!(world.probed(ProbeResult::Answered(mac)), questions(mac));
     let (waited, effects) = world.until_due();
@@ -71,8 +71,8 @@ fn a_peer_that_is_down_is_identified_by_a_mac_address_that_gossip_does_not_know(
     let mut world = without_profiles();
     world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Alive)]);
     world.role(Some(elected()));
-    let asked = world.probed(ProbeResult::Answered(FOREIGN));
-    assert_eq!(asked, questions_for(&[FIRST, LAST], FOREIGN));
+    let commands = world.probed(ProbeResult::Answered(FOREIGN));
+    assert_eq!(commands, questions_for(&[FIRST, LAST], FOREIGN));
     answers_for(&mut world, FIRST, FOREIGN);
     world.until_due();
     let deferred = Effect::Event(ip(), AddressEvent::Deferred(FIRST.into()));
@@ -108,8 +108,8 @@ fn a_proxy_is_detected_by_the_address_of_a_known_node() {
     ];
     world.takeover.set_members(&members, world.now);
     world.role(Some(elected()));
-    let asked = world.probed(ProbeResult::Answered(FOREIGN));
-    assert_eq!(asked, questions_for(&[LAST, FIRST], FOREIGN));
+    let commands = world.probed(ProbeResult::Answered(FOREIGN));
+    assert_eq!(commands, questions_for(&[LAST, FIRST], FOREIGN));
     answers_for(&mut world, LAST, FOREIGN);
     answers_for(&mut world, FIRST, FOREIGN);
     world.until_due();
@@ -153,7 +153,7 @@ fn machines_are_asked_one_after_another_and_only_the_asked_one_may_answer() {
     answers_for(&mut world, FIRST, mac(FIRST));
     let (waited, _) = world.until_due();
     assert_eq!(waited, 200);
-    // If it had been asked, it would be known by now.
+    // Its answer did not count, so it is still unknown.
     assert_eq!(
         world.probed(ProbeResult::Answered(mac(FIRST))),
         questions(mac(FIRST))

@@ -2,12 +2,13 @@
 
 use super::*;
 
-/// The owner answered just now.
-const HEARD: ProbeResult = ProbeResult::Unanswered {
-    heard: Some(Duration::from_millis(1)),
+/// No answer, while frames of other machines arrive.
+const UNANSWERED: ProbeResult = ProbeResult::Unanswered {
+    last_frame: Some(Duration::from_millis(1)),
 };
+/// No answer, and no frame of any machine for an hour.
 const DEAF: ProbeResult = ProbeResult::Unanswered {
-    heard: Some(Duration::from_secs(3600)),
+    last_frame: Some(Duration::from_secs(3600)),
 };
 
 fn backup() -> Role {
@@ -43,10 +44,10 @@ fn about_to_probe() -> World {
     let mut world = monitoring();
     assert_eq!(world.until_due().1, [check(Some(mac(FIRST)))]);
     for _ in 0..3 {
-        assert_eq!(world.probed(HEARD), []);
+        assert_eq!(world.probed(UNANSWERED), []);
         assert_eq!(world.until_due().1, [check(None)]);
     }
-    assert_eq!(world.probed(HEARD), [probe()]);
+    assert_eq!(world.probed(UNANSWERED), [probe()]);
     world
 }
 
@@ -82,7 +83,7 @@ fn an_owner_that_answers_some_checks_keeps_the_address() {
     for unanswered in [1, 2, 3, 3, 3] {
         world.until_due();
         for _ in 1..unanswered {
-            assert_eq!(world.probed(HEARD), []);
+            assert_eq!(world.probed(UNANSWERED), []);
             assert_eq!(world.until_due().1, [check(None)]);
         }
         assert_eq!(world.probed(ProbeResult::Answered(mac(FIRST))), []);
@@ -124,12 +125,12 @@ fn a_backup_that_receives_nothing_takes_nothing_over_however_long_that_lasts() {
     }
     assert!(
         world.now > at(400_000),
-        "asked at the usual pace: {:?}",
+        "checked at the usual pace: {:?}",
         world.now
     );
     // It receives again, and the owner is still unresponsive.
     world.until_due();
-    assert_eq!(world.probed(HEARD), [probe()]);
+    assert_eq!(world.probed(UNANSWERED), [probe()]);
 }
 
 #[test]
@@ -138,7 +139,7 @@ fn an_owner_that_never_answered_keeps_the_address_as_checks_may_be_filtered() {
     world.role(Some(backup()));
     for _ in 0..100 {
         assert_eq!(world.until_due().1, [check(None)]);
-        assert_eq!(world.probed(HEARD), []);
+        assert_eq!(world.probed(UNANSWERED), []);
     }
 }
 
@@ -167,12 +168,12 @@ fn an_owner_that_answers_again_is_reminded_and_then_gets_the_address() {
 fn an_owner_that_announces_but_does_not_answer_is_contradicted_at_a_limited_rate() {
     let mut world = acting_owner();
     assert_eq!(world.handle_claim_of(mac(FIRST)), [check(Some(mac(FIRST)))]);
-    assert_eq!(world.probed(HEARD), [Effect::Command(Command::Defend(ip()))]);
+    assert_eq!(world.probed(UNANSWERED), [Effect::Command(Command::Defend(ip()))]);
     assert_eq!(world.handle_claim_of(mac(FIRST)), [check(Some(mac(FIRST)))]);
-    assert_eq!(world.probed(HEARD), []);
+    assert_eq!(world.probed(UNANSWERED), []);
     world.now = world.now + Duration::from_secs(5);
     assert_eq!(world.handle_claim_of(mac(FIRST)), [check(Some(mac(FIRST)))]);
-    assert_eq!(world.probed(HEARD), [Effect::Command(Command::Defend(ip()))]);
+    assert_eq!(world.probed(UNANSWERED), [Effect::Command(Command::Defend(ip()))]);
 }
 
 #[test]
@@ -190,7 +191,7 @@ fn a_backup_that_is_elected_before_it_noticed_probes_like_every_node() {
     let mut world = monitoring();
     assert_eq!(world.role(Some(elected())), [probe()]);
     // The result of the check under way does not count.
-    assert_eq!(world.probed(HEARD), []);
+    assert_eq!(world.probed(UNANSWERED), []);
     assert_eq!(world.probed(ProbeResult::Silence), [announce(), gained()]);
 }
 
@@ -243,7 +244,7 @@ fn one_unanswered_address_hastens_the_checks_of_the_others_of_its_owner() {
         world.takeover.set_role(&service, None, Some(&role), world.now);
     }
     for _ in 0..4 {
-        world.takeover.handle_probed(ip(), HEARD, world.now);
+        world.takeover.handle_probed(ip(), UNANSWERED, world.now);
         world.now = world.now + Duration::from_millis(10);
     }
     world.effects();
@@ -274,8 +275,8 @@ fn many_addresses_are_checked_in_turn_at_a_limited_rate() {
     world.role(Some(role));
     world.until_due();
     let began = world.now;
-    let mut asked = BTreeSet::new();
-    while asked.len() < addresses.len() {
+    let mut checked = BTreeSet::new();
+    while checked.len() < addresses.len() {
         let (pause, effects) = world.until_due();
         assert_eq!((pause, effects.len()), (200, 10));
         for effect in effects {
@@ -285,7 +286,7 @@ fn many_addresses_are_checked_in_turn_at_a_limited_rate() {
             world
                 .takeover
                 .handle_probed(announcement.address, ProbeResult::Answered(mac(FIRST)), world.now);
-            assert!(asked.insert(announcement.address));
+            assert!(checked.insert(announcement.address));
         }
     }
     assert_eq!(world.now.saturating_since(began), Duration::from_secs(20));

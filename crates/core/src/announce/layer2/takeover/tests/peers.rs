@@ -5,24 +5,24 @@ use super::*;
 /// A machine that was one node and is another one now: the MAC address belongs to the live one, regardless of names.
 #[test]
 fn a_mac_address_belongs_to_the_live_node() {
-    for (dead, living) in [(FIRST, LAST), (LAST, FIRST)] {
+    for (down, alive) in [(FIRST, LAST), (LAST, FIRST)] {
         let mut world = World::probing();
         let of = |node: &str, liveness| Member {
-            macs: [mac(living)].into(),
+            macs: [mac(alive)].into(),
             ..member(node, liveness)
         };
         let mut members = [
-            of(dead, Liveness::Down),
+            of(down, Liveness::Down),
             member(ME, Liveness::Alive),
-            of(living, Liveness::Alive),
+            of(alive, Liveness::Alive),
         ];
         members.sort_by(|one, other| one.node.cmp(&other.node));
         world.takeover.set_members(&members, world.now);
         // A live peer that is not elected hands over.
         assert_eq!(
-            world.probed(ProbeResult::Answered(mac(living))),
+            world.probed(ProbeResult::Answered(mac(alive))),
             [announce(), gained()],
-            "{living}"
+            "{alive}"
         );
     }
 }

@@ -37,7 +37,7 @@ fn monitoring() -> World {
 fn probing_as_backup() -> World {
     let mut world = monitoring();
     let unanswered = ProbeResult::Unanswered {
-        heard: Some(Duration::ZERO),
+        last_frame: Some(Duration::ZERO),
     };
     while world.probed(unanswered) != [probe()] {
         world.until_due();
@@ -81,7 +81,7 @@ const EVENTS: [Event; 18] = [
     ("gone", |world| world.role(None)),
     ("silence", |world| world.probed(ProbeResult::Silence)),
     ("no link", |world| world.probed(ProbeResult::NoLink)),
-    ("answer of a living peer", |world| {
+    ("answer of an alive peer", |world| {
         world.probed(ProbeResult::Answered(mac(LAST)))
     }),
     ("answer of a lost peer", |world| {
@@ -94,9 +94,9 @@ const EVENTS: [Event; 18] = [
         world.probed(ProbeResult::Contended(FOREIGN))
     }),
     ("no answer to a check", |world| {
-        world.probed(ProbeResult::Unanswered { heard: None })
+        world.probed(ProbeResult::Unanswered { last_frame: None })
     }),
-    ("claim of a living peer", |world| world.handle_claim_of(mac(LAST))),
+    ("claim of an alive peer", |world| world.handle_claim_of(mac(LAST))),
     ("claim of a lost peer", |world| world.handle_claim_of(mac(FIRST))),
     ("claim of a foreign host", |world| world.handle_claim_of(FOREIGN)),
     ("check", |world| {
