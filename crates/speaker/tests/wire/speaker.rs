@@ -114,6 +114,7 @@ impl Speaker {
     }
 
     /// Probes an address; returns the Ethernet address of the machine that has it.
+    #[expect(clippy::unwrap_in_result, reason = "`None` is silence, not a failed test")]
     pub(crate) fn probe(&mut self, address: IpAddr) -> Option<[u8; 6]> {
         let interfaces = None;
         let announcement = Announcement { address, interfaces };
