@@ -72,7 +72,7 @@ pub struct Args {
     pub log_level: LogLevel,
 }
 
-/// An address, or nothing: an empty environment variable is as good as none.
+/// An address, or none: an empty environment variable counts as unset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OptionalAddress(Option<IpAddr>);
 
@@ -82,7 +82,7 @@ fn optional_address(text: &str) -> Result<OptionalAddress, std::net::AddrParseEr
 }
 
 impl Args {
-    /// Where to gossip, if at all: both the address and the Pods' labels have to be given.
+    /// Returns the address for gossip; `None` unless both the address and the labels of the Pods are given.
     pub(crate) fn gossip_address(&self) -> Option<SocketAddr> {
         let address = self
             .ml_bindaddr
@@ -91,7 +91,7 @@ impl Args {
         Some(SocketAddr::new(address, self.ml_bindport))
     }
 
-    /// How to gossip, if at all.
+    /// Returns the options of gossip; `None` without gossip.
     pub(crate) fn gossip(&self, node: &NodeName) -> anyhow::Result<Option<GossipOptions>> {
         let Some(bind) = self.gossip_address() else {
             return Ok(None);
@@ -113,7 +113,7 @@ impl Args {
     }
 }
 
-/// The key to seal with, then those that only open.
+/// Reads the key that seals, followed by the keys that only open.
 fn read_secrets(directory: &Path) -> anyhow::Result<Vec<Secret>> {
     let file = directory.join("secretkey");
     let own = read_secret(&file)?.with_context(|| {
@@ -129,7 +129,7 @@ fn read_secrets(directory: &Path) -> anyhow::Result<Vec<Secret>> {
     Ok(secrets)
 }
 
-/// The key in `file`, if there is such a file.
+/// Reads the key in `file`; `None` if there is no such file.
 fn read_secret(file: &Path) -> anyhow::Result<Option<Secret>> {
     let bytes = match std::fs::read(file) {
         Ok(bytes) => bytes,
@@ -151,7 +151,7 @@ mod tests {
         Secret::new([byte; 16]).expect("long enough")
     }
 
-    /// Names of files, each of 16 times that byte.
+    /// Names of files, each with 16 times a byte.
     type Files<'a> = &'a [(&'a str, u8)];
 
     fn directory(files: Files<'_>) -> tempfile::TempDir {

@@ -1,4 +1,4 @@
-//! The driver: feeds the agent from watches, gossip and the wire, and carries out what it decides.
+//! The driver: the task that feeds the agent from watches, gossip and the wire, and carries out its outputs.
 
 mod cluster;
 mod notice;
@@ -58,7 +58,7 @@ pub(crate) struct Handles {
     pub(crate) statuses: Statuses,
     /// The `ConfigurationState` of this speaker.
     pub(crate) state: watch::Sender<Option<DesiredObject>>,
-    /// Interfaces never to announce on.
+    /// Names of interfaces that never announce.
     pub(crate) exclude: Vec<Regex>,
 }
 
@@ -95,13 +95,13 @@ impl Driver {
         })
     }
 
-    /// Runs until the program is told to stop, then hands over.
+    /// Runs until shutdown is requested, then hands the addresses over.
     ///
     /// # Errors
-    /// When a thread that this speaker cannot do without has ended. Its peers take over then, as after a crash.
+    /// When the gossip thread or the wire thread has ended. The peers take over then, as after a crash.
     ///
     /// # Cancel safety
-    /// Not cancel safe: a dropped future leaves without notice to the peers. All branches of the loop are cancel safe.
+    /// Not cancel safe: when the future is dropped, the peers are not notified. All branches of the loop are cancel safe.
     pub(crate) async fn run(
         mut self,
         mut inputs: mpsc::Receiver<Input>,
@@ -112,8 +112,12 @@ impl Driver {
             .handles
             .gossip
             .as_ref()
-            .map(|gossip| unseen(gossip.members()));
-        let mut joined = self.handles.gossip.as_ref().map(|gossip| unseen(gossip.joined()));
+            .map(|gossip| mark_changed(gossip.members()));
+        let mut joined = self
+            .handles
+            .gossip
+            .as_ref()
+            .map(|gossip| mark_changed(gossip.joined()));
         let mut wire_failed = Box::pin(self.handles.wire.failed());
         let mut wire_events = self
             .handles
@@ -209,9 +213,9 @@ impl Driver {
 
     /// Lets the agent decide and carries out the results.
     fn carry_out(&mut self) {
-        let knows_config =
+        let has_config =
             !self.awaited.contains(Awaiting::Pools) && !self.awaited.contains(Awaiting::Advertisements);
-        if knows_config && let Some(new_problems) = self.cluster.apply_config(&mut self.agent) {
+        if has_config && let Some(new_problems) = self.cluster.apply_config(&mut self.agent) {
             for problem in new_problems {
                 warn!("failed to parse the configuration: {problem}");
             }
@@ -296,8 +300,8 @@ impl Driver {
         }
     }
 
-    /// Publishes in the `ConfigurationState` what this speaker thinks of pools, advertisements and gossip, once it knows
-    /// the configuration.
+    /// Publishes the problems of pools and advertisements and the reachability of gossip in the `ConfigurationState`, once
+    /// the configuration is complete.
     fn publish_state(&self) {
         if self.awaited.contains(Awaiting::Pools) || self.awaited.contains(Awaiting::Advertisements) {
             return;
@@ -334,7 +338,7 @@ fn log_role(service: &herald_core::ServiceKey, role: Option<&Role>) {
         }
         Some(Role::Owner(grant)) => info!(%service, addresses = ?grant.addresses, "elected"),
         Some(Role::Successor { of, grant }) => {
-            info!(%service, addresses = ?grant.addresses, %of, "elected if the owner is dead");
+            info!(%service, addresses = ?grant.addresses, %of, "elected if the owner does not answer");
         }
         Some(Role::Unowned(exclusion)) => {
             info!(%service, reason = exclusion.reason(), "not announced: {exclusion}");
@@ -349,15 +353,15 @@ async fn sleep_until(at: Option<Instant>) {
     }
 }
 
-/// Makes the present value of a watched variable count as a change.
-fn unseen<T>(mut receiver: watch::Receiver<T>) -> watch::Receiver<T> {
+/// Marks the current value as changed, so that [`changed`] returns it first.
+fn mark_changed<T>(mut receiver: watch::Receiver<T>) -> watch::Receiver<T> {
     receiver.mark_changed();
     receiver
 }
 
-/// Returns the next value of a watched variable, `None` when its writer is gone; never, if there is none.
-async fn changed<T: Clone>(watched: &mut Option<watch::Receiver<T>>) -> Option<T> {
-    match watched {
+/// Returns the next value of a watch channel; `None` when the sender is dropped. Never returns without a channel.
+async fn changed<T: Clone>(receiver: &mut Option<watch::Receiver<T>>) -> Option<T> {
+    match receiver {
         Some(receiver) => receiver
             .changed()
             .await

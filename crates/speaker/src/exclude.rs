@@ -1,4 +1,4 @@
-//! Interfaces never to announce on, as MetalLB's `excludel2.yaml` names them.
+//! The file of interfaces that never announce, MetalLB's `excludel2.yaml`.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -14,10 +14,10 @@ struct File {
     patterns: Vec<String>,
 }
 
-/// Reads the file; one that is missing excludes nothing. The expressions are unanchored unless they say otherwise.
+/// Reads the file; a missing file excludes no interface. The expressions are unanchored unless they have anchors.
 ///
 /// # Errors
-/// When the file cannot be read or parsed, or an expression is none.
+/// When the file cannot be read or parsed, or an expression is invalid.
 pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<Regex>> {
     match std::fs::read_to_string(path) {
         Ok(text) => parse(&text).with_context(|| format!("interface exclusion file {}", path.display())),
@@ -47,8 +47,8 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named() {
-        let error = |text: &str| format!("{:#}", parse(text).expect_err("a mistake"));
+    fn errors_name_their_cause() {
+        let error = |text: &str| format!("{:#}", parse(text).expect_err("an error"));
         assert!(error("announcedInterfacesToExclude: ['(']").contains("\"(\" is no regular expression"));
         assert!(error("announcedInterfacesToExcude: [a]").contains("announcedInterfacesToExcude"));
     }

@@ -1,4 +1,4 @@
-//! What the speaker watches, each object reduced on arrival to what ownership needs.
+//! The watches of the speaker. Each object is reduced on arrival to what the agent needs.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 
 use crate::Args;
 
-/// Something the driver reacts to.
+/// A change of the cluster, as input of the driver.
 #[derive(Debug)]
 pub(crate) enum Input {
     /// Services of type `LoadBalancer`; one that changes its type is reported as deleted.
@@ -29,15 +29,15 @@ pub(crate) enum Input {
     Slices(Update<convert::EndpointSlice>),
     /// Nodes.
     Nodes(Update<Node>),
-    /// Pools in our namespace.
+    /// Pools in the namespace of the speaker.
     Pools(Update<RawPool>),
-    /// Advertisements in our namespace.
+    /// Advertisements in the namespace of the speaker.
     Advertisements(Update<RawL2Advertisement>),
-    /// The speakers' Pods.
+    /// The Pods of the speakers.
     SpeakerPods(Update<SpeakerPod>),
 }
 
-/// What a speaker waits for before it owns anything.
+/// What a speaker waits for before it owns addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Awaiting {
     Services,
@@ -51,7 +51,7 @@ pub(crate) enum Awaiting {
 }
 
 impl Awaiting {
-    /// Those that every speaker waits for.
+    /// What every speaker waits for.
     pub(crate) const ALWAYS: [Self; 6] = [
         Self::Services,
         Self::EndpointSlices,
@@ -60,7 +60,7 @@ impl Awaiting {
         Self::Advertisements,
         Self::Interfaces,
     ];
-    /// Those of a speaker that gossips.
+    /// What a speaker with gossip waits for as well.
     pub(crate) const GOSSIP: [Self; 2] = [Self::SpeakerPods, Self::Gossip];
 }
 
@@ -79,17 +79,17 @@ impl Precondition for Awaiting {
     }
 }
 
-/// What is kept of a Service object.
+/// A Service object, reduced.
 #[derive(Debug)]
 pub(crate) struct ServiceInput {
     pub(crate) exposure: Exposure,
-    /// Whether its class is the class of this load balancer.
+    /// Whether its `loadBalancerClass` is that of this load balancer.
     pub(crate) is_own_class: bool,
-    /// For events.
+    /// The reference for events.
     pub(crate) reference: ObjectReference,
 }
 
-/// A speaker's Pod.
+/// The Pod of a speaker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SpeakerPod {
     pub(crate) name: String,
@@ -99,7 +99,7 @@ pub(crate) struct SpeakerPod {
     pub(crate) is_ready: bool,
 }
 
-/// Starts the watches; each lives as long as the receiver.
+/// Starts the watches; each runs until the receiver is dropped.
 pub(crate) fn watch_all(client: &Client, namespace: &str, args: &Args, inputs: &mpsc::Sender<Input>) {
     let class = Some(Arc::<str>::from(args.lb_class.as_str())).filter(|class| !class.is_empty());
     let service = move |service: core_v1::Service| ServiceInput {

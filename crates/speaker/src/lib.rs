@@ -1,7 +1,7 @@
 //! Owns addresses on a node and answers ARP and NDP for them.
 //!
-//! Three rooms: `gossip` tells which speakers live, [`wire`] answers and announces on a thread of its own,
-//! and the driver between them owns `herald_core::announce::layer2::ownership`, fed by watches.
+//! Three shells: `gossip` runs the membership on a thread of its own, [`wire`] runs the station on another, and the driver
+//! between them is the task that owns the agent and feeds it from watches.
 
 mod args;
 mod driver;
@@ -33,7 +33,7 @@ use crate::wire::Wire;
 /// Inputs that wait for the driver; watches slow down when it is full.
 const INPUTS: usize = 1024;
 
-/// Runs the speaker until it is told to stop.
+/// Runs the speaker until its shutdown is requested.
 ///
 /// # Errors
 /// When it cannot start: packet sockets not permitted, no kubeconfig, a bad key or exclusion file, a port in use.
@@ -73,15 +73,15 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let events = Events::start(client.clone(), "metallb-speaker", &args.node_name, &registry)?;
     let (sender, inputs) = mpsc::channel(INPUTS);
     input::watch_all(&client, &namespace, &args, &sender);
-    // Every report counts, as one may show a carrier lost that the next one shows back.
+    // Every report counts: one may show a lost carrier that the next one shows restored.
     #[expect(
         clippy::disallowed_methods,
         reason = "at most 20 reports come in a second, and the driver keeps up"
     )]
-    let (looks, interfaces) = mpsc::unbounded_channel();
+    let (reports, interfaces) = mpsc::unbounded_channel();
     tokio::spawn(wire::watch_interfaces(move |interfaces| {
         // Fails only while the program ends.
-        let _ended = looks.send(interfaces);
+        let _ended = reports.send(interfaces);
     }));
     let name = format!("speaker-{node}");
     let state = object::reconcile::<ConfigurationState>(client.clone(), &namespace, name, &args.pod_name);

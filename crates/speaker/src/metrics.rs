@@ -1,4 +1,4 @@
-//! The driver's metrics; gossip and the wire task have their own.
+//! The metrics of the driver. Gossip and the wire thread have their own.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use prometheus::{
 pub(crate) struct Metrics {
     node: String,
     announced: IntGaugeVec,
-    /// Changes that came in.
+    /// The inputs that were handled.
     pub(crate) updates: IntCounter,
     loaded: IntGauge,
     stale: IntGauge,
@@ -21,12 +21,12 @@ pub(crate) struct Metrics {
     duplicates: IntCounter,
     failovers: Histogram,
     blocked: IntGauge,
-    /// How often a peer found that this node does not answer on the wire.
+    /// How often a peer reported that this node does not answer on the wire.
     pub(crate) reported_unresponsive: IntCounter,
 }
 
-/// Seconds from the first sign of an owner's failure to the claim: around the 95 ms that three questions take, the second
-/// within which everything should be over, and what remains where the wire's word is waited for.
+/// Seconds from the first sign of an owner's failure to the claim: around the 95 ms of a probe with three questions, the
+/// second within which a take-over should end, and the delays while another machine still answers.
 const FAILOVER_BUCKETS: [f64; 10] = [0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0];
 
 impl Metrics {
@@ -55,7 +55,7 @@ impl Metrics {
             events: IntCounterVec::new(
                 Opts::new(
                     "herald_wire_reports_total",
-                    "What the wire said of an address that gossip did not, by reason",
+                    "Events of addresses that the wire showed and gossip did not, by reason",
                 ),
                 &["reason"],
             )?,
@@ -72,11 +72,11 @@ impl Metrics {
             )?,
             blocked: IntGauge::new(
                 "herald_gossip_blocked",
-                "1 while gossip does not reach speakers that live",
+                "1 while gossip does not reach speakers that are alive",
             )?,
             reported_unresponsive: IntCounter::new(
                 "herald_silenced_total",
-                "How often a peer found that this node does not answer on the wire for what it owns",
+                "How often a peer reported that this node does not answer on the wire for addresses that it owns",
             )?,
         };
         registry.register(Box::new(metrics.events.clone()))?;

@@ -1,4 +1,4 @@
-//! The cluster as the speaker watches it: translates changed objects into inputs of the agent.
+//! The watched objects of the cluster: translates their changes into inputs of the agent.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use super::slices::Slices;
 use crate::input::{Awaiting, Input, ServiceInput, SpeakerPod};
 
-/// What the driver keeps of the watched objects; the rest is the agent's.
+/// What the driver keeps of the watched objects. The agent keeps the rest.
 #[derive(Debug, Default)]
 pub(super) struct Cluster {
     /// The Services of this load balancer, for events.
@@ -29,7 +29,7 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    /// Takes over one change. Returns the precondition that it meets, if the first list of its kind is complete.
+    /// Applies one change. Returns the precondition that it meets, if the first list of its kind is complete.
     pub(super) fn apply(&mut self, input: Input, agent: &mut Agent) -> Option<Awaiting> {
         match input {
             Input::Services(update) => match update {

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_announced_address_of_a_service_assigns_the_node_as_metallb_says_it() {
+    fn the_first_announced_address_of_a_service_assigns_the_node_with_the_words_of_metallb() {
         let announced = |is_first| AgentEvent::Announced {
             service: ServiceKey::new("default", "web"),
             address: [192, 0, 2, 1].into(),
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_interface_is_told_with_its_name() {
+    fn a_missing_interface_is_reported_with_its_name() {
         let exclusion = Exclusion::NoInterface(["eth9".to_owned()].into());
         let service = ServiceKey::new("default", "web");
         let event = AgentEvent::RoleChanged(service, Some(Role::Unowned(exclusion)));

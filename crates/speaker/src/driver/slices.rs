@@ -1,4 +1,4 @@
-//! Which Service has which endpoints: those of all its slices.
+//! The endpoints of each Service: those of all its EndpointSlices.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use herald_core::ServiceKey;
 use herald_core::announce::eligibility::Endpoints;
 use herald_runtime::Update;
 
-/// All slices that name a Service.
+/// All EndpointSlices that name a Service.
 #[derive(Debug, Default)]
 pub(super) struct Slices {
     of_service: BTreeMap<ServiceKey, BTreeMap<SliceId, Endpoints>>,
@@ -15,7 +15,7 @@ pub(super) struct Slices {
 }
 
 impl Slices {
-    /// Takes what has changed, and tells for which Services.
+    /// Applies a change. Returns the Services whose endpoints may have changed.
     pub(super) fn update(&mut self, update: Update<EndpointSlice>) -> BTreeSet<ServiceKey> {
         match update {
             Update::Applied(slice) => self.set(slice).collect(),
@@ -30,7 +30,7 @@ impl Slices {
         }
     }
 
-    /// The endpoints of a Service; `None` when it has no slices.
+    /// Returns the endpoints of a Service; `None` when it has no slices.
     pub(super) fn endpoints(&self, service: &ServiceKey) -> Option<Endpoints> {
         let slices = self.of_service.get(service)?;
         Some(Endpoints {
@@ -39,7 +39,7 @@ impl Slices {
         })
     }
 
-    /// A slice counts for the Service that it names now, and no longer for one that it named before.
+    /// Sets a slice, which counts for the Service that it names now and no longer for a Service that it named before.
     fn set(&mut self, slice: EndpointSlice) -> impl Iterator<Item = ServiceKey> + use<> {
         let moved = self.services.get(&slice.id) != slice.service.as_ref();
         let before = moved.then(|| self.remove(&slice.id)).flatten();

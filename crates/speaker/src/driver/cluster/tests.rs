@@ -189,7 +189,7 @@ fn a_complete_list_meets_the_precondition_of_its_kind() {
 }
 
 #[test]
-fn only_new_problems_are_returned_and_the_rest_of_the_configuration_is_in_force() {
+fn only_new_problems_are_returned_and_the_valid_rest_of_the_configuration_is_used() {
     let mut rig = Rig::new();
     assert_eq!(rig.cluster.apply_config(&mut rig.agent), None);
     rig.apply(pool("192.0.2.10-192.0.2.1"));
