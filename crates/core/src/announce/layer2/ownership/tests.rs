@@ -163,7 +163,7 @@ fn the_layer_2_vectors_of_metallb_hold() {
 }
 
 #[test]
-fn a_node_that_is_drained_gives_its_services_away_and_takes_them_back() {
+fn a_drained_node_hands_its_services_over_and_gets_them_back() {
     let mut machine = iris(IRIS1, vec![everywhere()], TrafficPolicy::Cluster);
     drain(&mut machine);
     let draining = |name| Node {
@@ -295,33 +295,33 @@ fn every_excluded_node_has_its_reason() {
 }
 
 #[test]
-fn interfaces_are_the_union_unless_one_advertisement_takes_all() {
+fn interfaces_are_the_union_unless_one_advertisement_names_none() {
     let named = |name: &str, interfaces: &[&str]| RawL2Advertisement {
         name: name.into(),
         interfaces: interfaces.iter().map(ToString::to_string).collect(),
         ..RawL2Advertisement::default()
     };
-    let claimed = |advertisements| match role(iris(IRIS2, advertisements, TrafficPolicy::Cluster)) {
-        Role::Owner(claim) => claim.interfaces,
+    let granted = |advertisements| match role(iris(IRIS2, advertisements, TrafficPolicy::Cluster)) {
+        Role::Owner(grant) => grant.interfaces,
         other @ (Role::Successor { .. } | Role::Backup { .. } | Role::Standby { .. } | Role::Unowned(_)) => {
             panic!("{other:?}")
         }
     };
     let both: BTreeSet<String> = ["eth0".into(), "eth1".into()].into();
     assert_eq!(
-        claimed(vec![named("a", &["eth0"]), named("b", &["eth1"])]),
+        granted(vec![named("a", &["eth0"]), named("b", &["eth1"])]),
         Some(both)
     );
-    assert_eq!(claimed(vec![named("a", &["eth0"]), named("b", &[])]), None);
+    assert_eq!(granted(vec![named("a", &["eth0"]), named("b", &[])]), None);
     // The other advertisement selects another node, so its interfaces do not count here.
     assert_eq!(
-        claimed(vec![named("a", &["eth0"]), on(IRIS1)]),
+        granted(vec![named("a", &["eth0"]), on(IRIS1)]),
         Some(["eth0".into()].into())
     );
 }
 
 #[test]
-fn a_node_without_the_interface_does_not_count_as_owner_until_it_has_it() {
+fn a_node_without_the_interface_owns_nothing_until_it_has_the_interface() {
     let eth9 = RawL2Advertisement {
         interfaces: vec!["eth9".into()],
         ..everywhere()
@@ -351,7 +351,7 @@ fn a_preference_outweighs_the_hash_but_makes_no_excluded_node_a_candidate() {
 }
 
 #[test]
-fn rank_does_not_depend_on_who_is_alive() {
+fn rank_does_not_depend_on_liveness() {
     let mut machine = iris_with(
         Ownership::new(IRIS1.into(), true, false),
         vec![everywhere()],
@@ -382,7 +382,7 @@ fn the_removal_of_a_service_is_reported_once() {
 }
 
 #[test]
-fn a_suspect_owner_has_a_successor_and_a_dead_one_a_new_owner() {
+fn a_suspect_owner_has_a_successor_and_an_owner_that_is_down_is_replaced() {
     let mut machine = iris_with(
         Ownership::new(IRIS1.into(), true, false),
         vec![everywhere()],
@@ -432,11 +432,11 @@ fn gossiping(me: &str) -> Ownership {
     )
 }
 
-/// A node at some moment: liveness and state of its speaker, its flaps, whether it has an interface in the subnet, whether
-/// it exists, whether it is drained, whether it is preferred.
-type Moment = (u8, u8, u8, bool, bool, bool, bool);
+/// A node at one step: liveness and state of its speaker, its flaps, and whether it is in the subnet, exists, is drained and
+/// is preferred.
+type NodeStep = (u8, u8, u8, bool, bool, bool, bool);
 
-fn any_moment() -> impl Strategy<Value = Moment> {
+fn any_node_step() -> impl Strategy<Value = NodeStep> {
     (
         0_u8..3,
         prop_oneof![4 => Just(1_u8), 1 => 0_u8..3],
@@ -449,10 +449,10 @@ fn any_moment() -> impl Strategy<Value = Moment> {
 }
 
 proptest! {
-    /// Recomputing only Services that a changed node owns, or might, gives the result of a fresh machine.
+    /// A machine that decides only the affected Services again comes to the result of a fresh machine.
     #[test]
     fn changes_of_nodes_and_members_lead_where_a_fresh_start_leads(
-        steps in prop::collection::vec((prop::collection::vec(any_moment(), 5), any::<bool>()), 1..8),
+        steps in prop::collection::vec((prop::collection::vec(any_node_step(), 5), any::<bool>()), 1..8),
         services in 1_u8..12,
     ) {
         let names: Vec<String> = (0..5).map(|i| format!("node-{i}")).collect();
@@ -471,7 +471,7 @@ proptest! {
             }
             machine
         };
-        let set_nodes = |machine: &mut Ownership, step: &[Moment]| {
+        let set_nodes = |machine: &mut Ownership, step: &[NodeStep]| {
             for (name, (.., is_there, draining, preferred)) in names.iter().zip(step) {
                 let preferred = if *preferred { "yes" } else { "no" };
                 if *is_there {
@@ -482,7 +482,7 @@ proptest! {
                 drain(machine);
             }
         };
-        let set_members = |machine: &mut Ownership, step: &[Moment]| {
+        let set_members = |machine: &mut Ownership, step: &[NodeStep]| {
             let states = [NodeState::Starting, NodeState::Ready, NodeState::Draining];
             let members: Vec<Member> = names.iter().zip(step).map(|(name, (liveness, state, flaps, is_in_subnet, ..))| Member {
                 liveness: Liveness::ALL[usize::from(*liveness)],

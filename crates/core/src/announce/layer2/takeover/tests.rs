@@ -240,7 +240,7 @@ fn a_node_that_hands_over_reminds_its_successor_but_not_for_ever() {
 }
 
 #[test]
-fn a_node_that_hands_over_and_is_elected_again_continues_without_a_probe() {
+fn a_node_that_hands_over_and_is_elected_again_stays_active_without_a_probe() {
     let mut world = World::handing_over();
     assert_eq!(world.role(Some(elected())), [announce(), gained()]);
     assert_eq!(world.takeover.poll_timeout(), None);
@@ -269,7 +269,7 @@ fn when_a_peer_returns_active_addresses_are_announced_again() {
 }
 
 #[test]
-fn an_elected_node_takes_over_from_a_live_peer_that_answers() {
+fn an_elected_node_takes_over_from_an_alive_peer_that_answers() {
     let mut world = World::probing();
     assert_eq!(
         world.probed(ProbeResult::Answered(mac(LAST))),
@@ -294,7 +294,7 @@ fn a_suspect_peer_that_answers_keeps_the_address_without_a_limit() {
 }
 
 #[test]
-fn answers_for_a_peer_that_the_majority_considers_down_delay_a_take_over_only_for_a_limited_time() {
+fn answers_of_a_peer_that_the_majority_considers_down_delay_a_take_over_only_for_a_limited_time() {
     let mut world = World::deferred(Liveness::Down);
     let forced = Effect::Event(ip(), AddressEvent::TakeoverForced(FIRST.into()));
     let began = world.now;

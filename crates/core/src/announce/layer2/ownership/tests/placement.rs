@@ -1,9 +1,9 @@
-//! Nodes that rank last by their profile: not in the subnet, no interface, too many flaps.
+//! Elections by the profiles of nodes: subnets, interfaces and flaps.
 
 use super::*;
 
 #[test]
-fn a_node_outside_the_subnet_ranks_last_while_others_are_in_it() {
+fn a_node_outside_the_subnet_is_no_candidate_while_others_are_inside() {
     const INSIDE: &[&str] = &["10.20.30.200"];
     const OUTSIDE: &[&str] = &["192.0.2.1"];
     let mut machine = gossiping(IRIS1);
@@ -13,15 +13,15 @@ fn a_node_outside_the_subnet_ranks_last_while_others_are_in_it() {
     assert!(matches!(drain(&mut machine)[0].after, Some(Role::Owner(_))));
     let candidates = machine.explain(&key()).expect("candidates");
     assert_eq!(candidates[&NodeName::from(IRIS2)], Err(Exclusion::NotInSubnet));
-    // If no node is in the subnet, as for addresses that are routed, all are alike.
+    // If no node is in the subnet, as for routed addresses, all nodes are equally fit.
     machine.set_members(&[reporting(IRIS1, OUTSIDE, 0), reporting(IRIS2, OUTSIDE, 0)]);
     assert_eq!(drain(&mut machine)[0].after, Some(backup_of(IRIS2)));
-    // A node that does not report subnets could not know that the other has none.
+    // While a node reports no profile, subnets do not count: that node could not come to the same result.
     machine.set_members(&[reporting(IRIS1, INSIDE, 0), ready(IRIS2)]);
     assert_eq!(drain(&mut machine), []);
 }
 
-/// A speaker that is elected by the interface eth9, which it has.
+/// A speaker with the interface eth9, which the advertisement names.
 fn with_selected_interface(me: &str) -> Ownership {
     let eth9 = RawL2Advertisement {
         interfaces: vec!["eth9".into()],
@@ -46,7 +46,7 @@ fn having(name: &str, interfaces: Option<&[&str]>) -> Member {
     member
 }
 
-/// The other node that owns the address now.
+/// Returns the peer that owns the address now.
 fn other_owner(machine: &mut Ownership) -> Option<NodeName> {
     let after = drain(machine)[0].after.clone();
     after.as_ref().and_then(Role::owner).cloned()
@@ -55,7 +55,7 @@ fn other_owner(machine: &mut Ownership) -> Option<NodeName> {
 const NINE: Option<&[&str]> = Some(&["eth9"]);
 
 #[test]
-fn a_node_without_the_interface_ranks_last_while_others_have_it() {
+fn a_node_without_the_interface_is_no_candidate_while_others_have_it() {
     let mut machine = with_selected_interface(IRIS1);
     machine.set_members(&[having(IRIS1, NINE), having(IRIS2, Some(&["eth0"]))]);
     assert!(matches!(drain(&mut machine)[0].after, Some(Role::Owner(_))));
@@ -68,7 +68,7 @@ fn a_node_without_the_interface_ranks_last_while_others_have_it() {
 }
 
 #[test]
-fn a_node_that_loses_the_interface_yields_before_gossip_reports_it() {
+fn a_node_that_loses_the_interface_stops_owning_before_gossip_reports_it() {
     let mut machine = with_selected_interface(IRIS2);
     let mut one = having(IRIS1, NINE);
     profile(&mut one).subnets = having(IRIS2, NINE).profile.expect("a profile").subnets.clone();

@@ -7,7 +7,7 @@ fn node_ip(node: &str) -> IpAddr {
     [192, 0, 2, node.as_bytes()[0]].into()
 }
 
-/// Elected, while gossip has reached no peer.
+/// Gossip has reached no peer, so no MAC address is reported.
 fn without_profiles() -> World {
     let mut world = World::with(Takeover::new(ME.into(), true, 1));
     let unknown = |node: &str| Member::new(node.into(), Liveness::Down, NodeState::Starting);
@@ -44,7 +44,7 @@ fn answers_for(world: &mut World, node: &str, mac: MacAddr) {
     assert_eq!(world.takeover.poll_effect(), Some(stop));
 }
 
-/// The machine with this MAC address answers for our address, is commands for the nodes' addresses, and does not answer.
+/// `mac` answers for the address of the Service, is asked for the nodes' addresses, and does not answer for them.
 fn unidentified(world: &mut World, mac: MacAddr) {
     assert_eq!(world.probed(ProbeResult::Answered(mac)), questions(mac));
     let (waited, effects) = world.until_due();

@@ -2,9 +2,9 @@
 
 use super::*;
 
-/// A machine that was one node and is another one now: the MAC address belongs to the live one, regardless of names.
+/// A machine that was one node and is another one now: the MAC address belongs to the node that is alive, regardless of names.
 #[test]
-fn a_mac_address_belongs_to_the_live_node() {
+fn a_mac_address_belongs_to_the_node_that_is_alive() {
     for (down, alive) in [(FIRST, LAST), (LAST, FIRST)] {
         let mut world = World::probing();
         let of = |node: &str, liveness| Member {
@@ -18,7 +18,7 @@ fn a_mac_address_belongs_to_the_live_node() {
         ];
         members.sort_by(|one, other| one.node.cmp(&other.node));
         world.takeover.set_members(&members, world.now);
-        // A live peer that is not elected hands over.
+        // A peer that is alive and not elected stops when it receives our announcement.
         assert_eq!(
             world.probed(ProbeResult::Answered(mac(alive))),
             [announce(), gained()],

@@ -6,7 +6,7 @@ use super::*;
 use alloc::format;
 use alloc::string::String;
 
-/// A stage, with the duty and the history that make a difference to what follows.
+/// A stage, with the duty and the history, as far as they make a difference to what follows.
 type Stage = (&'static str, fn() -> World);
 
 /// An event.
