@@ -50,7 +50,7 @@ struct Rig {
 }
 
 impl Rig {
-    /// Knows two nodes and a Service for each of these addresses. Not started.
+    /// Creates an agent, not started, with two nodes and a Service for each of these addresses.
     fn new(has_gossip: bool, addresses: &[&str]) -> Self {
         let mut agent = Agent::new(Options {
             node: OWN.into(),
@@ -152,7 +152,7 @@ impl Rig {
         core::iter::from_fn(|| self.agent.poll_report()).collect()
     }
 
-    /// The events without changes of roles, which the tests of ownership have.
+    /// Returns the events without changes of roles, which the tests of ownership cover.
     fn events(&mut self) -> Vec<AgentEvent> {
         self.agent.decide(self.now);
         let events = core::iter::from_fn(|| self.agent.poll_event());

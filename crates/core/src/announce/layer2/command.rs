@@ -16,7 +16,7 @@ pub struct Announcement {
     pub interfaces: Option<BTreeSet<String>>,
 }
 
-/// What the agent orders the station to do.
+/// What the agent asks of the station.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Answer for an address and announce it. A changed set of interfaces replaces the set before; the same

@@ -55,7 +55,7 @@ const RETRY: Duration = Duration::from_millis(500);
 /// An output of [`Takeover`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// An order for the station.
+    /// A command for the station.
     Command(Command),
     /// This node answers for a Service at this address from now on.
     Gained(ServiceKey, IpAddr),

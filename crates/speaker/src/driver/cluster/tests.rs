@@ -37,7 +37,7 @@ impl Rig {
         self.cluster.apply(input, &mut self.agent)
     }
 
-    /// The role for the Service, if it has changed.
+    /// Returns the role for the Service, if it has changed.
     fn role(&mut self) -> Option<Option<Role>> {
         self.cluster.apply_config(&mut self.agent);
         self.agent.decide(Time::ZERO);

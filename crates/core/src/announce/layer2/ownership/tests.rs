@@ -77,7 +77,7 @@ fn endpoints(nodes: &[&str]) -> Endpoints {
     }
 }
 
-/// Two nodes, of which iris2 sorts first for 10.20.30.1; the endpoint is on iris1.
+/// Two nodes, of which iris2 has the first rank for 10.20.30.1; the endpoint is on iris1.
 fn iris(me: &str, advertisements: Vec<RawL2Advertisement>, policy: TrafficPolicy) -> Ownership {
     iris_with(Ownership::new(me.into(), false, false), advertisements, policy)
 }
@@ -114,7 +114,7 @@ fn role(mut machine: Ownership) -> Role {
     machine.role(&key()).expect("a known Service").clone()
 }
 
-/// The role of the backup of `owner`.
+/// Returns the role of the backup of `owner`.
 fn backup_of(owner: &str) -> Role {
     let grant = Grant {
         addresses: web(TrafficPolicy::Cluster).addresses,

@@ -28,7 +28,7 @@ pub enum AddressEvent {
 }
 
 impl AddressEvent {
-    /// One value of each variant, for tests and documents.
+    /// Returns one value of each variant, for tests and documents.
     pub fn examples() -> [Self; 9] {
         let node = || NodeName::from("node-1");
         [

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The address of the node with this name.
+/// Returns the address of the node with this name.
 fn node_ip(node: &str) -> IpAddr {
     [192, 0, 2, node.as_bytes()[0]].into()
 }

@@ -12,7 +12,7 @@ type Stage = (&'static str, fn() -> World);
 /// An event.
 type Event = (&'static str, fn(&mut World) -> Vec<Effect>);
 
-/// The peer that has the best rank is down, the peer that has the worst rank is alive.
+/// Makes the peer of better rank down and keeps the peer of worse rank alive.
 fn first_is_down(mut world: World) -> World {
     world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Alive)]);
     world.effects();
