@@ -3,6 +3,7 @@
 //! Raw resources are parsed once, into types that have no invalid values. A resource with a mistake is set aside, with all
 //! its problems; its last good version stays in force, and other resources are not affected.
 
+mod advertisement_scope;
 mod catalog;
 mod conflict_detection;
 mod l2_advertisement;
@@ -14,6 +15,7 @@ mod selectors;
 #[cfg(test)]
 mod tests;
 
+pub use advertisement_scope::AdvertisementScope;
 pub use catalog::{Catalog, ConfigChange};
 pub use conflict_detection::ConflictDetection;
 pub use l2_advertisement::L2Advertisement;

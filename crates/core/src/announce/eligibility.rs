@@ -1,6 +1,7 @@
-//! Which nodes may own the addresses of a Service, and why the others may not.
+//! Which nodes may announce a Service, by any protocol, and why the others may not.
 //!
-//! The order of the checks is that of MetalLB's speaker; the first that fails is the reason.
+//! Of an advertisement only the [`AdvertisementScope`] matters, which all protocols have. The order of the checks is that of
+//! MetalLB's speaker; the first that fails is the reason.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -8,7 +9,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::net::IpAddr;
 
-use crate::config::{L2Advertisement, Pool};
+use crate::config::{AdvertisementScope, Pool};
 use crate::{Labels, Liveness, Member, NodeName, NodeState, ServiceKey};
 
 /// Label that excludes a node from announcing, whatever its value (Kubernetes: "Well-Known Labels").
@@ -95,9 +96,9 @@ pub enum Exclusion {
     NoSpeaker,
     /// The node's speaker is starting or draining.
     SpeakerNotReady(NodeState),
-    /// The node has no interface in the subnet of the addresses, and other nodes have one.
+    /// Layer 2: the node has no interface in the subnet of the addresses, and other nodes have one.
     NotInSubnet,
-    /// None of the interfaces that the advertisements name exists on the node and can announce.
+    /// Layer 2: none of the interfaces that the advertisements name exists on the node and can announce.
     NoInterface(BTreeSet<String>),
     /// No node may announce the Service; each node has its own reason.
     NoCandidate,
@@ -159,15 +160,11 @@ impl fmt::Display for Exclusion {
     }
 }
 
-/// What eligibility depends on besides the Service.
+/// What eligibility depends on besides the Service and the advertisements.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
     /// The valid pools.
     pub pools: &'a [Pool],
-    /// The valid advertisements.
-    pub advertisements: &'a [L2Advertisement],
-    /// The Nodes that exist.
-    pub nodes: &'a BTreeMap<NodeName, Node>,
     /// The speakers; `None` without gossip, which means that every node has a speaker.
     pub members: Option<&'a BTreeMap<NodeName, Member>>,
     /// Whether nodes with [`EXCLUDE_LABEL`] announce, too.
@@ -175,12 +172,16 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// Returns the advertisements that apply to a Service, or why no node may announce it.
-    pub fn advertisements_of(
+    /// Returns those advertisements of a protocol that apply to a Service, or why no node may announce it.
+    ///
+    /// # Errors
+    /// The first check that fails.
+    pub fn advertisements_of<'b, A: AsRef<AdvertisementScope>>(
         &self,
+        advertisements: &'b [A],
         service: &Exposure,
         endpoints: &Endpoints,
-    ) -> Result<Vec<&'a L2Advertisement>, Exclusion> {
+    ) -> Result<Vec<&'b A>, Exclusion> {
         if service.foreign_ingress {
             return Err(Exclusion::InvalidAddress);
         }
@@ -191,15 +192,14 @@ impl<'a> View<'a> {
         if !endpoints.any {
             return Err(Exclusion::NoEndpoints);
         }
-        let applying: Vec<&L2Advertisement> = self
-            .advertisements
-            .iter()
-            .filter(|a| a.selects_pool(pool) && a.selects_service(&service.labels))
-            .collect();
+        let applies =
+            |scope: &AdvertisementScope| scope.selects_pool(pool) && scope.selects_service(&service.labels);
+        let applying: Vec<&A> = advertisements.iter().filter(|a| applies(a.as_ref())).collect();
         if applying.is_empty() {
             return Err(Exclusion::NoAdvertisement);
         }
-        if service.shares && applying.iter().any(|a| !a.service_selectors.is_empty()) {
+        let selects_by_service = |scope: &AdvertisementScope| !scope.service_selectors.is_empty();
+        if service.shares && applying.iter().any(|a| selects_by_service(a.as_ref())) {
             return Err(Exclusion::SharedAddressWithServiceSelector);
         }
         Ok(applying)
@@ -212,15 +212,19 @@ impl<'a> View<'a> {
         pool.ok_or(Exclusion::AddressOutsidePools)
     }
 
-    /// Returns the preference score of `node` for a Service with these advertisements, or why the node may not announce it.
-    pub fn score(
+    /// Checks that `node` may announce a Service with these advertisements.
+    ///
+    /// # Errors
+    /// The first check that fails.
+    pub fn may_announce<A: AsRef<AdvertisementScope>>(
         &self,
+        advertisements: &[&A],
         service: &Exposure,
         endpoints: &Endpoints,
-        advertisements: &[&L2Advertisement],
         node: &Node,
-    ) -> Result<i64, Exclusion> {
-        if !advertisements.iter().any(|a| a.selects_node(&node.labels)) {
+    ) -> Result<(), Exclusion> {
+        let selects = |scope: &AdvertisementScope| scope.selects_node(&node.labels);
+        if !advertisements.iter().any(|a| selects(a.as_ref())) {
             return Err(Exclusion::NodeNotSelected);
         }
         if node.network_unavailable {
@@ -235,12 +239,7 @@ impl<'a> View<'a> {
         if service.traffic_policy == TrafficPolicy::Local && !endpoints.nodes.contains(&node.name) {
             return Err(Exclusion::NoLocalEndpoint);
         }
-        self.speaker(&node.name)?;
-        Ok(advertisements
-            .iter()
-            .filter(|a| a.selects_node(&node.labels))
-            .map(|a| a.score(&node.labels))
-            .sum())
+        self.speaker(&node.name)
     }
 
     /// Whether the node's speaker can own anything. A suspect one can: suspicion may be wrong.
@@ -255,17 +254,4 @@ impl<'a> View<'a> {
             Some(_) => Ok(()),
         }
     }
-}
-
-/// Returns the interfaces on which `node` announces: the union of those that the advertisements name, or `None` (all) as
-/// soon as one advertisement that selects the node names none.
-pub fn interfaces(advertisements: &[&L2Advertisement], node: &Node) -> Option<BTreeSet<String>> {
-    let mut names = BTreeSet::new();
-    for advertisement in advertisements.iter().filter(|a| a.selects_node(&node.labels)) {
-        if advertisement.interfaces.is_empty() {
-            return None;
-        }
-        names.extend(advertisement.interfaces.iter().cloned());
-    }
-    Some(names)
 }

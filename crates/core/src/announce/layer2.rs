@@ -3,6 +3,7 @@
 mod command;
 pub mod election;
 pub mod flap_damping;
+mod node_selection;
 pub mod ownership;
 mod placement;
 pub mod reachability;

@@ -321,7 +321,7 @@ fn an_advertisement_selects_pools_by_name_or_label_and_all_pools_only_without_bo
         let selected: Vec<bool> = catalog
             .pools()
             .iter()
-            .map(|pool| advertisement.selects_pool(pool))
+            .map(|pool| advertisement.scope.selects_pool(pool))
             .collect();
         assert_eq!(selected, expected, "{pools:?} {selectors:?}");
     }
@@ -342,11 +342,12 @@ fn nodes_services_and_scores_follow_their_selectors() {
     };
     let advertisement = L2Advertisement::parse(&raw).expect("good");
     assert!(
-        advertisement.selects_node(&labels("rack", "2")) && !advertisement.selects_node(&labels("rack", "3"))
+        advertisement.scope.selects_node(&labels("rack", "2"))
+            && !advertisement.scope.selects_node(&labels("rack", "3"))
     );
     assert!(
-        advertisement.selects_service(&labels("app", "web"))
-            && !advertisement.selects_service(&Labels::new())
+        advertisement.scope.selects_service(&labels("app", "web"))
+            && !advertisement.scope.selects_service(&Labels::new())
     );
     assert_eq!(advertisement.interfaces, ["eth0", "eth1"]);
     assert_eq!(advertisement.score(&labels("rack", "1")), 25);

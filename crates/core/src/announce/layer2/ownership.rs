@@ -11,8 +11,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
-use crate::announce::eligibility::{Endpoints, Exclusion, Exposure, Node, View, interfaces};
+use crate::announce::eligibility::{Endpoints, Exclusion, Exposure, Node, View};
 use crate::announce::layer2::election::Order;
+use crate::announce::layer2::node_selection::{interfaces, score};
 use crate::announce::layer2::placement::Placement;
 use crate::config::{L2Advertisement, Pool};
 use crate::name::tag;
@@ -221,14 +222,14 @@ impl Ownership {
             ..self.view()
         };
         let (Ok(advertisements), Some(first)) = (
-            view.advertisements_of(service, endpoints),
+            view.advertisements_of(&self.config.advertisements, service, endpoints),
             service.addresses.first(),
         ) else {
             return false;
         };
         let order = |name: &NodeName| {
             let node = self.nodes.get(name)?;
-            let score = view.score(service, endpoints, &advertisements, node).ok()?;
+            let score = score(&view, &advertisements, service, endpoints, node).ok()?;
             Some(Order::new(name, *first, score))
         };
         match (order(node), order(&self.own_node)) {
@@ -310,14 +311,14 @@ impl Ownership {
         let endpoints = self.endpoints_of(service);
         let view = self.view();
         let (Ok(advertisements), Some(first)) = (
-            view.advertisements_of(service, endpoints),
+            view.advertisements_of(&self.config.advertisements, service, endpoints),
             service.addresses.first(),
         ) else {
             return false;
         };
         let mut nodes = nodes.iter().filter_map(|node| self.nodes.get(node));
         nodes.any(|node| {
-            let Ok(score) = view.score(service, endpoints, &advertisements, node) else {
+            let Ok(score) = score(&view, &advertisements, service, endpoints, node) else {
                 return false;
             };
             decided.threshold.is_none_or(|threshold| {

@@ -7,8 +7,9 @@ use core::cmp::Reverse;
 
 use super::Ownership;
 use crate::NodeName;
-use crate::announce::eligibility::{Exclusion, Exposure, Node, View, interfaces};
+use crate::announce::eligibility::{Exclusion, Exposure, Node, View};
 use crate::announce::layer2::election::{Candidate, ElectionResult, Rank, elect};
+use crate::announce::layer2::node_selection::{interfaces, score};
 use crate::announce::layer2::placement::Fitness;
 use crate::config::L2Advertisement;
 
@@ -72,11 +73,11 @@ impl Ownership {
     pub(super) fn elect(&self, service: &Exposure) -> Result<Election<'_>, Exclusion> {
         let endpoints = self.endpoints_of(service);
         let view = self.view();
-        let advertisements = view.advertisements_of(service, endpoints)?;
+        let advertisements = view.advertisements_of(&self.config.advertisements, service, endpoints)?;
         let mut fitness = Fitness::default();
         let mut evaluations = Vec::with_capacity(self.nodes.len());
         for node in self.nodes.values() {
-            let score = view.score(service, endpoints, &advertisements, node);
+            let score = score(&view, &advertisements, service, endpoints, node);
             let evaluation = score.map(|score| {
                 let own = self.fitness(service, &advertisements, node);
                 fitness = own.max(fitness);
@@ -134,8 +135,6 @@ impl Ownership {
     pub(super) fn view(&self) -> View<'_> {
         View {
             pools: &self.config.pools,
-            advertisements: &self.config.advertisements,
-            nodes: &self.nodes,
             members: self.members.as_ref(),
             ignore_exclude_label: self.config.ignore_exclude_label,
         }
