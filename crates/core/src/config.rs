@@ -1,6 +1,6 @@
 //! Configuration: pools and advertisements, as written and as parsed, and their problems.
 //!
-//! Raw resources are parsed once, into types that have no invalid values. A resource with a mistake is set aside, with all
+//! Raw resources are parsed once, into types that have no invalid values. A resource with a problem is set aside, with all
 //! its problems; its last good version stays in force, and other resources are not affected.
 
 mod advertisement_scope;

@@ -1,7 +1,7 @@
 //! The pure part of Herald: which address a Service gets, which node announces it, and the reasons.
 //!
 //! Nothing here reads a clock, opens a socket or logs. The time is the last argument of a function, outputs are polled, and
-//! every refusal is an enum variant that the shells use as condition reason, event reason and metric label.
+//! every reason is an enum variant, which the shells write to conditions, events, logs and metric labels.
 #![no_std]
 
 extern crate alloc;

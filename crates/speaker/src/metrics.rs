@@ -25,7 +25,7 @@ pub(crate) struct Metrics {
     pub(crate) reported_unresponsive: IntCounter,
 }
 
-/// Seconds from the first sign of an owner's failure to the claim: around the 95 ms of a probe with three questions, the
+/// Seconds from the first sign of an owner's failure to the announcement: around the 95 ms of a probe with three questions, the
 /// second within which a take-over should end, and the delays while another machine still answers.
 const FAILOVER_BUCKETS: [f64; 10] = [0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0];
 
@@ -66,7 +66,7 @@ impl Metrics {
             failovers: Histogram::with_opts(
                 HistogramOpts::new(
                     "herald_failover_seconds",
-                    "From the first sign that an address's owner failed to the claim of this node",
+                    "From the first sign that an address's owner failed to the announcement by this node",
                 )
                 .buckets(FAILOVER_BUCKETS.to_vec()),
             )?,

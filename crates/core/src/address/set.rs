@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn capacities_of_the_specification() {
+    fn avoided_addresses_do_not_count_as_capacity() {
         let both = set(&["1.2.3.0/24", "2.3.4.128/25"]);
         assert_eq!(both.capacity(false).total(), 384);
         assert_eq!(both.capacity(true).total(), 381);

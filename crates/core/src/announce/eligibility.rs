@@ -105,7 +105,7 @@ pub enum Exclusion {
 }
 
 impl Exclusion {
-    /// Returns the CamelCase word that is the reason of events and conditions and the label of metrics.
+    /// Returns the CamelCase word that is the reason in the log.
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::NoAddress => "NoAddress",

@@ -7,7 +7,7 @@ use core::fmt;
 use crate::address::AddressError;
 use crate::{PoolName, SelectorError};
 
-/// One mistake in a resource.
+/// One error in a resource, with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The kind of the resource.
@@ -16,7 +16,7 @@ pub struct Problem {
     pub name: String,
     /// The field, such as `spec.addresses[1]`.
     pub field: String,
-    /// The mistake, and what would be right.
+    /// What is wrong, and what would be right.
     pub error: ConfigError,
     /// Whether an older, good version of the resource stays in force.
     pub older_in_force: bool,

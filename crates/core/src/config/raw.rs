@@ -1,4 +1,5 @@
-//! Resources as written by the user, before they are parsed.
+//! Resources as written by the user. Only fields that are enums are parsed already: the API server and serde refuse other
+//! values.
 
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -1,4 +1,4 @@
-//! Tests of parsing and of the versions in force (specification sections 2.2, 2.3 and 3).
+//! Tests of parsing and of the versions in force.
 
 use alloc::collections::BTreeMap;
 use alloc::format;

@@ -1,4 +1,15 @@
 //! The reasons why a Service gets no address.
+//!
+//! The first check that fails is the reason. The order is:
+//!
+//! 1. `decider`: the cluster IPs; whether there is a pool at all ([`Refusal::NoPool`]); whether the request could be parsed
+//!    ([`Refusal::InvalidRequest`]).
+//! 2. Requested addresses: `Account::requested_pool` (number and families, then the pool, then `serviceAllocation`), then
+//!    `Account::obtainable` (reservation, then holders, for each address; last the quota).
+//! 3. Otherwise a requested pool: it exists, then it allows the Service.
+//! 4. Otherwise, or in that pool: a search. `Account::shortage` gives the reason when it finds nothing.
+//!
+//! The addresses that a Service has are checked before all this, by `Account::adoptable`.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -102,7 +113,8 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Returns the condition reason, event reason and metric label: one word for each variant.
+    /// Returns the reason of the condition and the log, one word for each variant. The event has the reason
+    /// `AllocationFailed`, or that of a [`Note`](super::Note).
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::NoPool => "NoPool",

@@ -14,7 +14,7 @@ crate::tests![
     a_withdrawn_address_is_not_answered_for,
     the_reply_is_rfc_826_byte_for_byte,
     an_address_probe_is_answered,
-    an_announcement_is_a_request_and_a_reply_as_the_specification_has_them,
+    an_announcement_is_a_request_and_a_reply,
     a_claim_moves_a_clients_entry,
 ];
 
@@ -144,7 +144,7 @@ fn an_address_probe_is_answered() {
     assert_eq!(reply[38..42], [0, 0, 0, 0]);
 }
 
-fn an_announcement_is_a_request_and_a_reply_as_the_specification_has_them() {
+fn an_announcement_is_a_request_and_a_reply() {
     let segment = Segment::new();
     let owner = segment.host(OWNER, &["192.0.2.1/24"]);
     let client = segment.host(CLIENT, &["192.0.2.9/24"]);

@@ -1,4 +1,4 @@
-//! Changes that concern a Service with an address (specification sections 5.6, 5.8, 5.10 and 19).
+//! Changes that concern a Service with an address.
 
 use super::*;
 use crate::RequestError;

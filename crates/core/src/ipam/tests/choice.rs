@@ -1,4 +1,4 @@
-//! The choice of an address for a new Service (specification sections 5.4, 5.7 and 19).
+//! The choice of an address for a new Service.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! The reference model: what the specification allows, computed from all addresses and without state.
+//! The reference model: what the allocator may do, computed from all addresses and without state.
 
 use super::*;
 use crate::Pool;

@@ -1,4 +1,4 @@
-//! Services that share an address (specification sections 5.5 and 19).
+//! Services that share an address.
 
 use super::*;
 
@@ -63,7 +63,7 @@ fn a_service_gets_the_first_address_shared_or_free() {
 }
 
 #[test]
-fn a_change_of_policy_and_selector_evicts_and_readmits_as_in_the_specification() {
+fn a_change_of_policy_and_selector_evicts_and_readmits() {
     let mut world = World::new(&[pool("p", &["10.0.0.0/32"])]);
     world.set(sharing(v4("first"), "share", 80));
     world.set(sharing(v4("second"), "share", 81));

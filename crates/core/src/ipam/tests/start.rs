@@ -1,4 +1,4 @@
-//! Starting and restarting (specification section 5.9).
+//! Starting and restarting.
 
 use super::*;
 

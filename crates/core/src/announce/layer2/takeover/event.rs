@@ -19,7 +19,8 @@ pub enum AddressEvent {
     Deferred(NodeName),
     /// A machine still answers for a peer that the majority considers down: this node takes the address.
     TakeoverForced(NodeName),
-    /// A peer of better rank announces an active address: this node stops.
+    /// A lost peer announces an active address, and has the better rank or this node is in the minority: this node stops
+    /// and probes again.
     Preempted(NodeName),
     /// The owner is alive by membership but does not answer: this node is the acting owner.
     OwnerUnresponsive(NodeName),

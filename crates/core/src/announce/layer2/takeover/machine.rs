@@ -2,14 +2,13 @@
 //!
 //! ```text
 //!          elected            silence, or only a peer that will stop
-//!   Idle ───────────► Probing ──────────────────────────────────────► Active
-//!    ▲                 │   ▲  ◄──────────────────────────────────────  │  ▲
-//!    │                 │   │        a lost peer of better rank claims  │  │ elected again
-//!    │                 ▼   │ later                     another elected ▼  │
-//!    │           Deferred: a peer that is down answers,          HandingOver
-//!    │                     a foreign host answers (conflict),          │ its claim arrives, or the time is over
-//!    │                     another machine probes, too                 │
-//!    └─────────────────────────────────────────────────────────────────┘
+//!   Idle ───────────► Probing ───────────────────────────────────────► Active
+//!                      │   ▲ ▲   a lost peer of better rank claims,     │ │ ▲
+//!                      │   │ └────────── or this node was away ─────────┘ │ │ elected again
+//!                      ▼   │ later                   another node elected ▼ │
+//!           Deferred: a peer that is down answers,                  HandingOver ──► Idle or Monitoring:
+//!                     a foreign host answers (conflict),                            its claim arrives,
+//!                     another machine probes, too                                   or the time is over
 //!
 //!          backup             several checks unanswered             silence
 //!   Idle ───────────► Monitoring ───────────────────────► Probing ──────────► Active as the acting owner
@@ -17,9 +16,9 @@
 //!                      └────────────────────────────────────┴─── HandingOver ◄──┘
 //! ```
 //!
-//! A Service that is gone, or that no node may announce, leaves every stage at once but HandingOver, which its time limit
-//! ends. `tests/table.txt` has every stage with
-//! every event.
+//! A Service that is gone, or that no node may announce, ends every stage at once, with one exception: the HandingOver of a
+//! standby. A standby has no duty, so its machine no longer knows the Service whose address it hands over, and the time
+//! limit ends the stage. The machine of a backup still knows it. `tests/table.txt` has every stage with every event.
 
 mod backup;
 mod context;
