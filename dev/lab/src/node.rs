@@ -136,6 +136,11 @@ impl Node {
         Ok(page)
     }
 
+    /// The speaker with its arguments.
+    pub fn speaker_program(&self) -> &Program {
+        &self.programs.speaker
+    }
+
     /// From the next start on, the speaker runs with these arguments.
     pub fn set_speaker(&mut self, speaker: Program) {
         self.programs.speaker = speaker;

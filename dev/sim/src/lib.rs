@@ -6,6 +6,7 @@
 //! The [`World`] injects faults; its [`Judge`] records which nodes answer for which addresses.
 
 mod catalog;
+mod client;
 mod judge;
 mod kernel;
 mod node;

@@ -13,6 +13,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use crate::catalog::{self, address, mac, name};
+use crate::client::Client;
 use crate::judge::Judge;
 use crate::kernel;
 use crate::node::{Node, Output};
@@ -71,6 +72,7 @@ pub struct World {
     /// The Services that each node has.
     known: Vec<Vec<usize>>,
     judge: Judge,
+    client: Client,
     datagrams: u64,
     frames: u64,
 }
@@ -103,6 +105,7 @@ impl World {
             services,
             known: known(nodes, services, known_to),
             judge: Judge::new((0..services).map(address)),
+            client: Client::default(),
             datagrams: 0,
             frames: 0,
         };
@@ -138,6 +141,13 @@ impl World {
     /// Resets the durations and counts of the judge.
     pub fn reset_judge(&mut self) {
         self.judge.reset(self.now);
+    }
+
+    /// Returns the node that a client beside node 0 sends to, for each address in ascending order. The client never asks:
+    /// it follows announcements alone.
+    pub fn followed(&self) -> Vec<Vec<usize>> {
+        let neighbours = self.client.neighbours();
+        neighbours.values().map(|node| vec![*node]).collect()
     }
 
     /// Returns a random number below `sides`.
@@ -427,6 +437,13 @@ impl World {
             assert_eq!(parsed.destination, mac(to));
             to..to + 1
         };
+        if to_all
+            && self.is_plugged(from, from)
+            && self.wire.passes(from, 0)
+            && !self.rng.random_bool(self.wire.loss)
+        {
+            self.client.handle_frame(from, &parsed);
+        }
         for to in receivers {
             if to != from
                 && self.is_plugged(from, to)

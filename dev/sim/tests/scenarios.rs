@@ -30,6 +30,11 @@ fn owners(world: &mut World) -> Vec<usize> {
         .collect()
 }
 
+/// Each of these nodes alone.
+fn as_sole_owners(owners: &[usize]) -> Vec<Vec<usize>> {
+    owners.iter().map(|owner| vec![*owner]).collect()
+}
+
 /// Asserts that no two nodes that receive each other answered for an address for longer.
 fn doubled_for_at_most(world: &mut World, limit: Duration) {
     let longest = world.judge().longest_doubled();
@@ -117,6 +122,7 @@ fn a_paused_node_is_replaced_and_probes_before_it_answers_again() {
             world.resume(before[0]);
             world.run_for(seconds(15));
             assert_eq!(owners(&mut world), before);
+            assert_eq!(world.followed(), as_sole_owners(&before));
             doubled_for_at_most(&mut world, seconds(1));
         }
     });
@@ -154,6 +160,7 @@ fn after_a_partition_the_sides_agree_within_a_second() {
         partition(&mut world, Vec::new());
         world.run_for(seconds(5));
         assert_eq!(owners(&mut world), before);
+        assert_eq!(world.followed(), as_sole_owners(&before));
         doubled_for_at_most(&mut world, seconds(1));
     });
 }

@@ -8,6 +8,7 @@ use herald_lab::Lab;
 use herald_lab::clock::Monotonic;
 use herald_lab::plan;
 use herald_lab::prober::{Pace, Prober};
+use herald_lab::process::Program;
 use herald_lab::sniffer::Sniffer;
 use herald_lab::switch::LINK;
 use herald_netns::wait_for;
@@ -24,6 +25,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         under_watch("a_cut_link_moves_the_address", cut_link),
         under_watch("a_killed_speaker_loses_the_address", killed_speaker),
         under_watch("a_stopped_speaker_hands_the_address_over", stopped_speaker),
+        under_watch(
+            "a_rolling_update_of_all_speakers_loses_no_request",
+            rolling_update,
+        ),
         under_watch("a_drained_node_hands_the_address_over", drained_node),
         under_watch(
             "a_paused_speaker_loses_the_address_and_takes_it_back",
@@ -85,6 +90,58 @@ async fn stopped_speaker(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()>
         "only {asked} requests in {elapsed:?}"
     );
     Ok(())
+}
+
+/// A program of another version of Herald that the update rolls forward to and back from: a path to its `herald-lab`.
+/// Without it the update is one from this version to itself.
+const OTHER_VERSION: &str = "HERALD_OTHER_LAB";
+
+async fn rolling_update(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
+    let pace = Pace {
+        interval: PER_THOUSAND,
+        ..Pace::default()
+    };
+    let mut scene = Scene::set(lab, sniffer, IpAddr::is_ipv4, pace).await?;
+    let start = Monotonic::now();
+    let count = lab.nodes().len();
+    let own: Vec<Program> = lab
+        .nodes()
+        .iter()
+        .map(|node| node.speaker_program().clone())
+        .collect();
+    let other = |program: &Program| match std::env::var(OTHER_VERSION) {
+        Ok(path) => Program {
+            arguments: [
+                &["exec".to_owned(), path, "role".to_owned()][..],
+                &program.arguments,
+            ]
+            .concat(),
+            ..program.clone()
+        },
+        Err(_) => program.clone(),
+    };
+    let others = own.iter().map(other).collect();
+    for version in [others, own] {
+        for (index, program) in version.into_iter().enumerate() {
+            let status = lab.node_mut(index).stop_speaker().await?;
+            ensure!(
+                status.success(),
+                "the speaker of {} ended with {status}",
+                lab.node(index).name()
+            );
+            lab.node_mut(index).set_speaker(program);
+            lab.node_mut(index).start_speaker().await?;
+            for node in lab.nodes() {
+                let alive = async || {
+                    let alive = node.metric("herald_gossip_members{state=\"alive\"}").await;
+                    Ok(alive.is_ok_and(|alive| alive == count as f64).then_some(()))
+                };
+                wait_for("all speakers are alive", DEADLINE, alive).await?;
+            }
+            scene.returned(lab).await?;
+        }
+    }
+    scene.ensure_planned(start)
 }
 
 async fn drained_node(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
