@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use herald_api::convert;
 use herald_api::reason::EventReason;
-use herald_core::config::{Catalog, Problem, ResourceKind};
+use herald_core::config::{Catalog, ConfigChange, Problem, ResourceKind};
 use herald_core::{Labels, PoolName};
 use herald_runtime::event::Severity;
 use herald_runtime::reconcile::object::DesiredObject;
@@ -20,6 +20,8 @@ pub(crate) struct Configuration {
     /// The namespace of the resources, for the log.
     namespace: String,
     catalog: Catalog,
+    /// Changes of pools and advertisements since the last [`apply`](Self::apply).
+    changes: Vec<ConfigChange>,
     /// The problems at the last [`apply`](Self::apply).
     problems: Vec<Problem>,
     /// The resources that exist, for events about their problems.
@@ -45,13 +47,13 @@ impl Configuration {
 
     /// Takes a new or changed pool.
     pub(crate) fn set_pool(&mut self, pool: &WrittenPool) {
-        self.catalog.set_pool(&pool.raw);
+        self.changes.push(ConfigChange::ApplyPool(pool.raw.clone()));
         self.refer(ResourceKind::Pool, &pool.raw.name, &pool.reference);
     }
 
     /// Takes that a pool is gone.
     pub(crate) fn remove_pool(&mut self, name: &PoolName) {
-        self.catalog.remove_pool(name);
+        self.changes.push(ConfigChange::DeletePool(name.clone()));
         self.unrefer(ResourceKind::Pool, name.as_str());
     }
 
@@ -59,13 +61,14 @@ impl Configuration {
     /// reports its problems.
     pub(crate) fn set_advertisement(&mut self, advertisement: &WrittenAdvertisement) {
         let WrittenAdvertisement { raw, reference } = advertisement;
-        self.catalog.set_l2_advertisement(raw);
+        self.changes.push(ConfigChange::ApplyL2Advertisement(raw.clone()));
         self.refer(ResourceKind::L2Advertisement, &raw.name, reference);
     }
 
     /// Takes that an advertisement is gone.
     pub(crate) fn remove_advertisement(&mut self, name: &str) {
-        self.catalog.remove_l2_advertisement(name);
+        self.changes
+            .push(ConfigChange::DeleteL2Advertisement(name.to_owned()));
         self.unrefer(ResourceKind::L2Advertisement, name);
     }
 
@@ -75,11 +78,17 @@ impl Configuration {
         self.is_changed = true;
     }
 
+    /// Takes that a kind was listed: also an empty list is a configuration.
+    pub(crate) const fn handle_synced(&mut self) {
+        self.is_changed = true;
+    }
+
     /// Puts all changes in force. Returns the problems that are new, or `None` if nothing has changed.
     pub(crate) fn apply(&mut self) -> Option<Vec<Problem>> {
         if !std::mem::take(&mut self.is_changed) {
             return None;
         }
+        self.catalog.apply(self.changes.drain(..));
         self.catalog
             .update_namespaces(std::mem::take(&mut self.namespaces));
         let problems = self.catalog.problems();

@@ -90,11 +90,18 @@ impl Controller {
     /// # Cancel safety
     /// Each branch of the loop only waits and is handled after it won: `recv_many` takes nothing when another branch wins,
     /// ended requests stay in the queue, and the term and the shutdown are states that can be read again.
-    pub(crate) async fn run(mut self, mut inputs: mpsc::Receiver<ClusterChange>, mut shutdown: Shutdown) {
+    pub(crate) async fn run(
+        mut self,
+        mut inputs: mpsc::Receiver<Vec<ClusterChange>>,
+        mut shutdown: Shutdown,
+    ) {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             tokio::select! {
-                1.. = inputs.recv_many(&mut batch, BATCH) => self.handle_inputs(batch.drain(..)),
+                1.. = inputs.recv_many(&mut batch, BATCH) => {
+                    self.metrics.updates.inc_by(batch.len() as u64);
+                    self.handle_inputs(batch.drain(..).flatten());
+                }
                 event = self.writes.next() => self.handle_queue(event),
                 term = self.leadership.after(self.term) => self.set_term(term),
                 () = shutdown.requested() => break,
@@ -114,7 +121,6 @@ impl Controller {
 
     fn handle_inputs(&mut self, inputs: impl Iterator<Item = ClusterChange>) {
         for input in inputs {
-            self.metrics.updates.inc();
             match input {
                 ClusterChange::Services(update) => {
                     // Pools that came before are in force for this Service.
@@ -142,21 +148,27 @@ impl Controller {
                     self.metrics.forget_pool(&name);
                     self.configuration.remove_pool(&name);
                 }
-                ClusterChange::Pools(Update::Synced) => self.handle_listed(ListedKind::Pools),
+                ClusterChange::Pools(Update::Synced) => {
+                    self.configuration.handle_synced();
+                    self.handle_listed(ListedKind::Pools);
+                }
                 ClusterChange::Advertisements(Update::Applied(advertisement)) => {
                     self.configuration.set_advertisement(&advertisement);
                 }
                 ClusterChange::Advertisements(Update::Deleted(key)) => {
                     self.configuration.remove_advertisement(&key.name);
                 }
-                ClusterChange::Advertisements(Update::Synced) => {}
+                ClusterChange::Advertisements(Update::Synced) => self.configuration.handle_synced(),
                 ClusterChange::Namespaces(Update::Applied((name, labels))) => {
                     self.configuration.set_namespace(name, Some(labels));
                 }
                 ClusterChange::Namespaces(Update::Deleted(key)) => {
                     self.configuration.set_namespace(key.name, None);
                 }
-                ClusterChange::Namespaces(Update::Synced) => self.handle_listed(ListedKind::Namespaces),
+                ClusterChange::Namespaces(Update::Synced) => {
+                    self.configuration.handle_synced();
+                    self.handle_listed(ListedKind::Namespaces);
+                }
                 ClusterChange::Announcements(update) => self.reconciler.handle_announcements(update),
             }
         }

@@ -70,7 +70,12 @@ pub(crate) struct WrittenAdvertisement {
 }
 
 /// Starts the watches; each lives as long as the receiver.
-pub(crate) fn watch_all(client: &Client, namespace: &str, class: &str, inputs: &mpsc::Sender<ClusterChange>) {
+pub(crate) fn watch_all(
+    client: &Client,
+    namespace: &str,
+    class: &str,
+    inputs: &mpsc::Sender<Vec<ClusterChange>>,
+) {
     let class = Some(Arc::<str>::from(class)).filter(|class| !class.is_empty());
     tokio::spawn(watch(
         Api::<Service>::all(client.clone()),

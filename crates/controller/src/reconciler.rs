@@ -36,7 +36,7 @@ pub(crate) struct Reconciler {
     /// Whether this controller decides and writes; otherwise it only observes.
     is_active: bool,
     /// Services whose desired status may differ from the observed one.
-    stale: BTreeSet<ServiceKey>,
+    stale: StaleQueue,
     events: VecDeque<ServiceEvent>,
 }
 
@@ -69,6 +69,8 @@ struct InFlight {
     status: DesiredStatus,
     /// The observed version that the patch applies to.
     version: Option<u64>,
+    /// Whether the write has failed and its pause lasts.
+    has_failed: bool,
 }
 
 /// The patch that removes this controller's entries from a Service that is no longer its own.
@@ -99,7 +101,7 @@ impl Reconciler {
             published: PublishedAddresses::default(),
             announcements: Announcements::default(),
             is_active: false,
-            stale: BTreeSet::new(),
+            stale: StaleQueue::default(),
             events: VecDeque::new(),
         }
     }
@@ -146,8 +148,11 @@ impl Reconciler {
         self.allocator.set_service(observed.service.clone(), now);
         let freed = self.published.set(&key, &observed.service.assigned);
         record.observed = Some(observed);
+        // Without a decision there is nothing to compare; the decision will mark the record.
+        if record.decided.is_some() {
+            self.stale.insert(key);
+        }
         self.stale.extend(freed);
-        self.stale.insert(key);
     }
 
     /// Takes that a Service is deleted or no longer of type `LoadBalancer`. In the latter case it still has what this
@@ -166,6 +171,7 @@ impl Reconciler {
                 is_in_flight: false,
             };
             let retracting = ServiceRecord {
+                in_flight: record.in_flight.filter(|in_flight| !in_flight.has_failed),
                 retraction: Some(retraction),
                 ..ServiceRecord::default()
             };
@@ -200,6 +206,10 @@ impl Reconciler {
             return;
         };
         if record.retraction.is_some() {
+            // The write that was in flight when the Service went: the retraction still waits behind it.
+            if record.in_flight.take().is_some() {
+                return;
+            }
             // A refusal means another Service of that name, most likely; a policy would have refused the address, too.
             if matches!(
                 written,
@@ -211,7 +221,11 @@ impl Reconciler {
         }
         match written {
             // Until the pause is over.
-            Written::Failed(_) | Written::Refused(_) | Written::Fenced => {}
+            Written::Failed(_) | Written::Refused(_) | Written::Fenced => {
+                if let Some(in_flight) = &mut record.in_flight {
+                    in_flight.has_failed = true;
+                }
+            }
             Written::Version(version) => {
                 if record.in_flight.take().is_some() && version.is_some() {
                     record.written = *version;
@@ -270,7 +284,7 @@ impl Reconciler {
 
     /// Returns the next write; `wall` is the time of conditions that change.
     pub(crate) fn poll_write(&mut self, wall: Timestamp) -> Option<StatusWrite> {
-        while let Some(key) = self.stale.pop_first() {
+        while let Some(key) = self.stale.pop() {
             let Some(record) = self.records.get_mut(&key) else {
                 return Some((key, None));
             };
@@ -329,7 +343,11 @@ impl Reconciler {
         }
         let version = observed.version();
         let record = self.records.get_mut(key)?;
-        record.in_flight = Some(InFlight { status, version });
+        record.in_flight = Some(InFlight {
+            status,
+            version,
+            has_failed: false,
+        });
         Some(patch)
     }
 
@@ -358,6 +376,36 @@ impl Decided {
             AllocationOutcome::Assigned(assignment) => assignment.addresses.contains(&address),
             AllocationOutcome::Unassigned(_) => false,
         }
+    }
+}
+
+/// Services in the order in which they became stale, each once: decisions come oldest Service first.
+#[derive(Debug, Default)]
+struct StaleQueue {
+    order: VecDeque<ServiceKey>,
+    queued: BTreeSet<ServiceKey>,
+}
+
+impl StaleQueue {
+    fn insert(&mut self, service: ServiceKey) {
+        if self.queued.insert(service.clone()) {
+            self.order.push_back(service);
+        }
+    }
+
+    fn extend(&mut self, services: impl IntoIterator<Item = ServiceKey>) {
+        services.into_iter().for_each(|service| self.insert(service));
+    }
+
+    fn pop(&mut self) -> Option<ServiceKey> {
+        let service = self.order.pop_front()?;
+        self.queued.remove(&service);
+        Some(service)
+    }
+
+    fn clear(&mut self) {
+        self.order.clear();
+        self.queued.clear();
     }
 }
 

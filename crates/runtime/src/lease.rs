@@ -136,7 +136,9 @@ impl Lease {
                 CandidateStep::Wait(until) => until.map(|until| until.saturating_sub(uptime())),
             };
             tokio::select! {
-                Some(update) = updates.recv() => handle_update(&mut candidate, &mut shown, update),
+                Some(updates) = updates.recv() => for update in updates {
+                    handle_update(&mut candidate, &mut shown, update);
+                },
                 Some(Ok(result)) = attempts.join_next() => candidate.handle_result(result, uptime()),
                 () = sleep(pause) => {}
                 _ = &mut resigned => break,

@@ -1,4 +1,4 @@
-//! Watches of the objects of a kind, as a stream of single changes.
+//! Watches of the objects of a kind, as a stream of changes. The changes of a list come together.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -25,7 +25,7 @@ pub enum Update<T> {
     /// The object is gone.
     Deleted(ObjectKey),
     /// The API server has listed all objects: at the start, and after every gap in the watch. Before it comes `Deleted`
-    /// for each object that went in the gap, then `Applied` for each object that exists.
+    /// for each object that went in the gap, then `Applied` for each object that exists, all in one message.
     Synced,
 }
 
@@ -42,7 +42,8 @@ pub struct ObjectKey {
 /// answer is noticed only so.
 const WATCH_SECONDS: u32 = 45;
 
-/// Watches a kind for as long as the receiver lives. Each object is reduced by `convert` on arrival, so that only what
+/// Watches a kind for as long as the receiver lives. A message has one change, or all changes of a list: in between, an
+/// object that was replaced in a gap would be missing. Each object is reduced by `convert` on arrival, so that only what
 /// the program uses is kept. Errors are logged and the request is repeated, from 0.2 s to 5 s apart.
 ///
 /// # Cancel safety
@@ -52,7 +53,7 @@ pub async fn watch<K, T, I>(
     config: watcher::Config,
     convert: impl Fn(K) -> T,
     into: impl Fn(Update<T>) -> I,
-    sender: mpsc::Sender<I>,
+    sender: mpsc::Sender<Vec<I>>,
 ) where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
@@ -70,13 +71,13 @@ pub async fn watch<K, T, I>(
                 continue;
             }
         };
-        for update in differ.handle(event, &convert) {
-            if matches!(update, Update::Synced) {
-                info!(kind = %plural, objects = differ.present.len(), "listed");
-            }
-            if sender.send(into(update)).await.is_err() {
-                return;
-            }
+        let updates = differ.handle(event, &convert);
+        if matches!(updates.last(), Some(Update::Synced)) {
+            info!(kind = %plural, objects = differ.present.len(), "listed");
+        }
+        let message: Vec<I> = updates.into_iter().map(&into).collect();
+        if !message.is_empty() && sender.send(message).await.is_err() {
+            return;
         }
     }
 }

@@ -16,7 +16,7 @@ use herald_core::{Member, NodeName, Time};
 use herald_netio::Interface;
 use herald_runtime::Shutdown;
 use herald_runtime::event::Events;
-use herald_runtime::readiness::{Awaited, Readiness};
+use herald_runtime::readiness::Awaited;
 use herald_runtime::reconcile::object::DesiredObject;
 use prometheus::Registry;
 use regex::Regex;
@@ -67,14 +67,10 @@ impl Driver {
         node: NodeName,
         args: &Args,
         handles: Handles,
-        readiness: &Readiness,
+        awaited: Awaited<Awaiting>,
         registry: &Registry,
     ) -> anyhow::Result<Self> {
         let has_gossip = handles.gossip.is_some();
-        let mut awaited = Awaiting::ALWAYS.to_vec();
-        if has_gossip {
-            awaited.extend(Awaiting::GOSSIP);
-        }
         let options = Options {
             node: node.clone(),
             has_gossip,
@@ -88,7 +84,7 @@ impl Driver {
             node,
             gossip_port: args.ml_bindport,
             cluster: Cluster::default(),
-            awaited: readiness.require(awaited),
+            awaited,
             has_started: false,
             zero: Instant::now(),
             handles,
@@ -104,7 +100,7 @@ impl Driver {
     /// Not cancel safe: when the future is dropped, the peers are not notified. All branches of the loop are cancel safe.
     pub(crate) async fn run(
         mut self,
-        mut inputs: mpsc::Receiver<Input>,
+        mut inputs: mpsc::Receiver<Vec<Input>>,
         mut interfaces: mpsc::UnboundedReceiver<Vec<Interface>>,
         mut shutdown: Shutdown,
     ) -> anyhow::Result<()> {
@@ -131,7 +127,8 @@ impl Driver {
             let due = self.agent.poll_timeout().map(|due| self.zero + due.elapsed());
             tokio::select! {
                 1.. = inputs.recv_many(&mut new_inputs, BATCH) => {
-                    new_inputs.drain(..).for_each(|input| self.handle_input(input));
+                    self.metrics.updates.inc_by(new_inputs.len() as u64);
+                    new_inputs.drain(..).flatten().for_each(|input| self.handle_input(input));
                 }
                 Some(interfaces) = interfaces.recv() => self.handle_interfaces(interfaces),
                 1.. = wire_events.recv_many(&mut new_events, BATCH) => {
@@ -170,11 +167,14 @@ impl Driver {
     }
 
     fn handle_input(&mut self, input: Input) {
-        self.metrics.updates.inc();
-        let now = self.now();
         if let Some(met) = self.cluster.apply(input, &mut self.agent) {
             self.awaited.meet(met);
         }
+    }
+
+    /// Hands over what follows from all inputs so far: peers, endpoints and configuration.
+    fn apply_inputs(&mut self) {
+        let now = self.now();
         if !self.awaited.contains(Awaiting::SpeakerPods)
             && let Some(peers) = self.cluster.poll_peers()
         {
@@ -182,6 +182,14 @@ impl Driver {
             if let Some(gossip) = &self.handles.gossip {
                 gossip.set_peers(cluster::endpoints(peers, self.gossip_port));
             }
+        }
+        self.cluster.apply_endpoints(&mut self.agent);
+        if let Some(new_problems) = self.cluster.apply_config(&mut self.agent) {
+            for problem in new_problems {
+                warn!("failed to parse the configuration: {problem}");
+            }
+            self.metrics.set_config(!self.cluster.problems().is_empty());
+            self.publish_state();
         }
     }
 
@@ -198,7 +206,7 @@ impl Driver {
         }
         let now = self.now();
         self.agent.set_interfaces(names, now);
-        self.send_commands();
+        self.send();
         self.handles.wire.set_interfaces(interfaces);
         self.awaited.meet(Awaiting::Interfaces);
     }
@@ -213,20 +221,9 @@ impl Driver {
 
     /// Lets the agent decide and carries out the results.
     fn carry_out(&mut self) {
-        let has_config =
-            !self.awaited.contains(Awaiting::Pools) && !self.awaited.contains(Awaiting::Advertisements);
-        if has_config && let Some(new_problems) = self.cluster.apply_config(&mut self.agent) {
-            for problem in new_problems {
-                warn!("failed to parse the configuration: {problem}");
-            }
-            self.metrics.set_config(!self.cluster.problems().is_empty());
-            self.publish_state();
-        }
+        self.apply_inputs();
         self.agent.decide(self.now());
-        self.send_commands();
-        while let Some(report) = self.agent.poll_report() {
-            self.report(report);
-        }
+        self.send();
         while let Some(event) = self.agent.poll_event() {
             self.handle_event(&event);
         }
@@ -235,7 +232,12 @@ impl Driver {
         }
     }
 
-    fn send_commands(&mut self) {
+    /// Sends what the agent reports to membership, then its commands to the wire thread, which may take some time when they
+    /// are thousands.
+    fn send(&mut self) {
+        while let Some(report) = self.agent.poll_report() {
+            self.report(report);
+        }
         while let Some(command) = self.agent.poll_command() {
             self.handles.wire.send(command);
         }

@@ -51,17 +51,19 @@ pub(crate) enum Awaiting {
 }
 
 impl Awaiting {
-    /// What every speaker waits for.
-    pub(crate) const ALWAYS: [Self; 6] = [
-        Self::Services,
-        Self::EndpointSlices,
-        Self::Nodes,
-        Self::Pools,
-        Self::Advertisements,
-        Self::Interfaces,
-    ];
-    /// What a speaker with gossip waits for as well.
-    pub(crate) const GOSSIP: [Self; 2] = [Self::SpeakerPods, Self::Gossip];
+    /// Returns what a speaker waits for.
+    pub(crate) fn of_speaker(has_gossip: bool) -> impl Iterator<Item = Self> {
+        const ALWAYS: [Awaiting; 6] = [
+            Awaiting::Services,
+            Awaiting::EndpointSlices,
+            Awaiting::Nodes,
+            Awaiting::Pools,
+            Awaiting::Advertisements,
+            Awaiting::Interfaces,
+        ];
+        let gossip = [Self::SpeakerPods, Self::Gossip].into_iter();
+        ALWAYS.into_iter().chain(gossip.filter(move |_| has_gossip))
+    }
 }
 
 impl Precondition for Awaiting {
@@ -100,7 +102,7 @@ pub(crate) struct SpeakerPod {
 }
 
 /// Starts the watches; each runs until the receiver is dropped.
-pub(crate) fn watch_all(client: &Client, namespace: &str, args: &Args, inputs: &mpsc::Sender<Input>) {
+pub(crate) fn watch_all(client: &Client, namespace: &str, args: &Args, inputs: &mpsc::Sender<Vec<Input>>) {
     let class = Some(Arc::<str>::from(args.lb_class.as_str())).filter(|class| !class.is_empty());
     let service = move |service: core_v1::Service| ServiceInput {
         exposure: convert::exposure(&service),

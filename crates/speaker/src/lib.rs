@@ -28,6 +28,7 @@ use tracing::info;
 
 use crate::driver::Driver;
 use crate::gossip::Gossip;
+use crate::input::Awaiting;
 use crate::wire::Wire;
 
 /// Inputs that wait for the driver; watches slow down when it is full.
@@ -63,6 +64,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         .map(|options| Gossip::start(options, &registry))
         .transpose()?;
     let readiness = Readiness::default();
+    let awaited = readiness.require(Awaiting::of_speaker(gossip.is_some()));
     if args.port != 0 {
         admin::serve_metrics(admin::everywhere(args.port), registry.clone()).await?;
     }
@@ -95,7 +97,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         exclude,
     };
     info!(%node, namespace, "speaker started");
-    let driver = Driver::new(node, &args, handles, &readiness, &registry)?;
+    let driver = Driver::new(node, &args, handles, awaited, &registry)?;
     driver.run(inputs, interfaces, shutdown).await?;
     info!("speaker stopped");
     Ok(())

@@ -188,9 +188,21 @@ fn a_refusal_is_in_condition_and_event_and_ends_when_an_address_is_free() {
 
     fixture.reconciler.remove_service(&key("web"), Time::ZERO);
     let writes = fixture.writes();
-    let (name, patch) = &writes[0];
-    assert_eq!(name, "api");
-    assert_eq!(addresses(patch.as_ref().expect("a patch")), ["192.0.2.1"]);
+    let of_api = writes.iter().find(|(name, _)| name == "api");
+    let patch = of_api.and_then(|(_, patch)| patch.as_ref());
+    assert_eq!(addresses(patch.expect("a patch")), ["192.0.2.1"]);
+}
+
+#[test]
+fn statuses_are_written_in_the_order_of_the_decisions() {
+    let mut fixture = Fixture::standby(&["192.0.2.0/24"]);
+    for (name, created) in [("a", "2026-01-03"), ("b", "2026-01-02"), ("c", "2026-01-01")] {
+        let created = json!({"metadata": {"creationTimestamp": format!("{created}T00:00:00Z")}});
+        fixture.show(object(name, 5, &created));
+    }
+    fixture.reconciler.set_active(true, Time::ZERO);
+    let names: Vec<String> = fixture.writes().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["c", "b", "a"], "the oldest Service first");
 }
 
 #[test]
@@ -332,6 +344,41 @@ fn a_service_that_is_no_load_balancer_any_more_is_retracted_until_the_api_server
     assert_eq!(fixture.patch(), patch);
     fixture.written("web", Written::Outdated);
     fixture.reconciler.handle_pause_over(&key("web"));
+    assert_eq!(fixture.reconciler.services(), 0);
+}
+
+#[test]
+fn a_retraction_waits_for_the_write_in_flight_and_outlives_its_end() {
+    for ended in [
+        Written::Outdated,
+        Written::Version(Some(7)),
+        Written::Failed("away".to_owned()),
+    ] {
+        let mut fixture = Fixture::active(&["192.0.2.1/32"]);
+        fixture.show(object("web", 5, &json!({})));
+        fixture.patch();
+        fixture.reconciler.remove_service(&key("web"), Time::ZERO);
+        let retraction = fixture.patch();
+        assert_eq!(retraction["status"]["loadBalancer"]["ingress"], Value::Null);
+        fixture.written("web", ended.clone());
+        assert_eq!(fixture.reconciler.services(), 1);
+        // The speaker removes its status of the Service.
+        fixture.reconciler.handle_pause_over(&key("web"));
+        assert_eq!(fixture.patch(), retraction);
+        fixture.written("web", Written::Version(Some(8)));
+        assert_eq!(fixture.reconciler.services(), 0, "{ended:?}");
+    }
+}
+
+#[test]
+fn a_retraction_after_a_failed_write_ends_with_its_own_write() {
+    let mut fixture = Fixture::active(&["192.0.2.1/32"]);
+    fixture.show(object("web", 5, &json!({})));
+    fixture.patch();
+    fixture.written("web", Written::Failed("away".to_owned()));
+    fixture.reconciler.remove_service(&key("web"), Time::ZERO);
+    fixture.patch();
+    fixture.written("web", Written::Version(Some(8)));
     assert_eq!(fixture.reconciler.services(), 0);
 }
 

@@ -71,16 +71,45 @@ impl Catalog {
         self.update_pools();
     }
 
+    /// Applies changes of resources. What follows from all of them is computed once.
+    pub fn apply(&mut self, changes: impl IntoIterator<Item = ConfigChange>) {
+        let (mut has_pools, mut has_advertisements) = (false, false);
+        for change in changes {
+            match change {
+                ConfigChange::ApplyPool(raw) => {
+                    has_pools = true;
+                    self.pool_records.write(&raw, &self.namespaces);
+                }
+                ConfigChange::DeletePool(name) => {
+                    has_pools = true;
+                    self.pool_records.remove(&name);
+                }
+                ConfigChange::ApplyL2Advertisement(raw) => {
+                    has_advertisements = true;
+                    self.write_l2_advertisement(&raw);
+                }
+                ConfigChange::DeleteL2Advertisement(name) => {
+                    has_advertisements = true;
+                    self.l2_records.remove(&name);
+                }
+            }
+        }
+        if has_pools {
+            self.update_pools();
+        }
+        if has_advertisements {
+            self.update_l2_advertisements();
+        }
+    }
+
     /// Sets a new or changed pool.
     pub fn set_pool(&mut self, raw: &RawPool) {
-        self.pool_records.write(raw, &self.namespaces);
-        self.update_pools();
+        self.apply([ConfigChange::ApplyPool(raw.clone())]);
     }
 
     /// Removes a deleted pool.
     pub fn remove_pool(&mut self, name: &PoolName) {
-        self.pool_records.remove(name);
-        self.update_pools();
+        self.apply([ConfigChange::DeletePool(name.clone())]);
     }
 
     /// Sets all advertisements. Advertisements that are not in `raw` are removed.
@@ -101,14 +130,12 @@ impl Catalog {
 
     /// Sets a new or changed advertisement.
     pub fn set_l2_advertisement(&mut self, raw: &RawL2Advertisement) {
-        self.write_l2_advertisement(raw);
-        self.update_l2_advertisements();
+        self.apply([ConfigChange::ApplyL2Advertisement(raw.clone())]);
     }
 
     /// Removes a deleted advertisement.
     pub fn remove_l2_advertisement(&mut self, name: &str) {
-        self.l2_records.remove(name);
-        self.update_l2_advertisements();
+        self.apply([ConfigChange::DeleteL2Advertisement(name.into())]);
     }
 
     /// Sets the names and labels of all namespaces. They decide which namespaces `namespaceSelectors` select.

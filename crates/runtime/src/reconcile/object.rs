@@ -127,7 +127,9 @@ where
             tokio::select! {
                 // A change of the desired state or the object does not shorten the pause: both may change all the time.
                 () = tokio::time::sleep(retry.unwrap_or_default()), if retry.is_some() => {}
-                Some(update) = updates.recv() => is_listed |= self.handle(update),
+                Some(updates) = updates.recv() => for update in updates {
+                    is_listed |= self.handle(update);
+                },
                 changed = desired.changed(), if retry.is_none() => if changed.is_err() {
                     return;
                 },

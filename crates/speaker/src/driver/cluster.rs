@@ -1,10 +1,10 @@
 //! The watched objects of the cluster: translates their changes into inputs of the agent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use herald_core::announce::agent::{Agent, SpeakerNode};
-use herald_core::config::{Catalog, Problem};
+use herald_core::config::{Catalog, ConfigChange, Problem};
 use herald_core::{NodeName, PoolName, ServiceKey};
 use herald_runtime::Update;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -18,11 +18,16 @@ pub(super) struct Cluster {
     /// The Services of this load balancer, for events.
     services: BTreeMap<ServiceKey, ObjectReference>,
     slices: Slices,
+    /// Services whose endpoints the agent may not know.
+    stale_endpoints: BTreeSet<ServiceKey>,
     pods: BTreeMap<String, SpeakerPod>,
-    peers: BTreeMap<NodeName, SpeakerNode>,
+    /// The nodes that run a speaker, as last returned; `None` before the first time.
+    peers: Option<BTreeMap<NodeName, SpeakerNode>>,
     /// Whether `peers` may differ from `pods`.
     are_peers_stale: bool,
     catalog: Catalog,
+    /// Changes that the catalog does not have yet.
+    changes: Vec<ConfigChange>,
     problems: Vec<Problem>,
     /// Whether the agent may have another configuration than the catalog.
     is_config_stale: bool,
@@ -41,10 +46,7 @@ impl Cluster {
             },
             Input::Slices(update) => {
                 let is_synced = matches!(update, Update::Synced);
-                for service in self.slices.update(update) {
-                    let endpoints = self.slices.endpoints(&service);
-                    agent.set_endpoints(service, endpoints);
-                }
+                self.stale_endpoints.extend(self.slices.update(update));
                 return is_synced.then_some(Awaiting::EndpointSlices);
             }
             Input::Nodes(update) => match update {
@@ -55,16 +57,24 @@ impl Cluster {
             Input::Pools(update) => {
                 self.is_config_stale = true;
                 match update {
-                    Update::Applied(pool) => self.catalog.set_pool(&pool),
-                    Update::Deleted(key) => self.catalog.remove_pool(&PoolName::new(key.name)),
+                    Update::Applied(pool) => self.changes.push(ConfigChange::ApplyPool(pool)),
+                    Update::Deleted(key) => {
+                        self.changes
+                            .push(ConfigChange::DeletePool(PoolName::new(key.name)));
+                    }
                     Update::Synced => return Some(Awaiting::Pools),
                 }
             }
             Input::Advertisements(update) => {
                 self.is_config_stale = true;
                 match update {
-                    Update::Applied(advertisement) => self.catalog.set_l2_advertisement(&advertisement),
-                    Update::Deleted(key) => self.catalog.remove_l2_advertisement(&key.name),
+                    Update::Applied(advertisement) => {
+                        self.changes
+                            .push(ConfigChange::ApplyL2Advertisement(advertisement));
+                    }
+                    Update::Deleted(key) => {
+                        self.changes.push(ConfigChange::DeleteL2Advertisement(key.name));
+                    }
                     Update::Synced => return Some(Awaiting::Advertisements),
                 }
             }
@@ -84,11 +94,20 @@ impl Cluster {
         None
     }
 
+    /// Hands changed endpoints to the agent.
+    pub(super) fn apply_endpoints(&mut self, agent: &mut Agent) {
+        for service in std::mem::take(&mut self.stale_endpoints) {
+            let endpoints = self.slices.endpoints(&service);
+            agent.set_endpoints(service, endpoints);
+        }
+    }
+
     /// Hands a changed configuration to the agent. Returns the problems that are new, or `None` if nothing has changed.
     pub(super) fn apply_config(&mut self, agent: &mut Agent) -> Option<Vec<Problem>> {
         if !std::mem::take(&mut self.is_config_stale) {
             return None;
         }
+        self.catalog.apply(self.changes.drain(..));
         agent.set_config(self.catalog.pools(), self.catalog.l2_advertisements());
         let problems = self.catalog.problems();
         let new = problems.iter().filter(|problem| !self.problems.contains(problem));
@@ -116,9 +135,11 @@ impl Cluster {
                 peers.insert(node.clone(), peer);
             }
         }
-        let has_changed = self.peers != peers;
-        self.peers = peers;
-        has_changed.then_some(&self.peers)
+        if self.peers.as_ref() == Some(&peers) {
+            return None;
+        }
+        self.peers = Some(peers);
+        self.peers.as_ref()
     }
 
     pub(super) fn problems(&self) -> &[Problem] {

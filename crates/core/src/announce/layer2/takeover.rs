@@ -276,7 +276,7 @@ impl Takeover {
         let Some(machine) = self.machines.get_mut(&address) else {
             return;
         };
-        let (due, duty) = (machine.due(), machine.duty());
+        let (due, duty, was_acting) = (machine.due(), machine.duty(), machine.acting_for().is_some());
         let mut context = Context {
             address,
             verification: self.verification,
@@ -307,7 +307,7 @@ impl Takeover {
             }
             Some(owner) => {
                 let is_first = !self.acting.values().any(|other| *other == owner);
-                if is_first {
+                if is_first && !was_acting {
                     self.check_others_of(&owner, now);
                 }
                 self.acting.insert(address, owner);

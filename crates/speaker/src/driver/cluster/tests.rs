@@ -39,6 +39,7 @@ impl Rig {
 
     /// Returns the role for the Service, if it has changed.
     fn role(&mut self) -> Option<Option<Role>> {
+        self.cluster.apply_endpoints(&mut self.agent);
         self.cluster.apply_config(&mut self.agent);
         self.agent.decide(Time::ZERO);
         let mut last = None;
@@ -209,6 +210,12 @@ fn only_new_problems_are_returned_and_the_valid_rest_of_the_configuration_is_use
 fn peers_are_the_nodes_of_the_speakers_pods_and_change_only_with_them() {
     let mut rig = Rig::new();
     rig.apply(pod("a", None, false));
+    assert_eq!(
+        rig.cluster.poll_peers(),
+        Some(&BTreeMap::new()),
+        "gossip waits for it"
+    );
+    rig.apply(pod("a", None, true));
     assert_eq!(rig.cluster.poll_peers(), None);
     rig.apply(pod("a", Some("node-1"), true));
     let peers = rig.cluster.poll_peers().expect("a change");
