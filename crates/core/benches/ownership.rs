@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use herald_core::announce::eligibility::{Endpoints, Exposure, Node, TrafficPolicy};
+use herald_core::announce::facts::{FactChange, Facts};
 use herald_core::announce::layer2::election::Order;
 use herald_core::announce::layer2::ownership::Ownership;
 use herald_core::{
@@ -49,8 +50,33 @@ fn members(nodes: u32, down: Option<u32>) -> Vec<Member> {
         .collect()
 }
 
-/// Returns the machine of the first node after all elections.
-fn ownership(nodes: u32, services: u32) -> Ownership {
+/// The facts and the ownership of the first node.
+struct OwnNode {
+    facts: Facts,
+    ownership: Ownership,
+}
+
+impl OwnNode {
+    fn handle_change(&mut self, change: Option<FactChange>) {
+        if let Some(change) = change {
+            self.ownership.handle_change(&self.facts, change);
+        }
+    }
+
+    fn set_members(&mut self, members: &[Member]) {
+        let change = self.facts.set_members(members);
+        self.handle_change(change);
+    }
+
+    fn drain(&mut self) {
+        while let Some(change) = self.ownership.poll_change(&self.facts) {
+            black_box(change);
+        }
+    }
+}
+
+/// Returns the first node after all elections.
+fn own_node(nodes: u32, services: u32) -> OwnNode {
     let mut catalog = Catalog::new();
     catalog.set_pools(vec![RawPool {
         name: "pool".into(),
@@ -61,19 +87,28 @@ fn ownership(nodes: u32, services: u32) -> Ownership {
         name: "everywhere".into(),
         ..RawL2Advertisement::default()
     });
-    let mut machine = Ownership::new(name(0), true, false);
-    machine.set_config(catalog.pools(), catalog.l2_advertisements());
+    let mut own_node = OwnNode {
+        facts: Facts::new(true, false),
+        ownership: Ownership::new(name(0)),
+    };
+    let advertisements = catalog.l2_advertisements();
+    own_node
+        .ownership
+        .set_advertisements(&own_node.facts, advertisements);
+    let change = own_node.facts.set_pools(catalog.pools());
+    own_node.handle_change(change);
     for n in 0..nodes {
-        machine.set_node(Node {
+        let change = own_node.facts.set_node(Node {
             name: name(n),
             labels: Labels::new(),
             network_unavailable: false,
             draining: false,
         });
+        own_node.handle_change(change);
     }
     for n in 0..services {
         let key = ServiceKey::new("default", format!("service-{n}"));
-        machine.set_service(Exposure {
+        let change = own_node.facts.set_service(Exposure {
             key: key.clone(),
             labels: Labels::new(),
             addresses: vec![address(n)],
@@ -81,33 +116,29 @@ fn ownership(nodes: u32, services: u32) -> Ownership {
             traffic_policy: TrafficPolicy::Cluster,
             shares: false,
         });
+        own_node.handle_change(change);
         let endpoints = Endpoints {
             any: true,
             ..Endpoints::default()
         };
-        machine.set_endpoints(key, Some(endpoints));
+        let change = own_node.facts.set_endpoints(key, Some(endpoints));
+        own_node.handle_change(change);
     }
-    machine.set_members(&members(nodes, None));
-    drain(&mut machine);
-    machine
-}
-
-fn drain(machine: &mut Ownership) {
-    while let Some(change) = machine.poll_change() {
-        black_box(change);
-    }
+    own_node.set_members(&members(nodes, None));
+    own_node.drain();
+    own_node
 }
 
 /// Measures the change from `before` to `after`, `times` times.
-fn follow(machine: &mut Ownership, before: &[Member], after: &[Member], times: u64) -> Duration {
+fn follow(own_node: &mut OwnNode, before: &[Member], after: &[Member], times: u64) -> Duration {
     let mut taken = Duration::ZERO;
     for _ in 0..times {
-        machine.set_members(before);
-        drain(machine);
+        own_node.set_members(before);
+        own_node.drain();
         let after = after.to_vec();
         let began = Instant::now();
-        machine.set_members(&after);
-        drain(machine);
+        own_node.set_members(&after);
+        own_node.drain();
         taken += began.elapsed();
     }
     taken
@@ -118,13 +149,13 @@ fn a_node_dies_and_returns(c: &mut Criterion) {
     group.sample_size(10);
     for (nodes, services) in SIZES {
         let size = format!("{nodes} nodes, {services} Services");
-        let mut machine = ownership(nodes, services);
+        let mut own_node = own_node(nodes, services);
         let (all, fewer) = (members(nodes, None), members(nodes, Some(1)));
         group.bench_function(BenchmarkId::new("a node dies", &size), |b| {
-            b.iter_custom(|times| follow(&mut machine, &all, &fewer, times));
+            b.iter_custom(|times| follow(&mut own_node, &all, &fewer, times));
         });
         group.bench_function(BenchmarkId::new("a node returns", &size), |b| {
-            b.iter_custom(|times| follow(&mut machine, &fewer, &all, times));
+            b.iter_custom(|times| follow(&mut own_node, &fewer, &all, times));
         });
         let names: Vec<NodeName> = (0..nodes).map(name).collect();
         group.bench_function(BenchmarkId::new("all ranked again", &size), |b| {

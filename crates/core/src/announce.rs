@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod eligibility;
+pub mod facts;
 pub mod layer2;
 
 /// How an address is announced.

@@ -25,9 +25,11 @@ use core::time::Duration;
 
 pub use output::{AgentEvent, AgentReport};
 use peer_view::PeerView;
+pub use peer_view::SpeakerNode;
 pub use status::AnnouncementStatus;
 
 use super::eligibility::{Endpoints, Exclusion, Exposure, Node};
+use super::facts::{FactChange, Facts};
 use super::layer2::ownership::Ownership;
 use super::layer2::takeover::{Effect, Takeover};
 use super::layer2::{Command, WireEvent};
@@ -55,15 +57,6 @@ pub struct Options {
     pub seed: u64,
 }
 
-/// The node of a speaker's Pod, as the API server has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SpeakerNode {
-    /// The address of the node.
-    pub address: IpAddr,
-    /// Whether the Pod is ready.
-    pub is_ready: bool,
-}
-
 /// Decides what one node announces. Exactly one task owns it.
 #[derive(Debug)]
 pub struct Agent {
@@ -71,11 +64,10 @@ pub struct Agent {
     has_started: bool,
     /// When the speaker ends at the latest, after [`Agent::handle_shutdown`].
     stop_at: Option<Time>,
+    facts: Facts,
     ownership: Ownership,
     takeover: Takeover,
     peers: PeerView,
-    /// Whether any interface can announce; `None` as long as the interfaces are unknown.
-    is_linked: Option<bool>,
     /// The addresses that are announced, by Service.
     announced: BTreeMap<ServiceKey, BTreeSet<IpAddr>>,
     /// Services whose status may have changed.
@@ -90,7 +82,8 @@ impl Agent {
     pub fn new(options: Options) -> Self {
         let node = options.node.clone();
         Self {
-            ownership: Ownership::new(node.clone(), options.has_gossip, options.ignore_exclude_label),
+            facts: Facts::new(options.has_gossip, options.ignore_exclude_label),
+            ownership: Ownership::new(node.clone()),
             takeover: Takeover::new(node, options.takeover_verification, options.seed),
             options,
             has_started: false,
@@ -99,7 +92,6 @@ impl Agent {
                 is_stale: true,
                 ..PeerView::default()
             },
-            is_linked: None,
             announced: BTreeMap::new(),
             stale_statuses: BTreeSet::new(),
             commands: VecDeque::new(),
@@ -110,32 +102,39 @@ impl Agent {
 
     /// Adds or replaces a Service of this load balancer.
     pub fn set_service(&mut self, service: Exposure) {
-        self.ownership.set_service(service);
+        let change = self.facts.set_service(service);
+        self.handle_change(change);
     }
 
     /// Removes a Service that is gone or belongs to another implementation.
     pub fn remove_service(&mut self, key: &ServiceKey) {
-        self.ownership.remove_service(key);
+        let change = self.facts.remove_service(key);
+        self.handle_change(change);
     }
 
     /// Replaces the usable endpoints of a Service; `None` when it has no EndpointSlices.
     pub fn set_endpoints(&mut self, key: ServiceKey, endpoints: Option<Endpoints>) {
-        self.ownership.set_endpoints(key, endpoints);
+        let change = self.facts.set_endpoints(key, endpoints);
+        self.handle_change(change);
     }
 
     /// Adds or replaces a Node.
     pub fn set_node(&mut self, node: Node) {
-        self.ownership.set_node(node);
+        let change = self.facts.set_node(node);
+        self.handle_change(change);
     }
 
     /// Removes a Node.
     pub fn remove_node(&mut self, name: &NodeName) {
-        self.ownership.remove_node(name);
+        let change = self.facts.remove_node(name);
+        self.handle_change(change);
     }
 
     /// Replaces pools and advertisements.
     pub fn set_config(&mut self, pools: &[Pool], advertisements: &[L2Advertisement]) {
-        self.ownership.set_config(pools, advertisements);
+        let change = self.facts.set_pools(pools);
+        self.handle_change(change);
+        self.ownership.set_advertisements(&self.facts, advertisements);
     }
 
     /// Replaces the nodes that run a speaker, as the API server has them.
@@ -160,9 +159,10 @@ impl Agent {
     /// them again, and its peers learn that it flapped. The commands that are queued then have to reach the station before
     /// its links change: with a link it would announce its addresses at once.
     pub fn set_interfaces(&mut self, names: BTreeSet<String>, now: Time) {
-        let is_linked = !names.is_empty();
-        self.ownership.set_interfaces(names);
-        if self.is_linked.replace(is_linked) == Some(false) && is_linked {
+        let was_unplugged = self.ownership.interfaces().is_some_and(BTreeSet::is_empty);
+        let is_back = was_unplugged && !names.is_empty();
+        self.ownership.set_interfaces(&self.facts, names);
+        if is_back {
             self.report(AgentReport::Flapped);
             if self.options.takeover_verification {
                 self.commands.push_back(Command::WithdrawAll);
@@ -173,7 +173,8 @@ impl Agent {
 
     /// Replaces the members.
     pub fn set_members(&mut self, members: Arc<[Member]>, now: Time) {
-        self.ownership.set_members(&members);
+        let change = self.facts.set_members(&members);
+        self.handle_change(change);
         // Roles first: the take-over of an address needs to know which node is elected instead of a member that is gone.
         self.apply_roles(now);
         self.takeover.set_members(&members, now);
@@ -193,8 +194,9 @@ impl Agent {
         match event {
             WireEvent::Probed(address, result) => self.takeover.handle_probed(address, result, now),
             WireEvent::Claimed(address, mac) => {
-                let ownership = &self.ownership;
-                let outranks = |node: &NodeName, service: &ServiceKey| ownership.outranks(node, service);
+                let (ownership, facts) = (&self.ownership, &self.facts);
+                let outranks =
+                    |node: &NodeName, service: &ServiceKey| ownership.outranks(facts, node, service);
                 self.takeover.handle_claim(address, mac, outranks, now);
             }
             WireEvent::Paused => self.takeover.handle_absence(now),
@@ -295,13 +297,20 @@ impl Agent {
         &self,
         service: &ServiceKey,
     ) -> Result<BTreeMap<&NodeName, Result<i64, Exclusion>>, Exclusion> {
-        self.ownership.explain(service)
+        self.ownership.explain(&self.facts, service)
+    }
+
+    /// Hands a change of the facts to the protocols.
+    fn handle_change(&mut self, change: Option<FactChange>) {
+        if let Some(change) = change {
+            self.ownership.handle_change(&self.facts, change);
+        }
     }
 
     /// Hands changed roles to the take-over.
     fn apply_roles(&mut self, now: Time) {
         while self.has_started
-            && let Some(change) = self.ownership.poll_change()
+            && let Some(change) = self.ownership.poll_change(&self.facts)
         {
             let (before, after) = (change.before.as_ref(), change.after.as_ref());
             self.takeover.set_role(&change.service, before, after, now);

@@ -2,10 +2,19 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
+use core::net::IpAddr;
 
-use super::SpeakerNode;
 use crate::announce::layer2::reachability::{PeerCounts, Reachability};
 use crate::{Liveness, Member, NodeName};
+
+/// The node of a speaker's Pod, as the API server has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpeakerNode {
+    /// The address of the node.
+    pub address: IpAddr,
+    /// Whether the Pod is ready.
+    pub is_ready: bool,
+}
 
 /// The other speakers by membership and by the API server.
 #[derive(Debug, Default)]

@@ -5,9 +5,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
-use super::Ownership;
+use super::{Ownership, is_suspected};
 use crate::NodeName;
-use crate::announce::eligibility::{Exclusion, Exposure, Node, View};
+use crate::announce::eligibility::{Exclusion, Exposure, Node};
+use crate::announce::facts::Facts;
 use crate::announce::layer2::election::{Candidate, ElectionResult, Rank, elect};
 use crate::announce::layer2::node_selection::{interfaces, score};
 use crate::announce::layer2::placement::Fitness;
@@ -70,18 +71,22 @@ impl Ownership {
     ///
     /// # Errors
     /// The reason why no node can be a candidate.
-    pub(super) fn elect(&self, service: &Exposure) -> Result<Election<'_>, Exclusion> {
-        let endpoints = self.endpoints_of(service);
-        let view = self.view();
-        let advertisements = view.advertisements_of(&self.config.advertisements, service, endpoints)?;
+    pub(super) fn elect<'a>(
+        &'a self,
+        facts: &'a Facts,
+        service: &Exposure,
+    ) -> Result<Election<'a>, Exclusion> {
+        let endpoints = facts.endpoints(&service.key);
+        let view = facts.view();
+        let advertisements = view.advertisements_of(&self.advertisements, service, endpoints)?;
         let mut fitness = Fitness::default();
-        let mut evaluations = Vec::with_capacity(self.nodes.len());
-        for node in self.nodes.values() {
+        let mut evaluations = Vec::with_capacity(facts.nodes().len());
+        for node in facts.nodes().values() {
             let score = score(&view, &advertisements, service, endpoints, node);
             let evaluation = score.map(|score| {
                 let own = self.fitness(service, &advertisements, node);
                 fitness = own.max(fitness);
-                (own, self.candidate(&node.name, score))
+                (own, self.candidate(facts, &node.name, score))
             });
             evaluations.push((node, evaluation));
         }
@@ -123,20 +128,12 @@ impl Ownership {
         }
     }
 
-    pub(super) fn candidate<'a>(&self, node: &'a NodeName, score: i64) -> Candidate<'a> {
+    pub(super) fn candidate<'a>(&self, facts: &Facts, node: &'a NodeName, score: i64) -> Candidate<'a> {
         Candidate {
             node,
             score,
             is_flapping: self.placement.is_flapping(node),
-            is_suspect: self.is_suspect(node),
-        }
-    }
-
-    pub(super) fn view(&self) -> View<'_> {
-        View {
-            pools: &self.config.pools,
-            members: self.members.as_ref(),
-            ignore_exclude_label: self.config.ignore_exclude_label,
+            is_suspect: is_suspected(facts, node),
         }
     }
 }

@@ -6,11 +6,14 @@ use alloc::vec;
 use core::net::IpAddr;
 use proptest::prelude::*;
 
-use crate::announce::eligibility::{EXCLUDE_LABEL, TrafficPolicy};
+use crate::announce::eligibility::{EXCLUDE_LABEL, Endpoints, Node, TrafficPolicy};
 use crate::config::{Catalog, ConflictDetection, RawL2Advertisement, RawPool};
 use crate::{Labels, RawSelector};
 
+mod own_node;
 mod placement;
+
+use own_node::OwnNode;
 
 const IRIS1: &str = "iris1";
 const IRIS2: &str = "iris2";
@@ -78,15 +81,15 @@ fn endpoints(nodes: &[&str]) -> Endpoints {
 }
 
 /// Two nodes, of which iris2 has the first rank for 10.20.30.1; the endpoint is on iris1.
-fn iris(me: &str, advertisements: Vec<RawL2Advertisement>, policy: TrafficPolicy) -> Ownership {
-    iris_with(Ownership::new(me.into(), false, false), advertisements, policy)
+fn iris(me: &str, advertisements: Vec<RawL2Advertisement>, policy: TrafficPolicy) -> OwnNode {
+    iris_with(OwnNode::new(me.into(), false, false), advertisements, policy)
 }
 
 fn iris_with(
-    mut machine: Ownership,
+    mut machine: OwnNode,
     advertisements: Vec<RawL2Advertisement>,
     policy: TrafficPolicy,
-) -> Ownership {
+) -> OwnNode {
     let mut catalog = Catalog::new();
     catalog.set_pool(&RawPool {
         name: "pool".into(),
@@ -105,11 +108,11 @@ fn iris_with(
     machine
 }
 
-fn drain(machine: &mut Ownership) -> Vec<RoleChange> {
+fn drain(machine: &mut OwnNode) -> Vec<RoleChange> {
     core::iter::from_fn(|| machine.poll_change()).collect()
 }
 
-fn role(mut machine: Ownership) -> Role {
+fn role(mut machine: OwnNode) -> Role {
     drain(&mut machine);
     machine.role(&key()).expect("a known Service").clone()
 }
@@ -127,7 +130,7 @@ fn backup_of(owner: &str) -> Role {
     }
 }
 
-fn owns(machine: Ownership) -> bool {
+fn owns(machine: OwnNode) -> bool {
     matches!(role(machine), Role::Owner(_))
 }
 
@@ -151,7 +154,7 @@ fn the_layer_2_vectors_of_metallb_hold() {
     both_out.set_node(node(IRIS2, &excluded));
     assert_eq!(role(both_out), Role::Unowned(Exclusion::NoCandidate));
 
-    let ignoring = Ownership::new(IRIS1.into(), false, true);
+    let ignoring = OwnNode::new(IRIS1.into(), false, true);
     let mut ignored = iris_with(ignoring, vec![everywhere()], Local);
     ignored.set_node(node(IRIS1, &excluded));
     assert!(owns(ignored));
@@ -254,7 +257,7 @@ fn a_service_that_no_node_may_announce_has_its_reason() {
 
 #[test]
 fn every_excluded_node_has_its_reason() {
-    let mut machine = Ownership::new(IRIS1.into(), true, false);
+    let mut machine = OwnNode::new(IRIS1.into(), true, false);
     machine = iris_with(
         machine,
         vec![on("gone"), on("starting"), on("far"), on("cut"), on("ok")],
@@ -353,7 +356,7 @@ fn a_preference_outweighs_the_hash_but_makes_no_excluded_node_a_candidate() {
 #[test]
 fn rank_does_not_depend_on_liveness() {
     let mut machine = iris_with(
-        Ownership::new(IRIS1.into(), true, false),
+        OwnNode::new(IRIS1.into(), true, false),
         vec![everywhere()],
         TrafficPolicy::Cluster,
     );
@@ -384,7 +387,7 @@ fn the_removal_of_a_service_is_reported_once() {
 #[test]
 fn a_suspect_owner_has_a_successor_and_an_owner_that_is_down_is_replaced() {
     let mut machine = iris_with(
-        Ownership::new(IRIS1.into(), true, false),
+        OwnNode::new(IRIS1.into(), true, false),
         vec![everywhere()],
         TrafficPolicy::Cluster,
     );
@@ -419,14 +422,14 @@ fn reporting(name: &str, subnets: &[&str], flaps: u8) -> Member {
     }
 }
 
-fn roles(machine: &Ownership) -> Vec<(&ServiceKey, &Role)> {
-    let decided = machine.decided.iter();
+fn roles(machine: &OwnNode) -> Vec<(&ServiceKey, &Role)> {
+    let decided = machine.ownership.decided.iter();
     decided.map(|(key, decided)| (key, &decided.role)).collect()
 }
 
-fn gossiping(me: &str) -> Ownership {
+fn gossiping(me: &str) -> OwnNode {
     iris_with(
-        Ownership::new(me.into(), true, false),
+        OwnNode::new(me.into(), true, false),
         vec![everywhere()],
         TrafficPolicy::Cluster,
     )
@@ -461,7 +464,7 @@ proptest! {
             ..everywhere()
         };
         let build = || {
-            let machine = Ownership::new(NodeName::from("node-0"), true, false);
+            let machine = OwnNode::new(NodeName::from("node-0"), true, false);
             let mut machine = iris_with(machine, vec![preferring.clone()], TrafficPolicy::Cluster);
             for i in 0..services {
                 let key = ServiceKey::new("default", format!("s{i}"));
@@ -471,7 +474,7 @@ proptest! {
             }
             machine
         };
-        let set_nodes = |machine: &mut Ownership, step: &[NodeStep]| {
+        let set_nodes = |machine: &mut OwnNode, step: &[NodeStep]| {
             for (name, (.., is_there, draining, preferred)) in names.iter().zip(step) {
                 let preferred = if *preferred { "yes" } else { "no" };
                 if *is_there {
@@ -482,7 +485,7 @@ proptest! {
                 drain(machine);
             }
         };
-        let set_members = |machine: &mut Ownership, step: &[NodeStep]| {
+        let set_members = |machine: &mut OwnNode, step: &[NodeStep]| {
             let states = [NodeState::Starting, NodeState::Ready, NodeState::Draining];
             let members: Vec<Member> = names.iter().zip(step).map(|(name, (liveness, state, flaps, is_in_subnet, ..))| Member {
                 liveness: Liveness::ALL[usize::from(*liveness)],

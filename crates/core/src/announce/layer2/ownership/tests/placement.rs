@@ -22,12 +22,12 @@ fn a_node_outside_the_subnet_is_no_candidate_while_others_are_inside() {
 }
 
 /// A speaker with the interface eth9, which the advertisement names.
-fn with_selected_interface(me: &str) -> Ownership {
+fn with_selected_interface(me: &str) -> OwnNode {
     let eth9 = RawL2Advertisement {
         interfaces: vec!["eth9".into()],
         ..everywhere()
     };
-    let machine = Ownership::new(me.into(), true, false);
+    let machine = OwnNode::new(me.into(), true, false);
     let mut machine = iris_with(machine, vec![eth9], TrafficPolicy::Cluster);
     machine.set_interfaces(["eth0".into(), "eth9".into()].into());
     machine
@@ -47,7 +47,7 @@ fn having(name: &str, interfaces: Option<&[&str]>) -> Member {
 }
 
 /// Returns the peer that owns the address now.
-fn other_owner(machine: &mut Ownership) -> Option<NodeName> {
+fn other_owner(machine: &mut OwnNode) -> Option<NodeName> {
     let after = drain(machine)[0].after.clone();
     after.as_ref().and_then(Role::owner).cloned()
 }

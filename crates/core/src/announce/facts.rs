@@ -1,0 +1,218 @@
+//! What the speaker knows of the cluster, for any protocol.
+//!
+//! Each setter replaces what was known and returns the change, if there is one. Every protocol handles the change and decides
+//! again what depends on it.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use super::eligibility::{Endpoints, Exposure, Node, View};
+use crate::config::Pool;
+use crate::{Member, NodeName, ServiceKey};
+
+/// Pools, Services, endpoints and Nodes from the API server, and the members from gossip.
+#[derive(Debug)]
+pub struct Facts {
+    pools: Vec<Pool>,
+    nodes: BTreeMap<NodeName, Node>,
+    members: Option<BTreeMap<NodeName, Member>>,
+    services: BTreeMap<ServiceKey, Exposure>,
+    endpoints: BTreeMap<ServiceKey, Endpoints>,
+    ignore_exclude_label: bool,
+}
+
+/// What a setter has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "a protocol that does not handle the change keeps an old decision"]
+pub enum FactChange {
+    /// The pools.
+    Pools,
+    /// A Node that is new or differs.
+    Node(NodeName),
+    /// A Node that is gone.
+    NodeRemoved(NodeName),
+    /// The members; these are the members until now.
+    Members(BTreeMap<NodeName, Member>),
+    /// A Service or its endpoints, or the Service is gone.
+    Service(ServiceKey),
+}
+
+const NO_ENDPOINTS: &Endpoints = &Endpoints {
+    any: false,
+    nodes: BTreeSet::new(),
+};
+
+impl Facts {
+    /// Starts without knowledge. With `has_gossip` the speakers come by [`Self::set_members`]; without it every Node is assumed
+    /// to have a speaker. With `ignore_exclude_label` nodes with the label
+    /// [`EXCLUDE_LABEL`](super::eligibility::EXCLUDE_LABEL) announce, too.
+    pub fn new(has_gossip: bool, ignore_exclude_label: bool) -> Self {
+        Self {
+            pools: Vec::new(),
+            nodes: BTreeMap::new(),
+            members: has_gossip.then(BTreeMap::new),
+            services: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            ignore_exclude_label,
+        }
+    }
+
+    /// Replaces the pools.
+    pub fn set_pools(&mut self, pools: &[Pool]) -> Option<FactChange> {
+        (self.pools != pools).then(|| {
+            self.pools = pools.to_vec();
+            FactChange::Pools
+        })
+    }
+
+    /// Adds or replaces a Node.
+    pub fn set_node(&mut self, node: Node) -> Option<FactChange> {
+        (self.nodes.get(&node.name) != Some(&node)).then(|| {
+            let name = node.name.clone();
+            self.nodes.insert(name.clone(), node);
+            FactChange::Node(name)
+        })
+    }
+
+    /// Removes a Node.
+    pub fn remove_node(&mut self, name: &NodeName) -> Option<FactChange> {
+        let (name, _) = self.nodes.remove_entry(name)?;
+        Some(FactChange::NodeRemoved(name))
+    }
+
+    /// Replaces the members. Without gossip this has no effect.
+    pub fn set_members(&mut self, members: &[Member]) -> Option<FactChange> {
+        let known = self.members.as_mut()?;
+        let next = members.iter().map(|m| (m.node.clone(), m.clone())).collect();
+        Some(FactChange::Members(core::mem::replace(known, next)))
+    }
+
+    /// Adds or replaces a Service.
+    pub fn set_service(&mut self, service: Exposure) -> Option<FactChange> {
+        (self.services.get(&service.key) != Some(&service)).then(|| {
+            let key = service.key.clone();
+            self.services.insert(key.clone(), service);
+            FactChange::Service(key)
+        })
+    }
+
+    /// Removes a Service that is gone or belongs to another implementation.
+    pub fn remove_service(&mut self, key: &ServiceKey) -> Option<FactChange> {
+        let (key, _) = self.services.remove_entry(key)?;
+        Some(FactChange::Service(key))
+    }
+
+    /// Replaces the usable endpoints of a Service; `None` when it has no EndpointSlices.
+    pub fn set_endpoints(&mut self, key: ServiceKey, endpoints: Option<Endpoints>) -> Option<FactChange> {
+        let before = match endpoints.clone() {
+            Some(endpoints) => self.endpoints.insert(key.clone(), endpoints),
+            None => self.endpoints.remove(&key),
+        };
+        let is_changed = before != endpoints && self.services.contains_key(&key);
+        is_changed.then_some(FactChange::Service(key))
+    }
+
+    /// Returns the Nodes.
+    pub const fn nodes(&self) -> &BTreeMap<NodeName, Node> {
+        &self.nodes
+    }
+
+    /// Returns the members; `None` without gossip.
+    pub const fn members(&self) -> Option<&BTreeMap<NodeName, Member>> {
+        self.members.as_ref()
+    }
+
+    /// Returns the Services.
+    pub const fn services(&self) -> &BTreeMap<ServiceKey, Exposure> {
+        &self.services
+    }
+
+    /// Returns the usable endpoints of a Service.
+    pub fn endpoints(&self, service: &ServiceKey) -> &Endpoints {
+        self.endpoints.get(service).unwrap_or(NO_ENDPOINTS)
+    }
+
+    /// Returns what eligibility depends on.
+    pub fn view(&self) -> View<'_> {
+        View {
+            pools: &self.pools,
+            members: self.members.as_ref(),
+            ignore_exclude_label: self.ignore_exclude_label,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::announce::eligibility::TrafficPolicy;
+    use crate::{Labels, Liveness, NodeState};
+
+    fn node(draining: bool) -> Node {
+        Node {
+            name: "a".into(),
+            labels: Labels::new(),
+            network_unavailable: false,
+            draining,
+        }
+    }
+
+    fn service() -> Exposure {
+        Exposure {
+            key: key(),
+            labels: Labels::new(),
+            addresses: Vec::new(),
+            foreign_ingress: false,
+            traffic_policy: TrafficPolicy::Cluster,
+            shares: false,
+        }
+    }
+
+    fn key() -> ServiceKey {
+        ServiceKey::new("default", "web")
+    }
+
+    #[test]
+    fn only_a_fact_that_differs_is_a_change() {
+        let mut facts = Facts::new(false, false);
+        assert_eq!(facts.set_node(node(false)), Some(FactChange::Node("a".into())));
+        assert_eq!(facts.set_node(node(false)), None);
+        assert_eq!(facts.set_node(node(true)), Some(FactChange::Node("a".into())));
+        assert_eq!(
+            facts.remove_node(&"a".into()),
+            Some(FactChange::NodeRemoved("a".into()))
+        );
+        assert_eq!(facts.remove_node(&"a".into()), None);
+        assert_eq!(facts.set_pools(&[]), None);
+        assert_eq!(facts.set_service(service()), Some(FactChange::Service(key())));
+        assert_eq!(facts.set_service(service()), None);
+        assert_eq!(facts.remove_service(&key()), Some(FactChange::Service(key())));
+        assert_eq!(facts.remove_service(&key()), None);
+    }
+
+    #[test]
+    fn endpoints_are_kept_for_a_service_that_is_not_known_yet_and_are_no_change() {
+        let mut facts = Facts::new(false, false);
+        let endpoints = Endpoints {
+            any: true,
+            ..Endpoints::default()
+        };
+        assert_eq!(facts.set_endpoints(key(), Some(endpoints.clone())), None);
+        assert_eq!(facts.set_service(service()), Some(FactChange::Service(key())));
+        assert_eq!(facts.endpoints(&key()), &endpoints);
+        assert_eq!(facts.set_endpoints(key(), None), Some(FactChange::Service(key())));
+        assert!(!facts.endpoints(&key()).any);
+    }
+
+    #[test]
+    fn members_are_facts_only_with_gossip() {
+        let member = Member::new("a".into(), Liveness::Alive, NodeState::Ready);
+        let members = [member.clone()];
+        assert_eq!(Facts::new(false, false).set_members(&members), None);
+        let mut facts = Facts::new(true, false);
+        let none = FactChange::Members(BTreeMap::new());
+        assert_eq!(facts.set_members(&members), Some(none));
+        let before = BTreeMap::from([("a".into(), member)]);
+        assert_eq!(facts.set_members(&[]), Some(FactChange::Members(before)));
+    }
+}

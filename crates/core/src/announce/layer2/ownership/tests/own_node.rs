@@ -1,0 +1,83 @@
+//! The facts and the ownership of one node, with one method for each input.
+
+use super::*;
+use crate::config::Pool;
+
+pub(super) struct OwnNode {
+    facts: Facts,
+    pub(super) ownership: Ownership,
+}
+
+impl OwnNode {
+    pub(super) fn new(name: NodeName, has_gossip: bool, ignore_exclude_label: bool) -> Self {
+        Self {
+            facts: Facts::new(has_gossip, ignore_exclude_label),
+            ownership: Ownership::new(name),
+        }
+    }
+
+    fn handle_change(&mut self, change: Option<FactChange>) {
+        if let Some(change) = change {
+            self.ownership.handle_change(&self.facts, change);
+        }
+    }
+
+    pub(super) fn set_config(&mut self, pools: &[Pool], advertisements: &[L2Advertisement]) {
+        let change = self.facts.set_pools(pools);
+        self.handle_change(change);
+        self.ownership.set_advertisements(&self.facts, advertisements);
+    }
+
+    pub(super) fn set_node(&mut self, node: Node) {
+        let change = self.facts.set_node(node);
+        self.handle_change(change);
+    }
+
+    pub(super) fn remove_node(&mut self, name: &NodeName) {
+        let change = self.facts.remove_node(name);
+        self.handle_change(change);
+    }
+
+    pub(super) fn set_members(&mut self, members: &[Member]) {
+        let change = self.facts.set_members(members);
+        self.handle_change(change);
+    }
+
+    pub(super) fn set_interfaces(&mut self, names: BTreeSet<String>) {
+        self.ownership.set_interfaces(&self.facts, names);
+    }
+
+    pub(super) fn set_service(&mut self, service: Exposure) {
+        let change = self.facts.set_service(service);
+        self.handle_change(change);
+    }
+
+    pub(super) fn remove_service(&mut self, key: &ServiceKey) {
+        let change = self.facts.remove_service(key);
+        self.handle_change(change);
+    }
+
+    pub(super) fn set_endpoints(&mut self, key: ServiceKey, endpoints: Option<Endpoints>) {
+        let change = self.facts.set_endpoints(key, endpoints);
+        self.handle_change(change);
+    }
+
+    pub(super) fn poll_change(&mut self) -> Option<RoleChange> {
+        self.ownership.poll_change(&self.facts)
+    }
+
+    pub(super) fn role(&self, key: &ServiceKey) -> Option<&Role> {
+        self.ownership.role(key)
+    }
+
+    pub(super) fn explain(
+        &self,
+        key: &ServiceKey,
+    ) -> Result<BTreeMap<&NodeName, Result<i64, Exclusion>>, Exclusion> {
+        self.ownership.explain(&self.facts, key)
+    }
+
+    pub(super) fn outranks(&self, node: &NodeName, key: &ServiceKey) -> bool {
+        self.ownership.outranks(&self.facts, node, key)
+    }
+}
