@@ -10,11 +10,13 @@
 //! Each Service has one record. An input marks records as stale; [`Reconciler::poll_write`] compares the desired status of
 //! a stale record with the observed one. A status that is as desired is not written, nor is one that is in flight.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod events;
+mod stale_queue;
 
-use herald_api::reason::EventReason;
+use std::collections::{BTreeMap, VecDeque};
+
 use herald_core::config::Catalog;
-use herald_core::ipam::{AllocationOutcome, Allocator, Decision, Note, Refusal, Usage};
+use herald_core::ipam::{AllocationOutcome, Allocator, Note, Usage};
 use herald_core::{PoolName, ServiceKey, Time};
 use herald_runtime::Update;
 use herald_runtime::event::Severity;
@@ -26,6 +28,8 @@ use serde_json::Value;
 use crate::announced::{Announcements, SpeakerStatus};
 use crate::observed::{DesiredStatus, ObservedService};
 use crate::published::PublishedAddresses;
+use events::events;
+use stale_queue::StaleQueue;
 
 /// Decides on Services and reconciles their statuses.
 pub(crate) struct Reconciler {
@@ -377,65 +381,6 @@ impl Decided {
             AllocationOutcome::Unassigned(_) => false,
         }
     }
-}
-
-/// Services in the order in which they became stale, each once: decisions come oldest Service first.
-#[derive(Debug, Default)]
-struct StaleQueue {
-    order: VecDeque<ServiceKey>,
-    queued: BTreeSet<ServiceKey>,
-}
-
-impl StaleQueue {
-    fn insert(&mut self, service: ServiceKey) {
-        if self.queued.insert(service.clone()) {
-            self.order.push_back(service);
-        }
-    }
-
-    fn extend(&mut self, services: impl IntoIterator<Item = ServiceKey>) {
-        services.into_iter().for_each(|service| self.insert(service));
-    }
-
-    fn pop(&mut self) -> Option<ServiceKey> {
-        let service = self.order.pop_front()?;
-        self.queued.remove(&service);
-        Some(service)
-    }
-
-    fn clear(&mut self) {
-        self.order.clear();
-        self.queued.clear();
-    }
-}
-
-/// Returns what to report of a decision.
-fn events(observed: &ObservedService, decision: &Decision) -> Vec<ServiceEvent> {
-    use Severity::{Normal, Warning};
-    let event = |severity, reason, note| ServiceEvent {
-        about: observed.reference.clone(),
-        severity,
-        reason,
-        note,
-    };
-    let notes = decision.notes.iter().map(|note| {
-        let severity = if note.is_warning() { Warning } else { Normal };
-        event(severity, note.reason(), note.to_string())
-    });
-    let refusal = match &decision.outcome {
-        // Kubernetes is about to give the Service cluster IPs; the user has nothing to do.
-        AllocationOutcome::Assigned(_) | AllocationOutcome::Unassigned(Refusal::NoClusterIps) => None,
-        AllocationOutcome::Unassigned(refusal) => Some(format!(
-            "Failed to allocate IP for \"{}\": {refusal}",
-            decision.service
-        )),
-    };
-    let refusal = refusal.map(|note| event(Warning, EventReason::AllocationFailed.reason(), note));
-    let deprecated = observed.deprecated.iter().map(|annotation| {
-        let note = format!("Service uses deprecated annotation {annotation}");
-        event(Warning, EventReason::DeprecatedAnnotation.reason(), note)
-    });
-    notes.chain(refusal).chain(deprecated).collect()
 }
 
 #[cfg(test)]

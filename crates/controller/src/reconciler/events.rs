@@ -1,0 +1,37 @@
+//! Kubernetes Events about decisions.
+
+use herald_api::reason::EventReason;
+use herald_core::ipam::{AllocationOutcome, Decision, Refusal};
+use herald_runtime::event::Severity;
+
+use super::ServiceEvent;
+use crate::observed::ObservedService;
+
+/// Returns what to report of a decision.
+pub(super) fn events(observed: &ObservedService, decision: &Decision) -> Vec<ServiceEvent> {
+    use Severity::{Normal, Warning};
+    let event = |severity, reason, note| ServiceEvent {
+        about: observed.reference.clone(),
+        severity,
+        reason,
+        note,
+    };
+    let notes = decision.notes.iter().map(|note| {
+        let severity = if note.is_warning() { Warning } else { Normal };
+        event(severity, note.reason(), note.to_string())
+    });
+    let refusal = match &decision.outcome {
+        // Kubernetes is about to give the Service cluster IPs; the user has nothing to do.
+        AllocationOutcome::Assigned(_) | AllocationOutcome::Unassigned(Refusal::NoClusterIps) => None,
+        AllocationOutcome::Unassigned(refusal) => Some(format!(
+            "Failed to allocate IP for \"{}\": {refusal}",
+            decision.service
+        )),
+    };
+    let refusal = refusal.map(|note| event(Warning, EventReason::AllocationFailed.reason(), note));
+    let deprecated = observed.deprecated.iter().map(|annotation| {
+        let note = format!("Service uses deprecated annotation {annotation}");
+        event(Warning, EventReason::DeprecatedAnnotation.reason(), note)
+    });
+    notes.chain(refusal).chain(deprecated).collect()
+}
