@@ -2,7 +2,7 @@
 //!
 //! Each return moves addresses back to the node. One return is an accident. A node that returns again before [`COOL`] has
 //! passed is flapping, and each further return makes that last longer. The node reports its count by gossip, so all speakers
-//! use the same number; [`placement`](super::placement) decides what follows from it.
+//! use the same number; `placement` decides what follows from it.
 
 use core::time::Duration;
 

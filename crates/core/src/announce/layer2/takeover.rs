@@ -1,10 +1,10 @@
-//! Take-over: how this node starts and stops to answer for its addresses. Each address has a machine ([`machine`]).
+//! Take-over: how this node starts and stops to answer for its addresses. Each address has a machine (`takeover::machine`).
 //!
 //! Elections follow membership, which may be stale or partitioned. An elected node therefore probes an address before it
 //! announces it, and a node that lost an election keeps answering until it sees its successor's announcement.
 //!
-//! The backup of an address monitors the owner ([`monitor`]). A node that has lost peers announces an address periodically
-//! ([`heal_beacon`]), so that a healed partition is noticed without gossip.
+//! The backup of an address monitors the owner (`takeover::monitor`). A node that has lost peers announces an address periodically
+//! (`takeover::heal_beacon`), so that a healed partition is noticed without gossip.
 //!
 //! Answers on the wire have a limit: fabrics with ARP suppression and proxies answer for dead nodes. When the majority
 //! considers a peer down, its answers delay a take-over by [`DOWN_PEER_GRACE`] only. Its announcements, which no proxy makes,
