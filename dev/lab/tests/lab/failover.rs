@@ -102,6 +102,14 @@ async fn rolling_update(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> 
         ..Pace::default()
     };
     let mut scene = Scene::set(lab, sniffer, IpAddr::is_ipv4, pace).await?;
+    if std::env::var_os("HERALD_CONTROL_PLANE").is_some() {
+        // Each kube-proxy takes its time at the start, and refuses connections until then.
+        let target = SocketAddr::new(scene.address, 80);
+        for node in lab.nodes() {
+            let serves = async || Ok(node.host().connect(target).await.is_ok().then_some(()));
+            wait_for("the kube-proxy of each node serves the Service", DEADLINE, serves).await?;
+        }
+    }
     let start = Monotonic::now();
     let count = lab.nodes().len();
     let own: Vec<Program> = lab
