@@ -25,10 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         under_watch("a_cut_link_moves_the_address", cut_link),
         under_watch("a_killed_speaker_loses_the_address", killed_speaker),
         under_watch("a_stopped_speaker_hands_the_address_over", stopped_speaker),
-        under_watch(
-            "a_rolling_update_of_all_speakers_loses_no_request",
-            rolling_update,
-        ),
+        rolling_update_trial(),
         under_watch("a_drained_node_hands_the_address_over", drained_node),
         under_watch(
             "a_paused_speaker_loses_the_address_and_takes_it_back",
@@ -96,20 +93,23 @@ async fn stopped_speaker(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()>
 /// Without it the update is one from this version to itself.
 const OTHER_VERSION: &str = "HERALD_OTHER_LAB";
 
+/// On Kubernetes' own back end the test `a_rolling_restart_leaves_no_request_unserved` of `e2e` does this by the chart; at this
+/// pace a kube-proxy refuses connections for some milliseconds now and then.
+fn rolling_update_trial() -> Trial {
+    let name = "a_rolling_update_of_all_speakers_loses_no_request";
+    if std::env::var_os("HERALD_CONTROL_PLANE").is_some() {
+        let name = format!("{name} (embedded back end only, e2e has its own)");
+        return Trial::test(name, || Ok(())).with_ignored_flag(true);
+    }
+    under_watch(name, rolling_update)
+}
+
 async fn rolling_update(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
     let pace = Pace {
         interval: PER_THOUSAND,
         ..Pace::default()
     };
     let mut scene = Scene::set(lab, sniffer, IpAddr::is_ipv4, pace).await?;
-    if std::env::var_os("HERALD_CONTROL_PLANE").is_some() {
-        // Each kube-proxy takes its time at the start, and refuses connections until then.
-        let target = SocketAddr::new(scene.address, 80);
-        for node in lab.nodes() {
-            let serves = async || Ok(node.host().connect(target).await.is_ok().then_some(()));
-            wait_for("the kube-proxy of each node serves the Service", DEADLINE, serves).await?;
-        }
-    }
     let start = Monotonic::now();
     let count = lab.nodes().len();
     let own: Vec<Program> = lab
