@@ -70,6 +70,15 @@ impl AddressRange {
         (self.last - self.first).saturating_add(1)
     }
 
+    /// Returns whether the range contains a prefix with 62 host bits or more.
+    pub(crate) const fn is_huge(&self) -> bool {
+        const PREFIX: u128 = 1 << 62;
+        match self.first.checked_next_multiple_of(PREFIX) {
+            Some(first) => first <= self.last && self.last - first >= PREFIX - 1,
+            None => false,
+        }
+    }
+
     /// Returns whether `address` is in the range.
     pub fn contains(&self, address: IpAddr) -> bool {
         Family::of(address) == self.family && (self.first..=self.last).contains(&bits(address))

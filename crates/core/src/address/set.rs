@@ -15,7 +15,7 @@ pub struct AddressSet {
     v6: Layout,
 }
 
-/// The number of addresses of each family; saturating.
+/// The number of addresses of each family, at most [`Capacity::MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Capacity {
     /// The number of IPv4 addresses.
@@ -25,6 +25,9 @@ pub struct Capacity {
 }
 
 impl Capacity {
+    /// The highest number that is counted: the greatest signed number of 64 bits, as in MetalLB.
+    pub const MAX: u128 = i64::MAX as u128;
+
     /// Returns the number of addresses of one family.
     pub const fn of(&self, family: Family) -> u128 {
         match family {
@@ -35,7 +38,8 @@ impl Capacity {
 
     /// Returns the number of addresses of both families.
     pub const fn total(&self) -> u128 {
-        self.v4.saturating_add(self.v6)
+        let sum = self.v4 + self.v6;
+        if sum < Self::MAX { sum } else { Self::MAX }
     }
 }
 
@@ -112,12 +116,16 @@ impl AddressSet {
     pub fn capacity(&self, avoid_buggy: bool) -> Capacity {
         let mut capacity = Capacity::default();
         for range in &self.ranges {
-            let usable = range.size() - if avoid_buggy { range.buggy() } else { 0 };
+            let usable = if range.is_huge() {
+                Capacity::MAX
+            } else {
+                range.size() - if avoid_buggy { range.buggy() } else { 0 }
+            };
             let sum = match range.family() {
                 Family::V4 => &mut capacity.v4,
                 Family::V6 => &mut capacity.v6,
             };
-            *sum = sum.saturating_add(usable);
+            *sum = sum.saturating_add(usable).min(Capacity::MAX);
         }
         capacity
     }
@@ -230,7 +238,7 @@ mod tests {
             set.at(Family::V6, u128::MAX),
             Some(address(Family::V6, u128::MAX))
         );
-        assert_eq!(set.capacity(false).v6, u128::MAX);
+        assert_eq!(set.capacity(false).v6, Capacity::MAX);
         assert_eq!(set.last_position(Family::V4), None);
     }
 
@@ -246,8 +254,25 @@ mod tests {
     #[test]
     fn the_capacity_of_huge_ranges_saturates_in_any_order() {
         let set = set(&["::/1", "8000::/1", "10.0.0.0/30"]);
-        assert_eq!(set.capacity(false), Capacity { v4: 4, v6: u128::MAX });
-        assert_eq!(set.capacity(false).total(), u128::MAX);
+        let v6 = Capacity::MAX;
+        assert_eq!(set.capacity(false), Capacity { v4: 4, v6 });
+        assert_eq!(set.capacity(false).total(), Capacity::MAX);
+    }
+
+    #[test]
+    fn a_prefix_with_62_host_bits_counts_as_the_most_that_is_counted_as_in_metallb() {
+        let most = Capacity::MAX;
+        for (entry, v6) in [
+            ("fc00::/64", most),
+            ("fc00::/66", most),
+            ("fc00::/67", 1 << 61),
+            // Ranges count as the prefixes that they consist of.
+            ("fc00::-fc00::3fff:ffff:ffff:ffff", most),
+            ("fc00::1-fc00::4000:0:0:0", (1 << 62)),
+            ("fc00::1-fc00::7fff:ffff:ffff:ffff", most),
+        ] {
+            assert_eq!(set(&[entry]).capacity(false).v6, v6, "{entry}");
+        }
     }
 
     #[test]

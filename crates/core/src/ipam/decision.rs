@@ -68,7 +68,7 @@ pub enum Note {
     UnreadableStatus(Addresses),
 }
 
-/// How many addresses of a pool are in use. All numbers saturate.
+/// How many addresses of a pool are in use. All numbers saturate at [`Capacity::MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
     /// Distinct IPv4 addresses in use.

@@ -1,6 +1,7 @@
 //! The choice of an address for a new Service.
 
 use super::*;
+use crate::Capacity;
 
 #[test]
 fn the_lowest_free_address_in_the_order_of_the_pool_is_given() {
@@ -166,8 +167,19 @@ fn dual_stack_gets_ipv4_first_and_both_from_one_pool() {
         .into_iter()
         .map(|(_, u)| (u.assigned_v4, u.available_v4, u.available_v6))
         .collect();
-    assert_eq!(usage, [(0, 256, 0), (0, 0, 1 << 64), (1, 3, 3)]);
+    assert_eq!(usage, [(0, 256, 0), (0, 0, Capacity::MAX), (1, 3, 3)]);
     assert_eq!(world.usage().get(2).map(|(_, u)| u.available_v6), Some(3));
+}
+
+#[test]
+fn what_is_available_of_a_huge_pool_is_what_is_counted_without_what_is_in_use_as_in_metallb() {
+    let mut world = World::new(&[pool("p", &["fc00::/64"])]);
+    world.set(v6("a"));
+    let (_, usage) = world.usage()[0];
+    assert_eq!(
+        (usage.capacity.v6, usage.assigned_v6, usage.available_v6),
+        (Capacity::MAX, 1, Capacity::MAX - 1)
+    );
 }
 
 #[test]
