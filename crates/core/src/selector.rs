@@ -78,6 +78,23 @@ pub enum SelectorError {
     /// An expression has no key.
     #[error("matchExpressions: an entry has no key")]
     MissingKey,
+    /// Not the key of a label.
+    #[error(
+        "{0:?} is not a valid label key; write at most 63 characters, alphanumeric or \"-\", \"_\", \".\", with an \
+         alphanumeric one at each end, such as app.kubernetes.io/name, where a DNS name before the \"/\" is optional"
+    )]
+    Key(String),
+    /// Not a value that a label can have.
+    #[error(
+        "{value:?} is not a valid value of label {key:?}; write at most 63 characters, alphanumeric or \"-\", \"_\", \
+         \".\", with an alphanumeric one at each end, or none"
+    )]
+    Value {
+        /// The label's key.
+        key: String,
+        /// The value.
+        value: String,
+    },
 }
 
 impl Selector {
@@ -86,14 +103,15 @@ impl Selector {
     /// # Errors
     /// The first mistake.
     pub fn parse(raw: &RawSelector) -> Result<Self, SelectorError> {
-        let mut requirements: Vec<Requirement> = raw
-            .match_labels
-            .iter()
-            .map(|(key, value)| Requirement {
+        let equal = |(key, value): (&String, &String)| {
+            check_label(key, [value])?;
+            Ok(Requirement {
                 key: key.clone(),
                 test: Test::In(BTreeSet::from([value.clone()])),
             })
-            .collect();
+        };
+        let mut requirements: Vec<Requirement> =
+            raw.match_labels.iter().map(equal).collect::<Result<_, _>>()?;
         let mut seen = BTreeSet::new();
         for expression in &raw.match_expressions {
             let requirement = Requirement::parse(expression)?;
@@ -117,6 +135,7 @@ impl Requirement {
         if raw.key.is_empty() {
             return Err(SelectorError::MissingKey);
         }
+        check_label(&raw.key, &raw.values)?;
         let mut values = BTreeSet::new();
         for value in &raw.values {
             if !values.insert(value.clone()) {
@@ -158,6 +177,42 @@ impl Requirement {
             Test::DoesNotExist => value.is_none(),
         }
     }
+}
+
+/// Checks a label's key and values as Kubernetes does (`ValidateLabelName`, `IsValidLabelValue`).
+fn check_label<'a>(key: &str, values: impl IntoIterator<Item = &'a String>) -> Result<(), SelectorError> {
+    let is_key = match key.split_once('/') {
+        None => is_name(key),
+        Some((domain, name)) => is_domain(domain) && is_name(name),
+    };
+    if !is_key {
+        return Err(SelectorError::Key(key.to_string()));
+    }
+    let mut values = values.into_iter();
+    match values.find(|value| !value.is_empty() && !is_name(value)) {
+        None => Ok(()),
+        Some(value) => Err(SelectorError::Value {
+            key: key.to_string(),
+            value: value.clone(),
+        }),
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    (1..=63).contains(&text.len()) && has_ends_and_inner(text, |byte| byte.is_ascii_alphanumeric(), is_inner)
+}
+
+/// Returns whether `text` is a DNS subdomain (RFC 1123), in lower case.
+fn is_domain(text: &str) -> bool {
+    let is_end = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let is_label = |label: &str| has_ends_and_inner(label, is_end, |byte| is_end(byte) || byte == b'-');
+    text.len() <= 253 && text.split('.').all(is_label)
+}
+
+fn has_ends_and_inner(text: &str, is_end: impl Fn(u8) -> bool, is_inner: impl Fn(u8) -> bool) -> bool {
+    let ends = text.bytes().next().into_iter().chain(text.bytes().last());
+    !text.is_empty() && ends.into_iter().all(is_end) && text.bytes().all(is_inner)
 }
 
 #[cfg(test)]
@@ -220,5 +275,60 @@ mod tests {
         );
         assert!(parse("Exists", &["1"]).is_err());
         assert!(Selector::parse(&expression("", "Exists", &[])).is_err());
+    }
+
+    #[test]
+    fn keys_and_values_are_those_that_kubernetes_accepts() {
+        let (long, longest) = ("x".repeat(64), "x".repeat(63));
+        let domain = alloc::format!("{}/x", "d.".repeat(126) + "d");
+        let keys = [
+            ("app", true),
+            ("App_1.x-y", true),
+            ("app.kubernetes.io/name", true),
+            (&longest, true),
+            (&domain, true),
+            ("", false),
+            ("/", false),
+            ("a/", false),
+            ("/a", false),
+            ("a/b/c", false),
+            ("-a", false),
+            ("a-", false),
+            ("a b", false),
+            ("schlüssel", false),
+            ("App.io/name", false),
+            ("a..b/c", false),
+            ("-a.b/c", false),
+            ("a_b/c", false),
+            (&long, false),
+            (&alloc::format!("d{domain}"), false),
+        ];
+        let values = [
+            ("", true),
+            ("1", true),
+            ("A-b_c.9", true),
+            (&longest, true),
+            ("-", false),
+            (".a", false),
+            ("a.", false),
+            ("a/b", false),
+            ("a b", false),
+            ("\n", false),
+            (&long, false),
+        ];
+        let pairs = keys.map(|(key, is_good)| (key, "v", is_good));
+        for (key, value, is_good) in pairs.into_iter().chain(values.map(|(value, is_good)| ("k", value, is_good))) {
+            let by_labels = RawSelector {
+                match_labels: labels(&[(key, value)]),
+                ..RawSelector::default()
+            };
+            for selector in [by_labels, expression(key, "In", &[value]), expression(key, "NotIn", &[value])] {
+                assert_eq!(Selector::parse(&selector).is_ok(), is_good, "{selector:?}");
+            }
+        }
+        assert_eq!(
+            Selector::parse(&expression("-", "Exists", &[])),
+            Err(SelectorError::Key("-".into()))
+        );
     }
 }

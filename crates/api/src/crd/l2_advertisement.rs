@@ -77,6 +77,7 @@ pub struct L2AdvertisementSpec {
     pub service_selectors: Vec<LabelSelector>,
     /// Preferences among the nodes that may announce: the node with the highest sum of weights comes first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1024))]
     pub preferred_node_selectors: Vec<NodePreference>,
 }
 

@@ -5,10 +5,22 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
+/// The form of a label's value, as a regular expression.
+const LABEL_VALUE: &str = "^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$";
+/// The form of a label's key, apart from the length of the DNS name in it.
+const LABEL_KEY: &str = "^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?\
+    [A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$";
+/// The length of the longest key: a DNS name of 253 characters, `/`, and 63 characters.
+const LONGEST_KEY: u32 = 317;
+/// The most selectors of a list: more than nodes are named one by one. The API server's cost estimate needs a bound.
+const MOST_SELECTORS: u32 = 1024;
+/// The most labels of a selector.
+const MOST_LABELS: u32 = 64;
+
 /// Schema of a list of `metav1.LabelSelector`s; an object must match any of them.
 pub(super) fn label_selectors(_: &mut SchemaGenerator) -> Schema {
     let item = Value::from(label_selector_schema());
-    json_schema!({"type": "array", "items": item})
+    json_schema!({"type": "array", "maxItems": MOST_SELECTORS, "items": item})
 }
 
 /// Schema of one `metav1.LabelSelector`.
@@ -16,7 +28,8 @@ pub(super) fn label_selector(_: &mut SchemaGenerator) -> Schema {
     label_selector_schema()
 }
 
-/// `metav1.LabelSelector` with the list and map types that Kubernetes declares for it.
+/// `metav1.LabelSelector` with the list and map types that Kubernetes declares for it. Checks keys and values, so that a
+/// problem shows at `kubectl apply`; it accepts all that `herald_core::selector` accepts.
 fn label_selector_schema() -> Schema {
     json_schema!({
         "description": "A label selector is a label query over a set of resources. The result of matchLabels and \
@@ -28,7 +41,13 @@ fn label_selector_schema() -> Schema {
                 "description": "A map of {key,value} pairs; each is equivalent to an element of matchExpressions \
                     whose operator is \"In\" and whose values hold only that value. The requirements are ANDed.",
                 "type": "object",
-                "additionalProperties": {"type": "string"}
+                "maxProperties": MOST_LABELS,
+                "additionalProperties": {"type": "string", "maxLength": 63, "pattern": LABEL_VALUE},
+                // A schema has no pattern for keys.
+                "x-kubernetes-validations": [{
+                    "rule": format!("self.all(key, key.matches('{LABEL_KEY}'))"),
+                    "message": "each key must be the key of a label, such as app or app.kubernetes.io/name"
+                }]
             },
             "matchExpressions": {
                 "description": "Label selector requirements. The requirements are ANDed.",
@@ -39,7 +58,12 @@ fn label_selector_schema() -> Schema {
                     "type": "object",
                     "required": ["key", "operator"],
                     "properties": {
-                        "key": {"description": "The label key that the selector applies to.", "type": "string"},
+                        "key": {
+                            "description": "The label key that the selector applies to.",
+                            "type": "string",
+                            "maxLength": LONGEST_KEY,
+                            "pattern": LABEL_KEY
+                        },
                         "operator": {
                             "description": "The relation between key and values: In, NotIn, Exists or DoesNotExist.",
                             "type": "string"
@@ -48,7 +72,7 @@ fn label_selector_schema() -> Schema {
                             "description": "The values: at least one for In and NotIn, none for Exists and \
                                 DoesNotExist.",
                             "type": "array",
-                            "items": {"type": "string"},
+                            "items": {"type": "string", "maxLength": 63, "pattern": LABEL_VALUE},
                             "x-kubernetes-list-type": "atomic"
                         }
                     }
