@@ -313,7 +313,8 @@ fn log_decision(service: &ServiceKey, outcome: &AllocationOutcome) {
         }
         AllocationOutcome::Unassigned(Refusal::NoClusterIps) => {}
         AllocationOutcome::Unassigned(refusal) => {
-            let text = refusal.to_string();
+            // The log is for operators, who may know the Services of all namespaces.
+            let text = format!("{refusal:#}");
             info!(%service, reason = refusal.reason(), "no address: {}", cut(&text, LONGEST_LOG));
         }
     }

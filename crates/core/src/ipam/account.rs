@@ -76,6 +76,7 @@ impl Account<'_> {
             if let Some(owner) = owner.filter(|owner| *owner != &**self.key) {
                 return Err(Refusal::AddressReserved {
                     address,
+                    service: ServiceKey::clone(self.key),
                     owner: owner.clone(),
                 });
             }

@@ -209,11 +209,11 @@ impl SharedOccupancy {
     fn ports_admit(&self, requester: &Requester<'_>, address: IpAddr) -> Result<(), Refusal> {
         for port in requester.ports {
             if let Some(holder) = self.ports.get(port).filter(|holder| *holder != requester.key) {
-                let holder = ServiceKey::clone(holder);
                 return Err(Refusal::PortInUse {
                     address,
                     port: *port,
-                    holder,
+                    service: ServiceKey::clone(requester.key),
+                    holder: ServiceKey::clone(holder),
                 });
             }
         }

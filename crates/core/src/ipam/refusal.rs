@@ -83,6 +83,8 @@ pub enum Refusal {
         address: IpAddr,
         /// The port.
         port: Port,
+        /// The Service that is refused.
+        service: ServiceKey,
         /// The Service that has it.
         holder: ServiceKey,
     },
@@ -90,6 +92,8 @@ pub enum Refusal {
     AddressReserved {
         /// The address.
         address: IpAddr,
+        /// The Service that is refused.
+        service: ServiceKey,
         /// The Service that it is reserved for.
         owner: ServiceKey,
     },
@@ -140,7 +144,8 @@ impl Refusal {
 }
 
 impl fmt::Display for Refusal {
-    /// Writes MetalLB's message where it has one, then what to do.
+    /// Writes MetalLB's message where it has one, then what to do. Names Services of another namespace than that of the
+    /// Service that is refused only in the alternate form (`{:#}`), which is for operators.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoPool => f.write_str("there is no usable IPAddressPool; create one"),
@@ -194,21 +199,32 @@ impl fmt::Display for Refusal {
                 f,
                 "can't change sharing key for \"{service}\", address also in use by {}; \"{address}\" is not \
                  shared: ask for another, or set the same metallb.io/allow-shared-ip on all of them",
-                joined(holders)
+                others(holders, service, f.alternate())
             ),
             Self::SharingKeyMismatch { address, service, holders } => write!(
                 f,
                 "can't change sharing key for \"{service}\", address also in use by {}; to share \"{address}\" all \
                  need the same metallb.io/allow-shared-ip, and with externalTrafficPolicy Local the same selector",
-                joined(holders)
+                others(holders, service, f.alternate())
             ),
-            Self::PortInUse { address, port, holder } => write!(
+            Self::PortInUse {
+                address,
+                port,
+                service,
+                holder,
+            } => write!(
                 f,
-                "port {port} is already in use on \"{address}\" by {holder}; use another port or address"
+                "port {port} is already in use on \"{address}\" by {}; use another port or address",
+                others(core::slice::from_ref(holder), service, f.alternate())
             ),
-            Self::AddressReserved { address, owner } => write!(
+            Self::AddressReserved {
+                address,
+                service,
+                owner,
+            } => write!(
                 f,
-                "address \"{address}\" is reserved for {owner}; ask for another or change spec.reservations of its pool"
+                "address \"{address}\" is reserved for {}; ask for another or change spec.reservations of its pool",
+                others(core::slice::from_ref(owner), service, f.alternate())
             ),
             Self::QuotaExceeded { pool, namespace, quota } => write!(
                 f,
@@ -250,8 +266,14 @@ fn named(pools: &[PoolName]) -> String {
     alloc::format!("{noun} {}{more}", shown.join(", "))
 }
 
-fn joined(services: &[ServiceKey]) -> String {
-    let names: Vec<String> = services.iter().map(ToString::to_string).collect();
+/// Formats the names of `services`, and of those in another namespace than `service` only that there are some, unless
+/// `is_for_operators`.
+fn others(services: &[ServiceKey], service: &ServiceKey, is_for_operators: bool) -> String {
+    let is_shown = |other: &&ServiceKey| is_for_operators || other.namespace == service.namespace;
+    let mut names: Vec<String> = services.iter().filter(is_shown).map(ToString::to_string).collect();
+    if names.len() < services.len() {
+        names.push("a Service of another namespace".to_string());
+    }
     names.join(",")
 }
 

@@ -348,8 +348,13 @@ fn only_the_service_of_a_reservation_gets_the_reserved_address() {
         assert_eq!(world.ip(name), address, "{name}");
     }
     world.set(asking(v4("d"), &["10.0.0.2"]));
-    let (address, owner) = (ip("10.0.0.2"), key("other"));
-    assert_eq!(world.refusal("d"), Refusal::AddressReserved { address, owner });
+    let (address, service, owner) = (ip("10.0.0.2"), key("d"), key("other"));
+    let refused = Refusal::AddressReserved {
+        address,
+        service,
+        owner,
+    };
+    assert_eq!(world.refusal("d"), refused);
     world.delete("owner");
     assert_eq!((world.ip("c"), world.ip("d")), (String::new(), String::new()));
     world.set(v4("owner"));
@@ -418,4 +423,52 @@ fn a_reservation_of_one_family_does_not_prevent_the_past_assignment_of_the_other
     assert_eq!(world.ip("s"), "fc00::");
     world.set(v4("s"));
     assert_eq!(world.ip("s"), "10.0.0.2");
+}
+
+#[test]
+fn a_refusal_names_services_of_other_namespaces_only_to_operators() {
+    let reservation = RawReservation {
+        address: "10.0.0.3".into(),
+        namespace: "victim".into(),
+        service: "secret".into(),
+    };
+    let mut world = World::new(&[RawPool {
+        reservations: Vec::from([reservation]),
+        ..pool("p", &["10.0.0.0/24"])
+    }]);
+    world.set(asking(v4("victim/secret"), &["10.0.0.1"]));
+    world.set(asking(sharing(v4("victim/secret-too"), "k", 80), &["10.0.0.2"]));
+    world.set(asking(sharing(v4("mine"), "k", 81), &["10.0.0.2"]));
+    for (service, reason, tells) in [
+        (asking(v4("s"), &["10.0.0.1"]), "AddressInUse", "by a Service of another namespace;"),
+        (
+            asking(sharing(v4("s"), "l", 82), &["10.0.0.2"]),
+            "SharingKeyMismatch",
+            "by default/mine,a Service of another namespace;",
+        ),
+        (
+            asking(sharing(v4("s"), "k", 80), &["10.0.0.2"]),
+            "PortInUse",
+            "by a Service of another namespace;",
+        ),
+        (
+            asking(sharing(v4("s"), "k", 81), &["10.0.0.2"]),
+            "PortInUse",
+            "by default/mine;",
+        ),
+        (
+            asking(v4("s"), &["10.0.0.3"]),
+            "AddressReserved",
+            "for a Service of another namespace;",
+        ),
+    ] {
+        world.set(service);
+        let refusal = world.refusal("s");
+        assert_eq!(refusal.reason(), reason);
+        let text = refusal.to_string();
+        assert!(text.contains(tells) && !text.contains("victim"), "{text}");
+        let full = alloc::format!("{refusal:#}");
+        assert!(full.contains("victim/secret") || tells == "by default/mine;", "{full}");
+        world.delete("s");
+    }
 }
