@@ -33,12 +33,16 @@ pub fn non_empty<'a>(annotations: &'a Annotations, name: &str) -> Option<&'a str
     value(annotations, name).filter(|v| !v.is_empty())
 }
 
-/// Returns the keys with the deprecated prefix.
+/// The most deprecated keys that are reported: more than there are annotations of that prefix.
+const MOST_DEPRECATED: usize = 8;
+
+/// Returns the keys with the deprecated prefix, eight at most.
 pub fn deprecated(annotations: &Annotations) -> impl Iterator<Item = &str> {
     annotations
         .keys()
         .map(String::as_str)
         .filter(|key| key.starts_with("metallb.universe.tf"))
+        .take(MOST_DEPRECATED)
 }
 
 #[cfg(test)]

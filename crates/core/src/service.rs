@@ -83,8 +83,11 @@ impl Default for AddressRequest {
 /// The reason why a request for addresses cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    /// Both the annotation and the field are set.
-    #[error("service can not have both metallb.io/loadBalancerIPs and svc.Spec.LoadBalancerIP")]
+    /// The annotation and the field request different addresses.
+    #[error(
+        "service can not have both metallb.io/loadBalancerIPs and svc.Spec.LoadBalancerIP with different addresses; \
+         remove one of them"
+    )]
     Both,
     /// The annotation has an entry that is not an address.
     #[error("invalid metallb.io/loadBalancerIPs: {0:?}")]
@@ -92,6 +95,9 @@ pub enum RequestError {
     /// `spec.loadBalancerIP` is not an address.
     #[error("invalid spec.loadBalancerIP {0:?}")]
     Field(String),
+    /// The request is longer than any that can be met, so it was not parsed; its beginning.
+    #[error("the request is too long; ask for one address, or one of each family, instead of {0:?}...")]
+    TooLong(String),
 }
 
 /// `spec.ipFamilyPolicy`.

@@ -1,6 +1,7 @@
 //! Converts Services.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fmt::Write;
 use std::net::IpAddr;
 
 use herald_core::announce::eligibility::{Exposure, TrafficPolicy};
@@ -9,9 +10,19 @@ use herald_core::{
     Transport,
 };
 use k8s_openapi::api::core::v1 as core_v1;
+use sha2::{Digest, Sha256};
 
 use super::config::created;
 use crate::annotation::{self, Annotations};
+
+/// The longest request that is parsed, in bytes. Two IPv6 addresses have 80.
+const LONGEST_REQUEST: usize = 1024;
+/// The most addresses of a request that is parsed. Two can be met.
+const MOST_ADDRESSES: usize = 4;
+/// How much of a request that is too long is kept, in bytes.
+const EXCERPT: usize = 64;
+/// The longest text of a Service that is kept as it is, in bytes: the longest name of a Kubernetes object.
+const LONGEST_TEXT: usize = 253;
 
 /// Returns the namespace and name of a Service.
 pub fn key(service: &core_v1::Service) -> ServiceKey {
@@ -50,10 +61,10 @@ pub fn service(object: &core_v1::Service) -> Service {
         primary_family: families.map(|f| family(f)).next().flatten(),
         request: AddressRequest {
             addresses: requested(annotations, spec.load_balancer_ip.as_deref()),
-            pool: annotation::non_empty(annotations, annotation::ADDRESS_POOL).map(PoolName::from),
+            pool: annotation::non_empty(annotations, annotation::ADDRESS_POOL).map(pool_name),
         },
         sharing_key: annotation::non_empty(annotations, annotation::ALLOW_SHARED_IP)
-            .unwrap_or_default()
+            .map_or_else(String::new, |key| bounded(key.to_owned()))
             .into(),
         backend_key: backend_key(&spec),
         ports: spec.ports.iter().flatten().filter_map(port).collect(),
@@ -61,7 +72,7 @@ pub fn service(object: &core_v1::Service) -> Service {
         foreign_ingress,
         assigned_pool: annotations
             .get(annotation::ALLOCATED_FROM_POOL)
-            .map(|pool| PoolName::from(pool.as_str())),
+            .map(|pool| pool_name(pool)),
     }
 }
 
@@ -115,24 +126,62 @@ fn cluster_ips(spec: &core_v1::ServiceSpec) -> Addresses {
     all.iter().filter_map(|ip| address(ip)).collect()
 }
 
+/// Returns the requested addresses. Equal requests by the annotation and by the field are one request.
 fn requested(annotations: &Annotations, field: Option<&str>) -> Result<Vec<IpAddr>, RequestError> {
+    let list = annotation::non_empty(annotations, annotation::LOAD_BALANCER_IPS);
     let field = field.filter(|ip| !ip.is_empty());
-    match (
-        annotation::non_empty(annotations, annotation::LOAD_BALANCER_IPS),
-        field,
-    ) {
-        (None, None) => Ok(Vec::new()),
-        (Some(_), Some(_)) => Err(RequestError::Both),
-        (Some(list), None) => list
-            .split(',')
-            .map(|ip| address(ip.trim()))
-            .collect::<Option<_>>()
-            .ok_or_else(|| RequestError::Annotation(list.to_owned())),
-        (None, Some(ip)) => match address(ip) {
-            Some(address) => Ok(vec![address]),
-            None => Err(RequestError::Field(ip.to_owned())),
-        },
+    if let Some(text) = [list, field].into_iter().flatten().find(|text| is_too_long(text)) {
+        return Err(RequestError::TooLong(excerpt(text).to_owned()));
     }
+    let of_list = |list: &str| {
+        let addresses = list.split(',').map(|ip| address(ip.trim())).collect::<Option<Vec<_>>>();
+        addresses.ok_or_else(|| RequestError::Annotation(list.to_owned()))
+    };
+    let of_field = |ip: &str| address(ip).ok_or_else(|| RequestError::Field(ip.to_owned()));
+    match (list, field) {
+        (None, None) => Ok(Vec::new()),
+        (Some(list), None) => of_list(list),
+        (None, Some(ip)) => Ok(vec![of_field(ip)?]),
+        (Some(list), Some(ip)) => {
+            let (addresses, other) = (of_list(list)?, of_field(ip)?);
+            if addresses.iter().collect::<BTreeSet<_>>() == BTreeSet::from([&other]) {
+                Ok(vec![other])
+            } else {
+                Err(RequestError::Both)
+            }
+        }
+    }
+}
+
+fn is_too_long(request: &str) -> bool {
+    request.len() > LONGEST_REQUEST || request.split(',').nth(MOST_ADDRESSES).is_some()
+}
+
+/// Returns the beginning of `text`.
+fn excerpt(text: &str) -> &str {
+    &text[..text.floor_char_boundary(EXCERPT)]
+}
+
+/// Returns the name of a pool. Of a text that no object can have as its name only the beginning is kept.
+fn pool_name(text: &str) -> PoolName {
+    if text.len() <= LONGEST_TEXT {
+        PoolName::from(text)
+    } else {
+        PoolName::new(format!("{}...", excerpt(text)))
+    }
+}
+
+/// Returns `text`, or the digest of a text that is too long to be kept: such texts are only compared.
+fn bounded(text: String) -> String {
+    if text.len() <= LONGEST_TEXT {
+        return text;
+    }
+    let digest = Sha256::digest(text);
+    digest.iter().fold(String::from("sha256:"), |mut hex, byte| {
+        // Writing to a String does not fail.
+        let _written = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 /// Returns, for `externalTrafficPolicy: Local`, the selector as `k=v` pairs sorted by key, so that only Services with the same
@@ -141,9 +190,9 @@ fn backend_key(spec: &core_v1::ServiceSpec) -> String {
     if !is_local(Some(spec)) {
         return String::new();
     }
-    let selector: &BTreeMap<String, String> = &spec.selector.clone().unwrap_or_default();
-    let pairs: Vec<String> = selector.iter().map(|(k, v)| format!("{k}={v}")).collect();
-    pairs.join(",")
+    let selector = spec.selector.iter().flatten();
+    let pairs: Vec<String> = selector.map(|(k, v)| format!("{k}={v}")).collect();
+    bounded(pairs.join(","))
 }
 
 fn is_local(spec: Option<&core_v1::ServiceSpec>) -> bool {
@@ -212,15 +261,19 @@ mod tests {
     }
 
     #[test]
-    fn a_request_comes_from_the_annotation_or_the_field_but_not_both() {
+    fn a_request_comes_from_the_annotation_or_the_field_or_both_if_they_are_equal() {
         let list = json!({"metallb.io/loadBalancerIPs": "fc00::1 , 192.0.2.1"});
         let both: Vec<IpAddr> = vec!["fc00::1".parse().unwrap(), "192.0.2.1".parse().unwrap()];
         assert_eq!(with_request(list.clone(), None), Ok(both));
         assert_eq!(with_request(list, Some("192.0.2.1")), Err(RequestError::Both));
-        assert_eq!(
-            with_request(json!({}), Some("192.0.2.1")),
-            Ok(vec!["192.0.2.1".parse().unwrap()])
-        );
+        let one = Ok(vec!["192.0.2.1".parse().unwrap()]);
+        assert_eq!(with_request(json!({}), Some("192.0.2.1")), one);
+        for equal in ["192.0.2.1", " 192.0.2.1 ", "::ffff:192.0.2.1", "192.0.2.1,192.0.2.1"] {
+            let list = json!({"metallb.universe.tf/loadBalancerIPs": equal});
+            assert_eq!(with_request(list, Some("192.0.2.1")), one, "{equal}");
+        }
+        let other = json!({"metallb.io/loadBalancerIPs": "192.0.2.2"});
+        assert_eq!(with_request(other, Some("192.0.2.1")), Err(RequestError::Both));
         assert_eq!(
             with_request(json!({}), Some(" 192.0.2.1")),
             Err(RequestError::Field(" 192.0.2.1".into()))
@@ -234,6 +287,58 @@ mod tests {
             with_request(json!({"metallb.io/loadBalancerIPs": ""}), None),
             Ok(Vec::new())
         );
+    }
+
+    #[test]
+    fn a_request_that_is_too_long_is_not_parsed_and_only_its_beginning_is_kept() {
+        let long = "192.0.2.1,".repeat(25_000);
+        let start = "192.0.2.1,192.0.2.1,192.0.2.1,192.0.2.1,192.0.2.1,192.0.2.1,192.";
+        let too_long = Err(RequestError::TooLong(start.into()));
+        assert_eq!(with_request(json!({"metallb.io/loadBalancerIPs": long}), None), too_long);
+        assert_eq!(with_request(json!({}), Some(&long)), too_long);
+        assert_eq!(with_request(json!({"metallb.io/loadBalancerIPs": "192.0.2.1"}), Some(&long)), too_long);
+        // (request, too long)
+        for (request, is_too_long) in [
+            ("192.0.2.1,".repeat(3) + "192.0.2.1", false),
+            ("192.0.2.1,".repeat(4) + "192.0.2.1", true),
+            ("x".repeat(1024), false),
+            ("x".repeat(1025), true),
+            ("\u{e4}".repeat(513), true),
+        ] {
+            let parsed = with_request(json!({"metallb.io/loadBalancerIPs": request}), None);
+            match parsed {
+                Err(RequestError::TooLong(kept)) => assert!(is_too_long && kept.len() <= 64, "{kept}"),
+                other => assert!(!is_too_long, "{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_kept_of_hostile_texts_is_bounded_and_different_texts_stay_different() {
+        let of = |text: &str| {
+            service(&object(json!({
+                "metadata": {"annotations": {
+                    "metallb.io/address-pool": text, "metallb.io/allow-shared-ip": text,
+                    "metallb.io/ip-allocated-from-pool": text,
+                }},
+                "spec": {"externalTrafficPolicy": "Local", "selector": {"app": text}},
+            })))
+        };
+        let texts = |service: Service| {
+            let pools = [service.request.pool, service.assigned_pool].map(|pool| pool.expect("a pool"));
+            (pools.map(|pool| pool.to_string()), service.sharing_key.to_string(), service.backend_key)
+        };
+        let long = "x".repeat(200_000);
+        let (pools, sharing, backend) = texts(of(&long));
+        // No object can have such a name.
+        assert_eq!(pools, [(); 2].map(|()| format!("{}...", "x".repeat(64))));
+        assert!(sharing.len() < 100 && backend.len() < 100);
+        let (_, other_sharing, other_backend) = texts(of(&(long.clone() + "y")));
+        assert!(sharing != other_sharing && backend != other_backend);
+        assert_eq!(texts(of(&long)), (pools, sharing, backend));
+        let short = "x".repeat(249);
+        let kept = texts(of(&short));
+        assert_eq!(kept, ([short.clone(), short.clone()], short.clone(), format!("app={short}")));
     }
 
     #[test]

@@ -149,7 +149,7 @@ async fn a_pending_service_has_a_reason_also_if_its_request_is_absurd() {
         (
             "four",
             json!({"metallb.io/loadBalancerIPs": long}),
-            "InvalidRequest",
+            "RequestTooLong",
         ),
         (
             "five",

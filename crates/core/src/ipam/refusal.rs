@@ -135,7 +135,10 @@ impl Refusal {
             Self::PortInUse { .. } => "PortInUse",
             Self::AddressReserved { .. } => "AddressReserved",
             Self::QuotaExceeded { .. } => "QuotaExceeded",
-            Self::InvalidRequest(_) => "InvalidRequest",
+            Self::InvalidRequest(RequestError::TooLong(_)) => "RequestTooLong",
+            Self::InvalidRequest(RequestError::Both | RequestError::Annotation(_) | RequestError::Field(_)) => {
+                "InvalidRequest"
+            }
             Self::NoClusterIps => "NoClusterIPs",
             Self::NotEnoughClusterIps(_) => "NotEnoughClusterIPs",
             Self::InvalidClusterIps(_) => "InvalidClusterIPs",
