@@ -317,12 +317,19 @@ mod tests {
             (&long, false),
         ];
         let pairs = keys.map(|(key, is_good)| (key, "v", is_good));
-        for (key, value, is_good) in pairs.into_iter().chain(values.map(|(value, is_good)| ("k", value, is_good))) {
+        for (key, value, is_good) in pairs
+            .into_iter()
+            .chain(values.map(|(value, is_good)| ("k", value, is_good)))
+        {
             let by_labels = RawSelector {
                 match_labels: labels(&[(key, value)]),
                 ..RawSelector::default()
             };
-            for selector in [by_labels, expression(key, "In", &[value]), expression(key, "NotIn", &[value])] {
+            for selector in [
+                by_labels,
+                expression(key, "In", &[value]),
+                expression(key, "NotIn", &[value]),
+            ] {
                 assert_eq!(Selector::parse(&selector).is_ok(), is_good, "{selector:?}");
             }
         }

@@ -134,7 +134,10 @@ fn requested(annotations: &Annotations, field: Option<&str>) -> Result<Vec<IpAdd
         return Err(RequestError::TooLong(excerpt(text).to_owned()));
     }
     let of_list = |list: &str| {
-        let addresses = list.split(',').map(|ip| address(ip.trim())).collect::<Option<Vec<_>>>();
+        let addresses = list
+            .split(',')
+            .map(|ip| address(ip.trim()))
+            .collect::<Option<Vec<_>>>();
         addresses.ok_or_else(|| RequestError::Annotation(list.to_owned()))
     };
     let of_field = |ip: &str| address(ip).ok_or_else(|| RequestError::Field(ip.to_owned()));
@@ -268,7 +271,12 @@ mod tests {
         assert_eq!(with_request(list, Some("192.0.2.1")), Err(RequestError::Both));
         let one = Ok(vec!["192.0.2.1".parse().unwrap()]);
         assert_eq!(with_request(json!({}), Some("192.0.2.1")), one);
-        for equal in ["192.0.2.1", " 192.0.2.1 ", "::ffff:192.0.2.1", "192.0.2.1,192.0.2.1"] {
+        for equal in [
+            "192.0.2.1",
+            " 192.0.2.1 ",
+            "::ffff:192.0.2.1",
+            "192.0.2.1,192.0.2.1",
+        ] {
             let list = json!({"metallb.universe.tf/loadBalancerIPs": equal});
             assert_eq!(with_request(list, Some("192.0.2.1")), one, "{equal}");
         }
@@ -294,9 +302,15 @@ mod tests {
         let long = "192.0.2.1,".repeat(25_000);
         let start = "192.0.2.1,192.0.2.1,192.0.2.1,192.0.2.1,192.0.2.1,192.0.2.1,192.";
         let too_long = Err(RequestError::TooLong(start.into()));
-        assert_eq!(with_request(json!({"metallb.io/loadBalancerIPs": long}), None), too_long);
+        assert_eq!(
+            with_request(json!({"metallb.io/loadBalancerIPs": long}), None),
+            too_long
+        );
         assert_eq!(with_request(json!({}), Some(&long)), too_long);
-        assert_eq!(with_request(json!({"metallb.io/loadBalancerIPs": "192.0.2.1"}), Some(&long)), too_long);
+        assert_eq!(
+            with_request(json!({"metallb.io/loadBalancerIPs": "192.0.2.1"}), Some(&long)),
+            too_long
+        );
         // (request, too long)
         for (request, is_too_long) in [
             ("192.0.2.1,".repeat(3) + "192.0.2.1", false),
@@ -326,7 +340,11 @@ mod tests {
         };
         let texts = |service: Service| {
             let pools = [service.request.pool, service.assigned_pool].map(|pool| pool.expect("a pool"));
-            (pools.map(|pool| pool.to_string()), service.sharing_key.to_string(), service.backend_key)
+            (
+                pools.map(|pool| pool.to_string()),
+                service.sharing_key.to_string(),
+                service.backend_key,
+            )
         };
         let long = "x".repeat(200_000);
         let (pools, sharing, backend) = texts(of(&long));
@@ -338,7 +356,14 @@ mod tests {
         assert_eq!(texts(of(&long)), (pools, sharing, backend));
         let short = "x".repeat(249);
         let kept = texts(of(&short));
-        assert_eq!(kept, ([short.clone(), short.clone()], short.clone(), format!("app={short}")));
+        assert_eq!(
+            kept,
+            (
+                [short.clone(), short.clone()],
+                short.clone(),
+                format!("app={short}")
+            )
+        );
     }
 
     #[test]

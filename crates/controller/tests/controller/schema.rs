@@ -91,11 +91,19 @@ const LABELS: &[(&str, &str, bool)] = &[
     ("/app", "web", false),
     ("a/b/c", "web", false),
     ("App.io/name", "web", false),
-    ("x234567890123456789012345678901234567890123456789012345678901234", "web", false),
+    (
+        "x234567890123456789012345678901234567890123456789012345678901234",
+        "web",
+        false,
+    ),
     ("app", "a/b", false),
     ("app", "-", false),
     ("app", "a b", false),
-    ("app", "x234567890123456789012345678901234567890123456789012345678901234", false),
+    (
+        "app",
+        "x234567890123456789012345678901234567890123456789012345678901234",
+        false,
+    ),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,7 +112,9 @@ async fn the_definition_refuses_the_label_selectors_that_the_controller_refuses(
     let path = format!("/apis/metallb.io/v1beta1/namespaces/{NAMESPACE}/ipaddresspools");
     for (index, (key, value, is_good)) in LABELS.iter().enumerate() {
         let mut selector = RawSelector::default();
-        selector.match_labels.insert((*key).to_owned(), (*value).to_owned());
+        selector
+            .match_labels
+            .insert((*key).to_owned(), (*value).to_owned());
         let mut catalog = Catalog::new();
         catalog.set_pools(vec![RawPool {
             name: "pool".to_owned(),
@@ -129,7 +139,10 @@ async fn the_definition_refuses_the_label_selectors_that_the_controller_refuses(
                 Err(error) => {
                     let error = error.to_string();
                     assert!(!is_good, "{key:?} {value:?} is refused: {error}");
-                    assert!(error.contains("spec.serviceAllocation.serviceSelectors[0]"), "{error}");
+                    assert!(
+                        error.contains("spec.serviceAllocation.serviceSelectors[0]"),
+                        "{error}"
+                    );
                 }
             }
         }

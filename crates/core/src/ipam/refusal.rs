@@ -136,9 +136,9 @@ impl Refusal {
             Self::AddressReserved { .. } => "AddressReserved",
             Self::QuotaExceeded { .. } => "QuotaExceeded",
             Self::InvalidRequest(RequestError::TooLong(_)) => "RequestTooLong",
-            Self::InvalidRequest(RequestError::Both | RequestError::Annotation(_) | RequestError::Field(_)) => {
-                "InvalidRequest"
-            }
+            Self::InvalidRequest(
+                RequestError::Both | RequestError::Annotation(_) | RequestError::Field(_),
+            ) => "InvalidRequest",
             Self::NoClusterIps => "NoClusterIPs",
             Self::NotEnoughClusterIps(_) => "NotEnoughClusterIPs",
             Self::InvalidClusterIps(_) => "InvalidClusterIPs",
@@ -273,7 +273,11 @@ fn named(pools: &[PoolName]) -> String {
 /// `is_for_operators`.
 fn others(services: &[ServiceKey], service: &ServiceKey, is_for_operators: bool) -> String {
     let is_shown = |other: &&ServiceKey| is_for_operators || other.namespace == service.namespace;
-    let mut names: Vec<String> = services.iter().filter(is_shown).map(ToString::to_string).collect();
+    let mut names: Vec<String> = services
+        .iter()
+        .filter(is_shown)
+        .map(ToString::to_string)
+        .collect();
     if names.len() < services.len() {
         names.push("a Service of another namespace".to_string());
     }

@@ -440,7 +440,11 @@ fn a_refusal_names_services_of_other_namespaces_only_to_operators() {
     world.set(asking(sharing(v4("victim/secret-too"), "k", 80), &["10.0.0.2"]));
     world.set(asking(sharing(v4("mine"), "k", 81), &["10.0.0.2"]));
     for (service, reason, tells) in [
-        (asking(v4("s"), &["10.0.0.1"]), "AddressInUse", "by a Service of another namespace;"),
+        (
+            asking(v4("s"), &["10.0.0.1"]),
+            "AddressInUse",
+            "by a Service of another namespace;",
+        ),
         (
             asking(sharing(v4("s"), "l", 82), &["10.0.0.2"]),
             "SharingKeyMismatch",
@@ -468,7 +472,10 @@ fn a_refusal_names_services_of_other_namespaces_only_to_operators() {
         let text = refusal.to_string();
         assert!(text.contains(tells) && !text.contains("victim"), "{text}");
         let full = alloc::format!("{refusal:#}");
-        assert!(full.contains("victim/secret") || tells == "by default/mine;", "{full}");
+        assert!(
+            full.contains("victim/secret") || tells == "by default/mine;",
+            "{full}"
+        );
         world.delete("s");
     }
 }
