@@ -110,6 +110,7 @@ fn own_node(nodes: u32, services: u32) -> OwnNode {
         let key = ServiceKey::new("default", format!("service-{n}"));
         let change = own_node.facts.set_service(Exposure {
             key: key.clone(),
+            created: 0,
             labels: Labels::new(),
             addresses: vec![address(n)],
             foreign_ingress: false,

@@ -5,6 +5,7 @@ mod notice;
 mod slices;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -258,7 +259,7 @@ impl Driver {
     /// Logs and counts an event of the agent, and emits Kubernetes events for it.
     fn handle_event(&mut self, event: &AgentEvent) {
         match event {
-            AgentEvent::RoleChanged(service, role) => log_role(service, role.as_ref()),
+            AgentEvent::RoleChanged(service, address, role) => log_role(service, *address, role.as_ref()),
             AgentEvent::Announced { service, address, .. } => {
                 info!(%service, %address, "announcing");
                 self.metrics.announced(service, *address);
@@ -331,19 +332,19 @@ impl Driver {
     }
 }
 
-fn log_role(service: &herald_core::ServiceKey, role: Option<&Role>) {
+fn log_role(service: &herald_core::ServiceKey, address: IpAddr, role: Option<&Role>) {
     match role {
-        None => info!(%service, "gone"),
-        Some(Role::Standby { owner, .. }) => info!(%service, %owner, "owned by another node"),
+        None => info!(%service, %address, "gone"),
+        Some(Role::Standby { owner, .. }) => info!(%service, %address, %owner, "owned by another node"),
         Some(Role::Backup { of, .. }) => {
-            info!(%service, owner = %of, "owned by another node, monitored from here")
+            info!(%service, %address, owner = %of, "owned by another node, monitored from here")
         }
-        Some(Role::Owner(grant)) => info!(%service, addresses = ?grant.addresses, "elected"),
-        Some(Role::Successor { of, grant }) => {
-            info!(%service, addresses = ?grant.addresses, %of, "elected if the owner does not answer");
+        Some(Role::Owner(_)) => info!(%service, %address, "elected"),
+        Some(Role::Successor { of, .. }) => {
+            info!(%service, %address, %of, "elected if the owner does not answer");
         }
         Some(Role::Unowned(exclusion)) => {
-            info!(%service, reason = exclusion.reason(), "not announced: {exclusion}");
+            info!(%service, %address, reason = exclusion.reason(), "not announced: {exclusion}");
         }
     }
 }

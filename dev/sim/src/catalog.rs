@@ -114,6 +114,7 @@ pub(crate) fn list(agent: &mut Agent, nodes: usize, services: &[usize]) {
         let key = ServiceKey::new("default", format!("s{service}"));
         agent.set_service(Exposure {
             key: key.clone(),
+            created: 0,
             labels: Labels::new(),
             addresses: vec![address(service)],
             foreign_ingress: false,

@@ -43,8 +43,8 @@ pub struct EndpointSlice {
     pub endpoints: Endpoints,
 }
 
-/// Converts a slice. An endpoint is usable if `ready` is true or unknown, or `serving` is true. `terminating` is ignored, so
-/// an endpoint that still serves while it terminates is usable.
+/// Converts a slice. An endpoint is usable if it is ready (`ready` is true or unknown), or if `serving` is true: then it
+/// terminates.
 pub fn endpoint_slice(slice: &discovery_v1::EndpointSlice) -> EndpointSlice {
     let metadata = &slice.metadata;
     let namespace = metadata.namespace.clone().unwrap_or_default();
@@ -52,12 +52,13 @@ pub fn endpoint_slice(slice: &discovery_v1::EndpointSlice) -> EndpointSlice {
         .labels
         .as_ref()
         .and_then(|l| l.get("kubernetes.io/service-name"));
-    let usable: Vec<&discovery_v1::Endpoint> = slice
-        .endpoints
-        .iter()
-        .flatten()
-        .filter(|e| is_usable(e))
+    let endpoints = || slice.endpoints.iter().flatten();
+    let usable: Vec<&discovery_v1::Endpoint> = endpoints().filter(|e| is_usable(e)).collect();
+    let ready: BTreeSet<&str> = endpoints()
+        .filter(|e| is_ready(e))
+        .filter_map(node_name)
         .collect();
+    let nodes = usable.iter().copied().filter_map(node_name);
     EndpointSlice {
         service: label
             .filter(|name| !name.is_empty())
@@ -68,20 +69,28 @@ pub fn endpoint_slice(slice: &discovery_v1::EndpointSlice) -> EndpointSlice {
         },
         endpoints: Endpoints {
             any: !usable.is_empty(),
-            nodes: usable
-                .iter()
-                .filter_map(|e| e.node_name.as_deref())
+            terminating: nodes
+                .clone()
+                .filter(|node| !ready.contains(node))
                 .map(NodeName::from)
-                .collect::<BTreeSet<_>>(),
+                .collect(),
+            nodes: nodes.map(NodeName::from).collect(),
         },
     }
 }
 
 fn is_usable(endpoint: &discovery_v1::Endpoint) -> bool {
-    let Some(conditions) = &endpoint.conditions else {
-        return true;
-    };
-    conditions.ready != Some(false) || conditions.serving == Some(true)
+    let conditions = endpoint.conditions.as_ref();
+    is_ready(endpoint) || conditions.is_some_and(|conditions| conditions.serving == Some(true))
+}
+
+fn is_ready(endpoint: &discovery_v1::Endpoint) -> bool {
+    let conditions = endpoint.conditions.as_ref();
+    conditions.is_none_or(|conditions| conditions.ready != Some(false))
+}
+
+fn node_name(endpoint: &discovery_v1::Endpoint) -> Option<&str> {
+    endpoint.node_name.as_deref()
 }
 
 #[cfg(test)]
@@ -98,14 +107,18 @@ mod tests {
                 {"addresses": ["10.0.0.1"], "nodeName": "a", "conditions": {"ready": true}},
                 {"addresses": ["10.0.0.2"], "nodeName": "b", "conditions": {"ready": false, "serving": true}},
                 {"addresses": ["10.0.0.3"], "nodeName": "c", "conditions": {"ready": false}},
-                {"addresses": ["10.0.0.4"], "nodeName": "d"}
+                {"addresses": ["10.0.0.4"], "nodeName": "d"},
+                {"addresses": ["10.0.0.5"], "nodeName": "d", "conditions": {"ready": false, "serving": true, "terminating": true}}
             ]
         }))
         .expect("a slice");
         let slice = endpoint_slice(&slice);
         assert_eq!(slice.service, Some(ServiceKey::new("default", "web")));
-        let nodes: Vec<&str> = slice.endpoints.nodes.iter().map(NodeName::as_str).collect();
-        assert_eq!((slice.endpoints.any, nodes), (true, vec!["a", "b", "d"]));
+        let names = |nodes: &BTreeSet<NodeName>| nodes.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let endpoints = slice.endpoints;
+        assert!(endpoints.any);
+        assert_eq!(names(&endpoints.nodes), ["a", "b", "d"]);
+        assert_eq!(names(&endpoints.terminating), ["b"], "d has a ready one, too");
     }
 
     #[test]

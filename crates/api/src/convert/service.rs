@@ -82,6 +82,7 @@ pub fn exposure(object: &core_v1::Service) -> Exposure {
     let (addresses, foreign_ingress) = ingress(object);
     Exposure {
         key: key(object),
+        created: created(&object.metadata),
         labels: object.metadata.labels.clone().unwrap_or_default(),
         addresses: addresses.into_vec(),
         foreign_ingress,

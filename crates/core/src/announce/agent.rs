@@ -196,7 +196,7 @@ impl Agent {
             WireEvent::Claimed(address, mac) => {
                 let (ownership, facts) = (&self.ownership, &self.facts);
                 let outranks =
-                    |node: &NodeName, service: &ServiceKey| ownership.outranks(facts, node, service);
+                    |node: &NodeName, service: &ServiceKey| ownership.outranks(facts, node, service, address);
                 self.takeover.handle_claim(address, mac, outranks, now);
             }
             WireEvent::Paused => self.takeover.handle_absence(now),
@@ -289,15 +289,16 @@ impl Agent {
         self.peers.reachability.is_blocked()
     }
 
-    /// Explains the election for a Service ([`Ownership::explain`]).
+    /// Explains the election of an address as far as one of its Services is concerned ([`Ownership::explain`]).
     ///
     /// # Errors
     /// The reason why no node can be a candidate.
     pub fn explain(
         &self,
         service: &ServiceKey,
+        address: IpAddr,
     ) -> Result<BTreeMap<&NodeName, Result<i64, Exclusion>>, Exclusion> {
-        self.ownership.explain(&self.facts, service)
+        self.ownership.explain(&self.facts, service, address)
     }
 
     /// Hands a change of the facts to the protocols.
@@ -315,8 +316,11 @@ impl Agent {
             let (before, after) = (change.before.as_ref(), change.after.as_ref());
             self.takeover.set_role(&change.service, before, after, now);
             self.stale_statuses.insert(change.service.clone());
-            self.events
-                .push_back(AgentEvent::RoleChanged(change.service, change.after));
+            self.events.push_back(AgentEvent::RoleChanged(
+                change.service,
+                change.address,
+                change.after,
+            ));
         }
     }
 

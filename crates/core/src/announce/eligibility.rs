@@ -23,6 +23,8 @@ pub const DRAIN_ANNOTATION: &str = "herald.io/drain";
 pub struct Exposure {
     /// Namespace and name.
     pub key: ServiceKey,
+    /// `metadata.creationTimestamp`, in seconds since 1970: the oldest of several sharers decides.
+    pub created: i64,
     /// `metadata.labels`.
     pub labels: Labels,
     /// `status.loadBalancer.ingress[].ip`, in that order.
@@ -52,6 +54,8 @@ pub struct Endpoints {
     pub any: bool,
     /// The nodes that have an endpoint.
     pub nodes: BTreeSet<NodeName>,
+    /// Those of the nodes that have no ready endpoint: all endpoints there serve while they terminate.
+    pub terminating: BTreeSet<NodeName>,
 }
 
 /// A Kubernetes Node, reduced to what the speakers use.
@@ -92,6 +96,13 @@ pub enum Exclusion {
     Drained,
     /// The Service has `externalTrafficPolicy: Local`, and the node has no endpoint.
     NoLocalEndpoint,
+    /// Older Services share the address, and no node may announce it for them and for this Service.
+    NoCommonNode,
+    /// The node may announce the Service, but not another one that shares the address.
+    ExcludedBySharer,
+    /// The Service has `externalTrafficPolicy: Local`, all its endpoints on the node are terminating, and other nodes have
+    /// ready ones.
+    OnlyTerminatingEndpoints,
     /// No speaker of the node is known, or it is down.
     NoSpeaker,
     /// The node's speaker is starting or draining.
@@ -100,6 +111,8 @@ pub enum Exclusion {
     NotInSubnet,
     /// Layer 2: none of the interfaces that the advertisements name exists on the node and can announce.
     NoInterface(BTreeSet<String>),
+    /// Layer 2: no interface that may announce has a link-local IPv6 address, which NDP needs.
+    NoLinkLocalAddress,
     /// No node may announce the Service; each node has its own reason.
     NoCandidate,
 }
@@ -119,10 +132,14 @@ impl Exclusion {
             Self::ExcludedByLabel => "ExcludedByLabel",
             Self::Drained => "Drained",
             Self::NoLocalEndpoint => "NoLocalEndpoint",
+            Self::NoCommonNode => "NoCommonNode",
+            Self::ExcludedBySharer => "ExcludedBySharer",
+            Self::OnlyTerminatingEndpoints => "OnlyTerminatingEndpoints",
             Self::NoSpeaker => "NoSpeaker",
             Self::SpeakerNotReady(_) => "SpeakerNotReady",
             Self::NotInSubnet => "NoLeg",
             Self::NoInterface(_) => "NoInterface",
+            Self::NoLinkLocalAddress => "NoLinkLocalAddress",
             Self::NoCandidate => "NoCandidate",
         }
     }
@@ -146,6 +163,15 @@ impl fmt::Display for Exclusion {
             Self::NoLocalEndpoint => {
                 f.write_str("externalTrafficPolicy is Local and the node has no ready endpoint")
             }
+            Self::NoCommonNode => f.write_str(
+                "no node may announce the address for this Service and for the older Services that share it",
+            ),
+            Self::ExcludedBySharer => {
+                f.write_str("the node may not announce another Service that shares the address")
+            }
+            Self::OnlyTerminatingEndpoints => f.write_str(
+                "externalTrafficPolicy is Local, all endpoints on the node are terminating, and other nodes have ready ones",
+            ),
             Self::NoSpeaker => f.write_str("no speaker of the node is reachable"),
             Self::SpeakerNotReady(state) => write!(f, "the node's speaker is {state}"),
             Self::NotInSubnet => {
@@ -155,6 +181,9 @@ impl fmt::Display for Exclusion {
                 f.write_str("the node has none of the selected interfaces, or they are down:")?;
                 names.iter().try_for_each(|name| write!(f, " {name}"))
             }
+            Self::NoLinkLocalAddress => f.write_str(
+                "no interface of the node that may announce has a link-local IPv6 address, which NDP needs",
+            ),
             Self::NoCandidate => f.write_str("no node may announce the Service"),
         }
     }

@@ -5,6 +5,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use core::net::IpAddr;
 
 use super::eligibility::{Endpoints, Exposure, Node, View};
 use crate::config::Pool;
@@ -17,6 +18,8 @@ pub struct Facts {
     nodes: BTreeMap<NodeName, Node>,
     members: Option<BTreeMap<NodeName, Member>>,
     services: BTreeMap<ServiceKey, Exposure>,
+    /// The Services on each address, oldest first.
+    sharers: BTreeMap<IpAddr, Vec<ServiceKey>>,
     endpoints: BTreeMap<ServiceKey, Endpoints>,
     ignore_exclude_label: bool,
 }
@@ -33,13 +36,14 @@ pub enum FactChange {
     NodeRemoved(NodeName),
     /// The members; these are the members until now.
     Members(BTreeMap<NodeName, Member>),
-    /// A Service or its endpoints, or the Service is gone.
-    Service(ServiceKey),
+    /// A Service or its endpoints, or the Service is gone. These are the addresses that it has or had.
+    Service(ServiceKey, Vec<IpAddr>),
 }
 
 const NO_ENDPOINTS: &Endpoints = &Endpoints {
     any: false,
     nodes: BTreeSet::new(),
+    terminating: BTreeSet::new(),
 };
 
 impl Facts {
@@ -52,6 +56,7 @@ impl Facts {
             nodes: BTreeMap::new(),
             members: has_gossip.then(BTreeMap::new),
             services: BTreeMap::new(),
+            sharers: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             ignore_exclude_label,
         }
@@ -89,17 +94,47 @@ impl Facts {
 
     /// Adds or replaces a Service.
     pub fn set_service(&mut self, service: Exposure) -> Option<FactChange> {
-        (self.services.get(&service.key) != Some(&service)).then(|| {
-            let key = service.key.clone();
-            self.services.insert(key.clone(), service);
-            FactChange::Service(key)
-        })
+        if self.services.get(&service.key) == Some(&service) {
+            return None;
+        }
+        let key = service.key.clone();
+        let mut addresses = self.take_service(&key).unwrap_or_default();
+        for address in &service.addresses {
+            let sharers = self.sharers.entry(*address);
+            let sharers = sharers.or_insert_with(|| Vec::with_capacity(1));
+            let is_older = |other: &ServiceKey| {
+                self.services
+                    .get(other)
+                    .is_some_and(|other| age(other) < age(&service))
+            };
+            let place = sharers.partition_point(is_older);
+            if sharers.get(place) != Some(&key) {
+                sharers.insert(place, key.clone());
+            }
+        }
+        addresses.extend(&service.addresses);
+        self.services.insert(key.clone(), service);
+        Some(FactChange::Service(key, addresses))
     }
 
     /// Removes a Service that is gone or belongs to another implementation.
     pub fn remove_service(&mut self, key: &ServiceKey) -> Option<FactChange> {
-        let (key, _) = self.services.remove_entry(key)?;
-        Some(FactChange::Service(key))
+        let addresses = self.take_service(key)?;
+        Some(FactChange::Service(key.clone(), addresses))
+    }
+
+    /// Removes a Service and returns its addresses.
+    fn take_service(&mut self, key: &ServiceKey) -> Option<Vec<IpAddr>> {
+        let service = self.services.remove(key)?;
+        for address in &service.addresses {
+            if let Some(sharers) = self.sharers.get_mut(address) {
+                sharers.retain(|sharer| sharer != key);
+                if sharers.is_empty() {
+                    self.sharers.remove(address);
+                }
+            }
+        }
+        Some(service.addresses)
     }
 
     /// Replaces the usable endpoints of a Service; `None` when it has no EndpointSlices.
@@ -108,8 +143,9 @@ impl Facts {
             Some(endpoints) => self.endpoints.insert(key.clone(), endpoints),
             None => self.endpoints.remove(&key),
         };
-        let is_changed = before != endpoints && self.services.contains_key(&key);
-        is_changed.then_some(FactChange::Service(key))
+        let service = self.services.get(&key).filter(|_| before != endpoints)?;
+        let addresses = service.addresses.clone();
+        Some(FactChange::Service(key, addresses))
     }
 
     /// Returns the Nodes.
@@ -127,6 +163,17 @@ impl Facts {
         &self.services
     }
 
+    /// Returns the addresses that Services have, in ascending order.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.sharers.keys().copied()
+    }
+
+    /// Returns the Services on an address, oldest first; of two that were created in the same second the first by namespace
+    /// and name.
+    pub fn sharers(&self, address: IpAddr) -> &[ServiceKey] {
+        self.sharers.get(&address).map_or(&[], Vec::as_slice)
+    }
+
     /// Returns the usable endpoints of a Service.
     pub fn endpoints(&self, service: &ServiceKey) -> &Endpoints {
         self.endpoints.get(service).unwrap_or(NO_ENDPOINTS)
@@ -142,11 +189,20 @@ impl Facts {
     }
 }
 
+/// Sorts Services by age, the oldest first.
+const fn age(service: &Exposure) -> (i64, &ServiceKey) {
+    (service.created, &service.key)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::announce::eligibility::TrafficPolicy;
     use crate::{Labels, Liveness, NodeState};
+    use alloc::vec;
+
+    const ADDRESS: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(192, 0, 2, 1));
+    const OTHER: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(192, 0, 2, 2));
 
     fn node(draining: bool) -> Node {
         Node {
@@ -160,8 +216,9 @@ mod tests {
     fn service() -> Exposure {
         Exposure {
             key: key(),
+            created: 0,
             labels: Labels::new(),
-            addresses: Vec::new(),
+            addresses: vec![ADDRESS],
             foreign_ingress: false,
             traffic_policy: TrafficPolicy::Cluster,
             shares: false,
@@ -170,6 +227,26 @@ mod tests {
 
     fn key() -> ServiceKey {
         ServiceKey::new("default", "web")
+    }
+
+    #[test]
+    fn the_sharers_of_an_address_are_sorted_by_age_then_by_name() {
+        let mut facts = Facts::new(false, false);
+        let mut set = |name: &str, created| {
+            let key = ServiceKey::new("default", name);
+            let _change = facts.set_service(Exposure {
+                key,
+                created,
+                ..service()
+            });
+            let names = facts.sharers(ADDRESS).iter().map(|key| key.name.clone());
+            names.collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(set("c", 5), "c");
+        assert_eq!(set("b", 5), "b c");
+        assert_eq!(set("a", 7), "b c a");
+        assert_eq!(set("d", 3), "d b c a");
+        assert_eq!(set("d", 9), "b c a d", "deleted and created again");
     }
 
     #[test]
@@ -184,9 +261,25 @@ mod tests {
         );
         assert_eq!(facts.remove_node(&"a".into()), None);
         assert_eq!(facts.set_pools(&[]), None);
-        assert_eq!(facts.set_service(service()), Some(FactChange::Service(key())));
+        assert_eq!(
+            facts.set_service(service()),
+            Some(FactChange::Service(key(), vec![ADDRESS]))
+        );
         assert_eq!(facts.set_service(service()), None);
-        assert_eq!(facts.remove_service(&key()), Some(FactChange::Service(key())));
+        let both = FactChange::Service(key(), vec![ADDRESS, OTHER]);
+        assert_eq!(
+            facts.set_service(Exposure {
+                addresses: vec![OTHER],
+                ..service()
+            }),
+            Some(both)
+        );
+        assert_eq!(facts.addresses().collect::<Vec<_>>(), [OTHER]);
+        assert_eq!(
+            facts.remove_service(&key()),
+            Some(FactChange::Service(key(), vec![OTHER]))
+        );
+        assert_eq!(facts.addresses().next(), None);
         assert_eq!(facts.remove_service(&key()), None);
     }
 
@@ -198,9 +291,10 @@ mod tests {
             ..Endpoints::default()
         };
         assert_eq!(facts.set_endpoints(key(), Some(endpoints.clone())), None);
-        assert_eq!(facts.set_service(service()), Some(FactChange::Service(key())));
+        let changed = FactChange::Service(key(), vec![ADDRESS]);
+        assert_eq!(facts.set_service(service()), Some(changed.clone()));
         assert_eq!(facts.endpoints(&key()), &endpoints);
-        assert_eq!(facts.set_endpoints(key(), None), Some(FactChange::Service(key())));
+        assert_eq!(facts.set_endpoints(key(), None), Some(changed));
         assert!(!facts.endpoints(&key()).any);
     }
 

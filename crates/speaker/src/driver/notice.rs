@@ -23,7 +23,7 @@ pub(super) struct Notice {
 pub(super) fn notices(event: &AgentEvent, agent: &Agent, node: &NodeName, gossip_port: u16) -> Vec<Notice> {
     let protocol = Protocol::Layer2;
     match event {
-        AgentEvent::RoleChanged(service, Some(Role::Unowned(exclusion @ Exclusion::NoInterface(_)))) => {
+        AgentEvent::RoleChanged(service, _, Some(Role::Unowned(exclusion @ Exclusion::NoInterface(_)))) => {
             let message =
                 format!("not announced from node \"{node}\" with protocol \"{protocol}\": {exclusion}");
             vec![about_service(
@@ -162,7 +162,8 @@ mod tests {
     fn a_missing_interface_is_reported_with_its_name() {
         let exclusion = Exclusion::NoInterface(["eth9".to_owned()].into());
         let service = ServiceKey::new("default", "web");
-        let event = AgentEvent::RoleChanged(service, Some(Role::Unowned(exclusion)));
+        let address = [192, 0, 2, 1].into();
+        let event = AgentEvent::RoleChanged(service, address, Some(Role::Unowned(exclusion)));
         let notices = notices_of(&event);
         assert_eq!((notices.len(), notices[0].1), (1, "announceFailed"));
         assert!(notices[0].2.contains("eth9"), "{}", notices[0].2);

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use herald_api::convert::{EndpointSlice, SliceId};
-use herald_core::ServiceKey;
 use herald_core::announce::eligibility::Endpoints;
+use herald_core::{NodeName, ServiceKey};
 use herald_runtime::Update;
 
 /// All EndpointSlices that name a Service.
@@ -33,9 +33,16 @@ impl Slices {
     /// Returns the endpoints of a Service; `None` when it has no slices.
     pub(super) fn endpoints(&self, service: &ServiceKey) -> Option<Endpoints> {
         let slices = self.of_service.get(service)?;
+        let nodes = slices.values().flat_map(|e| &e.nodes);
+        let is_terminating = |node: &&NodeName| {
+            let mut slices = slices.values().filter(|e| e.nodes.contains(*node));
+            slices.all(|e| e.terminating.contains(*node))
+        };
+        let terminating = slices.values().flat_map(|e| &e.terminating);
         Some(Endpoints {
             any: slices.values().any(|e| e.any),
-            nodes: slices.values().flat_map(|e| e.nodes.iter().cloned()).collect(),
+            terminating: terminating.filter(is_terminating).cloned().collect(),
+            nodes: nodes.cloned().collect(),
         })
     }
 
@@ -77,8 +84,25 @@ mod tests {
             endpoints: Endpoints {
                 any: true,
                 nodes: BTreeSet::from([node.into()]),
+                terminating: BTreeSet::new(),
             },
         }
+    }
+
+    #[test]
+    fn a_node_is_terminating_if_it_is_so_in_all_slices() {
+        let mut slices = Slices::default();
+        for (name, is_terminating) in [("v4", true), ("v6", false), ("more", true)] {
+            let mut slice = slice(name, "web", "one");
+            if is_terminating {
+                slice.endpoints.terminating = slice.endpoints.nodes.clone();
+            }
+            slices.update(Update::Applied(slice));
+        }
+        let terminating = |slices: &Slices| slices.endpoints(&key("web")).map(|e| e.terminating.len());
+        assert_eq!(terminating(&slices), Some(0));
+        slices.update(Update::Deleted(gone("v6")));
+        assert_eq!(terminating(&slices), Some(1));
     }
 
     fn id(name: &str) -> SliceId {

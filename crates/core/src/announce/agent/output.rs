@@ -24,8 +24,9 @@ pub enum AgentReport {
 /// What users and operators should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AgentEvent {
-    /// The role of this node for a Service has changed; `None` if the Service is gone.
-    RoleChanged(ServiceKey, Option<Role>),
+    /// The role of this node for a Service at an address has changed; `None` if the Service is gone or no longer has the
+    /// address.
+    RoleChanged(ServiceKey, IpAddr, Option<Role>),
     /// This node announces an address for a Service.
     Announced {
         /// The Service.

@@ -8,7 +8,7 @@ use core::net::IpAddr;
 
 use super::Agent;
 use crate::ServiceKey;
-use crate::announce::layer2::ownership::Role;
+use crate::announce::layer2::ownership::Grant;
 use crate::announce::layer2::takeover::AddressEvent;
 
 /// How a node announces a Service.
@@ -23,18 +23,21 @@ pub struct AnnouncementStatus {
 impl Agent {
     /// Returns how this node announces a Service; `None` if it neither announces it nor is kept from it by a conflict.
     pub(super) fn status(&self, service: &ServiceKey) -> Option<AnnouncementStatus> {
-        let grant = self.ownership.role(service).and_then(Role::grant)?;
-        let conflicts: Vec<(IpAddr, AddressEvent)> = grant
-            .addresses
-            .iter()
-            .filter_map(|address| {
-                let mac = self.takeover.foreign_host(*address)?;
-                Some((*address, AddressEvent::Conflict(mac)))
-            })
-            .collect();
+        let addresses = &self.facts.services().get(service)?.addresses;
+        let granted = addresses.iter().filter_map(|address| {
+            let role = self.ownership.role(service, *address)?;
+            role.grant()
+        });
+        let grants: Vec<&Grant> = granted.collect();
+        let first = grants.first()?;
+        let conflicts = grants.iter().filter_map(|grant| {
+            let mac = self.takeover.foreign_host(grant.address)?;
+            Some((grant.address, AddressEvent::Conflict(mac)))
+        });
+        let conflicts: Vec<(IpAddr, AddressEvent)> = conflicts.collect();
         let is_published = self.announced.contains_key(service) || !conflicts.is_empty();
         is_published.then(|| AnnouncementStatus {
-            interfaces: grant.interfaces.clone().unwrap_or_default(),
+            interfaces: first.interfaces.clone().unwrap_or_default(),
             obstacle: conflicts.first().map(|(_, first)| {
                 let texts = conflicts
                     .iter()

@@ -82,6 +82,7 @@ impl Rig {
         for address in addresses {
             agent.set_service(Exposure {
                 key: key(address),
+                created: 0,
                 labels: Labels::new(),
                 addresses: vec![ip(address)],
                 foreign_ingress: false,
@@ -381,14 +382,17 @@ fn gossip_that_reaches_no_ready_peer_is_reported_as_blocked_and_then_as_restored
 #[test]
 fn the_explanation_names_each_node_and_agrees_with_the_role() {
     let mut rig = Rig::announcing(&[ADDRESS]);
-    let explained = rig.agent.explain(&key(ADDRESS)).expect("candidates");
+    let explained = rig.agent.explain(&key(ADDRESS), ip(ADDRESS)).expect("candidates");
     let expected = [(&PEER.into(), Ok(0)), (&OWN.into(), Ok(0))];
     assert_eq!(explained, expected.into());
     rig.set_peer(Liveness::Down);
-    let explained = rig.agent.explain(&key(ADDRESS)).expect("candidates");
+    let explained = rig.agent.explain(&key(ADDRESS), ip(ADDRESS)).expect("candidates");
     assert_eq!(explained[&NodeName::from(PEER)], Err(Exclusion::NoSpeaker));
     let unknown = ServiceKey::new("default", "unknown");
-    assert_eq!(rig.agent.explain(&unknown), Err(Exclusion::NoAddress));
+    assert_eq!(
+        rig.agent.explain(&unknown, ip(ADDRESS)),
+        Err(Exclusion::NoAddress)
+    );
 }
 
 #[test]

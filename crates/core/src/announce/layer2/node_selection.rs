@@ -4,7 +4,7 @@
 use alloc::collections::BTreeSet;
 use alloc::string::String;
 
-use crate::announce::eligibility::{Endpoints, Exclusion, Exposure, Node, View};
+use crate::announce::eligibility::Node;
 use crate::config::L2Advertisement;
 
 /// Returns the interfaces on which `node` announces: the union of those that the advertisements name, or `None` (all) as
@@ -20,20 +20,10 @@ pub(super) fn interfaces(advertisements: &[&L2Advertisement], node: &Node) -> Op
     Some(names)
 }
 
-/// Returns the preference score of `node` for a Service: the sum over the advertisements that select the node.
-///
-/// # Errors
-/// The reason why the node may not announce the Service.
-pub(super) fn score(
-    view: &View<'_>,
-    advertisements: &[&L2Advertisement],
-    service: &Exposure,
-    endpoints: &Endpoints,
-    node: &Node,
-) -> Result<i64, Exclusion> {
-    view.may_announce(advertisements, service, endpoints, node)?;
+/// Returns the preference score of `node`: the sum over the advertisements that select the node.
+pub(super) fn preference(advertisements: &[&L2Advertisement], node: &Node) -> i64 {
     let scores = selecting(advertisements, node).map(|advertisement| advertisement.score(&node.labels));
-    Ok(scores.sum())
+    scores.sum()
 }
 
 fn selecting<'a>(

@@ -1,4 +1,5 @@
-//! Ownership: the role of this node for each Service, computed again when something that it depends on changes.
+//! Ownership: the role of this node for each Service at each of its addresses, computed again when something that it depends on
+//! changes.
 //!
 //! Most inputs are changes of the [`Facts`] ([`Ownership::handle_change`]); [`Ownership::poll_change`] then returns one changed
 //! role after the other. Membership is an input like any other, so the failure detector can be exchanged.
@@ -6,21 +7,22 @@
 mod election;
 mod role;
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::cmp::Reverse;
+use core::cmp::Ordering;
+use core::net::IpAddr;
 
 use crate::announce::eligibility::{Exclusion, Exposure, View};
 use crate::announce::facts::{FactChange, Facts};
-use crate::announce::layer2::election::Order;
-use crate::announce::layer2::node_selection::{interfaces, score};
+use crate::announce::layer2::election::ElectionResult;
+use crate::announce::layer2::node_selection::interfaces;
 use crate::announce::layer2::placement::Placement;
 use crate::config::L2Advertisement;
 use crate::name::tag;
 use crate::{Liveness, Member, NodeName, NodeState, ServiceKey};
 
-use election::{Election, Threshold};
+use election::Threshold;
 pub use role::{Grant, Role, RoleChange};
 
 /// Decides what one node owns. Exactly one task owns it.
@@ -33,17 +35,29 @@ pub struct Ownership {
     placement: Placement,
     /// Names of the interfaces that can announce here.
     interfaces: Option<BTreeSet<String>>,
-    decided: BTreeMap<ServiceKey, DecidedRole>,
-    /// Services whose role may have changed.
-    stale: BTreeSet<ServiceKey>,
+    decided: BTreeMap<IpAddr, DecidedAddress>,
+    /// Addresses whose roles may have changed.
+    stale: BTreeSet<IpAddr>,
+    /// The changed roles that [`Ownership::poll_change`] has not returned.
+    changes: VecDeque<RoleChange>,
 }
 
-/// What was decided for a Service.
+/// What was decided for an address.
+#[derive(Debug, Default)]
+struct DecidedAddress {
+    /// The roles for all Services on the address, in ascending order of the Services.
+    roles: Vec<(ServiceKey, Role)>,
+    /// One for each of [`Ownership::electorates`].
+    elections: Vec<DecidedElection>,
+}
+
+/// What a later change of other nodes is compared with.
 #[derive(Debug)]
-struct DecidedRole {
-    role: Role,
+struct DecidedElection {
     /// A candidate beyond this changes neither owner nor backup; `None` if any candidate might.
     threshold: Option<Threshold>,
+    /// Whether any change of a node may change the result ([`Election::is_contested`]).
+    is_contested: bool,
 }
 
 impl Ownership {
@@ -57,6 +71,7 @@ impl Ownership {
             interfaces: None,
             decided: BTreeMap::new(),
             stale: BTreeSet::new(),
+            changes: VecDeque::new(),
         }
     }
 
@@ -83,7 +98,7 @@ impl Ownership {
         self.interfaces.as_ref()
     }
 
-    /// Handles a change of the facts: finds the Services whose role may have changed.
+    /// Handles a change of the facts: finds the addresses for which the role of this node may have changed.
     pub fn handle_change(&mut self, facts: &Facts, change: FactChange) {
         match change {
             FactChange::Pools => self.mark_all_stale(facts),
@@ -95,13 +110,11 @@ impl Ownership {
                 self.mark_affected(facts, BTreeSet::from([name]), &BTreeSet::new());
             }
             FactChange::Members(before) => self.handle_members(facts, &before),
-            FactChange::Service(key) => {
-                self.stale.insert(key);
-            }
+            FactChange::Service(_, addresses) => self.stale.extend(addresses),
         }
     }
 
-    /// Finds the Services that a changed member owns or backs up, or now would.
+    /// Finds the addresses that a changed member owns or backs up, or now would.
     fn handle_members(&mut self, facts: &Facts, before: &BTreeMap<NodeName, Member>) {
         let Some(known) = facts.members() else {
             return;
@@ -127,86 +140,124 @@ impl Ownership {
 
     /// Returns the next role that differs from what was returned before.
     pub fn poll_change(&mut self, facts: &Facts) -> Option<RoleChange> {
-        while let Some(service) = self.stale.pop_first() {
-            let exposure = facts.services().get(&service);
-            let decided = exposure.map(|exposure| self.decide(facts, exposure));
-            let after = decided.as_ref().map(|decided| decided.role.clone());
-            let before = match decided {
-                Some(decided) => self.decided.insert(service.clone(), decided),
-                None => self.decided.remove(&service),
+        while self.changes.is_empty() {
+            let address = self.stale.pop_first()?;
+            self.update(facts, address);
+        }
+        self.changes.pop_front()
+    }
+
+    /// Decides for an address again, and queues the changed roles.
+    fn update(&mut self, facts: &Facts, address: IpAddr) {
+        let decided = self.decide(facts, address);
+        let mut before = self
+            .decided
+            .remove(&address)
+            .unwrap_or_default()
+            .roles
+            .into_iter()
+            .peekable();
+        let mut after = decided.roles.iter().peekable();
+        loop {
+            let order = match (before.peek(), after.peek()) {
+                (None, None) => break,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some((before, _)), Some((after, _))) => before.cmp(after),
             };
-            let before = before.map(|decided| decided.role);
-            if before != after {
-                return Some(RoleChange {
-                    service,
-                    before,
-                    after,
-                });
+            let old = before.next_if(|_| order.is_le());
+            let new = after.next_if(|_| order.is_ge());
+            let (old_role, new_role) = (old.as_ref().map(|(_, role)| role), new.map(|(_, role)| role));
+            if old_role == new_role {
+                continue;
+            }
+            // An address is handed over when the last Service loses it: those that no other node serves come first.
+            let is_passed_on = new_role.is_some_and(|role| role.owner().is_some());
+            let after = new_role.cloned();
+            let Some((service, before)) = old
+                .map(|(service, role)| (service, Some(role)))
+                .or_else(|| new.map(|(service, _)| (service.clone(), None)))
+            else {
+                continue;
+            };
+            let change = RoleChange {
+                service,
+                address,
+                before,
+                after,
+            };
+            if is_passed_on {
+                self.changes.push_back(change);
+            } else {
+                self.changes.push_front(change);
             }
         }
-        None
+        if !decided.roles.is_empty() {
+            self.decided.insert(address, decided);
+        }
     }
 
-    /// Returns the role for a Service, as last polled.
-    pub fn role(&self, key: &ServiceKey) -> Option<&Role> {
-        self.decided.get(key).map(|decided| &decided.role)
+    /// Returns the role for a Service at an address, as last polled.
+    pub fn role(&self, service: &ServiceKey, address: IpAddr) -> Option<&Role> {
+        let roles = &self.decided.get(&address)?.roles;
+        let place = roles.binary_search_by(|(other, _)| other.cmp(service));
+        Some(&roles.get(place.ok()?)?.1)
     }
 
-    /// Explains the election for a Service: for each node its preference score, or why it is no candidate. The same function
-    /// elects the owner.
-    ///
-    /// # Errors
-    /// The reason why no node can be a candidate.
-    pub fn explain<'a>(
-        &'a self,
-        facts: &'a Facts,
-        key: &ServiceKey,
-    ) -> Result<BTreeMap<&'a NodeName, Result<i64, Exclusion>>, Exclusion> {
-        let service = facts.services().get(key).ok_or(Exclusion::NoAddress)?;
-        Ok(self.elect(facts, service)?.explain())
-    }
-
-    /// Whether `node` has a better rank than this node for a Service, if both were alive. Speakers that meet on the wire
-    /// while gossip does not connect them decide by this.
-    pub fn outranks(&self, facts: &Facts, node: &NodeName, key: &ServiceKey) -> bool {
-        let Some(service) = facts.services().get(key) else {
-            return false;
-        };
-        let endpoints = facts.endpoints(&service.key);
+    /// Whether `node` has a better rank than this node for a Service at an address, if both were alive. Speakers that meet on
+    /// the wire while gossip does not connect them decide by this.
+    pub fn outranks(&self, facts: &Facts, node: &NodeName, service: &ServiceKey, address: IpAddr) -> bool {
         let view = View {
             members: None,
             ..facts.view()
         };
-        let (Ok(advertisements), Some(first)) = (
-            view.advertisements_of(&self.advertisements, service, endpoints),
-            service.addresses.first(),
-        ) else {
+        let mut electorates = self.electorates(facts, address);
+        let Some(sharers) = electorates.find(|sharers| sharers.contains(service)) else {
             return false;
         };
-        let order = |name: &NodeName| {
-            let node = facts.nodes().get(name)?;
-            let score = score(&view, &advertisements, service, endpoints, node).ok()?;
-            Some(Order::new(name, *first, score))
-        };
-        match (order(node), order(&self.own_node)) {
+        let both = [node, &self.own_node].into_iter();
+        let both = both.filter_map(|node| facts.nodes().get(node));
+        let election = self.elect(facts, &view, address, sharers, both);
+        match (election.order(node), election.order(&self.own_node)) {
             (Some(other), Some(own)) => other < own,
             (other, None) => other.is_some(),
             (None, Some(_)) => false,
         }
     }
 
-    fn decide(&self, facts: &Facts, service: &Exposure) -> DecidedRole {
-        let election = self.elect(facts, service);
-        let threshold = election.as_ref().ok().and_then(Election::threshold);
-        let role = election.and_then(|election| self.role_in(facts, service, &election));
-        DecidedRole {
-            role: role.unwrap_or_else(Role::Unowned),
-            threshold,
+    fn decide(&self, facts: &Facts, address: IpAddr) -> DecidedAddress {
+        let mut decided = DecidedAddress::default();
+        let view = facts.view();
+        for sharers in self.electorates(facts, address) {
+            let election = self.elect(facts, &view, address, sharers, facts.nodes().values());
+            let role = |service: &Exposure, sharer: &Result<Vec<&L2Advertisement>, Exclusion>| {
+                let advertisements = sharer.as_ref().map_err(Exclusion::clone)?;
+                let result = election.result().ok_or(Exclusion::NoCandidate)?;
+                self.role_in(facts, result, service, advertisements, address)
+            };
+            for (service, sharer) in election.sharers() {
+                let role = role(service, sharer).unwrap_or_else(Role::Unowned);
+                decided.roles.push((service.key.clone(), role));
+            }
+            decided.elections.push(DecidedElection {
+                threshold: election.threshold(),
+                is_contested: election.is_contested(),
+            });
         }
+        decided
+            .roles
+            .sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        decided
     }
 
-    fn role_in(&self, facts: &Facts, service: &Exposure, election: &Election<'_>) -> Result<Role, Exclusion> {
-        let result = election.result().ok_or(Exclusion::NoCandidate)?;
+    fn role_in(
+        &self,
+        facts: &Facts,
+        result: &ElectionResult<'_>,
+        service: &Exposure,
+        advertisements: &[&L2Advertisement],
+        address: IpAddr,
+    ) -> Result<Role, Exclusion> {
         let (owner, own) = (result.owner, Some(&self.own_node));
         let is_owner = *owner == self.own_node;
         let is_successor = !is_owner && is_suspected(facts, owner) && result.successor == own;
@@ -218,7 +269,7 @@ impl Ownership {
             return Ok(standby());
         }
         let own_node = facts.nodes().get(&self.own_node).ok_or(Exclusion::NoCandidate)?;
-        let interfaces = interfaces(election.advertisements(), own_node);
+        let interfaces = interfaces(advertisements, own_node);
         if !self.has_interface(interfaces.as_ref()) {
             if !is_owner {
                 return Ok(standby());
@@ -226,7 +277,7 @@ impl Ownership {
             return Err(Exclusion::NoInterface(interfaces.unwrap_or_default()));
         }
         let grant = Grant {
-            addresses: service.addresses.clone(),
+            address,
             interfaces,
             conflict_detection: facts.view().pool_of(service)?.conflict_detection,
         };
@@ -238,7 +289,7 @@ impl Ownership {
         })
     }
 
-    /// Marks the Services whose role depends on one of the `changed` nodes, and those for which one of the nodes that
+    /// Marks the addresses for which the role depends on one of the `changed` nodes, and those for which one of the nodes that
     /// `gained` eligibility is within the threshold. A suspect owner counts as changed, because any later candidate may be
     /// its successor.
     fn mark_affected(&mut self, facts: &Facts, mut changed: BTreeSet<NodeName>, gained: &BTreeSet<NodeName>) {
@@ -246,48 +297,38 @@ impl Ownership {
         if changed.is_empty() {
             return;
         }
-        let affected = self.decided.iter().filter(|(key, decided)| {
-            decided.role.depends_on(&changed, &self.own_node)
-                || (!gained.is_empty() && self.is_within_threshold(facts, key, decided, gained))
+        let view = facts.view();
+        let affected = self.decided.iter().filter(|(address, decided)| {
+            let mut roles = decided.roles.iter();
+            let mut elections = decided.elections.iter();
+            roles.any(|(_, role)| role.depends_on(&changed, &self.own_node))
+                || elections.any(|election| election.is_contested)
+                || self.is_within_threshold(facts, &view, **address, decided, gained)
         });
-        let affected: Vec<ServiceKey> = affected.map(|(key, _)| key.clone()).collect();
+        let affected: Vec<IpAddr> = affected.map(|(address, _)| *address).collect();
         self.stale.extend(affected);
     }
 
-    /// Whether one of these nodes would change the owner or the backup of a Service.
+    /// Whether one of these nodes would change the owner or the backup of an address.
     fn is_within_threshold(
         &self,
         facts: &Facts,
-        key: &ServiceKey,
-        decided: &DecidedRole,
-        nodes: &BTreeSet<NodeName>,
+        view: &View<'_>,
+        address: IpAddr,
+        decided: &DecidedAddress,
+        gained: &BTreeSet<NodeName>,
     ) -> bool {
-        let Some(service) = facts.services().get(key) else {
-            return false;
-        };
-        let endpoints = facts.endpoints(&service.key);
-        let view = facts.view();
-        let (Ok(advertisements), Some(first)) = (
-            view.advertisements_of(&self.advertisements, service, endpoints),
-            service.addresses.first(),
-        ) else {
-            return false;
-        };
-        let mut nodes = nodes.iter().filter_map(|node| facts.nodes().get(node));
-        nodes.any(|node| {
-            let Ok(score) = score(&view, &advertisements, service, endpoints, node) else {
-                return false;
-            };
-            decided.threshold.is_none_or(|threshold| {
-                let fitness = self.fitness(service, &advertisements, node);
-                let rank = self.candidate(facts, &node.name, score).rank(*first);
-                (Reverse(fitness), rank) < threshold
+        let nodes = gained.iter().filter_map(|node| facts.nodes().get(node));
+        let mut elections = self.electorates(facts, address).zip(&decided.elections);
+        !gained.is_empty()
+            && elections.any(|(sharers, election)| {
+                let newcomers = self.elect(facts, view, address, sharers, nodes.clone());
+                newcomers.is_within(election.threshold)
             })
-        })
     }
 
     fn mark_all_stale(&mut self, facts: &Facts) {
-        self.stale.extend(facts.services().keys().cloned());
+        self.stale.extend(facts.addresses());
     }
 }
 

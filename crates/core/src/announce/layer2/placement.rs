@@ -7,6 +7,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 use core::net::IpAddr;
 
 use crate::{Member, NodeName, Profile};
@@ -20,16 +21,47 @@ const ABOVE_MEDIAN: u8 = 2;
 pub(crate) struct Placement {
     /// Empty unless all usable speakers have reported.
     profiles: BTreeMap<NodeName, Arc<Profile>>,
+    rule: ElectionRule,
     flapping: BTreeSet<NodeName>,
 }
 
-/// How well a node is placed for some addresses; the greatest fitness wins before ranks count.
+/// Which Services are elected for together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum ElectionRule {
+    /// All that share an address: an address has one owner.
+    #[default]
+    PerAddress,
+    /// Each alone, so that an address may have two owners. This rule is for versions side by side: it holds as long as one
+    /// usable speaker does not report that it knows the other.
+    PerService,
+}
+
+/// How well a node is placed for an address; the greatest fitness wins before ranks count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Fitness {
     /// Whether it has one of the interfaces that the advertisements name.
     pub(crate) has_interface: bool,
-    /// How many of the addresses are in its subnets.
+    /// Whether the address is in one of its subnets.
+    is_in_subnet: bool,
+    /// How many addresses of the oldest Service are in its subnets.
     subnets: usize,
+    /// How many Services with policy Local have there only endpoints that terminate.
+    terminating: Reverse<usize>,
+}
+
+impl Fitness {
+    /// Whether a node of this fitness is in as many subnets as one of the `other` fitness.
+    pub(crate) fn is_as_near_as(self, other: Self) -> bool {
+        (self.is_in_subnet, self.subnets) == (other.is_in_subnet, other.subnets)
+    }
+
+    /// Returns the fitness for Services of two kinds, whose advertisements name different interfaces.
+    pub(crate) fn with_interfaces_of(self, other: Self) -> Self {
+        Self {
+            has_interface: self.has_interface && other.has_interface,
+            ..self
+        }
+    }
 }
 
 impl Placement {
@@ -37,8 +69,12 @@ impl Placement {
         let usable = members.filter(|member| member.is_usable());
         let reported = usable.map(|member| Some((member.node.clone(), member.profile.clone()?)));
         let Some(profiles) = reported.collect::<Option<BTreeMap<_, _>>>() else {
-            return Self::default();
+            return Self {
+                rule: ElectionRule::PerService,
+                ..Self::default()
+            };
         };
+        let rule = ElectionRule::PerService;
         let mut flaps: Vec<u8> = profiles.values().map(|profile| profile.flaps).collect();
         flaps.sort_unstable();
         let median = flaps.get(flaps.len().saturating_sub(1) / 2).copied().unwrap_or(0);
@@ -47,7 +83,13 @@ impl Placement {
         Self {
             flapping: flapping.map(|(node, _)| node.clone()).collect(),
             profiles,
+            rule,
         }
+    }
+
+    /// Returns which Services are elected for together.
+    pub(crate) const fn rule(&self) -> ElectionRule {
+        self.rule
     }
 
     /// Whether `node` ranks after all nodes that do not flap.
@@ -55,18 +97,30 @@ impl Placement {
         self.flapping.contains(node)
     }
 
-    /// Returns how well `node` is placed for these addresses.
+    /// Returns how well `node` is placed for an address, of which the oldest Service has these addresses, and of whose Services
+    /// `terminating` have there only endpoints that terminate.
     pub(crate) fn fitness(
         &self,
         node: &NodeName,
+        address: IpAddr,
         addresses: &[IpAddr],
         selected: Option<&BTreeSet<String>>,
+        terminating: usize,
     ) -> Fitness {
         let profile = self.profiles.get(node);
-        profile.map_or_else(Fitness::default, |profile| Fitness {
+        let fitness = profile.map_or_else(Fitness::default, |profile| Fitness {
             has_interface: profile.has_interface(selected),
             subnets: profile.count_in_subnets(addresses),
-        })
+            ..Fitness::default()
+        });
+        match self.rule {
+            ElectionRule::PerService => fitness,
+            ElectionRule::PerAddress => Fitness {
+                is_in_subnet: profile.is_some_and(|profile| profile.count_in_subnets(&[address]) > 0),
+                terminating: Reverse(terminating),
+                ..fitness
+            },
+        }
     }
 
     /// Whether the difference to `before` matters to elections between nodes that are in both, if advertisements name the
@@ -79,6 +133,7 @@ impl Placement {
         let in_both = self.profiles.iter();
         let mut in_both = in_both.filter_map(|(node, now)| Some((node, now, before.profiles.get(node)?)));
         self.profiles.is_empty() != before.profiles.is_empty()
+            || self.rule != before.rule
             || in_both.any(|(node, now, then)| {
                 now.subnets != then.subnets
                     || named(now) != named(then)
@@ -143,7 +198,8 @@ mod tests {
         members[0].profile = None;
         assert!(!Placement::of(members.iter()).is_flapping(&name(3)));
         let fitness = |members: &[Member]| {
-            Placement::of(members.iter()).fitness(&name(1), &[[192, 0, 2, 1].into()], None)
+            let address = [192, 0, 2, 1].into();
+            Placement::of(members.iter()).fitness(&name(1), address, &[address], None, 0)
         };
         assert_eq!(fitness(&members), Fitness::default());
         members[0].liveness = Liveness::Down;
@@ -151,6 +207,7 @@ mod tests {
         let best = Fitness {
             has_interface: true,
             subnets: 1,
+            ..Fitness::default()
         };
         assert_eq!(fitness(&members), best);
     }

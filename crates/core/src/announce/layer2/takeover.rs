@@ -117,7 +117,7 @@ impl Takeover {
         self.peers.index_by_mac(&self.identification, now);
     }
 
-    /// Replaces the role `before` of this node for a Service by `after`.
+    /// Replaces the role `before` of this node for a Service at an address by `after`.
     pub fn set_role(&mut self, service: &ServiceKey, before: Option<&Role>, after: Option<&Role>, now: Time) {
         let old = before.and_then(|role| self.duty_in(role)).map(|(_, grant)| grant);
         let new = after.and_then(|role| self.duty_in(role));
@@ -125,29 +125,23 @@ impl Takeover {
             .and_then(Role::owner)
             .or_else(|| before.and_then(Role::owner));
         let is_passed_on = self.verification && after.is_some_and(|role| role.owner().is_some());
-        let kept = new.map_or(&[][..], |(_, grant)| &grant.addresses);
-        let gone = old.map_or(&[][..], |grant| &grant.addresses).iter();
-        for address in gone.filter(|address| !kept.contains(address)) {
-            let event = Event::Interest {
-                service,
-                interest: None,
-                owner,
-                is_passed_on,
-            };
-            self.handle(*address, event, now);
-        }
-        for address in kept {
-            let Some((duty, grant)) = new else { continue };
+        let Some(address) = new.map(|(_, grant)| grant).or(old).map(|grant| grant.address) else {
+            return;
+        };
+        let interest = new.map(|(duty, grant)| {
             let interfaces = grant.interfaces.clone();
-            let event = Event::Interest {
-                service,
-                interest: Some((Interest { duty, interfaces }, grant.conflict_detection)),
-                owner,
-                is_passed_on,
-            };
-            self.machines.entry(*address).or_insert_with(AddressMachine::new);
-            self.handle(*address, event, now);
+            (Interest { duty, interfaces }, grant.conflict_detection)
+        });
+        if interest.is_some() {
+            self.machines.entry(address).or_insert_with(AddressMachine::new);
         }
+        let event = Event::Interest {
+            service,
+            interest,
+            owner,
+            is_passed_on,
+        };
+        self.handle(address, event, now);
     }
 
     /// Returns what a role obliges this node to do. Owners are not monitored where nothing is probed.

@@ -1,6 +1,5 @@
 use super::*;
 use herald_core::Time;
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use herald_api::convert::{EndpointSlice, SliceId};
@@ -44,7 +43,7 @@ impl Rig {
         self.agent.decide(Time::ZERO);
         let mut last = None;
         while let Some(event) = self.agent.poll_event() {
-            if let AgentEvent::RoleChanged(_, role) = event {
+            if let AgentEvent::RoleChanged(_, _, role) = event {
                 last = Some(role);
             }
         }
@@ -63,6 +62,7 @@ fn service(is_own_class: bool) -> Input {
     let service = ServiceInput {
         exposure: Exposure {
             key: ServiceKey::new("default", "web"),
+            created: 0,
             labels: Labels::new(),
             addresses: vec![[192, 0, 2, 1].into()],
             foreign_ingress: false,
@@ -84,7 +84,7 @@ fn slice() -> Input {
         service: Some(ServiceKey::new("default", "web")),
         endpoints: Endpoints {
             any: true,
-            nodes: BTreeSet::new(),
+            ..Endpoints::default()
         },
     }))
 }

@@ -1,20 +1,19 @@
-//! The role of one node for a Service.
+//! The role of one node for a Service at one address.
 
 use alloc::collections::BTreeSet;
 use alloc::string::String;
-use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use crate::announce::eligibility::Exclusion;
 use crate::config::ConflictDetection;
 use crate::{NodeName, ServiceKey};
 
-/// What an election makes of this node for the addresses of a Service.
+/// What the election of an address makes of this node for a Service that has the address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Role {
     /// This node is the owner.
     Owner(Grant),
-    /// The owner is suspect, and this node is the first candidate after it: it takes the addresses if the owner does not answer.
+    /// The owner is suspect, and this node is the first candidate after it: it takes the address if the owner does not answer.
     Successor {
         /// The suspect owner.
         of: NodeName,
@@ -39,14 +38,14 @@ pub enum Role {
     Unowned(Exclusion),
 }
 
-/// What this node may announce for a Service, after it has probed the addresses ([`crate::announce::layer2::takeover`]).
+/// What this node may announce for a Service, after it has probed the address ([`crate::announce::layer2::takeover`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
-    /// The addresses of the Service.
-    pub addresses: Vec<IpAddr>,
+    /// The address.
+    pub address: IpAddr,
     /// The interfaces that answer; `None` is all.
     pub interfaces: Option<BTreeSet<String>>,
-    /// What to do about a foreign host that has one of the addresses.
+    /// What to do about a foreign host that has the address.
     pub conflict_detection: ConflictDetection,
 }
 
@@ -90,8 +89,10 @@ impl Role {
 pub struct RoleChange {
     /// The Service.
     pub service: ServiceKey,
-    /// The role until now; `None` for a new Service.
+    /// The address.
+    pub address: IpAddr,
+    /// The role until now; `None` for a new Service or address.
     pub before: Option<Role>,
-    /// The role now; `None` if the Service is gone.
+    /// The role now; `None` if the Service is gone or no longer has the address.
     pub after: Option<Role>,
 }

@@ -12,6 +12,7 @@ use crate::{Labels, RawSelector};
 
 mod own_node;
 mod placement;
+mod shared;
 
 use own_node::OwnNode;
 
@@ -62,11 +63,16 @@ fn key() -> ServiceKey {
     ServiceKey::new("default", "web")
 }
 
+fn address() -> IpAddr {
+    IpAddr::from([10, 20, 30, 1])
+}
+
 fn web(policy: TrafficPolicy) -> Exposure {
     Exposure {
         key: key(),
+        created: 0,
         labels: Labels::new(),
-        addresses: vec!["10.20.30.1".parse().unwrap()],
+        addresses: vec![address()],
         foreign_ingress: false,
         traffic_policy: policy,
         shares: false,
@@ -77,6 +83,7 @@ fn endpoints(nodes: &[&str]) -> Endpoints {
     Endpoints {
         any: !nodes.is_empty(),
         nodes: nodes.iter().map(|n| NodeName::from(*n)).collect(),
+        terminating: BTreeSet::new(),
     }
 }
 
@@ -114,13 +121,13 @@ fn drain(machine: &mut OwnNode) -> Vec<RoleChange> {
 
 fn role(mut machine: OwnNode) -> Role {
     drain(&mut machine);
-    machine.role(&key()).expect("a known Service").clone()
+    machine.role(&key(), address()).expect("a known Service").clone()
 }
 
 /// Returns the role of the backup of `owner`.
 fn backup_of(owner: &str) -> Role {
     let grant = Grant {
-        addresses: web(TrafficPolicy::Cluster).addresses,
+        address: address(),
         interfaces: None,
         conflict_detection: ConflictDetection::Enforce,
     };
@@ -216,10 +223,6 @@ fn a_service_that_no_node_may_announce_has_its_reason() {
         service_selectors: vec![RawSelector::default()],
         ..everywhere()
     };
-    let no_address = Exposure {
-        addresses: vec![],
-        ..base()
-    };
     let hostname = Exposure {
         foreign_ingress: true,
         ..base()
@@ -233,7 +236,6 @@ fn a_service_that_no_node_may_announce_has_its_reason() {
         ..base()
     };
     let table = [
-        (no_address, everywhere(), true, Exclusion::NoAddress),
         (hostname, everywhere(), true, Exclusion::InvalidAddress),
         (outside, everywhere(), true, Exclusion::AddressOutsidePools),
         (base(), everywhere(), false, Exclusion::NoEndpoints),
@@ -247,11 +249,13 @@ fn a_service_that_no_node_may_announce_has_its_reason() {
     ];
     for (service, advertisement, served, expected) in table {
         let mut machine = iris(IRIS2, vec![advertisement], TrafficPolicy::Cluster);
+        let address = service.addresses[0];
         machine.set_service(service);
         if !served {
             machine.set_endpoints(key(), None);
         }
-        assert_eq!(role(machine), Role::Unowned(expected));
+        drain(&mut machine);
+        assert_eq!(machine.role(&key(), address), Some(&Role::Unowned(expected)));
     }
 }
 
@@ -289,7 +293,7 @@ fn every_excluded_node_has_its_reason() {
         ("ok", Ok(0)),
         ("starting", Err(Exclusion::SpeakerNotReady(NodeState::Starting))),
     ];
-    let candidates = machine.explain(&key()).expect("candidates");
+    let candidates = machine.explain(&key(), address()).expect("candidates");
     let seen: Vec<_> = candidates
         .into_iter()
         .map(|(node, score)| (node.as_str(), score))
@@ -385,6 +389,19 @@ fn the_removal_of_a_service_is_reported_once() {
 }
 
 #[test]
+fn a_service_without_an_address_has_no_role_and_the_reason_explains_it() {
+    let mut machine = iris(IRIS2, vec![everywhere()], TrafficPolicy::Cluster);
+    drain(&mut machine);
+    machine.set_service(Exposure {
+        addresses: vec![],
+        ..web(TrafficPolicy::Cluster)
+    });
+    let changes = drain(&mut machine);
+    assert_eq!((changes.len(), &changes[0].after), (1, &None));
+    assert_eq!(machine.explain(&key(), address()), Err(Exclusion::NoAddress));
+}
+
+#[test]
 fn a_suspect_owner_has_a_successor_and_an_owner_that_is_down_is_replaced() {
     let mut machine = iris_with(
         OwnNode::new(IRIS1.into(), true, false),
@@ -422,9 +439,13 @@ fn reporting(name: &str, subnets: &[&str], flaps: u8) -> Member {
     }
 }
 
-fn roles(machine: &OwnNode) -> Vec<(&ServiceKey, &Role)> {
+fn roles(machine: &OwnNode) -> Vec<(IpAddr, &ServiceKey, &Role)> {
     let decided = machine.ownership.decided.iter();
-    decided.map(|(key, decided)| (key, &decided.role)).collect()
+    let roles = decided.flat_map(|(address, decided)| {
+        let roles = decided.roles.iter();
+        roles.map(|(key, role)| (*address, key, role))
+    });
+    roles.collect()
 }
 
 fn gossiping(me: &str) -> OwnNode {
@@ -456,7 +477,8 @@ proptest! {
     #[test]
     fn changes_of_nodes_and_members_lead_where_a_fresh_start_leads(
         steps in prop::collection::vec((prop::collection::vec(any_node_step(), 5), any::<bool>()), 1..8),
-        services in 1_u8..12,
+        // Of each Service the address, and with policy Local the nodes with an endpoint.
+        services in prop::collection::vec((0_u8..4, proptest::option::of(0_u8..32)), 1..12),
     ) {
         let names: Vec<String> = (0..5).map(|i| format!("node-{i}")).collect();
         let preferring = RawL2Advertisement {
@@ -466,11 +488,14 @@ proptest! {
         let build = || {
             let machine = OwnNode::new(NodeName::from("node-0"), true, false);
             let mut machine = iris_with(machine, vec![preferring.clone()], TrafficPolicy::Cluster);
-            for i in 0..services {
+            for (i, (address, local)) in services.iter().enumerate() {
                 let key = ServiceKey::new("default", format!("s{i}"));
-                let addresses = vec![IpAddr::from([10, 20, 30, i])];
-                machine.set_service(Exposure { key: key.clone(), addresses, ..web(TrafficPolicy::Cluster) });
-                machine.set_endpoints(key, Some(endpoints(&["node-0"])));
+                let addresses = vec![IpAddr::from([10, 20, 30, *address])];
+                let policy = local.map_or(TrafficPolicy::Cluster, |_| TrafficPolicy::Local);
+                machine.set_service(Exposure { key: key.clone(), addresses, ..web(policy) });
+                let with_endpoint = names.iter().enumerate().filter(|(i, _)| local.unwrap_or(1) & (1 << i) != 0);
+                let nodes: Vec<&str> = with_endpoint.map(|(_, name)| name.as_str()).collect();
+                machine.set_endpoints(key, Some(endpoints(&nodes)));
             }
             machine
         };

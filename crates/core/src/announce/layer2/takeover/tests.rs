@@ -45,7 +45,7 @@ fn member(node: &str, liveness: Liveness) -> Member {
 
 fn grant() -> Grant {
     Grant {
-        addresses: vec![ip()],
+        address: ip(),
         interfaces: None,
         conflict_detection: ConflictDetection::Enforce,
     }

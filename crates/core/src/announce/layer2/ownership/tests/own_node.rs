@@ -16,6 +16,10 @@ impl OwnNode {
         }
     }
 
+    pub(super) fn name(&self) -> &NodeName {
+        &self.ownership.own_node
+    }
+
     fn handle_change(&mut self, change: Option<FactChange>) {
         if let Some(change) = change {
             self.ownership.handle_change(&self.facts, change);
@@ -66,18 +70,19 @@ impl OwnNode {
         self.ownership.poll_change(&self.facts)
     }
 
-    pub(super) fn role(&self, key: &ServiceKey) -> Option<&Role> {
-        self.ownership.role(key)
+    pub(super) fn role(&self, key: &ServiceKey, address: IpAddr) -> Option<&Role> {
+        self.ownership.role(key, address)
     }
 
     pub(super) fn explain(
         &self,
         key: &ServiceKey,
+        address: IpAddr,
     ) -> Result<BTreeMap<&NodeName, Result<i64, Exclusion>>, Exclusion> {
-        self.ownership.explain(&self.facts, key)
+        self.ownership.explain(&self.facts, key, address)
     }
 
     pub(super) fn outranks(&self, node: &NodeName, key: &ServiceKey) -> bool {
-        self.ownership.outranks(&self.facts, node, key)
+        self.ownership.outranks(&self.facts, node, key, address())
     }
 }

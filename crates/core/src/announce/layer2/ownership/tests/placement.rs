@@ -11,7 +11,7 @@ fn a_node_outside_the_subnet_is_no_candidate_while_others_are_inside() {
     assert_eq!(drain(&mut machine)[0].after, Some(backup_of(IRIS2)));
     machine.set_members(&[reporting(IRIS1, INSIDE, 0), reporting(IRIS2, OUTSIDE, 0)]);
     assert!(matches!(drain(&mut machine)[0].after, Some(Role::Owner(_))));
-    let candidates = machine.explain(&key()).expect("candidates");
+    let candidates = machine.explain(&key(), address()).expect("candidates");
     assert_eq!(candidates[&NodeName::from(IRIS2)], Err(Exclusion::NotInSubnet));
     // If no node is in the subnet, as for routed addresses, all nodes are equally fit.
     machine.set_members(&[reporting(IRIS1, OUTSIDE, 0), reporting(IRIS2, OUTSIDE, 0)]);
@@ -59,7 +59,7 @@ fn a_node_without_the_interface_is_no_candidate_while_others_have_it() {
     let mut machine = with_selected_interface(IRIS1);
     machine.set_members(&[having(IRIS1, NINE), having(IRIS2, Some(&["eth0"]))]);
     assert!(matches!(drain(&mut machine)[0].after, Some(Role::Owner(_))));
-    let candidates = machine.explain(&key()).expect("candidates");
+    let candidates = machine.explain(&key(), address()).expect("candidates");
     let missing = Exclusion::NoInterface(["eth9".into()].into());
     assert_eq!(candidates[&NodeName::from(IRIS2)], Err(missing));
     // More interfaces than a profile holds count as all interfaces.

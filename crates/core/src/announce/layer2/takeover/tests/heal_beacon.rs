@@ -9,12 +9,9 @@ fn ips() -> [IpAddr; 3] {
 /// Three active addresses.
 fn three_active() -> World {
     let mut world = World::new();
-    let grant = Grant {
-        addresses: ips().to_vec(),
-        ..grant()
-    };
-    world.role(Some(Role::Owner(grant)));
     for address in ips() {
+        let role = Role::Owner(Grant { address, ..grant() });
+        world.takeover.set_role(&web(), None, Some(&role), world.now);
         world
             .takeover
             .handle_probed(address, ProbeResult::Silence, world.now);

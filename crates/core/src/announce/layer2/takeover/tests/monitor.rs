@@ -236,7 +236,7 @@ fn one_unanswered_address_hastens_the_checks_of_the_others_of_its_owner() {
         let role = Role::Backup {
             of: FIRST.into(),
             grant: Grant {
-                addresses: vec![*address],
+                address: *address,
                 ..grant()
             },
         };
@@ -265,14 +265,16 @@ fn many_addresses_are_checked_in_turn_at_a_limited_rate() {
     let addresses: Vec<IpAddr> = (0..1000_u16)
         .map(|i| IpAddr::from([10, 0, (i >> 8) as u8, i as u8]))
         .collect();
-    let role = Role::Backup {
-        of: FIRST.into(),
-        grant: Grant {
-            addresses: addresses.clone(),
-            ..grant()
-        },
-    };
-    world.role(Some(role));
+    for address in &addresses {
+        let role = Role::Backup {
+            of: FIRST.into(),
+            grant: Grant {
+                address: *address,
+                ..grant()
+            },
+        };
+        world.takeover.set_role(&web(), None, Some(&role), world.now);
+    }
     world.until_due();
     let began = world.now;
     let mut checked = BTreeSet::new();
