@@ -131,6 +131,12 @@ failureThreshold: {{ $probe.failureThreshold }}
 {{- if ($values.networkpolicies).enabled -}}
 {{- fail "networkpolicies: not part of this chart; the controller needs egress to the API server and ingress to its metrics port, the speakers are on the host network" -}}
 {{- end -}}
+{{- range $program := list "controller" "speaker" -}}
+{{- $image := (index $values $program).image -}}
+{{- if regexMatch "(^|/)(metallb/(controller|speaker)|metallb-(controller|speaker))$" $image.repository -}}
+{{- fail (printf "%s.image.repository: %s is MetalLB's image and has no /herald-%s; name the image that you built of Herald (docs/install.md), and remove MetalLB's tag" $program $image.repository $program) -}}
+{{- end -}}
+{{- end -}}
 {{- if and (not $values.speaker.memberlist.enabled) $values.speaker.nodeSelector -}}
 {{- fail "speaker.memberlist.enabled=false with speaker.nodeSelector: without gossip every node counts as running a speaker, so nodes without one would be elected" -}}
 {{- end -}}
