@@ -9,6 +9,7 @@ use herald_netns::sandbox;
 use crate::demo::{self, DemoArgs};
 use crate::process::ROLE;
 use crate::role::{self, RoleArgs};
+use crate::soak::{self, SoakArgs};
 
 /// A cluster on one machine: network namespaces as nodes, an embedded Kubernetes API, the real controller and
 /// speakers.
@@ -23,6 +24,8 @@ struct Cli {
 enum Command {
     /// Shows the main features from end to end, then cleans up.
     Demo(DemoArgs),
+    /// Disturbs a cluster for long, and fails when an address moves.
+    Soak(SoakArgs),
     /// Part of a cluster; the lab runs its own program again for each.
     #[command(hide = true, name = ROLE)]
     Role(Box<RoleArgs>),
@@ -38,6 +41,7 @@ pub fn main() -> ExitCode {
             demo::conclude(json, &outcome);
             outcome
         }
+        Command::Soak(args) => in_sandbox(|interrupt| soak::run(args, interrupt)),
     };
     finish("herald-lab", outcome)
 }

@@ -3,7 +3,6 @@
 mod story;
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use crate::interrupt::Interrupt;
 use anyhow::{Context, bail, ensure};
@@ -11,20 +10,16 @@ use clap::Args;
 use herald_netns::wait_for;
 
 use self::story::{Chapter, Story};
-use crate::Lab;
 use crate::clock::Monotonic;
 use crate::prober::{Outage, Pace, Prober};
+use crate::{DEADLINE, Lab, QUICKSTART};
 
-/// The manifest that a newcomer would apply.
-const QUICKSTART: &str = include_str!("../../../examples/quickstart.yaml");
 /// Its name in messages.
 const QUICKSTART_PATH: &str = "examples/quickstart.yaml";
 /// The Services in it, and how many addresses each gets.
 const SERVICES: [(&str, usize); 2] = [("hello", 1), ("hello-dual", 2)];
 /// Label and port of the pods that it selects.
 const APP: (&str, u16) = ("hello", 8080);
-/// Longer than any step takes, so that a failure is reported instead of waited for without end.
-const DEADLINE: Duration = Duration::from_secs(30);
 /// Requests answered in a row that count as "served again": half a second of them.
 const STREAK: usize = 50;
 

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod cluster;
 pub mod control_plane;
 pub mod demo;
+pub mod hostile;
 pub mod install;
 pub mod interrupt;
 pub mod keepalived;
@@ -21,7 +22,16 @@ pub mod prober;
 pub mod process;
 pub mod report;
 pub mod role;
+pub mod scene;
 pub mod sniffer;
+pub mod soak;
 pub mod switch;
 
+use std::time::Duration;
+
 pub use lab::Lab;
+
+/// The manifest that a newcomer would apply.
+pub const QUICKSTART: &str = include_str!("../../../examples/quickstart.yaml");
+/// Longer than any condition here takes, so that a failure is reported instead of waited for without end.
+pub const DEADLINE: Duration = Duration::from_secs(30);

@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
+use tokio::time::timeout;
 
 use crate::objects;
 use crate::plan;
@@ -21,6 +22,9 @@ const GRACE: Duration = Duration::from_secs(30);
 
 /// The port of the speaker's metrics: the default of its flag and of the chart.
 const METRICS: u16 = 9120;
+
+/// The port of the speaker's health, on the loopback address.
+const HEALTH: u16 = 17472;
 
 /// What runs on a node beside its pods.
 #[derive(Debug, Clone)]
@@ -129,11 +133,33 @@ impl Node {
     }
 
     async fn metrics(&self) -> anyhow::Result<String> {
-        let mut stream = self.host.connect((Ipv4Addr::LOCALHOST, METRICS).into()).await?;
-        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await?;
-        let mut page = String::new();
-        stream.read_to_string(&mut page).await?;
-        Ok(page)
+        self.get(METRICS, "/metrics").await
+    }
+
+    /// Asks the speaker for its health as the kubelet does.
+    ///
+    /// # Errors
+    /// When it does not answer within a second, the kubelet's limit, or is not healthy.
+    pub async fn ensure_healthy(&self) -> anyhow::Result<()> {
+        let answer = timeout(Duration::from_secs(1), self.get(HEALTH, "/healthz")).await;
+        let answer = answer.with_context(|| format!("the speaker of {} does not answer", self.name()))??;
+        let status = answer.lines().next().unwrap_or_default();
+        anyhow::ensure!(
+            status.contains(" 200 "),
+            "the speaker of {}: {status}",
+            self.name()
+        );
+        Ok(())
+    }
+
+    async fn get(&self, port: u16, path: &str) -> anyhow::Result<String> {
+        let mut stream = self.host.connect((Ipv4Addr::LOCALHOST, port).into()).await?;
+        stream
+            .write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())
+            .await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
     }
 
     /// The speaker with its arguments.

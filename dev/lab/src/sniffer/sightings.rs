@@ -87,6 +87,16 @@ impl Sightings {
         self
     }
 
+    /// The longest time without a sighting between `begin` and `end`.
+    pub fn longest_silence(&self, begin: Monotonic, end: Monotonic) -> Duration {
+        let times = || self.0.iter().map(|sighting| sighting.at);
+        let before = std::iter::once(begin).chain(times());
+        let silences = before
+            .zip(times().chain([end]))
+            .map(|(before, at)| at.since(before));
+        silences.max().unwrap_or_default()
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -201,6 +211,15 @@ mod tests {
             "192.0.2.1 moved, after 0 ms to 02:00:00:00:00:0b, after 100 ms to 02:00:00:00:00:0a, \
              after 300 ms to 02:00:00:00:00:0b, after 400 ms to 02:00:00:00:00:0a"
         );
+    }
+
+    #[test]
+    fn a_silence_is_measured_from_the_begin_and_between_sightings() {
+        let [begin, end] = [0, 350].map(|at| Monotonic::from_nanos(at * 1_000_000));
+        let silence = |sightings: Sightings| sightings.longest_silence(begin, end).as_millis();
+        assert_eq!(silence(heard(&[])), 350);
+        assert_eq!(silence(heard(&[A, A])), 250);
+        assert_eq!(silence(heard(&[A, B, B, A]).without(B)), 300);
     }
 
     #[test]

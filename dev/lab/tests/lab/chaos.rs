@@ -1,7 +1,5 @@
 //! Gossip and wire fail independently: every address keeps one owner, and nothing moves without need.
 
-use std::time::Duration;
-
 use anyhow::{Context, ensure};
 use herald_api::ConfigurationState;
 use herald_core::announce::layer2::takeover::DOWN_PEER_GRACE;
@@ -9,13 +7,15 @@ use herald_lab::Lab;
 use herald_lab::clock::Monotonic;
 use herald_lab::objects::NAMESPACE;
 use herald_lab::plan;
-use herald_lab::sniffer::{QUESTIONS, Sniffer};
+use herald_lab::sniffer::Sniffer;
+use herald_lab::soak::{Disturbance, disturb};
 use herald_lab::switch::LINK;
 use herald_netns::wait_for;
 use libtest_mimic::Trial;
 
-use crate::scene::Scene;
-use crate::{DEADLINE, in_lab, under_watch, with};
+use crate::{in_lab, soak_length, under_watch, with};
+use herald_lab::DEADLINE;
+use herald_lab::scene::Scene;
 
 /// Answers in a row that show that nothing moves: those of two seconds.
 const STEADY: usize = 20;
@@ -38,16 +38,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         with(
             "nft",
             in_lab("lost_frames_move_nothing", async |lab| {
-                lost_frames(lab, Duration::from_secs(8)).await
+                disturb(lab, Disturbance::LostFrames, soak_length())
+                    .await
+                    .map(drop)
             }),
-        ),
-        with(
-            "nft",
-            in_lab(
-                "lost_frames_move_nothing_in_ten_minutes (takes ten minutes)",
-                async |lab| lost_frames(lab, Duration::from_secs(600)).await,
-            )
-            .with_ignored_flag(true),
         ),
         under_watch("a_divided_segment_heals_to_one_owner", divided),
         with(
@@ -246,40 +240,6 @@ async fn proxy(lab: &mut Lab) -> anyhow::Result<()> {
     let living = sniffer.sightings().since(fault).without(scene.mac);
     let longest = living.longest_contention();
     ensure!(longest.is_none(), "two owners: {longest:?}");
-    Ok(())
-}
-
-/// Five frames of a hundred are lost between any two machines, and again on the way back.
-async fn lost_frames(lab: &mut Lab, duration: Duration) -> anyhow::Result<()> {
-    let sniffer = lab.switch().sniff().await?;
-    let scene = Scene::set_v4(lab, &sniffer).await?;
-    let begin = Monotonic::now();
-    let switch = lab.switch().netns();
-    switch
-        .nft("table bridge chaos { chain loss { type filter hook forward priority 0; numgen random mod 100 < 5 counter drop; }; }")
-        .await?;
-    let questions = duration.div_duration_f64(QUESTIONS);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "some thousands"
-    )]
-    scene
-        .ensure_steady(&sniffer, scene.mac, questions as usize)
-        .await?;
-    let suspicions = "herald_gossip_suspicions_total";
-    let mut suspected = 0.0;
-    for node in lab.nodes() {
-        suspected += node.metric(suspicions).await?;
-    }
-    let moves = sniffer.sightings().since(begin).contentions();
-    ensure!(
-        moves.is_empty(),
-        "moved without need after {suspected} suspicions: {moves:?}"
-    );
-    let lost = switch.output("nft", &["list", "ruleset"]).await?;
-    let lost = String::from_utf8_lossy(&lost.stdout).into_owned();
-    ensure!(!lost.contains("packets 0 "), "no frame was lost: {lost}");
     Ok(())
 }
 

@@ -16,8 +16,9 @@ use herald_netio::{Frames, PacketSocket, Traffic};
 use herald_netns::{MacAddr, wait_for};
 use libtest_mimic::Trial;
 
-use crate::scene::{STREAK, Scene};
-use crate::{DEADLINE, QUICKSTART, in_lab, with};
+use crate::{in_lab, with};
+use herald_lab::scene::{STREAK, Scene};
+use herald_lab::{DEADLINE, QUICKSTART};
 
 /// The first address of the quickstart's pool.
 const TAKEN: Ipv4Addr = Ipv4Addr::new(192, 168, 67, 120);

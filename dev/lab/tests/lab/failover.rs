@@ -14,8 +14,9 @@ use herald_lab::switch::LINK;
 use herald_netns::wait_for;
 use libtest_mimic::Trial;
 
-use crate::scene::{STREAK, Scene};
-use crate::{DEADLINE, under_watch};
+use crate::under_watch;
+use herald_lab::DEADLINE;
+use herald_lab::scene::{STREAK, Scene};
 
 /// Between two requests, for a thousand of them a second.
 const PER_THOUSAND: Duration = Duration::from_millis(1);

@@ -15,7 +15,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::{DEADLINE, QUICKSTART, trial};
+use crate::trial;
+use herald_lab::{DEADLINE, QUICKSTART};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![

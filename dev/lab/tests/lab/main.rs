@@ -3,10 +3,10 @@
 mod chaos;
 mod conflict;
 mod failover;
+mod hostile;
 mod lifetime;
 mod manifests;
 mod network;
-mod scene;
 mod services;
 mod tools;
 
@@ -21,9 +21,11 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 /// For how long two machines may answer for an address: until one that was cut off or paused receives a frame of the other.
 const OVERLAP: Duration = Duration::from_secs(1);
-/// Longer than any condition here takes.
-const DEADLINE: Duration = Duration::from_secs(30);
-const QUICKSTART: &str = include_str!("../../../../examples/quickstart.yaml");
+/// For how long the soak runs that have a test go on here; `herald-lab soak` goes on for longer.
+fn soak_length() -> Duration {
+    let seconds = if std::env::var_os("CI").is_some() { 60 } else { 8 };
+    Duration::from_secs(seconds)
+}
 
 fn main() -> ExitCode {
     if let Some(status) = cli::enter_role() {
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         failover::trials(),
         chaos::trials(),
         conflict::trials(),
+        hostile::trials(),
         tools::trials(),
         lifetime::trials(),
     ];

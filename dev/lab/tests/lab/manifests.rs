@@ -7,7 +7,8 @@ use herald_lab::objects::NAMESPACE;
 use herald_netns::wait_for;
 use libtest_mimic::Trial;
 
-use crate::{DEADLINE, QUICKSTART, in_lab};
+use crate::in_lab;
+use herald_lab::{DEADLINE, QUICKSTART};
 
 /// Broken manifests: what the error must name.
 const BROKEN: [(&str, &str, &[&str]); 5] = [

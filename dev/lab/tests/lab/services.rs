@@ -13,7 +13,8 @@ use k8s_openapi::api::core::v1::Service;
 use libtest_mimic::Trial;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::{DEADLINE, QUICKSTART, in_lab};
+use crate::in_lab;
+use herald_lab::{DEADLINE, QUICKSTART};
 
 const GUIDE: &str = include_str!("../../../../docs/operating.md");
 const SEED_POOL: &str = include_str!("../data/seed-first-pool.yaml");

@@ -10,7 +10,8 @@ use herald_netns::wait_for;
 use libtest_mimic::Trial;
 use tokio::process::Command;
 
-use crate::{DEADLINE, QUICKSTART, in_lab, with};
+use crate::{in_lab, with};
+use herald_lab::{DEADLINE, QUICKSTART};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![

@@ -3,33 +3,35 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, ensure};
-use herald_lab::Lab;
-use herald_lab::clock::Monotonic;
-use herald_lab::prober::{Pace, Prober};
-use herald_lab::sniffer::{QUESTIONS, Sniffer};
 use herald_netns::{MacAddr, wait_for};
 
-use crate::{DEADLINE, QUICKSTART};
+use crate::clock::Monotonic;
+use crate::prober::{Pace, Prober};
+use crate::sniffer::{QUESTIONS, Sniffer};
+use crate::{DEADLINE, Lab, QUICKSTART};
 
 /// Requests answered in a row that count as "served".
-pub(crate) const STREAK: usize = 20;
+pub const STREAK: usize = 20;
 /// The same after a move, at the usual pace: longer than the sniffer waits for the machine before, so that it takes the move
 /// and whatever the test does next for two things.
 const SETTLED: usize = 60;
 
 /// A Service that a client is being served by.
-pub(crate) struct Scene {
-    pub(crate) address: IpAddr,
-    pub(crate) owner: usize,
+pub struct Scene {
+    /// The address that the client requests.
+    pub address: IpAddr,
+    /// The index of the node that had it first.
+    pub owner: usize,
     /// The owner's Ethernet address.
-    pub(crate) mac: MacAddr,
-    pub(crate) prober: Prober,
+    pub mac: MacAddr,
+    /// The client.
+    pub prober: Prober,
 }
 
 impl Scene {
     /// The pods are on the other nodes: an endpoint that is dead although the API server says it is ready would be
     /// kube-proxy's concern.
-    pub(crate) async fn set(
+    pub async fn set(
         lab: &mut Lab,
         sniffer: &Sniffer,
         pick: fn(&IpAddr) -> bool,
@@ -62,12 +64,12 @@ impl Scene {
     }
 
     /// The same with an IPv4 address and the usual client.
-    pub(crate) async fn set_v4(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<Self> {
+    pub async fn set_v4(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<Self> {
         Self::set(lab, sniffer, IpAddr::is_ipv4, Pace::default()).await
     }
 
     /// Waits until the client's kernel has learnt another owner and the client is served; returns which.
-    pub(crate) async fn moved(&mut self, lab: &Lab, since: Monotonic) -> anyhow::Result<usize> {
+    pub async fn moved(&mut self, lab: &Lab, since: Monotonic) -> anyhow::Result<usize> {
         let successor = wait_for("the client learns a new owner", DEADLINE, async || {
             Ok(lab
                 .learnt_owner(self.address)
@@ -80,7 +82,7 @@ impl Scene {
     }
 
     /// Waits until the client's kernel has learnt the first owner again and the client is served.
-    pub(crate) async fn returned(&mut self, lab: &Lab) -> anyhow::Result<()> {
+    pub async fn returned(&mut self, lab: &Lab) -> anyhow::Result<()> {
         wait_for(
             "the address returns to the node that ranks first",
             DEADLINE,
@@ -93,7 +95,7 @@ impl Scene {
     }
 
     /// Fails if a request was lost since `start`.
-    pub(crate) fn ensure_planned(&self, start: Monotonic) -> anyhow::Result<()> {
+    pub fn ensure_planned(&self, start: Monotonic) -> anyhow::Result<()> {
         let outage = self.prober.history().outage(start).context("no outage")?;
         let unserved: Vec<&String> = outage.unserved().collect();
         ensure!(unserved.is_empty(), "nobody answered: {unserved:?}");
@@ -101,12 +103,7 @@ impl Scene {
     }
 
     /// Waits until the sniffer was answered `times` times from now on, every time from `mac`.
-    pub(crate) async fn ensure_steady(
-        &self,
-        sniffer: &Sniffer,
-        mac: MacAddr,
-        times: usize,
-    ) -> anyhow::Result<()> {
+    pub async fn ensure_steady(&self, sniffer: &Sniffer, mac: MacAddr, times: usize) -> anyhow::Result<()> {
         let owners = self.owners(sniffer, times).await?;
         ensure!(
             owners == [mac],
@@ -117,7 +114,7 @@ impl Scene {
     }
 
     /// Waits until the sniffer was answered `times` times in a row from one machine; returns which.
-    pub(crate) async fn settled(&self, sniffer: &Sniffer, times: usize) -> anyhow::Result<MacAddr> {
+    pub async fn settled(&self, sniffer: &Sniffer, times: usize) -> anyhow::Result<MacAddr> {
         wait_for("one machine has the address", DEADLINE, async || {
             let owners = self.owners(sniffer, times).await?;
             Ok(if let [owner] = owners[..] {
