@@ -4,9 +4,9 @@
 /// cache.
 pub const BATCH: usize = 32;
 
-/// Bytes for one frame: an ARP packet or a solicitation with several options. Longer frames are truncated, and the parser
-/// refuses them.
-pub const FRAME_LENGTH: usize = 256;
+/// Bytes for one frame: the longest on a link with the usual MTU. A solicitation that is secured (RFC 3971) has several hundred.
+/// Longer frames are truncated, and the parser refuses them.
+pub const FRAME_LENGTH: usize = 1514;
 
 /// Up to [`BATCH`] frames.
 pub struct Frames {

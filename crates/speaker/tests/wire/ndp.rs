@@ -18,6 +18,7 @@ crate::tests![
     duplicate_address_detection_of_another_host_fails,
     a_claim_moves_a_clients_entry,
     a_unicast_solicitation_is_answered,
+    a_secured_solicitation_is_answered,
     solicitations_pass_a_snooping_bridge,
     thousands_of_addresses_are_joined,
     a_group_that_could_not_be_joined_is_joined_later,
@@ -119,6 +120,48 @@ fn a_unicast_solicitation_is_answered() {
         capture.next(limit, |frame| unicast(frame, OWNER, SOLICITATION))?;
         capture.next(limit, |frame| unicast(frame, CLIENT, ADVERTISEMENT))
     });
+}
+
+/// RFC 3971 section 5: options with public keys and signatures, here as long as a frame takes.
+fn a_secured_solicitation_is_answered() {
+    let segment = Segment::new();
+    let owner = segment.host(OWNER, &["2001:db8::1/64"]);
+    let client = segment.host(CLIENT, &["2001:db8::9/64"]);
+    let speaker = Speaker::start(&owner);
+    speaker.announce(ip(ADDRESS));
+    speaker.wait_announced(ip(ADDRESS), 1);
+    let capture = client.capture("eth0");
+    for units in [23, 40, 178] {
+        let mut frame = solicitation(ADDRESS.parse().expect("address"));
+        // An RSA signature option of that many units of eight bytes.
+        frame.extend([12, units]);
+        frame.resize(frame.len() - 2 + 8 * usize::from(units), 0x5a);
+        let payload = u16::try_from(frame.len() - 54).expect("a frame");
+        frame[18..20].copy_from_slice(&payload.to_be_bytes());
+        write_checksum(&mut frame);
+        capture.send(&frame);
+        let answer = |frame: &[u8]| (frame[..6] == CLIENT && is_ndp(frame, ADVERTISEMENT)).then_some(());
+        assert_eq!(
+            capture.next(Duration::from_secs(5), answer),
+            Some(()),
+            "{} bytes",
+            frame.len()
+        );
+    }
+}
+
+/// The checksum of ICMPv6 (RFC 4443 section 2.3).
+fn write_checksum(frame: &mut [u8]) {
+    frame[56..58].fill(0);
+    let words = |bytes: &[u8]| -> u32 {
+        let word = |pair: &[u8]| u32::from(u16::from_be_bytes([pair[0], pair[1]]));
+        bytes.chunks(2).map(word).sum()
+    };
+    let mut sum = words(&frame[22..]) + words(&frame[18..20]) + 58;
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    frame[56..58].copy_from_slice(&(!(sum as u16)).to_be_bytes());
 }
 
 /// The bridge asks which groups are wanted (MLD) and forwards no other, so joining must be announced.
