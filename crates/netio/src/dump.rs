@@ -9,12 +9,21 @@ use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
     InfoKind, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
 };
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteType};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
 
 use crate::{Interface, Master};
 
-/// A destination that an interface reaches without a gateway, and the index of the interface.
-pub(crate) type OnLink = (u32, IpNet);
+/// A destination that an interface reaches without a gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OnLink {
+    /// The index of the interface.
+    interface: u32,
+    destination: IpNet,
+    /// Whether a router may have advertised it ([`Interface::advertised`]).
+    is_advertised: bool,
+}
 
 /// Returns the interfaces that the messages describe, in order of index.
 pub(crate) fn interfaces(
@@ -35,15 +44,22 @@ pub(crate) fn interfaces(
             interface.addresses.extend(address(message));
         }
     }
-    for (index, destination) in routes {
-        if let Some(interface) = found.get_mut(&index) {
-            interface.routes.push(destination);
+    for route in routes {
+        if let Some(interface) = found.get_mut(&route.interface) {
+            let routes = if route.is_advertised {
+                &mut interface.advertised
+            } else {
+                &mut interface.routes
+            };
+            routes.push(route.destination);
         }
     }
     for interface in found.values_mut() {
         interface.addresses.sort();
-        interface.routes.sort();
-        interface.routes.dedup();
+        for routes in [&mut interface.routes, &mut interface.advertised] {
+            routes.sort();
+            routes.dedup();
+        }
     }
     found.into_values().collect()
 }
@@ -62,6 +78,7 @@ fn interface(link: &LinkMessage, kinds: &BTreeMap<u32, &InfoKind>) -> Interface 
         master: None,
         addresses: Vec::new(),
         routes: Vec::new(),
+        advertised: Vec::new(),
     };
     let ethernet = link.header.link_layer_type == LinkLayerType::Ether;
     for attribute in &link.attributes {
@@ -176,7 +193,14 @@ pub(crate) fn on_link(route: &RouteMessage) -> Vec<OnLink> {
     if has_gateway(&route.attributes) {
         return Vec::new();
     }
-    indices.into_iter().map(|index| (index, destination)).collect()
+    // A kernel that handles advertisements itself shows these routes as its own, like those of its addresses.
+    let is_advertised = !inet && matches!(header.protocol, RouteProtocol::Ra | RouteProtocol::Kernel);
+    let on_link = |interface| OnLink {
+        interface,
+        destination,
+        is_advertised,
+    };
+    indices.into_iter().map(on_link).collect()
 }
 
 fn has_gateway(attributes: &[RouteAttribute]) -> bool {
@@ -208,6 +232,15 @@ mod tests {
         message
     }
 
+    fn route_to(interface: u32, destination: IpNet) -> OnLink {
+        let is_advertised = false;
+        OnLink {
+            interface,
+            destination,
+            is_advertised,
+        }
+    }
+
     fn ip(text: &str) -> IpAddr {
         text.parse().expect("address")
     }
@@ -231,10 +264,14 @@ mod tests {
         ];
         let net = |text: &str| text.parse::<IpNet>().expect("prefix");
         let routes = [
-            (3, net("198.51.100.0/24")),
-            (3, net("192.0.2.0/24")),
-            (3, net("198.51.100.0/24")),
-            (9, net("192.0.2.0/24")),
+            route_to(3, net("198.51.100.0/24")),
+            route_to(3, net("192.0.2.0/24")),
+            route_to(3, net("198.51.100.0/24")),
+            route_to(9, net("192.0.2.0/24")),
+            OnLink {
+                is_advertised: true,
+                ..route_to(3, net("2001:db8::/64"))
+            },
         ];
         let found = interfaces(&links, &addresses, routes);
         assert_eq!(
@@ -249,6 +286,7 @@ mod tests {
         assert_eq!(found[0].routes, []);
         assert_eq!(found[1].addresses, []);
         assert_eq!(found[1].routes, [net("192.0.2.0/24"), net("198.51.100.0/24")]);
+        assert_eq!(found[1].advertised, [net("2001:db8::/64")]);
     }
 
     #[test]
@@ -318,7 +356,7 @@ mod tests {
         let net: IpNet = "192.0.2.0/24".parse().expect("prefix");
         assert_eq!(
             on_link(&route(RouteScope::Link, vec![RouteAttribute::Oif(2)])),
-            [(2, net)]
+            [route_to(2, net)]
         );
         let beyond = route(RouteScope::Universe, vec![gateway(), RouteAttribute::Oif(2)]);
         assert_eq!(on_link(&beyond), []);
@@ -335,7 +373,7 @@ mod tests {
         };
         let hops = vec![hop(2, vec![]), hop(3, vec![gateway()]), hop(4, vec![])];
         let over_several = route(RouteScope::Link, vec![RouteAttribute::MultiPath(hops)]);
-        assert_eq!(on_link(&over_several), [(2, net), (4, net)]);
+        assert_eq!(on_link(&over_several), [route_to(2, net), route_to(4, net)]);
     }
 
     #[test]
@@ -344,9 +382,30 @@ mod tests {
         message.header.address_family = AddressFamily::Inet6;
         message.header.kind = RouteType::Unicast;
         message.attributes = vec![RouteAttribute::Oif(2)];
-        assert_eq!(on_link(&message), [(2, "::/0".parse().expect("prefix"))]);
+        let all = "::/0".parse().expect("prefix");
+        assert_eq!(on_link(&message), [route_to(2, all)]);
         let gateway = RouteAddress::Inet6(Ipv6Addr::LOCALHOST);
         message.attributes.push(RouteAttribute::Gateway(gateway));
         assert_eq!(on_link(&message), []);
+    }
+
+    #[test]
+    fn ipv6_routes_of_router_advertisements_and_of_the_kernel_may_be_advertised() {
+        let mut message = RouteMessage::default();
+        message.header.address_family = AddressFamily::Inet6;
+        message.header.kind = RouteType::Unicast;
+        message.attributes = vec![RouteAttribute::Oif(2)];
+        for (protocol, is_advertised) in [
+            (RouteProtocol::Ra, true),
+            (RouteProtocol::Kernel, true),
+            (RouteProtocol::Static, false),
+            (RouteProtocol::Boot, false),
+        ] {
+            message.header.protocol = protocol;
+            assert_eq!(on_link(&message)[0].is_advertised, is_advertised, "{protocol:?}");
+        }
+        let mut subnet = route(RouteScope::Link, vec![RouteAttribute::Oif(2)]);
+        subnet.header.protocol = RouteProtocol::Kernel;
+        assert!(!on_link(&subnet)[0].is_advertised);
     }
 }

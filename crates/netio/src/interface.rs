@@ -29,6 +29,9 @@ pub struct Interface {
     pub addresses: Vec<IpNet>,
     /// Destinations of its on-link routes, which have no gateway, ascending.
     pub routes: Vec<IpNet>,
+    /// Destinations of on-link IPv6 routes that a router may have advertised (RFC 4861 section 6.3.4), ascending: any host on
+    /// the segment can send such an advertisement. Those of the interface's own subnets may be among them.
+    pub advertised: Vec<IpNet>,
 }
 
 /// The kind of interface that another one is a port of.
@@ -135,6 +138,7 @@ mod tests {
             master: None,
             addresses: vec!["192.0.2.1/24".parse().expect("prefix")],
             routes: Vec::new(),
+            advertised: Vec::new(),
         }
     }
 

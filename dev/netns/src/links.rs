@@ -14,7 +14,7 @@ use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage}
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
-use netlink_packet_route::route::{RouteMessage, RouteScope, RouteType};
+use netlink_packet_route::route::{RouteMessage, RouteProtocol, RouteScope, RouteType};
 use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 /// The routing table in which the kernel looks for its own addresses (`RT_TABLE_LOCAL`).
@@ -215,12 +215,18 @@ impl Links {
         }))
     }
 
-    /// Routes a prefix to a link, without a gateway.
-    pub async fn add_link_route(&self, link: &str, prefix: IpNet) -> anyhow::Result<()> {
+    /// Routes a prefix to a link, without a gateway. `protocol` is where the route comes from.
+    pub async fn add_link_route(
+        &self,
+        link: &str,
+        prefix: IpNet,
+        protocol: RouteProtocol,
+    ) -> anyhow::Result<()> {
         let route = RouteMessageBuilder::<IpAddr>::new()
             .destination_prefix(prefix.network(), prefix.prefix_len())?
             .output_interface(self.index(link).await?)
             .scope(RouteScope::Link)
+            .protocol(protocol)
             .build();
         let added = self.handle.route().add(route).execute().await;
         added.with_context(|| format!("cannot route {prefix} to {link}"))

@@ -1,11 +1,13 @@
 //! The links of the station from the interfaces of the kernel.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::time::Duration;
 
 use herald_l2::{Link, LinkIndex, MacAddr, Prefix};
 use herald_netio::Interface;
 use herald_netio::watch::{InterfaceWatch, InterfaceWatchError};
+use ipnet::IpNet;
 use regex::Regex;
 
 /// Delay before netlink is tried again; it fails only when descriptors or memory are short.
@@ -14,24 +16,46 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Returns the interfaces that can carry announcements: usable ones whose name matches no pattern of `exclude`.
 pub fn links(interfaces: &[Interface], exclude: &[Regex]) -> Vec<Link> {
     let allowed = |i: &&Interface| !exclude.iter().any(|pattern| pattern.is_match(&i.name));
-    interfaces.iter().filter(allowed).filter_map(link).collect()
+    let usable: Vec<(&Interface, [u8; 6])> = interfaces
+        .iter()
+        .filter(allowed)
+        .filter_map(|interface| Some((interface, interface.usable().ok()?)))
+        .collect();
+    let configured = usable
+        .iter()
+        .flat_map(|(i, _)| i.addresses.iter().chain(&i.routes));
+    let configured: BTreeSet<IpNet> = configured
+        .map(IpNet::trunc)
+        .filter(|net| net.prefix_len() > 0)
+        .collect();
+    let links = usable
+        .iter()
+        .map(|(interface, mac)| link(interface, *mac, &configured));
+    links.collect()
 }
 
-fn link(interface: &Interface) -> Option<Link> {
-    let mac = interface.usable().ok()?;
-    let nets = interface.addresses.iter().chain(&interface.routes);
+/// A prefix that a router advertised counts where no subnet of `configured` covers it: a host on the segment that advertises
+/// longer prefixes must not decide which interface answers.
+fn link(interface: &Interface, mac: [u8; 6], configured: &BTreeSet<IpNet>) -> Link {
+    let is_covered = |net: &IpNet| configured.iter().any(|configured| configured.contains(net));
+    let advertised = interface.advertised.iter().filter(|net| !is_covered(net));
+    let nets = interface
+        .addresses
+        .iter()
+        .chain(&interface.routes)
+        .chain(advertised);
     let prefixes = nets.map(|net| Prefix {
         address: net.addr(),
         length: net.prefix_len(),
     });
-    Some(Link {
+    Link {
         index: LinkIndex(interface.index),
         name: interface.name.clone(),
         mac: MacAddr(mac),
         prefixes: prefixes.collect(),
         arp: interface.resolves_v4(),
         ndp: interface.resolves_v6(),
-    })
+    }
 }
 
 /// Calls `changed` with all interfaces of the node, now and after each change. Never ends; errors are logged and
@@ -79,6 +103,7 @@ mod tests {
             master: None,
             addresses: vec!["192.0.2.1/24".parse().expect("prefix")],
             routes: vec!["198.51.100.0/24".parse().expect("prefix")],
+            advertised: Vec::new(),
         }
     }
 
@@ -101,6 +126,27 @@ mod tests {
         for (prefix, address) in links[0].prefixes.iter().zip(["192.0.2.77", "198.51.100.77"]) {
             assert!(prefix.contains(address.parse().expect("address")));
         }
+    }
+
+    #[test]
+    fn an_advertised_prefix_counts_where_no_configured_subnet_covers_it() {
+        let nets = |nets: &[&str]| nets.iter().map(|net| net.parse().expect("prefix")).collect();
+        let mut near = ethernet("eth0");
+        (near.addresses, near.routes) = (nets(&["2001:db8::1/64"]), nets(&["::/0", "2001:db8:1::/64"]));
+        let mut attacked = ethernet("eth1");
+        (attacked.addresses, attacked.routes) = (nets(&["2001:db8:3::1/128"]), Vec::new());
+        attacked.advertised = nets(&["2001:db8::/120", "2001:db8:1::/80", "2001:db8:2::/64"]);
+        let links = links(&[near, attacked], &[]);
+        let covers = |address: &str| {
+            let address = address.parse().expect("address");
+            let covering = links
+                .iter()
+                .filter(|link| link.prefixes.iter().any(|p| p.length > 0 && p.contains(address)));
+            covering.map(|link| link.name.as_str()).collect::<Vec<_>>()
+        };
+        assert_eq!(covers("2001:db8::77"), ["eth0"]);
+        assert_eq!(covers("2001:db8:1::77"), ["eth0"]);
+        assert_eq!(covers("2001:db8:2::77"), ["eth1"]);
     }
 
     #[test]

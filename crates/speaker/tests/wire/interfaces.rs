@@ -9,6 +9,7 @@ use rtnetlink::{LinkBridge, LinkMacVlan, LinkUnspec, LinkVxlan};
 use netlink_packet_route::link::MacVlanMode;
 
 use crate::arp::{CLIENT, OTHER, OWNER, SILENCE, answer, ask, foreign, ip, request};
+use crate::ndp::{ADVERTISEMENT, is_ndp};
 use crate::speaker::Speaker;
 
 crate::tests![
@@ -19,6 +20,7 @@ crate::tests![
     a_changed_ethernet_address_is_announced,
     two_interfaces_on_one_segment_never_show_two_ethernet_addresses,
     an_on_link_route_decides_which_interface_answers,
+    an_advertised_prefix_decides_only_where_no_own_subnet_covers_the_address,
     only_selected_interfaces_answer,
     a_renamed_interface_is_selected_by_its_new_name,
     an_excluded_interface_does_not_answer,
@@ -157,6 +159,28 @@ fn an_on_link_route_decides_which_interface_answers() {
     wait_for("the entry moves to where the longer prefix is", || {
         client.neighbour(ip(ADDRESS)).filter(|mac| *mac == OTHER)
     });
+}
+
+/// A host on the segment of `eth1` advertises a longer prefix than that of the subnet.
+fn an_advertised_prefix_decides_only_where_no_own_subnet_covers_the_address() {
+    let segment = Segment::new();
+    let owner = segment.host(OWNER, &["2001:db8::1/64"]);
+    segment.plug(&owner, "eth1", OTHER);
+    owner.add_advertised_route("eth1", "2001:db8::/120");
+    owner.add_advertised_route("eth1", "2001:db8:1::/64");
+    let client = segment.host(CLIENT, &["2001:db8::9/64", "2001:db8:1::9/64"]);
+    let speaker = Speaker::start(&owner);
+    for (address, mac) in [("2001:db8::7", OWNER), ("2001:db8:1::7", OTHER)] {
+        speaker.announce(ip(address));
+        let capture = client.capture("eth0");
+        speaker.wait_announced(ip(address), 1);
+        assert_eq!(client.resolve(ip(address)), mac);
+        let others = |frame: &[u8]| {
+            let is_other = frame[6..12] != mac && frame[6..12] != CLIENT;
+            (is_other && is_ndp(frame, ADVERTISEMENT)).then_some(())
+        };
+        assert_eq!(capture.next(SILENCE, others), None);
+    }
 }
 
 fn only_selected_interfaces_answer() {

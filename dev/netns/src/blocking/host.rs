@@ -6,6 +6,7 @@ use std::os::fd::RawFd;
 use ipnet::IpNet;
 use netlink_packet_route::address::AddressFlags;
 use netlink_packet_route::link::LinkMessage;
+use netlink_packet_route::route::RouteProtocol;
 use rtnetlink::LinkUnspec;
 
 use super::{block_on, wait_for};
@@ -96,7 +97,17 @@ impl Host {
     /// Adds a route without a gateway.
     pub fn add_route(&self, interface: &str, prefix: &str) {
         let prefix: IpNet = prefix.parse().expect("an address and a prefix length");
-        block_on(self.links.add_link_route(interface, prefix)).expect("the route can be added");
+        let route = self
+            .links
+            .add_link_route(interface, prefix, RouteProtocol::Static);
+        block_on(route).expect("the route can be added");
+    }
+
+    /// Adds the route to a prefix that a router advertised.
+    pub fn add_advertised_route(&self, interface: &str, prefix: &str) {
+        let prefix: IpNet = prefix.parse().expect("an address and a prefix length");
+        let route = self.links.add_link_route(interface, prefix, RouteProtocol::Ra);
+        block_on(route).expect("the route can be added");
     }
 
     /// Adds a permanent entry to the neighbour table.
