@@ -5,7 +5,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use nix::sys::socket::{MsgFlags, MultiHeaders, recvmmsg, sendmmsg};
+use nix::sys::socket::{MsgFlags, MultiHeaders, getsockopt, recvmmsg, sendmmsg};
 use socket2::{Domain, SockAddr, SockAddrStorage, SockFilter, Socket, Type};
 
 use crate::filter::{self, MOST_RANGES};
@@ -15,6 +15,18 @@ use crate::traffic::Traffic;
 
 /// Room for a burst of requests while the thread waits for the processor; the kernel caps it at `rmem_max`.
 const RECEIVE_BUFFER: usize = 1 << 20;
+
+/// How many frames a packet socket received, and how many of these it lost, since the option was read last.
+#[derive(Clone, Copy)]
+struct Statistics;
+
+nix::getsockopt_impl!(
+    Statistics,
+    libc::SOL_PACKET,
+    libc::PACKET_STATISTICS,
+    [u32; 2],
+    nix::sys::socket::sockopt::GetStruct<[u32; 2]>
+);
 
 thread_local! {
     /// The message headers of a system call, allocated once for each thread. They have raw pointers, so a socket or a batch
@@ -107,8 +119,8 @@ impl PacketSocket {
     pub fn clear_filter(&mut self) -> io::Result<()> {
         if self.passing.is_some() {
             // The memory of the old filter is charged until the new one is attached, so the new one may not fit. Without any
-            // filter, the socket also receives messages of other kinds; they cost time and are dropped by the parser.
-            self.attach(None).or_else(|_| self.socket.detach_filter())?;
+            // filter, the socket would also receive frames of other VLANs, which look like any others.
+            self.attach(None)?;
             self.passing = None;
         }
         Ok(())
@@ -168,6 +180,15 @@ impl PacketSocket {
             }
             Ok(frames.count)
         })
+    }
+
+    /// Returns how many frames were lost since the last call, because too many waited.
+    ///
+    /// # Errors
+    /// Those of getsockopt(2).
+    pub fn poll_losses(&self) -> io::Result<u32> {
+        let [_received, lost] = getsockopt(&self.socket, Statistics)?;
+        Ok(lost)
     }
 
     /// Sends all frames and calls `failed` for each frame that the kernel refused, with its place in the batch. No frame

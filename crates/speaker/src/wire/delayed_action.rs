@@ -22,6 +22,11 @@ impl DelayedAction {
         self.due.get_or_insert_with(|| now + self.delay);
     }
 
+    /// Requests the action without the delay.
+    pub(super) const fn request_at_once(&mut self, now: Time) {
+        self.due = Some(now);
+    }
+
     /// Cancels the request, because the action has just been done.
     pub(super) const fn cancel(&mut self) {
         self.due = None;
@@ -56,6 +61,16 @@ mod tests {
         assert!(!action.poll(at(1199)));
         assert!(action.poll(at(1200)));
         assert!(!action.poll(at(1200)));
+        assert_eq!(action.poll_timeout(), None);
+    }
+
+    #[test]
+    fn a_request_at_once_does_not_wait_for_the_delay_of_an_earlier_one() {
+        let mut action = DelayedAction::new(DELAY);
+        action.request(at(1000));
+        action.request_at_once(at(1100));
+        action.request(at(1100));
+        assert!(action.poll(at(1100)));
         assert_eq!(action.poll_timeout(), None);
     }
 

@@ -37,6 +37,10 @@ impl LinkSockets {
         }
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &PacketSocket> {
+        self.arp.iter().chain(&self.ndp)
+    }
+
     /// Makes the filter of the address's family let through frames about `address`. Returns whether it now lets through
     /// frames about all addresses.
     pub(super) fn admit(&mut self, address: IpAddr) -> io::Result<bool> {

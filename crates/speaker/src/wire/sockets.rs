@@ -122,7 +122,8 @@ impl Sockets {
         if self.by_link.len() == before {
             return Remaining::All;
         }
-        self.retry.request(now);
+        // What did not fit was the new filter beside the old one; a new socket has none.
+        self.retry.request_at_once(now);
         Remaining::NotAll
     }
 
@@ -154,6 +155,21 @@ impl Sockets {
         tracing::warn!(%link, %error, "lost the sockets of an interface, opening them again");
         self.by_link.remove(&link);
         self.retry.request(now);
+    }
+
+    /// Returns the links and families that have a socket.
+    pub(super) fn list(&self) -> Vec<(LinkIndex, Family)> {
+        let links = self.by_link.keys();
+        let all = links.flat_map(|link| [(*link, Family::V4), (*link, Family::V6)]);
+        all.filter(|(link, family)| self.socket(*link, *family).is_some())
+            .collect()
+    }
+
+    /// Whether frames were lost at any socket since the last call. A socket that cannot tell has lost some.
+    pub(super) fn poll_losses(&self) -> bool {
+        let sockets = self.by_link.values().flat_map(LinkSockets::iter);
+        let losses = sockets.map(|socket| socket.poll_losses().unwrap_or(1));
+        losses.sum::<u32>() > 0
     }
 
     pub(super) fn socket(&self, link: LinkIndex, family: Family) -> Option<&PacketSocket> {

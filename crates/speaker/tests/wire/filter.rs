@@ -6,7 +6,7 @@ use std::time::Duration;
 use herald_netns::Capture;
 use herald_netns::blocking::{Host, Segment, wait_for};
 
-use crate::arp::{CLIENT, OWNER, ask, foreign, ip, request};
+use crate::arp::{CLIENT, OWNER, answer, ask, foreign, ip, request};
 use crate::ndp::{ADVERTISEMENT, is_ndp, solicitation};
 use crate::speaker::Speaker;
 
@@ -17,6 +17,7 @@ crate::tests![
     whatever_the_filter_holds_back_a_probe_hears_its_answer,
     an_address_that_comes_to_another_link_is_answered_for_there,
     an_address_among_thousands_is_answered_for,
+    a_filter_without_room_for_its_successor_never_lets_frames_of_other_networks_through,
 ];
 
 const ADDRESS: &str = "192.0.2.100";
@@ -181,4 +182,30 @@ fn an_address_among_thousands_is_answered_for() {
         let reply = capture.next(Duration::from_secs(5), reply).expect("an answer");
         assert_eq!(reply[28..32], address.octets());
     }
+}
+
+/// The kernel charges the old filter until the new one is attached. Here it has room for the short one that lets all addresses
+/// through, but not beside a long one.
+fn a_filter_without_room_for_its_successor_never_lets_frames_of_other_networks_through() {
+    const VLAN: [u8; 4] = [0x81, 0, 0, 5];
+    let segment = Segment::new();
+    let owner = segment.host(OWNER, &["192.0.2.1/16"]);
+    let client = segment.host(CLIENT, &["192.0.2.9/16"]);
+    let speaker = Speaker::start(&owner);
+    let addresses: Vec<IpAddr> = (0..500)
+        .map(|number| ip(&format!("192.0.{}.{}", 3 + number / 100, number % 100 * 2)))
+        .collect();
+    addresses.iter().for_each(|address| speaker.announce(*address));
+    // The whole burst of the last: the filter is made by then.
+    speaker.wait_announced(addresses[499], 12);
+    owner.run(|| std::fs::write("/proc/sys/net/core/optmem_max", "3000").expect("of this namespace"));
+    speaker.announce(ip(ADDRESS));
+    assert_eq!(client.resolve(ip(ADDRESS)), OWNER);
+    let capture = client.capture("eth0");
+    let mut tagged = request(CLIENT, [192, 0, 2, 7], [192, 0, 2, 100]);
+    tagged.splice(12..12, VLAN);
+    capture.send(&tagged);
+    capture.send(&request(CLIENT, [192, 0, 2, 8], [192, 0, 2, 100]));
+    let reply = answer(&capture, Duration::from_secs(5)).expect("an answer");
+    assert_eq!(reply[38..42], [192, 0, 2, 8]);
 }
