@@ -14,12 +14,12 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, ObjectMeta, PostParams};
 use kube::runtime::watcher::Config;
 use kube::{Client, ResourceExt};
-use nix::time::{ClockId, clock_gettime};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
 
 use crate::Update;
+use crate::clock::uptime;
 use crate::reconcile::{Failure, within};
 use candidate::{Attempt, AttemptResult, CandidateStep, LeaseCandidate, LeaseRecord};
 
@@ -216,14 +216,6 @@ impl Candidacy {
         let _ended = self.resign.send(());
         let _panicked = self.task.await;
     }
-}
-
-/// Returns the time since the machine was started, including suspension, so that a process that was suspended with its
-/// machine notices it.
-fn uptime() -> Duration {
-    clock_gettime(ClockId::CLOCK_BOOTTIME)
-        .expect("Linux has this clock")
-        .into()
 }
 
 async fn sleep(pause: Option<Duration>) {

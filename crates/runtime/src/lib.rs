@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod client;
+pub mod clock;
 pub mod event;
 pub mod lease;
 pub mod log;
