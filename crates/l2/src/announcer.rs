@@ -21,6 +21,7 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::IpAddr;
+use core::ops::Bound;
 use core::time::Duration;
 
 use hashbrown::HashSet;
@@ -161,6 +162,12 @@ impl Announcer {
         }
     }
 
+    /// Starts the burst of each address again, from `at` on, whose claim by another machine was not polled yet.
+    pub(crate) fn reannounce_claimed(&mut self, at: Time) {
+        let claimed: Vec<IpAddr> = self.claims.keys().copied().collect();
+        claimed.into_iter().for_each(|address| self.restart(address, at));
+    }
+
     /// Starts the burst of an active address again.
     pub fn reannounce(&mut self, address: IpAddr, now: Time) {
         self.restart(address, now);
@@ -202,6 +209,18 @@ impl Announcer {
         let active = self.active.iter();
         let here = active.filter(move |(_, active)| active.links.contains(&link));
         here.map(|(address, _)| *address)
+    }
+
+    /// Returns the address and link that follow `last` in the order of all addresses and of the links that answer for them.
+    pub(crate) fn next_answering(&self, last: Option<(IpAddr, LinkIndex)>) -> Option<(IpAddr, &Link)> {
+        let from = last.map_or(Bound::Unbounded, |(address, _)| Bound::Included(address));
+        self.active
+            .range((from, Bound::Unbounded))
+            .find_map(|(address, active)| {
+                let asked = last.filter(|(last, _)| last == address).map(|(_, link)| link);
+                let next = active.links.iter().find(|link| Some(**link) > asked)?;
+                Some((*address, self.links.get(*next)?))
+            })
     }
 
     /// Whether a link is used.

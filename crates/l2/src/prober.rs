@@ -18,7 +18,7 @@
 //! answers an IPv6 probe goes to all nodes (RFC 4861 section 7.2.4). IPv6 probes of other machines, in contrast, go to
 //! the solicited-node group of the address: only a member of it receives the probes of contenders for sure.
 
-mod question;
+pub(crate) mod question;
 mod schedule;
 
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -136,7 +136,19 @@ impl Prober {
             }
             probe.links = links;
         }
-        for address in restart {
+        self.restart(restart, now);
+    }
+
+    /// Starts all probes again, because their answers may have been lost.
+    pub(crate) fn restart_probes(&mut self, now: Time) {
+        let probes = self.probes.iter();
+        let probed = probes.filter(|(_, probe)| probe.kind == Kind::Probe);
+        let probed = probed.map(|(address, _)| *address).collect();
+        self.restart(probed, now);
+    }
+
+    fn restart(&mut self, addresses: Vec<IpAddr>, now: Time) {
+        for address in addresses {
             if let Some(probe) = self.end(address) {
                 self.begin(address, probe.kind, probe.interfaces, now);
             }

@@ -19,19 +19,28 @@ use core::time::Duration;
 use herald_core::Time;
 use herald_core::announce::layer2::{Announcement, Command, WireEvent};
 
+use inquiry::Inquiry;
+
 use crate::prober::ProbeTiming;
 use crate::{Announcer, Answer, GroupChange, Ignored, Link, LinkIndex, Prober, ReceivedFrame, Transmission};
 
+mod inquiry;
 #[cfg(test)]
 mod tests;
+
+/// From such a pause on, the frames that waited in the sockets prove nothing: a machine that was suspended received none,
+/// and a successor ends its burst of announcements within 5 s.
+const BLIND_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long the agent may take to decide about the claims that waited during a pause, before the addresses are announced again.
+const DECISION: Duration = Duration::from_millis(100);
 
 /// Announcer and prober on the same links. Answering a frame allocates nothing.
 #[derive(Debug)]
 pub struct Station {
     announcer: Announcer,
     prober: Prober,
-    /// Whether [`WireEvent::Paused`] is still to be reported.
-    is_pause_unreported: bool,
+    inquiry: Inquiry,
 }
 
 impl Station {
@@ -43,7 +52,7 @@ impl Station {
         Self {
             announcer: Announcer::new(refresh, seed),
             prober: Prober::new(ProbeTiming::default()),
-            is_pause_unreported: false,
+            inquiry: Inquiry::new(),
         }
     }
 
@@ -108,30 +117,47 @@ impl Station {
         }
     }
 
-    /// Withdraws all addresses, because the station did not run for so long that another node may have taken over.
-    /// [`WireEvent::Paused`] is the next event. Probes go on.
-    pub fn handle_pause(&mut self) {
-        self.announcer.withdraw_all();
-        self.is_pause_unreported = true;
+    /// Handles the end of a time in which the station did not run although it should have, and returns whether other nodes
+    /// may have taken over unnoticed. The frames that waited must have been handled before; `has_lost_frames` is whether
+    /// more arrived than could wait.
+    ///
+    /// The station goes on answering. A node that took over has announced the address, so its claim was among the frames
+    /// that waited. Clients believe that claim by now: unless the agent withdraws the address, its burst starts again. Where
+    /// frames are missing, the station asks for each active address once: a machine that answers claims the address by that.
+    /// Probes start again, since the answers to them may be missing.
+    pub fn handle_pause(&mut self, pause: Duration, has_lost_frames: bool, now: Time) -> bool {
+        self.announcer.reannounce_claimed(now + DECISION);
+        let is_doubtful = has_lost_frames || pause >= BLIND_PAUSE;
+        if is_doubtful {
+            self.inquiry.request(now);
+            self.begin_inquiry(now);
+        }
+        is_doubtful
     }
 
-    /// Writes the next frame that is due to `frame`: probes and checks come before announcements, because they decide
-    /// who may announce. Returns `None` when nothing is due or the pace allows no frame at `now`.
+    fn begin_inquiry(&mut self, now: Time) {
+        if self.inquiry.begin(now) {
+            self.prober.restart_probes(now);
+        }
+    }
+
+    /// Writes the next frame that is due to `frame`: questions come before announcements, because they decide who may
+    /// announce. Returns `None` when nothing is due or the pace allows no frame at `now`.
     ///
     /// # Panics
     /// If a frame is due and `frame` is shorter than [`crate::wire::MAX_FRAME_LENGTH`].
     pub fn poll_transmit(&mut self, frame: &mut [u8], now: Time) -> Option<Transmission> {
-        let question = self.prober.poll_transmit(frame, now);
-        question.or_else(|| self.announcer.poll_transmit(frame, now))
+        self.begin_inquiry(now);
+        self.prober
+            .poll_transmit(frame, now)
+            .or_else(|| self.inquiry.poll_transmit(&self.announcer, frame, now))
+            .or_else(|| self.announcer.poll_transmit(frame, now))
     }
 
-    /// Returns the next event for the agent: a pause first, then results of probes and checks, then claims.
+    /// Returns the next event for the agent: results of probes and checks, then claims.
     ///
     /// All received frames must have been handled before, because a probe that has lasted long enough ends here.
     pub fn poll_event(&mut self, now: Time) -> Option<WireEvent> {
-        if core::mem::take(&mut self.is_pause_unreported) {
-            return Some(WireEvent::Paused);
-        }
         if let Some((address, result)) = self.prober.poll_result(now) {
             return Some(WireEvent::Probed(address, result));
         }
@@ -146,10 +172,11 @@ impl Station {
 
     /// When [`Station::poll_transmit`] or [`Station::poll_event`] has something next, possibly already.
     pub fn poll_timeout(&self) -> Option<Time> {
-        if self.is_pause_unreported {
-            return Some(Time::ZERO);
-        }
-        let due = [self.prober.poll_timeout(), self.announcer.poll_timeout()];
+        let due = [
+            self.prober.poll_timeout(),
+            self.inquiry.poll_timeout(),
+            self.announcer.poll_timeout(),
+        ];
         due.into_iter().flatten().min()
     }
 

@@ -225,7 +225,6 @@ impl Scene {
                     assert!(self.links.values().all(|link| link.mac != mac));
                     claims += 1;
                 }
-                WireEvent::Paused => panic!("the station was not paused"),
             }
         }
         assert!(results <= 1 && claims <= 1, "a frame is one claim");

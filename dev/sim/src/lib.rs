@@ -10,6 +10,7 @@ mod client;
 mod judge;
 mod kernel;
 mod node;
+mod pause;
 mod seeds;
 mod world;
 

@@ -89,8 +89,8 @@ impl Node {
     }
 
     /// Handles the end of a pause that was so long that other nodes may have taken over.
-    pub(crate) fn handle_pause(&mut self) {
-        self.station.handle_pause();
+    pub(crate) fn handle_pause(&mut self, pause: Duration, has_lost_frames: bool, now: Time) {
+        self.station.handle_pause(pause, has_lost_frames, now);
     }
 
     /// Whether the node answers for an address.

@@ -1,6 +1,6 @@
 //! The virtual switch, gossip's network and the API server, with their faults.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,12 +17,10 @@ use crate::client::Client;
 use crate::judge::Judge;
 use crate::kernel;
 use crate::node::{Node, Output};
+use crate::pause::Pause;
 
 /// The wire thread notices a pause of this length: it runs at least every 200 ms and tolerates another 200 ms.
 const NOTICED_PAUSE: Duration = Duration::from_millis(400);
-
-/// Limit of the frames and datagrams that wait in the sockets of a paused process.
-const SOCKET_BACKLOG: usize = 512;
 
 /// Which nodes receive what which others send, on the wire or by gossip.
 #[derive(Debug, Clone, Default)]
@@ -43,7 +41,7 @@ impl Network {
 
 /// What is in transit or due.
 #[derive(Debug)]
-enum Event {
+pub(crate) enum Event {
     Frame(usize, Rc<[u8]>),
     Datagram(usize, usize, Vec<u8>),
     Timeout(usize),
@@ -54,8 +52,7 @@ pub struct World {
     now: Time,
     rng: StdRng,
     nodes: Vec<Option<Node>>,
-    /// Since when a node is paused, and what waits in its sockets.
-    paused: BTreeMap<usize, (Time, VecDeque<Event>)>,
+    paused: BTreeMap<usize, Pause>,
     timeouts: Vec<Option<Time>>,
     /// By time, and in the order in which the events were queued.
     queue: BTreeMap<(Time, u64), Event>,
@@ -211,29 +208,34 @@ impl World {
     pub fn pause(&mut self, index: usize) {
         if self.nodes[index].is_some() {
             let now = self.now;
-            self.paused.entry(index).or_insert((now, VecDeque::new()));
+            self.paused.entry(index).or_insert_with(|| Pause::new(now));
             self.judge.remove(index, are_connected(&self.wire), now);
         }
     }
 
     /// Resumes a paused speaker (SIGCONT).
     pub fn resume(&mut self, index: usize) {
-        let Some((since, waiting)) = self.paused.remove(&index) else {
+        let Some(pause) = self.paused.remove(&index) else {
             return;
         };
         let now = self.now;
+        let mut output = Output::default();
         if let Some(node) = &mut self.nodes[index] {
-            if now - since > NOTICED_PAUSE {
-                node.handle_pause();
-            } else {
-                for service in 0..self.services {
-                    let answers = node.answers(address(service)) && !self.unplugged.contains(&index);
-                    self.judge
-                        .set(address(service), index, answers, are_connected(&self.wire), now);
-                }
+            for service in 0..self.services {
+                let answers = node.answers(address(service)) && !self.unplugged.contains(&index);
+                self.judge
+                    .set(address(service), index, answers, are_connected(&self.wire), now);
+            }
+            pause
+                .frames
+                .iter()
+                .for_each(|frame| node.handle_frame(frame, now, &mut output));
+            if now - pause.since > NOTICED_PAUSE {
+                node.handle_pause(now - pause.since, pause.has_lost_frames, now);
             }
         }
-        for event in waiting {
+        self.carry_out(index, output);
+        for event in pause.others {
             self.handle_event(event);
         }
         self.run_node(index);
@@ -351,11 +353,8 @@ impl World {
         {
             self.send_frame(index, &answer);
         }
-        if let Some((_, waiting)) = self.paused.get_mut(&index) {
-            if waiting.len() < SOCKET_BACKLOG {
-                waiting.push_back(event);
-            }
-            return;
+        if let Some(pause) = self.paused.get_mut(&index) {
+            return pause.queue(event);
         }
         let now = self.now;
         let Some(node) = &mut self.nodes[index] else {

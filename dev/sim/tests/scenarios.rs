@@ -108,7 +108,7 @@ fn a_planned_stop_or_drain_leaves_no_address_unserved() {
 }
 
 #[test]
-fn a_paused_node_is_replaced_and_probes_before_it_answers_again() {
+fn a_paused_node_is_replaced_and_gets_its_addresses_back() {
     for_each_seed(6, |seed| {
         for pause in [100, 500, 1000, 5000] {
             let mut world = World::new(4, 12, seed);
@@ -124,6 +124,28 @@ fn a_paused_node_is_replaced_and_probes_before_it_answers_again() {
             assert_eq!(owners(&mut world), before);
             assert_eq!(world.followed(), as_sole_owners(&before));
             doubled_for_at_most(&mut world, seconds(1));
+        }
+    });
+}
+
+/// Both are paused, so neither replaces the other.
+#[test]
+fn a_node_that_was_paused_and_not_replaced_answers_at_once() {
+    for_each_seed(6, |seed| {
+        let mut world = World::new(2, 12, seed);
+        for pause in [500, 5000, 60_000] {
+            let before = owners(&mut world);
+            (0..2).for_each(|index| world.pause(index));
+            world.run_for(millis(pause));
+            (0..2).for_each(|index| world.resume(index));
+            world.reset_judge();
+            world.run_for(seconds(15));
+            assert_eq!(owners(&mut world), before);
+            assert_eq!(
+                (world.judge().taken(), world.judge().longest_unserved()),
+                (0, Duration::ZERO)
+            );
+            doubled_for_at_most(&mut world, Duration::ZERO);
         }
     });
 }

@@ -199,7 +199,6 @@ impl Agent {
                     |node: &NodeName, service: &ServiceKey| ownership.outranks(facts, node, service, address);
                 self.takeover.handle_claim(address, mac, outranks, now);
             }
-            WireEvent::Paused => self.takeover.handle_absence(now),
         }
     }
 

@@ -15,7 +15,7 @@ pub(super) fn question(address: IpAddr, mac: MacAddr, frame: &mut [u8]) -> usize
 }
 
 /// Writes a check whether `target`, or any machine, has `address`, from this node on `link`, and returns its length.
-pub(super) fn check(address: IpAddr, link: &Link, target: Option<MacAddr>, frame: &mut [u8]) -> usize {
+pub(crate) fn check(address: IpAddr, link: &Link, target: Option<MacAddr>, frame: &mut [u8]) -> usize {
     match address {
         IpAddr::V4(address) => arp_request(address, link, target, frame),
         IpAddr::V6(address) => match link_local(link) {

@@ -14,6 +14,7 @@ use crate::{MacAddr, Purpose};
 
 const ACTIVE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const PROBED: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+const OTHER_ACTIVE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 3);
 const OWN: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
 const OTHER: MacAddr = MacAddr([2, 0, 0, 0, 0, 9]);
 
@@ -153,22 +154,103 @@ fn withdraw_all_lets_probes_go_on() {
     assert!(station.addresses_on(LinkIndex(2)).eq([IpAddr::from(PROBED)]));
 }
 
-#[test]
-fn a_pause_withdraws_all_addresses_and_is_the_first_event() {
+/// Announces [`ACTIVE`] and [`OTHER_ACTIVE`] on two links and probes for [`PROBED`]. All frames of the first seconds were sent.
+fn settled() -> Station {
     let mut station = busy();
-    let _ignored = receive(&mut station, 2, request(PROBED, PROBED));
-    station.handle_pause();
-    assert_eq!(station.poll_timeout(), Some(Time::ZERO));
-    assert_eq!(
-        receive(&mut station, 2, request(OTHER_HOST, ACTIVE)),
-        Err(Ignored::NotOurs)
+    let second = Link {
+        index: LinkIndex(3),
+        name: "eth1".to_owned(),
+        mac: MacAddr([2, 0, 0, 0, 0, 3]),
+        ..link()
+    };
+    station.set_links(vec![link(), second], Time::ZERO);
+    station.handle_command(Command::Announce(on_all_links(OTHER_ACTIVE)), Time::ZERO);
+    for now in 0..5000 {
+        transmit(&mut station, at(now));
+    }
+    events(&mut station, at(5000));
+    station
+}
+
+/// Returns the addresses and links that are asked for, and until when the pace held questions back.
+fn questions(station: &mut Station, now: Time) -> Vec<(IpAddr, u32)> {
+    let sent = transmit(station, now);
+    assert!(
+        sent.iter().all(|sent| sent.purpose == Purpose::Question),
+        "{sent:?}"
     );
-    let expected = [
-        WireEvent::Paused,
-        WireEvent::Probed(PROBED.into(), ProbeResult::Answered(OTHER)),
-    ];
-    assert_eq!(events(&mut station, at(1)), expected);
-    assert_eq!(events(&mut station, at(1)), []);
+    sent.iter().map(|sent| (sent.address, sent.link.0)).collect()
+}
+
+#[test]
+fn a_station_that_was_paused_goes_on_answering_and_reports_the_claims_that_waited() {
+    let mut station = settled();
+    let _answered = receive(&mut station, 2, request(ACTIVE, ACTIVE));
+    assert!(!station.handle_pause(Duration::from_millis(4900), false, at(10_000)));
+    receive(&mut station, 2, request(OTHER_HOST, ACTIVE)).expect("answered");
+    assert_eq!(questions(&mut station, at(10_000)), []);
+    assert_eq!(
+        events(&mut station, at(10_000)),
+        [WireEvent::Claimed(ACTIVE.into(), OTHER)]
+    );
+    // The clients have learnt another MAC address. The agent has the time to withdraw the address.
+    assert_eq!(station.poll_timeout(), Some(at(10_000) + DECISION));
+    let burst = transmit(&mut station, at(10_000) + DECISION);
+    assert!(
+        burst.iter().all(|sent| sent.address == IpAddr::from(ACTIVE)),
+        "{burst:?}"
+    );
+    assert_eq!(burst.len(), 4);
+}
+
+#[test]
+fn where_claims_may_be_missing_each_active_address_is_asked_for_once_and_answered_for_meanwhile() {
+    let everywhere = [ACTIVE, OTHER_ACTIVE].map(|address| [(address.into(), 2), (address.into(), 3)]);
+    for (pause, has_lost_frames) in [(Duration::from_millis(300), true), (BLIND_PAUSE, false)] {
+        let mut station = settled();
+        assert!(station.handle_pause(pause, has_lost_frames, at(10_000)));
+        receive(&mut station, 2, request(OTHER_HOST, ACTIVE)).expect("answered");
+        assert_eq!(questions(&mut station, at(10_000)), everywhere.concat());
+        assert_eq!(questions(&mut station, at(10_001)), []);
+        assert_eq!(station.poll_timeout(), None);
+        assert_eq!(events(&mut station, at(10_001)), []);
+        // The answer of a machine that took over is a claim.
+        receive(&mut station, 3, request(OTHER_ACTIVE, OTHER_HOST)).expect_err("no question of ours");
+        let claim = WireEvent::Claimed(OTHER_ACTIVE.into(), OTHER);
+        assert_eq!(events(&mut station, at(10_002)), [claim]);
+    }
+}
+
+#[test]
+fn inquiries_begin_five_seconds_apart_and_none_is_forgotten() {
+    let mut station = settled();
+    let pause = |station: &mut Station, now| {
+        assert!(station.handle_pause(Duration::from_millis(300), true, now));
+        questions(station, now).len()
+    };
+    assert_eq!(pause(&mut station, at(10_000)), 4);
+    assert_eq!(pause(&mut station, at(10_500)), 0);
+    assert_eq!(pause(&mut station, at(11_000)), 0);
+    assert_eq!(station.poll_timeout(), Some(at(15_000)));
+    assert_eq!(questions(&mut station, at(15_000)).len(), 4);
+    assert_eq!(station.poll_timeout(), None);
+}
+
+#[test]
+fn a_probe_whose_answers_may_be_missing_starts_again() {
+    let mut station = busy();
+    for round in 0..3 {
+        transmit(&mut station, at(30 * round));
+    }
+    station.handle_pause(Duration::from_millis(300), true, at(400));
+    assert_eq!(events(&mut station, at(400)), []);
+    let asked = transmit(&mut station, at(400));
+    assert_eq!(asked[0].address, IpAddr::from(PROBED));
+    let _ignored = receive(&mut station, 2, request(PROBED, PROBED));
+    assert_eq!(
+        events(&mut station, at(401)),
+        [WireEvent::Probed(PROBED.into(), ProbeResult::Answered(OTHER))]
+    );
 }
 
 const OTHER_HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);

@@ -9,6 +9,7 @@ use herald_core::announce::layer2::{Announcement, Command, WireEvent};
 use herald_core::{Family, Time};
 use herald_l2::{LinkIndex, Purpose, Station, Transmission};
 use herald_netio::{Frames, Interface, Poller};
+use herald_runtime::clock::uptime;
 use regex::Regex;
 use tokio::sync::mpsc;
 
@@ -25,9 +26,13 @@ const CHORES: usize = 32;
 /// The longest wait for frames, so that the thread notices when it was paused.
 const LONGEST_WAIT: Duration = Duration::from_millis(200);
 
-/// A wait that ends so much too late is a pause: by then the peers may consider this node down. Gossip suspects a node
-/// within some 150 ms, and a probe takes another 100 ms.
+/// A thread that runs so much too late was paused: by then other nodes may have taken over. Gossip suspects a node within
+/// some 150 ms, and a probe takes another 100 ms.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// Batches of frames that are handled at each socket after a pause, before anything else is done; more than wait in a socket
+/// with the largest buffer that it asks for.
+const BACKLOG: usize = 128;
 
 /// Input of the wire thread.
 pub(super) enum WireInput {
@@ -89,6 +94,7 @@ impl WireTask {
 
     /// Works until the handle is dropped.
     pub(super) fn run(mut self, mut poller: Poller) -> anyhow::Result<()> {
+        let mut woken = uptime();
         loop {
             let inputs = self.handle_inputs(&poller);
             if inputs == Progress::Stop {
@@ -102,15 +108,14 @@ impl WireTask {
             self.set_filters();
             let is_busy = [inputs, groups].contains(&Progress::More);
             let timeout = wait(is_busy, self.poll_timeout(), self.now());
-            let begin = Instant::now();
             let ready = poller.wait(Some(timeout)).context("cannot wait for packets")?;
-            let ready: Vec<u64> = ready.collect();
-            if is_pause(begin.elapsed(), timeout) {
-                self.handle_pause();
-            }
+            let before = std::mem::replace(&mut woken, uptime());
             for token in ready {
                 let (link, family) = socket_of(token);
                 self.answer(link, family);
+            }
+            if let Some(pause) = pause(woken.saturating_sub(before), timeout) {
+                self.handle_pause(pause);
             }
             // After the frames, so that no answer to a probe that is over lies unread.
             self.report_events();
@@ -166,13 +171,20 @@ impl WireTask {
         self.station.handle_command(command, now);
     }
 
-    /// This process was paused, or the machine suspended: no address is answered for until the agent has probed again.
-    fn handle_pause(&mut self) {
-        tracing::warn!(
-            "this process did not run for a while: withdrawing all addresses and probing for them again"
-        );
-        self.station.handle_pause();
-        self.sockets.request_filters(self.now());
+    /// This thread did not run although it should have: the machine is overloaded, the process was paused, or the machine
+    /// suspended. Handles all frames that waited, before results of probes are reported.
+    fn handle_pause(&mut self, pause: Duration) {
+        let mut has_lost_frames = false;
+        for (link, family) in self.sockets.list() {
+            has_lost_frames |= (0..BACKLOG).all(|_| self.answer(link, family) == Progress::More);
+        }
+        has_lost_frames |= self.sockets.poll_losses();
+        if self.station.handle_pause(pause, has_lost_frames, self.now()) {
+            tracing::warn!(
+                ?pause,
+                "this process did not run for a while and may have missed announcements: asking whether other machines answer"
+            );
+        }
     }
 
     /// Passes events on to the agent.
@@ -187,7 +199,6 @@ impl WireTask {
                     }
                 }
                 WireEvent::Claimed(..) => self.metrics.claims.inc(),
-                WireEvent::Paused => {}
             }
             // Fails only while the program ends.
             let _ended = self.events.send(event);
@@ -231,15 +242,16 @@ impl WireTask {
         progress
     }
 
-    /// Answers the frames that wait at one socket, a batch at most: other sockets have their turn, too.
-    fn answer(&mut self, link: LinkIndex, family: Family) {
+    /// Answers the frames that wait at one socket, a batch at most: other sockets have their turn, too. Returns whether more
+    /// frames may wait.
+    fn answer(&mut self, link: LinkIndex, family: Family) -> Progress {
         let Some(socket) = self.sockets.socket(link, family) else {
-            return;
+            return Progress::Idle;
         };
         if let Err(error) = socket.receive(&mut self.received) {
             self.metrics.receive_errors.inc();
             self.lose(link, &error);
-            return;
+            return Progress::Idle;
         }
         let now = self.now();
         for frame in self.received.iter() {
@@ -257,6 +269,11 @@ impl WireTask {
         });
         if let Err(error) = sent {
             self.lose(link, &error);
+        }
+        if self.received.is_full() {
+            Progress::More
+        } else {
+            Progress::Idle
         }
     }
 
@@ -319,9 +336,11 @@ fn wait(is_busy: bool, due: Option<Time>, now: Time) -> Duration {
     due.map_or(LONGEST_WAIT, |due| (due - now).min(LONGEST_WAIT))
 }
 
-/// Whether a wait lasted so long that the thread must have been paused.
-fn is_pause(waited: Duration, timeout: Duration) -> bool {
-    waited > timeout + PAUSE
+/// Returns how much too late the thread runs, if that is a pause. `elapsed` is the time since it ran before, of which it was
+/// allowed to wait for `timeout`.
+fn pause(elapsed: Duration, timeout: Duration) -> Option<Duration> {
+    let late = elapsed.saturating_sub(timeout);
+    (late > PAUSE).then_some(late)
 }
 
 #[cfg(test)]
@@ -372,10 +391,13 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_that_ends_more_than_200_ms_too_late_is_a_pause() {
+    fn a_thread_that_runs_more_than_200_ms_too_late_was_paused() {
         let milliseconds = Duration::from_millis;
-        assert!(!is_pause(milliseconds(400), milliseconds(200)));
-        assert!(is_pause(milliseconds(401), milliseconds(200)));
-        assert!(is_pause(milliseconds(201), Duration::ZERO));
+        assert_eq!(pause(milliseconds(400), milliseconds(200)), None);
+        assert_eq!(
+            pause(milliseconds(401), milliseconds(200)),
+            Some(milliseconds(201))
+        );
+        assert_eq!(pause(milliseconds(201), Duration::ZERO), Some(milliseconds(201)));
     }
 }

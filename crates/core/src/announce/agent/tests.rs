@@ -247,14 +247,6 @@ fn the_claim_of_a_lost_peer_that_has_the_better_rank_preempts_this_node() {
 }
 
 #[test]
-fn a_paused_station_leads_to_probes_before_any_answer() {
-    let mut rig = Rig::announcing(&[ADDRESS]);
-    rig.agent.handle_wire(WireEvent::Paused, rig.now);
-    let probe = Command::Probe(announcement(ADDRESS));
-    assert_eq!(rig.commands(), [Command::Withdraw(ip(ADDRESS)), probe]);
-}
-
-#[test]
 fn a_node_that_was_unplugged_reports_one_flap_when_it_is_back() {
     let mut rig = Rig::announcing(&[]);
     for _ in 0..2 {

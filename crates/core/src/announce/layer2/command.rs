@@ -51,8 +51,6 @@ pub enum WireEvent {
     Probed(IpAddr, ProbeResult),
     /// The machine with this MAC address announces an address that this node answers for.
     Claimed(IpAddr, MacAddr),
-    /// The station did not run for so long that another node may have taken over. It has withdrawn all addresses.
-    Paused,
 }
 
 /// Result of a probe or a check.

@@ -153,8 +153,8 @@ impl Takeover {
         }
     }
 
-    /// Handles the end of an absence (paused, suspended or unplugged): other nodes may have taken over, so this node probes
-    /// its addresses before it answers again.
+    /// Handles the end of an absence (unplugged): other nodes may have taken over, so this node probes its addresses before it
+    /// answers again.
     pub fn handle_absence(&mut self, now: Time) {
         for address in self.machines.keys().copied().collect::<Vec<_>>() {
             self.handle(address, Event::Absence, now);

@@ -104,7 +104,7 @@ pub(super) enum Event<'a> {
     Check,
     /// The time that [`AddressMachine::due`] named has come.
     Timeout,
-    /// This node was away (paused or unplugged), so another node may have taken over.
+    /// This node was away (unplugged), so another node may have taken over.
     Absence,
 }
 
