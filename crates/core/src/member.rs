@@ -53,6 +53,49 @@ pub fn reporter<'a>(members: &'a [Member], me: &NodeName) -> Option<&'a NodeName
     members.iter().find(reports).map(|member| &member.node)
 }
 
+/// Whether all members that live report these features. What they stand for takes effect only then, as speakers of several
+/// versions share a cluster during an update.
+///
+/// A member that has reported nothing yet does not count: it owns nothing. Its first report has its features.
+pub fn all_know(members: &[Member], features: Features) -> bool {
+    let has_reported = |member: &&Member| member.profile.is_some() || member.state != NodeState::Starting;
+    let living = members.iter().filter(|member| member.liveness != Liveness::Down);
+    living.filter(has_reported).all(|member| {
+        let profile = member.profile.as_ref();
+        profile.is_some_and(|profile| profile.features.contains(features))
+    })
+}
+
+/// What the version of a speaker knows beyond the first versions: rules of elections and kinds of datagrams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Features(u32);
+
+impl Features {
+    /// No feature.
+    pub const NONE: Self = Self(0);
+    /// Elects one node for each address instead of one for each Service.
+    pub const ELECTION_PER_ADDRESS: Self = Self(1);
+    /// Answers ownership queries.
+    pub const OWNERSHIP_QUERY: Self = Self(1 << 1);
+    /// The features of this version.
+    pub const OF_THIS_VERSION: Self = Self(Self::ELECTION_PER_ADDRESS.0 | Self::OWNERSHIP_QUERY.0);
+
+    /// Returns the features that a report encodes as `bits`; unknown bits are features of later versions.
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    /// Returns the bits that a report encodes.
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// Whether all of `features` are among these.
+    pub const fn contains(self, features: Self) -> bool {
+        self.0 & features.0 == features.0
+    }
+}
+
 /// What a speaker reports of itself besides its state.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Profile {
@@ -66,6 +109,8 @@ pub struct Profile {
     /// The interfaces that can announce ([`tag`] of the name), ascending; `None` if they are too many for a report, and from
     /// versions that report none. That counts as all interfaces.
     pub interfaces: Option<Vec<u32>>,
+    /// What its version knows; [`Features::NONE`] from versions that report none.
+    pub features: Features,
 }
 
 impl Profile {
@@ -173,5 +218,50 @@ mod tests {
         let mut others = others.to_vec();
         others.extend(vec![reports("d", Liveness::Suspect, &["b", "a"])]);
         assert_eq!(reporter(&others, &me), Some(&NodeName::from("d")));
+    }
+
+    #[test]
+    fn a_feature_counts_only_while_each_living_member_reports_it() {
+        let member = |liveness, state, features: Option<Features>| Member {
+            profile: features.map(|features| {
+                Arc::new(Profile {
+                    features,
+                    ..Profile::default()
+                })
+            }),
+            ..Member::new("a".into(), liveness, state)
+        };
+        let later = Features::from_bits(1 << 31 | Features::OF_THIS_VERSION.bits());
+        let asked = Features::OWNERSHIP_QUERY;
+        let cases = [
+            (Liveness::Alive, NodeState::Ready, Some(later), true),
+            (
+                Liveness::Alive,
+                NodeState::Ready,
+                Some(Features::ELECTION_PER_ADDRESS),
+                false,
+            ),
+            (
+                Liveness::Suspect,
+                NodeState::Draining,
+                Some(Features::NONE),
+                false,
+            ),
+            (Liveness::Alive, NodeState::Starting, Some(Features::NONE), false),
+            (Liveness::Alive, NodeState::Ready, None, false),
+            (Liveness::Alive, NodeState::Starting, None, true),
+            (Liveness::Down, NodeState::Ready, None, true),
+        ];
+        for (liveness, state, features, expected) in cases {
+            let members = [
+                member(Liveness::Alive, NodeState::Ready, Some(Features::OF_THIS_VERSION)),
+                member(liveness, state, features),
+            ];
+            assert_eq!(
+                all_know(&members, asked),
+                expected,
+                "{liveness} {state} {features:?}"
+            );
+        }
     }
 }

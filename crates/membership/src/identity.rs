@@ -7,14 +7,15 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use herald_core::NodeName;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 pub use key::NodeKey;
 
 use crate::codec::report::MAX_NODE;
 
 /// Bytes of the longest identity: the name and its length, an IPv6 address with its kind and port, the epoch.
-pub const MAX_LEN: usize = (MAX_NODE + 2) + (1 + 16 + 3) + (10 + 5);
+pub const MAX_LEN: usize = (MAX_NODE + 2) + (1 + 16 + 3) + (9 + 5);
 
 /// One process of a member. Of two identities with the same node name, the one with the later epoch is valid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,8 +32,10 @@ pub struct Identity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Epoch {
     /// Identifies the process: its start on the wall clock (see [`Epoch::at`]).
+    #[serde(deserialize_with = "parse_started")]
     pub started: u64,
     /// How often this process was declared down by mistake and came back.
+    #[serde(deserialize_with = "parse_renewal")]
     pub renewal: u32,
 }
 
@@ -42,13 +45,20 @@ impl Epoch {
     const NOISE_BITS: u32 = 20;
     const NOISE: u64 = (1 << Self::NOISE_BITS) - 1;
 
+    /// The latest start that members accept, in the year 2248. Later ones can only be forged.
+    pub const LATEST_START: u64 = u64::MAX >> 1;
+
+    /// The latest start by the clock, in the year 2109, so that there are later ones to supersede it with.
+    const LATEST_CLOCK: u64 = 1 << 42;
+
     /// Returns the epoch of a process that starts `since_1970`; `noise` separates processes that start in the same
     /// millisecond.
     ///
     /// The clock need not be right. If it went back since the last start, the peers answer with the epoch that they know
     /// and the member takes a later one.
     pub fn at(since_1970: Duration, noise: u32) -> Self {
-        let millis = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX >> Self::NOISE_BITS);
+        let millis = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
+        let millis = millis.min(Self::LATEST_CLOCK);
         Self::first_of((millis << Self::NOISE_BITS) | (u64::from(noise) & Self::NOISE))
     }
 
@@ -71,8 +81,28 @@ impl Epoch {
     #[must_use]
     pub fn superseded(self, noise: u32) -> Self {
         let step = 1 + (u64::from(noise) & Self::NOISE);
-        Self::first_of(self.started.saturating_add(step))
+        Self::first_of(self.started.saturating_add(step).min(Self::LATEST_START))
     }
+}
+
+/// Parses the start of a process; one after [`Epoch::LATEST_START`] is refused, as no process could supersede it.
+fn parse_started<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    let started = u64::deserialize(from)?;
+    if started > Epoch::LATEST_START {
+        return Err(D::Error::custom(
+            "the start of a speaker lies after the year 2248",
+        ));
+    }
+    Ok(started)
+}
+
+/// Parses the number of renewals; the greatest is refused, as the process could not come back from it.
+fn parse_renewal<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    let renewal = u32::deserialize(from)?;
+    if renewal == u32::MAX {
+        return Err(D::Error::custom("a speaker cannot come back so often"));
+    }
+    Ok(renewal)
 }
 
 impl Identity {
@@ -169,14 +199,29 @@ mod tests {
     #[test]
     fn the_longest_identity_takes_no_more_than_its_bound() {
         let mut longest = identity(Epoch {
-            started: u64::MAX,
-            renewal: u32::MAX,
+            started: Epoch::LATEST_START,
+            renewal: u32::MAX - 1,
         });
         longest.node = NodeName::new("n".repeat(MAX_NODE)).into();
         longest.address = SocketAddr::new([u16::MAX; 8].into(), u16::MAX);
         let encoded = encoded(&longest);
         assert_eq!(encoded.len(), MAX_LEN);
         assert_eq!(postcard::from_bytes(&encoded), Ok(longest));
+    }
+
+    #[test]
+    fn an_epoch_that_its_process_cannot_supersede_is_refused() {
+        let clock = Epoch::at(Duration::MAX, u32::MAX);
+        for (started, renewal, accepted) in [
+            (clock.superseded(u32::MAX).started, 7, true),
+            (Epoch::LATEST_START, u32::MAX - 1, true),
+            (Epoch::LATEST_START + 1, 0, false),
+            (1, u32::MAX, false),
+        ] {
+            let odd = identity(Epoch { started, renewal });
+            let parsed = postcard::from_bytes::<Identity>(&encoded(&odd));
+            assert_eq!(parsed.is_ok(), accepted, "{started} {renewal}");
+        }
     }
 
     #[test]

@@ -1,11 +1,12 @@
-//! The bytes on the wire, as recorded from an earlier build: speakers of different versions share a cluster during a
-//! rollout, so the present code must emit the same bytes and parse them to the same values.
+//! The bytes on the wire, as recorded from earlier builds: speakers of different versions share a cluster during a rollout.
+//! The present code must parse them to the same values, and emit the same bytes with nothing but fields added at the end of
+//! a report.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use herald_core::{MacAddr, NodeName, NodeState, Prefix, Profile, Time};
+use herald_core::{Features, MacAddr, NodeName, NodeState, Prefix, Profile, Time};
 use herald_membership::codec::envelope::{self, Envelope};
 use herald_membership::codec::report::SelfReport;
 use herald_membership::codec::seal::{Seal, Secret};
@@ -21,17 +22,23 @@ const FULL_REPORT: &str = concat!(
     "74deadbeef04080a19c0000200b020010db80001ff20010db8000000000000000000000007020000000180000000",
 );
 const CROWDED_REPORT: &str = "10776f726b65722d312e6578616d706c65ef9bafcdf8acd19101f0a20400000000ffff";
-const ENVELOPE: &str = concat!(
+const ENVELOPE_WITHOUT_FEATURES: &str = concat!(
     "0002002b10776f726b65722d312e6578616d706c65ef9bafcdf8acd19101f0a204020202000000000102000000ff0200",
     "5e10776f726b65722d312e6578616d706c65ef9bafcdf8acd19101f0a204010202000000000102000000ff02030270f9",
     "2d74deadbeef04080a19c0000200b020010db80001ff20010db800000000000000000000000702000000018000000073",
     "77696d",
 );
+const ENVELOPE: &str = concat!(
+    "0002002b10776f726b65722d312e6578616d706c65ef9bafcdf8acd19101f0a204020202000000000102000000ff0200",
+    "6210776f726b65722d312e6578616d706c65ef9bafcdf8acd19101f0a204010202000000000102000000ff02030270f9",
+    "2d74deadbeef04080a19c0000200b020010db80001ff20010db800000000000000000000000702000000018000000000",
+    "0000037377696d",
+);
 const SUSPECTING_ENVELOPE: &str = concat!(
     "01010202002b10776f726b65722d312e6578616d706c65ef9bafcdf8acd19101f0a204020202000000000102000000ff",
-    "02005e10776f726b65722d312e6578616d706c65ef9bafcdf8acd19101f0a204010202000000000102000000ff020302",
+    "02006210776f726b65722d312e6578616d706c65ef9bafcdf8acd19101f0a204010202000000000102000000ff020302",
     "70f92d74deadbeef04080a19c0000200b020010db80001ff20010db80000000000000000000000070200000001800000",
-    "007377696d",
+    "00000000037377696d",
 );
 /// The text `content`, sealed with a secret of 32 bytes of value 7 as the first datagram of a session.
 const SEALED: &str = concat!(
@@ -40,6 +47,8 @@ const SEALED: &str = concat!(
 );
 /// What [`conversation`] sends, a datagram's content a line.
 const CONVERSATION: &str = include_str!("conversation.hex");
+/// What [`conversation`] sent when reports had no features.
+const CONVERSATION_WITHOUT_FEATURES: &str = include_str!("conversation-without-features.hex");
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -92,6 +101,7 @@ fn full_report() -> SelfReport {
         flaps: 3,
         unresponsive: vec![NodeName::from("worker-2").tag(), 0xdead_beef],
         interfaces: Some(vec![1, 0x8000_0000]),
+        features: Features::from_bits(3),
     };
     SelfReport {
         state: NodeState::Ready,
@@ -108,6 +118,14 @@ fn crowded_report() -> SelfReport {
         profile: Some(Arc::new(Profile::default())),
         ..bare_report()
     }
+}
+
+/// Returns `report` as a version without features parses it.
+fn without_features(mut report: SelfReport) -> SelfReport {
+    if let Some(profile) = &mut report.profile {
+        Arc::make_mut(profile).features = Features::NONE;
+    }
+    report
 }
 
 /// What two members send when they join, probe each other, and one of them leaves.
@@ -179,13 +197,18 @@ fn identities_are_encoded_as_recorded() {
 #[test]
 fn reports_are_encoded_as_recorded() {
     let cases = [
-        (bare_report(), BARE_REPORT),
-        (full_report(), FULL_REPORT),
-        (crowded_report(), CROWDED_REPORT),
+        (bare_report(), BARE_REPORT, ""),
+        (full_report(), FULL_REPORT, "00000003"),
+        (crowded_report(), CROWDED_REPORT, "00000000"),
     ];
-    for (report, recorded) in cases {
-        assert_eq!(hex(&report.emit()), recorded);
-        assert_eq!(SelfReport::parse(&bytes(recorded)), Some(report));
+    for (report, recorded, features) in cases {
+        let emitted = [recorded, features].concat();
+        assert_eq!(hex(&report.emit()), emitted);
+        assert_eq!(SelfReport::parse(&bytes(&emitted)), Some(report.clone()));
+        assert_eq!(
+            SelfReport::parse(&bytes(recorded)),
+            Some(without_features(report))
+        );
     }
 }
 
@@ -203,6 +226,8 @@ fn envelopes_are_encoded_as_recorded() {
         };
         assert_eq!(envelope::parse(&bytes(recorded)), Ok(expected));
     }
+    let earlier = envelope::parse(&bytes(ENVELOPE_WITHOUT_FEATURES)).map(|envelope| envelope.reports);
+    assert_eq!(earlier, Ok(reports.into_iter().map(without_features).collect()));
 }
 
 #[test]
@@ -222,4 +247,19 @@ fn two_members_exchange_the_datagrams_that_were_recorded() {
     let sent: Vec<String> = conversation().iter().map(|content| hex(content)).collect();
     let recorded: Vec<&str> = CONVERSATION.lines().collect();
     assert_eq!(sent, recorded);
+}
+
+#[test]
+fn the_features_are_all_that_was_added_to_the_datagrams() {
+    let lines = || CONVERSATION_WITHOUT_FEATURES.lines().zip(CONVERSATION.lines());
+    assert_eq!(
+        CONVERSATION_WITHOUT_FEATURES.lines().count(),
+        CONVERSATION.lines().count()
+    );
+    for (earlier, present) in lines() {
+        let (earlier, present) = (bytes(earlier), bytes(present));
+        let mut expected = envelope::parse(&present).expect("well-formed");
+        expected.reports = expected.reports.into_iter().map(without_features).collect();
+        assert_eq!(envelope::parse(&earlier), Ok(expected));
+    }
 }

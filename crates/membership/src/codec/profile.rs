@@ -2,19 +2,20 @@
 //!
 //! ```text
 //! flaps: u8 | unresponsive: u8 | unresponsive x tag: u32 | subnets: u8, 255 for too many | subnets x ( length: u8 | network )
-//!     | interfaces: u8, 255 for too many | interfaces x tag: u32
+//!     | interfaces: u8, 255 for too many | interfaces x tag: u32 | features: u32
 //! ```
 //!
 //! The length of an IPv6 prefix has its highest bit set, and a length of 128 is encoded as 127; a network has as many bytes
 //! as its length needs. Versions that do not know the profile ignore it, and this version ignores what follows the profile.
-//! The interfaces were added later than the rest: a profile may end before them, which counts as too many.
+//! Interfaces and then features were added later than the rest: a profile may end before them. That counts as too many
+//! interfaces and as no features.
 
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use herald_core::name::tag;
-use herald_core::{Prefix, Profile};
+use herald_core::{Features, Prefix, Profile};
 
 /// Unresponsive nodes in a profile.
 pub const MAX_UNRESPONSIVE: usize = 4;
@@ -25,8 +26,11 @@ pub const MAX_SUBNETS: usize = 16;
 /// Interfaces in a profile; a node with more reports that it has all interfaces.
 pub const MAX_INTERFACES: usize = 32;
 
+/// Bytes of the features.
+const FEATURES: usize = 4;
+
 /// Bytes of the largest profile with neither subnets nor interfaces.
-pub const MIN_ROOM: usize = 1 + 1 + 4 * MAX_UNRESPONSIVE + 1 + 1;
+pub const MIN_ROOM: usize = 1 + 1 + 4 * MAX_UNRESPONSIVE + 1 + 1 + FEATURES;
 
 const TOO_MANY: u8 = u8::MAX;
 
@@ -55,7 +59,7 @@ pub fn emit(profile: &Profile, room: usize) -> Vec<u8> {
     let subnets = profile.subnets.as_ref();
     let subnets = subnets.filter(|subnets| subnets.len() <= MAX_SUBNETS);
     let subnets = subnets.map(|subnets| (subnets.len(), subnets.iter().flat_map(emit_subnet).collect()));
-    append(&mut bytes, subnets, room - 1);
+    append(&mut bytes, subnets, room - 1 - FEATURES);
     let tags = profile
         .interfaces
         .as_ref()
@@ -66,7 +70,8 @@ pub fn emit(profile: &Profile, room: usize) -> Vec<u8> {
             tags.iter().flat_map(|tag| tag.to_be_bytes()).collect(),
         )
     });
-    append(&mut bytes, tags, room);
+    append(&mut bytes, tags, room - FEATURES);
+    bytes.extend(profile.features.bits().to_be_bytes());
     bytes
 }
 
@@ -103,11 +108,16 @@ pub fn parse(bytes: &[u8]) -> Option<Profile> {
         Some(count) if usize::from(count) <= MAX_INTERFACES => Some(tags(&mut bytes, count)?),
         Some(_) => return None,
     };
+    let features = match bytes.len() {
+        0 => Features::NONE,
+        _ => Features::from_bits(u32::from_be_bytes(take(&mut bytes, FEATURES)?)),
+    };
     Some(Profile {
         subnets,
         flaps,
         unresponsive,
         interfaces,
+        features,
     })
 }
 
@@ -199,12 +209,14 @@ pub(super) mod tests {
         let subnets = proptest::option::of(proptest::collection::vec(any_prefix(), 0..=MAX_SUBNETS));
         let unresponsive = proptest::collection::vec(any::<u32>(), 0..=MAX_UNRESPONSIVE);
         let interfaces = proptest::option::of(proptest::collection::vec(any::<u32>(), 0..=MAX_INTERFACES));
-        (subnets, any::<u8>(), unresponsive, interfaces).prop_map(
-            |(prefixes, flaps, unresponsive, interfaces)| Profile {
+        let features = any::<u32>().prop_map(Features::from_bits);
+        (subnets, any::<u8>(), unresponsive, interfaces, features).prop_map(
+            |(prefixes, flaps, unresponsive, interfaces, features)| Profile {
                 subnets: prefixes.and_then(super::subnets),
                 flaps,
                 unresponsive,
                 interfaces,
+                features,
             },
         )
     }
@@ -234,10 +246,15 @@ pub(super) mod tests {
         fn a_truncated_profile_is_refused(profile in any_profile(), cut: prop::sample::Index) {
             let bytes = emit(&profile, usize::MAX);
             let cut = cut.index(bytes.len());
-            let before = Profile { interfaces: None, ..profile };
-            // Cut before the interfaces it is a profile of the version that had none.
-            let whole = emit(&before, usize::MAX).len() - 1;
-            prop_assert_eq!(parse(&bytes[..cut]), (cut == whole).then_some(before));
+            let second = Profile { features: Features::NONE, ..profile };
+            let first = Profile { interfaces: None, ..second.clone() };
+            // Cut before the features or the interfaces, it is a profile of a version that had none.
+            let ends = [
+                (emit(&first, usize::MAX).len() - FEATURES - 1, first),
+                (bytes.len() - FEATURES, second),
+            ];
+            let expected = ends.into_iter().find(|(end, _)| *end == cut).map(|(_, profile)| profile);
+            prop_assert_eq!(parse(&bytes[..cut]), expected);
         }
 
         #[test]

@@ -4,10 +4,11 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
-use herald_core::{MacAddr, NodeName, NodeState, Profile};
+use herald_core::{Features, MacAddr, NodeName, NodeState, Profile};
 use serde::{Deserialize, Serialize};
 
 use super::profile;
+use crate::identity::Epoch;
 
 /// MAC addresses in a report; a node with more reports the lowest.
 pub const MAX_MACS: usize = 16;
@@ -15,9 +16,9 @@ pub const MAX_MACS: usize = 16;
 /// Longest node name in Kubernetes, in bytes.
 pub const MAX_NODE: usize = 253;
 
-/// Largest encoded report: the node's name, [`MAX_MACS`] addresses, 19 bytes of lengths and numbers, and a profile. Subnets
+/// Largest encoded report: the node's name, [`MAX_MACS`] addresses, 18 bytes of lengths and numbers, and a profile. Subnets
 /// and interfaces use the room that name and addresses leave, which on real nodes are much shorter.
-pub const MAX_LEN: usize = MAX_NODE + 6 * MAX_MACS + 19 + profile::MIN_ROOM;
+pub const MAX_LEN: usize = MAX_NODE + 6 * MAX_MACS + 18 + profile::MIN_ROOM;
 
 /// What a member reports of itself. Of two reports of one node, the later one is valid.
 #[derive(Clone, PartialEq, Eq)]
@@ -48,11 +49,11 @@ struct ReportFields<'a> {
 
 impl SelfReport {
     /// Whether this report is later than `other` of the same node, or the same with more fields: early versions pass on no
-    /// profiles, or profiles without interfaces.
+    /// profiles, or profiles without interfaces, or without features.
     pub fn is_later_than(&self, other: &Self) -> bool {
         let fields = |report: &Self| {
             let profile = report.profile.as_ref();
-            profile.map(|profile| profile.interfaces.is_some())
+            profile.map(|profile| (profile.features != Features::NONE, profile.interfaces.is_some()))
         };
         let age = |report: &Self| (report.started, report.version, fields(report));
         age(self) > age(other)
@@ -66,7 +67,7 @@ impl SelfReport {
     /// Emits the bytes that [`SelfReport::parse`] takes.
     ///
     /// # Panics
-    /// If the node's name is longer than [`MAX_NODE`].
+    /// If the node's name is longer than [`MAX_NODE`], or the process started after [`Epoch::LATEST_START`].
     pub fn emit(&self) -> Vec<u8> {
         let fields = ReportFields {
             node: self.node.as_str(),
@@ -88,11 +89,14 @@ impl SelfReport {
         bytes
     }
 
-    /// Parses a report. A state that this version does not know counts as [`NodeState::Starting`], which owns nothing; bytes
+    /// Parses a report. A report that its node could not replace by a later one is refused. A state that this version does not know counts as [`NodeState::Starting`], which owns nothing; bytes
     /// after the known fields are ignored, so that later versions can add fields, as they did with the profile.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let (fields, rest) = postcard::take_from_bytes::<ReportFields<'_>>(bytes).ok()?;
         if fields.node.is_empty() || fields.node.len() > MAX_NODE || fields.macs.len() > MAX_MACS {
+            return None;
+        }
+        if fields.started > Epoch::LATEST_START || fields.version == u32::MAX {
             return None;
         }
         let profile = match rest {
@@ -126,6 +130,8 @@ impl fmt::Debug for SelfReport {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use alloc::collections::BTreeMap;
+
     use proptest::prelude::*;
 
     use super::super::profile::tests::any_profile;
@@ -141,8 +147,8 @@ pub(super) mod tests {
         let profile = proptest::option::of(any_profile());
         (
             "[a-z0-9.-]{1,253}",
-            any::<u64>(),
-            any::<u32>(),
+            0..=Epoch::LATEST_START,
+            0..u32::MAX,
             state,
             macs,
             profile,
@@ -199,23 +205,53 @@ pub(super) mod tests {
         #[test]
         fn a_truncated_report_is_refused(report in any_report(), cut: prop::sample::Index) {
             let bytes = report.emit();
-            let mut second = report.clone();
+            let full = SelfReport::parse(&bytes).expect("well-formed");
+            let mut third = full.clone();
+            let featureless = |profile: Arc<Profile>| Profile { features: Features::NONE, ..(*profile).clone() };
+            third.profile = third.profile.map(|profile| Arc::new(featureless(profile)));
+            let mut second = third.clone();
             second.profile.as_mut().map(|profile| Arc::make_mut(profile).interfaces.take());
-            let first = SelfReport { profile: None, ..report };
+            let first = SelfReport { profile: None, ..full };
             // Cut where the fields of an early version end, it is a report of that version.
-            let ends = [Some(first.emit().len()), second.profile.as_ref().map(|_| second.emit().len() - 1)];
-            let cut = cut.index(bytes.len());
-            let parsed = SelfReport::parse(&bytes[..cut]);
-            prop_assert_eq!(parsed.is_some(), ends.contains(&Some(cut)));
-            if let Some(parsed) = parsed {
-                let expected = if parsed.profile.is_some() { shortened(&second, &parsed) } else { first };
-                prop_assert_eq!(parsed, expected);
+            let mut ends = BTreeMap::from([(first.emit().len(), first)]);
+            if second.profile.is_some() {
+                ends.insert(second.emit().len() - 5, second);
+                ends.insert(bytes.len() - 4, third);
             }
+            let cut = cut.index(bytes.len());
+            prop_assert_eq!(SelfReport::parse(&bytes[..cut]), ends.remove(&cut));
         }
 
         #[test]
         fn parsing_any_bytes_does_not_panic(bytes: Vec<u8>) {
             let _parsed = SelfReport::parse(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_number_that_nobody_can_exceed_is_refused() {
+        let report = |started, version| SelfReport {
+            node: NodeName::from("a"),
+            started,
+            version,
+            state: NodeState::Ready,
+            macs: Arc::default(),
+            profile: None,
+        };
+        let latest = report(Epoch::LATEST_START, u32::MAX - 1);
+        assert_eq!(SelfReport::parse(&latest.emit()), Some(latest));
+        for refused in [
+            report(1, u32::MAX),
+            report(Epoch::LATEST_START + 1, 0),
+            report(u64::MAX, u32::MAX),
+        ] {
+            assert_eq!(
+                SelfReport::parse(&refused.emit()),
+                None,
+                "{} {}",
+                refused.started,
+                refused.version
+            );
         }
     }
 

@@ -48,7 +48,12 @@ fn report(node: NodeName) -> Vec<u8> {
 }
 
 fn content(reports: &[Vec<u8>], swim: &[u8]) -> Vec<u8> {
-    let (content, count) = envelope::emit(None, reports.iter().map(Vec::as_slice), swim, 1400);
+    let (content, count) = envelope::emit(
+        None,
+        reports.iter().map(Vec::as_slice),
+        swim,
+        crate::codec::DATAGRAM_MAX,
+    );
     assert_eq!(count, reports.len());
     content
 }

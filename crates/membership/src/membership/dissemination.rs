@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 use core::ops::Bound;
 
-use herald_core::{NodeName, NodeState, Time};
+use herald_core::{Features, NodeName, NodeState, Profile, Time};
 
 use crate::codec::report::SelfReport;
 use crate::identity::Epoch;
@@ -63,7 +63,10 @@ impl Dissemination {
             version: 0,
             state: NodeState::Starting,
             macs: Arc::default(),
-            profile: Some(Arc::default()),
+            profile: Some(Arc::new(Profile {
+                features: Features::OF_THIS_VERSION,
+                ..Profile::default()
+            })),
         };
         Self {
             earlier: EarlierProcesses {
@@ -239,8 +242,6 @@ impl Dissemination {
 
 #[cfg(test)]
 mod tests {
-    use herald_core::Profile;
-
     use super::*;
 
     fn dissemination() -> Dissemination {

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use herald_core::{MacAddr, NodeState, Prefix, Time};
+use herald_core::{Features, MacAddr, NodeState, Prefix, Time};
 
 use super::Membership;
 use crate::codec::profile;
@@ -53,6 +53,11 @@ impl Membership {
         nodes.sort_unstable();
         nodes.truncate(profile::MAX_UNRESPONSIVE);
         self.report(|report| report.profile_mut().unresponsive = nodes, now);
+    }
+
+    /// Reports the features of another version than this one, and behaves like it.
+    pub fn set_features(&mut self, features: Features, now: Time) {
+        self.report(|report| report.profile_mut().features = features, now);
     }
 
     /// Counts a flap: this node was cut off for a while, for example unplugged, and is back.

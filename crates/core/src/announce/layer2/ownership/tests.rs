@@ -432,8 +432,7 @@ fn reporting(name: &str, subnets: &[&str], flaps: u8) -> Member {
         profile: Some(Arc::new(crate::Profile {
             subnets: Some(subnets.iter().map(subnet).collect()),
             flaps,
-            unresponsive: vec![],
-            interfaces: None,
+            ..crate::Profile::default()
         })),
         ..ready(name)
     }
