@@ -1,8 +1,10 @@
 //! What travels in a datagram, from the outside in: [`seal`] protects it, [`envelope`] carries what members report of
-//! themselves ([`report`]) beside a message of the SWIM library.
+//! themselves ([`report`]) beside a message of the SWIM library. Instead of an envelope there may be a question about an
+//! address ([`query`]).
 
 pub mod envelope;
 pub mod profile;
+pub mod query;
 pub mod replay;
 pub mod report;
 pub mod seal;
@@ -53,8 +55,8 @@ pub enum Rejection {
     /// Its sender is not expected, and there are too many members already.
     #[error("there are too many members to admit an unexpected one")]
     Full,
-    /// It needs a new key to be derived, its sender is unknown, and there are too many of such datagrams.
-    #[error("too many datagrams of unknown senders")]
+    /// There are too many such datagrams: of a sender that is unknown and needs a new key to be derived, or queries.
+    #[error("too many datagrams of unknown senders, or too many queries")]
     Flood,
 }
 

@@ -10,6 +10,7 @@ mod forged;
 mod hostile;
 mod joining;
 mod partitions;
+mod queries;
 mod states;
 
 use alloc::collections::{BTreeMap, BinaryHeap};
@@ -242,8 +243,23 @@ impl Net {
                 MembershipEvent::Liveness { .. }
                 | MembershipEvent::Rejoined
                 | MembershipEvent::Superseded
+                | MembershipEvent::Queried { .. }
+                | MembershipEvent::Answered { .. }
                 | MembershipEvent::Isolated
                 | MembershipEvent::Irregular(_) => None,
+            })
+            .collect()
+    }
+
+    /// Returns the answers that `viewer` was given: the peer, and whether it announces the address.
+    fn answers(&self, viewer: usize) -> Vec<(NodeName, bool)> {
+        let of_viewer = self.events.iter().filter(|(_, index, _)| *index == viewer);
+        of_viewer
+            .filter_map(|(.., event)| {
+                let MembershipEvent::Answered { peer, announces, .. } = event else {
+                    return None;
+                };
+                Some((peer.clone(), *announces))
             })
             .collect()
     }

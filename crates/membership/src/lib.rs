@@ -9,6 +9,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod allowance;
 pub mod codec;
 pub mod identity;
 mod membership;
@@ -17,5 +18,6 @@ mod timings;
 #[cfg(test)]
 mod harness;
 
+pub use allowance::Allowance;
 pub use membership::{LocalLink, Membership, MembershipEvent};
 pub use timings::Timings;

@@ -13,6 +13,7 @@
 //!   and takes a later one, instead of being ignored forever.
 //!   Two speakers with one name would do that in turn forever, so they do it less and less often (`identity_conflict`).
 //! * The reports of members travel beside the SWIM messages (`dissemination`).
+//! * A member asks another one by a datagram of its own whether it announces an address (`queries`).
 //! * A datagram is believed only as far as its sender can know its content, and what unknown senders can make this member
 //!   remember is bounded (`receive`).
 
@@ -20,6 +21,7 @@ mod dissemination;
 mod identity_conflict;
 mod join_rounds;
 mod leave;
+mod queries;
 pub(crate) mod receive;
 mod roster;
 mod self_report;
@@ -30,7 +32,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 use herald_core::announce::layer2::flap_damping::FlapDamping;
@@ -43,6 +45,7 @@ use dissemination::Dissemination;
 use identity_conflict::IdentityConflict;
 use join_rounds::JoinRounds;
 use leave::Leave;
+use queries::Queries;
 use roster::Roster;
 pub use self_report::LocalLink;
 use swim::{Connection, Swim};
@@ -64,6 +67,22 @@ pub enum MembershipEvent {
     /// The peers know a later epoch of this node, so this member took a later one: the clock went back, or a second speaker
     /// uses the name.
     Superseded,
+    /// A peer asks whether this node announces an address; answer with [`Membership::answer`].
+    Queried {
+        /// The peer's node.
+        peer: NodeName,
+        /// The address.
+        address: IpAddr,
+    },
+    /// A peer has answered [`Membership::query`], so it is reachable whatever its liveness.
+    Answered {
+        /// The peer's node.
+        peer: NodeName,
+        /// The address.
+        address: IpAddr,
+        /// Whether the peer announces it.
+        announces: bool,
+    },
     /// The last peer is gone. Peers may still be there and drop what this member sends as replays: they do when the machine
     /// was rolled back to a snapshot. Returned at most once a second.
     Isolated,
@@ -76,7 +95,9 @@ impl MembershipEvent {
     pub const fn ends_session(&self) -> bool {
         match self {
             Self::Rejoined | Self::Superseded | Self::Isolated => true,
-            Self::Liveness { .. } | Self::Irregular(_) => false,
+            Self::Liveness { .. } | Self::Queried { .. } | Self::Answered { .. } | Self::Irregular(_) => {
+                false
+            }
         }
     }
 }
@@ -93,6 +114,7 @@ pub struct Membership {
     isolated: Option<Time>,
     conflict: IdentityConflict,
     damping: FlapDamping,
+    queries: Queries,
     leaving: Option<Leave>,
     transmits: VecDeque<(SocketAddr, Vec<u8>)>,
     events: VecDeque<MembershipEvent>,
@@ -120,6 +142,7 @@ impl Membership {
             isolated: None,
             conflict: IdentityConflict::new(seed.rotate_left(32)),
             damping: FlapDamping::default(),
+            queries: Queries::new(seed.rotate_left(16)),
             leaving: None,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
@@ -337,7 +360,7 @@ impl Membership {
         let has_change = events.iter().any(is_change);
         self.events.extend(events);
         self.swim.adapt();
-        self.dissemination.retain(|node| self.roster.lists(node));
+        self.dissemination.retain(|node| self.roster.get(node).is_some());
         has_change
     }
 }

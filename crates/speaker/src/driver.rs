@@ -26,7 +26,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use crate::Args;
-use crate::gossip::Gossip;
+use crate::gossip::{self, Gossip};
 use crate::input::{Awaiting, Input};
 use crate::metrics::Metrics;
 use crate::status::Statuses;
@@ -135,6 +135,10 @@ impl Driver {
                 1.. = wire_events.recv_many(&mut new_events, BATCH) => {
                     let now = self.now();
                     new_events.drain(..).for_each(|event| self.agent.handle_wire(event, now));
+                }
+                Some(message) = gossip::next_message(&mut self.handles.gossip) => {
+                    let now = self.now();
+                    message.apply(&mut self.agent, now);
                 }
                 members = changed(&mut members) => match members {
                     Some(members) => self.handle_members(members),
@@ -253,6 +257,12 @@ impl Driver {
             AgentReport::Unresponsive(nodes) => gossip.set_unresponsive(nodes),
             AgentReport::Flapped => gossip.handle_flap(),
             AgentReport::ReportedUnresponsive => gossip.handle_reported_unresponsive(),
+            AgentReport::QueryPeer { peer, address } => gossip.query(peer, address),
+            AgentReport::ReplyToPeer {
+                peer,
+                address,
+                announces,
+            } => gossip.answer(peer, address, announces),
         }
     }
 

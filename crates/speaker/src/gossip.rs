@@ -3,27 +3,26 @@
 //! [`Gossip`] is the handle. A thread of its own drives [`Membership`], so that no burst from the API server delays an
 //! answer to a probe.
 
-mod allowance;
 mod metrics;
 mod random;
 mod task;
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, ensure};
-use herald_core::{Member, NodeName, NodeState};
+use herald_core::announce::agent::Agent;
+use herald_core::{Member, NodeName, NodeState, Time};
 use herald_l2::Link;
 use herald_membership::codec::report;
 use herald_membership::codec::seal::{Seal, Secret};
 use herald_membership::identity::Epoch;
-use herald_membership::{Membership, Timings};
+use herald_membership::{Allowance, Membership, Timings};
 use herald_netio::{Mailbox, Poller};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use allowance::Allowance;
 use metrics::GossipMetrics;
 use random::Random;
 use task::{GossipCommand, GossipTask};
@@ -46,10 +45,53 @@ pub(crate) struct Gossip {
     commands: Mailbox<GossipCommand>,
     members: watch::Receiver<Arc<[Member]>>,
     joined: watch::Receiver<bool>,
+    peer_messages: mpsc::Receiver<PeerMessage>,
     /// The address of the socket, with the port that the system chose if [`GossipOptions::bind`] has none.
     #[cfg(test)]
     address: SocketAddr,
 }
+
+/// What a peer asks of this node, or answers.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum PeerMessage {
+    /// The peer asks whether this node announces an address; answer with [`Gossip::answer`].
+    Queried { peer: NodeName, address: IpAddr },
+    /// The peer has answered [`Gossip::query`].
+    Answered {
+        peer: NodeName,
+        address: IpAddr,
+        announces: bool,
+    },
+}
+
+impl PeerMessage {
+    /// Hands the message to the agent.
+    pub(crate) fn apply(self, agent: &mut Agent, now: Time) {
+        match self {
+            Self::Queried { peer, address } => agent.handle_query(peer, address),
+            Self::Answered {
+                peer,
+                address,
+                announces,
+            } => agent.handle_reply(&peer, address, announces, now),
+        }
+    }
+}
+
+/// Returns the next message of a peer; `None` when the gossip thread has ended. Never returns without gossip.
+///
+/// # Cancel safety
+/// Cancel safe: no message is lost when the future is dropped.
+pub(crate) async fn next_message(gossip: &mut Option<Gossip>) -> Option<PeerMessage> {
+    match gossip {
+        Some(gossip) => gossip.peer_messages.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Messages of peers that may wait; further ones are lost, as on the network. More than membership admits in a second from
+/// three peers.
+const WAITING_MESSAGES: usize = 512;
 
 /// Commands that may wait. There are some at the start and at each change of the node or its peers, and the thread handles
 /// them after each few hundred datagrams.
@@ -102,6 +144,7 @@ impl Gossip {
         let (commands, receiver) = poller.mailbox(WAITING_COMMANDS);
         let (members, members_receiver) = watch::channel(membership.members().clone());
         let (joined, joined_receiver) = watch::channel(false);
+        let (peer_messages, peer_messages_receiver) = mpsc::channel(WAITING_MESSAGES);
         metrics.set_members(membership.members());
         let task = GossipTask {
             socket,
@@ -111,7 +154,8 @@ impl Gossip {
             commands: receiver,
             members,
             joined,
-            unknown_senders: Allowance::default(),
+            peer_messages,
+            unknown_senders: Allowance::new(UNKNOWN_SENDERS, UNKNOWN_SENDER_COST),
             random,
             zero: Instant::now(),
         };
@@ -123,6 +167,7 @@ impl Gossip {
             commands,
             members: members_receiver,
             joined: joined_receiver,
+            peer_messages: peer_messages_receiver,
             #[cfg(test)]
             address,
         })
@@ -160,6 +205,16 @@ impl Gossip {
         self.send(GossipCommand::ReportedUnresponsive);
     }
 
+    /// Asks a peer whether it announces an address. The answer is a [`PeerMessage::Answered`], if the peer is reachable.
+    pub(crate) fn query(&self, peer: NodeName, address: IpAddr) {
+        self.send(GossipCommand::Query(peer, address));
+    }
+
+    /// Answers [`PeerMessage::Queried`].
+    pub(crate) fn answer(&self, peer: NodeName, address: IpAddr, announces: bool) {
+        self.send(GossipCommand::Answer(peer, address, announces));
+    }
+
     /// The members in order of their names. It changes only when a member changed, and is closed when the thread has ended.
     ///
     /// The list has this member, all known members that are not down, and the expected peers. An expected peer that is not
@@ -189,6 +244,11 @@ impl Gossip {
         self.commands.send(command);
     }
 }
+
+/// Datagrams of unknown senders that may need a new key at once; then one more each 5 ms. Deriving a key takes microseconds; a
+/// speaker that no peer expects yet sends some ten datagrams a second.
+const UNKNOWN_SENDERS: u32 = 200;
+const UNKNOWN_SENDER_COST: Duration = Duration::from_millis(5);
 
 /// The token of the socket in the poller, which waits for nothing else.
 const SOCKET: u64 = 0;

@@ -10,7 +10,7 @@ use herald_core::{Member, Time};
 use herald_l2::wire::MAX_FRAME_LENGTH;
 use herald_l2::{Link, Station};
 use herald_membership::identity::Epoch;
-use herald_membership::{LocalLink, Membership, Timings};
+use herald_membership::{LocalLink, Membership, MembershipEvent, Timings};
 
 use crate::catalog::{self, LINK, name};
 use crate::seeds::trace;
@@ -118,7 +118,9 @@ impl Node {
         if self.membership.poll_timeout().is_some_and(|due| due <= now) {
             self.membership.handle_timeout(now);
         }
-        while self.membership.poll_event().is_some() {}
+        while let Some(event) = self.membership.poll_event() {
+            self.handle_event(event, now);
+        }
         if self.has_lists && self.membership.joined() {
             self.agent.start();
         }
@@ -139,6 +141,22 @@ impl Node {
         }
         self.transmit_datagrams(output);
         true
+    }
+
+    fn handle_event(&mut self, event: MembershipEvent, now: Time) {
+        match event {
+            MembershipEvent::Queried { peer, address } => self.agent.handle_query(peer, address),
+            MembershipEvent::Answered {
+                peer,
+                address,
+                announces,
+            } => self.agent.handle_reply(&peer, address, announces, now),
+            MembershipEvent::Liveness { .. }
+            | MembershipEvent::Rejoined
+            | MembershipEvent::Superseded
+            | MembershipEvent::Isolated
+            | MembershipEvent::Irregular(_) => {}
+        }
     }
 
     pub(crate) fn poll_timeout(&self, now: Time) -> Option<Time> {
@@ -170,6 +188,12 @@ impl Node {
                 AgentReport::Unresponsive(nodes) => self.membership.set_unresponsive(nodes, now),
                 AgentReport::Flapped => self.membership.handle_flap(now),
                 AgentReport::ReportedUnresponsive => self.membership.handle_reported_unresponsive(now),
+                AgentReport::QueryPeer { peer, address } => self.membership.query(peer, address, now),
+                AgentReport::ReplyToPeer {
+                    peer,
+                    address,
+                    announces,
+                } => self.membership.answer(peer, address, announces, now),
             }
         }
         while self.agent.poll_event().is_some() {}

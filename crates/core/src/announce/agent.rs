@@ -15,6 +15,7 @@
 
 mod output;
 mod peer_view;
+mod query;
 mod status;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -348,6 +349,7 @@ impl Agent {
                 self.stale_statuses.insert(service.clone());
                 self.events.push_back(AgentEvent::Withdrawn(service, address));
             }
+            Effect::QueryPeer(peer, address) => self.report(AgentReport::QueryPeer { peer, address }),
             Effect::TookOver(address, after) => self.events.push_back(AgentEvent::TookOver(address, after)),
             Effect::Event(address, event) => {
                 self.peers.is_stale = true;

@@ -11,6 +11,7 @@ use super::swim::{Connection, SwimMember};
 use super::{Membership, MembershipEvent};
 use crate::codec::Rejection;
 use crate::codec::envelope::{self, Envelope};
+use crate::codec::query::OwnershipMessage;
 use crate::codec::report::SelfReport;
 use crate::identity::{Epoch, Identity};
 
@@ -36,6 +37,9 @@ impl Membership {
         if self.leaving.is_some() {
             // An answer to the leave message would make this member alive again.
             return Ok(());
+        }
+        if let Some(message) = OwnershipMessage::parse(content) {
+            return self.handle_ownership(message?, from, now);
         }
         let Envelope {
             suspicion,
@@ -127,7 +131,7 @@ impl Membership {
         }
     }
 
-    fn knows(&self, node: &NodeName) -> bool {
+    pub(super) fn knows(&self, node: &NodeName) -> bool {
         self.roster.peers().contains_key(node) || self.swim.last_identity(node).is_some()
     }
 
@@ -202,6 +206,6 @@ impl Membership {
 }
 
 /// Whether both are the same address and port; scope and flow label of IPv6 do not travel in datagrams.
-fn is_same_endpoint(one: SocketAddr, other: SocketAddr) -> bool {
+pub(super) fn is_same_endpoint(one: SocketAddr, other: SocketAddr) -> bool {
     (one.ip(), one.port()) == (other.ip(), other.port())
 }

@@ -83,11 +83,10 @@ impl Roster {
         &self.members
     }
 
-    /// Whether `node` is in the list.
-    pub(super) fn lists(&self, node: &NodeName) -> bool {
-        self.members
-            .binary_search_by(|member| member.node.cmp(node))
-            .is_ok()
+    /// Returns a member of the list.
+    pub(super) fn get(&self, node: &NodeName) -> Option<&Member> {
+        let at = self.members.binary_search_by(|member| member.node.cmp(node));
+        at.ok().map(|at| &self.members[at])
     }
 
     /// Marks the list as out of date if the SWIM library knows other members, or another state of a member, than at the last
@@ -229,7 +228,7 @@ mod tests {
             ("own", Liveness::Alive),
         ];
         assert_eq!(listed(&roster), expected);
-        assert!(roster.lists(&"c".into()) && !roster.lists(&"a".into()));
+        assert!(roster.get(&"c".into()).is_some() && roster.get(&"a".into()).is_none());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use herald_core::{Liveness, Member, NodeName, NodeState};
 use prometheus::Registry;
 use tokio::sync::watch;
 
-use super::{Gossip, GossipOptions, Secret, Timings};
+use super::{Gossip, GossipOptions, PeerMessage, Secret, Timings};
 
 /// The limit for events that take well below a second on an idle machine.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -163,6 +163,43 @@ async fn a_flood_of_invented_sessions_is_dropped_cheaply_and_separates_no_member
     }
     one.sees(2, Liveness::Alive, NodeState::Starting).await;
     two.sees(1, Liveness::Alive, NodeState::Starting).await;
+}
+
+#[tokio::test]
+async fn a_speaker_asks_another_one_whether_it_announces_an_address() {
+    let (one, two) = (start(1, 0, 1), start(2, 0, 1));
+    let peers = addresses([(1, &one), (2, &two)]);
+    for speaker in [&one, &two] {
+        speaker.gossip.set_peers(peers.clone());
+    }
+    one.sees(2, Liveness::Alive, NodeState::Starting).await;
+    two.sees(1, Liveness::Alive, NodeState::Starting).await;
+    let address = IpAddr::from([192, 0, 2, 100]);
+    one.gossip.query(name(2), address);
+    let next = |speaker: LoopbackSpeaker| async move {
+        let mut gossip = Some(speaker.gossip);
+        let message = tokio::time::timeout(DEADLINE, super::next_message(&mut gossip)).await;
+        (message.expect("in time").expect("the thread runs"), gossip)
+    };
+    let (asked, two) = next(two).await;
+    assert_eq!(
+        asked,
+        PeerMessage::Queried {
+            peer: name(1),
+            address
+        }
+    );
+    two.expect("still there").answer(name(1), address, true);
+    let (answered, _one) = next(one).await;
+    let announces = true;
+    assert_eq!(
+        answered,
+        PeerMessage::Answered {
+            peer: name(2),
+            address,
+            announces
+        }
+    );
 }
 
 #[test]

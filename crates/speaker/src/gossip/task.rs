@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Instant;
@@ -11,12 +11,12 @@ use herald_core::{Liveness, Member, NodeName, NodeState, Time};
 use herald_l2::Link;
 use herald_membership::codec::Rejection;
 use herald_membership::codec::seal::Seal;
-use herald_membership::{LocalLink, Membership, MembershipEvent};
+use herald_membership::{Allowance, LocalLink, Membership, MembershipEvent};
 use herald_netio::Poller;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
-use super::allowance::Allowance;
+use super::PeerMessage;
 use super::metrics::GossipMetrics;
 use super::random::Random;
 
@@ -30,6 +30,10 @@ pub(super) enum GossipCommand {
     Flap,
     /// A peer reports that this node does not answer on the wire.
     ReportedUnresponsive,
+    /// Ask a peer whether it announces an address.
+    Query(NodeName, IpAddr),
+    /// Answer a peer whether this node announces an address.
+    Answer(NodeName, IpAddr, bool),
     /// Leave the cluster, confirm it, then stop.
     Leave(oneshot::Sender<()>),
 }
@@ -43,6 +47,7 @@ pub(super) struct GossipTask {
     pub(super) commands: Receiver<GossipCommand>,
     pub(super) members: watch::Sender<Arc<[Member]>>,
     pub(super) joined: watch::Sender<bool>,
+    pub(super) peer_messages: mpsc::Sender<PeerMessage>,
     /// Limits the work for datagrams of unknown senders.
     pub(super) unknown_senders: Allowance,
     pub(super) random: Random,
@@ -106,6 +111,10 @@ impl GossipTask {
             GossipCommand::SetUnresponsive(nodes) => self.membership.set_unresponsive(nodes, now),
             GossipCommand::Flap => self.membership.handle_flap(now),
             GossipCommand::ReportedUnresponsive => self.membership.handle_reported_unresponsive(now),
+            GossipCommand::Query(peer, address) => self.membership.query(peer, address, now),
+            GossipCommand::Answer(peer, address, announces) => {
+                self.membership.answer(peer, address, announces, now);
+            }
             GossipCommand::Leave(left) => {
                 self.membership.leave(now);
                 return Some(left);
@@ -185,9 +194,29 @@ impl GossipTask {
                     "the peers know a later start of this speaker: the clock went back, or a second speaker \
                      uses this node's name"
                 ),
+                MembershipEvent::Queried { peer, address } => {
+                    self.pass_on(PeerMessage::Queried { peer, address });
+                }
+                MembershipEvent::Answered {
+                    peer,
+                    address,
+                    announces,
+                } => {
+                    self.pass_on(PeerMessage::Answered {
+                        peer,
+                        address,
+                        announces,
+                    });
+                }
                 MembershipEvent::Isolated => info!("the last peer is gone"),
                 MembershipEvent::Irregular(error) => warn!(error, "the SWIM library refused a call"),
             }
+        }
+    }
+
+    fn pass_on(&self, message: PeerMessage) {
+        if let Err(error) = self.peer_messages.try_send(message) {
+            debug!(%error, "a message of a peer is lost");
         }
     }
 

@@ -19,6 +19,22 @@ pub enum AgentReport {
     Flapped,
     /// A peer has reported that this node does not answer on the wire.
     ReportedUnresponsive,
+    /// A question to a peer: whether it announces an address. [`Agent::handle_reply`](super::Agent::handle_reply) has the answer.
+    QueryPeer {
+        /// The peer.
+        peer: NodeName,
+        /// The address.
+        address: IpAddr,
+    },
+    /// The answer to the question of a peer.
+    ReplyToPeer {
+        /// The peer.
+        peer: NodeName,
+        /// The address.
+        address: IpAddr,
+        /// Whether this node announces it.
+        announces: bool,
+    },
 }
 
 /// What users and operators should know.

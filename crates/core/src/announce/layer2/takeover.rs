@@ -63,6 +63,8 @@ pub enum Effect {
     Lost(ServiceKey, IpAddr),
     /// This node has taken an address from an owner that failed, this long after the first sign of the failure.
     TookOver(IpAddr, Duration),
+    /// A question to a peer that membership can reach: whether it announces an address.
+    QueryPeer(NodeName, IpAddr),
     /// Something that users or operators should know.
     Event(IpAddr, AddressEvent),
 }
@@ -203,6 +205,9 @@ impl Takeover {
         self.handle(address, Event::Claimed { mac, outranks }, now);
     }
 
+    /// Handles the answer of a peer to [`Effect::QueryPeer`]: whether it announces an address.
+    pub fn handle_reply(&mut self, _peer: &NodeName, _address: IpAddr, _announces: bool, _now: Time) {}
+
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Time) {
         while let Some((at, address)) = self.timeouts.first().copied()
@@ -240,6 +245,11 @@ impl Takeover {
     /// Whether this node answers for no address.
     pub fn is_empty(&self) -> bool {
         !self.machines.values().any(AddressMachine::answers)
+    }
+
+    /// Whether this node answers for an address.
+    pub fn announces(&self, address: IpAddr) -> bool {
+        self.machines.get(&address).is_some_and(AddressMachine::answers)
     }
 
     /// Returns the Services that use an address.

@@ -143,6 +143,7 @@ fn describe(effect: &Effect) -> String {
         Effect::Gained(..) => "+gained",
         Effect::Lost(..) => "+lost",
         Effect::TookOver(..) => "+took over",
+        Effect::QueryPeer(peer, _) => return format!("?{peer}"),
         Effect::Event(_, event) => return format!("+{}", event.reason()),
     };
     text.into()
