@@ -66,7 +66,8 @@ pub fn all_know(members: &[Member], features: Features) -> bool {
     })
 }
 
-/// What the version of a speaker knows beyond the first versions: rules of elections and kinds of datagrams.
+/// What a speaker can do beyond the first versions: the rules of elections and kinds of datagrams that its version knows, and what
+/// its interfaces allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Features(u32);
 
@@ -75,6 +76,8 @@ impl Features {
     pub const NONE: Self = Self(0);
     /// Elects one node for each address instead of one for each Service.
     pub const ELECTION_PER_ADDRESS: Self = Self(1);
+    /// Has an interface that can announce IPv6 addresses: one with a link-local IPv6 address.
+    pub const IPV6: Self = Self(1 << 2);
     /// Answers ownership queries.
     pub const OWNERSHIP_QUERY: Self = Self(1 << 1);
     /// The features of this version.
@@ -88,6 +91,16 @@ impl Features {
     /// Returns the bits that a report encodes.
     pub const fn bits(self) -> u32 {
         self.0
+    }
+
+    /// Returns these features with or without others.
+    #[must_use]
+    pub const fn with(self, features: Self, has_them: bool) -> Self {
+        if has_them {
+            Self(self.0 | features.0)
+        } else {
+            Self(self.0 & !features.0)
+        }
     }
 
     /// Whether all of `features` are among these.
@@ -121,6 +134,16 @@ impl Profile {
         };
         let is_in_subnet = |address: &&IpAddr| subnets.iter().any(|subnet| subnet.contains(**address));
         addresses.iter().filter(is_in_subnet).count()
+    }
+
+    /// Whether it has a selected interface for the family of `address`, as far as a report shows; `None` selects all.
+    pub fn announces_family_of(&self, address: IpAddr, selected: Option<&BTreeSet<String>>) -> bool {
+        let has_any = self
+            .interfaces
+            .as_ref()
+            .is_none_or(|existing| !existing.is_empty());
+        let is_able = address.is_ipv4() || self.features.contains(Features::IPV6);
+        has_any && is_able && self.has_interface(selected)
     }
 
     /// Whether it has one of the selected interfaces; `None` selects all.

@@ -4,7 +4,6 @@ mod cluster;
 mod notice;
 mod slices;
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,7 +11,7 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use herald_api::convert;
 use herald_core::announce::agent::{Agent, AgentEvent, AgentReport, Options};
-use herald_core::announce::layer2::ownership::Role;
+use herald_core::announce::layer2::ownership::{Interfaces, Role};
 use herald_core::{Member, NodeName, Time};
 use herald_netio::Interface;
 use herald_runtime::Shutdown;
@@ -205,12 +204,16 @@ impl Driver {
 
     fn handle_interfaces(&mut self, interfaces: Vec<Interface>) {
         let links = wire::links(&interfaces, &self.handles.exclude);
-        let names: BTreeSet<String> = links.iter().map(|link| link.name.clone()).collect();
+        let with_ipv6 = links.iter().filter(|link| link.ndp);
+        let announcing = Interfaces {
+            ipv6: with_ipv6.map(|link| link.name.clone()).collect(),
+            names: links.iter().map(|link| link.name.clone()).collect(),
+        };
         if let Some(gossip) = &self.handles.gossip {
             gossip.set_links(links);
         }
         let now = self.now();
-        self.agent.set_interfaces(names, now);
+        self.agent.set_interfaces(announcing, now);
         self.send();
         self.handles.wire.set_interfaces(interfaces);
         self.awaited.meet(Awaiting::Interfaces);

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use herald_core::announce::agent::{Agent, SpeakerNode};
 use herald_core::announce::eligibility::{Endpoints, Exposure, Node, TrafficPolicy};
+use herald_core::announce::layer2::election::Order;
 use herald_core::config::{Catalog, RawL2Advertisement, RawPool};
 use herald_core::{Labels, NodeName, Prefix, ServiceKey};
 use herald_l2::{Link, LinkIndex, MacAddr};
@@ -126,6 +127,72 @@ pub(crate) fn list(agent: &mut Agent, nodes: usize, services: &[usize]) {
             ..Endpoints::default()
         };
         agent.set_endpoints(key, Some(endpoints));
+    }
+}
+
+/// Returns the Services that each node has, if only the first `known_to` nodes by rank have each Service.
+pub(crate) fn known(nodes: usize, services: usize, known_to: usize) -> Vec<Vec<usize>> {
+    let mut known = vec![Vec::new(); nodes];
+    let names: Vec<NodeName> = (0..nodes).map(name).collect();
+    for service in 0..services {
+        let mut ranked: Vec<usize> = (0..nodes).collect();
+        if known_to < nodes {
+            ranked.sort_by_cached_key(|node| Order::new(&names[*node], address(service), 0));
+        }
+        for node in ranked.into_iter().take(known_to) {
+            known[node].push(service);
+        }
+    }
+    known
+}
+
+/// Which Services share the address of each Service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// None.
+    Alone,
+    /// A second one. Both have policy Local and endpoints on three nodes, of which those on the second are ready and the others
+    /// terminate.
+    Twins,
+    /// With each third IPv4 address an older dual-stack Service, of which the IPv6 address is that of the Service after next.
+    DualStack,
+}
+
+/// Sets the Services that share an address with `services`.
+pub(crate) fn share(agent: &mut Agent, nodes: usize, services: &[usize], sharing: Sharing) {
+    for &service in services {
+        let shared = match sharing {
+            Sharing::Alone => return,
+            Sharing::Twins => vec![(format!("s{service}"), 0), (format!("twin-{service}"), 1)],
+            Sharing::DualStack if service % 3 == 0 => vec![(format!("both-{service}"), -1)],
+            Sharing::DualStack => continue,
+        };
+        let own = [service, service + 1, service + 2].map(|index| name(index % nodes));
+        for (key, created) in shared {
+            let key = ServiceKey::new("default", key);
+            let (addresses, traffic_policy) = match sharing {
+                Sharing::Alone | Sharing::Twins => (vec![address(service)], TrafficPolicy::Local),
+                Sharing::DualStack => (
+                    vec![address(service), address(service + 2)],
+                    TrafficPolicy::Cluster,
+                ),
+            };
+            agent.set_service(Exposure {
+                key: key.clone(),
+                created,
+                labels: Labels::new(),
+                addresses,
+                foreign_ingress: false,
+                traffic_policy,
+                shares: true,
+            });
+            let endpoints = Endpoints {
+                any: true,
+                nodes: own.iter().cloned().collect(),
+                terminating: own.iter().filter(|node| **node != own[1]).cloned().collect(),
+            };
+            agent.set_endpoints(key, Some(endpoints));
+        }
     }
 }
 

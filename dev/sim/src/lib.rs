@@ -9,12 +9,14 @@ mod catalog;
 mod client;
 mod judge;
 mod kernel;
+mod network;
 mod node;
 mod pause;
 mod seeds;
 mod world;
 
-pub use catalog::{address, mac, name};
+pub use catalog::{Sharing, address, mac, name};
 pub use judge::Judge;
+pub use network::Network;
 pub use seeds::for_each_seed;
-pub use world::{Network, World};
+pub use world::World;

@@ -1,12 +1,14 @@
 //! One speaker: agent, station and membership, with frames and datagrams in place of sockets.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use herald_core::announce::agent::{Agent, AgentReport, Options};
+use herald_core::announce::layer2::ownership::Interfaces;
 use herald_core::announce::layer2::{Announcement, Command};
-use herald_core::{Member, Time};
+use herald_core::{Features, Member, Time};
 use herald_l2::wire::MAX_FRAME_LENGTH;
 use herald_l2::{Link, Station};
 use herald_membership::identity::Epoch;
@@ -64,12 +66,21 @@ impl Node {
         node
     }
 
+    /// Makes the speaker one of the version that reports no features.
+    pub(crate) fn become_old(&mut self, now: Time) {
+        self.membership.set_features(Features::NONE, now);
+    }
+
     /// Replaces the interfaces of the node that can announce.
     pub(crate) fn set_links(&mut self, links: &[Link], now: Time) {
         let facts: Vec<LocalLink<'_>> = links.iter().map(catalog::local_link).collect();
         self.membership.set_links(&facts, now);
-        let names = links.iter().map(|link| link.name.clone());
-        self.agent.set_interfaces(names.collect(), now);
+        let names: BTreeSet<String> = links.iter().map(|link| link.name.clone()).collect();
+        let interfaces = Interfaces {
+            ipv6: names.clone(),
+            names,
+        };
+        self.agent.set_interfaces(interfaces, now);
         while let Some(command) = self.agent.poll_command() {
             self.station.handle_command(command, now);
         }

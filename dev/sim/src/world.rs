@@ -4,40 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use herald_core::announce::layer2::election::Order;
-use herald_core::{NodeName, Time};
+use herald_core::Time;
 use herald_l2::wire::ethernet::Frame;
 use herald_l2::{Link, MacAddr};
 use herald_membership::identity::Epoch;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use crate::catalog::{self, address, mac, name};
+use crate::catalog::{self, Sharing, address, mac};
 use crate::client::Client;
 use crate::judge::Judge;
 use crate::kernel;
+use crate::network::{Network, are_connected};
 use crate::node::{Node, Output};
 use crate::pause::Pause;
 
 /// The wire thread notices a pause of this length: it runs at least every 200 ms and tolerates another 200 ms.
 const NOTICED_PAUSE: Duration = Duration::from_millis(400);
-
-/// Which nodes receive what which others send, on the wire or by gossip.
-#[derive(Debug, Clone, Default)]
-pub struct Network {
-    /// The part of the network that each node is in, by index; if empty, all are in one part.
-    pub parts: Vec<u8>,
-    /// Share of frames or datagrams that is lost.
-    pub loss: f64,
-    /// Pairs of nodes: nothing that the first sends reaches the second.
-    pub mute: BTreeSet<(usize, usize)>,
-}
-
-impl Network {
-    fn passes(&self, from: usize, to: usize) -> bool {
-        self.parts.get(from) == self.parts.get(to) && !self.mute.contains(&(from, to))
-    }
-}
 
 /// What is in transit or due.
 #[derive(Debug)]
@@ -65,6 +48,9 @@ pub struct World {
     api: bool,
     drained: BTreeSet<usize>,
     unplugged: BTreeSet<usize>,
+    /// The nodes whose speaker has the version that elects for each Service alone.
+    old: BTreeSet<usize>,
+    sharing: Sharing,
     services: usize,
     /// The Services that each node has.
     known: Vec<Vec<usize>>,
@@ -80,12 +66,21 @@ impl World {
         Self::with(nodes, services, nodes, seed)
     }
 
+    /// Like [`World::new`], but the Services share their addresses with others.
+    pub fn sharing(nodes: usize, services: usize, sharing: Sharing, seed: u64) -> Self {
+        Self::settled(nodes, services, nodes, sharing, seed)
+    }
+
     /// Like [`World::new`], but only the first `known_to` nodes by rank have each Service. That makes no difference as long as
     /// fewer nodes fail, and saves time.
     ///
     /// # Panics
     /// If the addresses do not have one owner each within a minute.
     pub fn with(nodes: usize, services: usize, known_to: usize, seed: u64) -> Self {
+        Self::settled(nodes, services, known_to, Sharing::Alone, seed)
+    }
+
+    fn settled(nodes: usize, services: usize, known_to: usize, sharing: Sharing, seed: u64) -> Self {
         let mut world = Self {
             now: Time::ZERO,
             rng: StdRng::seed_from_u64(seed),
@@ -99,8 +94,10 @@ impl World {
             api: true,
             drained: BTreeSet::new(),
             unplugged: BTreeSet::new(),
+            old: BTreeSet::new(),
+            sharing,
             services,
-            known: known(nodes, services, known_to),
+            known: catalog::known(nodes, services, known_to),
             judge: Judge::new((0..services).map(address)),
             client: Client::default(),
             datagrams: 0,
@@ -173,7 +170,16 @@ impl World {
         let epoch = Epoch::at(clock, self.rng.random());
         let seed = self.rng.random();
         let mut node = Node::start(index, self.nodes.len(), epoch, seed, self.now);
+        if self.old.contains(&index) {
+            node.become_old(self.now);
+        }
         catalog::list(&mut node.agent, self.nodes.len(), &self.known[index]);
+        catalog::share(
+            &mut node.agent,
+            self.nodes.len(),
+            &self.known[index],
+            self.sharing,
+        );
         for drained in &self.drained {
             node.agent.set_node(catalog::node(*drained, true));
         }
@@ -190,6 +196,16 @@ impl World {
         self.nodes[index] = None;
         self.paused.remove(&index);
         self.judge.remove(index, are_connected(&self.wire), self.now);
+    }
+
+    /// Sets the version of the speaker that is started next on a node: the current one, or the one that elects for each Service
+    /// alone.
+    pub fn set_version(&mut self, index: usize, is_old: bool) {
+        if is_old {
+            self.old.insert(index);
+        } else {
+            self.old.remove(&index);
+        }
     }
 
     /// Requests the shutdown of a speaker, as for an update.
@@ -469,25 +485,4 @@ impl World {
         self.queued += 1;
         self.queue.insert((due, self.queued), event);
     }
-}
-
-/// Returns the Services that each node has, if only the first `known_to` nodes by rank have each Service.
-fn known(nodes: usize, services: usize, known_to: usize) -> Vec<Vec<usize>> {
-    let mut known = vec![Vec::new(); nodes];
-    let names: Vec<NodeName> = (0..nodes).map(name).collect();
-    for service in 0..services {
-        let mut ranked: Vec<usize> = (0..nodes).collect();
-        if known_to < nodes {
-            ranked.sort_by_cached_key(|node| Order::new(&names[*node], address(service), 0));
-        }
-        for node in ranked.into_iter().take(known_to) {
-            known[node].push(service);
-        }
-    }
-    known
-}
-
-/// Returns whether two nodes receive each other's frames.
-fn are_connected(wire: &Network) -> impl Fn(usize, usize) -> bool {
-    |one, other| wire.passes(one, other) && wire.passes(other, one)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use herald_sim::{World, for_each_seed};
+use herald_sim::{Sharing, World, for_each_seed};
 
 /// How long two nodes that receive each other may both answer: a lost announcement is repeated after 100 ms and after 1.1 s.
 const DOUBLED: Duration = Duration::from_millis(1000);
@@ -61,7 +61,8 @@ fn the_same_with_many_seeds() {
 
 fn random_faults(seed: u64) {
     let nodes = 2 + seed as usize % 5;
-    let mut world = World::new(nodes, 6, seed);
+    let sharing = [Sharing::Alone, Sharing::Twins][seed as usize / 4 % 2];
+    let mut world = World::sharing(nodes, 6, sharing, seed);
     let before = world.judge().owners();
     let loss = [0.0, 0.0, 0.01, 0.03][seed as usize % 4];
     world.rewire(|wire, gossip| (wire.loss, gossip.loss) = (loss, loss));

@@ -19,7 +19,6 @@ mod query;
 mod status;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
-use alloc::string::String;
 use alloc::sync::Arc;
 use core::net::IpAddr;
 use core::time::Duration;
@@ -31,7 +30,7 @@ pub use status::AnnouncementStatus;
 
 use super::eligibility::{Endpoints, Exclusion, Exposure, Node};
 use super::facts::{FactChange, Facts};
-use super::layer2::ownership::Ownership;
+use super::layer2::ownership::{Interfaces, Ownership};
 use super::layer2::takeover::{Effect, Takeover};
 use super::layer2::{Command, WireEvent};
 use crate::config::{L2Advertisement, Pool};
@@ -154,15 +153,16 @@ impl Agent {
         }
     }
 
-    /// Replaces the names of the interfaces that can announce here.
+    /// Replaces the interfaces that can announce here.
     ///
     /// Another node may have taken over from a node that was unplugged and is back. It withdraws all addresses and probes
     /// them again, and its peers learn that it flapped. The commands that are queued then have to reach the station before
     /// its links change: with a link it would announce its addresses at once.
-    pub fn set_interfaces(&mut self, names: BTreeSet<String>, now: Time) {
-        let was_unplugged = self.ownership.interfaces().is_some_and(BTreeSet::is_empty);
-        let is_back = was_unplugged && !names.is_empty();
-        self.ownership.set_interfaces(&self.facts, names);
+    pub fn set_interfaces(&mut self, interfaces: Interfaces, now: Time) {
+        let before = self.ownership.interfaces();
+        let was_unplugged = before.is_some_and(|before| before.names.is_empty());
+        let is_back = was_unplugged && !interfaces.names.is_empty();
+        self.ownership.set_interfaces(&self.facts, interfaces);
         if is_back {
             self.report(AgentReport::Flapped);
             if self.options.takeover_verification {

@@ -39,10 +39,13 @@ impl Membership {
         let prefixes = links.iter().flat_map(|link| link.prefixes).copied();
         let subnets = profile::subnets(prefixes.filter(|prefix| !prefix.is_link_local()));
         let interfaces = profile::interfaces(links.iter().map(|link| link.name));
+        let is_v6_link_local = |prefix: &Prefix| prefix.address.is_ipv6() && prefix.is_link_local();
+        let has_ipv6 = links.iter().flat_map(|link| link.prefixes).any(is_v6_link_local);
         let change = |report: &mut SelfReport| {
             report.macs = macs.into();
             let profile = report.profile_mut();
             (profile.subnets, profile.interfaces) = (subnets, interfaces);
+            profile.features = profile.features.with(Features::IPV6, has_ipv6);
         };
         self.report(change, now);
     }

@@ -23,7 +23,11 @@ pub(super) struct Notice {
 pub(super) fn notices(event: &AgentEvent, agent: &Agent, node: &NodeName, gossip_port: u16) -> Vec<Notice> {
     let protocol = Protocol::Layer2;
     match event {
-        AgentEvent::RoleChanged(service, _, Some(Role::Unowned(exclusion @ Exclusion::NoInterface(_)))) => {
+        AgentEvent::RoleChanged(
+            service,
+            _,
+            Some(Role::Unowned(exclusion @ (Exclusion::NoInterface(_) | Exclusion::NoLinkLocalAddress))),
+        ) => {
             let message =
                 format!("not announced from node \"{node}\" with protocol \"{protocol}\": {exclusion}");
             vec![about_service(

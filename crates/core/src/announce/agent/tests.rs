@@ -44,6 +44,14 @@ fn announcement(address: &str) -> Announcement {
     }
 }
 
+fn eth0() -> Interfaces {
+    let names = BTreeSet::from(["eth0".to_string()]);
+    Interfaces {
+        ipv6: names.clone(),
+        names,
+    }
+}
+
 struct Rig {
     agent: Agent,
     now: Time,
@@ -70,7 +78,7 @@ impl Rig {
             ..RawL2Advertisement::default()
         }]);
         agent.set_config(catalog.pools(), catalog.l2_advertisements());
-        agent.set_interfaces(["eth0".to_string()].into(), Time::ZERO);
+        agent.set_interfaces(eth0(), Time::ZERO);
         for node in [OWN, PEER] {
             agent.set_node(Node {
                 name: node.into(),
@@ -250,11 +258,11 @@ fn the_claim_of_a_lost_peer_that_has_the_better_rank_preempts_this_node() {
 fn a_node_that_was_unplugged_reports_one_flap_when_it_is_back() {
     let mut rig = Rig::announcing(&[]);
     for _ in 0..2 {
-        rig.agent.set_interfaces(BTreeSet::new(), rig.now);
+        rig.agent.set_interfaces(Interfaces::default(), rig.now);
         assert_eq!(rig.reports(), []);
     }
     for _ in 0..2 {
-        rig.agent.set_interfaces(["eth0".to_string()].into(), rig.now);
+        rig.agent.set_interfaces(eth0(), rig.now);
     }
     assert_eq!(rig.reports(), [AgentReport::Flapped]);
 }
@@ -262,9 +270,9 @@ fn a_node_that_was_unplugged_reports_one_flap_when_it_is_back() {
 #[test]
 fn a_node_that_was_unplugged_withdraws_before_it_probes_again() {
     let mut rig = Rig::announcing(&[ADDRESS]);
-    rig.agent.set_interfaces(BTreeSet::new(), rig.now);
+    rig.agent.set_interfaces(Interfaces::default(), rig.now);
     rig.commands();
-    rig.agent.set_interfaces(["eth0".to_string()].into(), rig.now);
+    rig.agent.set_interfaces(eth0(), rig.now);
     assert_eq!(rig.agent.poll_command(), Some(Command::WithdrawAll));
     assert_eq!(
         rig.agent.poll_command(),

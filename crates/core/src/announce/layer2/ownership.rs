@@ -33,13 +33,21 @@ pub struct Ownership {
     /// The interfaces that the advertisements name ([`tag`]).
     named_interfaces: BTreeSet<u32>,
     placement: Placement,
-    /// Names of the interfaces that can announce here.
-    interfaces: Option<BTreeSet<String>>,
+    interfaces: Option<Interfaces>,
     decided: BTreeMap<IpAddr, DecidedAddress>,
     /// Addresses whose roles may have changed.
     stale: BTreeSet<IpAddr>,
     /// The changed roles that [`Ownership::poll_change`] has not returned.
     changes: VecDeque<RoleChange>,
+}
+
+/// The interfaces of this node that can announce.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Interfaces {
+    /// Their names.
+    pub names: BTreeSet<String>,
+    /// The names of those that have a link-local IPv6 address, without which they announce no IPv6 address.
+    pub ipv6: BTreeSet<String>,
 }
 
 /// What was decided for an address.
@@ -85,16 +93,16 @@ impl Ownership {
         }
     }
 
-    /// Replaces the names of the interfaces that can announce here.
-    pub fn set_interfaces(&mut self, facts: &Facts, names: BTreeSet<String>) {
-        if self.interfaces.as_ref() != Some(&names) {
-            self.interfaces = Some(names);
+    /// Replaces the interfaces that can announce here.
+    pub fn set_interfaces(&mut self, facts: &Facts, interfaces: Interfaces) {
+        if self.interfaces.as_ref() != Some(&interfaces) {
+            self.interfaces = Some(interfaces);
             self.mark_all_stale(facts);
         }
     }
 
-    /// Returns the names of the interfaces that can announce here; `None` as long as they are unknown.
-    pub const fn interfaces(&self) -> Option<&BTreeSet<String>> {
+    /// Returns the interfaces that can announce here; `None` as long as they are unknown.
+    pub const fn interfaces(&self) -> Option<&Interfaces> {
         self.interfaces.as_ref()
     }
 
@@ -275,6 +283,12 @@ impl Ownership {
                 return Ok(standby());
             }
             return Err(Exclusion::NoInterface(interfaces.unwrap_or_default()));
+        }
+        if address.is_ipv6() && !self.announces_family_of(address, interfaces.as_ref()) {
+            if !is_owner {
+                return Ok(standby());
+            }
+            return Err(Exclusion::NoLinkLocalAddress);
         }
         let grant = Grant {
             address,

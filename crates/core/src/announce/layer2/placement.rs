@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 use core::net::IpAddr;
 
-use crate::{Member, NodeName, Profile};
+use crate::{Features, Member, NodeName, Profile};
 
 /// A node whose flap count exceeds the median by this much is damped. Comparing with the median ignores outages that all
 /// nodes shared (a switch that restarts), and never damps more than half of the nodes.
@@ -41,6 +41,8 @@ pub(crate) enum ElectionRule {
 pub(crate) struct Fitness {
     /// Whether it has one of the interfaces that the advertisements name.
     pub(crate) has_interface: bool,
+    /// Whether one of these interfaces can announce an address of this family.
+    pub(crate) announces_family: bool,
     /// Whether the address is in one of its subnets.
     is_in_subnet: bool,
     /// How many addresses of the oldest Service are in its subnets.
@@ -59,6 +61,7 @@ impl Fitness {
     pub(crate) fn with_interfaces_of(self, other: Self) -> Self {
         Self {
             has_interface: self.has_interface && other.has_interface,
+            announces_family: self.announces_family && other.announces_family,
             ..self
         }
     }
@@ -74,7 +77,12 @@ impl Placement {
                 ..Self::default()
             };
         };
-        let rule = ElectionRule::PerService;
+        let knows = |profile: &Arc<Profile>| profile.features.contains(Features::ELECTION_PER_ADDRESS);
+        let rule = if profiles.values().all(knows) {
+            ElectionRule::PerAddress
+        } else {
+            ElectionRule::PerService
+        };
         let mut flaps: Vec<u8> = profiles.values().map(|profile| profile.flaps).collect();
         flaps.sort_unstable();
         let median = flaps.get(flaps.len().saturating_sub(1) / 2).copied().unwrap_or(0);
@@ -116,6 +124,8 @@ impl Placement {
         match self.rule {
             ElectionRule::PerService => fitness,
             ElectionRule::PerAddress => Fitness {
+                announces_family: profile
+                    .is_some_and(|profile| profile.announces_family_of(address, selected)),
                 is_in_subnet: profile.is_some_and(|profile| profile.count_in_subnets(&[address]) > 0),
                 terminating: Reverse(terminating),
                 ..fitness
@@ -126,10 +136,12 @@ impl Placement {
     /// Whether the difference to `before` matters to elections between nodes that are in both, if advertisements name the
     /// interfaces `selected`.
     pub(crate) fn differs_from(&self, before: &Self, selected: &BTreeSet<u32>) -> bool {
-        let named = |profile: &Profile| -> Option<Vec<u32>> {
-            let tags = profile.interfaces.as_ref()?.iter();
-            Some(tags.filter(|tag| selected.contains(tag)).copied().collect())
+        let named = |profile: &Profile| -> Option<(bool, Vec<u32>)> {
+            let tags = profile.interfaces.as_ref()?;
+            let named = tags.iter().filter(|tag| selected.contains(tag));
+            Some((tags.is_empty(), named.copied().collect()))
         };
+        let has_ipv6 = |profile: &Profile| profile.features.contains(Features::IPV6);
         let in_both = self.profiles.iter();
         let mut in_both = in_both.filter_map(|(node, now)| Some((node, now, before.profiles.get(node)?)));
         self.profiles.is_empty() != before.profiles.is_empty()
@@ -137,6 +149,7 @@ impl Placement {
             || in_both.any(|(node, now, then)| {
                 now.subnets != then.subnets
                     || named(now) != named(then)
+                    || has_ipv6(now) != has_ipv6(then)
                     || self.is_flapping(node) != before.is_flapping(node)
             })
     }

@@ -87,6 +87,8 @@ impl<'a> Election<'a> {
         } else if fitness.has_interface != self.fitness.has_interface {
             let names = interfaces(advertisements, node);
             Err(Exclusion::NoInterface(names.unwrap_or_default()))
+        } else if fitness.announces_family != self.fitness.announces_family {
+            Err(Exclusion::NoLinkLocalAddress)
         } else if fitness.is_as_near_as(self.fitness) {
             Err(Exclusion::OnlyTerminatingEndpoints)
         } else {
@@ -186,7 +188,10 @@ impl Ownership {
                 let placement = &self.placement;
                 let mut fitness = placement.fitness(&node.name, address, own, selected.as_ref(), stopping);
                 // Gossip has not yet reported an interface that has just disappeared here.
-                fitness.has_interface &= node.name != self.own_node || self.has_interface(selected.as_ref());
+                if node.name == self.own_node {
+                    fitness.has_interface &= self.has_interface(selected.as_ref());
+                    fitness.announces_family &= self.announces_family_of(address, selected.as_ref());
+                }
                 fitness
             };
             let fitness = selections
@@ -254,9 +259,21 @@ impl Ownership {
     /// Whether one of these interfaces exists here, as far as is known; `None` is any.
     pub(super) fn has_interface(&self, selected: Option<&BTreeSet<String>>) -> bool {
         match (selected, &self.interfaces) {
-            (Some(selected), Some(existing)) => !selected.is_disjoint(existing),
+            (Some(selected), Some(existing)) => !selected.is_disjoint(&existing.names),
             (None, _) | (_, None) => true,
         }
+    }
+
+    /// Whether one of these interfaces can announce `address` here, as far as is known; `None` is any.
+    pub(super) fn announces_family_of(&self, address: IpAddr, selected: Option<&BTreeSet<String>>) -> bool {
+        let Some(existing) = &self.interfaces else {
+            return true;
+        };
+        let able = match address {
+            IpAddr::V4(_) => &existing.names,
+            IpAddr::V6(_) => &existing.ipv6,
+        };
+        selected.map_or(!able.is_empty(), |selected| !selected.is_disjoint(able))
     }
 }
 

@@ -8,11 +8,12 @@ use proptest::prelude::*;
 
 use crate::announce::eligibility::{EXCLUDE_LABEL, Endpoints, Node, TrafficPolicy};
 use crate::config::{Catalog, ConflictDetection, RawL2Advertisement, RawPool};
-use crate::{Labels, RawSelector};
+use crate::{Features, Labels, Profile, RawSelector};
 
 mod own_node;
 mod placement;
 mod shared;
+mod versions;
 
 use own_node::OwnNode;
 
@@ -334,10 +335,10 @@ fn a_node_without_the_interface_owns_nothing_until_it_has_the_interface() {
         ..everywhere()
     };
     let mut machine = iris(IRIS2, vec![eth9], TrafficPolicy::Cluster);
-    machine.set_interfaces(["eth0".into()].into());
+    machine.set_interfaces(&["eth0"], &[]);
     let missing = Role::Unowned(Exclusion::NoInterface(["eth9".into()].into()));
     assert_eq!(drain(&mut machine)[0].after, Some(missing));
-    machine.set_interfaces(["eth0".into(), "eth9".into()].into());
+    machine.set_interfaces(&["eth0", "eth9"], &[]);
     assert!(matches!(drain(&mut machine)[0].after, Some(Role::Owner(_))));
 }
 
@@ -429,10 +430,10 @@ fn reporting(name: &str, subnets: &[&str], flaps: u8) -> Member {
         length: 24,
     };
     Member {
-        profile: Some(Arc::new(crate::Profile {
+        profile: Some(Arc::new(Profile {
             subnets: Some(subnets.iter().map(subnet).collect()),
             flaps,
-            ..crate::Profile::default()
+            ..Profile::default()
         })),
         ..ready(name)
     }
@@ -475,7 +476,7 @@ proptest! {
     /// A machine that decides only the affected Services again comes to the result of a fresh machine.
     #[test]
     fn changes_of_nodes_and_members_lead_where_a_fresh_start_leads(
-        steps in prop::collection::vec((prop::collection::vec(any_node_step(), 5), any::<bool>()), 1..8),
+        steps in prop::collection::vec((prop::collection::vec(any_node_step(), 5), any::<(bool, bool)>()), 1..8),
         // Of each Service the address, and with policy Local the nodes with an endpoint.
         services in prop::collection::vec((0_u8..4, proptest::option::of(0_u8..32)), 1..12),
     ) {
@@ -509,28 +510,34 @@ proptest! {
                 drain(machine);
             }
         };
-        let set_members = |machine: &mut OwnNode, step: &[NodeStep]| {
+        let set_members = |machine: &mut OwnNode, step: &[NodeStep], all_know: bool| {
             let states = [NodeState::Starting, NodeState::Ready, NodeState::Draining];
             let members: Vec<Member> = names.iter().zip(step).map(|(name, (liveness, state, flaps, is_in_subnet, ..))| Member {
                 liveness: Liveness::ALL[usize::from(*liveness)],
                 state: states[usize::from(*state)],
                 ..reporting(name, if *is_in_subnet { &["10.20.30.200"] } else { &[] }, *flaps)
             }).collect();
+            let know = |member: Member| {
+                let profile = member.profile.as_deref().cloned().unwrap_or_default();
+                let features = Features::ELECTION_PER_ADDRESS.with(Features::ELECTION_PER_ADDRESS, all_know || member.node.as_str() != "node-1");
+                Member { profile: Some(Arc::new(Profile { features, ..profile })), ..member }
+            };
+            let members: Vec<Member> = members.into_iter().map(know).collect();
             machine.set_members(&members);
             drain(machine);
         };
         let mut stepped = build();
-        for (step, nodes_first) in &steps {
+        for (step, (nodes_first, all_know)) in &steps {
             if *nodes_first {
                 set_nodes(&mut stepped, step);
             }
-            set_members(&mut stepped, step);
+            set_members(&mut stepped, step, *all_know);
             set_nodes(&mut stepped, step);
         }
         let mut fresh = build();
-        let (last, _) = steps.last().expect("a step");
+        let (last, (_, all_know)) = steps.last().expect("a step");
         set_nodes(&mut fresh, last);
-        set_members(&mut fresh, last);
+        set_members(&mut fresh, last, *all_know);
         prop_assert_eq!(roles(&stepped), roles(&fresh));
     }
 }

@@ -47,8 +47,13 @@ impl OwnNode {
         self.handle_change(change);
     }
 
-    pub(super) fn set_interfaces(&mut self, names: BTreeSet<String>) {
-        self.ownership.set_interfaces(&self.facts, names);
+    pub(super) fn set_interfaces(&mut self, names: &[&str], ipv6: &[&str]) {
+        let set = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+        let interfaces = Interfaces {
+            names: set(names),
+            ipv6: set(ipv6),
+        };
+        self.ownership.set_interfaces(&self.facts, interfaces);
     }
 
     pub(super) fn set_service(&mut self, service: Exposure) {
@@ -80,6 +85,15 @@ impl OwnNode {
         address: IpAddr,
     ) -> Result<BTreeMap<&NodeName, Result<i64, Exclusion>>, Exclusion> {
         self.ownership.explain(&self.facts, key, address)
+    }
+
+    /// Returns the owner of an address that only one Service has.
+    pub(super) fn elected(&self, address: IpAddr) -> Option<NodeName> {
+        let (facts, ownership) = (&self.facts, &self.ownership);
+        let mut electorates = ownership.electorates(facts, address);
+        let sharers = electorates.next()?;
+        let election = ownership.elect(facts, &facts.view(), address, sharers, facts.nodes().values());
+        election.result().map(|result| result.owner.clone())
     }
 
     pub(super) fn outranks(&self, node: &NodeName, key: &ServiceKey) -> bool {

@@ -29,11 +29,11 @@ fn with_selected_interface(me: &str) -> OwnNode {
     };
     let machine = OwnNode::new(me.into(), true, false);
     let mut machine = iris_with(machine, vec![eth9], TrafficPolicy::Cluster);
-    machine.set_interfaces(["eth0".into(), "eth9".into()].into());
+    machine.set_interfaces(&["eth0", "eth9"], &[]);
     machine
 }
 
-fn profile(member: &mut Member) -> &mut crate::Profile {
+fn profile(member: &mut Member) -> &mut Profile {
     Arc::make_mut(member.profile.as_mut().expect("a profile"))
 }
 
@@ -74,7 +74,7 @@ fn a_node_that_loses_the_interface_stops_owning_before_gossip_reports_it() {
     profile(&mut one).subnets = having(IRIS2, NINE).profile.expect("a profile").subnets.clone();
     machine.set_members(&[one.clone(), having(IRIS2, NINE)]);
     assert!(matches!(drain(&mut machine)[0].after, Some(Role::Owner(_))));
-    machine.set_interfaces(["eth0".into()].into());
+    machine.set_interfaces(&["eth0"], &[]);
     assert_eq!(other_owner(&mut machine), Some(IRIS1.into()));
     // If no node has it, the elected node reports that.
     profile(&mut one).interfaces = Some(vec![]);
