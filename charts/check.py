@@ -82,6 +82,10 @@ REFUSED = [
     ({"prometheus": {"serviceMonitor": {"enabled": True}}}, "podMonitor"),
     ({"networkpolicies": {"enabled": True}}, "networkpolicies"),
     ({"speaker": {"memberlist": {"enabled": False}, "nodeSelector": {"a": "b"}}}, "without gossip"),
+    ({"speaker": {"memberlist": {"enabled": False}, "affinity": {"nodeAffinity": {
+        "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+            {"matchExpressions": [{"key": "lb", "operator": "Exists"}]}]}}}}}, "with speaker.affinity: without gossip"),
+    ({"speaker": {"memberlist": {"enabled": False}, "tolerateMaster": False}}, "with speaker.tolerateMaster=false: without gossip"),
     ({"speaker": {"logLevel": "loud"}}, "logLevel"),
     ({"speaker": {"memberlist": {"mlBindPort": 70000}}}, "mlBindPort"),
     ({"speaker": {"memberlist": {"mlSecretKeyPath": "key"}}}, "mlSecretKeyPath"),

@@ -137,7 +137,17 @@ failureThreshold: {{ $probe.failureThreshold }}
 {{- fail (printf "%s.image.repository: %s is MetalLB's image and has no /herald-%s; name the image that you built of Herald (docs/install.md), and remove MetalLB's tag" $program $image.repository $program) -}}
 {{- end -}}
 {{- end -}}
-{{- if and (not $values.speaker.memberlist.enabled) $values.speaker.nodeSelector -}}
-{{- fail "speaker.memberlist.enabled=false with speaker.nodeSelector: without gossip every node counts as running a speaker, so nodes without one would be elected" -}}
+{{- if not $values.speaker.memberlist.enabled -}}
+{{- $cause := "" -}}
+{{- if $values.speaker.nodeSelector -}}
+{{- $cause = "speaker.nodeSelector" -}}
+{{- else if $values.speaker.affinity -}}
+{{- $cause = "speaker.affinity" -}}
+{{- else if not $values.speaker.tolerateMaster -}}
+{{- $cause = "speaker.tolerateMaster=false" -}}
+{{- end -}}
+{{- if $cause -}}
+{{- fail (printf "speaker.memberlist.enabled=false with %s: without gossip every node counts as running a speaker, so nodes without one would be elected, and no machine would answer for their addresses" $cause) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
