@@ -1,10 +1,11 @@
 //! The task that connects the watches, the configuration, the reconciler and the queue of writes.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use herald_core::ipam::{AllocationOutcome, Allocator, Refusal};
 use herald_core::{PoolName, ServiceKey, Time};
 use herald_runtime::event::Events;
+use herald_runtime::health::Beat;
 use herald_runtime::lease::{Candidacy, Leadership, Lease, Term};
 use herald_runtime::log::cut;
 use herald_runtime::readiness::Awaited;
@@ -25,6 +26,8 @@ use crate::write::{StatusTarget, Writes};
 /// Inputs that are handled before their consequences are computed: enough that a list of pools or namespaces costs little,
 /// few enough that writes start early.
 const BATCH: usize = 64;
+/// The driver comes round at least so often: its beat.
+const PULSE: Duration = Duration::from_secs(1);
 /// Bytes of a refusal in the log.
 const LONGEST_LOG: usize = 1024;
 
@@ -94,9 +97,12 @@ impl Controller {
         mut self,
         mut inputs: mpsc::Receiver<Vec<ClusterChange>>,
         mut shutdown: Shutdown,
+        beat: Beat,
     ) {
         let mut batch = Vec::with_capacity(BATCH);
+        let mut pulse = tokio::time::interval(PULSE);
         loop {
+            beat.beat();
             tokio::select! {
                 1.. = inputs.recv_many(&mut batch, BATCH) => {
                     self.metrics.updates.inc_by(batch.len() as u64);
@@ -104,6 +110,7 @@ impl Controller {
                 }
                 event = self.writes.next() => self.handle_queue(event),
                 term = self.leadership.after(self.term) => self.set_term(term),
+                _ = pulse.tick() => continue,
                 () = shutdown.requested() => break,
             }
             self.drain();

@@ -22,7 +22,7 @@ use herald_core::Allocator;
 use herald_runtime::lease::Lease;
 use herald_runtime::log::LogLevel;
 use herald_runtime::reconcile::object;
-use herald_runtime::{Readiness, Shutdown, admin, client, event::Events};
+use herald_runtime::{Health, Readiness, Shutdown, admin, client, event::Events, task};
 use tokio::sync::mpsc;
 use tracing::info;
 
@@ -66,6 +66,7 @@ pub struct ControllerArgs {
 /// When it cannot start: no kubeconfig, no namespace, a port in use.
 pub fn run(args: ControllerArgs) -> anyhow::Result<()> {
     herald_runtime::log::init(args.log_level);
+    task::abort_on_panic();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.context("starting the runtime")?.block_on(serve(args))
 }
@@ -76,12 +77,14 @@ async fn serve(args: ControllerArgs) -> anyhow::Result<()> {
     let client = client::connect(concat!("herald-controller/", env!("CARGO_PKG_VERSION"))).await?;
     let registry = admin::registry()?;
     let readiness = Readiness::default();
+    let health = Health::start().context("starting the watch of the threads")?;
     let awaited = readiness.require(ListedKind::ALL);
     if args.port != 0 {
         admin::serve_metrics(admin::everywhere(args.port), registry.clone()).await?;
     }
     if args.health_probe_port != 0 {
-        admin::serve_health(admin::everywhere(args.health_probe_port), readiness).await?;
+        let address = admin::everywhere(args.health_probe_port);
+        admin::serve_health(address, readiness, health.clone()).await?;
     }
     let events = Events::start(client.clone(), "metallb-controller", &args.pod_name, &registry)?;
     let state = object::reconcile::<ConfigurationState>(
@@ -103,7 +106,7 @@ async fn serve(args: ControllerArgs) -> anyhow::Result<()> {
     let allocator = Allocator::with_quarantine(Duration::from_secs(args.quarantine));
     let driver = Controller::new(namespace.clone(), allocator, listing, leadership, outputs);
     info!(namespace, "controller started");
-    driver.run(inputs, shutdown).await;
+    driver.run(inputs, shutdown, health.beat_of("driver")).await;
     info!("controller stopped");
     Ok(())
 }

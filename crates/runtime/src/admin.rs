@@ -1,18 +1,30 @@
 //! Health and metrics over HTTP.
 
+mod server;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use anyhow::Context;
 use axum::Router;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus::{Encoder, Registry, TextEncoder};
 use tokio::net::TcpListener;
-use tracing::warn;
+use tokio::sync::Semaphore;
 
-use crate::Readiness;
+use crate::health::Health;
+use crate::{Readiness, task};
+use server::Limits;
+
+/// Responses with metrics at a time: a page for 10 000 Services has megabytes, and stays in memory until a slow client has
+/// read it.
+const PAGES: usize = 4;
+/// Bytes of a page that are handed to a connection at a time.
+const PIECE: usize = 64 * 1024;
 
 /// Returns a registry with the metrics of this process (memory, CPU, file descriptors).
 ///
@@ -37,16 +49,17 @@ pub fn everywhere(port: u16) -> SocketAddr {
     (any, port).into()
 }
 
-/// Serves `/healthz` and `/readyz` at `address` in the background.
+/// Serves `/healthz` and `/readyz` at `address` in the background. Its connections are its own: those to the metrics, however
+/// many, take nothing from it.
 ///
 /// # Errors
 /// When the address cannot be bound.
-pub async fn serve_health(address: SocketAddr, readiness: Readiness) -> anyhow::Result<()> {
+pub async fn serve_health(address: SocketAddr, readiness: Readiness, health: Health) -> anyhow::Result<()> {
     let router = Router::new()
-        .route("/healthz", get(|| async { "ok" }))
-        .route("/readyz", get(ready))
-        .with_state(readiness);
-    serve(address, router, "--health-probe-port").await
+        .route("/healthz", get(alive).with_state(health))
+        .route("/readyz", get(ready).with_state(readiness));
+    serve(address, router, "--health-probe-port", Limits::default()).await?;
+    Ok(())
 }
 
 /// Serves `/metrics` at `address` in the background.
@@ -54,20 +67,42 @@ pub async fn serve_health(address: SocketAddr, readiness: Readiness) -> anyhow::
 /// # Errors
 /// When the address cannot be bound.
 pub async fn serve_metrics(address: SocketAddr, registry: Registry) -> anyhow::Result<()> {
-    let router = Router::new().route("/metrics", get(metrics)).with_state(registry);
-    serve(address, router, "--port").await
+    serve(address, metrics_router(registry), "--port", Limits::default()).await?;
+    Ok(())
 }
 
-async fn serve(address: SocketAddr, router: Router, flag: &str) -> anyhow::Result<()> {
+fn metrics_router(registry: Registry) -> Router {
+    let pages = Arc::new(Semaphore::new(PAGES));
+    Router::new()
+        .route("/metrics", get(metrics))
+        .with_state((registry, pages))
+}
+
+/// Returns the address, with the port that the system chose if `address` has none.
+async fn serve(
+    address: SocketAddr,
+    router: Router,
+    flag: &str,
+    limits: Limits,
+) -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address}; choose another port with {flag}"))?;
-    tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
-            warn!(%error, %address, "stopped serving");
-        }
-    });
-    Ok(())
+    let address = listener
+        .local_addr()
+        .context("reading the address of a listener")?;
+    task::spawn(server::serve(listener, router, limits));
+    Ok(address)
+}
+
+async fn alive(State(health): State<Health>) -> Response {
+    let missed = health.missed();
+    if missed.is_empty() {
+        "ok".into_response()
+    } else {
+        let text = format!("no sign of life from: {}", missed.join(", "));
+        (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+    }
 }
 
 async fn ready(State(readiness): State<Readiness>) -> Response {
@@ -79,10 +114,26 @@ async fn ready(State(readiness): State<Readiness>) -> Response {
     }
 }
 
-async fn metrics(State(registry): State<Registry>) -> Response {
+async fn metrics(State((registry, pages)): State<(Registry, Arc<Semaphore>)>) -> Response {
+    let Ok(permit) = pages.try_acquire_owned() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "too many responses at a time").into_response();
+    };
     let mut text = Vec::new();
-    match TextEncoder::new().encode(&registry.gather(), &mut text) {
-        Ok(()) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    if let Err(error) = TextEncoder::new().encode(&registry.gather(), &mut text) {
+        return (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response();
     }
+    let length = text.len();
+    // In pieces, so that the permit is kept until the client has read all but the last of them.
+    let pieces = futures::stream::unfold((Bytes::from(text), permit), |(mut rest, permit)| async move {
+        let piece = rest.split_to(PIECE.min(rest.len()));
+        (!piece.is_empty()).then_some((Ok::<_, std::convert::Infallible>(piece), (rest, permit)))
+    });
+    let headers = [
+        (header::CONTENT_TYPE, prometheus::TEXT_FORMAT.to_owned()),
+        (header::CONTENT_LENGTH, length.to_string()),
+    ];
+    (headers, Body::from_stream(pieces)).into_response()
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ mod slices;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use herald_api::convert;
@@ -16,6 +16,7 @@ use herald_core::{Member, NodeName, Time};
 use herald_netio::Interface;
 use herald_runtime::Shutdown;
 use herald_runtime::event::Events;
+use herald_runtime::health::Beat;
 use herald_runtime::readiness::Awaited;
 use herald_runtime::reconcile::object::DesiredObject;
 use prometheus::Registry;
@@ -35,6 +36,8 @@ use cluster::Cluster;
 /// Inputs and events that are handled before the agent decides. It decides once for all of them, which matters when
 /// thousands of objects are listed.
 const BATCH: usize = 256;
+/// The driver comes round at least so often: its beat.
+const PULSE: Duration = Duration::from_secs(1);
 
 /// The task that owns the agent.
 pub(crate) struct Driver {
@@ -103,6 +106,7 @@ impl Driver {
         mut inputs: mpsc::Receiver<Vec<Input>>,
         mut interfaces: mpsc::UnboundedReceiver<Vec<Interface>>,
         mut shutdown: Shutdown,
+        beat: Beat,
     ) -> anyhow::Result<()> {
         let mut members = self
             .handles
@@ -123,7 +127,9 @@ impl Driver {
         let mut new_inputs = Vec::with_capacity(BATCH);
         let mut new_events: Vec<WireEvent> = Vec::with_capacity(BATCH);
         let mut is_stopping = false;
+        let mut pulse = tokio::time::interval(PULSE);
         loop {
+            beat.beat();
             let due = self.agent.poll_timeout().map(|due| self.zero + due.elapsed());
             tokio::select! {
                 1.. = inputs.recv_many(&mut new_inputs, BATCH) => {
@@ -144,6 +150,7 @@ impl Driver {
                     None => bail!("the gossip thread ended"),
                 },
                 Some(_) = changed(&mut joined) => {}
+                _ = pulse.tick() => continue,
                 () = sleep_until(due) => self.agent.handle_timeout(self.now()),
                 error = &mut wire_failed => return Err(error),
                 () = shutdown.requested(), if !is_stopping => {

@@ -22,7 +22,7 @@ use herald_api::ConfigurationState;
 use herald_core::NodeName;
 use herald_runtime::event::Events;
 use herald_runtime::reconcile::object;
-use herald_runtime::{Readiness, Shutdown, admin, client};
+use herald_runtime::{Health, Readiness, Shutdown, admin, client, task};
 use tokio::sync::mpsc;
 use tracing::info;
 
@@ -40,6 +40,7 @@ const INPUTS: usize = 1024;
 /// When it cannot start: packet sockets not permitted, no kubeconfig, a bad key or exclusion file, a port in use.
 pub fn run(args: Args) -> anyhow::Result<()> {
     herald_runtime::log::init(args.log_level);
+    task::abort_on_panic();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -54,6 +55,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let exclude = exclude::read(&args.exclude_interfaces)?;
     let gossip_options = args.gossip(&node)?;
     let registry = admin::registry()?;
+    let health = Health::start().context("starting the watch of the threads")?;
     let options = wire::WireOptions {
         exclude: exclude.clone(),
         refresh: (args.refresh_interval > 0).then(|| Duration::from_secs(args.refresh_interval)),
@@ -70,7 +72,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     }
     if args.health_probe_port != 0 {
         let local = SocketAddr::from((Ipv4Addr::LOCALHOST, args.health_probe_port));
-        admin::serve_health(local, readiness.clone()).await?;
+        admin::serve_health(local, readiness.clone(), health.clone()).await?;
     }
     let events = Events::start(client.clone(), "metallb-speaker", &args.node_name, &registry)?;
     let (sender, inputs) = mpsc::channel(INPUTS);
@@ -98,7 +100,9 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     };
     info!(%node, namespace, "speaker started");
     let driver = Driver::new(node, &args, handles, awaited, &registry)?;
-    driver.run(inputs, interfaces, shutdown).await?;
+    driver
+        .run(inputs, interfaces, shutdown, health.beat_of("driver"))
+        .await?;
     info!("speaker stopped");
     Ok(())
 }
