@@ -7,7 +7,7 @@ use herald_core::{PoolName, ServiceKey, Time};
 use herald_runtime::event::Events;
 use herald_runtime::health::Beat;
 use herald_runtime::lease::{Candidacy, Leadership, Lease, Term};
-use herald_runtime::log::cut;
+use herald_runtime::log::shorten;
 use herald_runtime::readiness::Awaited;
 use herald_runtime::reconcile::object::DesiredObject;
 use herald_runtime::reconcile::{QueueEvent, Written};
@@ -256,9 +256,9 @@ impl Controller {
         self.apply_configuration();
         while let Some((service, outcome)) = self.reconciler.poll_decision() {
             log_decision(&service, &outcome);
-        }
-        while let Some(event) = self.reconciler.poll_event() {
-            self.emit(event);
+            while let Some(event) = self.reconciler.poll_event() {
+                self.emit(event);
+            }
         }
         while let Some((service, patch)) = self.reconciler.poll_write(Timestamp::now()) {
             let target = StatusTarget::Service(service);
@@ -321,8 +321,8 @@ fn log_decision(service: &ServiceKey, outcome: &AllocationOutcome) {
         AllocationOutcome::Unassigned(Refusal::NoClusterIps) => {}
         AllocationOutcome::Unassigned(refusal) => {
             // The log is for operators, who may know the Services of all namespaces.
-            let text = format!("{refusal:#}");
-            info!(%service, reason = refusal.reason(), "no address: {}", cut(&text, LONGEST_LOG));
+            let text = shorten(format_args!("{refusal:#}"), LONGEST_LOG);
+            info!(%service, reason = refusal.reason(), "no address: {text}");
         }
     }
 }

@@ -1,11 +1,13 @@
 //! The observed state of a Service, its desired status, and the patch from one to the other.
 
+use std::fmt::Display;
+
 use herald_api::crd::ANNOUNCED;
 use herald_api::reason::ConditionReason;
 use herald_api::{annotation, convert};
 use herald_core::Service;
 use herald_core::ipam::{AllocationOutcome, Note};
-use herald_runtime::log::cut;
+use herald_runtime::log::shorten;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core_v1;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -38,6 +40,8 @@ pub(crate) struct ObservedService {
 const ALLOCATED: &str = "herald.io/Allocated";
 /// Longest message of a condition, in bytes: as much as a person reads. Kubernetes allows 32 768.
 const LONGEST_MESSAGE: usize = 1024;
+/// The deprecated annotations of a Service that are reported: more than MetalLB has ever had.
+const DEPRECATED: usize = 8;
 
 impl ObservedService {
     pub(crate) fn new(object: &core_v1::Service, class: Option<&str>) -> Self {
@@ -57,6 +61,7 @@ impl ObservedService {
             deprecated: annotations
                 .flat_map(annotation::deprecated)
                 .map(str::to_owned)
+                .take(DEPRECATED)
                 .collect(),
             allocated: condition(ALLOCATED),
             announced: condition(ANNOUNCED),
@@ -179,11 +184,11 @@ struct ConditionText {
 }
 
 impl ConditionText {
-    fn new(is_so: bool, reason: &str, message: &str) -> Self {
+    fn new(is_so: bool, reason: &str, message: impl Display) -> Self {
         Self {
             status: if is_so { "True" } else { "False" },
             reason: reason.to_owned(),
-            message: cut(message, LONGEST_MESSAGE).to_owned(),
+            message: shorten(message, LONGEST_MESSAGE),
         }
     }
 }
@@ -215,15 +220,13 @@ impl DesiredStatus {
     fn allocated(&self) -> ConditionText {
         match (&self.outcome, &self.unmet) {
             (AllocationOutcome::Unassigned(refusal), _) => {
-                ConditionText::new(false, refusal.reason(), &refusal.to_string())
+                ConditionText::new(false, refusal.reason(), refusal)
             }
-            (AllocationOutcome::Assigned(_), Some(note)) => {
-                ConditionText::new(true, note.reason(), &note.to_string())
-            }
+            (AllocationOutcome::Assigned(_), Some(note)) => ConditionText::new(true, note.reason(), note),
             (AllocationOutcome::Assigned(wanted), None) => ConditionText::new(
                 true,
                 ConditionReason::Allocated.reason(),
-                &format!("from pool {}", wanted.pool),
+                format_args!("from pool {}", wanted.pool),
             ),
         }
     }

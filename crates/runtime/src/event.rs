@@ -3,8 +3,10 @@
 
 mod correlator;
 
-use std::sync::Arc;
+use std::convert::Infallible;
+use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use correlator::{Correlator, EventRecord, EventWrite};
@@ -15,22 +17,19 @@ use kube::Client;
 use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use prometheus::IntCounter;
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 use tracing::warn;
 
-use crate::log::cut;
+use crate::log::shorten;
 use crate::metrics::Register;
 use crate::reconcile::{Failure, TIMEOUT, within};
-
-/// More than this many unsent events are dropped: events are for information, they are not the state. 10 000 Services
-/// may get an address at once.
-const QUEUE: usize = 16_384;
+use crate::task;
 
 /// Pause after an event while the program writes statuses: ten events a second beside hundreds of statuses.
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
 /// The longest message that an Event may have, in bytes (Kubernetes validation of `core/v1` Events).
-const LONGEST_MESSAGE: usize = 1024;
+pub const LONGEST_MESSAGE: usize = 1024;
 
 /// The `type` of an Event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,10 +52,16 @@ impl Severity {
 
 /// Sends events about objects. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Events {
-    queue: mpsc::Sender<(EventRecord, Timestamp)>,
+pub struct Events(Arc<WaitingEvents>);
+
+/// What callers and the sending task share.
+#[derive(Debug)]
+struct WaitingEvents {
+    correlator: Mutex<Correlator>,
+    /// Notifies the task of a new event.
+    emitted: Notify,
     /// Whether the program wrote statuses since the last event.
-    busy: Arc<AtomicBool>,
+    busy: AtomicBool,
     dropped: IntCounter,
 }
 
@@ -67,9 +72,7 @@ struct EventTask {
     component: String,
     /// `reportingInstance`.
     instance: String,
-    correlator: Correlator,
-    busy: Arc<AtomicBool>,
-    dropped: IntCounter,
+    waiting: Arc<WaitingEvents>,
 }
 
 impl Events {
@@ -87,69 +90,79 @@ impl Events {
             "herald_events_dropped_total",
             "Kubernetes events that were not sent: too many at a time, or refused by the API server",
         )?;
-        let (queue, receiver) = mpsc::channel(QUEUE);
-        let busy = Arc::new(AtomicBool::new(false));
+        let waiting = Arc::new(WaitingEvents {
+            correlator: Mutex::default(),
+            emitted: Notify::new(),
+            busy: AtomicBool::new(false),
+            dropped,
+        });
         let task = EventTask {
             client,
             component: component.to_owned(),
             instance: instance.to_owned(),
-            correlator: Correlator::default(),
-            busy: busy.clone(),
-            dropped: dropped.clone(),
+            waiting: Arc::clone(&waiting),
         };
-        tokio::spawn(task.run(receiver));
-        Ok(Self { queue, busy, dropped })
+        task::spawn(task.run());
+        Ok(Self(waiting))
     }
 
     /// Slows events down for a moment, because the program writes statuses.
     pub fn throttle(&self) {
-        self.busy.store(true, Ordering::Relaxed);
+        self.0.busy.store(true, Ordering::Relaxed);
     }
 
-    /// Sends an event about an object. Never waits. A repetition is counted and not written each time.
-    pub fn emit(&self, about: &ObjectReference, severity: Severity, reason: &'static str, message: String) {
+    /// Sends an event about an object; of a longer message the first [`LONGEST_MESSAGE`] bytes. Never waits for the API
+    /// server. A repetition is counted and not written each time.
+    pub fn emit(
+        &self,
+        about: &ObjectReference,
+        severity: Severity,
+        reason: &'static str,
+        message: impl Display,
+    ) {
         let record = EventRecord {
             about: about.clone(),
             severity,
-            reason: reason.to_owned(),
-            message,
+            reason,
+            message: shorten(message, LONGEST_MESSAGE),
         };
-        if self.queue.try_send((record, Timestamp::now())).is_err() {
-            self.dropped.inc();
-        }
+        let (now, wall) = (Instant::now(), Timestamp::now());
+        let dropped = self.0.correlator().handle(record, now, wall);
+        self.0.dropped.inc_by(dropped);
+        self.0.emitted.notify_one();
+    }
+}
+
+impl WaitingEvents {
+    fn correlator(&self) -> MutexGuard<'_, Correlator> {
+        // A panic ends the program.
+        self.correlator.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl EventTask {
-    async fn run(mut self, mut queue: mpsc::Receiver<(EventRecord, Timestamp)>) {
+    async fn run(self) -> Infallible {
         loop {
-            let due = self.correlator.poll_timeout();
-            // Cancel safety: `recv` loses nothing when the time-out wins, and the time-out is computed in each round.
-            tokio::select! {
-                event = queue.recv() => match event {
-                    Some((record, wall)) => self.handle(record, wall),
-                    None => return,
-                },
-                () = sleep_until(due) => {}
-            }
-            while let Ok((record, wall)) = queue.try_recv() {
-                self.handle(record, wall);
-            }
-            if let Some(write) = self.correlator.poll(Instant::now()) {
+            let (write, due) = {
+                let mut correlator = self.waiting.correlator();
+                (correlator.poll(Instant::now()), correlator.poll_timeout())
+            };
+            if let Some(write) = write {
                 self.write(&write).await;
-                if self.busy.swap(false, Ordering::Relaxed) {
+                if self.waiting.busy.swap(false, Ordering::Relaxed) {
                     tokio::time::sleep(BUSY_PAUSE).await;
                 }
+                continue;
+            }
+            // Cancel safety: a notification that comes while the task is elsewhere is kept.
+            tokio::select! {
+                () = self.waiting.emitted.notified() => {}
+                () = sleep_until(due) => {}
             }
         }
     }
 
-    fn handle(&mut self, record: EventRecord, wall: Timestamp) {
-        self.dropped
-            .inc_by(self.correlator.handle(record, Instant::now(), wall));
-    }
-
-    async fn write(&mut self, write: &EventWrite) {
+    async fn write(&self, write: &EventWrite) {
         let mut result = within(TIMEOUT, self.request(write)).await;
         if write.exists && matches!(result, Err(Failure::Outdated(_))) {
             // The Event has expired: create it again.
@@ -167,8 +180,8 @@ impl EventTask {
             reason = write.record.reason,
             error, "an event could not be sent; events of the core group need create and patch"
         );
-        self.dropped.inc();
-        self.correlator.handle_lost(write);
+        self.waiting.dropped.inc();
+        self.waiting.correlator().handle_lost(write);
     }
 
     async fn request(&self, write: &EventWrite) -> kube::Result<()> {
@@ -181,7 +194,7 @@ impl EventTask {
             let patch = json!({
                 "count": write.count,
                 "lastTimestamp": Time(write.last),
-                "message": cut(&write.record.message, LONGEST_MESSAGE),
+                "message": write.record.message,
             });
             api.patch(&name, &PatchParams::default(), &Patch::Merge(patch))
                 .await?;
@@ -201,8 +214,8 @@ impl EventTask {
             },
             involved_object: write.record.about.clone(),
             type_: Some(write.record.severity.as_str().to_owned()),
-            reason: Some(write.record.reason.clone()),
-            message: Some(cut(&write.record.message, LONGEST_MESSAGE).to_owned()),
+            reason: Some(write.record.reason.to_owned()),
+            message: Some(write.record.message.clone()),
             source: Some(EventSource {
                 component: Some(self.component.clone()),
                 host: None,
@@ -221,5 +234,62 @@ async fn sleep_until(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due.into()).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What 1 000 hostile changes may cost.
+    const MOST: usize = 10_000_000;
+
+    /// Events of a program whose API server is away.
+    fn events() -> Events {
+        let config = kube::Config::new("http://127.0.0.1:9".parse().expect("a URL"));
+        let client = Client::try_from(config).expect("a client");
+        Events::start(client, "test", "test", &prometheus::Registry::new()).expect("a new registry")
+    }
+
+    fn service(namespace: &str, name: &str) -> ObjectReference {
+        ObjectReference {
+            kind: Some("Service".to_owned()),
+            namespace: Some(namespace.to_owned()),
+            name: Some(name.to_owned()),
+            ..ObjectReference::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn memory_is_bounded_whatever_is_said() {
+        let events = events();
+        let long = "x".repeat(256 * 1024);
+        for i in 0..1000 {
+            let about = service("tenant", &format!("service-{}", i % 100));
+            events.emit(&about, Severity::Warning, "Failed", format_args!("{i}: {long}"));
+        }
+        let after_patches = events.0.correlator().bytes();
+        assert!(after_patches < MOST, "{after_patches}");
+        for i in 0..50_000 {
+            let about = service("tenant", &format!("other-{i}"));
+            events.emit(&about, Severity::Warning, "Failed", &long);
+        }
+        let after_flood = events.0.correlator().bytes();
+        assert!(after_flood < 2 * MOST, "{after_flood}");
+    }
+
+    #[tokio::test]
+    async fn a_message_is_cut_when_it_is_made_and_marked_as_cut() {
+        let events = events();
+        let about = service("default", "web");
+        events.emit(
+            &about,
+            Severity::Normal,
+            "Reason",
+            "x".repeat(LONGEST_MESSAGE + 1),
+        );
+        let write = events.0.correlator().poll(Instant::now()).expect("a write");
+        assert_eq!(write.record.message.len(), LONGEST_MESSAGE);
+        assert!(write.record.message.ends_with("... (cut)"));
     }
 }

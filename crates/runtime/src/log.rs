@@ -1,7 +1,7 @@
 //! Logs: one JSON object a line on standard output, with `ts`, `level`, `caller` and `msg` first.
 
 use std::error::Error;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
@@ -55,9 +55,42 @@ pub fn init(level: LogLevel) {
         .try_init();
 }
 
-/// Returns the first `limit` bytes of `text` at most: users can write a quarter of a megabyte into an annotation.
-pub fn cut(text: &str, limit: usize) -> &str {
-    &text[..text.floor_char_boundary(limit)]
+/// Ends a text that was cut.
+const CUT: &str = "... (cut)";
+
+/// Formats a text in at most `limit` bytes, the mark of a cut included. Users can write a quarter of a megabyte into an
+/// annotation; what is cut is not even formatted.
+pub fn shorten(text: impl fmt::Display, limit: usize) -> String {
+    let mut short = ShortText {
+        text: String::new(),
+        limit,
+    };
+    let is_whole = write!(short, "{text}").is_ok();
+    let mut text = short.text;
+    if !is_whole {
+        text.truncate(text.floor_char_boundary(limit.saturating_sub(CUT.len())));
+        text.push_str(CUT);
+    }
+    text
+}
+
+/// The start of a text.
+struct ShortText {
+    text: String,
+    limit: usize,
+}
+
+impl fmt::Write for ShortText {
+    /// Fails when the text is too long.
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        let room = self.limit - self.text.len();
+        self.text.push_str(&more[..more.floor_char_boundary(room)]);
+        if more.len() > room {
+            Err(fmt::Error)
+        } else {
+            Ok(())
+        }
+    }
 }
 
 /// Returns the exit status of a program. An error is written as one line, with its causes, to standard error.
@@ -257,9 +290,10 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_is_cut_between_characters() {
-        assert_eq!(cut("short", 128), "short");
-        assert_eq!(cut("aä", 2), "a");
-        assert_eq!(cut(&"x".repeat(2000), 1024).len(), 1024);
+    fn a_long_text_is_cut_between_characters_and_marked() {
+        assert_eq!(shorten("short", 5), "short");
+        assert_eq!(shorten("ä".repeat(20), 15), "äää... (cut)");
+        let long = shorten(format_args!("{}{}", "x".repeat(1000), "y".repeat(1 << 20)), 1024);
+        assert_eq!((long.len(), long.ends_with("yyy... (cut)")), (1024, true));
     }
 }

@@ -2,7 +2,8 @@
 
 use herald_api::reason::EventReason;
 use herald_core::ipam::{AllocationOutcome, Decision, Refusal};
-use herald_runtime::event::Severity;
+use herald_runtime::event::{LONGEST_MESSAGE, Severity};
+use herald_runtime::log::shorten;
 
 use super::ServiceEvent;
 use crate::observed::ObservedService;
@@ -18,15 +19,16 @@ pub(super) fn events(observed: &ObservedService, decision: &Decision) -> Vec<Ser
     };
     let notes = decision.notes.iter().map(|note| {
         let severity = if note.is_warning() { Warning } else { Normal };
-        event(severity, note.reason(), note.to_string())
+        event(severity, note.reason(), shorten(note, LONGEST_MESSAGE))
     });
     let refusal = match &decision.outcome {
         // Kubernetes is about to give the Service cluster IPs; the user has nothing to do.
         AllocationOutcome::Assigned(_) | AllocationOutcome::Unassigned(Refusal::NoClusterIps) => None,
-        AllocationOutcome::Unassigned(refusal) => Some(format!(
-            "Failed to allocate IP for \"{}\": {refusal}",
-            decision.service
-        )),
+        AllocationOutcome::Unassigned(refusal) => {
+            let service = &decision.service;
+            let note = format_args!("Failed to allocate IP for \"{service}\": {refusal}");
+            Some(shorten(note, LONGEST_MESSAGE))
+        }
     };
     let refusal = refusal.map(|note| event(Warning, EventReason::AllocationFailed.reason(), note));
     let deprecated = observed.deprecated.iter().map(|annotation| {

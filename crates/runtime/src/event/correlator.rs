@@ -7,15 +7,21 @@
 //! * The same message about the same object is one Event, whose `count` grows.
 //! * More than [`SIMILAR`] messages of one reason about one object within [`WINDOW`] become one Event, too.
 //! * The gap between writes of one Event grows, and the rate of writes about one object is limited.
+//!
+//! A user who may create objects in a namespace decides what is in their names and annotations, and how often they change. So the
+//! memory is bounded in bytes, and the namespaces take turns.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
 use herald_core::Backoff;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::jiff::Timestamp;
 
-use super::Severity;
+use super::{LONGEST_MESSAGE, Severity};
+use crate::fair_queue::FairQueue;
+use crate::log::shorten;
 
 /// A repetition after this time is a new Event.
 const WINDOW: Duration = Duration::from_secs(600);
@@ -33,13 +39,15 @@ const BURST: u32 = 25;
 const REFILL: Duration = Duration::from_secs(300);
 /// The number of remembered Events: enough for one about each of 10 000 Services.
 const CAPACITY: usize = 16_384;
+/// Bytes of all events that wait to be written: enough for one about each of 10 000 Services, which have some 400 bytes.
+const WAITING_BYTES: usize = 5 << 20;
 
 /// An event about an object, as the program emitted it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct EventRecord {
     pub(super) about: ObjectReference,
     pub(super) severity: Severity,
-    pub(super) reason: String,
+    pub(super) reason: &'static str,
     pub(super) message: String,
 }
 
@@ -47,6 +55,7 @@ pub(super) struct EventRecord {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct EventWrite {
     pub(super) record: EventRecord,
+    pub(super) series: Digest,
     /// Distinguishes this Event from others about the object.
     pub(super) id: i64,
     /// Whether it has been created before.
@@ -56,37 +65,51 @@ pub(super) struct EventWrite {
     pub(super) last: Timestamp,
 }
 
+/// What is remembered of an event has a bounded size, whatever its texts are: only those that wait to be written are kept.
 #[derive(Debug, Default)]
 pub(super) struct Correlator {
-    series: HashMap<Key, Series>,
-    groups: HashMap<Group, Messages>,
-    budgets: HashMap<Object, Budget>,
-    /// The series that have something to write, by the time from which they may be written.
-    due: BTreeSet<(Instant, Key)>,
+    /// By object, reason and message; by object and reason where messages are combined.
+    series: HashMap<Digest, Series>,
+    /// By object and reason.
+    groups: HashMap<Digest, Messages>,
+    /// By object.
+    budgets: HashMap<Digest, Budget>,
+    /// The series that wait, by the time from which they may be written.
+    delayed: BTreeSet<(Instant, Digest)>,
+    /// The series that may be written now, by namespace.
+    ready: FairQueue<String, Digest>,
+    /// Bytes of the events that wait.
+    waiting_bytes: usize,
+    hashers: [RandomState; 2],
 }
 
-/// An object: its kind, namespace, name and uid.
-type Object = [String; 4];
-/// An object, a reason.
-type Group = (Object, String);
-/// Two events with one key are repetitions: the group, and the message unless messages are combined.
-type Key = (Group, Option<String>);
+/// A keyed hash of texts, so long that two of them are not the same by chance or intent.
+pub(super) type Digest = u128;
 
 #[derive(Debug)]
 struct Series {
-    write: EventWrite,
+    object: Digest,
+    id: i64,
+    exists: bool,
+    count: i32,
+    first: Timestamp,
+    last: Timestamp,
+    /// The latest event, until it is written.
+    waiting: Option<EventRecord>,
     /// The time of the last repetition.
     last_seen: Instant,
     backoff: Backoff,
     /// It is not written before.
     not_before: Instant,
-    is_due: Option<Instant>,
+    /// Its place among those that are delayed.
+    delayed_until: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Messages {
     since: Instant,
-    different: BTreeSet<String>,
+    /// Keyed hashes of the messages.
+    different: Vec<u64>,
 }
 
 /// A token bucket: the tokens that were left at a time.
@@ -97,102 +120,131 @@ struct Budget {
 }
 
 impl Correlator {
-    /// Takes an event. Returns how many other events were dropped unwritten to make room for it.
+    /// Takes an event. Returns how many events were dropped unwritten to make room for it.
     pub(super) fn handle(&mut self, mut record: EventRecord, now: Instant, wall: Timestamp) -> u64 {
-        let forgotten = self.make_room(now);
-        let group = (object(&record.about), record.reason.clone());
-        let messages = self.groups.entry(group.clone()).or_insert_with(|| Messages {
-            since: now,
-            different: BTreeSet::new(),
-        });
-        if now.duration_since(messages.since) > WINDOW {
-            messages.since = now;
-            messages.different.clear();
-        }
-        if messages.different.len() <= SIMILAR {
-            messages.different.insert(record.message.clone());
-        }
-        let is_combined = messages.different.len() > SIMILAR;
-        let key = (group, (!is_combined).then(|| record.message.clone()));
+        self.make_room(now);
+        let about = [
+            &record.about.kind,
+            &record.about.namespace,
+            &record.about.name,
+            &record.about.uid,
+        ];
+        let [kind, namespace, name, uid] = about.map(|field| field.as_deref().unwrap_or_default());
+        let object = self.digest(&[kind, namespace, name, uid]);
+        let group = self.digest(&[kind, namespace, name, uid, record.reason]);
+        let single = self.digest(&[kind, namespace, name, uid, record.reason, &record.message]);
+        let is_combined = self.is_combined(group, &record.message, now);
+        let key = if is_combined { group } else { single };
         if is_combined {
-            record.message.insert_str(0, COMBINED);
+            record.message = shorten(format_args!("{COMBINED}{}", record.message), LONGEST_MESSAGE);
         }
-        match self.series.get_mut(&key) {
-            Some(series) if now.duration_since(series.last_seen) <= WINDOW => {
-                series.last_seen = now;
-                series.write.record = record;
-                series.write.count = series.write.count.saturating_add(1);
-                series.write.last = wall;
-            }
-            Some(_) | None => {
-                self.forget(&key);
-                self.series.insert(key.clone(), Series::new(record, now, wall));
-            }
+        let series = self.series.get(&key);
+        if series.is_some_and(|series| now.duration_since(series.last_seen) > WINDOW) {
+            self.forget(key);
         }
-        self.schedule(key);
-        forgotten
+        let series = self.series.entry(key);
+        let series = series.or_insert_with(|| Series::new(object, now, wall));
+        series.count = series.count.saturating_add(1);
+        (series.last_seen, series.last) = (now, wall);
+        self.waiting_bytes += record.bytes();
+        match series.waiting.replace(record) {
+            Some(before) => self.waiting_bytes -= before.bytes(),
+            None => delay(series, key, &mut self.delayed),
+        }
+        if self.waiting_bytes > WAITING_BYTES {
+            return self.drop_waiting();
+        }
+        0
     }
 
-    /// Returns the next Event to be written now.
+    /// Returns the next Event to be written now. The namespaces take turns.
     pub(super) fn poll(&mut self, now: Instant) -> Option<EventWrite> {
-        while let Some((at, _)) = self.due.first()
-            && *at <= now
-        {
-            let (_, key) = self.due.pop_first()?;
+        while self.delayed.first().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, key)) = self.delayed.pop_first() else {
+                break;
+            };
+            if let Some(series) = self.series.get_mut(&key) {
+                series.delayed_until = None;
+                self.ready.push(series.namespace().to_owned(), key);
+            }
+        }
+        while let Some(key) = self.ready.pop() {
             let Some(series) = self.series.get_mut(&key) else {
                 continue;
             };
-            series.is_due = None;
-            let budget = self
-                .budgets
-                .entry(key.0.0.clone())
-                .or_insert(Budget { left: BURST, at: now });
+            let Some(record) = series.waiting.take() else {
+                continue;
+            };
+            let budget = self.budgets.entry(series.object);
+            let budget = budget.or_insert(Budget { left: BURST, at: now });
             if let Err(later) = budget.spend(now) {
+                series.waiting = Some(record);
                 series.not_before = later;
-                self.schedule(key);
+                delay(series, key, &mut self.delayed);
                 continue;
             }
-            let write = series.write.clone();
-            series.write.exists = true;
+            self.waiting_bytes -= record.bytes();
+            let write = EventWrite {
+                record,
+                series: key,
+                id: series.id,
+                exists: std::mem::replace(&mut series.exists, true),
+                count: series.count,
+                first: series.first,
+                last: series.last,
+            };
             series.not_before = now + series.backoff.pause();
             return Some(write);
         }
         None
     }
 
-    /// Returns when [`Self::poll`] has something.
+    /// Returns when [`Self::poll`], which has returned `None`, has something again.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.due.first().map(|(at, _)| *at)
+        self.delayed.first().map(|(at, _)| *at)
     }
 
     /// Takes that an Event could not be written, or has expired: its next repetition creates another one.
     pub(super) fn handle_lost(&mut self, write: &EventWrite) {
-        let lost = |(_, series): &(&Key, &Series)| series.write.id == write.id;
-        let key = self.series.iter().find(lost).map(|(key, _)| key.clone());
-        if let Some(key) = key {
-            self.forget(&key);
-        }
+        self.forget(write.series);
     }
 
-    fn schedule(&mut self, key: Key) {
-        if let Some(series) = self.series.get_mut(&key)
-            && series.is_due.is_none()
-        {
-            series.is_due = Some(series.not_before);
-            self.due.insert((series.not_before, key));
+    /// Whether an event is combined with others of its group: there were too many different messages.
+    fn is_combined(&mut self, group: Digest, message: &str, now: Instant) -> bool {
+        let message = self.hashers[0].hash_one(message);
+        let messages = self.groups.entry(group).or_insert_with(|| Messages {
+            since: now,
+            different: Vec::with_capacity(1),
+        });
+        if now.duration_since(messages.since) > WINDOW {
+            messages.since = now;
+            messages.different.clear();
         }
+        if messages.different.len() <= SIMILAR && !messages.different.contains(&message) {
+            messages.different.push(message);
+        }
+        messages.different.len() > SIMILAR
     }
 
-    fn forget(&mut self, key: &Key) {
-        if let Some(series) = self.series.remove(key)
-            && let Some(due) = series.is_due
-        {
-            self.due.remove(&(due, key.clone()));
-        }
+    fn digest(&self, texts: &[&str]) -> Digest {
+        let [high, low] = self.hashers.each_ref().map(|hasher| hasher.hash_one(texts));
+        u128::from(high) << 64 | u128::from(low)
     }
 
-    /// Drops old series that are written. If that is not enough, drops the series without a repetition for the longest time.
-    fn make_room(&mut self, now: Instant) -> u64 {
+    /// Removes a series, and the event of it that waits. A place in `ready` stays.
+    fn forget(&mut self, key: Digest) -> Option<EventRecord> {
+        let mut series = self.series.remove(&key)?;
+        if let Some(until) = series.delayed_until.take() {
+            self.delayed.remove(&(until, key));
+        }
+        let record = series.waiting.take()?;
+        self.waiting_bytes -= record.bytes();
+        Some(record)
+    }
+
+    /// Removes old entries. If that is not enough, removes the series without a repetition for the longest time; never one
+    /// that waits.
+    fn make_room(&mut self, now: Instant) {
         if self.groups.len() >= CAPACITY {
             self.groups
                 .retain(|_, messages| now.duration_since(messages.since) <= WINDOW);
@@ -207,42 +259,101 @@ impl Correlator {
             }
         }
         if self.series.len() < CAPACITY {
-            return 0;
+            return;
         }
-        let is_over =
-            |series: &Series| series.is_due.is_none() && now.duration_since(series.last_seen) > WINDOW;
-        self.series.retain(|_, series| !is_over(series));
-        let surplus = self.series.len().saturating_sub(CAPACITY / 2);
-        let all = self.series.iter();
-        let mut last_seen: Vec<(Instant, Key)> =
-            all.map(|(key, series)| (series.last_seen, key.clone())).collect();
+        let written = self.series.iter().filter(|(_, series)| series.waiting.is_none());
+        let mut last_seen: Vec<(Instant, Digest)> =
+            written.map(|(key, series)| (series.last_seen, *key)).collect();
         last_seen.sort_unstable();
-        let before = self.due.len();
-        last_seen
-            .iter()
-            .take(surplus)
-            .for_each(|(_, key)| self.forget(key));
-        u64::try_from(before - self.due.len()).unwrap_or(u64::MAX)
+        let surplus = self.series.len() - CAPACITY / 2;
+        for (_, key) in last_seen.iter().take(surplus) {
+            self.series.remove(key);
+        }
+    }
+
+    /// Drops events until an eighth of the room is free: the oldest ones, and only of namespaces that have more than an equal
+    /// share. Returns how many.
+    fn drop_waiting(&mut self) -> u64 {
+        let waiting = self.series.iter().filter(|(_, series)| series.waiting.is_some());
+        let mut waiting: Vec<(Instant, Digest)> =
+            waiting.map(|(key, series)| (series.last_seen, *key)).collect();
+        waiting.sort_unstable();
+        let mut bytes: BTreeMap<String, usize> = BTreeMap::new();
+        for (_, key) in &waiting {
+            if let Some(series) = self.series.get(key) {
+                let held = series.waiting.as_ref().map_or(0, EventRecord::bytes);
+                *bytes.entry(series.namespace().to_owned()).or_default() += held;
+            }
+        }
+        let room = WAITING_BYTES / 8 * 7;
+        let share = room / bytes.len().max(1);
+        let mut dropped = 0;
+        for (_, key) in waiting {
+            if self.waiting_bytes <= room {
+                break;
+            }
+            let namespace = self.series.get(&key).map_or("", Series::namespace);
+            let Some(held) = bytes.get_mut(namespace).filter(|held| **held > share) else {
+                continue;
+            };
+            if let Some(record) = self.forget(key) {
+                *held -= record.bytes();
+                dropped += 1;
+            }
+        }
+        let series = &self.series;
+        self.ready.retain(|key| series.contains_key(key));
+        dropped
+    }
+}
+
+/// Makes a series wait until it may be written.
+fn delay(series: &mut Series, key: Digest, delayed: &mut BTreeSet<(Instant, Digest)>) {
+    series.delayed_until = Some(series.not_before);
+    delayed.insert((series.not_before, key));
+}
+
+impl EventRecord {
+    /// Returns what this event takes in memory.
+    fn bytes(&self) -> usize {
+        let about = &self.about;
+        let texts = [
+            &about.api_version,
+            &about.field_path,
+            &about.kind,
+            &about.name,
+            &about.namespace,
+            &about.resource_version,
+            &about.uid,
+        ];
+        let texts = texts.into_iter().flatten().chain([&self.message]);
+        size_of::<Self>() + texts.map(String::len).sum::<usize>()
     }
 }
 
 impl Series {
-    fn new(record: EventRecord, now: Instant, wall: Timestamp) -> Self {
-        let write = EventWrite {
-            record,
+    fn new(object: Digest, now: Instant, wall: Timestamp) -> Self {
+        Self {
+            object,
             id: i64::try_from(wall.as_nanosecond()).unwrap_or(i64::MAX),
             exists: false,
-            count: 1,
+            count: 0,
             first: wall,
             last: wall,
-        };
-        Self {
-            write,
+            waiting: None,
             last_seen: now,
             backoff: Backoff::new(FIRST_GAP, LONGEST_GAP),
             not_before: now,
-            is_due: None,
+            delayed_until: None,
         }
+    }
+
+    /// The namespace of the event that waits.
+    fn namespace(&self) -> &str {
+        let about = self.waiting.as_ref().map(|record| &record.about);
+        about
+            .and_then(|about| about.namespace.as_deref())
+            .unwrap_or_default()
     }
 }
 
@@ -268,10 +379,6 @@ impl Budget {
     fn is_full(&self, now: Instant) -> bool {
         now.duration_since(self.at) >= REFILL * (BURST - self.left)
     }
-}
-
-fn object(about: &ObjectReference) -> Object {
-    [&about.kind, &about.namespace, &about.name, &about.uid].map(|field| field.clone().unwrap_or_default())
 }
 
 #[cfg(test)]
