@@ -5,7 +5,7 @@ use std::time::Duration;
 use herald_api::IPAddressPool;
 use herald_core::{PoolName, ServiceKey};
 use herald_runtime::lease::Leadership;
-use herald_runtime::reconcile::WriteQueue;
+use herald_runtime::reconcile::{WriteQueue, WriteTarget};
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{Api, PartialObjectMeta, Patch, PatchParams};
 use kube::{Client, ResourceExt};
@@ -23,13 +23,26 @@ pub(crate) enum StatusTarget {
     Pool(PoolName),
 }
 
+impl WriteTarget for StatusTarget {
+    /// Pools take their turn beside the namespaces.
+    fn namespace(&self) -> &str {
+        match self {
+            Self::Service(service) => &service.namespace,
+            Self::Pool(_) => "",
+        }
+    }
+
+    fn spacing(&self) -> Option<Duration> {
+        matches!(self, Self::Pool(_)).then_some(COUNT_PAUSE)
+    }
+}
+
 /// The patches that wait or are in flight.
 pub(crate) type Writes = WriteQueue<StatusTarget, Value>;
 
 /// Starts an empty queue; `namespace` is that of the pools.
 pub(crate) fn queue(client: Client, leadership: Leadership, namespace: String) -> Writes {
-    let spacing = |target: &StatusTarget| matches!(target, StatusTarget::Pool(_)).then_some(COUNT_PAUSE);
-    WriteQueue::new(leadership, spacing, move |target, patch| {
+    WriteQueue::new(leadership, move |target, patch| {
         send(client.clone(), namespace.clone(), target, patch)
     })
 }

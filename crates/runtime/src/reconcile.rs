@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::log::one_line;
 
-pub use queue::{QueueEvent, WriteQueue, Written};
+pub use queue::{QueueEvent, WriteQueue, WriteTarget, Written};
 
 /// An API server that has not answered a request by then is away.
 pub const TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,21 +1,16 @@
 //! The Services whose status has to be compared.
 
-use std::collections::{BTreeSet, VecDeque};
-
 use herald_core::ServiceKey;
+use herald_runtime::fair_queue::FairQueue;
 
-/// Services in the order in which they became stale, each once: decisions come oldest Service first.
+/// Services in the order in which they became stale, each once: decisions come oldest Service first. The namespaces take
+/// turns.
 #[derive(Debug, Default)]
-pub(super) struct StaleQueue {
-    order: VecDeque<ServiceKey>,
-    queued: BTreeSet<ServiceKey>,
-}
+pub(super) struct StaleQueue(FairQueue<String, ServiceKey>);
 
 impl StaleQueue {
     pub(super) fn insert(&mut self, service: ServiceKey) {
-        if self.queued.insert(service.clone()) {
-            self.order.push_back(service);
-        }
+        self.0.push(service.namespace.clone(), service);
     }
 
     pub(super) fn extend(&mut self, services: impl IntoIterator<Item = ServiceKey>) {
@@ -23,13 +18,10 @@ impl StaleQueue {
     }
 
     pub(super) fn pop(&mut self) -> Option<ServiceKey> {
-        let service = self.order.pop_front()?;
-        self.queued.remove(&service);
-        Some(service)
+        self.0.pop()
     }
 
     pub(super) fn clear(&mut self) {
-        self.order.clear();
-        self.queued.clear();
+        self.0.clear();
     }
 }

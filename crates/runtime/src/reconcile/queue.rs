@@ -1,6 +1,7 @@
-//! Writes to many objects: several at a time, one for each object, and the newest replaces one that waits.
+//! Writes to many objects: several at a time, one for each object, the newest replaces one that waits, and the namespaces take
+//! turns.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use herald_core::Backoff;
 use tokio::task::JoinSet;
 
 use super::{Failure, TIMEOUT, within};
+use crate::fair_queue::FairQueue;
 use crate::lease::Leadership;
 
 /// Requests in flight at a time: enough to hide the latency of an API server, few enough not to crowd it.
@@ -24,16 +26,26 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(300);
 /// Sends a write to an object and returns the `resourceVersion` that it made.
 type SendWrite<K, W> = dyn Fn(K, W) -> BoxFuture<'static, kube::Result<Option<String>>> + Send + Sync;
 
+/// An object that writes go to.
+pub trait WriteTarget: Ord + Clone + Send + Sync + 'static {
+    /// Returns the namespace whose users cause the writes.
+    fn namespace(&self) -> &str;
+
+    /// Returns the pause after a success.
+    fn spacing(&self) -> Option<Duration> {
+        None
+    }
+}
+
 /// The writes that wait or are in flight.
 pub struct WriteQueue<K, W> {
     send: Arc<SendWrite<K, W>>,
     /// The fence: without the Lease nothing is sent.
     leadership: Leadership,
-    /// Pause after a success, by object.
-    spacing: fn(&K) -> Option<Duration>,
     /// One write for each object that waits.
     waiting: BTreeMap<K, W>,
-    order: VecDeque<K>,
+    /// The objects that wait, without those in flight. A write that was cancelled leaves its place.
+    turns: FairQueue<String, K>,
     in_flight: BTreeSet<K>,
     /// Of the objects whose last write failed.
     backoffs: BTreeMap<K, Backoff>,
@@ -67,25 +79,20 @@ pub enum Written {
 
 impl<K, W> WriteQueue<K, W>
 where
-    K: Ord + Clone + Send + Sync + 'static,
+    K: WriteTarget,
     W: Send + 'static,
 {
     /// A queue of writes that `send` sends while `leadership` holds. After a success the object is left alone for its
-    /// `spacing`.
-    pub fn new<F>(
-        leadership: Leadership,
-        spacing: fn(&K) -> Option<Duration>,
-        send: impl Fn(K, W) -> F + Send + Sync + 'static,
-    ) -> Self
+    /// [`WriteTarget::spacing`].
+    pub fn new<F>(leadership: Leadership, send: impl Fn(K, W) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = kube::Result<Option<String>>> + Send + 'static,
     {
         Self {
             send: Arc::new(move |object, write| send(object, write).boxed()),
             leadership,
-            spacing,
             waiting: BTreeMap::new(),
-            order: VecDeque::new(),
+            turns: FairQueue::default(),
             in_flight: BTreeSet::new(),
             backoffs: BTreeMap::new(),
             requests: JoinSet::new(),
@@ -94,23 +101,22 @@ where
 
     /// Sends `write` as soon as there is room. It replaces a write that waits for the same object.
     pub fn submit(&mut self, object: K, write: W) {
-        if self.waiting.insert(object.clone(), write).is_none() {
-            self.order.push_back(object);
+        let is_in_flight = self.in_flight.contains(&object);
+        if self.waiting.insert(object.clone(), write).is_none() && !is_in_flight {
+            self.turns.push(object.namespace().to_owned(), object);
         }
         self.start();
     }
 
     /// Drops the write that waits for an object.
     pub fn cancel(&mut self, object: &K) {
-        if self.waiting.remove(object).is_some() {
-            self.order.retain(|waiting| waiting != object);
-        }
+        self.waiting.remove(object);
     }
 
     /// Drops all writes that wait. Those in flight go on.
     pub fn cancel_all(&mut self) {
         self.waiting.clear();
-        self.order.clear();
+        self.turns.clear();
     }
 
     /// Waits until nothing is in flight.
@@ -122,7 +128,7 @@ where
 
     /// Whether nothing waits or is in flight.
     pub fn is_idle(&self) -> bool {
-        self.in_flight.is_empty() && self.order.is_empty()
+        self.in_flight.is_empty() && self.waiting.is_empty()
     }
 
     /// Returns the next event. Waits while there is none.
@@ -161,10 +167,13 @@ where
             }
             None => {
                 self.backoffs.remove(object);
-                (self.spacing)(object)
+                object.spacing()
             }
         };
         self.in_flight.remove(object);
+        if self.waiting.contains_key(object) {
+            self.turns.push(object.namespace().to_owned(), object.clone());
+        }
         if let Some(pause) = pause {
             let object = object.clone();
             self.requests.spawn(async move {
@@ -176,16 +185,10 @@ where
 
     /// Starts what may start: an object whose last write is still in flight waits for its end.
     fn start(&mut self) {
-        for _ in 0..self.order.len() {
-            if self.in_flight.len() >= PARALLEL {
-                return;
-            }
-            let Some(object) = self.order.pop_front() else {
-                return;
-            };
-            if self.in_flight.contains(&object) {
-                self.order.push_back(object);
-            } else if let Some(write) = self.waiting.remove(&object) {
+        while self.in_flight.len() < PARALLEL
+            && let Some(object) = self.turns.pop()
+        {
+            if let Some(write) = self.waiting.remove(&object) {
                 self.in_flight.insert(object.clone());
                 let (send, leadership) = (Arc::clone(&self.send), self.leadership.clone());
                 self.requests.spawn(async move {
@@ -221,14 +224,24 @@ mod tests {
 
     use tokio::sync::Semaphore;
 
+    impl WriteTarget for &'static str {
+        /// `namespace/name`, or a name.
+        fn namespace(&self) -> &str {
+            self.split_once('/').unwrap_or_default().0
+        }
+
+        fn spacing(&self) -> Option<Duration> {
+            (*self == "counted").then_some(Duration::from_millis(1))
+        }
+    }
+
     type Sent = Arc<Mutex<Vec<(&'static str, u32)>>>;
 
     /// A queue whose requests end when `gate` lets them. `"conflict"` and `"away"` are objects that fail.
     fn queue(leadership: Leadership) -> (WriteQueue<&'static str, u32>, Sent, Arc<Semaphore>) {
         let (sent, gate) = (Sent::default(), Arc::new(Semaphore::new(0)));
         let (log, pass) = (Arc::clone(&sent), Arc::clone(&gate));
-        let spacing = |object: &&'static str| (*object == "counted").then_some(Duration::from_millis(1));
-        let queue = WriteQueue::new(leadership, spacing, move |object, write| {
+        let queue = WriteQueue::new(leadership, move |object, write| {
             log.lock().expect("no panic").push((object, write));
             let pass = Arc::clone(&pass);
             async move {
@@ -265,6 +278,29 @@ mod tests {
         }
         assert!(queue.is_idle());
         assert_eq!(*sent.lock().expect("no panic"), [("a", 1), ("a", 3)]);
+    }
+
+    #[tokio::test]
+    async fn a_namespace_with_many_writes_delays_others_by_one_round() {
+        let (mut queue, sent, gate) = queue(held());
+        for i in 0..1000 {
+            queue.submit(format!("noisy/{i}").leak(), 1);
+        }
+        queue.submit("quiet/web", 1);
+        queue.submit("other/web", 1);
+        gate.add_permits(PARALLEL + 4);
+        for _ in 0..4 {
+            queue.next().await;
+        }
+        queue.cancel_all();
+        queue.finish().await;
+        let sent = sent.lock().expect("no panic");
+        assert_eq!(sent.len(), PARALLEL + 4);
+        assert!(
+            ["quiet/web", "other/web"]
+                .iter()
+                .all(|object| sent.contains(&(*object, 1)))
+        );
     }
 
     #[tokio::test]
