@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use herald_core::ipam::{AllocationOutcome, Allocator, Refusal};
 use herald_core::{PoolName, ServiceKey, Time};
+use herald_runtime::client::is_away;
 use herald_runtime::event::Events;
 use herald_runtime::health::Beat;
 use herald_runtime::lease::{Candidacy, Leadership, Lease, Term};
@@ -336,6 +337,7 @@ fn log_failure(target: &StatusTarget, written: &Written) {
                 "the API server refuses a status: check the permission to patch services/status and ipaddresspools/status, and admission policies; trying again later"
             );
         }
+        Written::Failed(_) if is_away() => {}
         Written::Failed(error) => warn!(?target, error, "a status could not be written; trying again"),
         Written::Fenced => warn!(?target, "not written: the lease has run out"),
         Written::Version(_) | Written::Outdated => {}
@@ -372,7 +374,7 @@ mod tests {
             std::future::ready(Ok(None))
         };
         let outputs = Outputs {
-            writes: WriteQueue::new(leadership.clone(), |_| None, send),
+            writes: WriteQueue::new(leadership.clone(), send),
             events: Events::start(client, "test", "test", &registry).expect("a new registry"),
             state: watch::channel(None).0,
             metrics: ControllerMetrics::register(&registry).expect("a new registry"),

@@ -1,16 +1,16 @@
 //! What the controller watches.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use herald_api::{IPAddressPool, IPAddressPoolStatus, L2Advertisement, ServiceL2Status, convert};
 use herald_core::Labels;
 use herald_core::config::{RawL2Advertisement, RawPool};
-use herald_runtime::Update;
 use herald_runtime::readiness::Precondition;
 use herald_runtime::watch::watch;
+use herald_runtime::{Update, task};
 use k8s_openapi::api::core::v1::{Namespace, ObjectReference, Service};
-use kube::api::{Api, PartialObjectMeta};
-use kube::runtime::watcher::Config;
+use kube::api::{Api, ListParams, PartialObjectMeta};
 use kube::{Client, Resource};
 use tokio::sync::mpsc;
 
@@ -69,24 +69,27 @@ pub(crate) struct WrittenAdvertisement {
     pub(crate) reference: ObjectReference,
 }
 
-/// Starts the watches; each lives as long as the receiver.
+/// Starts the watches.
 pub(crate) fn watch_all(
     client: &Client,
     namespace: &str,
     class: &str,
+    version_check: Duration,
     inputs: &mpsc::Sender<Vec<ClusterChange>>,
 ) {
     let class = Some(Arc::<str>::from(class)).filter(|class| !class.is_empty());
-    tokio::spawn(watch(
+    task::spawn(watch(
         Api::<Service>::all(client.clone()),
-        Config::default().fields("spec.type=LoadBalancer"),
+        ListParams::default().fields("spec.type=LoadBalancer"),
+        version_check,
         move |service| Box::new(ObservedService::new(&service, class.as_deref())),
         ClusterChange::Services,
         inputs.clone(),
     ));
-    tokio::spawn(watch(
+    task::spawn(watch(
         Api::<IPAddressPool>::namespaced(client.clone(), namespace),
-        Config::default(),
+        ListParams::default(),
+        version_check,
         |pool| {
             Box::new(WrittenPool {
                 raw: convert::pool(&pool),
@@ -97,9 +100,10 @@ pub(crate) fn watch_all(
         ClusterChange::Pools,
         inputs.clone(),
     ));
-    tokio::spawn(watch(
+    task::spawn(watch(
         Api::<L2Advertisement>::namespaced(client.clone(), namespace),
-        Config::default(),
+        ListParams::default(),
+        version_check,
         |advertisement| {
             Box::new(WrittenAdvertisement {
                 raw: convert::l2_advertisement(&advertisement),
@@ -109,9 +113,10 @@ pub(crate) fn watch_all(
         ClusterChange::Advertisements,
         inputs.clone(),
     ));
-    tokio::spawn(watch(
+    task::spawn(watch(
         Api::<PartialObjectMeta<Namespace>>::all(client.clone()),
-        Config::default(),
+        ListParams::default(),
+        version_check,
         |namespace| {
             let metadata = namespace.metadata;
             (
@@ -122,9 +127,10 @@ pub(crate) fn watch_all(
         ClusterChange::Namespaces,
         inputs.clone(),
     ));
-    tokio::spawn(watch(
+    task::spawn(watch(
         Api::<ServiceL2Status>::namespaced(client.clone(), namespace),
-        Config::default(),
+        ListParams::default(),
+        version_check,
         |status| SpeakerStatus::new(&status),
         ClusterChange::Announcements,
         inputs.clone(),

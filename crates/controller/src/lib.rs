@@ -55,6 +55,9 @@ pub struct ControllerArgs {
     /// Port of /healthz and /readyz, on all addresses; 0 disables it.
     #[arg(long, default_value_t = 17472)]
     pub health_probe_port: u16,
+    /// Seconds between two questions of a watch whether the API server was restored from a backup; for tests.
+    #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..), hide = true)]
+    pub version_check_interval: u64,
     /// Minimum level of log messages.
     #[arg(long, value_enum, default_value_t)]
     pub log_level: LogLevel,
@@ -94,7 +97,8 @@ async fn serve(args: ControllerArgs) -> anyhow::Result<()> {
         &args.pod_name,
     );
     let (sender, inputs) = mpsc::channel(INPUTS);
-    input::watch_all(&client, &namespace, &args.lb_class, &sender);
+    let version_check = Duration::from_secs(args.version_check_interval);
+    input::watch_all(&client, &namespace, &args.lb_class, version_check, &sender);
     let (lease, leadership) = Lease::new(client.clone(), &namespace, LEASE, &args.pod_name);
     let listing = Listing { awaited, lease };
     let outputs = Outputs {

@@ -1,10 +1,14 @@
 //! The connection to the API server.
 
+pub(crate) mod outage;
+
 use std::time::Duration;
 
 use anyhow::Context;
 use kube::Client;
 use kube::config::{Config, KubeConfigOptions};
+
+pub use outage::is_away;
 
 /// A connection on which nothing is received for this long is broken. Longer than the silence of a watch without changes,
 /// which ends by itself (see [`crate::watch`]).

@@ -20,6 +20,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tracing::warn;
 
+use crate::client::is_away;
 use crate::log::shorten;
 use crate::metrics::Register;
 use crate::reconcile::{Failure, TIMEOUT, within};
@@ -176,10 +177,12 @@ impl EventTask {
             return;
         };
         let error = failure.message();
-        warn!(
-            reason = write.record.reason,
-            error, "an event could not be sent; events of the core group need create and patch"
-        );
+        if !is_away() {
+            warn!(
+                reason = write.record.reason,
+                error, "an event could not be sent; events of the core group need create and patch"
+            );
+        }
         self.waiting.dropped.inc();
         self.waiting.correlator().handle_lost(write);
     }

@@ -11,16 +11,16 @@ use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease as Object;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, ObjectMeta, PostParams};
-use kube::runtime::watcher::Config;
+use kube::api::{Api, ListParams, ObjectMeta, PostParams};
 use kube::{Client, ResourceExt};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
 
-use crate::Update;
+use crate::client::is_away;
 use crate::clock::uptime;
 use crate::reconcile::{Failure, within};
+use crate::{Update, task};
 use candidate::{Attempt, AttemptResult, CandidateStep, LeaseCandidate, LeaseRecord};
 
 /// A renewal that has no answer by then is sent again: well within [`Timing::deadline`].
@@ -106,9 +106,10 @@ impl Lease {
     async fn run(self, mut resigned: oneshot::Receiver<()>) {
         let api: Api<Object> = Api::namespaced(self.client.clone(), &self.namespace);
         let (sender, mut updates) = mpsc::channel(16);
-        tokio::spawn(crate::watch::watch(
+        task::spawn(crate::watch::watch(
             api.clone(),
-            Config::default().fields(&format!("metadata.name={}", self.name)),
+            ListParams::default().fields(&format!("metadata.name={}", self.name)),
+            crate::watch::VERSION_CHECK,
             record,
             |update| update,
             sender,
@@ -271,7 +272,10 @@ async fn write(api: Api<Object>, name: String, wanted: Attempt) -> AttemptResult
     };
     match within(TIMEOUT, request).await {
         Ok(object) => AttemptResult::Written(record(object)),
-        Err(Failure::Outdated(_)) => AttemptResult::Outdated,
+        Err(Failure::Outdated(_)) => match within(TIMEOUT, api.get_opt(&name)).await {
+            Ok(present) => AttemptResult::Outdated(present.map(record)),
+            Err(_) => AttemptResult::Failed,
+        },
         Err(Failure::Refused(error)) => {
             warn!(
                 error,
@@ -280,7 +284,9 @@ async fn write(api: Api<Object>, name: String, wanted: Attempt) -> AttemptResult
             AttemptResult::Failed
         }
         Err(Failure::Unavailable(error)) => {
-            warn!(error, "the lease {name} could not be written; trying again");
+            if !is_away() {
+                warn!(error, "the lease {name} could not be written; trying again");
+            }
             AttemptResult::Failed
         }
     }

@@ -4,6 +4,8 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::task;
+
 /// Whether shutdown was requested. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Shutdown(watch::Receiver<bool>);
@@ -17,13 +19,13 @@ impl Shutdown {
         let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
         let (sender, receiver) = watch::channel(false);
-        tokio::spawn(async move {
-            for round in 0.. {
+        task::spawn(async move {
+            loop {
                 tokio::select! {
                     _ = terminate.recv() => {}
                     _ = interrupt.recv() => {}
                 }
-                if round > 0 {
+                if *sender.borrow() {
                     #[expect(clippy::disallowed_methods, reason = "a second signal asks for it")]
                     std::process::exit(130);
                 }

@@ -1,232 +1,270 @@
 //! Watches of the objects of a kind, as a stream of changes. The changes of a list come together.
+//!
+//! ```text
+//!   list ──► watch ◄──┐ after 45 s, or when the connection breaks: from the last version
+//!    ▲         └──────┘
+//!    └─── the version has expired (410), or the API server shows an older one: it was restored from a backup
+//! ```
+//!
+//! A restored API server accepts a version that it has not reached yet, and says nothing until it reaches it. So a watch asks
+//! for the present version after each broken connection, and from time to time.
 
-use std::collections::BTreeSet;
+mod differ;
+mod interruption;
+
+use std::convert::Infallible;
 use std::fmt::Debug;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use herald_core::Backoff;
 use kube::Api;
+use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::core::Resource;
-use kube::runtime::watcher as watch_kind;
-use kube::runtime::watcher::{self, Event};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
-use tracing::{info, warn};
+use tokio::time::{Interval, MissedTickBehavior, interval_at, sleep, timeout};
+use tracing::info;
 
-use crate::log::one_line;
+use crate::client::outage;
+use differ::Differ;
+use interruption::{Interruption, Reports, Retry};
 
-/// A change of the objects of a kind.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Update<T> {
-    /// The object is new or changed.
-    Applied(T),
-    /// The object is gone.
-    Deleted(ObjectKey),
-    /// The API server has listed all objects: at the start, and after every gap in the watch. Before it comes `Deleted`
-    /// for each object that went in the gap, then `Applied` for each object that exists, all in one message.
-    Synced,
-}
+pub use differ::{ObjectKey, Update};
 
-/// Name of an object within its kind.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ObjectKey {
-    /// `metadata.namespace`; empty for objects without a namespace.
-    pub namespace: String,
-    /// `metadata.name`.
-    pub name: String,
-}
-
-/// A quiet connection is closed after this many seconds (plus five): a peer that died and drops packets without an
+/// How often a watch asks whether the API server shows an older version than before.
+pub const VERSION_CHECK: Duration = Duration::from_secs(600);
+/// A quiet connection is closed after this many seconds (plus [`TOLERANCE`]): a peer that died and drops packets without an
 /// answer is noticed only so.
 const WATCH_SECONDS: u32 = 45;
+/// How much earlier or later than requested the API server may end a watch.
+const TOLERANCE: Duration = Duration::from_secs(5);
+/// Objects of a list that are requested at a time, as client-go does.
+const PAGE: u32 = 500;
 
-/// Watches a kind for as long as the receiver lives. A message has one change, or all changes of a list: in between, an
-/// object that was replaced in a gap would be missing. Each object is reduced by `convert` on arrival, so that only what
-/// the program uses is kept. Errors are logged and the request is repeated, from 0.2 s to 5 s apart.
+/// Watches the objects of a kind that `selected` selects by label and field, for as long as the program runs. A message has
+/// one change, or all changes of a list: in between, an object that was replaced in a gap would be missing. Each object is
+/// reduced by `convert` on arrival, so that only what the program uses is kept. Errors are logged and the request is repeated,
+/// from 0.2 s to 5 s apart. Every `version_check` (about; [`VERSION_CHECK`] outside of tests) the version is asked for.
 ///
 /// # Cancel safety
 /// The future may be dropped at any time; an update that was not sent is lost with it.
 pub async fn watch<K, T, I>(
     api: Api<K>,
-    config: watcher::Config,
+    selected: ListParams,
+    version_check: Duration,
     convert: impl Fn(K) -> T,
     into: impl Fn(Update<T>) -> I,
     sender: mpsc::Sender<Vec<I>>,
-) where
+) -> Infallible
+where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let plural = K::plural(&());
-    let mut stream = watch_kind(api, config.timeout(WATCH_SECONDS)).boxed();
-    let mut retry = Retry::default();
-    let mut differ = Differ::default();
-    while let Some(event) = stream.next().await {
-        let event = match event {
-            Ok(event) => event,
-            Err(error) => {
-                report(&plural, &error);
-                let delay = retry.after(Instant::now(), is_gap(&error));
-                sleep(delay.mul_f64(jitter(0.75, 1.0))).await;
-                continue;
-            }
-        };
-        let updates = differ.handle(event, &convert);
-        if matches!(updates.last(), Some(Update::Synced)) {
-            info!(kind = %plural, objects = differ.present.len(), "listed");
-        }
-        let message: Vec<I> = updates.into_iter().map(&into).collect();
-        if !message.is_empty() && sender.send(message).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Turns lists into changes. Only the names of the objects are kept.
-#[derive(Debug)]
-struct Differ<T> {
-    /// `namespace/name` of the objects that exist.
-    present: BTreeSet<Box<str>>,
-    /// The objects of the list that is being read.
-    listed: Vec<(Box<str>, T)>,
-}
-
-impl<T> Default for Differ<T> {
-    fn default() -> Self {
-        Self {
-            present: BTreeSet::new(),
-            listed: Vec::new(),
-        }
-    }
-}
-
-impl<T> Differ<T> {
-    /// Returns the changes that an event of the watch means. A list that breaks off means none.
-    fn handle<K: Resource>(&mut self, event: Event<K>, convert: impl Fn(K) -> T) -> Vec<Update<T>> {
-        match event {
-            Event::Init => {
-                self.listed.clear();
-                Vec::new()
-            }
-            Event::InitApply(object) => {
-                self.listed.push((name_of(&object), convert(object)));
-                Vec::new()
-            }
-            Event::InitDone => self.finish_list(),
-            Event::Apply(object) => {
-                self.present.insert(name_of(&object));
-                vec![Update::Applied(convert(object))]
-            }
-            Event::Delete(object) => {
-                let name = name_of(&object);
-                self.present.remove(&name);
-                vec![Update::Deleted(ObjectKey::parse(&name))]
-            }
-        }
-    }
-
-    fn finish_list(&mut self) -> Vec<Update<T>> {
-        let mut gone = std::mem::take(&mut self.present);
-        let mut applied = Vec::with_capacity(self.listed.len());
-        for (name, object) in self.listed.drain(..) {
-            gone.remove(&name);
-            self.present.insert(name);
-            applied.push(Update::Applied(object));
-        }
-        self.listed.shrink_to_fit();
-        let deleted = gone.iter().map(|name| Update::Deleted(ObjectKey::parse(name)));
-        deleted.chain(applied).chain([Update::Synced]).collect()
-    }
-}
-
-impl ObjectKey {
-    /// Reads `namespace/name`.
-    fn parse(text: &str) -> Self {
-        let (namespace, name) = text.split_once('/').unwrap_or_default();
-        Self {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-        }
-    }
-}
-
-/// `namespace/name`; neither part can have a slash.
-fn name_of(object: &impl Resource) -> Box<str> {
-    let meta = object.meta();
-    let namespace = meta.namespace.as_deref().unwrap_or_default();
-    let name = meta.name.as_deref().unwrap_or_default();
-    format!("{namespace}/{name}").into_boxed_str()
-}
-
-/// Logs an error in one line, with the remedy where there is one.
-fn report(plural: &str, error: &watcher::Error) {
-    let status = match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => Some(status),
-        watcher::Error::InitialListFailed(_)
-        | watcher::Error::WatchStartFailed(_)
-        | watcher::Error::WatchError(_)
-        | watcher::Error::WatchFailed(_)
-        | watcher::Error::NoResourceVersion => None,
+    let first_check = tokio::time::Instant::now() + version_check.mul_f64(jitter(0.5, 1.0));
+    let mut checks = interval_at(first_check, version_check);
+    checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut source = Source {
+        api,
+        selected,
+        position: None,
+        is_in_doubt: false,
+        checks,
+        differ: Differ::default(),
     };
-    match status.map(|s| s.code) {
-        Some(404) => warn!(
-            kind = plural,
-            "the API server does not know this kind: install the custom resource definitions (crds/); trying again"
-        ),
-        Some(400) => {
-            warn!(kind = plural, %error, "the API server refuses this watch; for Services it has to be 1.31 or newer")
-        }
-        Some(403) => {
-            warn!(kind = plural, %error, "not allowed to watch: check the RBAC rules of this program; trying again")
-        }
-        Some(_) | None => {
-            let error = one_line(error);
-            warn!(kind = plural, %error, "watch interrupted; trying again");
+    let (mut retry, mut reports) = (Retry::default(), Reports::default());
+    let output = Output { into, sender };
+    loop {
+        let result = match source.position {
+            None => source.list(&convert, &output).await,
+            Some(_) => source.follow(&convert, &output).await,
+        };
+        let Err(interruption) = result else {
+            continue;
+        };
+        let now = Instant::now();
+        reports.report(&plural, &interruption, now);
+        source.handle(&interruption);
+        let delay = retry.after(now, interruption.is_gap());
+        sleep(delay.mul_f64(jitter(0.75, 1.0))).await;
+    }
+}
+
+/// Where the changes go.
+struct Output<F, I> {
+    into: F,
+    sender: mpsc::Sender<Vec<I>>,
+}
+
+impl<F, I> Output<F, I> {
+    async fn send<T>(&self, updates: Vec<Update<T>>)
+    where
+        F: Fn(Update<T>) -> I,
+    {
+        let message: Vec<I> = updates.into_iter().map(&self.into).collect();
+        if !message.is_empty() && self.sender.send(message).await.is_err() {
+            // The program ends.
+            std::future::pending::<()>().await;
         }
     }
 }
 
-/// Whether the API server does not have the version any more from which the watch continued (410 Gone), so that a new list
-/// is due. A restarted API server answers so.
-fn is_gap(error: &watcher::Error) -> bool {
-    matches!(error, watcher::Error::WatchError(status) if status.code == 410)
+/// The API server as a source of changes.
+struct Source<K, T> {
+    api: Api<K>,
+    selected: ListParams,
+    /// The version that was shown last; without it a list is due.
+    position: Option<Version>,
+    /// Whether the API server may have been restored since.
+    is_in_doubt: bool,
+    checks: Interval,
+    differ: Differ<T>,
 }
 
-/// Back-off of a watch: from 0.2 s doubling to 5 s, with a jitter of a quarter, so that an API server that returns is used
-/// within seconds and not by all watches at once. The back-off starts over after a quiet time and not with the next event,
-/// because every attempt at a list begins with one. It also starts over with a gap, unless the list after the last gap led
-/// to another gap.
-#[derive(Debug, Clone)]
-struct Retry {
-    backoff: Backoff,
-    last: Option<(Instant, bool)>,
+/// A `resourceVersion`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Version {
+    text: String,
+    /// Its number, by which API servers order versions.
+    number: Option<u64>,
 }
 
-impl Default for Retry {
-    fn default() -> Self {
-        Self {
-            backoff: Backoff::new(Self::FIRST, Self::LAST),
-            last: None,
-        }
+impl Version {
+    fn new(text: String) -> Self {
+        let number = text.parse().ok();
+        Self { text, number }
+    }
+
+    /// Whether this version is older than another one. One that is no number never is.
+    fn is_older_than(&self, other: &Self) -> bool {
+        let numbers = self.number.zip(other.number);
+        numbers.is_some_and(|(this, other)| this < other)
     }
 }
 
-impl Retry {
-    const FIRST: Duration = Duration::from_millis(200);
-    const LAST: Duration = Duration::from_secs(5);
-    /// Twice the longest pause, so that a pause itself is no quiet time.
-    const QUIET: Duration = Duration::from_secs(10);
+impl<K, T> Source<K, T>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    /// Lists all objects.
+    async fn list<I>(
+        &mut self,
+        convert: &impl Fn(K) -> T,
+        output: &Output<impl Fn(Update<T>) -> I, I>,
+    ) -> Result<(), Interruption> {
+        let mut page = self.selected.clone().limit(PAGE);
+        self.differ.begin_list();
+        loop {
+            let list = self.api.list(&page).await?;
+            outage::handle_answer();
+            let listed = list.items.into_iter();
+            listed.for_each(|object| self.differ.handle_listed(object, convert));
+            let rest = list.metadata.continue_.filter(|token| !token.is_empty());
+            if rest.is_none() {
+                let version = list.metadata.resource_version.unwrap_or_default();
+                self.position = Some(Version::new(version));
+                self.is_in_doubt = false;
+                break;
+            }
+            page.continue_token = rest;
+        }
+        let updates = self.differ.finish_list();
+        info!(kind = %K::plural(&()), objects = self.differ.len(), "listed");
+        output.send(updates).await;
+        Ok(())
+    }
 
-    /// Returns the pause after an error at `now`.
-    fn after(&mut self, now: Instant, gap: bool) -> Duration {
-        if let Some((last, was_gap)) = self.last
-            && (now.duration_since(last) > Self::QUIET || (gap && !was_gap))
+    /// Watches from the last version on, until the API server ends the watch after its time.
+    async fn follow<I>(
+        &mut self,
+        convert: &impl Fn(K) -> T,
+        output: &Output<impl Fn(Update<T>) -> I, I>,
+    ) -> Result<(), Interruption> {
+        if self.is_in_doubt {
+            self.check_version().await?;
+            self.is_in_doubt = false;
+        }
+        let params = WatchParams {
+            label_selector: self.selected.label_selector.clone(),
+            field_selector: self.selected.field_selector.clone(),
+            timeout: Some(WATCH_SECONDS),
+            bookmarks: true,
+            send_initial_events: false,
+        };
+        let from = self.position.as_ref().map_or("", |version| &version.text);
+        let mut events = pin!(self.api.watch(&params, from).await?);
+        outage::handle_answer();
+        let time = Duration::from_secs(WATCH_SECONDS.into());
+        let begin = Instant::now();
+        let patience = time + TOLERANCE;
+        loop {
+            // Cancel safety: `next` loses nothing when a check is due.
+            let event = tokio::select! {
+                event = timeout(patience, events.next()) => event,
+                _ = self.checks.tick() => {
+                    self.check_version().await?;
+                    continue;
+                }
+            };
+            let event = match event {
+                Ok(Some(event)) => event?,
+                Ok(None) if begin.elapsed() + TOLERANCE < time => return Err(Interruption::Early),
+                Ok(None) => return Ok(()),
+                Err(_) => return Err(Interruption::Dead),
+            };
+            let update = match event {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                    self.advance(object.meta().resource_version.clone())?;
+                    self.differ.handle_applied(object, convert)
+                }
+                WatchEvent::Deleted(object) => {
+                    self.advance(object.meta().resource_version.clone())?;
+                    self.differ.handle_deleted(&object)
+                }
+                WatchEvent::Bookmark(bookmark) => {
+                    self.advance(Some(bookmark.metadata.resource_version))?;
+                    continue;
+                }
+                WatchEvent::Error(status) => return Err(Interruption::Status(status)),
+            };
+            output.send(vec![update]).await;
+        }
+    }
+
+    /// Takes a version that the API server shows.
+    fn advance(&mut self, version: Option<String>) -> Result<(), Interruption> {
+        let version = Version::new(version.unwrap_or_default());
+        if let Some(before) = &self.position
+            && version.is_older_than(before)
         {
-            self.backoff.reset();
+            return Err(Interruption::Restored);
         }
-        self.last = Some((now, gap));
-        self.backoff.pause()
+        self.position = Some(version);
+        Ok(())
+    }
+
+    /// Asks for the present version.
+    async fn check_version(&mut self) -> Result<(), Interruption> {
+        let one = self.selected.clone().limit(1);
+        let list = self.api.list_metadata(&one).await?;
+        outage::handle_answer();
+        let version = Version::new(list.metadata.resource_version.unwrap_or_default());
+        let is_older = self
+            .position
+            .as_ref()
+            .is_some_and(|before| version.is_older_than(before));
+        if is_older {
+            Err(Interruption::Restored)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn handle(&mut self, interruption: &Interruption) {
+        if interruption.is_gap() {
+            self.position = None;
+        }
+        self.is_in_doubt = true;
     }
 }
 
@@ -242,100 +280,19 @@ fn jitter(low: f64, high: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use k8s_openapi::api::core::v1::ConfigMap;
-    use kube::ResourceExt;
-    use kube::api::ObjectMeta;
-
-    fn object(name: &str) -> ConfigMap {
-        ConfigMap {
-            metadata: ObjectMeta {
-                namespace: Some("default".to_owned()),
-                name: Some(name.to_owned()),
-                ..ObjectMeta::default()
-            },
-            ..ConfigMap::default()
-        }
-    }
-
-    fn updates(differ: &mut Differ<String>, events: Vec<Event<ConfigMap>>) -> Vec<Update<String>> {
-        let convert = |object: ConfigMap| object.name_any();
-        let updates = events.into_iter().map(|event| differ.handle(event, convert));
-        updates.collect::<Vec<_>>().concat()
-    }
-
-    fn list(names: &[&str]) -> Vec<Event<ConfigMap>> {
-        let objects = names.iter().map(|name| Event::InitApply(object(name)));
-        [Event::Init]
-            .into_iter()
-            .chain(objects)
-            .chain([Event::InitDone])
-            .collect()
-    }
-
-    fn applied(name: &str) -> Update<String> {
-        Update::Applied(name.to_owned())
-    }
-
-    fn deleted(name: &str) -> Update<String> {
-        Update::Deleted(ObjectKey {
-            namespace: "default".to_owned(),
-            name: name.to_owned(),
-        })
-    }
-
-    #[test]
-    fn a_list_after_a_gap_deletes_first_what_went_in_the_gap() {
-        let mut differ = Differ::default();
-        let first = updates(&mut differ, list(&["a", "b"]));
-        assert_eq!(first, [applied("a"), applied("b"), Update::Synced]);
-        let live = vec![Event::Apply(object("c")), Event::Delete(object("a"))];
-        assert_eq!(updates(&mut differ, live), [applied("c"), deleted("a")]);
-        let second = updates(&mut differ, list(&["c", "d"]));
-        assert_eq!(second, [deleted("b"), applied("c"), applied("d"), Update::Synced]);
-        let empty = updates(&mut differ, list(&[]));
-        assert_eq!(empty, [deleted("c"), deleted("d"), Update::Synced]);
-    }
-
-    #[test]
-    fn a_list_that_breaks_off_changes_nothing() {
-        let mut differ = Differ::default();
-        updates(&mut differ, list(&["a"]));
-        let broken = vec![Event::Init, Event::InitApply(object("b"))];
-        assert_eq!(updates(&mut differ, broken), []);
-        let again = updates(&mut differ, list(&["a"]));
-        assert_eq!(again, [applied("a"), Update::Synced]);
-    }
-
-    #[test]
-    fn retries_slow_down_to_five_seconds_and_start_over_after_a_quiet_time() {
-        let mut retry = Retry::default();
-        let mut now = Instant::now();
-        let delays: Vec<Duration> = (0..10)
-            .map(|_| {
-                let delay = retry.after(now, false);
-                now += delay;
-                delay
-            })
-            .collect();
-        assert_eq!(delays[0], Retry::FIRST);
-        assert!(delays.is_sorted());
-        assert_eq!(delays[9], Retry::LAST);
-        assert_eq!(retry.after(now + Duration::from_secs(11), false), Retry::FIRST);
-    }
-
-    #[test]
-    fn a_list_after_a_gap_is_not_delayed_by_earlier_failures_but_by_earlier_gaps() {
-        let mut retry = Retry::default();
-        let now = Instant::now();
-        let delays = [false, false, false, true, true, true, false].map(|gap| retry.after(now, gap));
-        assert_eq!(
-            delays.map(|delay| delay.as_millis()),
-            [200, 400, 800, 200, 400, 800, 1600]
-        );
-    }
 
     #[test]
     fn a_jitter_stays_within_its_bounds() {
         assert!((0..100).all(|_| (0.75..=1.0).contains(&jitter(0.75, 1.0))));
+    }
+
+    #[test]
+    fn versions_are_compared_as_numbers_and_others_are_never_older() {
+        let is_older = |one: &str, other: &str| {
+            Version::new(one.to_owned()).is_older_than(&Version::new(other.to_owned()))
+        };
+        assert!(is_older("99", "100"));
+        assert!(!is_older("100", "100") && !is_older("101", "100"));
+        assert!(!is_older("", "100") && !is_older("a", "b"));
     }
 }

@@ -67,6 +67,9 @@ pub struct Args {
     /// Port of /healthz and /readyz, on 127.0.0.1; 0 disables it.
     #[arg(long, default_value_t = 17472)]
     pub health_probe_port: u16,
+    /// Seconds between two questions of a watch whether the API server was restored from a backup; for tests.
+    #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..), hide = true)]
+    pub version_check_interval: u64,
     /// Minimum level of log messages.
     #[arg(long, value_enum, default_value_t)]
     pub log_level: LogLevel,

@@ -2,19 +2,19 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use herald_api::{IPAddressPool, L2Advertisement, convert};
 use herald_core::NodeName;
 use herald_core::announce::eligibility::{Exposure, Node};
 use herald_core::config::{RawL2Advertisement, RawPool};
-use herald_runtime::Update;
 use herald_runtime::readiness::Precondition;
 use herald_runtime::watch::watch;
+use herald_runtime::{Update, task};
 use k8s_openapi::api::core::v1 as core_v1;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::discovery::v1 as discovery_v1;
-use kube::api::Api;
-use kube::runtime::watcher::Config;
+use kube::api::{Api, ListParams};
 use kube::{Client, Resource};
 use tokio::sync::mpsc;
 
@@ -101,7 +101,7 @@ pub(crate) struct SpeakerPod {
     pub(crate) is_ready: bool,
 }
 
-/// Starts the watches; each runs until the receiver is dropped.
+/// Starts the watches.
 pub(crate) fn watch_all(client: &Client, namespace: &str, args: &Args, inputs: &mpsc::Sender<Vec<Input>>) {
     let class = Some(Arc::<str>::from(args.lb_class.as_str())).filter(|class| !class.is_empty());
     let service = move |service: core_v1::Service| ServiceInput {
@@ -109,12 +109,14 @@ pub(crate) fn watch_all(client: &Client, namespace: &str, args: &Args, inputs: &
         is_own_class: convert::is_ours(&service, class.as_deref()),
         reference: service.object_ref(&()),
     };
-    let balancers = Config::default().fields("spec.type=LoadBalancer");
-    let all = Config::default();
+    let check = Duration::from_secs(args.version_check_interval);
+    let balancers = ListParams::default().fields("spec.type=LoadBalancer");
+    let all = ListParams::default();
     let services = Api::<core_v1::Service>::all(client.clone());
-    tokio::spawn(watch(
+    task::spawn(watch(
         services,
         balancers,
+        check,
         service,
         Input::Services,
         inputs.clone(),
@@ -122,18 +124,40 @@ pub(crate) fn watch_all(client: &Client, namespace: &str, args: &Args, inputs: &
     let slices = Api::<discovery_v1::EndpointSlice>::all(client.clone());
     let of_services = all.clone().labels("kubernetes.io/service-name");
     let slice = |slice: discovery_v1::EndpointSlice| convert::endpoint_slice(&slice);
-    tokio::spawn(watch(slices, of_services, slice, Input::Slices, inputs.clone()));
+    task::spawn(watch(
+        slices,
+        of_services,
+        check,
+        slice,
+        Input::Slices,
+        inputs.clone(),
+    ));
     let nodes = Api::<core_v1::Node>::all(client.clone());
     let node = |node: core_v1::Node| convert::node(&node);
-    tokio::spawn(watch(nodes, all.clone(), node, Input::Nodes, inputs.clone()));
+    task::spawn(watch(
+        nodes,
+        all.clone(),
+        check,
+        node,
+        Input::Nodes,
+        inputs.clone(),
+    ));
     let pools = Api::<IPAddressPool>::namespaced(client.clone(), namespace);
     let pool = |pool: IPAddressPool| convert::pool(&pool);
-    tokio::spawn(watch(pools, all.clone(), pool, Input::Pools, inputs.clone()));
+    task::spawn(watch(
+        pools,
+        all.clone(),
+        check,
+        pool,
+        Input::Pools,
+        inputs.clone(),
+    ));
     let advertisements = Api::<L2Advertisement>::namespaced(client.clone(), namespace);
     let advertisement = |advertisement: L2Advertisement| convert::l2_advertisement(&advertisement);
-    tokio::spawn(watch(
+    task::spawn(watch(
         advertisements,
         all.clone(),
+        check,
         advertisement,
         Input::Advertisements,
         inputs.clone(),
@@ -141,9 +165,10 @@ pub(crate) fn watch_all(client: &Client, namespace: &str, args: &Args, inputs: &
     if args.gossip_address().is_some() {
         let pods = Api::<core_v1::Pod>::namespaced(client.clone(), namespace);
         let speakers = all.labels(&args.ml_labels);
-        tokio::spawn(watch(
+        task::spawn(watch(
             pods,
             speakers,
+            check,
             |pod| speaker_pod(&pod),
             Input::SpeakerPods,
             inputs.clone(),

@@ -83,7 +83,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         reason = "at most 20 reports come in a second, and the driver keeps up"
     )]
     let (reports, interfaces) = mpsc::unbounded_channel();
-    tokio::spawn(wire::watch_interfaces(move |interfaces| {
+    task::spawn(wire::watch_interfaces(move |interfaces| {
         // Fails only while the program ends.
         let _ended = reports.send(interfaces);
     }));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::kinds::{Collection, Kind, Kinds};
 use crate::object::Key;
 use crate::services::Allocations;
-use crate::store::Store;
+use crate::store::{Store, StoreBackup};
 
 /// Everything that the server knows. One lock guards it; it is a development tool.
 #[derive(Debug)]
@@ -22,7 +22,31 @@ pub(crate) struct Cluster {
     pub(crate) dependents: BTreeMap<String, BTreeSet<(Collection, Key)>>,
 }
 
+/// The state of the cluster at some time.
+#[derive(Debug, Clone)]
+pub struct Backup {
+    store: StoreBackup,
+    allocations: Allocations,
+    dependents: BTreeMap<String, BTreeSet<(Collection, Key)>>,
+}
+
 impl Cluster {
+    /// A backup of the present state, without the kinds that are served.
+    pub(crate) fn backup(&self) -> Backup {
+        Backup {
+            store: self.store.backup(),
+            allocations: self.allocations.clone(),
+            dependents: self.dependents.clone(),
+        }
+    }
+
+    /// Goes back to a backup.
+    pub(crate) fn restore(&mut self, backup: Backup) {
+        self.store.restore(backup.store);
+        self.allocations = backup.allocations;
+        self.dependents = backup.dependents;
+    }
+
     /// An empty cluster.
     pub(crate) fn new(history_limit: usize, node_ports: RangeInclusive<u16>) -> Self {
         Self {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::state::FaultState;
+use crate::cluster::Backup;
 use crate::shared::Shared;
 
 /// Makes a running [`Server`](crate::Server) misbehave. Clones act on the same server.
@@ -41,6 +42,18 @@ impl Faults {
         self.shared.expire();
     }
 
+    /// Makes a backup, as of etcd.
+    pub fn backup(&self) -> Backup {
+        self.shared.cluster().backup()
+    }
+
+    /// Goes back to a backup, and with it the revision. As with etcd, running watches stay open and hear of nothing before the
+    /// revision that they have reached is reached again; nor do watches that resume from a revision of the future.
+    pub fn restore(&self, backup: Backup) {
+        self.change(|state| state.restored = true);
+        self.shared.change(|cluster| cluster.restore(backup));
+    }
+
     /// Answers every request only after this time; `None` ends it.
     pub fn set_delay(&self, delay: Option<Duration>) {
         self.change(|state| state.delay = delay);
@@ -59,12 +72,13 @@ impl Faults {
         self.change(|state| state.conflicts = n);
     }
 
-    /// Behaves again. Watches that were dropped stay dropped, versions that expired stay expired.
+    /// Behaves again. Watches that were dropped stay dropped, versions that expired stay expired, and what was restored stays so.
     pub fn clear(&self) {
         self.change(|state| {
             let dropped_watches = state.dropped_watches;
             *state = FaultState {
                 dropped_watches,
+                restored: state.restored,
                 ..FaultState::default()
             };
         });

@@ -106,6 +106,7 @@ mod view;
 mod watch;
 mod write;
 
+pub use cluster::Backup;
 pub use counts::RequestCounts;
 pub use faults::Faults;
 pub use server::{Options, Server};

@@ -37,6 +37,13 @@ pub(crate) struct Store {
     floor: u64,
 }
 
+/// All objects as they were at a revision.
+#[derive(Debug, Clone)]
+pub(crate) struct StoreBackup {
+    revision: u64,
+    collections: BTreeMap<Collection, BTreeMap<Key, Arc<Value>>>,
+}
+
 /// The latest changes of one collection.
 #[derive(Debug)]
 struct History {
@@ -100,6 +107,24 @@ impl Store {
     pub(crate) fn expire(&mut self) {
         self.revision += 1;
         self.floor = self.revision;
+    }
+
+    /// What a backup has: the objects and the revision.
+    pub(crate) fn backup(&self) -> StoreBackup {
+        StoreBackup {
+            revision: self.revision,
+            collections: self.collections.clone(),
+        }
+    }
+
+    /// Goes back to a backup. As with etcd, the past is not remembered and running watches hear nothing of it.
+    pub(crate) fn restore(&mut self, backup: StoreBackup) {
+        self.revision = backup.revision;
+        self.collections = backup.collections;
+        for history in self.histories.values_mut() {
+            history.changes.clear();
+            history.forgotten = backup.revision;
+        }
     }
 
     /// One object.

@@ -126,7 +126,10 @@ impl Watch {
                 }
                 self.position = current;
             }
-            Start::After(revision) if revision < cluster.store.floor(collection) || revision > current => {
+            Start::After(revision)
+                if revision < cluster.store.floor(collection)
+                    || (revision > current && !self.faults.borrow().restored) =>
+            {
                 self.push_expired(revision, cluster.store.floor(collection));
             }
             Start::After(revision) => {
@@ -207,7 +210,8 @@ impl Watch {
                 for change in changes {
                     self.push_change(&change);
                 }
-                self.position = current;
+                // After a restore the position may be in the future.
+                self.position = self.position.max(current);
             }
             None => self.push_expired(self.position, current),
         }

@@ -9,6 +9,8 @@ use serde_json::json;
 
 use super::*;
 
+mod hostile;
+
 /// A reconciler, driven as the driver does it.
 struct Fixture {
     reconciler: Reconciler,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, TcpListener};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -85,16 +86,26 @@ impl Cluster {
 
     /// Starts a controller, which may be a standby.
     pub(crate) fn start_controller(&mut self, name: &str) {
+        self.start_controller_with(name, &[]);
+    }
+
+    /// Starts a controller with further arguments.
+    pub(crate) fn start_controller_with(&mut self, name: &str, arguments: &[&str]) {
         let log = std::fs::File::create(self.directory.path().join(name)).expect("a log file");
         let child = Command::new(env!("CARGO_BIN_EXE_herald-controller"))
             .args(["--namespace", NAMESPACE, "--pod-name", name])
             .args(["--port", "0", "--health-probe-port", "0"])
-            .env("KUBECONFIG", self.directory.path().join("kubeconfig"))
+            .args(arguments)
+            .env("KUBECONFIG", self.kubeconfig())
             .stdout(Stdio::from(log))
             .kill_on_drop(true)
             .spawn()
             .expect("the controller starts");
         self.controllers.insert(name.to_owned(), child);
+    }
+
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.directory.path().join("kubeconfig")
     }
 
     pub(crate) fn signal(&self, name: &str, signal: Signal) {

@@ -5,4 +5,5 @@ mod faults;
 mod handover;
 mod model;
 mod reports;
+mod restore;
 mod schema;

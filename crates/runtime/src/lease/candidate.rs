@@ -38,8 +38,8 @@ pub(super) struct Attempt {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum AttemptResult {
     Written(LeaseRecord),
-    /// The Lease has another version by now.
-    Outdated,
+    /// The Lease has another version by now, this one when it was read after that, or is absent.
+    Outdated(Option<LeaseRecord>),
     /// Refused or without an answer: the Lease may have been written or not.
     Failed,
 }
@@ -58,10 +58,16 @@ pub(super) struct LeaseCandidate {
     timing: Timing,
     known: KnownLease,
     held_until: Option<Duration>,
-    /// When the attempt in flight was begun.
-    attempt_since: Option<Duration>,
+    attempt: Option<AttemptInFlight>,
     /// No attempt before.
     next_attempt: Duration,
+}
+
+#[derive(Debug)]
+struct AttemptInFlight {
+    since: Duration,
+    /// The version to be replaced.
+    version: Option<String>,
 }
 
 #[derive(Debug)]
@@ -98,7 +104,7 @@ impl LeaseCandidate {
             timing,
             known: KnownLease::Nothing,
             held_until: None,
-            attempt_since: None,
+            attempt: None,
             next_attempt: Duration::ZERO,
         }
     }
@@ -136,15 +142,18 @@ impl LeaseCandidate {
 
     /// Takes how the last [`CandidateStep::Attempt`] ended.
     pub(super) fn handle_result(&mut self, result: AttemptResult, now: Duration) {
-        let Some(sent) = self.attempt_since.take() else {
+        let Some(attempt) = self.attempt.take() else {
             return;
         };
+        let sent = attempt.since;
         self.next_attempt = match &result {
             AttemptResult::Written(_) => sent + self.timing.retry,
-            AttemptResult::Outdated | AttemptResult::Failed => now + self.timing.retry,
+            AttemptResult::Outdated(_) | AttemptResult::Failed => now + self.timing.retry,
         };
-        let AttemptResult::Written(record) = result else {
-            return;
+        let record = match result {
+            AttemptResult::Written(record) => record,
+            AttemptResult::Outdated(present) => return self.handle_present(present, attempt.version, now),
+            AttemptResult::Failed => return,
         };
         if self.record().is_some_and(|known| record.is_older_than(known)) {
             // The watch was faster and has shown a newer version.
@@ -157,18 +166,36 @@ impl LeaseCandidate {
         self.held_until = Some(sent + self.timing.deadline);
     }
 
+    /// Takes the Lease as it was read after an attempt on an outdated version. It counts whatever its version is, because an
+    /// API server that was restored from a backup continues from an older one, unless the watch was faster.
+    fn handle_present(&mut self, present: Option<LeaseRecord>, attempted: Option<String>, now: Duration) {
+        let known = self.record();
+        let is_old = present
+            .as_ref()
+            .zip(known)
+            .is_some_and(|(present, known)| present.is_older_than(known));
+        let has_moved = known.map(|known| &known.version) != attempted.as_ref();
+        if !(is_old && has_moved) {
+            self.handle_listed(present, now);
+        }
+    }
+
     /// Returns what to do now; `wall` is the time of day that the Lease shows to its readers.
     pub(super) fn poll(&mut self, now: Duration, wall: Timestamp) -> CandidateStep {
         if self.held_until.is_some_and(|until| until <= now) {
             self.held_until = None;
         }
-        if self.attempt_since.is_some() {
+        if self.attempt.is_some() {
             return CandidateStep::Wait(self.held_until);
         }
         match self.may_attempt_at() {
             Some(at) if at <= now => {
-                self.attempt_since = Some(now);
-                CandidateStep::Attempt(self.claim(wall))
+                let claim = self.claim(wall);
+                self.attempt = Some(AttemptInFlight {
+                    since: now,
+                    version: claim.version.clone(),
+                });
+                CandidateStep::Attempt(claim)
             }
             Some(at) => CandidateStep::Wait(Some(self.held_until.map_or(at, |until| until.min(at)))),
             None => CandidateStep::Wait(self.held_until),

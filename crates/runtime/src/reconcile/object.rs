@@ -1,6 +1,7 @@
 //! Reconciles one object with a desired state: creates it when it is absent, changes it when it differs.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -9,8 +10,7 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, Patch, PatchParams, PostParams};
-use kube::runtime::watcher::Config;
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,7 +19,8 @@ use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
 use super::{Failure, TIMEOUT, owner, with_transition_times, within};
-use crate::Update;
+use crate::client::is_away;
+use crate::{Update, task};
 
 /// Pause after a failure; it doubles with each in a row.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -75,7 +76,7 @@ where
 {
     let (sender, desired) = watch::channel(None);
     let (namespace, pod) = (namespace.to_owned(), pod.to_owned());
-    tokio::spawn(async move {
+    task::spawn(async move {
         let reconciler = ObjectReconciler::<K> {
             owner: owner_of(client.clone(), &namespace, &pod).await,
             objects: Api::namespaced(client, &namespace),
@@ -83,7 +84,7 @@ where
             observed: None,
             shown: None,
         };
-        reconciler.run(desired).await;
+        reconciler.run(desired).await
     });
     sender
 }
@@ -92,11 +93,12 @@ impl<K> ObjectReconciler<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize + Send + Sync + 'static,
 {
-    async fn run(mut self, mut desired: watch::Receiver<Option<DesiredObject>>) {
+    async fn run(mut self, mut desired: watch::Receiver<Option<DesiredObject>>) -> Infallible {
         let (sender, mut updates) = mpsc::channel(16);
-        tokio::spawn(crate::watch::watch(
+        task::spawn(crate::watch::watch(
             self.objects.clone(),
-            Config::default().fields(&format!("metadata.name={}", self.name)),
+            ListParams::default().fields(&format!("metadata.name={}", self.name)),
+            crate::watch::VERSION_CHECK,
             |object: K| serde_json::to_value(object).unwrap_or_default(),
             |update| update,
             sender,
@@ -119,7 +121,9 @@ where
                     }
                     Err(failure) => {
                         let error = failure.message();
-                        warn!(kind = %K::kind(&()), name = self.name, error, "could not be written; trying again");
+                        if !is_away() {
+                            warn!(kind = %K::kind(&()), name = self.name, error, "could not be written; trying again");
+                        }
                         retry = Some(backoff.pause());
                     }
                 }
@@ -130,9 +134,9 @@ where
                 Some(updates) = updates.recv() => for update in updates {
                     is_listed |= self.handle(update);
                 },
-                changed = desired.changed(), if retry.is_none() => if changed.is_err() {
-                    return;
-                },
+                // An error means that the program ends.
+                Ok(()) = desired.changed(), if retry.is_none() => {}
+                else => std::future::pending().await,
             }
         }
     }

@@ -61,7 +61,7 @@ fn link(interface: &Interface, mac: [u8; 6], configured: &BTreeSet<IpNet>) -> Li
 /// Calls `changed` with all interfaces of the node, now and after each change. Never ends; errors are logged and
 /// netlink is opened again. Each call counts: an interface that lost its carrier and regained it is reported in both
 /// states, one directly after the other.
-pub async fn watch_interfaces(mut changed: impl FnMut(Vec<Interface>)) {
+pub async fn watch_interfaces(mut changed: impl FnMut(Vec<Interface>)) -> Infallible {
     let mut links = None;
     loop {
         let Err(error) = watch(&mut links, &mut changed).await;

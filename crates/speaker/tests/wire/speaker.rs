@@ -37,7 +37,7 @@ impl Speaker {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
                 runtime.expect("runtime").block_on(async {
                     tokio::select! {
-                        () = watch_interfaces(|interfaces| watched.set_interfaces(interfaces)) => {}
+                        never = watch_interfaces(|interfaces| watched.set_interfaces(interfaces)) => match never {},
                         _ = stopped => {}
                     }
                 });

@@ -11,6 +11,8 @@ pub(crate) struct FaultState {
     pub(crate) away: bool,
     /// Counts up when all watches are to be cut off.
     pub(crate) dropped_watches: u64,
+    /// The revision went back: watches from revisions of the future are accepted.
+    pub(crate) restored: bool,
     /// Watches stay open but say nothing.
     pub(crate) stalled: bool,
     pub(super) delay: Option<Duration>,

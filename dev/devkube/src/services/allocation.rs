@@ -17,7 +17,7 @@ const CLUSTER_V6: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xfd00, 0x10, 0x96
 const FIRST_OFFSET: u16 = 16;
 
 /// Which Service has which address and node port; follows the stored Services.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Allocations {
     addresses: BTreeMap<IpAddr, Key>,
     node_ports: BTreeMap<u16, Key>,

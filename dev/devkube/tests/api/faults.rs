@@ -148,3 +148,31 @@ async fn a_dropped_server_lets_go_of_its_connections_and_its_port() {
     });
     free.await.expect("the port is free in time");
 }
+
+#[tokio::test]
+async fn a_restore_goes_back_and_watches_from_the_future_are_silent_until_it_is_reached() {
+    let cluster = Cluster::start().await;
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let create = async |name: &str| {
+        let body = json!({"metadata": {"name": name}});
+        cluster.create(maps, body).await.expect("created")
+    };
+    create("kept").await;
+    let faults = cluster.server.faults();
+    let backup = faults.backup();
+    let last = create("lost").await;
+    let future = last["metadata"]["resourceVersion"].as_str().expect("a version");
+    faults.restore(backup);
+    let list = cluster.get(maps).await.expect("a list");
+    assert_eq!(list["items"].as_array().map(Vec::len), Some(1));
+    let api: Api<ConfigMap> = Api::default_namespaced(cluster.client.clone());
+    let mut watch = pin!(api.watch(&WatchParams::default(), future).await.expect("a watch"));
+    let silent = create("silent").await;
+    assert_eq!(silent["metadata"]["resourceVersion"], *future);
+    create("heard").await;
+    let event = timeout(DEADLINE, watch.next()).await.expect("in time");
+    match event.expect("an event").expect("no error") {
+        kube::api::WatchEvent::Added(map) => assert_eq!(map.metadata.name.as_deref(), Some("heard")),
+        event => panic!("{event:?}"),
+    }
+}

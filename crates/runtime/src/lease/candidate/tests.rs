@@ -165,13 +165,44 @@ fn a_success_after_a_newer_version_of_another_holder_was_shown_is_ignored() {
 fn a_lease_that_a_user_edits_or_deletes_is_renewed_on_its_present_version() {
     let mut a = holder("a", at(0));
     attempts(&mut a, at(2));
-    a.handle_result(AttemptResult::Outdated, at(2));
+    a.handle_result(AttemptResult::Outdated(Some(record("a", "3"))), at(2));
     a.handle_shown(Some(record("a", "5")), at(3));
     assert_eq!(attempts(&mut a, at(3)).version.as_deref(), Some("5"));
-    a.handle_result(AttemptResult::Outdated, at(3));
+    a.handle_result(AttemptResult::Outdated(Some(record("a", "5"))), at(3));
     a.handle_shown(None, at(4));
     assert_eq!(attempts(&mut a, at(4)).version, None);
     assert_eq!(a.held_until(), Some(at(10)));
+}
+
+#[test]
+fn a_holder_renews_the_older_version_of_an_api_server_that_was_restored() {
+    let mut a = candidate("a");
+    a.handle_listed(Some(record("a", "1000")), at(0));
+    let renewal = attempts(&mut a, at(0));
+    succeed(&mut a, renewal, "1001", at(0));
+    // The watch says nothing: the versions have not come so far again.
+    attempts(&mut a, at(2));
+    a.handle_result(AttemptResult::Outdated(Some(record("a", "7"))), at(2));
+    assert_eq!(attempts(&mut a, at(2)).version.as_deref(), Some("7"));
+    assert_eq!(a.held_until(), Some(at(10)));
+    // Without the Lease in the backup it creates one.
+    a.handle_result(AttemptResult::Outdated(None), at(2));
+    assert_eq!(attempts(&mut a, at(2)).version, None);
+}
+
+#[test]
+fn a_standby_takes_an_older_version_of_the_lease_when_its_attempt_shows_it() {
+    let mut b = candidate("b");
+    b.handle_listed(Some(record("a", "1000")), at(0));
+    attempts(&mut b, at(15));
+    // The holder renews on; its Lease has to be seen unchanged for its duration.
+    b.handle_result(AttemptResult::Outdated(Some(record("a", "9"))), at(15));
+    assert_eq!(waits(&mut b, at(16)), Some(at(30)));
+    assert_eq!(attempts(&mut b, at(30)).version.as_deref(), Some("9"));
+    // What the watch has shown meanwhile is newer.
+    b.handle_shown(Some(record("", "11")), at(30));
+    b.handle_result(AttemptResult::Outdated(Some(record("c", "10"))), at(31));
+    assert_eq!(attempts(&mut b, at(33)).version.as_deref(), Some("11"));
 }
 
 #[test]

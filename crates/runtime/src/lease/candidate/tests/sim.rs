@@ -22,7 +22,7 @@ impl Server {
     /// Optimistic concurrency, as the API server does it.
     fn write(&mut self, wanted: &Attempt) -> AttemptResult {
         if self.current().map(|record| &record.version) != wanted.version.as_ref() {
-            return AttemptResult::Outdated;
+            return AttemptResult::Outdated(self.current().cloned());
         }
         let record = LeaseRecord {
             spec: wanted.spec.clone(),
