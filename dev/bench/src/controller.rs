@@ -24,6 +24,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use super::Figure;
+use super::memory::resident;
 use herald_lab::control_plane::{self, ControlPlane};
 use herald_lab::objects::NAMESPACE;
 use herald_lab::process::{Process, role};
@@ -227,7 +228,7 @@ async fn measure(subject: Subject, case: Case) -> anyhow::Result<Run> {
         took,
         latencies: shown.first.iter().filter_map(latency).collect(),
         requests: api.control_plane.request_counts().await?.since(&before),
-        resident: controller.as_ref().and_then(resident),
+        resident: controller.as_ref().and_then(|process| resident(process).ok()),
     })
 }
 
@@ -409,12 +410,4 @@ fn has_address(service: &Service) -> bool {
 
 fn number(service: &Service) -> Option<usize> {
     service.name_any().strip_prefix('s')?.parse().ok()
-}
-
-/// Resident memory of a process in MiB (`VmRSS`, proc_pid_status(5)).
-fn resident(process: &Process) -> Option<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id()?)).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kibibytes: f64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(kibibytes / 1024.0)
 }

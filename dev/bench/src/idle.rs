@@ -4,17 +4,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use futures::{StreamExt, TryStreamExt};
-use herald_api::ServiceL2Status;
-use herald_netns::{tool, wait_for};
-use k8s_openapi::api::core::v1::Service;
-use kube::api::{Api, PostParams};
-use serde_json::json;
+use herald_netns::tool;
 
-use super::{Figure, cpu};
+use super::{Figure, cpu, services};
 use herald_lab::Lab;
 use herald_lab::keepalived;
-use herald_lab::objects::NAMESPACE;
 use herald_lab::plan;
 use herald_lab::process::Process;
 use herald_lab::switch::Switch;
@@ -27,26 +21,10 @@ pub struct IdleArgs {
     addresses: Vec<u16>,
 }
 
-/// Far longer than 10 000 addresses take.
-const DEADLINE: Duration = Duration::from_secs(300);
 /// The last announcements of a claim leave after 4.4 s; then each backup monitors for the first time.
 const SETTLE: Duration = Duration::from_secs(20);
 /// How long is measured: half of the addresses are refreshed meanwhile.
 const SPAN: Duration = Duration::from_secs(30);
-/// Requests under way at a time.
-const PARALLEL: usize = 32;
-
-/// Where the addresses are: in no node's subnet, so that every interface answers.
-const POOL: &str = "
-apiVersion: metallb.io/v1beta1
-kind: IPAddressPool
-metadata: {name: idle, namespace: metallb-system}
-spec: {addresses: [10.0.0.0/16]}
----
-apiVersion: metallb.io/v1beta1
-kind: L2Advertisement
-metadata: {name: idle, namespace: metallb-system}
-";
 
 /// Measures `runs` times.
 pub async fn run(args: IdleArgs, runs: usize, emit: &mut dyn FnMut(Figure)) -> anyhow::Result<()> {
@@ -103,36 +81,7 @@ async fn herald(addresses: usize) -> anyhow::Result<Vec<Cost>> {
 }
 
 async fn measure(lab: &mut Lab, addresses: usize) -> anyhow::Result<Vec<Cost>> {
-    lab.run_app("hello", 8080, &[0, 1, 2]).await?;
-    lab.apply("idle.yaml", POOL).await?;
-    let services = Api::<Service>::namespaced(lab.cluster().client(), "default");
-    let create = |number: usize| {
-        let services = services.clone();
-        async move {
-            let service = serde_json::from_value(json!({
-                "metadata": {"name": format!("s{number}")},
-                "spec": {"type": "LoadBalancer", "allocateLoadBalancerNodePorts": false, "selector": {"app": "hello"}, "ports": [{"port": 80, "targetPort": 8080}]},
-            }))?;
-            services.create(&PostParams::default(), &service).await?;
-            anyhow::Ok(())
-        }
-    };
-    let created = futures::stream::iter((0..addresses).map(create)).buffer_unordered(PARALLEL);
-    created.try_collect::<()>().await?;
-    wait_for("every address is announced once", DEADLINE, async || {
-        let mut announced = 0;
-        for node in lab.nodes() {
-            announced += node.count_metrics("metallb_speaker_announced{").await?;
-        }
-        Ok((announced == addresses).then_some(()))
-    })
-    .await?;
-    wait_for("every status is written", DEADLINE, async || {
-        let statuses = lab.cluster().list::<ServiceL2Status>(NAMESPACE).await?;
-        let written = statuses.iter().filter(|status| status.status.is_some());
-        Ok((written.count() == addresses).then_some(()))
-    })
-    .await?;
+    services::create(lab, addresses).await?;
     tokio::time::sleep(SETTLE).await;
     let mut before = Vec::new();
     for node in lab.nodes() {

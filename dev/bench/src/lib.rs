@@ -7,6 +7,8 @@ mod cpu;
 pub mod failover;
 mod figure;
 pub mod idle;
+pub mod memory;
+mod services;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -44,12 +46,20 @@ enum Bench {
     Failover(failover::FailoverArgs),
     /// Processor time of idle speakers, beside keepalived.
     Idle(idle::IdleArgs),
+    /// Resident memory of controller and speakers, beside bare clients that watch the same.
+    Memory(memory::MemoryArgs),
 }
 
 /// Runs the program. It must be called before anything has started a thread, after [`herald_lab::cli::enter_role`].
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     finish("herald-bench", in_sandbox(|interrupt| run(cli, interrupt)))
+}
+
+/// Runs a client that `memory` measures beside Herald, if this process was started for one, and returns how it ended.
+pub fn enter_reference() -> Option<ExitCode> {
+    let reference = memory::Reference::of_arguments(std::env::args())?;
+    Some(finish("herald-bench", reference.run()))
 }
 
 /// Measures, and prints each figure as soon as it is known.
@@ -65,6 +75,7 @@ async fn run(cli: Cli, mut interrupt: Interrupt) -> anyhow::Result<()> {
             Bench::Arp => arp::run(runs(5), &mut |figure| print.figure(&figure)).await,
             Bench::Controller => controller::run(runs(3), &mut |figure| print.figure(&figure)).await,
             Bench::Idle(args) => idle::run(args, runs(3), &mut |figure| print.figure(&figure)).await,
+            Bench::Memory(args) => memory::run(args, runs(3), &mut |figure| print.figure(&figure)).await,
             Bench::Failover(args) => failover::run(args, runs(3), &mut |figure| print.figure(&figure)).await,
         }
     };

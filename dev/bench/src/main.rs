@@ -3,5 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    herald_lab::cli::enter_role().unwrap_or_else(herald_bench::main)
+    herald_lab::cli::enter_role()
+        .or_else(herald_bench::enter_reference)
+        .unwrap_or_else(herald_bench::main)
 }

@@ -35,7 +35,7 @@
 //! | `schema::cel` | the rules in `crds/`: `lab::manifests` |
 //! | `controllers`, `endpoints` | the lab's Pods behind Services: `herald-lab -- demo`, `lab::services` |
 //! | `services` | cluster IPs and node ports of every Service; their rules: `lab::manifests` |
-//! | `watch`, `selector` | the watches of controller and speaker: `controller::faults` |
+//! | `watch`, `selector`, `page` | the watches of controller and speaker: `controller::faults` |
 //! | `faults` | `controller::{faults, handover, model}`, `lab::chaos`, `herald-bench -- failover --fault api-down` |
 //! | `counts` | `herald-bench -- controller`, `controller::reports` |
 //! | `patch`: merge, strategic | statuses that controller and speaker write: `controller`, `lab`, `herald-bench -- controller` |
@@ -66,7 +66,7 @@
 //! * Admission webhooks. CRDs of several versions are converted by strategy None only; strategy Webhook is refused.
 //! * Subresources other than `/status` (scale, log, exec, eviction, token, binding), access reviews, and OpenAPI v2: 404.
 //!   Scale in a CRD is refused.
-//! * Paging: a list is complete whatever its `limit`; lists of the past are 410 Expired.
+//! * Snapshots: a list of the past is 410 Expired, and later pages of a list show the present.
 //! * CEL: rules are not type-checked when the CRD is made (a mistake shows at the first write) and have no cost budget;
 //!   `format: date-time` values are strings until `timestamp()` is called on them. A rule that does not parse, or calls a
 //!   function that is unknown here, is refused with its CRD.
@@ -89,6 +89,7 @@ mod names;
 mod object;
 mod openapi;
 mod operation;
+mod page;
 mod patch;
 mod protobuf;
 mod reply;

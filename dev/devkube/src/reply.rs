@@ -11,7 +11,7 @@ use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::Frame;
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WARNING};
 use hyper::{Response, StatusCode};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::kinds::{Kind, View};
 use crate::request::Format;
@@ -97,18 +97,23 @@ pub(crate) fn render(kind: &Kind, format: Format, include: &str, object: &Value)
     }
 }
 
-/// A list of shown objects in the form wanted.
+/// A list of shown objects in the form wanted; `meta` is its `metadata`.
 pub(crate) fn render_list(
     kind: &Kind,
     format: Format,
     include: &str,
     objects: &[Arc<Value>],
-    revision: u64,
+    meta: &Value,
 ) -> Bytes {
-    let revision = json!(revision.to_string());
     match format {
         Format::Table => {
-            let table = table::table(kind, objects.iter().map(AsRef::as_ref), include, &revision);
+            let mut table = table::table(
+                kind,
+                objects.iter().map(AsRef::as_ref),
+                include,
+                &meta["resourceVersion"],
+            );
+            table["metadata"] = meta.clone();
             table.to_string().into()
         }
         Format::Metadata => {
@@ -116,18 +121,16 @@ pub(crate) fn render_list(
                 .iter()
                 .map(|object| view::metadata_of(object).to_string())
                 .collect();
-            list("meta.k8s.io/v1", "PartialObjectMetadataList", &revision, &items)
+            list("meta.k8s.io/v1", "PartialObjectMetadataList", meta, &items)
         }
         Format::Json | Format::Discovery => {
             let items: Vec<String> = objects.iter().map(ToString::to_string).collect();
-            list(&kind.api_version(), &kind.list_kind, &revision, &items)
+            list(&kind.api_version(), &kind.list_kind, meta, &items)
         }
     }
 }
 
-fn list(api_version: &str, kind: &str, revision: &Value, items: &[String]) -> Bytes {
-    let head = format!(
-        r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{{"resourceVersion":{revision}}}"#
-    );
+fn list(api_version: &str, kind: &str, meta: &Value, items: &[String]) -> Bytes {
+    let head = format!(r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{meta}"#);
     format!("{head},\"items\":[{}]}}", items.join(",")).into()
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::{Method, Response};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::decode::FieldValidation;
 use crate::delete::Deletion;
@@ -12,6 +12,7 @@ use crate::faults::state;
 use crate::kinds::Kind;
 use crate::object::Key;
 use crate::operation::{Part, Write};
+use crate::page::Page;
 use crate::patch::Patch;
 use crate::reply::{Body, bytes_reply, json_reply, render, render_list, shown, stream_reply, with_warnings};
 use crate::request::{Format, Request};
@@ -145,30 +146,43 @@ fn get(shared: &Shared, request: &Request, target: &Target, name: &str) -> Resul
 fn list(shared: &Shared, request: &Request, target: &Target) -> Result<Response<Body>, ApiError> {
     let format = request.format()?;
     let selector = target.selector(request)?;
-    if request.has_parameter("continue") && !request.parameter("continue").is_empty() {
-        return Err(ApiError::expired(
-            "devkube lists everything at once and never gives a continue token",
-        ));
-    }
-    let (objects, revision) = {
+    let page = Page::of(request)?;
+    let (objects, revision, next) = {
         let cluster = shared.cluster();
-        check_list_version(request, cluster.store.revision())?;
+        let now = cluster.store.revision();
+        check_list_version(request, now)?;
         let objects = cluster
             .store
             .objects(&target.kind.collection, target.namespace.as_deref());
-        let selected: Vec<_> = objects
-            .filter(|object| selector.matches(object))
+        let mut selected: Vec<_> = objects
+            .filter(|object| page.is_ahead(&Key::of(object)) && selector.matches(object))
             .cloned()
             .collect();
-        (selected, cluster.store.revision())
+        let next = page.cut(&mut selected, |object| Key::of(object), now);
+        (selected, page.revision(now), next)
     };
     let objects: Vec<_> = objects.iter().map(|object| shown(&target.kind, object)).collect();
     let include = request.parameter("includeObject");
     Ok(bytes_reply(
         200,
         "application/json",
-        render_list(&target.kind, format, include, &objects, revision),
+        render_list(
+            &target.kind,
+            format,
+            include,
+            &objects,
+            &list_meta(revision, next),
+        ),
     ))
+}
+
+/// The `metadata` of a list.
+fn list_meta(revision: u64, next: Option<String>) -> Value {
+    let mut meta = json!({"resourceVersion": revision.to_string()});
+    if let Some(next) = next {
+        meta["continue"] = json!(next);
+    }
+    meta
 }
 
 /// A list is always of the present; only a version that is exactly that, or older, can be served.
@@ -339,6 +353,12 @@ fn delete_collection(
     Ok(bytes_reply(
         200,
         "application/json",
-        render_list(&target.kind, Format::Json, "", &deleted, revision),
+        render_list(
+            &target.kind,
+            Format::Json,
+            "",
+            &deleted,
+            &list_meta(revision, None),
+        ),
     ))
 }

@@ -135,14 +135,19 @@ impl Lab {
 
     /// Starts the controller, on the switch's own machine so that it outlives every node.
     pub async fn start_controller(&mut self) -> anyhow::Result<()> {
-        let command = self.controller("controller", 0, plan::switch()).await?;
+        let command = self.controller_command("controller", 0, plan::switch()).await?;
         let controller = Process::start(self.switch.netns(), "controller", command, &self.logs).await?;
         self.controller = Some(controller);
         Ok(())
     }
 
     /// The command of the controller in the Pod `pod`, which is created in the API.
-    async fn controller(&self, pod: &str, node: usize, addresses: [IpAddr; 2]) -> anyhow::Result<Command> {
+    async fn controller_command(
+        &self,
+        pod: &str,
+        node: usize,
+        addresses: [IpAddr; 2],
+    ) -> anyhow::Result<Command> {
         let node = Node::name_of(node);
         let object = Pod::herald(pod, &node, addresses, self.installation.controller_labels());
         self.cluster.add_pod(&object).await?;
@@ -202,7 +207,7 @@ impl Lab {
     pub async fn start_another_controller(&mut self) -> anyhow::Result<Standby> {
         let name = "controller-2";
         let host = self.switch.attach(name, plan::standby()).await?;
-        let command = self.controller(name, 1, plan::standby()).await?;
+        let command = self.controller_command(name, 1, plan::standby()).await?;
         Ok(Standby {
             process: Process::start(host.netns(), name, command, &self.logs).await?,
             _host: host,
@@ -318,6 +323,11 @@ impl Lab {
         let name = format!("{app}-{}", self.nodes[index].name());
         self.cluster.remove_pod("default", &name).await?;
         self.nodes[index].kill_pod(&name).await
+    }
+
+    /// The controller's process, if it was not killed.
+    pub fn controller(&self) -> Option<&Process> {
+        self.controller.as_ref()
     }
 
     /// The nodes.

@@ -244,3 +244,47 @@ async fn a_watch_ends_when_its_time_is_up() {
         "{events:?}"
     );
 }
+
+#[tokio::test]
+async fn a_list_comes_in_pages_and_the_watch_shows_what_changed_between_them() {
+    let cluster = Cluster::start().await;
+    let create = async |name| {
+        cluster
+            .create(SERVICES, service(name, "ClusterIP"))
+            .await
+            .expect("created");
+    };
+    for name in ["b", "c", "e"] {
+        create(name).await;
+    }
+    let api: Api<Service> = Api::all(cluster.client.clone());
+    let pages = ListParams::default().limit(2);
+    let first = api.list(&pages).await.expect("a page");
+    let names = |list: &[Service]| list.iter().map(kube::ResourceExt::name_any).collect::<Vec<_>>();
+    assert_eq!(names(&first.items), ["b", "c"]);
+    let token = first.metadata.continue_.expect("there is more");
+    create("a").await;
+    create("f").await;
+    let second = api
+        .list(&pages.clone().continue_token(&token))
+        .await
+        .expect("a page");
+    assert_eq!(names(&second.items), ["e", "f"]);
+    assert_eq!(second.metadata.continue_, None);
+    assert_eq!(second.metadata.resource_version, first.metadata.resource_version);
+    let version = first.metadata.resource_version.expect("a version");
+    let events = api
+        .watch(&WatchParams::default(), &version)
+        .await
+        .expect("a watch");
+    let mut events = events.boxed();
+    for expected in ["a", "f"] {
+        let WatchEvent::Added(object) = next(&mut events).await.expect("an event") else {
+            panic!("a Service was created");
+        };
+        assert_eq!(object.name_any(), expected);
+    }
+    let invalid = pages.continue_token("nonsense");
+    let refused = api.list(&invalid).await.expect_err("no token");
+    assert!(matches!(refused, kube::Error::Api(status) if status.code == 400));
+}
