@@ -94,8 +94,8 @@ struct Series {
     count: i32,
     first: Timestamp,
     last: Timestamp,
-    /// The latest event, until it is written.
-    waiting: Option<EventRecord>,
+    /// The latest event, until it is written. Boxed, because most of the series that are remembered have none.
+    waiting: Option<Box<EventRecord>>,
     /// The time of the last repetition.
     last_seen: Instant,
     backoff: Backoff,
@@ -147,7 +147,7 @@ impl Correlator {
         series.count = series.count.saturating_add(1);
         (series.last_seen, series.last) = (now, wall);
         self.waiting_bytes += record.bytes();
-        match series.waiting.replace(record) {
+        match series.waiting.replace(Box::new(record)) {
             Some(before) => self.waiting_bytes -= before.bytes(),
             None => delay(series, key, &mut self.delayed),
         }
@@ -185,7 +185,7 @@ impl Correlator {
             }
             self.waiting_bytes -= record.bytes();
             let write = EventWrite {
-                record,
+                record: *record,
                 series: key,
                 id: series.id,
                 exists: std::mem::replace(&mut series.exists, true),
@@ -239,7 +239,7 @@ impl Correlator {
         }
         let record = series.waiting.take()?;
         self.waiting_bytes -= record.bytes();
-        Some(record)
+        Some(*record)
     }
 
     /// Removes old entries. If that is not enough, removes the series without a repetition for the longest time; never one

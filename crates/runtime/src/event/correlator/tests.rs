@@ -4,7 +4,7 @@ impl Correlator {
     /// Returns what this correlator takes in memory.
     pub(in crate::event) fn bytes(&self) -> usize {
         let waiting = self.series.values().filter_map(|series| series.waiting.as_ref());
-        let waiting: usize = waiting.map(EventRecord::bytes).sum();
+        let waiting: usize = waiting.map(|record| record.bytes()).sum();
         assert_eq!(waiting, self.waiting_bytes);
         let groups = self.groups.values();
         waiting
