@@ -1,7 +1,9 @@
 //! What an address means to this node: what it has to do for each Service that uses the address.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeSet;
 use alloc::string::String;
+
+use smallvec::SmallVec;
 
 use crate::ServiceKey;
 
@@ -22,30 +24,38 @@ pub(super) enum Duty {
     Answer,
 }
 
-/// The interests of all Services at one address.
+/// The interests of all Services at one address, by Service. Most addresses have one.
 #[derive(Debug, Default)]
-pub(super) struct Interests(BTreeMap<ServiceKey, Interest>);
+pub(super) struct Interests(SmallVec<[(ServiceKey, Interest); 1]>);
+
+/// The Services that are reached at one address, in ascending order.
+pub(super) type Served = SmallVec<[ServiceKey; 1]>;
 
 impl Interests {
     pub(super) fn insert(&mut self, service: ServiceKey, interest: Interest) {
-        self.0.insert(service, interest);
+        match self.find(&service) {
+            Ok(index) => self.0[index].1 = interest,
+            Err(index) => self.0.insert(index, (service, interest)),
+        }
     }
 
     pub(super) fn remove(&mut self, service: &ServiceKey) {
-        self.0.remove(service);
+        if let Ok(index) = self.find(service) {
+            self.0.remove(index);
+        }
     }
 
     pub(super) fn services(&self) -> impl Iterator<Item = &ServiceKey> {
-        self.0.keys()
+        self.0.iter().map(|(service, _)| service)
     }
 
     /// Returns the duty of this node, if it has one.
     pub(super) fn duty(&self) -> Option<Duty> {
-        self.0.values().map(|interest| interest.duty).max()
+        self.0.iter().map(|(_, interest)| interest.duty).max()
     }
 
     /// Returns the Services that are reached here while this node answers.
-    pub(super) fn served(&self) -> BTreeSet<ServiceKey> {
+    pub(super) fn served(&self) -> Served {
         self.with_greatest_duty()
             .map(|(service, _)| service.clone())
             .collect()
@@ -60,10 +70,22 @@ impl Interests {
         Some(union)
     }
 
-    fn with_greatest_duty(&self) -> impl Iterator<Item = (&ServiceKey, &Interest)> {
+    fn with_greatest_duty(&self) -> impl Iterator<Item = &(ServiceKey, Interest)> {
         let duty = self.duty();
         self.0
             .iter()
             .filter(move |(_, interest)| Some(interest.duty) == duty)
     }
+
+    fn find(&self, service: &ServiceKey) -> Result<usize, usize> {
+        self.0.binary_search_by(|(key, _)| key.cmp(service))
+    }
+}
+
+/// Returns the Services that are in `these` and not in `those`.
+pub(super) fn only_in(these: &Served, those: &Served) -> impl Iterator<Item = ServiceKey> {
+    let only = these
+        .iter()
+        .filter(|service| those.binary_search(service).is_err());
+    only.cloned()
 }

@@ -24,11 +24,10 @@ mod backup;
 mod context;
 mod elected;
 
-use alloc::collections::BTreeSet;
 use core::net::IpAddr;
 
 use super::event::AddressEvent;
-use super::interest::{Duty, Interest, Interests};
+use super::interest::{Duty, Interest, Interests, Served, only_in};
 use super::monitor::Monitor;
 use super::{Effect, HANDOVER_LIMIT, HANDOVER_REMINDER};
 use crate::announce::layer2::{Announcement, Command, ProbeResult};
@@ -44,7 +43,7 @@ pub(super) struct AddressMachine {
     owner: Option<NodeName>,
     monitor: Monitor,
     /// The Services for which [`Effect::Gained`] was emitted.
-    served: BTreeSet<ServiceKey>,
+    served: Served,
     detection: ConflictDetection,
     stage: Stage,
     /// When [`Event::Timeout`] is due.
@@ -115,7 +114,7 @@ impl AddressMachine {
             interests: Interests::default(),
             owner: None,
             monitor: Monitor::new(),
-            served: BTreeSet::new(),
+            served: Served::new(),
             detection: ConflictDetection::Enforce,
             stage: Stage::Idle,
             due: None,
@@ -360,13 +359,13 @@ impl AddressMachine {
         let served = if self.stage == Stage::Active {
             self.interests.served()
         } else {
-            BTreeSet::new()
+            Served::new()
         };
         let before = core::mem::replace(&mut self.served, served);
-        let lost = before.difference(&self.served).cloned();
+        let lost = only_in(&before, &self.served);
         ctx.effects
             .extend(lost.map(|service| Effect::Lost(service, ctx.address)));
-        let gained = self.served.difference(&before).cloned();
+        let gained = only_in(&self.served, &before);
         ctx.effects
             .extend(gained.map(|service| Effect::Gained(service, ctx.address)));
     }
