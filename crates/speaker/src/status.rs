@@ -187,7 +187,7 @@ impl Writer {
 
     fn object(&self, service: &ServiceKey) -> ServiceL2Status {
         let labels = [
-            (NODE, &self.node),
+            (NODE, self.node.as_str()),
             (SERVICE_NAME, &service.name),
             (SERVICE_NAMESPACE, &service.namespace),
         ];
@@ -197,7 +197,7 @@ impl Writer {
                 labels: Some(
                     labels
                         .into_iter()
-                        .map(|(k, v)| (k.to_owned(), v.clone()))
+                        .map(|(k, v)| (k.to_owned(), v.to_owned()))
                         .collect(),
                 ),
                 owner_references: self.owner.clone().map(|owner| vec![owner]),
@@ -240,8 +240,8 @@ impl Writer {
         let interfaces = announced.interfaces.iter().cloned();
         ServiceL2StatusStatus {
             node: Some(self.node.clone()),
-            service_name: Some(service.name.clone()),
-            service_namespace: Some(service.namespace.clone()),
+            service_name: Some(service.name.to_string()),
+            service_namespace: Some(service.namespace.to_string()),
             interfaces: interfaces
                 .map(|name| InterfaceInfo { name: Some(name) })
                 .collect(),

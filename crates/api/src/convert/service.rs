@@ -28,8 +28,8 @@ const LONGEST_TEXT: usize = 253;
 pub fn key(service: &core_v1::Service) -> ServiceKey {
     let metadata = &service.metadata;
     ServiceKey::new(
-        metadata.namespace.clone().unwrap_or_default(),
-        metadata.name.clone().unwrap_or_default(),
+        metadata.namespace.as_deref().unwrap_or_default(),
+        metadata.name.as_deref().unwrap_or_default(),
     )
 }
 

@@ -96,7 +96,7 @@ impl Fixture {
         while self.reconciler.poll_decision().is_some() {}
         let next = || self.reconciler.poll_write(Timestamp::UNIX_EPOCH);
         let writes = std::iter::from_fn(next);
-        writes.map(|(key, patch)| (key.name, patch)).collect()
+        writes.map(|(key, patch)| (key.name.to_string(), patch)).collect()
     }
 
     /// The only patch that there is to write.

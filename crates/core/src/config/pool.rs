@@ -147,7 +147,7 @@ impl Allocation {
     }
 
     fn allows(&self, service: &Service) -> bool {
-        let namespace = &service.key.namespace;
+        let namespace = &*service.key.namespace;
         let is_everywhere = self.listed.is_empty() && self.selectors.is_empty();
         let is_selected =
             is_everywhere || self.listed.contains(namespace) || self.selected.contains(namespace);

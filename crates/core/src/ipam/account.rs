@@ -3,6 +3,7 @@
 mod shortage;
 
 use alloc::collections::BTreeSet;
+use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -314,7 +315,7 @@ impl Account<'_> {
         let pool = &self.ledger.pool(index).pool;
         Refusal::QuotaExceeded {
             pool: pool.name.clone(),
-            namespace: self.key.namespace.clone(),
+            namespace: self.key.namespace.to_string(),
             quota: pool.quota_per_namespace.unwrap_or_default(),
         }
     }

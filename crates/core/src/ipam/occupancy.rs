@@ -65,7 +65,7 @@ pub(super) struct SharedOccupancy {
     holders: HashMap<Arc<ServiceKey>, PortList>,
     ports: BTreeMap<Port, Arc<ServiceKey>>,
     /// The number of holders in each namespace.
-    namespaces: BTreeMap<String, usize>,
+    namespaces: BTreeMap<Arc<str>, usize>,
 }
 
 impl Occupancy {
@@ -146,7 +146,7 @@ impl Occupancy {
     /// Returns whether a holder is in `namespace`.
     pub(super) fn reaches(&self, namespace: &str) -> bool {
         match self {
-            Self::Sole(holder) => holder.namespace == namespace,
+            Self::Sole(holder) => *holder.namespace == *namespace,
             Self::Shared(shared) => shared.namespaces.contains_key(namespace),
         }
     }
@@ -154,8 +154,8 @@ impl Occupancy {
     /// Returns the namespaces of the holders.
     pub(super) fn namespaces(&self) -> Vec<&str> {
         match self {
-            Self::Sole(holder) => Vec::from([holder.namespace.as_str()]),
-            Self::Shared(shared) => shared.namespaces.keys().map(String::as_str).collect(),
+            Self::Sole(holder) => Vec::from([&*holder.namespace]),
+            Self::Shared(shared) => shared.namespaces.keys().map(|name| &**name).collect(),
         }
     }
 

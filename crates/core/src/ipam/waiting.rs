@@ -32,7 +32,7 @@ pub(super) struct WaitKey {
     /// With which Services the Service may share.
     pub(super) sharing: Option<Sharing>,
     /// The Service's namespace and the pools that have a quota.
-    pub(super) quotas: Option<(String, Vec<PoolIndex>)>,
+    pub(super) quotas: Option<(Arc<str>, Vec<PoolIndex>)>,
     /// The Service itself, if its addresses or its reservations make it different from all others.
     pub(super) individual: Option<Individual>,
 }
@@ -71,7 +71,7 @@ pub(super) enum Released {
     /// The same for an address that is shared under this key.
     Sharing(Arc<str>),
     /// The namespace has one address less of the pool.
-    Quota(PoolIndex, String),
+    Quota(PoolIndex, Arc<str>),
 }
 
 /// All waiting Services, oldest first.

@@ -30,7 +30,7 @@ fn owners(services: &[(Exposure, Endpoints)]) -> Vec<(IpAddr, &'static str, Vec<
                 .roles
                 .iter()
                 .filter(|(_, role)| matches!(role, Role::Owner(_)));
-            let services: Vec<String> = owned.map(|(key, _)| key.name.clone()).collect();
+            let services: Vec<String> = owned.map(|(key, _)| key.name.to_string()).collect();
             if !services.is_empty() {
                 owners.push((*address, name, services));
             }
@@ -223,7 +223,7 @@ proptest! {
         prop_assert_eq!(owned, expected);
         // A Service that is announced is announced where it has an endpoint.
         for (_, owner, served) in &owners {
-            for (service, endpoints) in services.iter().filter(|(service, _)| served.contains(&service.key.name)) {
+            for (service, endpoints) in services.iter().filter(|(service, _)| served.contains(&service.key.name.to_string())) {
                 let is_cluster = service.traffic_policy == TrafficPolicy::Cluster;
                 prop_assert!(is_cluster || endpoints.nodes.contains(&NodeName::from(*owner)));
             }
