@@ -122,7 +122,7 @@ fn own_node(nodes: u32, services: u32) -> OwnNode {
             any: true,
             ..Endpoints::default()
         };
-        let change = own_node.facts.set_endpoints(key, Some(endpoints));
+        let change = own_node.facts.set_endpoints(key, Some(endpoints.into()));
         own_node.handle_change(change);
     }
     own_node.set_members(&members(nodes, None));

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use herald_api::{IPAddressPool, L2Advertisement, convert};
-use herald_core::NodeName;
 use herald_core::announce::eligibility::{Exposure, Node};
 use herald_core::config::{RawL2Advertisement, RawPool};
+use herald_core::{NodeName, ServiceKey};
 use herald_runtime::readiness::Precondition;
 use herald_runtime::watch::watch;
 use herald_runtime::{Update, task};
@@ -87,8 +87,37 @@ pub(crate) struct ServiceInput {
     pub(crate) exposure: Exposure,
     /// Whether its `loadBalancerClass` is that of this load balancer.
     pub(crate) is_own_class: bool,
-    /// The reference for events.
-    pub(crate) reference: ObjectReference,
+    pub(crate) version: ServiceVersion,
+}
+
+/// What a reference to a Service has besides its name.
+#[derive(Debug, Default)]
+pub(crate) struct ServiceVersion {
+    uid: Option<Box<str>>,
+    resource_version: Option<Box<str>>,
+}
+
+impl ServiceVersion {
+    fn of(service: &core_v1::Service) -> Self {
+        let metadata = &service.metadata;
+        Self {
+            uid: metadata.uid.as_deref().map(Into::into),
+            resource_version: metadata.resource_version.as_deref().map(Into::into),
+        }
+    }
+
+    /// Returns the reference for events.
+    pub(crate) fn reference(&self, service: &ServiceKey) -> ObjectReference {
+        ObjectReference {
+            api_version: Some(core_v1::Service::api_version(&()).into_owned()),
+            kind: Some(core_v1::Service::kind(&()).into_owned()),
+            namespace: Some(service.namespace.to_string()),
+            name: Some(service.name.to_string()),
+            uid: self.uid.as_deref().map(str::to_owned),
+            resource_version: self.resource_version.as_deref().map(str::to_owned),
+            field_path: None,
+        }
+    }
 }
 
 /// The Pod of a speaker.
@@ -107,7 +136,7 @@ pub(crate) fn watch_all(client: &Client, namespace: &str, args: &Args, inputs: &
     let service = move |service: core_v1::Service| ServiceInput {
         exposure: convert::exposure(&service),
         is_own_class: convert::is_ours(&service, class.as_deref()),
-        reference: service.object_ref(&()),
+        version: ServiceVersion::of(&service),
     };
     let check = Duration::from_secs(args.version_check_interval);
     let balancers = ListParams::default().fields("spec.type=LoadBalancer");

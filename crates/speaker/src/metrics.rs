@@ -1,18 +1,17 @@
 //! The metrics of the driver. Gossip and the wire thread have their own.
 
+mod announced;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
-use herald_core::announce::Protocol;
+use announced::AnnouncedSeries;
 use herald_core::announce::layer2::takeover::AddressEvent;
 use herald_core::{NodeName, ServiceKey};
-use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 pub(crate) struct Metrics {
-    node: String,
-    announced: IntGaugeVec,
+    announced: AnnouncedSeries,
     /// The inputs that were handled.
     pub(crate) updates: IntCounter,
     loaded: IntGauge,
@@ -32,14 +31,7 @@ const FAILOVER_BUCKETS: [f64; 10] = [0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5
 impl Metrics {
     pub(crate) fn register(node: &NodeName, registry: &Registry) -> prometheus::Result<Self> {
         let metrics = Self {
-            node: node.to_string(),
-            announced: IntGaugeVec::new(
-                Opts::new(
-                    "metallb_speaker_announced",
-                    "1 while this node announces an address of a Service",
-                ),
-                &["service", "protocol", "node", "ip"],
-            )?,
+            announced: AnnouncedSeries::new(node.clone())?,
             updates: IntCounter::new(
                 "metallb_k8s_client_updates_total",
                 "Number of Kubernetes objects processed",
@@ -92,18 +84,11 @@ impl Metrics {
     }
 
     pub(crate) fn announced(&self, service: &ServiceKey, address: IpAddr) {
-        let (service, address) = (service.to_string(), address.to_string());
-        self.announced
-            .with_label_values(&self.labels(&service, &address))
-            .set(1);
+        self.announced.insert(service.clone(), address);
     }
 
     pub(crate) fn withdrawn(&self, service: &ServiceKey, address: IpAddr) {
-        let (service, address) = (service.to_string(), address.to_string());
-        // An error means that there is no such series, which is what we want.
-        let _absent = self
-            .announced
-            .remove_label_values(&self.labels(&service, &address));
+        self.announced.remove(service.clone(), address);
     }
 
     pub(crate) fn address_event(&self, event: &AddressEvent) {
@@ -122,9 +107,5 @@ impl Metrics {
     pub(crate) fn set_config(&self, stale: bool) {
         self.loaded.set(1);
         self.stale.set(i64::from(stale));
-    }
-
-    fn labels<'a>(&'a self, service: &'a str, address: &'a str) -> [&'a str; 4] {
-        [service, Protocol::Layer2.as_str(), &self.node, address]
     }
 }

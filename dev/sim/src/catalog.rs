@@ -126,7 +126,7 @@ pub(crate) fn list(agent: &mut Agent, nodes: usize, services: &[usize]) {
             any: true,
             ..Endpoints::default()
         };
-        agent.set_endpoints(key, Some(endpoints));
+        agent.set_endpoints(key, Some(endpoints.into()));
     }
 }
 
@@ -191,7 +191,7 @@ pub(crate) fn share(agent: &mut Agent, nodes: usize, services: &[usize], sharing
                 nodes: own.iter().cloned().collect(),
                 terminating: own.iter().filter(|node| **node != own[1]).cloned().collect(),
             };
-            agent.set_endpoints(key, Some(endpoints));
+            agent.set_endpoints(key, Some(endpoints.into()));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Converts Nodes and EndpointSlices, reduced to the fields that eligibility needs.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use herald_core::announce::eligibility::{DRAIN_ANNOTATION, Endpoints, Node};
 use herald_core::{NodeName, ServiceKey};
@@ -27,9 +28,9 @@ pub fn node(node: &core_v1::Node) -> Node {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SliceId {
     /// The namespace of the slice and its Service.
-    pub namespace: String,
+    pub namespace: Arc<str>,
     /// The name of the slice.
-    pub name: String,
+    pub name: Arc<str>,
 }
 
 /// One slice of the endpoints of a Service.
@@ -47,7 +48,7 @@ pub struct EndpointSlice {
 /// terminates.
 pub fn endpoint_slice(slice: &discovery_v1::EndpointSlice) -> EndpointSlice {
     let metadata = &slice.metadata;
-    let namespace = metadata.namespace.clone().unwrap_or_default();
+    let namespace: Arc<str> = metadata.namespace.as_deref().unwrap_or_default().into();
     let label = metadata
         .labels
         .as_ref()
@@ -60,12 +61,13 @@ pub fn endpoint_slice(slice: &discovery_v1::EndpointSlice) -> EndpointSlice {
         .collect();
     let nodes = usable.iter().copied().filter_map(node_name);
     EndpointSlice {
-        service: label
-            .filter(|name| !name.is_empty())
-            .map(|name| ServiceKey::new(namespace.clone(), name.clone())),
+        service: label.filter(|name| !name.is_empty()).map(|name| ServiceKey {
+            namespace: Arc::clone(&namespace),
+            name: name.as_str().into(),
+        }),
         id: SliceId {
             namespace,
-            name: metadata.name.clone().unwrap_or_default(),
+            name: metadata.name.as_deref().unwrap_or_default().into(),
         },
         endpoints: Endpoints {
             any: !usable.is_empty(),

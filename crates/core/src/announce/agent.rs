@@ -113,7 +113,7 @@ impl Agent {
     }
 
     /// Replaces the usable endpoints of a Service; `None` when it has no EndpointSlices.
-    pub fn set_endpoints(&mut self, key: ServiceKey, endpoints: Option<Endpoints>) {
+    pub fn set_endpoints(&mut self, key: ServiceKey, endpoints: Option<Arc<Endpoints>>) {
         let change = self.facts.set_endpoints(key, endpoints);
         self.handle_change(change);
     }

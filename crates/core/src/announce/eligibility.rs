@@ -48,7 +48,7 @@ pub enum TrafficPolicy {
 }
 
 /// The usable endpoints of a Service: ready, or serving while they terminate.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Endpoints {
     /// Whether there is any endpoint, even on an unknown node.
     pub any: bool,
@@ -56,6 +56,20 @@ pub struct Endpoints {
     pub nodes: BTreeSet<NodeName>,
     /// Those of the nodes that have no ready endpoint: all endpoints there serve while they terminate.
     pub terminating: BTreeSet<NodeName>,
+}
+
+impl Endpoints {
+    /// Adds the endpoints of another EndpointSlice. A node is terminating if it is so in all slices.
+    pub fn extend(&mut self, other: &Self) {
+        let is_ready = |node: &NodeName| {
+            let mut both = [&*self, other].into_iter();
+            both.any(|these| these.nodes.contains(node) && !these.terminating.contains(node))
+        };
+        let terminating = self.terminating.union(&other.terminating);
+        self.terminating = terminating.filter(|node| !is_ready(node)).cloned().collect();
+        self.nodes.extend(other.nodes.iter().cloned());
+        self.any |= other.any;
+    }
 }
 
 /// A Kubernetes Node, reduced to what the speakers use.

@@ -4,6 +4,7 @@
 //! again what depends on it.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
@@ -20,7 +21,8 @@ pub struct Facts {
     services: BTreeMap<ServiceKey, Exposure>,
     /// The Services on each address, oldest first.
     sharers: BTreeMap<IpAddr, Vec<ServiceKey>>,
-    endpoints: BTreeMap<ServiceKey, Endpoints>,
+    /// Many Services have their endpoints on the same nodes, and share one value.
+    endpoints: BTreeMap<ServiceKey, Arc<Endpoints>>,
     ignore_exclude_label: bool,
 }
 
@@ -138,7 +140,11 @@ impl Facts {
     }
 
     /// Replaces the usable endpoints of a Service; `None` when it has no EndpointSlices.
-    pub fn set_endpoints(&mut self, key: ServiceKey, endpoints: Option<Endpoints>) -> Option<FactChange> {
+    pub fn set_endpoints(
+        &mut self,
+        key: ServiceKey,
+        endpoints: Option<Arc<Endpoints>>,
+    ) -> Option<FactChange> {
         let before = match endpoints.clone() {
             Some(endpoints) => self.endpoints.insert(key.clone(), endpoints),
             None => self.endpoints.remove(&key),
@@ -176,7 +182,9 @@ impl Facts {
 
     /// Returns the usable endpoints of a Service.
     pub fn endpoints(&self, service: &ServiceKey) -> &Endpoints {
-        self.endpoints.get(service).unwrap_or(NO_ENDPOINTS)
+        self.endpoints
+            .get(service)
+            .map_or(NO_ENDPOINTS, |endpoints| endpoints)
     }
 
     /// Returns what eligibility depends on.
@@ -286,14 +294,14 @@ mod tests {
     #[test]
     fn endpoints_are_kept_for_a_service_that_is_not_known_yet_and_are_no_change() {
         let mut facts = Facts::new(false, false);
-        let endpoints = Endpoints {
+        let endpoints = Arc::new(Endpoints {
             any: true,
             ..Endpoints::default()
-        };
+        });
         assert_eq!(facts.set_endpoints(key(), Some(endpoints.clone())), None);
         let changed = FactChange::Service(key(), vec![ADDRESS]);
         assert_eq!(facts.set_service(service()), Some(changed.clone()));
-        assert_eq!(facts.endpoints(&key()), &endpoints);
+        assert_eq!(facts.endpoints(&key()), &*endpoints);
         assert_eq!(facts.set_endpoints(key(), None), Some(changed));
         assert!(!facts.endpoints(&key()).any);
     }

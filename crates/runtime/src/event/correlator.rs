@@ -281,7 +281,7 @@ impl Correlator {
         let mut bytes: BTreeMap<String, usize> = BTreeMap::new();
         for (_, key) in &waiting {
             if let Some(series) = self.series.get(key) {
-                let held = series.waiting.as_ref().map_or(0, EventRecord::bytes);
+                let held = series.waiting.as_ref().map_or(0, |record| record.bytes());
                 *bytes.entry(series.namespace().to_owned()).or_default() += held;
             }
         }

@@ -10,13 +10,13 @@ use herald_runtime::Update;
 use k8s_openapi::api::core::v1::ObjectReference;
 
 use super::slices::Slices;
-use crate::input::{Awaiting, Input, ServiceInput, SpeakerPod};
+use crate::input::{Awaiting, Input, ServiceInput, ServiceVersion, SpeakerPod};
 
 /// What the driver keeps of the watched objects. The agent keeps the rest.
 #[derive(Debug, Default)]
 pub(super) struct Cluster {
     /// The Services of this load balancer, for events.
-    services: BTreeMap<ServiceKey, ObjectReference>,
+    services: BTreeMap<ServiceKey, ServiceVersion>,
     slices: Slices,
     /// Services whose endpoints the agent may not know.
     stale_endpoints: BTreeSet<ServiceKey>,
@@ -152,13 +152,14 @@ impl Cluster {
 
     /// Returns the reference to a Service for events.
     pub(super) fn reference(&self, service: &ServiceKey) -> Option<ObjectReference> {
-        self.services.get(service).cloned()
+        let (service, version) = self.services.get_key_value(service)?;
+        Some(version.reference(service))
     }
 
     fn set_service(&mut self, service: ServiceInput, agent: &mut Agent) {
         if service.is_own_class {
             self.services
-                .insert(service.exposure.key.clone(), service.reference);
+                .insert(service.exposure.key.clone(), service.version);
             agent.set_service(service.exposure);
         } else {
             self.remove_service(&service.exposure.key, agent);

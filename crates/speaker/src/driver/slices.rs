@@ -1,17 +1,20 @@
 //! The endpoints of each Service: those of all its EndpointSlices.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use herald_api::convert::{EndpointSlice, SliceId};
+use herald_core::ServiceKey;
 use herald_core::announce::eligibility::Endpoints;
-use herald_core::{NodeName, ServiceKey};
 use herald_runtime::Update;
 
 /// All EndpointSlices that name a Service.
 #[derive(Debug, Default)]
 pub(super) struct Slices {
-    of_service: BTreeMap<ServiceKey, BTreeMap<SliceId, Endpoints>>,
+    /// By Service and name of the slice.
+    endpoints: BTreeMap<(ServiceKey, Arc<str>), Arc<Endpoints>>,
     services: BTreeMap<SliceId, ServiceKey>,
+    shared: SharedEndpoints,
 }
 
 impl Slices {
@@ -21,8 +24,8 @@ impl Slices {
             Update::Applied(slice) => self.set(slice).collect(),
             Update::Deleted(key) => {
                 let id = SliceId {
-                    namespace: key.namespace,
-                    name: key.name,
+                    namespace: key.namespace.into(),
+                    name: key.name.into(),
                 };
                 self.remove(&id).into_iter().collect()
             }
@@ -31,19 +34,17 @@ impl Slices {
     }
 
     /// Returns the endpoints of a Service; `None` when it has no slices.
-    pub(super) fn endpoints(&self, service: &ServiceKey) -> Option<Endpoints> {
-        let slices = self.of_service.get(service)?;
-        let nodes = slices.values().flat_map(|e| &e.nodes);
-        let is_terminating = |node: &&NodeName| {
-            let mut slices = slices.values().filter(|e| e.nodes.contains(*node));
-            slices.all(|e| e.terminating.contains(*node))
-        };
-        let terminating = slices.values().flat_map(|e| &e.terminating);
-        Some(Endpoints {
-            any: slices.values().any(|e| e.any),
-            terminating: terminating.filter(is_terminating).cloned().collect(),
-            nodes: nodes.cloned().collect(),
-        })
+    pub(super) fn endpoints(&mut self, service: &ServiceKey) -> Option<Arc<Endpoints>> {
+        let slices = self.endpoints.range((service.clone(), "".into())..);
+        let slices = slices.take_while(|((other, _), _)| other == service);
+        let mut slices = slices.map(|(_, endpoints)| endpoints);
+        let mut all = Arc::clone(slices.next()?);
+        let mut is_one = true;
+        for other in slices {
+            is_one = false;
+            Arc::make_mut(&mut all).extend(other);
+        }
+        Some(if is_one { all } else { self.shared.share(all) })
     }
 
     /// Sets a slice, which counts for the Service that it names now and no longer for a Service that it named before.
@@ -51,22 +52,42 @@ impl Slices {
         let moved = self.services.get(&slice.id) != slice.service.as_ref();
         let before = moved.then(|| self.remove(&slice.id)).flatten();
         if let Some(service) = &slice.service {
-            self.services.insert(slice.id.clone(), service.clone());
-            let slices = self.of_service.entry(service.clone()).or_default();
-            slices.insert(slice.id, slice.endpoints);
+            let endpoints = self.shared.share(Arc::new(slice.endpoints));
+            self.endpoints
+                .insert((service.clone(), slice.id.name.clone()), endpoints);
+            self.services.insert(slice.id, service.clone());
         }
         before.into_iter().chain(slice.service)
     }
 
     fn remove(&mut self, id: &SliceId) -> Option<ServiceKey> {
         let service = self.services.remove(id)?;
-        if let Some(slices) = self.of_service.get_mut(&service) {
-            slices.remove(id);
-            if slices.is_empty() {
-                self.of_service.remove(&service);
-            }
-        }
+        self.endpoints.remove(&(service.clone(), id.name.clone()));
         Some(service)
+    }
+}
+
+/// One copy of endpoints that are the same: thousands of Services may have theirs on the same few nodes.
+#[derive(Debug, Default)]
+struct SharedEndpoints {
+    copies: HashSet<Arc<Endpoints>>,
+    /// With more copies, those that nobody uses are dropped.
+    limit: usize,
+}
+
+impl SharedEndpoints {
+    /// Returns the copy of endpoints.
+    fn share(&mut self, endpoints: Arc<Endpoints>) -> Arc<Endpoints> {
+        if let Some(copy) = self.copies.get(&endpoints) {
+            return Arc::clone(copy);
+        }
+        if self.copies.len() >= self.limit {
+            self.copies.retain(|copy| Arc::strong_count(copy) > 1);
+            self.copies.shrink_to_fit();
+            self.limit = 64.max(2 * self.copies.len());
+        }
+        self.copies.insert(Arc::clone(&endpoints));
+        endpoints
     }
 }
 
@@ -99,16 +120,16 @@ mod tests {
             }
             slices.update(Update::Applied(slice));
         }
-        let terminating = |slices: &Slices| slices.endpoints(&key("web")).map(|e| e.terminating.len());
-        assert_eq!(terminating(&slices), Some(0));
+        let terminating = |slices: &mut Slices| slices.endpoints(&key("web")).map(|e| e.terminating.len());
+        assert_eq!(terminating(&mut slices), Some(0));
         slices.update(Update::Deleted(gone("v6")));
-        assert_eq!(terminating(&slices), Some(1));
+        assert_eq!(terminating(&mut slices), Some(1));
     }
 
     fn id(name: &str) -> SliceId {
         SliceId {
-            namespace: "default".to_owned(),
-            name: name.to_owned(),
+            namespace: "default".into(),
+            name: name.into(),
         }
     }
 
@@ -125,16 +146,36 @@ mod tests {
         let mut changed = slices.update(Update::Applied(slice("a", "web", "one")));
         changed.extend(slices.update(Update::Applied(slice("b", "web", "two"))));
         assert_eq!(changed, BTreeSet::from([key("web")]));
-        let nodes = |slices: &Slices, service: &str| slices.endpoints(&key(service)).map(|e| e.nodes.len());
-        assert_eq!(nodes(&slices, "web"), Some(2));
+        let nodes =
+            |slices: &mut Slices, service: &str| slices.endpoints(&key(service)).map(|e| e.nodes.len());
+        assert_eq!(nodes(&mut slices, "web"), Some(2));
         let changed = slices.update(Update::Applied(slice("b", "api", "two")));
         assert_eq!(changed, BTreeSet::from([key("api"), key("web")]));
-        assert_eq!((nodes(&slices, "web"), nodes(&slices, "api")), (Some(1), Some(1)));
+        assert_eq!(
+            (nodes(&mut slices, "web"), nodes(&mut slices, "api")),
+            (Some(1), Some(1))
+        );
         let changed = slices.update(Update::Deleted(gone("a")));
         assert_eq!(changed, BTreeSet::from([key("web")]));
         assert_eq!(slices.update(Update::Synced), BTreeSet::new());
-        assert_eq!(nodes(&slices, "web"), None);
+        assert_eq!(nodes(&mut slices, "web"), None);
         slices.update(Update::Deleted(gone("b")));
-        assert_eq!(nodes(&slices, "api"), None);
+        assert_eq!(nodes(&mut slices, "api"), None);
+    }
+
+    #[test]
+    fn services_with_endpoints_on_the_same_nodes_share_one_copy_which_is_dropped_with_the_last() {
+        let mut slices = Slices::default();
+        for number in 0..100 {
+            slices.update(Update::Applied(slice("a", "web", &format!("node-{number}"))));
+            slices.update(Update::Applied(slice("b", "api", &format!("node-{number}"))));
+            let [web, api] = ["web", "api"].map(|name| slices.endpoints(&key(name)).expect("a slice"));
+            assert!(Arc::ptr_eq(&web, &api));
+        }
+        assert!(slices.shared.copies.len() <= 64);
+        slices.update(Update::Applied(slice("c", "web", "other")));
+        let [once, again] = [(); 2].map(|()| slices.endpoints(&key("web")).expect("slices"));
+        assert_eq!(once.nodes.len(), 2);
+        assert!(Arc::ptr_eq(&once, &again));
     }
 }

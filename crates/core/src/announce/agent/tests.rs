@@ -101,7 +101,7 @@ impl Rig {
                 any: true,
                 ..Endpoints::default()
             };
-            agent.set_endpoints(key(address), Some(endpoints));
+            agent.set_endpoints(key(address), Some(endpoints.into()));
         }
         let mut rig = Self {
             agent,

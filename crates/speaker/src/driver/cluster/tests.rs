@@ -70,7 +70,7 @@ fn service(is_own_class: bool) -> Input {
             shares: false,
         },
         is_own_class,
-        reference: ObjectReference::default(),
+        version: ServiceVersion::default(),
     };
     Input::Services(Update::Applied(service))
 }
@@ -78,8 +78,8 @@ fn service(is_own_class: bool) -> Input {
 fn slice() -> Input {
     Input::Slices(Update::Applied(EndpointSlice {
         id: SliceId {
-            namespace: "default".to_owned(),
-            name: "web-1".to_owned(),
+            namespace: "default".into(),
+            name: "web-1".into(),
         },
         service: Some(ServiceKey::new("default", "web")),
         endpoints: Endpoints {

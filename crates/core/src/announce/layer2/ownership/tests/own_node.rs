@@ -67,7 +67,7 @@ impl OwnNode {
     }
 
     pub(super) fn set_endpoints(&mut self, key: ServiceKey, endpoints: Option<Endpoints>) {
-        let change = self.facts.set_endpoints(key, endpoints);
+        let change = self.facts.set_endpoints(key, endpoints.map(Into::into));
         self.handle_change(change);
     }
 
