@@ -135,7 +135,7 @@ impl Controller {
                     self.apply_configuration();
                     let now = self.now();
                     match update {
-                        Update::Applied(observed) => self.reconciler.set_service(*observed, now),
+                        Update::Applied(observed) => self.reconciler.set_service(observed, now),
                         Update::Deleted(key) => {
                             let key = ServiceKey::new(&key.namespace, &key.name);
                             self.reconciler.remove_service(&key, now);

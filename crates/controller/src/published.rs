@@ -11,7 +11,7 @@ use herald_core::ServiceKey;
 #[derive(Debug, Default)]
 pub(crate) struct PublishedAddresses {
     addresses: BTreeMap<ServiceKey, Vec<IpAddr>>,
-    services: BTreeMap<IpAddr, BTreeSet<ServiceKey>>,
+    services: BTreeSet<(IpAddr, ServiceKey)>,
     /// By Service that still shows an address: the Services that wait for it.
     waiting: BTreeMap<ServiceKey, BTreeSet<ServiceKey>>,
 }
@@ -20,15 +20,10 @@ impl PublishedAddresses {
     /// Takes the addresses in the status of a Service; none if it is gone. Returns the Services that waited for it.
     pub(crate) fn set(&mut self, service: &ServiceKey, addresses: &[IpAddr]) -> BTreeSet<ServiceKey> {
         for address in self.addresses.remove(service).into_iter().flatten() {
-            if let Some(services) = self.services.get_mut(&address) {
-                services.remove(service);
-                if services.is_empty() {
-                    self.services.remove(&address);
-                }
-            }
+            self.services.remove(&(address, service.clone()));
         }
         for address in addresses {
-            self.services.entry(*address).or_default().insert(service.clone());
+            self.services.insert((*address, service.clone()));
         }
         if !addresses.is_empty() {
             self.addresses.insert(service.clone(), addresses.to_vec());
@@ -45,8 +40,9 @@ impl PublishedAddresses {
         has: impl Fn(&ServiceKey, IpAddr) -> bool,
     ) -> bool {
         let showing = addresses.iter().flat_map(|address| {
-            let services = self.services.get(address).into_iter().flatten();
-            services.map(move |other| (other, *address))
+            let services = self.services.range((*address, ServiceKey::new("", ""))..);
+            let services = services.take_while(move |(other, _)| other == address);
+            services.map(move |(_, other)| (other, *address))
         });
         let mut former = showing.filter(|(other, address)| *other != service && !has(other, *address));
         let Some((former, _)) = former.next() else {

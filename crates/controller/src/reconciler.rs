@@ -44,19 +44,19 @@ pub(crate) struct Reconciler {
     events: VecDeque<ServiceEvent>,
 }
 
-/// What is known of one Service.
+/// What is known of one Service. The large parts have allocations of their own, so that the tree of records has no large gaps.
 #[derive(Debug, Default)]
 struct ServiceRecord {
     /// `None` for a Service that is no longer this controller's: only a retraction is left.
-    observed: Option<ObservedService>,
+    observed: Option<Box<ObservedService>>,
     /// The version that the watch showed last, if it is older than our last write.
     overtaken: Option<Box<ObservedService>>,
     /// The decision in force.
-    decided: Option<Decided>,
-    in_flight: Option<InFlight>,
+    decided: Option<Box<Decided>>,
+    in_flight: Option<Box<InFlight>>,
     /// The version that our last write made. Older versions that the watch still shows are not news.
     written: Option<u64>,
-    retraction: Option<Retraction>,
+    retraction: Option<Box<Retraction>>,
 }
 
 /// The part of a decision that is in force until the next one.
@@ -136,7 +136,8 @@ impl Reconciler {
     }
 
     /// Takes a Service of type `LoadBalancer` as the watch shows it.
-    pub(crate) fn set_service(&mut self, observed: ObservedService, now: Time) {
+    pub(crate) fn set_service(&mut self, observed: impl Into<Box<ObservedService>>, now: Time) {
+        let observed = observed.into();
         let key = observed.service.key.clone();
         if !observed.ours {
             self.forget(&key, now);
@@ -144,7 +145,7 @@ impl Reconciler {
         }
         let record = self.records.entry(key.clone()).or_default();
         if record.is_overtaken(&observed) {
-            record.overtaken = Some(Box::new(observed));
+            record.overtaken = Some(observed);
             return;
         }
         record.overtaken = None;
@@ -176,7 +177,7 @@ impl Reconciler {
             };
             let retracting = ServiceRecord {
                 in_flight: record.in_flight.filter(|in_flight| !in_flight.has_failed),
-                retraction: Some(retraction),
+                retraction: Some(Box::new(retraction)),
                 ..ServiceRecord::default()
             };
             self.records.insert(key.clone(), retracting);
@@ -192,7 +193,7 @@ impl Reconciler {
             overtaken.extend(record.overtaken.take());
         }
         for observed in overtaken {
-            self.set_service(*observed, now);
+            self.set_service(observed, now);
         }
     }
 
@@ -238,7 +239,7 @@ impl Reconciler {
             }
             // The watch will show what changed the object, unless it has shown it already.
             Written::Outdated => {
-                let observed = record.observed.as_ref().and_then(ObservedService::version);
+                let observed = record.observed.as_deref().and_then(ObservedService::version);
                 let in_flight = record.in_flight.take();
                 if in_flight.is_some_and(|in_flight| in_flight.version != observed) {
                     self.stale.insert(key.clone());
@@ -271,10 +272,10 @@ impl Reconciler {
                 self.events.extend(events(observed, &decision));
             }
             let outcome = decision.outcome.clone();
-            record.decided = Some(Decided {
+            record.decided = Some(Box::new(Decided {
                 outcome: decision.outcome,
                 unmet: decision.unmet,
-            });
+            }));
             self.stale.insert(key.clone());
             return Some((key, outcome));
         }
@@ -347,11 +348,11 @@ impl Reconciler {
         }
         let version = observed.version();
         let record = self.records.get_mut(key)?;
-        record.in_flight = Some(InFlight {
+        record.in_flight = Some(Box::new(InFlight {
             status,
             version,
             has_failed: false,
-        });
+        }));
         Some(patch)
     }
 
