@@ -21,6 +21,7 @@ use herald_membership::codec::seal::{Seal, Secret};
 use herald_membership::identity::Epoch;
 use herald_membership::{Allowance, Membership, Timings};
 use herald_netio::{Mailbox, Poller};
+use herald_runtime::health::Beat;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use metrics::GossipMetrics;
@@ -105,7 +106,11 @@ impl Gossip {
     ///
     /// # Errors
     /// If the address cannot be bound, or the metrics are registered already.
-    pub(crate) fn start(options: GossipOptions, registry: &prometheus::Registry) -> anyhow::Result<Self> {
+    pub(crate) fn start(
+        options: GossipOptions,
+        registry: &prometheus::Registry,
+        beat: Beat,
+    ) -> anyhow::Result<Self> {
         let GossipOptions {
             node,
             bind,
@@ -161,7 +166,7 @@ impl Gossip {
         };
         std::thread::Builder::new()
             .name("gossip".to_owned())
-            .spawn(|| task.run(poller))
+            .spawn(move || task.run(poller, &beat))
             .context("cannot start the gossip thread")?;
         Ok(Self {
             commands,

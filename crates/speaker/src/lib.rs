@@ -58,12 +58,13 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let health = Health::start().context("starting the watch of the threads")?;
     let options = wire::WireOptions {
         exclude: exclude.clone(),
+        beat: health.beat_of("wire"),
         refresh: (args.refresh_interval > 0).then(|| Duration::from_secs(args.refresh_interval)),
     };
     let wire = Wire::start(options, &registry)?;
     let client = client::connect(concat!("herald-speaker/", env!("CARGO_PKG_VERSION"))).await?;
     let gossip = gossip_options
-        .map(|options| Gossip::start(options, &registry))
+        .map(|options| Gossip::start(options, &registry, health.beat_of("gossip")))
         .transpose()?;
     let readiness = Readiness::default();
     let awaited = readiness.require(Awaiting::of_speaker(gossip.is_some()));

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use herald_netio::{Interface, Mailbox, Poller, packet};
+use herald_runtime::health::Beat;
 use regex::Regex;
 use tokio::sync::{mpsc, watch};
 
@@ -35,6 +36,8 @@ pub struct WireOptions {
     pub exclude: Vec<Regex>,
     /// How often an active address is announced after its burst, so that no switch forgets it; `None` is never.
     pub refresh: Option<Duration>,
+    /// The sign of life of the thread.
+    pub beat: Beat,
 }
 
 impl Default for WireOptions {
@@ -42,6 +45,7 @@ impl Default for WireOptions {
         Self {
             exclude: Vec::new(),
             refresh: Some(Duration::from_secs(60)),
+            beat: Beat::default(),
         }
     }
 }
@@ -71,9 +75,10 @@ impl Wire {
             reason = "the addresses that are probed and active bound the events"
         )]
         let (sender, events) = mpsc::unbounded_channel();
+        let beat = options.beat.clone();
         let task = WireTask::new(options, received, sender, metrics, rand::random());
         let run = move || {
-            if let Err(error) = task.run(poller) {
+            if let Err(error) = task.run(poller, &beat) {
                 failed.send_replace(Some(format!("{error:#}")));
             }
         };

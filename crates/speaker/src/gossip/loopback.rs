@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, UNIX_EPOCH};
 
 use herald_core::{Liveness, Member, NodeName, NodeState};
+use herald_runtime::health::Beat;
 use prometheus::Registry;
 use tokio::sync::watch;
 
@@ -32,7 +33,7 @@ fn start(index: u8, port: u16, secret: u8) -> LoopbackSpeaker {
         // Test machines stall.
         timings: Timings::CALM,
     };
-    let gossip = Gossip::start(options, &registry).expect("starts");
+    let gossip = Gossip::start(options, &registry, Beat::default()).expect("starts");
     LoopbackSpeaker { gossip, registry }
 }
 
@@ -254,7 +255,7 @@ fn invalid_options_are_refused_with_the_reason() {
         timings: Timings::FAST,
     };
     let refused = |options| {
-        let error = Gossip::start(options, &Registry::new()).err();
+        let error = Gossip::start(options, &Registry::new(), Beat::default()).err();
         format!("{:#}", error.expect("refused"))
     };
     assert!(refused(options("a", "0.0.0.0:7946")).contains("must be one of this node's"));

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use herald_core::{Liveness, Member, NodeName, NodeState, Time};
 use herald_l2::Link;
@@ -13,12 +13,16 @@ use herald_membership::codec::Rejection;
 use herald_membership::codec::seal::Seal;
 use herald_membership::{Allowance, LocalLink, Membership, MembershipEvent};
 use herald_netio::Poller;
+use herald_runtime::health::Beat;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
 use super::PeerMessage;
 use super::metrics::GossipMetrics;
 use super::random::Random;
+
+/// The longest wait for datagrams, so that the thread shows a sign of life.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// A request of the rest of the speaker to the thread.
 pub(super) enum GossipCommand {
@@ -60,10 +64,11 @@ const BATCH: usize = 512;
 impl GossipTask {
     /// Runs until it has left, or until the [`super::Gossip`] was dropped: then it stops without leaving, like a crash. It
     /// waits only in `poller`, which knows the socket.
-    pub(super) fn run(mut self, mut poller: Poller) {
+    pub(super) fn run(mut self, mut poller: Poller, beat: &Beat) {
         let mut buffer = [0; 2048];
         let mut left = None;
         loop {
+            beat.beat();
             // First, and whatever woke the poller: after a stall the answers are in the socket, while the timers say that they
             // never came.
             self.drain_socket(&mut buffer);
@@ -82,8 +87,10 @@ impl GossipTask {
                 break;
             }
             let due = self.membership.poll_timeout();
-            let timeout = due.map(|due| due.saturating_since(self.now()));
-            if let Err(error) = poller.wait(timeout) {
+            let timeout = due.map_or(LONGEST_WAIT, |due| {
+                due.saturating_since(self.now()).min(LONGEST_WAIT)
+            });
+            if let Err(error) = poller.wait(Some(timeout)) {
                 warn!(%error, "cannot wait for gossip datagrams");
                 return;
             }

@@ -10,6 +10,7 @@ use herald_core::{Family, Time};
 use herald_l2::{LinkIndex, Purpose, Station, Transmission};
 use herald_netio::{Frames, Interface, Poller};
 use herald_runtime::clock::uptime;
+use herald_runtime::health::Beat;
 use regex::Regex;
 use tokio::sync::mpsc;
 
@@ -93,9 +94,10 @@ impl WireTask {
     }
 
     /// Works until the handle is dropped.
-    pub(super) fn run(mut self, mut poller: Poller) -> anyhow::Result<()> {
+    pub(super) fn run(mut self, mut poller: Poller, beat: &Beat) -> anyhow::Result<()> {
         let mut woken = uptime();
         loop {
+            beat.beat();
             let inputs = self.handle_inputs(&poller);
             if inputs == Progress::Stop {
                 return Ok(());
