@@ -1,7 +1,7 @@
-//! Placement: how the speakers compare in where they are connected and in how stable they are.
+//! Placement: how the speakers compare in where they are connected and in how stable they are, and which rule all of them know.
 //!
-//! Both follow from what the speakers report of themselves, so that all speakers come to the same result. As long as one
-//! usable speaker reports nothing, because its version does not, neither counts: it could not come to the same result.
+//! All follow from what the speakers report of themselves, so that all speakers come to the same result. As long as one
+//! usable speaker reports nothing, because its version does not, none counts: it could not come to the same result.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
