@@ -9,6 +9,7 @@ mod exclude;
 mod gossip;
 mod input;
 mod metrics;
+mod priority;
 mod status;
 pub mod wire;
 
@@ -43,6 +44,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     task::abort_on_panic();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        .on_thread_start(priority::lower)
         .enable_all()
         .build();
     runtime.context("starting the runtime")?.block_on(serve(args))
@@ -66,6 +68,8 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let gossip = gossip_options
         .map(|options| Gossip::start(options, &registry, health.beat_of("gossip")))
         .transpose()?;
+    // A thread has the priority of the one that starts it, so the threads of wire and gossip run before this one from now on.
+    priority::lower();
     let readiness = Readiness::default();
     let awaited = readiness.require(Awaiting::of_speaker(gossip.is_some()));
     if args.port != 0 {
