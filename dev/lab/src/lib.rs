@@ -8,6 +8,7 @@ pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod control_plane;
+pub mod cpu_limit;
 pub mod demo;
 pub mod hostile;
 pub mod install;

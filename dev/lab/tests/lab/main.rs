@@ -7,6 +7,7 @@ mod hostile;
 mod lifetime;
 mod manifests;
 mod network;
+mod overload;
 mod services;
 mod tools;
 
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         chaos::trials(),
         conflict::trials(),
         hostile::trials(),
+        overload::trials(),
         tools::trials(),
         lifetime::trials(),
     ];

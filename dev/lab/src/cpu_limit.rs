@@ -1,0 +1,75 @@
+//! A limit of processor time for processes, as a container has it: a control group of the kernel, version 2 or 1.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::Context;
+
+/// The period in which the kernel enforces a limit, in microseconds: its default.
+const PERIOD: u32 = 100_000;
+
+/// Where control groups are mounted.
+const ROOT: &str = "/sys/fs/cgroup";
+
+/// A control group, removed when dropped. Processes in it should have ended by then.
+#[derive(Debug)]
+pub struct CpuLimit {
+    directory: PathBuf,
+}
+
+impl CpuLimit {
+    /// Creates a group whose processes get `millis` thousandths of a processor together.
+    ///
+    /// # Errors
+    /// When the kernel has no limits of processor time, or this process may not set them: it needs to be root.
+    pub fn new(millis: u32) -> anyhow::Result<Self> {
+        static CREATED: AtomicU32 = AtomicU32::new(0);
+        let number = CREATED.fetch_add(1, Ordering::Relaxed);
+        let name = format!("herald-lab-{}-{number}", std::process::id());
+        let root = Path::new(ROOT);
+        let quota = PERIOD / 1000 * millis;
+        let controllers = fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default();
+        let (parent, limit) = if controllers.split_whitespace().any(|name| name == "cpu") {
+            fs::write(root.join("cgroup.subtree_control"), "+cpu").context("cannot enable CPU limits")?;
+            (root.to_owned(), vec![("cpu.max", format!("{quota} {PERIOD}"))])
+        } else {
+            let files = vec![
+                ("cpu.cfs_period_us", PERIOD.to_string()),
+                ("cpu.cfs_quota_us", quota.to_string()),
+            ];
+            (root.join("cpu"), files)
+        };
+        let directory = parent.join(name);
+        fs::create_dir(&directory).context("cannot make a control group")?;
+        let group = Self { directory };
+        for (file, value) in limit {
+            group
+                .write(file, &value)
+                .with_context(|| format!("cannot write {file}"))?;
+        }
+        Ok(group)
+    }
+
+    /// Moves a process with all its threads into the group.
+    ///
+    /// # Errors
+    /// When the process has ended.
+    pub fn add(&self, process: u32) -> anyhow::Result<()> {
+        self.write("cgroup.procs", &process.to_string())
+            .context("cannot limit a process")
+    }
+
+    fn write(&self, file: &str, value: &str) -> io::Result<()> {
+        fs::write(self.directory.join(file), value)
+    }
+}
+
+impl Drop for CpuLimit {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir(&self.directory) {
+            tracing::warn!("cannot remove {}: {error}", self.directory.display());
+        }
+    }
+}
