@@ -84,6 +84,7 @@ async fn paused(lab: &mut Lab) -> anyhow::Result<()> {
         tokio::time::sleep(pause).await;
         node.pause_speaker(false)?;
         let resumed = wait_until_steady(&sniffer, &addresses).await?;
+        node.ensure_healthy().await?;
         for address in &addresses {
             let owners = sniffer.sightings().since(resumed).owners(*address);
             ensure!(owners == [node.host().mac()], "{address} is at {owners:?}");
@@ -115,16 +116,18 @@ fn nice_values(process: u32) -> anyhow::Result<Vec<(String, i32)>> {
 fn priorities(lab: &Lab) -> anyhow::Result<()> {
     let speaker = lab.node(0).speaker().and_then(|speaker| speaker.id());
     let threads = nice_values(speaker.context("no speaker runs")?)?;
-    let is_first = |name: &str| ["wire", "gossip"].contains(&name);
-    let first = threads.iter().filter(|(name, _)| is_first(name));
+    // The thread that watches their beats has to know how long they wait for the processor.
+    let first = ["wire", "gossip", "health"];
+    let (first, others): (Vec<_>, Vec<_>) = threads
+        .iter()
+        .partition(|(name, _)| first.contains(&name.as_str()));
     let highest = first
-        .clone()
+        .iter()
         .map(|(_, nice)| *nice)
         .max()
         .context("no such thread")?;
-    ensure!(first.count() == 2, "{threads:?}");
-    let mut others = threads.iter().filter(|(name, _)| !is_first(name));
-    ensure!(others.all(|(_, nice)| *nice > highest), "{threads:?}");
+    ensure!(first.len() == 3, "{threads:?}");
+    ensure!(others.iter().all(|(_, nice)| *nice > highest), "{threads:?}");
     Ok(())
 }
 
@@ -168,6 +171,9 @@ async fn cpu_limit(lab: &mut Lab) -> anyhow::Result<()> {
         limits.push((busy, limit));
     }
     let limited = heard_in(soak_length()).await?;
+    for node in lab.nodes() {
+        node.ensure_healthy().await?;
+    }
     for (node, (busy, _)) in limits.iter_mut().enumerate() {
         busy.kill().await?;
         lab.node_mut(node).kill_speaker().await?;
