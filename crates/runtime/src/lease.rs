@@ -108,7 +108,7 @@ impl Lease {
         let (sender, mut updates) = mpsc::channel(16);
         task::spawn(crate::watch::watch(
             api.clone(),
-            ListParams::default().fields(&format!("metadata.name={}", self.name)),
+            named(&self.name),
             crate::watch::VERSION_CHECK,
             record,
             |update| update,
@@ -226,6 +226,11 @@ async fn sleep(pause: Option<Duration>) {
     }
 }
 
+/// Selects the Lease `name`.
+fn named(name: &str) -> ListParams {
+    ListParams::default().fields(&format!("metadata.name={name}"))
+}
+
 fn record(object: Object) -> LeaseRecord {
     LeaseRecord {
         version: object.resource_version().unwrap_or_default(),
@@ -272,10 +277,14 @@ async fn write(api: Api<Object>, name: String, wanted: Attempt) -> AttemptResult
     };
     match within(TIMEOUT, request).await {
         Ok(object) => AttemptResult::Written(record(object)),
-        Err(Failure::Outdated(_)) => match within(TIMEOUT, api.get_opt(&name)).await {
-            Ok(present) => AttemptResult::Outdated(present.map(record)),
-            Err(_) => AttemptResult::Failed,
-        },
+        Err(Failure::Outdated(_)) => {
+            // The watch lists, so that this needs no further right.
+            let this = named(&name);
+            match within(TIMEOUT, api.list(&this)).await {
+                Ok(list) => AttemptResult::Outdated(list.items.into_iter().next().map(record)),
+                Err(_) => AttemptResult::Failed,
+            }
+        }
         Err(Failure::Refused(error)) => {
             warn!(
                 error,
