@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -96,6 +96,24 @@ impl<T> Mailbox<T> {
         }
     }
 
+    /// Sends messages as [`Self::send`] does, and ends a wait of the poller once for all of them, where they fit the channel.
+    pub fn send_all(&self, messages: impl IntoIterator<Item = T>) {
+        let Some(sender) = &self.sender else {
+            return;
+        };
+        let mut is_sent = false;
+        for message in messages {
+            is_sent = true;
+            if let Err(TrySendError::Full(message)) = sender.try_send(message) {
+                self.wake();
+                let _sent = sender.send(message);
+            }
+        }
+        if is_sent {
+            self.wake();
+        }
+    }
+
     /// Disconnects the receiver and wakes the thread. Later messages are dropped.
     pub fn close(&mut self) {
         self.sender = None;
@@ -153,6 +171,20 @@ mod tests {
         drop(receiver);
         // Without a receiver, a full channel does not block.
         (3..6).for_each(|message| mailbox.send(message));
+    }
+
+    #[test]
+    fn many_messages_end_one_wait_and_none_ends_no_wait() {
+        let poller = Poller::new().expect("poller");
+        let (mailbox, receiver) = poller.mailbox(2);
+        mailbox.send_all([]);
+        assert_eq!(poller.wake.read(), Err(nix::Error::EAGAIN));
+        mailbox.send_all([1, 2]);
+        assert_eq!(poller.wake.read(), Ok(1));
+        // A full channel does not keep the messages that follow.
+        let sender = std::thread::spawn(move || mailbox.send_all(3..6));
+        assert_eq!(receiver.iter().collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+        sender.join().expect("joined");
     }
 
     #[test]

@@ -253,9 +253,8 @@ impl Driver {
         while let Some(report) = self.agent.poll_report() {
             self.report(report);
         }
-        while let Some(command) = self.agent.poll_command() {
-            self.handles.wire.send(command);
-        }
+        let commands = std::iter::from_fn(|| self.agent.poll_command());
+        self.handles.wire.send_all(commands);
     }
 
     fn report(&self, report: AgentReport) {

@@ -96,6 +96,11 @@ impl Wire {
         self.inputs.send(WireInput::Command(command));
     }
 
+    /// Sends commands of the agent as [`Self::send`] does, and wakes the thread once for all of them.
+    pub fn send_all(&self, commands: impl IntoIterator<Item = Command>) {
+        self.inputs.send_all(commands.into_iter().map(WireInput::Command));
+    }
+
     /// Replaces the interfaces of the node; [`watch_interfaces`] is the source. Blocks while 1 024 inputs wait.
     pub fn set_interfaces(&self, interfaces: Vec<Interface>) {
         self.inputs.send(WireInput::Interfaces(interfaces));
