@@ -182,7 +182,7 @@ impl Takeover {
         };
         if self.identification.handle_answer(address, mac) {
             self.peers.index_by_mac(&self.identification, now);
-            if self.peers.get(mac).is_some() {
+            if self.peers.poll_reannouncement(mac, now) {
                 // The identified peer does not know what this node answers for either.
                 self.reannounce_except(None);
             }

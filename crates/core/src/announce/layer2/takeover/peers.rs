@@ -15,6 +15,10 @@ const ANNOUNCEMENT_VALIDITY: Duration = Duration::from_secs(130);
 /// A peer that announces more often is no news: it does not receive the frames of this node.
 const NEWS_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often all active addresses are announced again for a peer that is down. A partition heals seldom, and each frame of a
+/// machine that uses the MAC address of a dead peer would otherwise cost as many frames as there are addresses.
+const REANNOUNCE_INTERVAL: Duration = Duration::from_secs(30);
+
 /// How long the heal beacon is sent for a peer that is down.
 const BEACON_LIMIT: Duration = Duration::from_secs(600);
 
@@ -31,6 +35,8 @@ pub(super) struct Peers {
     doubted: BTreeMap<NodeName, Time>,
     /// The peers that have answered for an address since they were last down.
     answered: BTreeSet<NodeName>,
+    /// When all active addresses were last announced again for a peer that is down.
+    reannounced: BTreeMap<NodeName, Time>,
     /// Since when a peer is expected that gossip has never reached; of several the last one.
     missing_since: Option<Time>,
     /// How many speakers are not down, this one included.
@@ -79,6 +85,7 @@ impl Peers {
             down: BTreeSet::new(),
             doubted: BTreeMap::new(),
             answered: BTreeSet::new(),
+            reannounced: BTreeMap::new(),
             missing_since: None,
             alive: 0,
         }
@@ -90,6 +97,7 @@ impl Peers {
         let down = members.iter().filter(|m| is_down(m));
         self.down = down.map(|m| m.node.clone()).collect();
         self.answered.retain(|node| !self.down.contains(node));
+        self.reannounced.retain(|node, _| self.down.contains(node));
         let doubtful = members
             .iter()
             .filter(|m| m.liveness != Liveness::Alive && m.state != NodeState::Draining);
@@ -155,15 +163,31 @@ impl Peers {
         self.by_mac.get(&mac)
     }
 
-    /// Records that a peer announced an address. Returns whether that is news: membership considers it down, and it was not
-    /// received lately.
+    /// Records that a peer announced an address. Returns whether all active addresses are to be announced again: membership
+    /// considers the peer down, and it was not received lately.
     pub(super) fn handle_announcement(&mut self, mac: MacAddr, now: Time) -> bool {
         let Some(peer) = self.by_mac.get_mut(&mac) else {
             return false;
         };
         let before = peer.announced.replace(now);
         peer.is_leaving &= !peer.is_back();
-        peer.is_lost() && before.is_none_or(|before| now.saturating_since(before) >= NEWS_INTERVAL)
+        let is_news = before.is_none_or(|before| now.saturating_since(before) >= NEWS_INTERVAL);
+        let is_lost = peer.is_lost();
+        is_lost && is_news && self.poll_reannouncement(mac, now)
+    }
+
+    /// Whether all active addresses are to be announced again for the peer behind `mac`, which may not know of them. Returns
+    /// true at most once in [`REANNOUNCE_INTERVAL`] for each peer, until gossip reaches it again.
+    pub(super) fn poll_reannouncement(&mut self, mac: MacAddr, now: Time) -> bool {
+        let Some(peer) = self.by_mac.get(&mac) else {
+            return false;
+        };
+        let last = self.reannounced.get(&peer.node);
+        let is_due = last.is_none_or(|last| now.saturating_since(*last) >= REANNOUNCE_INTERVAL);
+        if is_due {
+            self.reannounced.insert(peer.node.clone(), now);
+        }
+        is_due
     }
 
     /// Whether a peer is down without having announced that it leaves, or an expected peer was never reached, for less than

@@ -8,8 +8,13 @@ fn ips() -> [IpAddr; 3] {
 
 /// Three active addresses.
 fn three_active() -> World {
+    active_at(&ips())
+}
+
+fn active_at(addresses: &[IpAddr]) -> World {
     let mut world = World::new();
-    for address in ips() {
+    for address in addresses {
+        let address = *address;
         let role = Role::Owner(Grant { address, ..grant() });
         world.takeover.set_role(&web(), None, Some(&role), world.now);
         world
@@ -77,7 +82,7 @@ fn the_beacon_for_a_peer_that_does_not_return_ends_after_ten_minutes() {
 }
 
 #[test]
-fn a_node_that_receives_the_claim_of_a_lost_peer_announces_its_other_addresses_once() {
+fn a_node_that_receives_the_claim_of_a_lost_peer_announces_its_other_addresses_once_in_thirty_seconds() {
     let mut world = three_active();
     world.gossip(&[(FIRST, Liveness::Alive), (LAST, Liveness::Down)]);
     world.effects();
@@ -96,9 +101,45 @@ fn a_node_that_receives_the_claim_of_a_lost_peer_announces_its_other_addresses_o
         [Effect::Command(Command::Defend(one))],
         "the peer does not receive our frames"
     );
+    for _ in 0..27 {
+        world.now = world.now + Duration::from_millis(1100);
+        assert_eq!(
+            world.handle_claim_of(mac(LAST)),
+            [Effect::Command(Command::Defend(one))],
+            "once for each peer and thirty seconds"
+        );
+    }
     world.now = world.now + Duration::from_secs(1);
     assert_eq!(
         world.handle_claim_of(mac(LAST)),
         [&rest[..], &[Effect::Command(Command::Defend(one))]].concat()
     );
+    world.gossip(&[(FIRST, Liveness::Alive), (LAST, Liveness::Alive)]);
+    world.gossip(&[(FIRST, Liveness::Alive), (LAST, Liveness::Down)]);
+    world.effects();
+    world.now = world.now + Duration::from_secs(1);
+    assert_eq!(
+        world.handle_claim_of(mac(LAST)),
+        [&rest[..], &[Effect::Command(Command::Defend(one))]].concat(),
+        "gossip has reached it in between"
+    );
+}
+
+#[test]
+fn a_ghost_that_claims_every_second_costs_no_more_than_two_bursts_of_each_address_in_a_minute() {
+    let addresses: Vec<IpAddr> = (1..=34).map(|last| IpAddr::from([192, 0, 2, last])).collect();
+    for interval in [Duration::from_secs(1), Duration::from_millis(1500)] {
+        let mut world = active_at(&addresses);
+        world.gossip(&[(FIRST, Liveness::Alive), (LAST, Liveness::Down)]);
+        world.effects();
+        let end = world.now + Duration::from_secs(60);
+        let mut bursts = 0;
+        while world.now < end {
+            let effects = world.handle_claim_of(mac(LAST));
+            let is_burst = |effect: &&Effect| matches!(effect, Effect::Command(Command::Reannounce(_)));
+            bursts += effects.iter().filter(is_burst).count();
+            world.now = world.now + interval;
+        }
+        assert!(bursts <= 2 * addresses.len(), "{bursts} bursts at {interval:?}");
+    }
 }
