@@ -39,7 +39,7 @@ pub(super) use context::{Context, Xorshift};
 #[derive(Debug)]
 pub(super) struct AddressMachine {
     interests: Interests,
-    /// The other node that is elected, or was elected before this node.
+    /// The other node that is elected, or was elected before this node until this node answers.
     owner: Option<NodeName>,
     monitor: Monitor,
     /// The Services for which [`Effect::Gained`] was emitted.
@@ -137,6 +137,10 @@ impl AddressMachine {
                 let is_demoted = duty == Some(Duty::Answer) && self.duty() == Some(Duty::Monitor);
                 let is_changed = interfaces != self.interests.interfaces();
                 self.follow_interests(is_demoted, is_changed, is_passed_on, ctx);
+                if self.stage == Stage::Active && self.duty() == Some(Duty::Answer) {
+                    // What it takes again later, after an absence for example, it takes from no other node.
+                    self.owner = None;
+                }
             }
             Event::Probed(result) => match (self.stage, self.duty()) {
                 (Stage::Probing, Some(Duty::Answer)) => self.handle_probed(result, ctx),

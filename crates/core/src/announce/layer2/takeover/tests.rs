@@ -514,6 +514,53 @@ fn a_successor_probes_before_it_takes_over() {
     assert_eq!(world.role(Some(elected())), []);
 }
 
+/// After a take-over, however its election goes on, this node has the address: what interrupts it later is no fail-over.
+#[test]
+fn a_take_over_is_counted_once_and_from_its_own_beginning() {
+    let backup = || Role::Backup {
+        of: FIRST.into(),
+        grant: grant(),
+    };
+    let successor = || Role::Successor {
+        of: FIRST.into(),
+        grant: grant(),
+    };
+    let unanswered = ProbeResult::Unanswered {
+        last_frame: Some(Duration::ZERO),
+    };
+    for is_acting_owner in [false, true] {
+        let mut world = World::new();
+        world.role(Some(backup()));
+        world.until_due();
+        world.probed(ProbeResult::Answered(mac(FIRST)));
+        if is_acting_owner {
+            while world.probed(unanswered) != [probe()] {
+                world.until_due();
+            }
+        } else {
+            world.gossip(&[(FIRST, Liveness::Suspect), (LAST, Liveness::Alive)]);
+            assert_eq!(world.role(Some(successor())), [probe()]);
+        }
+        world.now = world.now + Duration::from_millis(92);
+        let effects = world.probed(ProbeResult::Silence);
+        let took_over = |effect: &&Effect| matches!(effect, Effect::TookOver(..));
+        assert_eq!(effects.iter().filter(took_over).count(), 1, "{effects:?}");
+        // Gossip confirms it, and a minute later this node is paused.
+        world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Alive)]);
+        world.role(Some(elected()));
+        world.now = world.now + Duration::from_secs(60);
+        world.takeover.handle_absence(world.now);
+        assert_eq!(world.effects(), [withdraw(), lost(), probe()]);
+        assert_eq!(world.probed(ProbeResult::Silence), [announce(), gained()]);
+        // The same after an election that it lost and won again.
+        world.role(Some(standby()));
+        world.role(Some(elected()));
+        world.takeover.handle_absence(world.now);
+        world.effects();
+        assert_eq!(world.probed(ProbeResult::Silence), [announce(), gained()]);
+    }
+}
+
 #[test]
 fn a_shared_address_is_active_until_its_last_service_is_gone_and_probed_once() {
     let mut world = World::active();
