@@ -216,6 +216,8 @@ fn a_foreign_host_is_reported_to_users_with_its_mac_address() {
     rig.commands();
     rig.events();
     rig.probed(ip(ADDRESS), ProbeResult::Answered(FOREIGN));
+    rig.pass(Duration::from_millis(250));
+    rig.probed(ip(ADDRESS), ProbeResult::Answered(FOREIGN));
     let conflict = AddressEvent::Conflict(FOREIGN);
     assert_eq!(rig.events(), [AgentEvent::Address(ip(ADDRESS), conflict.clone())]);
     let statuses = rig.statuses();

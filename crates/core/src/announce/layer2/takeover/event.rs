@@ -11,6 +11,9 @@ pub enum AddressEvent {
     Conflict(MacAddr),
     /// A foreign host answers for the address, which is announced nevertheless, because the pool allows it.
     Duplicate(MacAddr),
+    /// A foreign host probes for the address, or machines with ever changing MAC addresses answer for it: they delay the
+    /// take-over, but only for a moment.
+    Contended(MacAddr),
     /// The foreign host no longer answers, or was identified as a peer.
     Resolved,
     /// A foreign host announces an active address, which this node defends.
@@ -30,11 +33,12 @@ pub enum AddressEvent {
 
 impl AddressEvent {
     /// Returns one value of each variant, for tests and documents.
-    pub fn examples() -> [Self; 9] {
+    pub fn examples() -> [Self; 10] {
         let node = || NodeName::from("node-1");
         [
             Self::Conflict(MacAddr::ZERO),
             Self::Duplicate(MacAddr::ZERO),
+            Self::Contended(MacAddr::ZERO),
             Self::Resolved,
             Self::Challenged(MacAddr::ZERO),
             Self::Deferred(node()),
@@ -50,6 +54,7 @@ impl AddressEvent {
         match self {
             Self::Conflict(_) => "AddressConflict",
             Self::Duplicate(_) => "AddressDuplicate",
+            Self::Contended(_) => "TakeoverContended",
             Self::Resolved => "AddressConflictResolved",
             Self::Challenged(_) => "AddressChallenged",
             Self::Deferred(_) => "TakeoverDeferred",
@@ -65,6 +70,7 @@ impl AddressEvent {
         match self {
             Self::Conflict(_)
             | Self::Duplicate(_)
+            | Self::Contended(_)
             | Self::Resolved
             | Self::Challenged(_)
             | Self::OwnerUnresponsive(_)
@@ -83,6 +89,7 @@ impl AddressEvent {
         match self {
             Self::Duplicate(_) | Self::Challenged(_) | Self::Preempted(_) => true,
             Self::Conflict(_)
+            | Self::Contended(_)
             | Self::Resolved
             | Self::Deferred(_)
             | Self::TakeoverForced(_)
@@ -102,6 +109,10 @@ impl fmt::Display for AddressEvent {
             Self::Duplicate(mac) => write!(
                 f,
                 "another machine, {mac}, answers for it, too; it is announced nevertheless, as the pool says"
+            ),
+            Self::Contended(mac) => write!(
+                f,
+                "another machine, {mac}, tries to get it; this node takes it within a second nevertheless"
             ),
             Self::Resolved => f.write_str("no foreign host answers for it any more"),
             Self::Challenged(mac) => {

@@ -20,10 +20,14 @@
 //! standby. A standby has no duty, so its machine no longer knows the Service whose address it hands over, and the time
 //! limit ends the stage. The machine of a backup still knows it. `tests/table.txt` has every stage with every event.
 
+mod attempt;
 mod backup;
+mod claimed;
 mod context;
 mod elected;
+mod interests;
 
+use alloc::boxed::Box;
 use core::net::IpAddr;
 
 use super::event::AddressEvent;
@@ -33,6 +37,7 @@ use super::{Effect, HANDOVER_LIMIT, HANDOVER_REMINDER};
 use crate::announce::layer2::{Announcement, Command, ProbeResult};
 use crate::config::ConflictDetection;
 use crate::{MacAddr, NodeName, ServiceKey, Time};
+use attempt::Attempt;
 pub(super) use context::{Context, Xorshift};
 
 /// State of one address on this node.
@@ -48,9 +53,8 @@ pub(super) struct AddressMachine {
     stage: Stage,
     /// When [`Event::Timeout`] is due.
     due: Option<Time>,
-    foreign_host: Option<ForeignHost>,
-    /// The peer that is down and keeps the address, as reported.
-    deferred_to: Option<NodeName>,
+    /// What other machines did about a take-over in progress; most meet none.
+    attempt: Option<Box<Attempt>>,
 }
 
 /// What this node does about an address.
@@ -68,14 +72,6 @@ pub(super) enum Stage {
     Active,
     /// Another node is elected. This node answers until the other announces the address, but no longer than this.
     HandingOver { until: Time },
-}
-
-/// A foreign host that answers for the address.
-#[derive(Debug, Clone, Copy)]
-struct ForeignHost {
-    mac: MacAddr,
-    /// How often it has answered after the first time.
-    repeats: usize,
 }
 
 /// What happens to an address.
@@ -118,8 +114,7 @@ impl AddressMachine {
             detection: ConflictDetection::Enforce,
             stage: Stage::Idle,
             due: None,
-            foreign_host: None,
-            deferred_to: None,
+            attempt: None,
         }
     }
 
@@ -230,78 +225,13 @@ impl AddressMachine {
     }
 
     /// Returns the peer that is down and keeps the address.
-    pub(super) const fn deferred_to(&self) -> Option<&NodeName> {
-        self.deferred_to.as_ref()
+    pub(super) fn deferred_to(&self) -> Option<&NodeName> {
+        self.attempt.as_ref()?.deferred_to.as_ref()
     }
 
     /// Returns the foreign host that keeps the address from being announced.
     pub(super) fn foreign_host(&self) -> Option<MacAddr> {
-        self.foreign_host.map(|host| host.mac)
-    }
-
-    fn set_interest(
-        &mut self,
-        service: &ServiceKey,
-        interest: Option<(Interest, ConflictDetection)>,
-        owner: Option<&NodeName>,
-    ) {
-        let Some((interest, detection)) = interest else {
-            return self.interests.remove(service);
-        };
-        self.interests.insert(service.clone(), interest);
-        self.detection = detection;
-        if self.owner.as_ref() != owner {
-            self.monitor = Monitor::new();
-            self.owner = owner.cloned().or_else(|| self.owner.take());
-        }
-    }
-
-    /// Does what follows from changed interests.
-    fn follow_interests(
-        &mut self,
-        is_demoted: bool,
-        is_changed: bool,
-        is_passed_on: bool,
-        ctx: &mut Context<'_>,
-    ) {
-        match (self.stage, self.duty()) {
-            (Stage::Idle | Stage::Monitoring, Some(Duty::Answer)) => self.probe(ctx),
-            (Stage::Idle, Some(Duty::Monitor)) => self.stage = Stage::Monitoring,
-            (Stage::Monitoring, Some(Duty::Monitor)) | (Stage::Idle, None) => {}
-            (Stage::Probing, Some(Duty::Answer)) if is_changed => self.probe(ctx),
-            (Stage::Probing, Some(Duty::Monitor)) if is_demoted => {
-                ctx.order(Command::CancelProbe(ctx.address));
-                self.monitor(ctx);
-            }
-            (Stage::Probing | Stage::Deferred, Some(Duty::Answer))
-            | (Stage::Probing, Some(Duty::Monitor)) => {}
-            (Stage::Monitoring | Stage::Probing, None) => {
-                ctx.order(Command::CancelProbe(ctx.address));
-                self.release(ctx);
-            }
-            (Stage::Deferred, Some(Duty::Monitor)) => self.monitor(ctx),
-            (Stage::Deferred, None) => self.release(ctx),
-            (Stage::Active, Some(Duty::Monitor)) if is_demoted => self.hand_over(ctx),
-            (Stage::Active, Some(_)) => {
-                if is_changed {
-                    ctx.order(Command::Announce(self.announcement(ctx.address)));
-                }
-                self.update_served(ctx);
-            }
-            (Stage::Active, None) if is_passed_on => self.hand_over(ctx),
-            (Stage::HandingOver { .. }, Some(Duty::Answer)) => {
-                self.stage = Stage::Active;
-                ctx.order(Command::Announce(self.announcement(ctx.address)));
-                self.due = None;
-                self.update_served(ctx);
-            }
-            (Stage::HandingOver { .. }, Some(Duty::Monitor)) => {}
-            (Stage::HandingOver { .. }, None) if is_passed_on => {}
-            (Stage::Active | Stage::HandingOver { .. }, None) => {
-                ctx.order(Command::Withdraw(ctx.address));
-                self.release(ctx);
-            }
-        }
+        self.attempt.as_ref()?.conflict.map(|conflict| conflict.mac)
     }
 
     /// Asks whether any machine answers, unless this node never asks.
@@ -318,8 +248,8 @@ impl AddressMachine {
     /// Answers from now on.
     fn activate(&mut self, ctx: &mut Context<'_>) {
         self.stage = Stage::Active;
-        self.deferred_to = None;
-        let was_conflict = self.foreign_host.take().is_some();
+        let attempt = self.attempt.take();
+        let was_conflict = attempt.is_some_and(|attempt| attempt.conflict.is_some());
         let is_elected = self.duty() == Some(Duty::Answer);
         let predecessor = self.owner.take_if(|_| is_elected);
         ctx.order(Command::Announce(self.announcement(ctx.address)));
@@ -355,6 +285,7 @@ impl AddressMachine {
     fn release(&mut self, ctx: &mut Context<'_>) {
         self.stage = Stage::Idle;
         self.due = None;
+        self.attempt = None;
         self.update_served(ctx);
     }
 

@@ -150,10 +150,41 @@ impl World {
 
     fn in_conflict() -> Self {
         let mut world = Self::probing();
-        let report = Effect::Event(ip(), AddressEvent::Conflict(FOREIGN));
-        assert_eq!(world.probed(ProbeResult::Answered(FOREIGN)), [report]);
+        world.answered_twice(FOREIGN);
         assert_eq!(world.takeover.foreign_host(ip()), Some(FOREIGN));
         world
+    }
+
+    /// A foreign host answers, and is asked again to see that its MAC address is stable.
+    fn answered_twice(&mut self, mac: MacAddr) {
+        assert_eq!(self.probed(ProbeResult::Answered(mac)), []);
+        assert_eq!(self.until_due(), (250, vec![probe()]));
+        let report = Effect::Event(ip(), AddressEvent::Conflict(mac));
+        assert_eq!(self.probed(ProbeResult::Answered(mac)), [report]);
+    }
+
+    /// Answers each probe with `result` until the address is active, and returns how long that takes and the events meanwhile;
+    /// `None` if the address is not active after a minute. A probe takes as long as three questions.
+    fn until_active(&mut self, mut result: impl FnMut(u32) -> ProbeResult) -> (Option<Duration>, Vec<AddressEvent>) {
+        let begin = self.now;
+        let mut events = Vec::new();
+        let mut probes = 0;
+        while self.now < begin + Duration::from_secs(60) {
+            self.now = self.now + Duration::from_millis(90);
+            let effects = self.probed(result(probes));
+            probes += 1;
+            let is_active = effects.contains(&announce());
+            let is_probed_again = effects.contains(&probe());
+            events.extend(effects.into_iter().filter_map(|effect| match effect {
+                Effect::Event(_, event) => Some(event),
+                _ => None,
+            }));
+            if is_active {
+                return (Some(self.now.saturating_since(begin)), events);
+            }
+            while !is_probed_again && !self.until_due().1.contains(&probe()) {}
+        }
+        (None, events)
     }
 }
 
@@ -343,10 +374,6 @@ fn a_foreign_host_keeps_the_address_and_is_probed_again_and_again() {
         assert_eq!(world.probed(ProbeResult::Answered(FOREIGN)), []);
     }
     world.until_due();
-    let other = MacAddr([8; 6]);
-    let report = Effect::Event(ip(), AddressEvent::Conflict(other));
-    assert_eq!(world.probed(ProbeResult::Answered(other)), [report]);
-    assert_eq!(world.until_due().0, 1000);
     let resolved = Effect::Event(ip(), AddressEvent::Resolved);
     assert_eq!(
         world.probed(ProbeResult::Silence),
@@ -356,23 +383,79 @@ fn a_foreign_host_keeps_the_address_and_is_probed_again_and_again() {
 }
 
 #[test]
-fn a_pool_may_report_conflicts_or_ignore_them() {
-    for (detection, report) in [
-        (
-            ConflictDetection::Warn,
-            Some(Effect::Event(ip(), AddressEvent::Duplicate(FOREIGN))),
-        ),
-        (ConflictDetection::Off, None),
-    ] {
+fn another_foreign_host_in_a_conflict_is_reported_at_most_once_a_minute() {
+    let mut world = World::in_conflict();
+    let other = MacAddr([8; 6]);
+    let begin = world.now;
+    let mut reported = Vec::new();
+    while world.now < begin + Duration::from_secs(150) {
+        world.until_due();
+        reported.extend(world.probed(ProbeResult::Answered(other)));
+    }
+    assert_eq!(reported, [Effect::Event(ip(), AddressEvent::Conflict(other))]);
+    assert_eq!(world.takeover.foreign_host(ip()), Some(other));
+}
+
+/// What a foreign host can do to a take-over, for each value of `spec.conflictDetection`: whether the address is announced, and
+/// within how many milliseconds; and what is reported.
+#[test]
+fn only_a_stable_foreign_host_that_answers_keeps_an_address_for_longer_than_a_second() {
+    use AddressEvent::{Conflict, Contended, Duplicate};
+    use ConflictDetection::{Enforce, Off, Warn};
+    let answers: fn(u32) -> ProbeResult = |_| ProbeResult::Answered(FOREIGN);
+    let answers_in_turn: fn(u32) -> ProbeResult = |probe| ProbeResult::Answered(numbered(probe % 2));
+    let probes: fn(u32) -> ProbeResult = |_| ProbeResult::Contended(FOREIGN);
+    let probes_with_new_macs: fn(u32) -> ProbeResult = |probe| ProbeResult::Contended(numbered(probe));
+    let new_macs: fn(u32) -> ProbeResult = |probe| ProbeResult::Answered(numbered(probe));
+    let cases = [
+        (Off, answers, Some(90), vec![]),
+        (Off, answers_in_turn, Some(90), vec![]),
+        (Off, probes, Some(90), vec![]),
+        (Off, probes_with_new_macs, Some(90), vec![]),
+        (Off, new_macs, Some(90), vec![]),
+        (Warn, answers, Some(90), vec![Duplicate(FOREIGN)]),
+        (Warn, answers_in_turn, Some(90), vec![Duplicate(numbered(0))]),
+        (Warn, probes, Some(90), vec![Contended(FOREIGN)]),
+        (Warn, probes_with_new_macs, Some(90), vec![Contended(numbered(0))]),
+        (Warn, new_macs, Some(90), vec![Duplicate(numbered(0))]),
+        (Enforce, answers, None, vec![Conflict(FOREIGN)]),
+        (Enforce, answers_in_turn, None, vec![Conflict(numbered(0))]),
+        (Enforce, probes, Some(1180), vec![Contended(FOREIGN)]),
+        (Enforce, probes_with_new_macs, Some(1180), vec![Contended(numbered(0))]),
+        (Enforce, new_macs, Some(1180), vec![Contended(numbered(3))]),
+    ];
+    for (index, (detection, result, limit, reports)) in cases.into_iter().enumerate() {
         let mut world = World::new();
         let grant = Grant {
             conflict_detection: detection,
             ..grant()
         };
         world.role(Some(Role::Owner(grant)));
-        let mut expected: Vec<Effect> = report.into_iter().collect();
-        expected.extend([announce(), gained()]);
-        assert_eq!(world.probed(ProbeResult::Answered(FOREIGN)), expected);
+        let (after, events) = world.until_active(result);
+        assert_eq!(events, reports, "case {index}");
+        let limit = limit.map(Duration::from_millis);
+        assert_eq!(after.is_some(), limit.is_some(), "case {index}");
+        assert!(after <= limit, "case {index}: {after:?}");
+    }
+}
+
+/// One of many MAC addresses of a foreign host.
+fn numbered(number: u32) -> MacAddr {
+    let [a, b, c, d] = number.to_be_bytes();
+    MacAddr([6, 0, a, b, c, d])
+}
+
+#[test]
+fn contention_and_answers_delay_a_take_over_by_a_second_together() {
+    for lost in [false, true] {
+        let mut world = World::probing();
+        world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Down)]);
+        let (after, _) = world.until_active(|probe| match probe % 3 {
+            0 => ProbeResult::Contended(if lost { mac(LAST) } else { FOREIGN }),
+            1 => ProbeResult::Contended(mac(FIRST)),
+            _ => ProbeResult::Contended(numbered(probe)),
+        });
+        assert!(after.is_some_and(|after| after <= Duration::from_millis(1180)), "{after:?}");
     }
 }
 
@@ -381,7 +464,10 @@ fn of_two_contenders_one_probes_again_a_little_later() {
     for (other, pauses) in [(FOREIGN, 50..=400), (mac(FIRST), 400..=400)] {
         let mut world = World::probing();
         world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Down)]);
-        assert_eq!(world.probed(ProbeResult::Contended(other)), []);
+        let events = world.probed(ProbeResult::Contended(other));
+        let contended = Effect::Event(ip(), AddressEvent::Contended(FOREIGN));
+        assert_eq!(events.contains(&contended), other == FOREIGN);
+        assert_eq!(events.len(), usize::from(other == FOREIGN));
         let (pause, effects) = world.until_due();
         assert!(pauses.contains(&pause), "{pause}");
         assert_eq!(effects, [probe()]);

@@ -13,6 +13,7 @@ impl AddressMachine {
     /// Monitors the owner from now on.
     pub(super) fn monitor(&mut self, ctx: &mut Context<'_>) {
         self.due = None;
+        self.attempt = None;
         self.stage = Stage::Monitoring;
         self.monitor.reset();
         self.update_served(ctx);

@@ -1,14 +1,15 @@
-//! What the elected node does with answers to its probes and with the claims of other machines.
+//! What the elected node does with the results of its probes.
 
 use core::time::Duration;
 
-use super::{AddressMachine, Context, ForeignHost, Stage};
+use super::attempt::{Attempt, Conflict};
+use super::{AddressMachine, Context, Stage};
+use crate::announce::layer2::ProbeResult;
 use crate::announce::layer2::takeover::RETRY;
 use crate::announce::layer2::takeover::event::AddressEvent;
-use crate::announce::layer2::takeover::interest::Duty;
-use crate::announce::layer2::{Command, ProbeResult};
+use crate::announce::layer2::takeover::peers::Peer;
 use crate::config::ConflictDetection;
-use crate::{MacAddr, NodeName, ServiceKey};
+use crate::{MacAddr, NodeName, Time};
 
 /// A foreign host is asked again after one second, two, four, and then every five: soon enough after it was unplugged, and
 /// seldom enough for ten thousand addresses.
@@ -19,6 +20,12 @@ const CONFLICT_RETRY: [Duration; 4] = [
     Duration::from_secs(5),
 ];
 
+/// When a foreign host that answers for the first time is asked again, to find out whether its MAC address is stable.
+const STABILITY_RETRY: Duration = Duration::from_millis(250);
+
+/// Shortest time between two reports of a conflict whose foreign host has changed.
+const CONFLICT_REPORT: Duration = Duration::from_secs(60);
+
 /// Bounds of the random pause after which a contender probes again (RFC 5227 section 2.1.1 has seconds; a probe here takes
 /// a tenth of a second).
 const CONTENTION: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(400)];
@@ -26,69 +33,135 @@ const CONTENTION: [Duration; 2] = [Duration::from_millis(50), Duration::from_mil
 impl AddressMachine {
     /// Handles the result of a probe for an address that this node is elected for.
     pub(super) fn handle_probed(&mut self, result: ProbeResult, ctx: &mut Context<'_>) {
-        let mac = match result {
-            ProbeResult::Silence | ProbeResult::NoLink => return self.activate(ctx),
+        match result {
+            ProbeResult::Silence | ProbeResult::NoLink => self.activate(ctx),
             // The result of a check that was in progress when the probe began.
-            ProbeResult::Unanswered { .. } => return,
-            ProbeResult::Answered(mac) | ProbeResult::Contended(mac) => mac,
-        };
-        let is_contender = matches!(result, ProbeResult::Contended(_));
-        let Some(peer) = ctx.peers.get(mac) else {
-            return if is_contender {
-                let pause = ctx.random.duration_between(CONTENTION);
-                self.defer_for(pause, ctx);
-            } else {
-                self.handle_foreign_host(mac, ctx);
-            };
-        };
-        // A peer that is alive and not elected stops as soon as it receives our announcement.
-        if peer.is_alive() {
-            return self.activate(ctx);
+            ProbeResult::Unanswered { .. } => {}
+            ProbeResult::Answered(mac) => match ctx.peers.get(mac).cloned() {
+                None => self.handle_foreign_answer(mac, ctx),
+                // A peer that is alive and not elected stops as soon as it receives our announcement.
+                Some(peer) if peer.is_alive() => self.activate(ctx),
+                Some(peer) => self.handle_answer_of_doubted(peer, mac, ctx),
+            },
+            ProbeResult::Contended(mac) => match ctx.peers.get(mac).cloned() {
+                None => self.handle_foreign_contender(mac, ctx),
+                Some(peer) if peer.is_alive() => self.activate(ctx),
+                Some(peer) => self.handle_doubted_contender(&peer, mac, ctx),
+            },
         }
-        let node = peer.node.clone();
-        if ctx.peers.is_grace_over(mac, ctx.now) {
-            ctx.report(AddressEvent::TakeoverForced(node));
-            return self.activate(ctx);
-        }
-        if is_contender {
-            // Of two peers that know each other one continues, and the other leaves it the time for that.
-            return if ctx.peers.has_precedence_over(&node) {
-                self.probe(ctx);
-            } else {
-                let [_, longest] = CONTENTION;
-                self.defer_for(longest, ctx);
-            };
-        }
-        self.defer_to(node, ctx);
     }
 
-    fn handle_foreign_host(&mut self, mac: MacAddr, ctx: &mut Context<'_>) {
-        if let Some(until) = ctx.identify(mac) {
+    /// Handles the answer of a peer that is suspect or down.
+    fn handle_answer_of_doubted(&mut self, peer: Peer, mac: MacAddr, ctx: &mut Context<'_>) {
+        if ctx.peers.is_grace_over(mac, ctx.now) {
+            ctx.report(AddressEvent::TakeoverForced(peer.node));
+            return self.activate(ctx);
+        }
+        self.defer_to(peer.node, ctx);
+    }
+
+    /// Handles a probe of a peer that is suspect or down.
+    fn handle_doubted_contender(&mut self, peer: &Peer, mac: MacAddr, ctx: &mut Context<'_>) {
+        let left = self.attempt(ctx.now).wait_left(ctx.now);
+        if left.is_zero() || ctx.peers.is_grace_over(mac, ctx.now) {
+            return self.activate(ctx);
+        }
+        // Of two peers that know each other one continues, and the other leaves it the time for that.
+        if ctx.peers.has_precedence_over(&peer.node) {
+            return self.probe(ctx);
+        }
+        let [_, longest] = CONTENTION;
+        self.defer_for(longest.min(left), ctx);
+    }
+
+    /// Handles a probe of a foreign host. Such a host has no address yet, and this node is elected: what the host may still
+    /// do is to announce the address at once, if this pool enforces that no other machine does.
+    fn handle_foreign_contender(&mut self, mac: MacAddr, ctx: &mut Context<'_>) {
+        if self.detection == ConflictDetection::Off {
+            return self.activate(ctx);
+        }
+        let left = self.attempt(ctx.now).wait_left(ctx.now);
+        self.report_contention(mac, ctx);
+        if self.detection == ConflictDetection::Warn || left.is_zero() {
+            return self.activate(ctx);
+        }
+        let pause = ctx.random.duration_between(CONTENTION);
+        self.defer_for(pause.min(left), ctx);
+    }
+
+    /// Handles the answer of a machine that is no peer as far as this node knows.
+    fn handle_foreign_answer(&mut self, mac: MacAddr, ctx: &mut Context<'_>) {
+        let is_stable = self.attempt(ctx.now).handle_foreign_answer(mac, ctx.now);
+        if let Some(until) = self.identify(mac, ctx) {
             return self.defer_for(until.saturating_since(ctx.now), ctx);
         }
         match self.detection {
-            ConflictDetection::Off => return self.activate(ctx),
+            ConflictDetection::Off => self.activate(ctx),
             ConflictDetection::Warn => {
                 ctx.report(AddressEvent::Duplicate(mac));
+                self.activate(ctx);
+            }
+            ConflictDetection::Enforce => self.handle_conflict(mac, is_stable, ctx),
+        }
+    }
+
+    /// Asks a machine which node it is. Returns until when the take-over waits for the answer. One machine is asked, and only
+    /// during the conflict wait or the conflict that delay the take-over as well.
+    fn identify(&mut self, mac: MacAddr, ctx: &mut Context<'_>) -> Option<Time> {
+        let attempt = self.attempt(ctx.now);
+        let is_other = attempt.identified.is_some_and(|asked| asked != mac);
+        let is_late = attempt.answers_left(ctx.now).is_zero() && attempt.conflict.is_none();
+        if is_other || is_late {
+            return None;
+        }
+        let until = ctx.identify(mac)?;
+        attempt.identified = Some(mac);
+        Some(until)
+    }
+
+    /// Handles the answer of a foreign host where the pool enforces that no other machine has the address.
+    fn handle_conflict(&mut self, mac: MacAddr, is_stable: bool, ctx: &mut Context<'_>) {
+        let attempt = self.attempt(ctx.now);
+        let before = attempt.conflict;
+        if before.is_none() && !is_stable {
+            // A host has one MAC address, or a few. So this is none, or it is not known yet whether it is.
+            let left = attempt.answers_left(ctx.now);
+            if left.is_zero() {
+                self.report_contention(mac, ctx);
                 return self.activate(ctx);
             }
-            ConflictDetection::Enforce => {}
+            return self.defer_for(STABILITY_RETRY.min(left), ctx);
         }
-        let seen = self.foreign_host.filter(|host| host.mac == mac);
-        let repeats = seen.map_or(0, |host| host.repeats + 1);
-        self.foreign_host = Some(ForeignHost { mac, repeats });
+        let kept = before.filter(|before| {
+            before.mac == mac || ctx.now.saturating_since(before.reported) < CONFLICT_REPORT
+        });
+        if kept.is_none() {
+            ctx.report(AddressEvent::Conflict(mac));
+        }
+        let repeats = before.map_or(0, |before| before.repeats + 1);
+        attempt.conflict = Some(Conflict {
+            mac: kept.map_or(mac, |kept| kept.mac),
+            repeats,
+            reported: kept.map_or(ctx.now, |kept| kept.reported),
+        });
         let pause = CONFLICT_RETRY.get(repeats).or(CONFLICT_RETRY.last());
         self.defer_for(pause.copied().unwrap_or(RETRY), ctx);
-        if seen.is_none() {
-            ctx.report(AddressEvent::Conflict(mac));
+    }
+
+    /// Reports once that a foreign host delays the take-over.
+    fn report_contention(&mut self, mac: MacAddr, ctx: &mut Context<'_>) {
+        let attempt = self.attempt(ctx.now);
+        if !core::mem::replace(&mut attempt.is_contention_reported, true) {
+            ctx.report(AddressEvent::Contended(mac));
         }
     }
 
     fn defer_to(&mut self, node: NodeName, ctx: &mut Context<'_>) {
         self.defer_for(RETRY, ctx);
-        let was_conflict = self.foreign_host.take().is_some();
-        if self.deferred_to.as_ref() != Some(&node) {
-            self.deferred_to = Some(node.clone());
+        let attempt = self.attempt(ctx.now);
+        let was_conflict = attempt.conflict.take().is_some();
+        if attempt.deferred_to.as_ref() != Some(&node) {
+            attempt.deferred_to = Some(node.clone());
             ctx.report(AddressEvent::Deferred(node));
         }
         if was_conflict {
@@ -102,42 +175,8 @@ impl AddressMachine {
         self.due = Some(ctx.now + pause);
     }
 
-    /// Handles the announcement of an active address by another machine.
-    pub(super) fn handle_claim(
-        &mut self,
-        mac: MacAddr,
-        outranks: &dyn Fn(&NodeName, &ServiceKey) -> bool,
-        ctx: &mut Context<'_>,
-    ) {
-        let Some(peer) = ctx.peers.get(mac) else {
-            if ctx.identify(mac).is_none() {
-                ctx.report(AddressEvent::Challenged(mac));
-            }
-            return ctx.order(Command::Defend(ctx.address));
-        };
-        if self.duty() == Some(Duty::Monitor) {
-            // Perhaps the owner is back. It gets the address back as soon as it answers.
-            self.monitor.handle_claim();
-            return self.check(Some(mac), ctx);
-        }
-        // A peer that gossip reaches knows or will soon learn that this node is elected: its claim crossed ours. Or the
-        // claim was the last frame of a peer that has left since.
-        if !peer.is_lost() {
-            return ctx.order(Command::Defend(ctx.address));
-        }
-        let has_better_rank = self
-            .interests
-            .services()
-            .next()
-            .is_some_and(|service| outranks(&peer.node, service));
-        if has_better_rank || ctx.peers.is_minority() {
-            let node = peer.node.clone();
-            ctx.order(Command::Withdraw(ctx.address));
-            ctx.report(AddressEvent::Preempted(node));
-            // The claim may have been the last frame of a peer that has died since.
-            self.probe(ctx);
-        } else {
-            ctx.order(Command::Defend(ctx.address));
-        }
+    /// Returns what other machines did since this node first probed for the address.
+    fn attempt(&mut self, now: Time) -> &mut Attempt {
+        self.attempt.get_or_insert_with(|| Attempt::new(now).into())
     }
 }

@@ -1,0 +1,77 @@
+//! A take-over that other machines delay: what they did so far, and how long this node still waits.
+
+use core::time::Duration;
+
+use crate::{MacAddr, NodeName, Time};
+
+/// The conflict wait: how long machines that probe, or that answer with ever changing MAC addresses, can delay a take-over.
+/// Several rounds of contention: a machine that is about to announce the address has done so by then. Short enough for
+/// clients, because any machine on the segment can do this.
+const CONFLICT_WAIT: Duration = Duration::from_secs(1);
+
+/// How many MAC addresses are remembered to recognize a foreign host, which may answer from several interfaces.
+const REMEMBERED: usize = 3;
+
+/// What other machines did since this node first probed for the address.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    /// When another machine first delayed the take-over.
+    since: Time,
+    /// When a foreign host first answered, and the MAC addresses of the last ones that did.
+    answered_since: Option<Time>,
+    answered: [Option<MacAddr>; REMEMBERED],
+    /// The machine that was asked which node it is. Only one is: a foreign host can use any number of MAC addresses.
+    pub(super) identified: Option<MacAddr>,
+    /// Whether a contender was reported.
+    pub(super) is_contention_reported: bool,
+    /// The foreign host that keeps the address.
+    pub(super) conflict: Option<Conflict>,
+    /// The peer that is down and keeps the address, as reported.
+    pub(super) deferred_to: Option<NodeName>,
+}
+
+/// A foreign host that keeps the address.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Conflict {
+    pub(super) mac: MacAddr,
+    /// How often a foreign host has answered after the first time.
+    pub(super) repeats: usize,
+    /// When the MAC address was reported.
+    pub(super) reported: Time,
+}
+
+impl Attempt {
+    pub(super) const fn new(now: Time) -> Self {
+        Self {
+            since: now,
+            answered_since: None,
+            answered: [None; REMEMBERED],
+            identified: None,
+            is_contention_reported: false,
+            conflict: None,
+            deferred_to: None,
+        }
+    }
+
+    /// Returns how much is left of the conflict wait, which begins with the first machine that delays the take-over.
+    pub(super) fn wait_left(&self, now: Time) -> Duration {
+        (self.since + CONFLICT_WAIT).saturating_since(now)
+    }
+
+    /// Records that a foreign host answered. Returns whether its MAC address is stable: it has answered before.
+    pub(super) fn handle_foreign_answer(&mut self, mac: MacAddr, now: Time) -> bool {
+        self.answered_since.get_or_insert(now);
+        let is_stable = self.answered.contains(&Some(mac));
+        if !is_stable {
+            self.answered.rotate_right(1);
+            self.answered[0] = Some(mac);
+        }
+        is_stable
+    }
+
+    /// Returns how long foreign hosts without a stable MAC address can still delay the take-over by answers.
+    pub(super) fn answers_left(&self, now: Time) -> Duration {
+        let since = self.answered_since.unwrap_or(now);
+        (since + CONFLICT_WAIT).saturating_since(now)
+    }
+}
