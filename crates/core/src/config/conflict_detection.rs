@@ -3,7 +3,7 @@
 /// What to do when a foreign host answers for an address that is about to be announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ConflictDetection {
-    /// Do not announce the address while the foreign host answers for it.
+    /// Do not announce the address while the foreign host answers for it, unless this cluster announced it lately.
     #[default]
     Enforce,
     /// Announce the address and report the conflict.

@@ -12,6 +12,7 @@
 
 mod event;
 mod heal_beacon;
+mod history;
 mod identify;
 mod interest;
 mod machine;
@@ -27,6 +28,7 @@ use core::time::Duration;
 
 pub use event::AddressEvent;
 use heal_beacon::HealBeacon;
+use history::AnnouncementHistory;
 use identify::Identification;
 use interest::{Duty, Interest};
 use machine::{AddressMachine, Context, Event, Stage, Xorshift};
@@ -80,6 +82,7 @@ pub struct Takeover {
     timeouts: BTreeSet<(Time, IpAddr)>,
     schedule: MonitorSchedule,
     beacon: HealBeacon,
+    history: AnnouncementHistory,
     /// The addresses that this node answers for as the acting owner, with their unresponsive owners.
     acting: BTreeMap<IpAddr, NodeName>,
     effects: VecDeque<Effect>,
@@ -98,6 +101,7 @@ impl Takeover {
             timeouts: BTreeSet::new(),
             schedule: MonitorSchedule::new(),
             beacon: HealBeacon::new(),
+            history: AnnouncementHistory::new(),
             acting: BTreeMap::new(),
             effects: VecDeque::new(),
             random: Xorshift::new(seed),
@@ -281,11 +285,15 @@ impl Takeover {
             return;
         };
         let (due, duty, was_acting) = (machine.due(), machine.duty(), machine.acting_for().is_some());
+        if machine.answers() {
+            self.history.record(address, now);
+        }
         let mut context = Context {
             address,
             verification: self.verification,
             peers: &mut self.peers,
             identification: &mut self.identification,
+            history: &mut self.history,
             random: &mut self.random,
             effects: &mut self.effects,
             now,

@@ -9,7 +9,8 @@ use crate::{MacAddr, NodeName};
 pub enum AddressEvent {
     /// A foreign host answers for the address, so it is not announced.
     Conflict(MacAddr),
-    /// A foreign host answers for the address, which is announced nevertheless, because the pool allows it.
+    /// A foreign host answers for the address, which is announced nevertheless: the pool allows it, or this cluster announced
+    /// the address already.
     Duplicate(MacAddr),
     /// A foreign host probes for the address, or machines with ever changing MAC addresses answer for it: they delay the
     /// take-over, but only for a moment.
@@ -108,7 +109,7 @@ impl fmt::Display for AddressEvent {
             ),
             Self::Duplicate(mac) => write!(
                 f,
-                "another machine, {mac}, answers for it, too; it is announced nevertheless, as the pool says"
+                "another machine, {mac}, answers for it, too; it is announced nevertheless"
             ),
             Self::Contended(mac) => write!(
                 f,

@@ -165,7 +165,10 @@ impl World {
 
     /// Answers each probe with `result` until the address is active, and returns how long that takes and the events meanwhile;
     /// `None` if the address is not active after a minute. A probe takes as long as three questions.
-    fn until_active(&mut self, mut result: impl FnMut(u32) -> ProbeResult) -> (Option<Duration>, Vec<AddressEvent>) {
+    fn until_active(
+        &mut self,
+        mut result: impl FnMut(u32) -> ProbeResult,
+    ) -> (Option<Duration>, Vec<AddressEvent>) {
         let begin = self.now;
         let mut events = Vec::new();
         let mut probes = 0;
@@ -175,16 +178,22 @@ impl World {
             probes += 1;
             let is_active = effects.contains(&announce());
             let is_probed_again = effects.contains(&probe());
-            events.extend(effects.into_iter().filter_map(|effect| match effect {
-                Effect::Event(_, event) => Some(event),
-                _ => None,
-            }));
+            events.extend(effects.into_iter().filter_map(event));
             if is_active {
                 return (Some(self.now.saturating_since(begin)), events);
             }
             while !is_probed_again && !self.until_due().1.contains(&probe()) {}
         }
         (None, events)
+    }
+}
+
+/// Returns the event that an effect reports.
+fn event(effect: Effect) -> Option<AddressEvent> {
+    if let Effect::Event(_, event) = effect {
+        Some(event)
+    } else {
+        None
     }
 }
 
@@ -421,7 +430,12 @@ fn only_a_stable_foreign_host_that_answers_keeps_an_address_for_longer_than_a_se
         (Enforce, answers, None, vec![Conflict(FOREIGN)]),
         (Enforce, answers_in_turn, None, vec![Conflict(numbered(0))]),
         (Enforce, probes, Some(1180), vec![Contended(FOREIGN)]),
-        (Enforce, probes_with_new_macs, Some(1180), vec![Contended(numbered(0))]),
+        (
+            Enforce,
+            probes_with_new_macs,
+            Some(1180),
+            vec![Contended(numbered(0))],
+        ),
         (Enforce, new_macs, Some(1180), vec![Contended(numbered(3))]),
     ];
     for (index, (detection, result, limit, reports)) in cases.into_iter().enumerate() {
@@ -436,6 +450,61 @@ fn only_a_stable_foreign_host_that_answers_keeps_an_address_for_longer_than_a_se
         let limit = limit.map(Duration::from_millis);
         assert_eq!(after.is_some(), limit.is_some(), "case {index}");
         assert!(after <= limit, "case {index}: {after:?}");
+    }
+}
+
+/// `Enforce` is for addresses that no client uses yet.
+#[test]
+fn a_foreign_host_delays_an_address_that_this_cluster_announced_in_the_last_ten_minutes_by_a_second_at_most()
+{
+    type Results = fn(u32) -> ProbeResult;
+    let answers: Results = |_| ProbeResult::Answered(FOREIGN);
+    let new_macs: Results = |probe| ProbeResult::Answered(numbered(probe));
+    let probes: Results = |_| ProbeResult::Contended(FOREIGN);
+    let both: Results = |probe| match probe % 2 {
+        0 => ProbeResult::Contended(numbered(probe)),
+        _ => ProbeResult::Answered(FOREIGN),
+    };
+    let announced_here: fn() -> World = || {
+        let mut world = World::active();
+        world.now = at(10_000_000);
+        world.role(Some(standby()));
+        world.handle_claim_of(mac(FIRST));
+        world
+    };
+    let monitored: fn() -> World = || {
+        let mut world = World::new();
+        world.role(Some(Role::Backup {
+            of: FIRST.into(),
+            grant: grant(),
+        }));
+        world.until_due();
+        world.probed(ProbeResult::Answered(mac(FIRST)));
+        world
+    };
+    for start in [announced_here, monitored] {
+        for result in [answers, new_macs, probes, both] {
+            let mut world = start();
+            world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Alive)]);
+            world.now = world.now + Duration::from_secs(595);
+            assert_eq!(world.role(Some(elected())), [probe()]);
+            let (after, events) = world.until_active(result);
+            assert!(
+                after.is_some_and(|after| after <= Duration::from_millis(1180)),
+                "{after:?}"
+            );
+            let is_reported = |event: &AddressEvent| {
+                matches!(event, AddressEvent::Duplicate(_) | AddressEvent::Contended(_))
+            };
+            assert!(events.iter().all(is_reported) && !events.is_empty(), "{events:?}");
+        }
+        let mut world = start();
+        world.now = world.now + Duration::from_secs(601);
+        world.role(Some(elected()));
+        assert_eq!(
+            world.until_active(answers),
+            (None, vec![AddressEvent::Conflict(FOREIGN)])
+        );
     }
 }
 
@@ -455,7 +524,10 @@ fn contention_and_answers_delay_a_take_over_by_a_second_together() {
             1 => ProbeResult::Contended(mac(FIRST)),
             _ => ProbeResult::Contended(numbered(probe)),
         });
-        assert!(after.is_some_and(|after| after <= Duration::from_millis(1180)), "{after:?}");
+        assert!(
+            after.is_some_and(|after| after <= Duration::from_millis(1180)),
+            "{after:?}"
+        );
     }
 }
 

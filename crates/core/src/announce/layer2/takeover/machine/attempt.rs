@@ -15,8 +15,8 @@ const REMEMBERED: usize = 3;
 /// What other machines did since this node first probed for the address.
 #[derive(Debug)]
 pub(super) struct Attempt {
-    /// When another machine first delayed the take-over.
-    since: Time,
+    /// When another machine first delayed the take-over; not yet while the minority waits for a lost peer.
+    since: Option<Time>,
     /// When a foreign host first answered, and the MAC addresses of the last ones that did.
     answered_since: Option<Time>,
     answered: [Option<MacAddr>; REMEMBERED],
@@ -41,9 +41,9 @@ pub(super) struct Conflict {
 }
 
 impl Attempt {
-    pub(super) const fn new(now: Time) -> Self {
+    pub(super) const fn new() -> Self {
         Self {
-            since: now,
+            since: None,
             answered_since: None,
             answered: [None; REMEMBERED],
             identified: None,
@@ -54,8 +54,18 @@ impl Attempt {
     }
 
     /// Returns how much is left of the conflict wait, which begins with the first machine that delays the take-over.
-    pub(super) fn wait_left(&self, now: Time) -> Duration {
-        (self.since + CONFLICT_WAIT).saturating_since(now)
+    pub(super) fn wait_left(&mut self, now: Time) -> Duration {
+        (*self.since.get_or_insert(now) + CONFLICT_WAIT).saturating_since(now)
+    }
+
+    /// Records that a lost peer delays the take-over. The majority does not wait for it and then for others; the minority may
+    /// wait for very long, and contends with the others after that.
+    pub(super) fn handle_deferral(&mut self, is_minority: bool, now: Time) {
+        if is_minority {
+            (self.since, self.answered_since, self.identified) = (None, None, None);
+        } else {
+            self.since.get_or_insert(now);
+        }
     }
 
     /// Records that a foreign host answered. Returns whether its MAC address is stable: it has answered before.

@@ -45,6 +45,7 @@ impl AddressMachine {
         let Some(peer) = peer else { return };
         if is_owner {
             ctx.peers.handle_answer(&peer);
+            ctx.history.record(ctx.address, ctx.now);
         }
         if self.stage == Stage::Active {
             // The owner takes over before this node stops: the reminder makes it announce the address.

@@ -7,6 +7,7 @@ use core::time::Duration;
 use crate::announce::layer2::Command;
 use crate::announce::layer2::takeover::Effect;
 use crate::announce::layer2::takeover::event::AddressEvent;
+use crate::announce::layer2::takeover::history::AnnouncementHistory;
 use crate::announce::layer2::takeover::identify::Identification;
 use crate::announce::layer2::takeover::peers::Peers;
 use crate::{MacAddr, Time};
@@ -18,6 +19,7 @@ pub(in crate::announce::layer2::takeover) struct Context<'a> {
     pub(in crate::announce::layer2::takeover) verification: bool,
     pub(in crate::announce::layer2::takeover) peers: &'a mut Peers,
     pub(in crate::announce::layer2::takeover) identification: &'a mut Identification,
+    pub(in crate::announce::layer2::takeover) history: &'a mut AnnouncementHistory,
     pub(in crate::announce::layer2::takeover) random: &'a mut Xorshift,
     pub(in crate::announce::layer2::takeover) effects: &'a mut VecDeque<Effect>,
     pub(in crate::announce::layer2::takeover) now: Time,

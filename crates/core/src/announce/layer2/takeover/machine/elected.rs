@@ -9,7 +9,7 @@ use crate::announce::layer2::takeover::RETRY;
 use crate::announce::layer2::takeover::event::AddressEvent;
 use crate::announce::layer2::takeover::peers::Peer;
 use crate::config::ConflictDetection;
-use crate::{MacAddr, NodeName, Time};
+use crate::{MacAddr, NodeName};
 
 /// A foreign host is asked again after one second, two, four, and then every five: soon enough after it was unplugged, and
 /// seldom enough for ten thousand addresses.
@@ -62,7 +62,7 @@ impl AddressMachine {
 
     /// Handles a probe of a peer that is suspect or down.
     fn handle_doubted_contender(&mut self, peer: &Peer, mac: MacAddr, ctx: &mut Context<'_>) {
-        let left = self.attempt(ctx.now).wait_left(ctx.now);
+        let left = self.attempt().wait_left(ctx.now);
         if left.is_zero() || ctx.peers.is_grace_over(mac, ctx.now) {
             return self.activate(ctx);
         }
@@ -80,7 +80,7 @@ impl AddressMachine {
         if self.detection == ConflictDetection::Off {
             return self.activate(ctx);
         }
-        let left = self.attempt(ctx.now).wait_left(ctx.now);
+        let left = self.attempt().wait_left(ctx.now);
         self.report_contention(mac, ctx);
         if self.detection == ConflictDetection::Warn || left.is_zero() {
             return self.activate(ctx);
@@ -91,37 +91,40 @@ impl AddressMachine {
 
     /// Handles the answer of a machine that is no peer as far as this node knows.
     fn handle_foreign_answer(&mut self, mac: MacAddr, ctx: &mut Context<'_>) {
-        let is_stable = self.attempt(ctx.now).handle_foreign_answer(mac, ctx.now);
-        if let Some(until) = self.identify(mac, ctx) {
-            return self.defer_for(until.saturating_since(ctx.now), ctx);
+        let is_stable = self.attempt().handle_foreign_answer(mac, ctx.now);
+        if let Some(pause) = self.identify(mac, ctx) {
+            return self.defer_for(pause, ctx);
         }
         match self.detection {
             ConflictDetection::Off => self.activate(ctx),
-            ConflictDetection::Warn => {
+            ConflictDetection::Enforce if !ctx.history.is_recent(ctx.address, ctx.now) => {
+                self.handle_conflict(mac, is_stable, ctx);
+            }
+            ConflictDetection::Warn | ConflictDetection::Enforce => {
                 ctx.report(AddressEvent::Duplicate(mac));
                 self.activate(ctx);
             }
-            ConflictDetection::Enforce => self.handle_conflict(mac, is_stable, ctx),
         }
     }
 
-    /// Asks a machine which node it is. Returns until when the take-over waits for the answer. One machine is asked, and only
-    /// during the conflict wait or the conflict that delay the take-over as well.
-    fn identify(&mut self, mac: MacAddr, ctx: &mut Context<'_>) -> Option<Time> {
-        let attempt = self.attempt(ctx.now);
+    /// Asks a machine which node it is. Returns how long the take-over waits for that. One machine is asked, and only during the
+    /// conflict wait, or in a conflict that delays the take-over as well.
+    fn identify(&mut self, mac: MacAddr, ctx: &mut Context<'_>) -> Option<Duration> {
+        let attempt = self.attempt();
         let is_other = attempt.identified.is_some_and(|asked| asked != mac);
-        let is_late = attempt.answers_left(ctx.now).is_zero() && attempt.conflict.is_none();
-        if is_other || is_late {
+        let left = attempt.wait_left(ctx.now);
+        let is_in_conflict = attempt.conflict.is_some();
+        if is_other || left.is_zero() && !is_in_conflict {
             return None;
         }
-        let until = ctx.identify(mac)?;
+        let pause = ctx.identify(mac)?.saturating_since(ctx.now);
         attempt.identified = Some(mac);
-        Some(until)
+        Some(if is_in_conflict { pause } else { pause.min(left) })
     }
 
     /// Handles the answer of a foreign host where the pool enforces that no other machine has the address.
     fn handle_conflict(&mut self, mac: MacAddr, is_stable: bool, ctx: &mut Context<'_>) {
-        let attempt = self.attempt(ctx.now);
+        let attempt = self.attempt();
         let before = attempt.conflict;
         if before.is_none() && !is_stable {
             // A host has one MAC address, or a few. So this is none, or it is not known yet whether it is.
@@ -150,7 +153,7 @@ impl AddressMachine {
 
     /// Reports once that a foreign host delays the take-over.
     fn report_contention(&mut self, mac: MacAddr, ctx: &mut Context<'_>) {
-        let attempt = self.attempt(ctx.now);
+        let attempt = self.attempt();
         if !core::mem::replace(&mut attempt.is_contention_reported, true) {
             ctx.report(AddressEvent::Contended(mac));
         }
@@ -158,7 +161,8 @@ impl AddressMachine {
 
     fn defer_to(&mut self, node: NodeName, ctx: &mut Context<'_>) {
         self.defer_for(RETRY, ctx);
-        let attempt = self.attempt(ctx.now);
+        let attempt = self.attempt();
+        attempt.handle_deferral(ctx.peers.is_minority(), ctx.now);
         let was_conflict = attempt.conflict.take().is_some();
         if attempt.deferred_to.as_ref() != Some(&node) {
             attempt.deferred_to = Some(node.clone());
@@ -176,7 +180,7 @@ impl AddressMachine {
     }
 
     /// Returns what other machines did since this node first probed for the address.
-    fn attempt(&mut self, now: Time) -> &mut Attempt {
-        self.attempt.get_or_insert_with(|| Attempt::new(now).into())
+    fn attempt(&mut self) -> &mut Attempt {
+        self.attempt.get_or_insert_with(|| Attempt::new().into())
     }
 }

@@ -101,7 +101,7 @@ fn a_node_that_receives_the_claim_of_a_lost_peer_announces_its_other_addresses_o
         [Effect::Command(Command::Defend(one))],
         "the peer does not receive our frames"
     );
-    for _ in 0..27 {
+    for _ in 0..26 {
         world.now = world.now + Duration::from_millis(1100);
         assert_eq!(
             world.handle_claim_of(mac(LAST)),

@@ -164,11 +164,17 @@ fn machines_are_asked_one_after_another_and_only_the_asked_one_may_answer() {
         ..grant()
     };
     let service = ServiceKey::new("default", "other");
-    world.takeover.set_role(&service, None, Some(&Role::Owner(grant)), world.now);
-    world.takeover.handle_probed(other, ProbeResult::Answered(mac(FIRST)), world.now);
+    world
+        .takeover
+        .set_role(&service, None, Some(&Role::Owner(grant)), world.now);
+    world
+        .takeover
+        .handle_probed(other, ProbeResult::Answered(mac(FIRST)), world.now);
     world.effects();
     world.now = world.now + Duration::from_millis(50);
-    world.takeover.handle_probed(ip(), ProbeResult::Answered(FOREIGN), world.now);
+    world
+        .takeover
+        .handle_probed(ip(), ProbeResult::Answered(FOREIGN), world.now);
     assert_eq!(world.takeover.poll_timeout(), Some(at(400)));
 }
 
