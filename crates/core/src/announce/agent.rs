@@ -314,7 +314,8 @@ impl Agent {
             && let Some(change) = self.ownership.poll_change(&self.facts)
         {
             let (before, after) = (change.before.as_ref(), change.after.as_ref());
-            self.takeover.set_role(&change.service, before, after, now);
+            self.takeover
+                .set_role(&change.service, change.address, before, after, now);
             self.stale_statuses.insert(change.service.clone());
             self.events.push_back(AgentEvent::RoleChanged(
                 change.service,

@@ -96,7 +96,7 @@ pub(super) fn notices(event: &AgentEvent, agent: &Agent, node: &NodeName, gossip
 pub(super) fn gossip_obstacle(port: u16) -> String {
     format!(
         "gossip does not reach speakers that are alive: is UDP port {port} filtered, or do they use another key? \
-         Addresses move only when no machine answers for them on the wire, within seconds"
+         A node that reaches at most half of the speakers takes an address only when no machine answers for it on the wire"
     )
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, ensure};
 use herald_api::ConfigurationState;
-use herald_core::announce::layer2::takeover::DOWN_PEER_GRACE;
+use herald_core::announce::layer2::takeover::{DOWN_PEER_GRACE, REPLY_LIMIT};
 use herald_lab::Lab;
 use herald_lab::clock::Monotonic;
 use herald_lab::objects::NAMESPACE;
@@ -225,7 +225,7 @@ async fn proxy(lab: &mut Lab) -> anyhow::Result<()> {
     .await?;
     let delay = Monotonic::now().since(fault);
     ensure!(
-        delay >= DOWN_PEER_GRACE,
+        delay >= REPLY_LIMIT,
         "the proxy was not asked: moved after {delay:?}"
     );
     ensure!(delay <= 2 * DOWN_PEER_GRACE, "moved only after {delay:?}");

@@ -21,7 +21,7 @@ pub struct AnnouncementStatus {
 }
 
 impl Agent {
-    /// Returns how this node announces a Service; `None` if it neither announces it nor is kept from it by a conflict.
+    /// Returns how this node announces a Service; `None` if it neither announces it nor is kept from it by another machine.
     pub(super) fn status(&self, service: &ServiceKey) -> Option<AnnouncementStatus> {
         let addresses = &self.facts.services().get(service)?.addresses;
         let granted = addresses.iter().filter_map(|address| {
@@ -30,16 +30,15 @@ impl Agent {
         });
         let grants: Vec<&Grant> = granted.collect();
         let first = grants.first()?;
-        let conflicts = grants.iter().filter_map(|grant| {
-            let mac = self.takeover.foreign_host(grant.address)?;
-            Some((grant.address, AddressEvent::Conflict(mac)))
-        });
-        let conflicts: Vec<(IpAddr, AddressEvent)> = conflicts.collect();
-        let is_published = self.announced.contains_key(service) || !conflicts.is_empty();
+        let obstacles = grants
+            .iter()
+            .filter_map(|grant| Some((grant.address, self.takeover.obstacle(grant.address)?)));
+        let obstacles: Vec<(IpAddr, AddressEvent)> = obstacles.collect();
+        let is_published = self.announced.contains_key(service) || !obstacles.is_empty();
         is_published.then(|| AnnouncementStatus {
             interfaces: first.interfaces.clone().unwrap_or_default(),
-            obstacle: conflicts.first().map(|(_, first)| {
-                let texts = conflicts
+            obstacle: obstacles.first().map(|(_, first)| {
+                let texts = obstacles
                     .iter()
                     .map(|(address, event)| format!("{address}: {event}"));
                 (first.reason(), texts.collect::<Vec<_>>().join("; "))

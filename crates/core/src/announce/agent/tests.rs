@@ -5,7 +5,7 @@ use crate::announce::eligibility::TrafficPolicy;
 use crate::announce::layer2::takeover::AddressEvent;
 use crate::announce::layer2::{Announcement, ProbeResult};
 use crate::config::{Catalog, RawL2Advertisement, RawPool};
-use crate::{Labels, Liveness, MacAddr, Profile};
+use crate::{Features, Labels, Liveness, MacAddr, Profile};
 use alloc::format;
 use alloc::string::ToString;
 use alloc::vec;
@@ -226,6 +226,53 @@ fn a_foreign_host_is_reported_to_users_with_its_mac_address() {
         obstacle,
         Some(("AddressConflict", format!("{ADDRESS}: {conflict}")))
     );
+}
+
+#[test]
+fn a_dispute_that_this_node_loses_is_reported_to_users() {
+    let mut rig = Rig::announcing(&[ADDRESS]);
+    let able = Profile {
+        features: Features::OF_THIS_VERSION,
+        ..Profile::default()
+    };
+    rig.set_peer_as(Member {
+        profile: Some(able.into()),
+        ..member(PEER, Liveness::Alive)
+    });
+    rig.now = rig.now + Duration::from_secs(10);
+    rig.agent
+        .handle_wire(WireEvent::Claimed(ip(ADDRESS), mac(PEER)), rig.now);
+    let query = AgentReport::QueryPeer {
+        peer: PEER.into(),
+        address: ip(ADDRESS),
+    };
+    assert_eq!(rig.reports(), [query]);
+    rig.agent.handle_query(PEER.into(), ip(ADDRESS));
+    let yes = AgentReport::ReplyToPeer {
+        peer: PEER.into(),
+        address: ip(ADDRESS),
+        announces: true,
+    };
+    assert_eq!(rig.reports(), [yes], "both announce it");
+    for _ in 0..3 {
+        rig.agent.handle_reply(&PEER.into(), ip(ADDRESS), true, rig.now);
+        rig.pass(Duration::from_secs(2));
+    }
+    let disputed = AddressEvent::Disputed(PEER.into());
+    let event = AgentEvent::Address(ip(ADDRESS), disputed.clone());
+    assert!(rig.events().contains(&event));
+    assert!(rig.commands().contains(&Command::Withdraw(ip(ADDRESS))));
+    let statuses = rig.statuses();
+    let obstacle = statuses[0].1.clone().and_then(|status| status.obstacle);
+    let text = format!("{ADDRESS}: {disputed}");
+    assert_eq!(obstacle, Some(("AddressDisputed", text)));
+    rig.agent.handle_query(PEER.into(), ip(ADDRESS));
+    let no = AgentReport::ReplyToPeer {
+        peer: PEER.into(),
+        address: ip(ADDRESS),
+        announces: false,
+    };
+    assert!(rig.reports().contains(&no));
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod interest;
 mod machine;
 mod monitor;
 mod peers;
+mod queries;
 #[cfg(test)]
 mod tests;
 
@@ -34,6 +35,7 @@ use interest::{Duty, Interest};
 use machine::{AddressMachine, Context, Event, Stage, Xorshift};
 use monitor::MonitorSchedule;
 use peers::Peers;
+pub use queries::REPLY_LIMIT;
 
 use super::ownership::{Grant, Role};
 use super::{Announcement, Command, ProbeResult};
@@ -124,17 +126,19 @@ impl Takeover {
     }
 
     /// Replaces the role `before` of this node for a Service at an address by `after`.
-    pub fn set_role(&mut self, service: &ServiceKey, before: Option<&Role>, after: Option<&Role>, now: Time) {
-        let old = before.and_then(|role| self.duty_in(role)).map(|(_, grant)| grant);
-        let new = after.and_then(|role| self.duty_in(role));
+    pub fn set_role(
+        &mut self,
+        service: &ServiceKey,
+        address: IpAddr,
+        before: Option<&Role>,
+        after: Option<&Role>,
+        now: Time,
+    ) {
         let owner = after
             .and_then(Role::owner)
             .or_else(|| before.and_then(Role::owner));
         let is_passed_on = self.verification && after.is_some_and(|role| role.owner().is_some());
-        let Some(address) = new.map(|(_, grant)| grant).or(old).map(|grant| grant.address) else {
-            return;
-        };
-        let interest = new.map(|(duty, grant)| {
+        let interest = after.and_then(|role| self.duty_in(role)).map(|(duty, grant)| {
             let interfaces = grant.interfaces.clone();
             (Interest { duty, interfaces }, grant.conflict_detection)
         });
@@ -210,7 +214,10 @@ impl Takeover {
     }
 
     /// Handles the answer of a peer to [`Effect::QueryPeer`]: whether it announces an address.
-    pub fn handle_reply(&mut self, _peer: &NodeName, _address: IpAddr, _announces: bool, _now: Time) {}
+    pub fn handle_reply(&mut self, peer: &NodeName, address: IpAddr, announces: bool, now: Time) {
+        self.peers.queries.handle_reply(peer, now);
+        self.handle(address, Event::Replied { peer, announces }, now);
+    }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Time) {
@@ -251,9 +258,10 @@ impl Takeover {
         !self.machines.values().any(AddressMachine::answers)
     }
 
-    /// Whether this node answers for an address.
+    /// Whether this node announces an address. A node that only hands it over does not.
     pub fn announces(&self, address: IpAddr) -> bool {
-        self.machines.get(&address).is_some_and(AddressMachine::answers)
+        let machine = self.machines.get(&address);
+        machine.is_some_and(|machine| machine.stage() == Stage::Active)
     }
 
     /// Returns the Services that use an address.
@@ -274,9 +282,9 @@ impl Takeover {
         self.acting.values().collect()
     }
 
-    /// Returns the foreign host that keeps an address from being announced.
-    pub fn foreign_host(&self, address: IpAddr) -> Option<MacAddr> {
-        self.machines.get(&address)?.foreign_host()
+    /// Returns what keeps the elected node from announcing an address.
+    pub fn obstacle(&self, address: IpAddr) -> Option<AddressEvent> {
+        self.machines.get(&address)?.obstacle()
     }
 
     /// Advances the machine of an address, and keeps what is indexed of all machines.

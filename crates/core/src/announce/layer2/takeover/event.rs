@@ -21,6 +21,18 @@ pub enum AddressEvent {
     Challenged(MacAddr),
     /// A peer that membership considers down still answers: it keeps the address.
     Deferred(NodeName),
+    /// The same for some seconds: the address is not announced here.
+    Delayed(NodeName),
+    /// This node and a living peer both announced the address: the first of them by name keeps it.
+    Disputed(NodeName),
+    /// A machine announces an active address with the MAC address of a living peer, which does not announce it. This node
+    /// defends the address.
+    ForeignClaim {
+        /// The MAC address.
+        mac: MacAddr,
+        /// The peer.
+        node: NodeName,
+    },
     /// A machine still answers for a peer that the majority considers down: this node takes the address.
     TakeoverForced(NodeName),
     /// A lost peer announces an active address, and has the better rank or this node is in the minority: this node stops
@@ -34,7 +46,7 @@ pub enum AddressEvent {
 
 impl AddressEvent {
     /// Returns one value of each variant, for tests and documents.
-    pub fn examples() -> [Self; 10] {
+    pub fn examples() -> [Self; 13] {
         let node = || NodeName::from("node-1");
         [
             Self::Conflict(MacAddr::ZERO),
@@ -43,6 +55,12 @@ impl AddressEvent {
             Self::Resolved,
             Self::Challenged(MacAddr::ZERO),
             Self::Deferred(node()),
+            Self::Delayed(node()),
+            Self::Disputed(node()),
+            Self::ForeignClaim {
+                mac: MacAddr::ZERO,
+                node: node(),
+            },
             Self::TakeoverForced(node()),
             Self::Preempted(node()),
             Self::OwnerUnresponsive(node()),
@@ -59,6 +77,9 @@ impl AddressEvent {
             Self::Resolved => "AddressConflictResolved",
             Self::Challenged(_) => "AddressChallenged",
             Self::Deferred(_) => "TakeoverDeferred",
+            Self::Delayed(_) => "TakeoverDelayed",
+            Self::Disputed(_) => "AddressDisputed",
+            Self::ForeignClaim { .. } => "ForeignClaim",
             Self::TakeoverForced(_) => "TakeoverForced",
             Self::Preempted(_) => "AddressYielded",
             Self::OwnerUnresponsive(_) => "OwnerSilent",
@@ -74,6 +95,9 @@ impl AddressEvent {
             | Self::Contended(_)
             | Self::Resolved
             | Self::Challenged(_)
+            | Self::Delayed(_)
+            | Self::Disputed(_)
+            | Self::ForeignClaim { .. }
             | Self::OwnerUnresponsive(_)
             | Self::OwnerRecovered(_) => true,
             Self::Deferred(_) | Self::TakeoverForced(_) | Self::Preempted(_) => false,
@@ -88,11 +112,16 @@ impl AddressEvent {
     /// Whether two machines were seen to answer for the address.
     pub const fn has_two_owners(&self) -> bool {
         match self {
-            Self::Duplicate(_) | Self::Challenged(_) | Self::Preempted(_) => true,
+            Self::Duplicate(_)
+            | Self::Challenged(_)
+            | Self::Disputed(_)
+            | Self::ForeignClaim { .. }
+            | Self::Preempted(_) => true,
             Self::Conflict(_)
             | Self::Contended(_)
             | Self::Resolved
             | Self::Deferred(_)
+            | Self::Delayed(_)
             | Self::TakeoverForced(_)
             | Self::OwnerUnresponsive(_)
             | Self::OwnerRecovered(_) => false,
@@ -125,6 +154,18 @@ impl fmt::Display for AddressEvent {
             Self::Deferred(node) => write!(
                 f,
                 "gossip considers node {node} down, but it still answers for it"
+            ),
+            Self::Delayed(node) => write!(
+                f,
+                "not announced from here: gossip considers node {node} down, but a machine still answers for it"
+            ),
+            Self::Disputed(node) => write!(
+                f,
+                "node {node} and this node have both announced it for some seconds; the first of them by name keeps it"
+            ),
+            Self::ForeignClaim { mac, node } => write!(
+                f,
+                "a machine announces it with the MAC address {mac} of node {node}, which does not announce it; this node defends it"
             ),
             Self::TakeoverForced(node) => write!(
                 f,

@@ -8,7 +8,8 @@
 //!                      ▼   │ later                   another node elected ▼ │
 //!           Deferred: a peer that is down answers,                  HandingOver ──► Idle or Monitoring:
 //!                     a foreign host answers (conflict),                            its claim arrives,
-//!                     another machine probes, too                                   or the time is over
+//!                     another machine probes, too,                                  or the time is over
+//!                     a living peer has won a dispute
 //!
 //!          backup             several checks unanswered             silence
 //!   Idle ───────────► Monitoring ───────────────────────► Probing ──────────► Active as the acting owner
@@ -16,9 +17,8 @@
 //!                      └────────────────────────────────────┴─── HandingOver ◄──┘
 //! ```
 //!
-//! A Service that is gone, or that no node may announce, ends every stage at once, with one exception: the HandingOver of a
-//! standby. A standby has no duty, so its machine no longer knows the Service whose address it hands over, and the time
-//! limit ends the stage. The machine of a backup still knows it. `tests/table.txt` has every stage with every event.
+//! A Service that is gone, or that no node may announce, ends every stage at once. `tests/table.txt` has every stage with every
+//! event.
 
 mod attempt;
 mod backup;
@@ -26,8 +26,10 @@ mod claimed;
 mod context;
 mod elected;
 mod interests;
+mod rivalry;
 
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use core::net::IpAddr;
 
 use super::event::AddressEvent;
@@ -37,8 +39,9 @@ use super::{Effect, HANDOVER_LIMIT, HANDOVER_REMINDER};
 use crate::announce::layer2::{Announcement, Command, ProbeResult};
 use crate::config::ConflictDetection;
 use crate::{MacAddr, NodeName, ServiceKey, Time};
-use attempt::Attempt;
+use attempt::TakeoverAttempt;
 pub(super) use context::{Context, Xorshift};
+use rivalry::Rivalry;
 
 /// State of one address on this node.
 #[derive(Debug)]
@@ -54,7 +57,24 @@ pub(super) struct AddressMachine {
     /// When [`Event::Timeout`] is due.
     due: Option<Time>,
     /// What other machines did about a take-over in progress; most meet none.
-    attempt: Option<Box<Attempt>>,
+    attempt: Option<Box<TakeoverAttempt>>,
+    /// The peers that claim the address, too; most are claimed by none.
+    rivalry: Option<Box<Rivalry>>,
+    /// The last reply of a peer whether it announces the address.
+    reply: Option<Reply>,
+    /// When stage or duty last changed.
+    changed: Time,
+    /// When this node lost its part in a Service to a node that has to announce the address before this one stops.
+    passed_on: BTreeMap<ServiceKey, Time>,
+}
+
+/// What a peer says of the address.
+#[derive(Debug)]
+struct Reply {
+    peer: NodeName,
+    /// Whether it announces the address.
+    announces: bool,
+    at: Time,
 }
 
 /// What this node does about an address.
@@ -95,6 +115,13 @@ pub(super) enum Event<'a> {
         /// Whether a node has a better rank than this node for a Service.
         outranks: &'a dyn Fn(&NodeName, &ServiceKey) -> bool,
     },
+    /// A peer has replied to a query whether it announces the address.
+    Replied {
+        /// The peer.
+        peer: &'a NodeName,
+        /// Whether it does.
+        announces: bool,
+    },
     /// It is this address' turn to be checked.
     Check,
     /// The time that [`AddressMachine::due`] named has come.
@@ -115,11 +142,23 @@ impl AddressMachine {
             stage: Stage::Idle,
             due: None,
             attempt: None,
+            rivalry: None,
+            reply: None,
+            changed: Time::ZERO,
+            passed_on: BTreeMap::new(),
         }
     }
 
     /// Advances the machine.
     pub(super) fn handle(&mut self, event: Event<'_>, ctx: &mut Context<'_>) {
+        let before = (self.stage, self.duty());
+        self.advance(event, ctx);
+        if before != (self.stage, self.duty()) {
+            self.changed = ctx.now;
+        }
+    }
+
+    fn advance(&mut self, event: Event<'_>, ctx: &mut Context<'_>) {
         match event {
             Event::Interest {
                 service,
@@ -128,10 +167,14 @@ impl AddressMachine {
                 is_passed_on,
             } => {
                 let (duty, interfaces) = (self.duty(), self.interests.interfaces());
+                self.passed_on.remove(service);
+                if interest.is_none() && is_passed_on && self.answers() {
+                    self.pass_on(service, ctx.now);
+                }
                 self.set_interest(service, interest, owner);
                 let is_demoted = duty == Some(Duty::Answer) && self.duty() == Some(Duty::Monitor);
                 let is_changed = interfaces != self.interests.interfaces();
-                self.follow_interests(is_demoted, is_changed, is_passed_on, ctx);
+                self.follow_interests(is_demoted, is_changed, ctx);
                 if self.stage == Stage::Active && self.duty() == Some(Duty::Answer) {
                     // What it takes again later, after an absence for example, it takes from no other node.
                     self.owner = None;
@@ -160,6 +203,7 @@ impl AddressMachine {
                 | Stage::Deferred
                 | Stage::HandingOver { .. } => {}
             },
+            Event::Replied { peer, announces } => self.handle_reply(peer, announces, ctx),
             Event::Check => self.check(self.monitor.target(), ctx),
             Event::Timeout => {
                 self.due = None;
@@ -170,6 +214,7 @@ impl AddressMachine {
                         ctx.order(Command::Defend(ctx.address));
                         self.due = Some(until.min(ctx.now + HANDOVER_REMINDER));
                     }
+                    Stage::Active if self.duty() == Some(Duty::Answer) => self.continue_dispute(ctx),
                     Stage::Monitoring | Stage::Active => self.check(None, ctx),
                     Stage::Idle | Stage::Probing => {}
                 }
@@ -226,12 +271,13 @@ impl AddressMachine {
 
     /// Returns the peer that is down and keeps the address.
     pub(super) fn deferred_to(&self) -> Option<&NodeName> {
-        self.attempt.as_ref()?.deferred_to.as_ref()
+        let deferral = self.attempt.as_ref()?.deferral.as_ref();
+        deferral.map(|deferral| &deferral.node)
     }
 
-    /// Returns the foreign host that keeps the address from being announced.
-    pub(super) fn foreign_host(&self) -> Option<MacAddr> {
-        self.attempt.as_ref()?.conflict.map(|conflict| conflict.mac)
+    /// Returns what users should know while this node is elected and does not announce the address.
+    pub(super) fn obstacle(&self) -> Option<AddressEvent> {
+        self.attempt.as_ref()?.obstacle()
     }
 
     /// Asks whether any machine answers, unless this node never asks.
@@ -248,6 +294,7 @@ impl AddressMachine {
     /// Answers from now on.
     fn activate(&mut self, ctx: &mut Context<'_>) {
         self.stage = Stage::Active;
+        self.due = None;
         let attempt = self.attempt.take();
         let was_conflict = attempt.is_some_and(|attempt| attempt.conflict.is_some());
         let is_elected = self.duty() == Some(Duty::Answer);
@@ -284,6 +331,7 @@ impl AddressMachine {
     /// Leaves the address, because no Service here uses it.
     fn release(&mut self, ctx: &mut Context<'_>) {
         self.stage = Stage::Idle;
+        self.passed_on.clear();
         self.due = None;
         self.attempt = None;
         self.update_served(ctx);

@@ -49,6 +49,8 @@ pub(super) struct Monitor {
     /// Whether the owner has announced the address and was not contradicted since.
     is_announced: bool,
     contradicted: Option<Time>,
+    /// When a machine that announces the address was last checked.
+    claim_checked: Option<Time>,
 }
 
 /// What follows from an unanswered check.
@@ -70,6 +72,7 @@ impl Monitor {
             since: None,
             is_announced: false,
             contradicted: None,
+            claim_checked: None,
         }
     }
 
@@ -109,9 +112,17 @@ impl Monitor {
         }
     }
 
-    /// Records that a machine announces the address while this node is the acting owner.
-    pub(super) const fn handle_claim(&mut self) {
+    /// Records that a machine announces the address while this node is the acting owner. Returns whether to check it: a check
+    /// that begins again with each frame would never end.
+    pub(super) fn handle_claim(&mut self, now: Time) -> bool {
         self.is_announced = true;
+        let is_due = self
+            .claim_checked
+            .is_none_or(|at| now.saturating_since(at) >= RECHECK);
+        if is_due {
+            self.claim_checked = Some(now);
+        }
+        is_due
     }
 
     /// Whether the owner, which announces but does not answer, is to be contradicted now.

@@ -6,7 +6,8 @@ use core::time::Duration;
 
 use super::DOWN_PEER_GRACE;
 use super::identify::Identification;
-use crate::{Liveness, MacAddr, Member, NodeName, NodeState, Time};
+use super::queries::PeerQueries;
+use crate::{Features, Liveness, MacAddr, Member, NodeName, NodeState, Time};
 
 /// How long an announcement proves that a peer is alive: two rounds of the refresh, which is a minute apart.
 const ANNOUNCEMENT_VALIDITY: Duration = Duration::from_secs(130);
@@ -35,6 +36,7 @@ pub(super) struct Peers {
     doubted: BTreeMap<NodeName, Time>,
     /// The peers that have answered for an address since they were last down.
     answered: BTreeSet<NodeName>,
+    pub(super) queries: PeerQueries,
     /// When all active addresses were last announced again for a peer that is down.
     reannounced: BTreeMap<NodeName, Time>,
     /// Since when a peer is expected that gossip has never reached; of several the last one.
@@ -47,6 +49,11 @@ pub(super) struct Peers {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Peer {
     pub(super) node: NodeName,
+    /// Whether its version answers queries.
+    pub(super) can_reply: bool,
+    /// Whether only a reply proves that it can be reached although gossip has lost it. Its version answers queries, or gossip
+    /// has never reached it, as it would if queries did.
+    pub(super) needs_proof: bool,
     liveness: Liveness,
     /// Whether it has announced that it leaves, and was not seen again since.
     is_leaving: bool,
@@ -59,6 +66,10 @@ pub(super) struct Peer {
 impl Peer {
     pub(super) fn is_alive(&self) -> bool {
         self.liveness == Liveness::Alive
+    }
+
+    pub(super) fn is_down(&self) -> bool {
+        self.liveness == Liveness::Down
     }
 
     /// Whether it is down without having announced that it leaves.
@@ -85,6 +96,7 @@ impl Peers {
             down: BTreeSet::new(),
             doubted: BTreeMap::new(),
             answered: BTreeSet::new(),
+            queries: PeerQueries::new(),
             reannounced: BTreeMap::new(),
             missing_since: None,
             alive: 0,
@@ -106,6 +118,8 @@ impl Peers {
         self.alive = members.iter().filter(|m| !is_down(m)).count();
         let others = members.iter().filter(|member| member.node != self.own_node);
         self.members = others.cloned().collect();
+        self.queries
+            .retain(|peer| self.members.iter().any(|member| member.node == *peer));
         self.index_by_mac(identification, now);
         has_returned
     }
@@ -131,6 +145,8 @@ impl Peers {
                 let known = before.get(mac).filter(|peer| peer.node == member.node);
                 let peer = Peer {
                     node: member.node.clone(),
+                    can_reply: can_reply(member),
+                    needs_proof: can_reply(member) || is_unknown(member),
                     liveness: member.liveness,
                     is_leaving: member.state == NodeState::Draining
                         && !known.is_some_and(|known| is_down && known.is_back()),
@@ -224,19 +240,25 @@ impl Peers {
         self.doubted.get(node).copied()
     }
 
-    /// Whether answers from this MAC address no longer delay a take-over: the majority has considered the peer down for
-    /// [`DOWN_PEER_GRACE`], and the peer has announced nothing since.
-    pub(super) fn is_grace_over(&self, mac: MacAddr, now: Time) -> bool {
+    /// Whether answers from this MAC address no longer delay a take-over: the majority considers the peer down, and it does not
+    /// reply to queries. A peer of a version that cannot reply has [`DOWN_PEER_GRACE`], and longer if it announces addresses, but
+    /// not once `is_limit_over`.
+    pub(super) fn is_grace_over(&self, mac: MacAddr, is_limit_over: bool, now: Time) -> bool {
         let Some(peer) = self.by_mac.get(&mac) else {
             return false;
         };
         let (Some(since), false) = (peer.down_since, self.is_minority()) else {
             return false;
         };
+        let is_grace_over = now.saturating_since(since) >= DOWN_PEER_GRACE;
+        if peer.needs_proof {
+            let is_unreachable = is_grace_over || self.queries.is_unreachable(&peer.node, now);
+            return is_unreachable && !self.queries.is_reached(&peer.node, now);
+        }
         let has_announced = peer
             .announced
             .is_some_and(|at| at > since && now.saturating_since(at) < ANNOUNCEMENT_VALIDITY);
-        now.saturating_since(since) >= DOWN_PEER_GRACE && !has_announced
+        is_grace_over && (!has_announced || is_limit_over)
     }
 
     /// Whether this node is with at most half of the speakers.
@@ -247,6 +269,17 @@ impl Peers {
 
 fn is_down(member: &Member) -> bool {
     member.liveness == Liveness::Down
+}
+
+/// Whether the version of a member answers queries.
+fn can_reply(member: &Member) -> bool {
+    let profile = member.profile.as_ref();
+    profile.is_some_and(|profile| profile.features.contains(Features::OWNERSHIP_QUERY))
+}
+
+/// Whether gossip has never reached the member.
+fn is_unknown(member: &Member) -> bool {
+    is_down(member) && member.profile.is_none() && member.state == NodeState::Starting
 }
 
 /// Whether the member may answer from MAC addresses that gossip has not reported.

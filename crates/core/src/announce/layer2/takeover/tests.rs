@@ -4,10 +4,11 @@ use super::*;
 use crate::announce::eligibility::Exclusion;
 use crate::announce::layer2::ownership::{Grant, Role};
 use crate::config::ConflictDetection;
-use crate::{Liveness, NodeState};
+use crate::{Features, Liveness, NodeState, Profile};
 use alloc::vec;
 use alloc::vec::Vec;
 
+mod claims;
 mod heal_beacon;
 mod identify;
 mod monitor;
@@ -40,6 +41,18 @@ fn member(node: &str, liveness: Liveness) -> Member {
     Member {
         macs: [mac(node)].into(),
         ..Member::new(node.into(), liveness, NodeState::Ready)
+    }
+}
+
+/// A member of a version that answers queries.
+fn able(node: &str, liveness: Liveness) -> Member {
+    let profile = Profile {
+        features: Features::OF_THIS_VERSION,
+        ..Profile::default()
+    };
+    Member {
+        profile: Some(profile.into()),
+        ..member(node, liveness)
     }
 }
 
@@ -90,9 +103,23 @@ impl World {
         self.takeover.set_members(&members, self.now);
     }
 
+    /// The same, and all members are of a version that answers queries.
+    fn gossip_of_able(&mut self, others: &[(&str, Liveness)]) {
+        let mut members = vec![able(ME, Liveness::Alive)];
+        members.extend(others.iter().map(|(node, liveness)| able(node, *liveness)));
+        self.takeover.set_members(&members, self.now);
+    }
+
+    /// A peer replies to a query.
+    fn replied(&mut self, node: &str, announces: bool) -> Vec<Effect> {
+        self.takeover
+            .handle_reply(&node.into(), ip(), announces, self.now);
+        self.effects()
+    }
+
     fn role(&mut self, after: Option<Role>) -> Vec<Effect> {
         self.takeover
-            .set_role(&web(), self.role.as_ref(), after.as_ref(), self.now);
+            .set_role(&web(), ip(), self.role.as_ref(), after.as_ref(), self.now);
         self.role = after;
         self.effects()
     }
@@ -151,7 +178,10 @@ impl World {
     fn in_conflict() -> Self {
         let mut world = Self::probing();
         world.answered_twice(FOREIGN);
-        assert_eq!(world.takeover.foreign_host(ip()), Some(FOREIGN));
+        assert_eq!(
+            world.takeover.obstacle(ip()),
+            Some(AddressEvent::Conflict(FOREIGN))
+        );
         world
     }
 
@@ -212,6 +242,14 @@ fn announce() -> Effect {
     Effect::Command(Command::Announce(everywhere()))
 }
 
+fn defend() -> Effect {
+    Effect::Command(Command::Defend(ip()))
+}
+
+fn query(node: &str) -> Effect {
+    Effect::QueryPeer(node.into(), ip())
+}
+
 fn withdraw() -> Effect {
     Effect::Command(Command::Withdraw(ip()))
 }
@@ -257,6 +295,45 @@ fn a_node_that_lost_an_election_answers_until_its_successor_announces() {
     assert_eq!(world.handle_claim_of(mac(FIRST)), [withdraw()]);
     assert!(world.takeover.is_empty());
     assert_eq!(world.takeover.poll_timeout(), None);
+}
+
+/// A node that is no candidate for the backup has no part in the Service any more, and knows its addresses nevertheless.
+#[test]
+fn an_address_that_is_handed_over_is_withdrawn_when_its_last_service_is_gone() {
+    for after in [None, Some(Role::Unowned(Exclusion::NoEndpoints))] {
+        let mut world = World::handing_over();
+        assert_eq!(world.role(after), [withdraw()]);
+        assert!(world.takeover.is_empty());
+        assert_eq!(world.takeover.poll_timeout(), None);
+    }
+    let mut world = World::active();
+    let other = ServiceKey::new("default", "other");
+    world
+        .takeover
+        .set_role(&other, ip(), None, Some(&elected()), world.now);
+    world
+        .takeover
+        .set_role(&other, ip(), Some(&elected()), Some(&standby()), world.now);
+    world.role(Some(standby()));
+    world.effects();
+    assert_eq!(world.role(None), [], "the other Service is handed over as well");
+    // It comes and goes as a Service that this node is the backup for.
+    let backup = Role::Backup {
+        of: FIRST.into(),
+        grant: grant(),
+    };
+    world
+        .takeover
+        .set_role(&other, ip(), Some(&standby()), Some(&backup), world.now);
+    world
+        .takeover
+        .set_role(&other, ip(), Some(&backup), Some(&standby()), world.now);
+    assert_eq!(world.effects(), []);
+    world
+        .takeover
+        .set_role(&other, ip(), Some(&standby()), None, world.now);
+    assert_eq!(world.effects(), [withdraw()]);
+    assert!(world.takeover.is_empty());
 }
 
 #[test]
@@ -325,10 +402,14 @@ fn an_elected_node_takes_over_from_an_alive_peer_that_answers() {
 #[test]
 fn a_suspect_peer_that_answers_keeps_the_address_without_a_limit() {
     let mut world = World::deferred(Liveness::Suspect);
+    let mut reports = Vec::new();
     for _ in 0..100 {
         assert_eq!(world.until_due(), (RETRY.as_millis(), vec![probe()]));
-        assert_eq!(world.probed(ProbeResult::Answered(mac(FIRST))), []);
+        reports.extend(world.probed(ProbeResult::Answered(mac(FIRST))));
     }
+    let delayed = AddressEvent::Delayed(FIRST.into());
+    assert_eq!(reports, [Effect::Event(ip(), delayed.clone())]);
+    assert_eq!(world.takeover.obstacle(ip()), Some(delayed));
     world.until_due();
     assert_eq!(world.probed(ProbeResult::Silence), [announce(), gained()]);
 }
@@ -358,21 +439,30 @@ fn answers_of_a_peer_that_the_majority_considers_down_delay_a_take_over_only_for
 fn without_a_majority_no_take_over_is_forced() {
     let mut world = World::deferred(Liveness::Down);
     world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Down)]);
+    let mut reports = Vec::new();
     for _ in 0..100 {
         world.until_due();
-        assert_eq!(world.probed(ProbeResult::Answered(mac(FIRST))), []);
+        reports.extend(world.probed(ProbeResult::Answered(mac(FIRST))));
     }
+    let delayed = Effect::Event(ip(), AddressEvent::Delayed(FIRST.into()));
+    assert_eq!(reports, [delayed], "once, after five seconds");
 }
 
+/// A peer of a version that answers no queries.
 #[test]
-fn a_peer_that_announces_itself_is_alive_even_against_the_majority() {
+fn announcements_of_a_peer_delay_the_majority_for_ten_seconds_at_most() {
     let mut world = World::deferred(Liveness::Down);
-    world.now = at(1000);
-    assert_eq!(world.handle_claim_of(mac(FIRST)), []);
-    for _ in 0..20 {
+    let begin = world.now;
+    let forced = Effect::Event(ip(), AddressEvent::TakeoverForced(FIRST.into()));
+    let delayed = Effect::Event(ip(), AddressEvent::Delayed(FIRST.into()));
+    let mut reports = Vec::new();
+    while !reports.contains(&announce()) {
+        assert_eq!(world.handle_claim_of(mac(FIRST)), []);
         world.until_due();
-        assert_eq!(world.probed(ProbeResult::Answered(mac(FIRST))), []);
+        reports.extend(world.probed(ProbeResult::Answered(mac(FIRST))));
     }
+    assert_eq!(reports, [delayed, forced, announce(), gained()]);
+    assert_eq!(world.now, begin + Duration::from_secs(10));
 }
 
 #[test]
@@ -388,7 +478,7 @@ fn a_foreign_host_keeps_the_address_and_is_probed_again_and_again() {
         world.probed(ProbeResult::Silence),
         [announce(), gained(), resolved]
     );
-    assert_eq!(world.takeover.foreign_host(ip()), None);
+    assert_eq!(world.takeover.obstacle(ip()), None);
 }
 
 #[test]
@@ -402,7 +492,7 @@ fn another_foreign_host_in_a_conflict_is_reported_at_most_once_a_minute() {
         reported.extend(world.probed(ProbeResult::Answered(other)));
     }
     assert_eq!(reported, [Effect::Event(ip(), AddressEvent::Conflict(other))]);
-    assert_eq!(world.takeover.foreign_host(ip()), Some(other));
+    assert_eq!(world.takeover.obstacle(ip()), Some(AddressEvent::Conflict(other)));
 }
 
 /// What a foreign host can do to a take-over, for each value of `spec.conflictDetection`: whether the address is announced, and
@@ -620,6 +710,7 @@ fn the_last_announcement_of_a_peer_that_left_takes_nothing_back() {
     assert_eq!(world.handle_claim_of(mac(FIRST)), preempting);
     world.takeover.set_members(&members, world.now);
     world.probed(ProbeResult::Silence);
+    world.now = at(61_000);
     assert_eq!(world.handle_claim_of(mac(FIRST))[0], withdraw());
 }
 
@@ -723,10 +814,14 @@ fn a_take_over_is_counted_once_and_from_its_own_beginning() {
 fn a_shared_address_is_active_until_its_last_service_is_gone_and_probed_once() {
     let mut world = World::active();
     let other = ServiceKey::new("default", "other");
-    world.takeover.set_role(&other, None, Some(&elected()), at(0));
+    world
+        .takeover
+        .set_role(&other, ip(), None, Some(&elected()), at(0));
     assert_eq!(world.effects(), [Effect::Gained(other.clone(), ip())]);
     assert_eq!(world.role(None), [lost()]);
-    world.takeover.set_role(&other, Some(&elected()), None, at(0));
+    world
+        .takeover
+        .set_role(&other, ip(), Some(&elected()), None, at(0));
     assert_eq!(world.effects(), [withdraw(), Effect::Lost(other, ip())]);
 }
 
@@ -748,7 +843,9 @@ fn interfaces_of_sharers_are_united_and_shrink_again() {
     world.role(Some(on(&["eth0"])));
     world.probed(ProbeResult::Silence);
     let other = ServiceKey::new("default", "other");
-    world.takeover.set_role(&other, None, Some(&on(&["eth1"])), at(0));
+    world
+        .takeover
+        .set_role(&other, ip(), None, Some(&on(&["eth1"])), at(0));
     let effects = world.effects();
     assert_eq!(effects[0], announced(&["eth0", "eth1"]));
     let effects = world.role(None);

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use crate::announce::layer2::takeover::event::AddressEvent;
 use crate::{MacAddr, NodeName, Time};
 
 /// The conflict wait: how long machines that probe, or that answer with ever changing MAC addresses, can delay a take-over.
@@ -14,7 +15,7 @@ const REMEMBERED: usize = 3;
 
 /// What other machines did since this node first probed for the address.
 #[derive(Debug)]
-pub(super) struct Attempt {
+pub(super) struct TakeoverAttempt {
     /// When another machine first delayed the take-over; not yet while the minority waits for a lost peer.
     since: Option<Time>,
     /// When a foreign host first answered, and the MAC addresses of the last ones that did.
@@ -26,8 +27,20 @@ pub(super) struct Attempt {
     pub(super) is_contention_reported: bool,
     /// The foreign host that keeps the address.
     pub(super) conflict: Option<Conflict>,
-    /// The peer that is down and keeps the address, as reported.
-    pub(super) deferred_to: Option<NodeName>,
+    /// The peer that is suspect or down and keeps the address.
+    pub(super) deferral: Option<Deferral>,
+    /// The living peer that keeps the address after a dispute.
+    pub(super) lost_to: Option<NodeName>,
+}
+
+/// A peer that is suspect or down and answers for the address.
+#[derive(Debug)]
+pub(super) struct Deferral {
+    pub(super) node: NodeName,
+    /// Since when this peer, or others before it, keep the address.
+    pub(super) since: Time,
+    /// Whether users were told that the address is not announced.
+    pub(super) is_delay_reported: bool,
 }
 
 /// A foreign host that keeps the address.
@@ -40,7 +53,7 @@ pub(super) struct Conflict {
     pub(super) reported: Time,
 }
 
-impl Attempt {
+impl TakeoverAttempt {
     pub(super) const fn new() -> Self {
         Self {
             since: None,
@@ -49,8 +62,24 @@ impl Attempt {
             identified: None,
             is_contention_reported: false,
             conflict: None,
-            deferred_to: None,
+            deferral: None,
+            lost_to: None,
         }
+    }
+
+    /// Returns what users should know while the address is not announced.
+    pub(super) fn obstacle(&self) -> Option<AddressEvent> {
+        if let Some(conflict) = self.conflict {
+            return Some(AddressEvent::Conflict(conflict.mac));
+        }
+        if let Some(node) = &self.lost_to {
+            return Some(AddressEvent::Disputed(node.clone()));
+        }
+        let delay = self
+            .deferral
+            .as_ref()
+            .filter(|deferral| deferral.is_delay_reported);
+        delay.map(|deferral| AddressEvent::Delayed(deferral.node.clone()))
     }
 
     /// Returns how much is left of the conflict wait, which begins with the first machine that delays the take-over.

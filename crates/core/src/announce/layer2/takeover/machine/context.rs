@@ -9,8 +9,8 @@ use crate::announce::layer2::takeover::Effect;
 use crate::announce::layer2::takeover::event::AddressEvent;
 use crate::announce::layer2::takeover::history::AnnouncementHistory;
 use crate::announce::layer2::takeover::identify::Identification;
-use crate::announce::layer2::takeover::peers::Peers;
-use crate::{MacAddr, Time};
+use crate::announce::layer2::takeover::peers::{Peer, Peers};
+use crate::{MacAddr, NodeName, Time};
 
 /// The surroundings of one address, and where its effects go.
 pub(in crate::announce::layer2::takeover) struct Context<'a> {
@@ -32,6 +32,27 @@ impl Context<'_> {
 
     pub(super) fn report(&mut self, event: AddressEvent) {
         self.effects.push_back(Effect::Event(self.address, event));
+    }
+
+    /// Asks a peer that gossip has lost whether it can be reached, unless it cannot reply or was asked a moment ago.
+    pub(super) fn ask_lost(&mut self, peer: &Peer) {
+        if peer.can_reply && self.peers.queries.poll_reach(&peer.node, self.now) {
+            self.ask(&peer.node);
+        }
+    }
+
+    /// Asks a living peer whether it announces the address. Returns whether the limit of such queries permits that.
+    pub(super) fn ask_claimant(&mut self, peer: &NodeName) -> bool {
+        let is_allowed = self.peers.queries.poll_claim(peer, self.now);
+        if is_allowed {
+            self.ask(peer);
+        }
+        is_allowed
+    }
+
+    fn ask(&mut self, peer: &NodeName) {
+        self.effects
+            .push_back(Effect::QueryPeer(peer.clone(), self.address));
     }
 
     pub(super) fn identify(&mut self, mac: MacAddr) -> Option<Time> {

@@ -2,7 +2,8 @@
 
 use core::time::Duration;
 
-use super::attempt::{Attempt, Conflict};
+use super::attempt::{Conflict, Deferral, TakeoverAttempt};
+use super::claimed::DISPUTE_RETRY;
 use super::{AddressMachine, Context, Stage};
 use crate::announce::layer2::ProbeResult;
 use crate::announce::layer2::takeover::RETRY;
@@ -23,6 +24,13 @@ const CONFLICT_RETRY: [Duration; 4] = [
 /// When a foreign host that answers for the first time is asked again, to find out whether its MAC address is stable.
 const STABILITY_RETRY: Duration = Duration::from_millis(250);
 
+/// How long a peer that is down and of a version that answers no queries can keep the address by its announcements, against the
+/// majority.
+const DEFERRAL_LIMIT: Duration = Duration::from_secs(10);
+
+/// Users are told when a peer that is down keeps the address for longer.
+const REPORTED_DELAY: Duration = Duration::from_secs(5);
+
 /// Shortest time between two reports of a conflict whose foreign host has changed.
 const CONFLICT_REPORT: Duration = Duration::from_secs(60);
 
@@ -33,14 +41,14 @@ const CONTENTION: [Duration; 2] = [Duration::from_millis(50), Duration::from_mil
 impl AddressMachine {
     /// Handles the result of a probe for an address that this node is elected for.
     pub(super) fn handle_probed(&mut self, result: ProbeResult, ctx: &mut Context<'_>) {
+        self.note_yielded(result, ctx);
         match result {
             ProbeResult::Silence | ProbeResult::NoLink => self.activate(ctx),
             // The result of a check that was in progress when the probe began.
             ProbeResult::Unanswered { .. } => {}
             ProbeResult::Answered(mac) => match ctx.peers.get(mac).cloned() {
                 None => self.handle_foreign_answer(mac, ctx),
-                // A peer that is alive and not elected stops as soon as it receives our announcement.
-                Some(peer) if peer.is_alive() => self.activate(ctx),
+                Some(peer) if peer.is_alive() => self.handle_answer_of_living(&peer, ctx),
                 Some(peer) => self.handle_answer_of_doubted(peer, mac, ctx),
             },
             ProbeResult::Contended(mac) => match ctx.peers.get(mac).cloned() {
@@ -51,19 +59,62 @@ impl AddressMachine {
         }
     }
 
+    /// Records whether the lost peer that this node left the address to is there.
+    fn note_yielded(&mut self, result: ProbeResult, ctx: &Context<'_>) {
+        let Some(rivalry) = &mut self.rivalry else { return };
+        let seen = match result {
+            ProbeResult::Unanswered { .. } => return,
+            ProbeResult::Silence | ProbeResult::NoLink => None,
+            ProbeResult::Answered(mac) | ProbeResult::Contended(mac) => ctx.peers.get(mac),
+        };
+        let is_there = seen.is_some_and(|peer| Some(&peer.node) == rivalry.yielding_to.as_ref());
+        rivalry.handle_yielded(is_there, ctx.now);
+    }
+
+    /// Handles the answer of a peer that is alive. If it is not elected, it stops as soon as it receives our announcement. But
+    /// if this node has lost a dispute, the peer keeps the address until it says that it does not announce it.
+    fn handle_answer_of_living(&mut self, peer: &Peer, ctx: &mut Context<'_>) {
+        let says_no = self
+            .recent_reply(&peer.node, ctx.now)
+            .is_some_and(|reply| !reply.announces);
+        let lost_to = self.attempt.as_mut().and_then(|attempt| attempt.lost_to.as_mut());
+        match lost_to {
+            Some(lost_to) if !says_no && !ctx.peers.has_precedence_over(&peer.node) => {
+                lost_to.clone_from(&peer.node);
+                ctx.ask_claimant(&peer.node);
+                self.defer_for(DISPUTE_RETRY, ctx);
+            }
+            Some(_) | None => self.activate(ctx),
+        }
+    }
+
     /// Handles the answer of a peer that is suspect or down.
     fn handle_answer_of_doubted(&mut self, peer: Peer, mac: MacAddr, ctx: &mut Context<'_>) {
-        if ctx.peers.is_grace_over(mac, ctx.now) {
+        // The machine that answers is another one, or the peer is about to stop.
+        if self
+            .recent_reply(&peer.node, ctx.now)
+            .is_some_and(|reply| !reply.announces)
+        {
+            return self.activate(ctx);
+        }
+        let deferral = self
+            .attempt
+            .as_ref()
+            .and_then(|attempt| attempt.deferral.as_ref());
+        let is_limit_over =
+            deferral.is_some_and(|deferral| ctx.now.saturating_since(deferral.since) >= DEFERRAL_LIMIT);
+        if ctx.peers.is_grace_over(mac, is_limit_over, ctx.now) {
             ctx.report(AddressEvent::TakeoverForced(peer.node));
             return self.activate(ctx);
         }
+        ctx.ask_lost(&peer);
         self.defer_to(peer.node, ctx);
     }
 
     /// Handles a probe of a peer that is suspect or down.
     fn handle_doubted_contender(&mut self, peer: &Peer, mac: MacAddr, ctx: &mut Context<'_>) {
         let left = self.attempt().wait_left(ctx.now);
-        if left.is_zero() || ctx.peers.is_grace_over(mac, ctx.now) {
+        if left.is_zero() || ctx.peers.is_grace_over(mac, false, ctx.now) {
             return self.activate(ctx);
         }
         // Of two peers that know each other one continues, and the other leaves it the time for that.
@@ -142,6 +193,7 @@ impl AddressMachine {
             ctx.report(AddressEvent::Conflict(mac));
         }
         let repeats = before.map_or(0, |before| before.repeats + 1);
+        attempt.deferral = None;
         attempt.conflict = Some(Conflict {
             mac: kept.map_or(mac, |kept| kept.mac),
             repeats,
@@ -159,28 +211,48 @@ impl AddressMachine {
         }
     }
 
+    /// Leaves the address to a peer that is suspect or down, and probes again later.
     fn defer_to(&mut self, node: NodeName, ctx: &mut Context<'_>) {
         self.defer_for(RETRY, ctx);
         let attempt = self.attempt();
         attempt.handle_deferral(ctx.peers.is_minority(), ctx.now);
         let was_conflict = attempt.conflict.take().is_some();
-        if attempt.deferred_to.as_ref() != Some(&node) {
-            attempt.deferred_to = Some(node.clone());
-            ctx.report(AddressEvent::Deferred(node));
+        let before = attempt.deferral.take();
+        let mut deferral = Deferral {
+            since: before.as_ref().map_or(ctx.now, |before| before.since),
+            is_delay_reported: before.as_ref().is_some_and(|before| before.is_delay_reported),
+            node,
+        };
+        if before.is_none_or(|before| before.node != deferral.node) {
+            ctx.report(AddressEvent::Deferred(deferral.node.clone()));
         }
         if was_conflict {
             ctx.report(AddressEvent::Resolved);
         }
+        let is_long = ctx.now.saturating_since(deferral.since) >= REPORTED_DELAY;
+        if is_long && !core::mem::replace(&mut deferral.is_delay_reported, is_long) {
+            ctx.report(AddressEvent::Delayed(deferral.node.clone()));
+        }
+        attempt.deferral = Some(deferral);
+    }
+
+    /// Whether a peer keeps the address from this node, as far as this node can tell.
+    pub(super) fn is_deferred_to(&self, peer: &NodeName) -> bool {
+        let attempt = self.attempt.as_ref();
+        attempt.is_some_and(|attempt| {
+            let deferral = attempt.deferral.as_ref().map(|deferral| &deferral.node);
+            attempt.lost_to.as_ref() == Some(peer) || deferral == Some(peer)
+        })
     }
 
     /// Probes again after `pause`.
-    fn defer_for(&mut self, pause: Duration, ctx: &Context<'_>) {
+    pub(super) fn defer_for(&mut self, pause: Duration, ctx: &Context<'_>) {
         self.stage = Stage::Deferred;
         self.due = Some(ctx.now + pause);
     }
 
     /// Returns what other machines did since this node first probed for the address.
-    fn attempt(&mut self) -> &mut Attempt {
-        self.attempt.get_or_insert_with(|| Attempt::new().into())
+    pub(super) fn attempt(&mut self) -> &mut TakeoverAttempt {
+        self.attempt.get_or_insert_with(|| TakeoverAttempt::new().into())
     }
 }

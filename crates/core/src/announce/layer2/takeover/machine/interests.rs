@@ -2,10 +2,11 @@
 
 use super::{AddressMachine, Context, Stage};
 use crate::announce::layer2::Command;
+use crate::announce::layer2::takeover::HANDOVER_LIMIT;
 use crate::announce::layer2::takeover::interest::{Duty, Interest};
 use crate::announce::layer2::takeover::monitor::Monitor;
 use crate::config::ConflictDetection;
-use crate::{NodeName, ServiceKey};
+use crate::{NodeName, ServiceKey, Time};
 
 impl AddressMachine {
     /// Replaces what this node has to do for a Service at the address.
@@ -27,13 +28,7 @@ impl AddressMachine {
     }
 
     /// Does what follows from changed interests.
-    pub(super) fn follow_interests(
-        &mut self,
-        is_demoted: bool,
-        is_changed: bool,
-        is_passed_on: bool,
-        ctx: &mut Context<'_>,
-    ) {
+    pub(super) fn follow_interests(&mut self, is_demoted: bool, is_changed: bool, ctx: &mut Context<'_>) {
         match (self.stage, self.duty()) {
             (Stage::Idle | Stage::Monitoring, Some(Duty::Answer)) => self.probe(ctx),
             (Stage::Idle, Some(Duty::Monitor)) => self.stage = Stage::Monitoring,
@@ -58,7 +53,7 @@ impl AddressMachine {
                 }
                 self.update_served(ctx);
             }
-            (Stage::Active, None) if is_passed_on => self.hand_over(ctx),
+            (Stage::Active, None) if self.is_passed_on(ctx.now) => self.hand_over(ctx),
             (Stage::HandingOver { .. }, Some(Duty::Answer)) => {
                 self.stage = Stage::Active;
                 ctx.order(Command::Announce(self.announcement(ctx.address)));
@@ -66,11 +61,26 @@ impl AddressMachine {
                 self.update_served(ctx);
             }
             (Stage::HandingOver { .. }, Some(Duty::Monitor)) => {}
-            (Stage::HandingOver { .. }, None) if is_passed_on => {}
+            (Stage::HandingOver { .. }, None) if self.is_passed_on(ctx.now) => {}
             (Stage::Active | Stage::HandingOver { .. }, None) => {
                 ctx.order(Command::Withdraw(ctx.address));
                 self.release(ctx);
             }
         }
     }
+
+    /// Records that the next owner of a Service has to announce the address before this node stops.
+    pub(super) fn pass_on(&mut self, service: &ServiceKey, now: Time) {
+        self.passed_on.retain(|_, since| is_awaited(*since, now));
+        self.passed_on.insert(service.clone(), now);
+    }
+
+    /// Whether the next owner of a Service has to announce the address before this node stops.
+    fn is_passed_on(&self, now: Time) -> bool {
+        self.passed_on.values().any(|since| is_awaited(*since, now))
+    }
+}
+
+fn is_awaited(since: Time, now: Time) -> bool {
+    now.saturating_since(since) < HANDOVER_LIMIT
 }

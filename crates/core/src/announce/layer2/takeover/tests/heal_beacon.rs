@@ -16,7 +16,9 @@ fn active_at(addresses: &[IpAddr]) -> World {
     for address in addresses {
         let address = *address;
         let role = Role::Owner(Grant { address, ..grant() });
-        world.takeover.set_role(&web(), None, Some(&role), world.now);
+        world
+            .takeover
+            .set_role(&web(), address, None, Some(&role), world.now);
         world
             .takeover
             .handle_probed(address, ProbeResult::Silence, world.now);

@@ -94,7 +94,10 @@ fn a_machine_that_answers_for_no_node_is_foreign_and_so_is_a_proxy_that_answers_
         // It has answered before, so its MAC address is stable.
         let conflict = Effect::Event(ip(), AddressEvent::Conflict(FOREIGN));
         assert_eq!(world.probed(ProbeResult::Answered(FOREIGN)), [conflict]);
-        assert_eq!(world.takeover.foreign_host(ip()), Some(FOREIGN));
+        assert_eq!(
+            world.takeover.obstacle(ip()),
+            Some(AddressEvent::Conflict(FOREIGN))
+        );
     }
 }
 
@@ -127,7 +130,10 @@ fn a_foreign_host_is_asked_again_and_a_late_identification_ends_the_conflict() {
     unidentified(&mut world, mac(LAST));
     unidentified(&mut world, mac(LAST));
     world.probed(ProbeResult::Answered(mac(LAST)));
-    assert_eq!(world.takeover.foreign_host(ip()), Some(mac(LAST)));
+    assert_eq!(
+        world.takeover.obstacle(ip()),
+        Some(AddressEvent::Conflict(mac(LAST)))
+    );
     let (waited, _) = world.until_due();
     assert_eq!(waited, 1000);
     assert_eq!(world.probed(ProbeResult::Answered(mac(LAST))), []);
@@ -143,7 +149,7 @@ fn a_foreign_host_is_asked_again_and_a_late_identification_ends_the_conflict() {
         world.probed(ProbeResult::Answered(mac(LAST))),
         known.map(|report| Effect::Event(ip(), report))
     );
-    assert_eq!(world.takeover.foreign_host(ip()), None);
+    assert_eq!(world.takeover.obstacle(ip()), None);
 }
 
 #[test]
@@ -160,13 +166,13 @@ fn machines_are_asked_one_after_another_and_only_the_asked_one_may_answer() {
     // Another address waits for the machine that is being asked.
     let other: IpAddr = [192, 0, 2, 2].into();
     let grant = Grant {
-        addresses: vec![other],
+        address: other,
         ..grant()
     };
     let service = ServiceKey::new("default", "other");
     world
         .takeover
-        .set_role(&service, None, Some(&Role::Owner(grant)), world.now);
+        .set_role(&service, other, None, Some(&Role::Owner(grant)), world.now);
     world
         .takeover
         .handle_probed(other, ProbeResult::Answered(mac(FIRST)), world.now);
@@ -203,7 +209,10 @@ fn the_mac_address_in_gossip_has_precedence_and_a_known_machine_is_not_asked() {
     world.answered_twice(FOREIGN);
     // An answer for the node still changes nothing.
     answers_for(&mut world, FIRST, FOREIGN);
-    assert_eq!(world.takeover.foreign_host(ip()), Some(FOREIGN));
+    assert_eq!(
+        world.takeover.obstacle(ip()),
+        Some(AddressEvent::Conflict(FOREIGN))
+    );
     world.until_due();
     assert_eq!(world.probed(ProbeResult::Answered(FOREIGN)), []);
 }

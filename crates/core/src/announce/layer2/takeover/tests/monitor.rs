@@ -169,6 +169,8 @@ fn an_owner_that_announces_but_does_not_answer_is_contradicted_at_a_limited_rate
     let mut world = acting_owner();
     assert_eq!(world.handle_claim_of(mac(FIRST)), [check(Some(mac(FIRST)))]);
     assert_eq!(world.probed(UNANSWERED), [Effect::Command(Command::Defend(ip()))]);
+    assert_eq!(world.handle_claim_of(mac(FIRST)), [], "checked a moment ago");
+    world.now = world.now + Duration::from_millis(300);
     assert_eq!(world.handle_claim_of(mac(FIRST)), [check(Some(mac(FIRST)))]);
     assert_eq!(world.probed(UNANSWERED), []);
     world.now = world.now + Duration::from_secs(5);
@@ -241,7 +243,9 @@ fn one_unanswered_address_hastens_the_checks_of_the_others_of_its_owner() {
             },
         };
         let service = ServiceKey::new("default", alloc::format!("other-{i}"));
-        world.takeover.set_role(&service, None, Some(&role), world.now);
+        world
+            .takeover
+            .set_role(&service, *address, None, Some(&role), world.now);
     }
     for _ in 0..4 {
         world.takeover.handle_probed(ip(), UNANSWERED, world.now);
@@ -273,7 +277,9 @@ fn many_addresses_are_checked_in_turn_at_a_limited_rate() {
                 ..grant()
             },
         };
-        world.takeover.set_role(&web(), None, Some(&role), world.now);
+        world
+            .takeover
+            .set_role(&web(), *address, None, Some(&role), world.now);
     }
     world.until_due();
     let began = world.now;

@@ -58,20 +58,31 @@ fn handing_over_as_backup() -> World {
     world
 }
 
-const STAGES: [Stage; 10] = [
+fn after_a_dispute() -> World {
+    let mut world = World::active();
+    world.replied(FIRST, true);
+    while world.takeover.announces(ip()) {
+        world.until_due();
+        world.replied(FIRST, true);
+    }
+    world
+}
+
+const STAGES: [Stage; 11] = [
     ("Idle", || first_is_down(World::new())),
     ("Monitoring", || first_is_down(monitoring())),
     ("Probing, elected", || first_is_down(World::probing())),
     ("Probing, backup", || first_is_down(probing_as_backup())),
     ("Deferred, to a peer", || World::deferred(Liveness::Down)),
     ("Deferred, conflict", || first_is_down(World::in_conflict())),
+    ("Deferred, after a dispute", || first_is_down(after_a_dispute())),
     ("Active, elected", || first_is_down(World::active())),
     ("Active, acting owner", || first_is_down(acting())),
     ("HandingOver, standby", || first_is_down(World::handing_over())),
     ("HandingOver, backup", || first_is_down(handing_over_as_backup())),
 ];
 
-const EVENTS: [Event; 18] = [
+const EVENTS: [Event; 22] = [
     ("elected", |world| world.role(Some(elected()))),
     ("backup", |world| world.role(Some(backup()))),
     ("standby", |world| world.role(Some(standby()))),
@@ -99,6 +110,10 @@ const EVENTS: [Event; 18] = [
     ("claim of an alive peer", |world| world.handle_claim_of(mac(LAST))),
     ("claim of a lost peer", |world| world.handle_claim_of(mac(FIRST))),
     ("claim of a foreign host", |world| world.handle_claim_of(FOREIGN)),
+    ("yes of an alive peer", |world| world.replied(LAST, true)),
+    ("no of an alive peer", |world| world.replied(LAST, false)),
+    ("yes of a lost peer", |world| world.replied(FIRST, true)),
+    ("no of a lost peer", |world| world.replied(FIRST, false)),
     ("check", |world| {
         world.takeover.handle(ip(), machine::Event::Check, world.now);
         world.effects()
@@ -143,7 +158,7 @@ fn describe(effect: &Effect) -> String {
         Effect::Gained(..) => "+gained",
         Effect::Lost(..) => "+lost",
         Effect::TookOver(..) => "+took over",
-        Effect::QueryPeer(peer, _) => return format!("?{peer}"),
+        Effect::QueryPeer(..) => "QueryPeer",
         Effect::Event(_, event) => return format!("+{}", event.reason()),
     };
     text.into()
