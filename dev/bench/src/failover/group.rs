@@ -135,16 +135,16 @@ async fn settled_owner(client: &Host, machines: &[Machine]) -> anyhow::Result<us
     let (mut last, mut times) = (None, 0);
     let owner = wait_for("one machine has the address", DEADLINE, async || {
         client.links().forget_neighbour(LINK, address).await?;
-        client.poke(address).await?;
-        let entry = client.links().neighbour(address).await?;
-        let mac = entry.and_then(|entry| entry.mac);
-        times = if mac.is_some() && mac == last {
-            times + 1
-        } else {
-            0
-        };
-        last = mac;
-        Ok(mac.filter(|_| times == STREAK))
+        // A kernel answers at once, a daemon that answers itself does not.
+        let mac = wait_for("the address is answered for", DEADLINE, async || {
+            client.poke(address).await?;
+            let entry = client.links().neighbour(address).await?;
+            Ok(entry.and_then(|entry| entry.mac))
+        })
+        .await?;
+        times = if Some(mac) == last { times + 1 } else { 0 };
+        last = Some(mac);
+        Ok(last.filter(|_| times == STREAK))
     })
     .await?;
     let position = machines.iter().position(|machine| machine.host.mac() == owner);
