@@ -159,6 +159,11 @@ async fn power_failure(lab: &mut Lab, story: &Story, address: IpAddr) -> anyhow:
         outage: outage.into(),
     });
     lab.power_on(owner).await?;
+    returned(lab, story, address, owner).await
+}
+
+/// The owner is back, and takes the address back.
+async fn returned(lab: &Lab, story: &Story, address: IpAddr, owner: usize) -> anyhow::Result<()> {
     wait_for("the address is back at its first owner", DEADLINE, async || {
         Ok((lab.learnt_owner(address).await? == Some(owner)).then_some(()))
     })
@@ -170,7 +175,7 @@ async fn power_failure(lab: &mut Lab, story: &Story, address: IpAddr) -> anyhow:
     Ok(())
 }
 
-/// The owner's speaker is stopped as an upgrade would stop it.
+/// The owner's speaker is stopped and started again as an upgrade would do it.
 async fn planned_stop(lab: &mut Lab, story: &Story, address: IpAddr) -> anyhow::Result<()> {
     let mut prober = served(lab, address).await?;
     let owner = lab.owner(address, DEADLINE).await?;
@@ -188,7 +193,8 @@ async fn planned_stop(lab: &mut Lab, story: &Story, address: IpAddr) -> anyhow::
         node: lab.node(successor).name().to_owned(),
         outage: outage.into(),
     });
-    Ok(())
+    lab.node_mut(owner).start_speaker().await?;
+    returned(lab, story, address, owner).await
 }
 
 async fn served(lab: &Lab, address: IpAddr) -> anyhow::Result<Prober> {
