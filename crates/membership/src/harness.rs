@@ -9,6 +9,7 @@ mod flaps;
 mod forged;
 mod hostile;
 mod joining;
+mod lying;
 mod partitions;
 mod queries;
 mod states;

@@ -48,6 +48,9 @@ impl Epoch {
     /// The latest start that members accept, in the year 2248. Later ones can only be forged.
     pub const LATEST_START: u64 = u64::MAX >> 1;
 
+    /// The greatest number of renewals that members accept.
+    const LATEST_RENEWAL: u32 = u32::MAX - 1;
+
     /// The latest start by the clock, in the year 2109, so that there are later ones to supersede it with.
     const LATEST_CLOCK: u64 = 1 << 42;
 
@@ -67,7 +70,10 @@ impl Epoch {
     pub const fn renewed(self) -> Self {
         Self {
             started: self.started,
-            renewal: self.renewal.saturating_add(1),
+            renewal: match self.renewal {
+                Self::LATEST_RENEWAL.. => Self::LATEST_RENEWAL,
+                earlier => earlier + 1,
+            },
         }
     }
 
@@ -77,9 +83,12 @@ impl Epoch {
     }
 
     /// Returns an epoch after all epochs of the process that `self` belongs to. `noise` separates two processes that both
-    /// supersede it.
+    /// supersede it. After the latest start only a renewal is left.
     #[must_use]
     pub fn superseded(self, noise: u32) -> Self {
+        if self.started >= Self::LATEST_START {
+            return self.renewed();
+        }
         let step = 1 + (u64::from(noise) & Self::NOISE);
         Self::first_of(self.started.saturating_add(step).min(Self::LATEST_START))
     }
@@ -99,7 +108,7 @@ fn parse_started<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
 /// Parses the number of renewals; the greatest is refused, as the process could not come back from it.
 fn parse_renewal<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
     let renewal = u32::deserialize(from)?;
-    if renewal == u32::MAX {
+    if renewal > Epoch::LATEST_RENEWAL {
         return Err(D::Error::custom("a speaker cannot come back so often"));
     }
     Ok(renewal)

@@ -237,6 +237,12 @@ impl Membership {
         self.swim.identity()
     }
 
+    /// Returns the version of what this member reports.
+    #[cfg(test)]
+    pub(crate) const fn version(&self) -> u32 {
+        self.dissemination.own().version
+    }
+
     /// Announces this member to missing peers, if a round is due.
     fn announce(&mut self, now: Time) {
         if self.rounds.next_due().is_none_or(|due| due > now) {

@@ -59,6 +59,22 @@ impl SelfReport {
         age(self) > age(other)
     }
 
+    /// Whether this is another report than `other` of the same process although it has the same number, or one with a later
+    /// number. One of them is forged if its node made the other.
+    pub fn contradicts(&self, other: &Self) -> bool {
+        let number = |report: &Self| (report.started, report.version);
+        if number(self) != number(other) {
+            return number(self) > number(other);
+        }
+        let differs = |one: &Profile, other: &Profile| {
+            (one.flaps, &one.unresponsive) != (other.flaps, &other.unresponsive)
+        };
+        let profiles = self.profile.as_ref().zip(other.profile.as_ref());
+        // Early versions pass on fewer fields of a profile.
+        (self.state, &self.macs) != (other.state, &other.macs)
+            || profiles.is_some_and(|(one, other)| differs(one, other))
+    }
+
     /// Returns the profile for a change.
     pub fn profile_mut(&mut self) -> &mut Profile {
         Arc::make_mut(self.profile.get_or_insert_default())

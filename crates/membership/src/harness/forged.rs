@@ -58,7 +58,54 @@ fn content(reports: &[Vec<u8>], swim: &[u8]) -> Vec<u8> {
     content
 }
 
+/// A report about `node` that it did not make: it is draining, and has the MAC address of another node.
+fn forged_report(node: NodeName, started: u64, version: u32) -> Vec<u8> {
+    let report = SelfReport {
+        node,
+        started,
+        version,
+        state: NodeState::Draining,
+        macs: [link(99).mac].into(),
+        profile: None,
+    };
+    report.emit()
+}
+
+/// The numbers of forged reports about a process that started at `started`.
+fn forged_numbers(started: u64) -> [(u64, u32); 6] {
+    let latest = u32::MAX - 1;
+    [
+        (started, 0),
+        (started, 7),
+        (started, latest),
+        (started + 5, 0),
+        (Epoch::LATEST_START - 1, latest),
+        (Epoch::LATEST_START, latest),
+    ]
+}
+
 impl Net {
+    /// Whether all running members know each one as it reports itself.
+    fn all_see_all_as_they_report(&self) -> bool {
+        self.nodes.keys().all(|&subject| {
+            let own = self.view(subject, subject).expect("each lists itself").clone();
+            self.sees(subject, &own)
+        })
+    }
+
+    /// Whether all other running members know `subject` like `own`.
+    fn sees(&self, subject: usize, own: &Member) -> bool {
+        self.all_see(subject, |member| member == own)
+    }
+
+    /// Lets node 2 report to node 0 something that node 1 did not report.
+    fn forge(&mut self, started: u64, version: u32) {
+        let gossip = swim(self.identity_of(2), self.identity_of(0), Message::Gossip, &[]);
+        let forged = forged_report(name(1), started, version);
+        assert_eq!(self.inject(&content(&[forged], &gossip), 2), Ok(()));
+        self.run_for(millis(20));
+    }
+
     /// Lets member 0 handle `content` as if it came from `from`.
     fn inject(&mut self, content: &[u8], from: usize) -> Result<(), Rejection> {
         let now = self.now;
@@ -183,4 +230,80 @@ fn invented_members_fill_no_memory_and_do_not_displace_expected_ones() {
             .is_some_and(|m| (m.liveness, m.state) == (Liveness::Alive, NodeState::Starting))
     });
     assert!(seen.is_some());
+}
+
+#[test]
+fn a_forged_report_about_us_is_outbid() {
+    let started = Net::cluster(3, 1, 0.0).identity_of(1).epoch.started;
+    for (started, version) in forged_numbers(started) {
+        for loss in [0.0, 0.05] {
+            let mut net = Net::cluster(3, 1, loss);
+            net.forge(started, version);
+            let healed = net.run_until(Duration::from_secs(10), Net::all_see_all_as_they_report);
+            assert!(healed.is_some(), "{started} {version}");
+            net.run_for(Duration::from_secs(1));
+            assert!(net.all_see_all_as_they_report(), "{started} {version}");
+            // It is also believed what it reports next.
+            net.set_state(1, NodeState::Draining);
+            net.run_for(Duration::from_secs(1));
+            assert!(
+                net.all_see(1, |member| member.state == NodeState::Draining),
+                "{started} {version}"
+            );
+            assert!(net.all_see_all_as_they_report(), "{started} {version}");
+        }
+    }
+}
+
+#[test]
+fn a_forged_report_is_forgotten_after_a_restart_of_the_victim() {
+    let started = Net::cluster(3, 1, 0.0).identity_of(1).epoch.started;
+    for (started, version) in forged_numbers(started) {
+        let mut net = Net::cluster(3, 1, 0.0);
+        // While the victim is away, nobody contradicts.
+        net.crash(1);
+        net.run_for(Duration::from_secs(1));
+        net.forge(started, version);
+        net.run_for(Duration::from_secs(5));
+        net.start(1, peers(0..3));
+        net.set_state(1, NodeState::Ready);
+        let healed = net.run_until(Duration::from_secs(10), Net::all_see_all_as_they_report);
+        assert!(healed.is_some(), "{started} {version}");
+        assert!(
+            net.all_see(1, |member| member.state == NodeState::Ready),
+            "{started} {version}"
+        );
+    }
+}
+
+#[test]
+fn a_forged_report_survives_no_rolling_restart() {
+    let started = Net::cluster(3, 1, 0.0).identity_of(1).epoch.started;
+    for (started, version) in forged_numbers(started) {
+        let mut net = Net::cluster(3, 1, 0.0);
+        net.forge(started, version);
+        for index in [0, 2, 1] {
+            net.crash(index);
+            net.run_for(Duration::from_secs(1));
+            net.start(index, peers(0..3));
+            net.set_state(index, NodeState::Ready);
+            net.run_for(Duration::from_secs(10));
+            assert!(net.all_see_all_as_they_report(), "{started} {version}");
+        }
+        assert!(
+            net.all_see_all(|member| member.state == NodeState::Ready),
+            "{started} {version}"
+        );
+    }
+}
+
+#[test]
+fn a_member_that_reports_nothing_wrong_is_never_outbid() {
+    let mut net = Net::cluster(3, 1, 0.05);
+    net.set_state(0, NodeState::Draining);
+    net.run_for(Duration::from_secs(60));
+    assert_eq!(net.count_events(|event| *event == MembershipEvent::Superseded), 0);
+    let versions = net.nodes.values().map(|node| node.membership.version());
+    // Starting, ready; draining.
+    assert_eq!(versions.collect::<Vec<u32>>(), [2, 1, 1]);
 }

@@ -66,7 +66,8 @@ impl Membership {
         let result = self.handle_swim(&received);
         if result.is_ok() {
             if is_to_present {
-                self.handle_reports(reports, now);
+                self.handle_reports(reports, &received.header.src, now);
+                self.supersede_known(now);
             }
             self.handle_answer(&received.header, now);
         }
@@ -117,17 +118,43 @@ impl Membership {
     /// Handles reports: only from a datagram to the present identity of this member, as a datagram that was recorded before
     /// this process started may hold what a failed member reported earlier; and only of expected or known members, so that a
     /// sender cannot fill the memory with names.
-    fn handle_reports(&mut self, reports: Vec<SelfReport>, now: Time) {
+    fn handle_reports(&mut self, reports: Vec<SelfReport>, src: &Identity, now: Time) {
         for report in reports {
-            let flaps = self.dissemination.handle_earlier(&report);
-            if flaps > 0 {
-                self.damping.add(flaps, now);
-                self.report_flaps(now);
+            if report.node == self.dissemination.own().node {
+                self.handle_report_of_self(&report, now);
+                continue;
             }
-            if self.knows(&report.node) && self.dissemination.handle_report(report) {
+            let from_itself = report.node == *src.node && report.started == src.epoch.started;
+            if self.knows(&report.node) && self.dissemination.handle_report(report, from_itself) {
                 self.roster.set_stale();
                 self.dissemination.send_soon(now);
             }
+        }
+    }
+
+    /// Handles a report about this node: of an earlier process, or one that this process did not make.
+    fn handle_report_of_self(&mut self, report: &SelfReport, now: Time) {
+        let flaps = self.dissemination.handle_earlier(report);
+        if flaps > 0 {
+            self.damping.add(flaps, now);
+            self.report_flaps(now);
+        }
+        if !report.contradicts(self.dissemination.own()) {
+            return;
+        }
+        if let Some(started) = self.dissemination.outbid(report) {
+            self.supersede(Epoch::first_of(started), now);
+        }
+        self.roster.set_stale();
+        self.dissemination.send_soon(now);
+    }
+
+    /// Takes a later epoch if a peer knows a later one of this node.
+    fn supersede_known(&mut self, now: Time) {
+        let own = self.swim.identity();
+        let later = self.swim.last_identity(&own.node).map(|known| known.epoch);
+        if let Some(later) = later.filter(|later| *later > own.epoch) {
+            self.supersede(later, now);
         }
     }
 
@@ -194,14 +221,27 @@ impl Membership {
             return Ok(());
         }
         // Too early for another epoch, an answer would be answered by the same again, at the speed of the wire.
-        let epoch = self.conflict.poll_supersede(dst.epoch, now);
-        let epoch = epoch.ok_or(Rejection::SameName)?;
-        let identity = Identity { epoch, ..own.clone() };
-        self.swim.set_identity(identity);
-        self.dissemination.supersede(epoch.started);
-        self.rounds.handle_connection(Connection::Isolated, now);
-        self.events.push_back(MembershipEvent::Superseded);
-        Ok(())
+        if self.supersede(dst.epoch, now) {
+            Ok(())
+        } else {
+            Err(Rejection::SameName)
+        }
+    }
+
+    /// Takes an epoch later than `known`; false if it is too early for another one.
+    fn supersede(&mut self, known: Epoch, now: Time) -> bool {
+        let Some(epoch) = self.conflict.poll_supersede(known, now) else {
+            return false;
+        };
+        let own = self.swim.identity();
+        if epoch > own.epoch {
+            let identity = Identity { epoch, ..own.clone() };
+            self.swim.set_identity(identity);
+            self.dissemination.supersede(epoch.started);
+            self.rounds.handle_connection(Connection::Isolated, now);
+            self.events.push_back(MembershipEvent::Superseded);
+        }
+        true
     }
 }
 
