@@ -55,8 +55,8 @@ pub enum Rejection {
     /// Its sender is not expected, and there are too many members already.
     #[error("there are too many members to admit an unexpected one")]
     Full,
-    /// There are too many such datagrams: of a sender that is unknown and needs a new key to be derived, or queries.
-    #[error("too many datagrams of unknown senders, or too many queries")]
+    /// There are too many such datagrams: they need new keys to be derived, or they are queries.
+    #[error("too many datagrams of unknown sessions, or too many queries")]
     Flood,
 }
 

@@ -358,6 +358,7 @@ impl Membership {
 
     /// Compiles the list of members. True if a known member became suspect, down or alive.
     fn compile_roster(&mut self) -> bool {
+        self.roster.set_endpoints(self.swim.known());
         let Some(events) = self.roster.update(self.swim.known(), &self.dissemination) else {
             return false;
         };

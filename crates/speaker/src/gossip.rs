@@ -4,6 +4,7 @@
 //! answer to a probe.
 
 mod metrics;
+mod new_sessions;
 mod random;
 mod task;
 
@@ -19,12 +20,13 @@ use herald_l2::Link;
 use herald_membership::codec::report;
 use herald_membership::codec::seal::{Seal, Secret};
 use herald_membership::identity::Epoch;
-use herald_membership::{Allowance, Membership, Timings};
+use herald_membership::{Membership, Timings};
 use herald_netio::{Mailbox, Poller};
 use herald_runtime::health::Beat;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use metrics::GossipMetrics;
+use new_sessions::NewSessions;
 use random::Random;
 use task::{GossipCommand, GossipTask};
 
@@ -160,7 +162,7 @@ impl Gossip {
             members,
             joined,
             peer_messages,
-            unknown_senders: Allowance::new(UNKNOWN_SENDERS, UNKNOWN_SENDER_COST),
+            new_sessions: NewSessions::new(),
             random,
             zero: Instant::now(),
         };
@@ -249,11 +251,6 @@ impl Gossip {
         self.commands.send(command);
     }
 }
-
-/// Datagrams of unknown senders that may need a new key at once; then one more each 5 ms. Deriving a key takes microseconds; a
-/// speaker that no peer expects yet sends some ten datagrams a second.
-const UNKNOWN_SENDERS: u32 = 200;
-const UNKNOWN_SENDER_COST: Duration = Duration::from_millis(5);
 
 /// The token of the socket in the poller, which waits for nothing else.
 const SOCKET: u64 = 0;

@@ -200,7 +200,8 @@ impl Dissemination {
             let is_same_number =
                 (known.report.started, known.report.version) == (report.started, report.version);
             known.is_contradicted = is_forged && !is_same_number;
-            if !report.is_later_than(&known.report) && !(is_forged && is_same_number) {
+            let counts = report.is_later_than(&known.report) || is_forged && is_same_number;
+            if !counts {
                 return false;
             }
         }

@@ -83,9 +83,7 @@ impl Membership {
 
     /// Whether an expected or known peer has the address `from`.
     pub fn is_peer(&self, from: SocketAddr) -> bool {
-        let known = self.swim.known().map(|member| &member.id().address);
-        let mut addresses = self.roster.peers().values().chain(known);
-        addresses.any(|address| is_same_endpoint(*address, from))
+        self.roster.has_endpoint(from)
     }
 
     fn handle_swim(&mut self, received: &Received<'_>) -> Result<(), foca::Error> {

@@ -1,12 +1,12 @@
 //! The list of members that the rest of the speaker sees, compiled from the peers that Kubernetes expects, the members that
 //! the SWIM library knows and their reports.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hash::BuildHasher as _;
 use core::mem;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 use foca::State;
@@ -28,6 +28,8 @@ pub(super) struct Roster {
     peers: BTreeMap<NodeName, SocketAddr>,
     /// The members in order of their names.
     members: Arc<[Member]>,
+    /// Addresses and ports of the expected and known peers.
+    endpoints: BTreeSet<(IpAddr, u16)>,
     /// Whether something changed since the list was compiled.
     is_stale: bool,
     /// When the list was compiled last.
@@ -43,6 +45,7 @@ impl Roster {
         Self {
             peers: BTreeMap::new(),
             members: Arc::default(),
+            endpoints: BTreeSet::new(),
             is_stale: true,
             compiled: None,
             hasher: DefaultHashBuilder::default(),
@@ -60,6 +63,18 @@ impl Roster {
         let changed = self.peers != peers;
         self.peers = peers;
         changed
+    }
+
+    /// Whether an expected or known peer has this address; since the list was compiled last.
+    pub(super) fn has_endpoint(&self, address: SocketAddr) -> bool {
+        // Scope and flow label of IPv6 do not travel in datagrams.
+        self.endpoints.contains(&(address.ip(), address.port()))
+    }
+
+    /// Replaces the addresses of the known peers.
+    pub(super) fn set_endpoints<'a>(&mut self, known: impl Iterator<Item = &'a SwimMember>) {
+        let addresses = known.map(|known| &known.id().address).chain(self.peers.values());
+        self.endpoints = addresses.map(|address| (address.ip(), address.port())).collect();
     }
 
     /// Marks the list as out of date.

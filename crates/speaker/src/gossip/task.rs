@@ -11,7 +11,7 @@ use herald_core::{Liveness, Member, NodeName, NodeState, Time};
 use herald_l2::Link;
 use herald_membership::codec::Rejection;
 use herald_membership::codec::seal::Seal;
-use herald_membership::{Allowance, LocalLink, Membership, MembershipEvent};
+use herald_membership::{LocalLink, Membership, MembershipEvent};
 use herald_netio::Poller;
 use herald_runtime::health::Beat;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -19,6 +19,7 @@ use tracing::{debug, info, warn};
 
 use super::PeerMessage;
 use super::metrics::GossipMetrics;
+use super::new_sessions::NewSessions;
 use super::random::Random;
 
 /// The longest wait for datagrams, so that the thread shows a sign of life.
@@ -52,8 +53,8 @@ pub(super) struct GossipTask {
     pub(super) members: watch::Sender<Arc<[Member]>>,
     pub(super) joined: watch::Sender<bool>,
     pub(super) peer_messages: mpsc::Sender<PeerMessage>,
-    /// Limits the work for datagrams of unknown senders.
-    pub(super) unknown_senders: Allowance,
+    /// Limits the work for datagrams of unknown sessions.
+    pub(super) new_sessions: NewSessions,
     pub(super) random: Random,
     pub(super) zero: Instant,
 }
@@ -157,8 +158,9 @@ impl GossipTask {
 
     fn open(&mut self, datagram: &[u8], from: SocketAddr, now: Time) -> Result<Vec<u8>, Rejection> {
         if self.seal.must_derive(datagram)
-            && !self.membership.is_peer(from)
-            && !self.unknown_senders.poll_use(now)
+            && !self
+                .new_sessions
+                .poll_use(from, self.membership.is_peer(from), now)
         {
             return Err(Rejection::Flood);
         }
