@@ -12,6 +12,7 @@ mod joining;
 mod lying;
 mod partitions;
 mod queries;
+mod starved;
 mod states;
 
 use alloc::collections::{BTreeMap, BinaryHeap};

@@ -20,6 +20,7 @@
 mod dissemination;
 mod identity_conflict;
 mod join_rounds;
+mod lateness;
 mod leave;
 mod queries;
 pub(crate) mod receive;
@@ -168,6 +169,7 @@ impl Membership {
             self.repeat_leave(now);
             return;
         }
+        self.swim.handle_lateness(now);
         while self.swim.handle_timeout(now) {
             self.drain_swim(now);
         }

@@ -35,6 +35,11 @@ impl Timings {
         join_timeout: Duration::from_secs(2),
     };
 
+    /// Returns how late timers may be before this process counts as one that did not run.
+    pub(crate) fn tolerance(&self) -> Duration {
+        self.probe_period / 4
+    }
+
     /// Returns how long a suspect member has to refute the suspicion in a cluster of `members`: grows with their logarithm.
     pub(crate) fn suspicion_among(&self, members: usize) -> Duration {
         if members <= 100 {

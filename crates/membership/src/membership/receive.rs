@@ -38,6 +38,7 @@ impl Membership {
             // An answer to the leave message would make this member alive again.
             return Ok(());
         }
+        self.swim.handle_lateness(now);
         if let Some(message) = OwnershipMessage::parse(content) {
             return self.handle_ownership(message?, from, now);
         }
@@ -105,8 +106,21 @@ impl Membership {
     }
 
     fn handle_answer(&mut self, header: &Header<Identity>, now: Time) {
-        if let Message::Ack(number) = header.message {
-            self.swim.handle_ack(&header.src, number);
+        match &header.message {
+            Message::Ack(number) => self.swim.handle_ack(&header.src, *number, now),
+            // The member that passes it on is not the one that was probed.
+            Message::ForwardedAck { origin, probe_number } => {
+                self.swim.handle_ack(origin, *probe_number, now)
+            }
+            Message::Feed
+            | Message::Ping(_)
+            | Message::PingReq { .. }
+            | Message::IndirectPing { .. }
+            | Message::IndirectAck { .. }
+            | Message::Gossip
+            | Message::Announce
+            | Message::Broadcast
+            | Message::TurnUndead => {}
         }
         if header.message == Message::Feed {
             self.rounds.handle_answer(now);

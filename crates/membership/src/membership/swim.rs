@@ -1,4 +1,8 @@
 //! The SWIM library (foca) with its timers, and what it asks for during a call.
+//!
+//! A process that did not run cannot tell whether its peers answered in time. So the timers stand still for as long as this
+//! member is late, and it gives its peers as much more time as it was late itself in the last seconds (`lateness`): what keeps
+//! the processor from it often keeps it from them. Members that are not late find one that failed as fast as ever.
 
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
@@ -14,6 +18,7 @@ use herald_core::{NodeName, Time};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
+use super::lateness::Lateness;
 use super::timers::Timers;
 use crate::Timings;
 use crate::identity::Identity;
@@ -26,6 +31,7 @@ pub(super) struct Swim {
     foca: Foca<Identity, PostcardCodec, StdRng, NoCustomBroadcast>,
     outputs: SwimOutputs,
     timers: Timers,
+    lateness: Lateness,
     timings: Timings,
     /// The number of members that foca is configured for.
     size: usize,
@@ -50,6 +56,7 @@ impl Swim {
             foca: Foca::new(identity, timings.config(1), rng, PostcardCodec),
             outputs: SwimOutputs::default(),
             timers: Timers::default(),
+            lateness: Lateness::default(),
             timings,
             size: 1,
             errors: Vec::new(),
@@ -160,10 +167,24 @@ impl Swim {
         self.timers.next_due()
     }
 
+    /// Lets the timers stand still for as long as they are late. Call it before each input.
+    pub(super) fn handle_lateness(&mut self, now: Time) {
+        let late = self.timers.next_due().map_or(Duration::ZERO, |due| now - due);
+        if late > self.timings.tolerance() {
+            self.timers.stand_still(late);
+            self.lateness.handle(late, now);
+        }
+    }
+
     /// Runs the next timer that is due. False if none is.
     pub(super) fn handle_timeout(&mut self, now: Time) -> bool {
-        while let Some(timer) = self.timers.pop_due(now) {
+        while let Some((timer, was_deferred)) = self.timers.pop_due(now) {
             if self.is_void(&timer) {
+                continue;
+            }
+            let until = self.lateness.grace(now);
+            if !was_deferred && until > now && self.is_accusation(&timer) {
+                self.timers.defer(timer, until);
                 continue;
             }
             let result = self.foca.handle_timer(timer, &mut self.outputs);
@@ -175,9 +196,11 @@ impl Swim {
     }
 
     /// Records that `member` answered the probe with this number, if it is the last one.
-    pub(super) fn handle_ack(&mut self, member: &Identity, number: ProbeNumber) {
+    pub(super) fn handle_ack(&mut self, member: &Identity, number: ProbeNumber, now: Time) {
         if self.outputs.probe == Some(number) {
+            self.outputs.is_unanswered = false;
             self.timers.handle_answer(member);
+            self.timers.resume_probes(now);
         }
     }
 
@@ -206,6 +229,19 @@ impl Swim {
     /// The errors of foca since the last call.
     pub(super) fn poll_errors(&mut self) -> Vec<String> {
         mem::take(&mut self.errors)
+    }
+
+    /// Whether `timer` makes a member suspect, as its probe is not answered, or down.
+    fn is_accusation(&self, timer: &Timer<Identity>) -> bool {
+        match timer {
+            Timer::ProbeRandomMember(_) => self.outputs.is_unanswered,
+            Timer::ChangeSuspectToDown { .. } => true,
+            Timer::SendIndirectProbe { .. }
+            | Timer::PeriodicAnnounce(_)
+            | Timer::PeriodicAnnounceDown(_)
+            | Timer::PeriodicGossip(_)
+            | Timer::RemoveDown(_) => false,
+        }
     }
 
     /// Whether `timer` would declare a member down that has refuted the suspicion, or that is down already. foca
@@ -255,6 +291,8 @@ struct SwimOutputs {
     rejoined: bool,
     /// The number of the last probe.
     probe: Option<ProbeNumber>,
+    /// Whether the last probe has no answer.
+    is_unanswered: bool,
 }
 
 impl SwimOutputs {
@@ -296,6 +334,7 @@ impl Runtime<Identity> for SwimOutputs {
         }) = header
         {
             self.probe = Some(number);
+            self.is_unanswered = true;
         }
         self.messages.push((to, data.to_vec()));
     }

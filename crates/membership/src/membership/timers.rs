@@ -3,6 +3,7 @@
 use alloc::collections::BinaryHeap;
 use core::cmp::Ordering;
 use core::mem;
+use core::time::Duration;
 
 use foca::Timer;
 use herald_core::Time;
@@ -21,13 +22,53 @@ struct PendingTimer {
     due: Time,
     started: u64,
     timer: Timer<Identity>,
+    /// Whether it was put off once.
+    was_deferred: bool,
 }
 
 impl Timers {
     pub(super) fn start(&mut self, timer: Timer<Identity>, due: Time) {
+        self.push(timer, due, false);
+    }
+
+    /// Puts off a timer that is due.
+    pub(super) fn defer(&mut self, timer: Timer<Identity>, due: Time) {
+        self.push(timer, due, true);
+    }
+
+    fn push(&mut self, timer: Timer<Identity>, due: Time, was_deferred: bool) {
         let started = self.started;
         self.started += 1;
-        self.heap.push(PendingTimer { due, started, timer });
+        self.heap.push(PendingTimer {
+            due,
+            started,
+            timer,
+            was_deferred,
+        });
+    }
+
+    /// Makes all timers due later, as if no time had passed.
+    pub(super) fn stand_still(&mut self, duration: Duration) {
+        let mut pending = mem::take(&mut self.heap).into_vec();
+        for pending in &mut pending {
+            pending.due = pending.due + duration;
+        }
+        self.heap = pending.into();
+    }
+
+    /// Makes the next probe due at `now` if it was put off.
+    pub(super) fn resume_probes(&mut self, now: Time) {
+        let is_deferred = |pending: &PendingTimer| {
+            pending.was_deferred && matches!(pending.timer, Timer::ProbeRandomMember(_))
+        };
+        if !self.heap.iter().any(is_deferred) {
+            return;
+        }
+        let mut pending = mem::take(&mut self.heap).into_vec();
+        for pending in pending.iter_mut().filter(|pending| is_deferred(pending)) {
+            pending.due = pending.due.min(now);
+        }
+        self.heap = pending.into();
     }
 
     pub(super) fn next_due(&self) -> Option<Time> {
@@ -50,11 +91,13 @@ impl Timers {
         self.heap = pending.into();
     }
 
-    pub(super) fn pop_due(&mut self, now: Time) -> Option<Timer<Identity>> {
+    /// Returns the next timer that is due, and whether it was put off.
+    pub(super) fn pop_due(&mut self, now: Time) -> Option<(Timer<Identity>, bool)> {
         if self.next_due()? > now {
             return None;
         }
-        self.heap.pop().map(|pending| pending.timer)
+        let pending = self.heap.pop()?;
+        Some((pending.timer, pending.was_deferred))
     }
 }
 
@@ -105,7 +148,7 @@ mod tests {
         assert_eq!(timers.next_due(), Some(at(30)));
         timers.handle_answer(&member("a"));
         assert_eq!(timers.next_due(), Some(at(100)));
-        let fired = [timers.pop_due(at(100)), timers.pop_due(at(100))];
+        let fired = [(); 2].map(|()| timers.pop_due(at(100)).map(|(timer, _)| timer));
         assert_eq!(fired, [Some(indirect("a")), Some(Timer::ProbeRandomMember(1))]);
     }
 
@@ -118,7 +161,7 @@ mod tests {
         timers.start(Timer::PeriodicGossip(4), at(4));
         assert_eq!(timers.pop_due(at(3)), None);
         let mut fired = Vec::new();
-        while let Some(timer) = timers.pop_due(at(5)) {
+        while let Some((timer, _)) = timers.pop_due(at(5)) {
             fired.push(timer);
         }
         let expected = [
@@ -128,5 +171,23 @@ mod tests {
             Timer::PeriodicGossip(2),
         ];
         assert_eq!(fired, expected);
+    }
+
+    #[test]
+    fn a_deferred_probe_is_resumed_and_no_other_timer_is() {
+        let mut timers = Timers::default();
+        timers.start(Timer::PeriodicGossip(1), at(50));
+        timers.defer(Timer::PeriodicGossip(2), at(60));
+        timers.defer(Timer::ProbeRandomMember(3), at(70));
+        timers.resume_probes(at(10));
+        assert_eq!(timers.pop_due(at(49)), Some((Timer::ProbeRandomMember(3), true)));
+        assert_eq!(timers.pop_due(at(49)), None);
+        timers.start(Timer::ProbeRandomMember(4), at(70));
+        timers.resume_probes(at(10));
+        timers.stand_still(Duration::from_millis(7));
+        assert_eq!(timers.next_due(), Some(at(57)));
+        assert_eq!(timers.pop_due(at(57)), Some((Timer::PeriodicGossip(1), false)));
+        assert_eq!(timers.pop_due(at(67)), Some((Timer::PeriodicGossip(2), true)));
+        assert_eq!(timers.pop_due(at(76)), None);
     }
 }
