@@ -321,8 +321,7 @@ impl Membership {
         self.events.extend(errors.map(MembershipEvent::Irregular));
         let rejoined = self.swim.poll_rejoined();
         if rejoined {
-            self.damping.handle_flap(now);
-            self.report_flaps(now);
+            self.handle_rejoin(now);
             self.events.push_back(MembershipEvent::Rejoined);
         }
         if let Some(connection) = self.swim.poll_connection() {
@@ -336,6 +335,21 @@ impl Membership {
         for (to, swim) in self.swim.poll_messages() {
             let content = self.enclose(&to, &swim);
             self.transmits.push_back((to.address, content));
+        }
+    }
+
+    /// Counts a flap if this member was declared down because it was away: it did not run, or no peer answered it. Otherwise it
+    /// was a peer that was away and declared all others down. With only one peer nobody can tell, except by a lost link.
+    fn handle_rejoin(&mut self, now: Time) {
+        let is_alone = self.roster.peers().len() < 2;
+        let was_away = if is_alone {
+            self.swim.was_late(now)
+        } else {
+            self.swim.was_away(now)
+        };
+        if was_away {
+            self.damping.handle_flap(now);
+            self.report_flaps(now);
         }
     }
 

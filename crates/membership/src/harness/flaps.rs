@@ -76,6 +76,32 @@ fn a_member_that_was_cut_off_counts_a_flap_and_one_outage_counts_once() {
 }
 
 #[test]
+fn the_return_of_one_member_counts_as_no_flap_of_the_others() {
+    for (size, seed) in [(3, 1), (4, 2), (7, 3)] {
+        let mut net = Net::cluster(size, seed, 0.01);
+        net.cut = |from, to| from == 0 || to == 0;
+        net.run_for(Duration::from_secs(6));
+        net.cut = |_, _| false;
+        net.run_for(Duration::from_secs(5));
+        let counted: Vec<u8> = (0..size).map(|subject| flaps(&net, subject)).collect();
+        let mut expected = vec![0; size];
+        expected[0] = 1;
+        assert_eq!(counted, expected);
+    }
+}
+
+#[test]
+fn a_stall_that_made_others_take_over_counts_as_a_flap_of_the_member_that_stalled() {
+    for size in [2, 3, 5] {
+        let mut net = Net::cluster(size, 1, 0.0);
+        net.freeze(1, Duration::from_secs(2));
+        net.run_for(Duration::from_secs(6));
+        let counted: Vec<u8> = (0..size).map(|subject| flaps(&net, subject)).collect();
+        assert_eq!(counted[..2], [0, 1], "{size} members");
+    }
+}
+
+#[test]
 fn the_profile_of_a_member_reaches_all() {
     let mut net = Net::cluster(3, 1, 0.05);
     let now = net.now;

@@ -32,6 +32,8 @@ pub(super) struct Swim {
     outputs: SwimOutputs,
     timers: Timers,
     lateness: Lateness,
+    /// When a peer answered a probe last.
+    answered: Option<Time>,
     timings: Timings,
     /// The number of members that foca is configured for.
     size: usize,
@@ -57,6 +59,7 @@ impl Swim {
             outputs: SwimOutputs::default(),
             timers: Timers::default(),
             lateness: Lateness::default(),
+            answered: None,
             timings,
             size: 1,
             errors: Vec::new(),
@@ -176,6 +179,17 @@ impl Swim {
         }
     }
 
+    /// Whether no peer has answered a probe, or this process did not run, for so long that peers declare this member down.
+    pub(super) fn was_away(&self, now: Time) -> bool {
+        let time = self.timings.suspicion_among(self.size);
+        self.answered.is_none_or(|at| now - at > time)
+    }
+
+    /// Whether this process did not run for so long that peers declare this member down.
+    pub(super) fn was_late(&self, now: Time) -> bool {
+        self.lateness.recent(now) > self.timings.suspicion_among(self.size)
+    }
+
     /// Runs the next timer that is due. False if none is.
     pub(super) fn handle_timeout(&mut self, now: Time) -> bool {
         while let Some((timer, was_deferred)) = self.timers.pop_due(now) {
@@ -199,6 +213,7 @@ impl Swim {
     pub(super) fn handle_ack(&mut self, member: &Identity, number: ProbeNumber, now: Time) {
         if self.outputs.probe == Some(number) {
             self.outputs.is_unanswered = false;
+            self.answered = Some(now);
             self.timers.handle_answer(member);
             self.timers.resume_probes(now);
         }
