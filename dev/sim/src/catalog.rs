@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use herald_core::announce::agent::{Agent, SpeakerNode};
 use herald_core::announce::eligibility::{Endpoints, Exposure, Node, TrafficPolicy};
 use herald_core::announce::layer2::election::Order;
-use herald_core::config::{Catalog, RawL2Advertisement, RawPool};
+use herald_core::config::{Catalog, ConflictDetection, RawL2Advertisement, RawPool};
 use herald_core::{Labels, NodeName, Prefix, ServiceKey};
 use herald_l2::{Link, LinkIndex, MacAddr};
 use herald_membership::LocalLink;
@@ -97,12 +97,13 @@ pub(crate) fn local_link(link: &Link) -> LocalLink<'_> {
     }
 }
 
-/// Sets the objects of the API server on an agent: configuration, `nodes`, and `services` with an endpoint each.
-pub(crate) fn list(agent: &mut Agent, nodes: usize, services: &[usize]) {
+/// Sets pools and advertisements on an agent.
+pub(crate) fn configure(agent: &mut Agent, detection: ConflictDetection) {
     let mut catalog = Catalog::new();
     catalog.set_pools(vec![RawPool {
         name: "pool".to_owned(),
         addresses: vec!["10.1.0.0/16".to_owned(), "fc00::/112".to_owned()],
+        conflict_detection: detection,
         ..RawPool::default()
     }]);
     catalog.set_l2_advertisements(vec![RawL2Advertisement {
@@ -110,6 +111,11 @@ pub(crate) fn list(agent: &mut Agent, nodes: usize, services: &[usize]) {
         ..RawL2Advertisement::default()
     }]);
     agent.set_config(catalog.pools(), catalog.l2_advertisements());
+}
+
+/// Sets the objects of the API server on an agent: configuration, `nodes`, and `services` with an endpoint each.
+pub(crate) fn list(agent: &mut Agent, nodes: usize, services: &[usize]) {
+    configure(agent, ConflictDetection::default());
     (0..nodes).for_each(|node| agent.set_node(self::node(node, false)));
     for &service in services {
         let key = ServiceKey::new("default", format!("s{service}"));

@@ -3,8 +3,10 @@
 //! Each node runs the machines of a speaker: membership, agent and station. They exchange Ethernet frames and gossip's
 //! datagrams, which have a latency and may be lost, each independently. A run is the same for the same seed.
 //!
-//! The [`World`] injects faults; its [`Judge`] records which nodes answer for which addresses.
+//! The [`World`] injects faults, among them an [`Adversary`] on the wire and members that are misled about others ([`Lie`]);
+//! its [`Judge`] records which nodes answer for which addresses.
 
+mod adversary;
 mod catalog;
 mod client;
 mod judge;
@@ -15,8 +17,10 @@ mod pause;
 mod seeds;
 mod world;
 
+pub use adversary::{Adversary, MacKind};
 pub use catalog::{Sharing, address, mac, name};
 pub use judge::Judge;
 pub use network::Network;
+pub use node::Lie;
 pub use seeds::for_each_seed;
 pub use world::World;

@@ -1,6 +1,6 @@
 //! One speaker: agent, station and membership, with frames and datagrams in place of sockets.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use herald_core::announce::agent::{Agent, AgentReport, Options};
 use herald_core::announce::layer2::ownership::Interfaces;
 use herald_core::announce::layer2::{Announcement, Command};
-use herald_core::{Features, Member, Time};
+use herald_core::{Features, Liveness, Member, NodeName, NodeState, Time};
 use herald_l2::wire::MAX_FRAME_LENGTH;
 use herald_l2::{Link, Station};
 use herald_membership::identity::Epoch;
@@ -20,11 +20,23 @@ use crate::seeds::trace;
 /// The default of the speaker's `--refresh-interval`.
 const REFRESH: Duration = Duration::from_secs(60);
 
+/// What a node is made to believe of another one, as if a member had lied.
+#[derive(Debug, Clone, Copy)]
+pub struct Lie {
+    /// Whether the other node lives.
+    pub liveness: Liveness,
+    /// What it reports of itself.
+    pub state: NodeState,
+}
+
 /// One process of a speaker.
 pub(crate) struct Node {
     membership: Membership,
-    /// The members as the agent has them.
+    /// The members by membership.
     members: Arc<[Member]>,
+    /// What the agent believes of other members instead, and whether that has changed.
+    lies: BTreeMap<NodeName, Lie>,
+    has_new_lies: bool,
     pub(crate) agent: Agent,
     station: Station,
     /// Whether the lists of the API server are complete. The agent does not start before.
@@ -56,6 +68,8 @@ impl Node {
         let mut node = Self {
             membership,
             members: Arc::default(),
+            lies: BTreeMap::new(),
+            has_new_lies: false,
             agent,
             station: Station::new(Some(REFRESH), seed),
             has_lists: false,
@@ -69,6 +83,29 @@ impl Node {
     /// Makes the speaker one of the version that reports no features.
     pub(crate) fn become_old(&mut self, now: Time) {
         self.membership.set_features(Features::NONE, now);
+    }
+
+    /// Makes the agent believe this of a member from now on; `None` is what membership knows.
+    pub(crate) fn set_lie(&mut self, about: NodeName, lie: Option<Lie>) {
+        match lie {
+            Some(lie) => self.lies.insert(about, lie),
+            None => self.lies.remove(&about),
+        };
+        self.has_new_lies = true;
+    }
+
+    /// Returns the members as the agent is to have them.
+    fn believed(&self) -> Arc<[Member]> {
+        if self.lies.is_empty() {
+            return self.members.clone();
+        }
+        let members = self.members.iter().cloned().map(|mut member| {
+            if let Some(lie) = self.lies.get(&member.node) {
+                (member.liveness, member.state) = (lie.liveness, lie.state);
+            }
+            member
+        });
+        members.collect()
     }
 
     /// Replaces the interfaces of the node that can announce.
@@ -135,10 +172,11 @@ impl Node {
         if self.has_lists && self.membership.joined() {
             self.agent.start();
         }
-        if !Arc::ptr_eq(&self.members, self.membership.members()) {
+        let is_news = !Arc::ptr_eq(&self.members, self.membership.members());
+        if core::mem::take(&mut self.has_new_lies) || is_news {
             self.members = self.membership.members().clone();
             trace(|| format!("{:?}: {}", now.elapsed(), describe(&self.members)));
-            self.agent.set_members(self.members.clone(), now);
+            self.agent.set_members(self.believed(), now);
         }
         self.agent.handle_timeout(now);
         // The second pass handles what follows from the frames and commands of the first.

@@ -37,7 +37,7 @@ impl Pause {
             Event::Datagram(..) | Event::Timeout(_) if self.others.len() < SOCKET_BACKLOG => {
                 self.others.push(event);
             }
-            Event::Datagram(..) | Event::Timeout(_) => {}
+            Event::Datagram(..) | Event::Timeout(_) | Event::Adversary => {}
         }
     }
 }

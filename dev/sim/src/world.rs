@@ -1,5 +1,8 @@
 //! The virtual switch, gossip's network and the API server, with their faults.
 
+mod api_server;
+mod hostile;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,6 +14,7 @@ use herald_membership::identity::Epoch;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
+use crate::adversary::Adversary;
 use crate::catalog::{self, Sharing, address, mac};
 use crate::client::Client;
 use crate::judge::Judge;
@@ -28,6 +32,8 @@ pub(crate) enum Event {
     Frame(usize, Rc<[u8]>),
     Datagram(usize, usize, Vec<u8>),
     Timeout(usize),
+    /// The next frame of the foreign host.
+    Adversary,
 }
 
 /// A cluster on a segment.
@@ -54,6 +60,7 @@ pub struct World {
     services: usize,
     /// The Services that each node has.
     known: Vec<Vec<usize>>,
+    adversary: Option<Adversary>,
     judge: Judge,
     client: Client,
     datagrams: u64,
@@ -98,6 +105,7 @@ impl World {
             sharing,
             services,
             known: catalog::known(nodes, services, known_to),
+            adversary: None,
             judge: Judge::new((0..services).map(address)),
             client: Client::default(),
             datagrams: 0,
@@ -287,39 +295,6 @@ impl World {
         self.judge.reevaluate(are_connected(&self.wire), self.now);
     }
 
-    /// Sets whether the API server answers. Nodes learn of what changed meanwhile when it answers again.
-    pub fn set_api(&mut self, answers: bool) {
-        self.api = answers;
-        if answers {
-            for index in 0..self.nodes.len() {
-                self.apply_drained(index);
-            }
-        }
-    }
-
-    /// Sets or removes the annotation that drains a node.
-    pub fn set_drained(&mut self, index: usize, is_drained: bool) {
-        if is_drained {
-            self.drained.insert(index);
-        } else {
-            self.drained.remove(&index);
-        }
-        if self.api {
-            (0..self.nodes.len()).for_each(|node| self.apply_drained(node));
-        }
-    }
-
-    fn apply_drained(&mut self, index: usize) {
-        if let Some(node) = &mut self.nodes[index] {
-            node.has_lists = true;
-            for other in 0..self.timeouts.len() {
-                node.agent
-                    .set_node(catalog::node(other, self.drained.contains(&other)));
-            }
-            self.run_node(index);
-        }
-    }
-
     /// Ends all faults: all speakers run, and receive each other and the API server.
     pub fn mend(&mut self) {
         let loss = self.wire.loss;
@@ -363,7 +338,10 @@ impl World {
     }
 
     fn handle_event(&mut self, event: Event) {
-        let (Event::Frame(index, _) | Event::Datagram(index, ..) | Event::Timeout(index)) = event;
+        let index = match event {
+            Event::Frame(index, _) | Event::Datagram(index, ..) | Event::Timeout(index) => index,
+            Event::Adversary => return self.run_adversary(),
+        };
         if let Event::Frame(_, frame) = &event
             && let Some(answer) = kernel::answer(index, frame)
         {
@@ -382,7 +360,7 @@ impl World {
             Event::Datagram(_, from, datagram) => {
                 node.handle_datagram(&datagram, catalog::endpoint(from), now);
             }
-            Event::Timeout(_) => {}
+            Event::Timeout(_) | Event::Adversary => {}
         }
         self.carry_out(index, output);
         self.run_node(index);
@@ -449,9 +427,16 @@ impl World {
             0..self.nodes.len()
         } else {
             let to = usize::from(u16::from_be_bytes([high, low]));
-            assert_eq!(parsed.destination, mac(to));
+            if to >= self.nodes.len() || parsed.destination != mac(to) {
+                return;
+            }
             to..to + 1
         };
+        if let Some(adversary) = self.adversary.as_ref().filter(|_| to_all)
+            && let Some(answer) = adversary.answer(&parsed, self.nodes.len(), &mut self.rng)
+        {
+            self.send_foreign_frame(&answer);
+        }
         if to_all
             && self.is_plugged(from, from)
             && self.wire.passes(from, 0)
