@@ -255,6 +255,9 @@ impl Ownership {
         decided
             .roles
             .sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        // Almost every address has one of each; a vector that grows has room for four.
+        decided.roles.shrink_to_fit();
+        decided.elections.shrink_to_fit();
         decided
     }
 
