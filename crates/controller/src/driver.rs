@@ -33,7 +33,7 @@ const PULSE: Duration = Duration::from_secs(1);
 const LONGEST_LOG: usize = 1024;
 
 pub(crate) struct Controller {
-    started: Instant,
+    clock: Clock,
     configuration: Configuration,
     reconciler: Reconciler,
     pools: Pools,
@@ -57,6 +57,26 @@ pub(crate) struct Listing {
     pub(crate) lease: Lease,
 }
 
+/// A monotonic clock that counts from the beginning of 1970, because messages name its times.
+struct Clock {
+    started: Instant,
+    /// The time of the start.
+    since_1970: Duration,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self {
+            started: Instant::now(),
+            since_1970: Timestamp::now().as_duration().try_into().unwrap_or_default(),
+        }
+    }
+
+    fn now(&self) -> Time {
+        Time::since_zero(self.since_1970 + self.started.elapsed())
+    }
+}
+
 /// Where the driver writes to.
 pub(crate) struct Outputs {
     pub(crate) writes: Writes,
@@ -74,7 +94,7 @@ impl Controller {
         outputs: Outputs,
     ) -> Self {
         Self {
-            started: Instant::now(),
+            clock: Clock::start(),
             configuration: Configuration::new(namespace),
             reconciler: Reconciler::new(allocator),
             pools: Pools::default(),
@@ -104,6 +124,7 @@ impl Controller {
         let mut pulse = tokio::time::interval(PULSE);
         loop {
             beat.beat();
+            let deadline = self.deadline();
             tokio::select! {
                 1.. = inputs.recv_many(&mut batch, BATCH) => {
                     self.metrics.updates.inc_by(batch.len() as u64);
@@ -112,6 +133,7 @@ impl Controller {
                 event = self.writes.next() => self.handle_queue(event),
                 term = self.leadership.after(self.term) => self.set_term(term),
                 _ = pulse.tick() => continue,
+                () = reached(deadline) => self.handle_deadline(),
                 () = shutdown.requested() => break,
             }
             self.drain();
@@ -124,7 +146,18 @@ impl Controller {
     }
 
     fn now(&self) -> Time {
-        Time::since_zero(self.started.elapsed())
+        self.clock.now()
+    }
+
+    fn handle_deadline(&mut self) {
+        let now = self.now();
+        self.reconciler.handle_timeout(now);
+    }
+
+    /// Returns when the reconciler has something to do without an input.
+    fn deadline(&self) -> Option<Instant> {
+        let timeout = self.reconciler.poll_timeout()?;
+        Some(Instant::now() + (timeout - self.now()))
     }
 
     fn handle_inputs(&mut self, inputs: impl Iterator<Item = ClusterChange>) {
@@ -311,6 +344,14 @@ impl Controller {
             }
             QueueEvent::PauseOver(StatusTarget::Pool(pool)) => self.pools.handle_pause_over(&pool),
         }
+    }
+}
+
+/// Waits for an instant; without one, for ever.
+async fn reached(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -308,6 +308,16 @@ impl Reconciler {
         None
     }
 
+    /// Returns when [`Self::handle_timeout`] is due.
+    pub(crate) fn poll_timeout(&self) -> Option<Time> {
+        self.allocator.poll_timeout()
+    }
+
+    /// Takes that the time of [`Self::poll_timeout`] has come: Services may get addresses that they wait for.
+    pub(crate) fn handle_timeout(&mut self, now: Time) {
+        self.allocator.handle_timeout(now);
+    }
+
     /// Returns the next pool of which another number of addresses may be in use.
     pub(crate) fn poll_changed_pool(&mut self) -> Option<PoolName> {
         self.allocator.poll_changed_pool()

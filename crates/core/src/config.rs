@@ -12,6 +12,7 @@ mod problem;
 mod range_index;
 mod raw;
 mod selectors;
+mod tenancy;
 #[cfg(test)]
 mod tests;
 
@@ -23,3 +24,4 @@ pub use pool::{Allocation, Pool};
 pub use problem::{ConfigError, Problem, ResourceKind};
 pub(crate) use range_index::RangeIndex;
 pub use raw::{RawAllocation, RawL2Advertisement, RawPool, RawReservation};
+pub use tenancy::{RequestScope, SharingScope};

@@ -4,13 +4,13 @@
 //! It follows MetalLB's controller with these deliberate differences:
 //!
 //! * The addresses that Services have already are adopted for all Services before any address is given out, so the result
-//!   of a restart does not depend on the order of events.
-//! * A Service whose request cannot be met keeps its addresses until the request can be met.
-//! * Waiting Services are served oldest first as soon as an address that they wait for is released; there is no timer.
+//!   of a restart does not depend on the order of events. Later, what other programs write into statuses changes nothing.
+//! * A Service keeps an address as long as a pool has it, although its request cannot be met or the pool is no longer open to
+//!   it, unless it may not share the address.
+//! * Waiting Services are served oldest first as soon as an address that they wait for is released.
 //! * A released address is in quarantine ([`DEFAULT_QUARANTINE`]) before another Service gets it, unless there is no other
-//!   one.
-//! * A Service that lost its addresses without a request to change them, for example because it was deleted, gets them back
-//!   when it returns, if they are still free.
+//!   one. Until then a request for it is met only if it comes from the same namespace.
+//! * A Service that was deleted, or lost or left its addresses, gets them back when it returns, if they are still free.
 //! * Pools of equal priority are used in order of name.
 //! * Requested addresses stay in the order of the request.
 //!

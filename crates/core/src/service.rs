@@ -31,6 +31,8 @@ pub struct Service {
     /// The backends: empty for `externalTrafficPolicy: Cluster`, the Service's selector as `k=v,...` for `Local`. Sharers of
     /// an address must have the same.
     pub backend_key: String,
+    /// Whether `spec.externalTrafficPolicy` is `Local`.
+    pub is_local: bool,
     /// Transport protocol and port of each `spec.ports[]`.
     pub ports: BTreeSet<Port>,
     /// `status.loadBalancer.ingress[].ip`: the addresses that the Service has, also after a restart of the controller.
@@ -54,6 +56,7 @@ impl Service {
             request: AddressRequest::default(),
             sharing_key: Arc::default(),
             backend_key: String::new(),
+            is_local: false,
             ports: BTreeSet::new(),
             assigned: Addresses::new(),
             foreign_ingress: false,

@@ -19,6 +19,8 @@ pub fn pool(pool: &IPAddressPool) -> RawPool {
         conflict_detection: pool.spec.conflict_detection.unwrap_or_default(),
         quota_per_namespace: pool.spec.quota.as_ref().and_then(|quota| quota.per_namespace),
         reservations: pool.spec.reservations.iter().map(reservation).collect(),
+        requests: pool.spec.requests.unwrap_or_default(),
+        sharing: pool.spec.sharing,
     }
 }
 
@@ -94,7 +96,7 @@ pub(super) fn created(metadata: &ObjectMeta) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use herald_core::config::ConflictDetection;
+    use herald_core::config::{ConflictDetection, RequestScope, SharingScope};
     use serde_json::json;
 
     #[test]
@@ -126,30 +128,43 @@ mod tests {
     }
 
     #[test]
-    fn conflict_detection_is_the_text_of_its_value_and_enforce_when_absent() {
+    fn a_value_of_an_enumeration_is_read_and_written_as_its_text() {
         let with = |spec: serde_json::Value| {
             let metadata = json!({"name": "first"});
             let object = json!({"apiVersion": "metallb.io/v1beta1", "kind": "IPAddressPool", "metadata": metadata, "spec": spec});
             serde_json::from_value::<IPAddressPool>(object)
         };
-        let absent = with(json!({"addresses": []})).expect("a pool");
-        assert_eq!(pool(&absent).conflict_detection, ConflictDetection::Enforce);
-        for value in ConflictDetection::ALL {
-            let spec = json!({"addresses": [], "conflictDetection": value.as_str()});
-            let object = with(spec.clone()).expect("a pool");
-            assert_eq!(pool(&object).conflict_detection, value);
+        let read = |field: &str, value: &str| {
+            let object = with(json!({"addresses": [], field: value})).expect("a pool");
             let written = serde_json::to_value(&object).expect("JSON");
-            assert_eq!(written["spec"]["conflictDetection"], spec["conflictDetection"]);
+            assert_eq!(written["spec"][field], value);
+            pool(&object)
+        };
+        for value in ConflictDetection::ALL {
+            assert_eq!(
+                read("conflictDetection", value.as_str()).conflict_detection,
+                value
+            );
         }
-        let unknown = with(json!({"addresses": [], "conflictDetection": "warn"}));
-        let error = unknown.expect_err("unknown").to_string();
-        assert!(
-            error.contains("unknown variant `warn`, expected one of"),
-            "{error}"
-        );
-        assert_eq!(
-            serde_json::to_value(&absent).expect("JSON")["spec"].get("conflictDetection"),
-            None
-        );
+        for value in RequestScope::ALL {
+            assert_eq!(read("requests", value.as_str()).requests, value);
+        }
+        for value in SharingScope::ALL {
+            assert_eq!(read("sharing", value.as_str()).sharing, Some(value));
+        }
+        let absent = with(json!({"addresses": []})).expect("a pool");
+        let raw = pool(&absent);
+        assert_eq!(raw.conflict_detection, ConflictDetection::Enforce);
+        assert_eq!((raw.requests, raw.sharing), (RequestScope::Any, None));
+        for field in ["conflictDetection", "requests", "sharing"] {
+            let error = with(json!({"addresses": [], field: "any"}))
+                .expect_err("unknown")
+                .to_string();
+            assert!(error.contains("unknown value `any`, expected one of"), "{error}");
+            assert_eq!(
+                serde_json::to_value(&absent).expect("JSON")["spec"].get(field),
+                None
+            );
+        }
     }
 }

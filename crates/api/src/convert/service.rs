@@ -67,6 +67,7 @@ pub fn service(object: &core_v1::Service) -> Service {
             .map_or_else(String::new, |key| bounded(key.to_owned()))
             .into(),
         backend_key: backend_key(&spec),
+        is_local: is_local(Some(&spec)),
         ports: spec.ports.iter().flatten().filter_map(port).collect(),
         assigned,
         foreign_ingress,
@@ -380,10 +381,11 @@ mod tests {
     fn the_backend_key_is_the_sorted_selector_of_a_local_service() {
         let of = |policy: &str| {
             let spec = json!({"externalTrafficPolicy": policy, "selector": {"b": "2", "a": "1"}});
-            service(&object(json!({"spec": spec}))).backend_key
+            let service = service(&object(json!({"spec": spec})));
+            (service.backend_key, service.is_local)
         };
-        assert_eq!(of("Local"), "a=1,b=2");
-        assert_eq!(of("Cluster"), "");
+        assert_eq!(of("Local"), ("a=1,b=2".to_owned(), true));
+        assert_eq!(of("Cluster"), (String::new(), false));
     }
 
     #[test]

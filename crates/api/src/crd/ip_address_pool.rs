@@ -1,6 +1,6 @@
 //! `IPAddressPool`: the addresses that Services may be given.
 
-use herald_core::config::ConflictDetection;
+use herald_core::config::{ConflictDetection, RequestScope, SharingScope};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -53,40 +53,70 @@ pub struct IPAddressPoolSpec {
     pub reservations: Vec<Reservation>,
     /// What to do when a foreign host, a machine without a speaker, answers for an address of this pool: Enforce (do not
     /// announce the address), Warn (announce it and report the conflict) or Off (announce it). Not in MetalLB.
-    #[serde(default, with = "conflict_detection", skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "enumeration", skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::conflict_detection")]
     pub conflict_detection: Option<ConflictDetection>,
+    /// Which requests for particular addresses of this pool are met: Any (those of every Service that may use the pool; an
+    /// address that a Service released a moment ago is kept for its namespace), SameNamespace (not for an address that a
+    /// Service of another namespace has, or had last) or Reserved (only for addresses that reservations keep for the
+    /// Service). Not in MetalLB.
+    #[serde(default, with = "enumeration", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::request_scope")]
+    pub requests: Option<RequestScope>,
+    /// Which Services with the same sharing key may share an address of this pool: SameNamespace (those of one namespace)
+    /// or Any. If not set, Services with externalTrafficPolicy Local need the same namespace, others do not. Not in
+    /// MetalLB.
+    #[serde(default, with = "enumeration", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::sharing_scope")]
+    pub sharing: Option<SharingScope>,
     /// Limits on the use of this pool. Not in MetalLB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota: Option<Quota>,
 }
 
-/// `spec.conflictDetection` as the text of a value.
-mod conflict_detection {
-    use herald_core::config::ConflictDetection;
+/// Fields that are the text of a value.
+mod enumeration {
+    use herald_core::config::{ConflictDetection, RequestScope, SharingScope};
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(
-        value: &Option<ConflictDetection>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        value.map(ConflictDetection::as_str).serialize(serializer)
+    /// A type that has a text for each of its values.
+    pub(super) trait Enumeration: Copy + 'static {
+        const VALUES: &'static [Self];
+        fn text(self) -> &'static str;
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    macro_rules! enumeration {
+        ($($type:ty),*) => {
+            $(impl Enumeration for $type {
+                const VALUES: &'static [Self] = &Self::ALL;
+                fn text(self) -> &'static str {
+                    self.as_str()
+                }
+            })*
+        };
+    }
+    enumeration!(ConflictDetection, RequestScope, SharingScope);
+
+    pub(super) fn serialize<T: Enumeration, S: Serializer>(
+        value: &Option<T>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.map(T::text).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, T: Enumeration, D: Deserializer<'de>>(
         deserializer: D,
-    ) -> Result<Option<ConflictDetection>, D::Error> {
-        const NAMES: &[&str] = &[
-            ConflictDetection::Enforce.as_str(),
-            ConflictDetection::Warn.as_str(),
-            ConflictDetection::Off.as_str(),
-        ];
+    ) -> Result<Option<T>, D::Error> {
         let Some(text) = Option::<String>::deserialize(deserializer)? else {
             return Ok(None);
         };
-        let value = ConflictDetection::ALL.iter().find(|value| value.as_str() == text);
-        let value = value.ok_or_else(|| D::Error::unknown_variant(&text, NAMES))?;
+        let value = T::VALUES.iter().find(|value| value.text() == text);
+        let Some(value) = value else {
+            let texts: Vec<&str> = T::VALUES.iter().map(|value| value.text()).collect();
+            let message = format!("unknown value `{text}`, expected one of {}", texts.join(", "));
+            return Err(D::Error::custom(message));
+        };
         Ok(Some(*value))
     }
 }

@@ -1,6 +1,6 @@
 //! Schemas that the derive macro cannot express, and the form that Kubernetes' own generator gives a definition.
 
-use herald_core::config::ConflictDetection;
+use herald_core::config::{ConflictDetection, RequestScope, SharingScope};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
@@ -124,6 +124,16 @@ pub(super) fn addresses(_: &mut SchemaGenerator) -> Schema {
 /// Schema of `spec.conflictDetection`.
 pub(super) fn conflict_detection(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "enum": ConflictDetection::ALL.map(ConflictDetection::as_str)})
+}
+
+/// Schema of `spec.requests`.
+pub(super) fn request_scope(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": RequestScope::ALL.map(RequestScope::as_str)})
+}
+
+/// Schema of `spec.sharing`.
+pub(super) fn sharing_scope(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": SharingScope::ALL.map(SharingScope::as_str)})
 }
 
 /// Schema of `spec.reservations[].address`.

@@ -7,3 +7,4 @@ mod model;
 mod reports;
 mod restore;
 mod schema;
+mod tenants;

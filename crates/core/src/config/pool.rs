@@ -10,6 +10,7 @@ use super::conflict_detection::ConflictDetection;
 use super::problem::{ConfigError, ConfigErrors};
 use super::raw::{RawAllocation, RawPool, RawReservation};
 use super::selectors::{self, any_matches, empty_or_matches};
+use super::tenancy::{RequestScope, SharingScope};
 use crate::address::{AddressRange, AddressSet, Capacity};
 use crate::{Labels, PoolName, Selector, Service, ServiceKey};
 
@@ -32,6 +33,10 @@ pub struct Pool {
     pub quota_per_namespace: Option<u64>,
     /// Reserved addresses, each with the Service that may have it.
     pub reservations: BTreeMap<IpAddr, ServiceKey>,
+    /// Which requests for particular addresses are met.
+    pub requests: RequestScope,
+    /// Which Services may share an address.
+    pub sharing: Option<SharingScope>,
     /// What to do when a foreign host answers for an address of this pool.
     pub conflict_detection: ConflictDetection,
 }
@@ -67,6 +72,8 @@ impl Pool {
                 .map(|raw| Allocation::parse(raw, &mut errors)),
             quota_per_namespace: parse_quota(raw.quota_per_namespace, &mut errors),
             reservations: BTreeMap::new(),
+            requests: raw.requests,
+            sharing: raw.sharing,
             conflict_detection: raw.conflict_detection,
         };
         // Without the addresses that could not be parsed, reservations would seem to be outside of the pool.
@@ -97,6 +104,21 @@ impl Pool {
         self.allocation
             .as_ref()
             .is_none_or(|allocation| allocation.allows(service))
+    }
+
+    /// Returns whether Services of different namespaces may share an address; `is_local` says whether one of them has the
+    /// policy Local.
+    pub fn shares_across_namespaces(&self, is_local: bool) -> bool {
+        match self.sharing {
+            Some(SharingScope::Any) => true,
+            Some(SharingScope::SameNamespace) => false,
+            None => !is_local,
+        }
+    }
+
+    /// Returns whether there are Services that may share an address only with others of their namespace.
+    pub fn shares_within_namespaces(&self) -> bool {
+        self.sharing != Some(SharingScope::Any)
     }
 
     /// Returns how many addresses the pool can give out; saturating.

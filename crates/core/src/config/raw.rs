@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::conflict_detection::ConflictDetection;
+use super::tenancy::{RequestScope, SharingScope};
 use crate::{Labels, RawSelector};
 
 /// An `IPAddressPool` as written by the user.
@@ -28,6 +29,10 @@ pub struct RawPool {
     pub quota_per_namespace: Option<i64>,
     /// `spec.reservations`.
     pub reservations: Vec<RawReservation>,
+    /// `spec.requests`.
+    pub requests: RequestScope,
+    /// `spec.sharing`.
+    pub sharing: Option<SharingScope>,
     /// `spec.conflictDetection`.
     pub conflict_detection: ConflictDetection,
 }

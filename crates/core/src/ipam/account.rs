@@ -1,5 +1,6 @@
 //! The account of one Service with the ledger: what the Service has, may have and could get, and changes to it.
 
+mod keeping;
 mod shortage;
 
 use alloc::collections::BTreeSet;
@@ -8,6 +9,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
+pub(super) use self::keeping::Keepable;
 use super::decision::{Assignment, Note};
 use super::ledger::Ledger;
 use super::occupancy::{Occupancy, Requester};
@@ -15,7 +17,7 @@ use super::pool_ledger::PoolIndex;
 use super::refusal::Refusal;
 use super::requirement::FamilyRequirement;
 use super::search::Search;
-use crate::{Family, PoolName, Service, ServiceKey, Time};
+use crate::{Addresses, Family, PoolName, Service, ServiceKey, Time};
 
 /// One Service and the ledger.
 #[derive(Debug)]
@@ -40,28 +42,50 @@ impl Account<'_> {
         self.ledger.pool(index).pool.name.clone()
     }
 
-    /// Checks whether the Service may keep `addresses`, which are recorded as addresses of the pool `name`.
+    /// Returns a refusal if `address` of the pool at `index` is reserved for another Service.
+    fn reserved_for_other(&self, index: PoolIndex, address: IpAddr) -> Option<Refusal> {
+        let owner = self.ledger.pool(index).pool.reservations.get(&address)?;
+        (*owner != **self.key).then(|| Refusal::AddressReserved {
+            address,
+            service: ServiceKey::clone(self.key),
+            owner: owner.clone(),
+        })
+    }
+
+    /// Checks whether a request for `addresses` of the pool at `index` is met, as far as the pool and the quarantine are
+    /// concerned.
     ///
     /// # Errors
     /// The reason why not.
-    pub(super) fn adoptable(
+    pub(super) fn requestable(
         &self,
-        addresses: &[IpAddr],
-        name: Option<&PoolName>,
-    ) -> Result<Assignment, Refusal> {
-        let pool = match self.ledger.pool_of(addresses) {
-            Some(index) if self.ledger.pool(index).pool.allows(self.service) => self.pool_name(index),
-            Some(index) => return Err(Refusal::PoolNotCompatible(self.pool_name(index))),
-            None => match name.filter(|name| self.withheld.contains(name)) {
-                Some(name) => name.clone(),
-                None => return Err(Refusal::AddressOutsidePools(addresses.into())),
-            },
+        index: PoolIndex,
+        addresses: impl IntoIterator<Item = IpAddr>,
+    ) -> Result<(), Refusal> {
+        let mut addresses = addresses.into_iter();
+        addresses.try_for_each(|address| self.ledger.allows_request(index, self.key, address, self.now))
+    }
+
+    /// Returns the addresses that the Service has after a request for `requested`, of the pool at `index`, is met: of the
+    /// addresses `before`, one of another family than a single requested address stays if it is of that pool.
+    pub(super) fn requested_beside(
+        &self,
+        index: PoolIndex,
+        requested: &[IpAddr],
+        before: Option<&Assignment>,
+    ) -> Addresses {
+        let ([one], Some(before)) = (requested, before) else {
+            return requested.into();
         };
-        for address in addresses {
-            self.ledger.admits(&self.requester(), *address)?;
+        let is_replaced = |address: &IpAddr| Family::of(*address) == Family::of(*one);
+        let in_place = |address: &IpAddr| if is_replaced(address) { *one } else { *address };
+        let pool = &self.ledger.pool(index).pool;
+        let stay = before.addresses.iter().map(in_place);
+        let mut addresses: Addresses = stay.filter(|address| pool.owns(*address)).collect();
+        if !addresses.contains(one) {
+            addresses.push(*one);
         }
-        let addresses = addresses.into();
-        Ok(Assignment { addresses, pool })
+        addresses
     }
 
     /// Checks whether the Service may get exactly `addresses`, which the pool at `index` gives out.
@@ -73,15 +97,11 @@ impl Account<'_> {
         let namespace = &self.key.namespace;
         let mut new = 0;
         for address in addresses {
-            let (address, owner) = (*address, pool.pool.reservations.get(address));
-            if let Some(owner) = owner.filter(|owner| *owner != &**self.key) {
-                return Err(Refusal::AddressReserved {
-                    address,
-                    service: ServiceKey::clone(self.key),
-                    owner: owner.clone(),
-                });
+            let address = *address;
+            if let Some(refusal) = self.reserved_for_other(index, address) {
+                return Err(refusal);
             }
-            self.ledger.admits(&self.requester(), address)?;
+            self.ledger.admits_new(&self.requester(), address)?;
             let is_counted = self
                 .ledger
                 .occupancy(address)
@@ -104,7 +124,7 @@ impl Account<'_> {
         requirement: &FamilyRequirement,
     ) -> Result<PoolIndex, Refusal> {
         let addresses = requested.into();
-        if !requirement.is_met_by(requested) {
+        if !requirement.accepts(requested) {
             let families = requirement.families().to_vec();
             return Err(Refusal::FamilyMismatch { addresses, families });
         }
@@ -142,7 +162,7 @@ impl Account<'_> {
         let reserved = self.ledger.pool(index).reserved_for(self.key).iter().copied();
         let useful = reserved.filter(|address| requirement.families().contains(&Family::of(*address)));
         useful
-            .filter(|address| self.ledger.admits(&self.requester(), *address).is_ok())
+            .filter(|address| self.ledger.admits_new(&self.requester(), *address).is_ok())
             .collect()
     }
 
@@ -171,10 +191,12 @@ impl Account<'_> {
         requirement: &FamilyRequirement,
         requested: Option<PoolIndex>,
     ) -> Option<Assignment> {
+        let past: Addresses = self.ledger.past.recall(self.key).unwrap_or_default().into();
         let search = Search {
             requester: Requester::new(self.key, self.service),
             service: self.service,
             requirement,
+            past: &past,
             now: self.now,
         };
         let (addresses, index) = match requested {
@@ -233,29 +255,33 @@ impl Account<'_> {
                 self.ledger
                     .occupy(&Requester::new(self.key, self.service), *address);
             }
-            self.ledger.past.forget(self.key);
+            self.ledger.past.reclaim(self.key, &previous.addresses);
             *self.held = Some(previous);
         }
     }
 
     /// Releases those addresses of `previous` that the Service has no longer, after an attempt that succeeded.
     pub(super) fn release_previous(&mut self, previous: Option<&Assignment>) {
-        for address in previous.iter().flat_map(|previous| &previous.addresses) {
-            let is_kept = self
-                .held
-                .as_ref()
-                .is_some_and(|held| held.addresses.contains(address));
-            if !is_kept {
-                self.note_left(*address);
-            }
-        }
+        let held = self.held.as_ref().map_or(&[][..], |held| &held.addresses);
+        let before = previous.iter().flat_map(|previous| &previous.addresses);
+        let left: Addresses = before
+            .copied()
+            .filter(|address| !held.contains(address))
+            .collect();
+        self.note_left(&left);
     }
 
-    /// Records that the Service, which is no longer among the holders of `address`, has released it.
-    fn note_left(&mut self, address: IpAddr) {
-        self.ledger.past.supersede(address, &self.service.sharing_key);
-        self.ledger.quarantine(address, self.now);
-        self.ledger.note_release(self.key, address);
+    /// Records that the Service, which is no longer among the holders of `addresses`, has released them.
+    fn note_left(&mut self, addresses: &[IpAddr]) {
+        let sharing = &self.service.sharing_key;
+        for address in addresses {
+            self.ledger.past.supersede(*address, sharing);
+            self.ledger.quarantine(*address, self.key, self.now);
+            self.ledger.note_release(self.key, *address);
+        }
+        if !addresses.is_empty() {
+            self.ledger.past.remember(self.key, sharing, addresses);
+        }
     }
 
     /// Notes that the Service may not have the addresses in its status. A Service that has other addresses keeps those and
@@ -267,24 +293,22 @@ impl Account<'_> {
         }
     }
 
-    /// Releases one address of the Service.
-    pub(super) fn release(&mut self, address: IpAddr) {
+    /// Releases one address of the Service, with a note that gives the reason.
+    pub(super) fn release(&mut self, address: IpAddr, because: Refusal) {
         if let Some(held) = self.held {
             held.addresses.retain(|other| *other != address);
         }
         self.ledger.vacate(self.key, address);
-        self.note_left(address);
+        let addresses = Addresses::from_slice(&[address]);
+        self.note_left(&addresses);
+        self.notes.push(Note::Cleared { addresses, because });
     }
 
     /// Releases all addresses of the Service, and records them as its past assignment.
     pub(super) fn release_all(&mut self) {
         if let Some(held) = self.held.take() {
-            for address in &held.addresses {
-                self.ledger.vacate(self.key, *address);
-                self.note_left(*address);
-            }
-            let sharing = &self.service.sharing_key;
-            self.ledger.past.remember(self.key, sharing, &held.addresses);
+            self.vacate_all(Some(&held));
+            self.note_left(&held.addresses);
         }
     }
 

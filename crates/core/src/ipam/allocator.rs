@@ -7,9 +7,13 @@ use core::time::Duration;
 
 use hashbrown::HashMap;
 
-use super::decision::{AllocationOutcome, Assignment, Decision, Usage};
+use super::decider::StatusOrigin;
+#[cfg(test)]
+use super::decision::{AllocationOutcome, Assignment};
+use super::decision::{Decision, Usage};
 use super::entry::ServiceEntry;
 use super::state::State;
+use super::waiting::Released;
 use crate::{Catalog, PoolName, Service, ServiceKey, Time};
 
 /// How long a released address is kept from other Services, unless nothing else is free: enough for clients and resolvers
@@ -29,6 +33,9 @@ pub const DEFAULT_QUARANTINE: Duration = Duration::from_secs(60);
 ///  follows <------------------------------ decides
 ///             deactivate: forget decisions
 /// ```
+///
+/// An active allocator is right, not the statuses: what another program writes into the status of a Service changes no
+/// decision. When [`poll_timeout`](Self::poll_timeout) is reached, call [`handle_timeout`](Self::handle_timeout).
 ///
 /// Quarantines and past assignments are kept in both, so a change of the active controller changes neither which Service
 /// gets an address back nor which address is given out next.
@@ -66,7 +73,7 @@ impl Allocator {
             return;
         }
         let was_ready = self.is_ready();
-        self.state.ledger.set_pools(pools);
+        self.state.ledger.set_pools(pools, now);
         self.state.withheld = withheld;
         self.has_pools = true;
         if was_ready {
@@ -92,12 +99,7 @@ impl Allocator {
             entry.service = service;
             return;
         }
-        let is_foreign = entry.handle_status(&service.assigned);
         entry.service = service;
-        if is_foreign {
-            self.state.apply(entry, now, |decider| decider.validate());
-            self.state.apply(entry, now, |decider| decider.adopt());
-        }
         self.state.decide(entry, now);
         self.serve_waiting(now);
     }
@@ -106,7 +108,8 @@ impl Allocator {
         let key = Arc::new(service.key.clone());
         let mut entry = Box::new(ServiceEntry::new(key.clone(), service));
         if self.is_ready() {
-            self.state.apply(&mut entry, now, |decider| decider.adopt());
+            self.state
+                .apply(&mut entry, now, |decider| decider.adopt(StatusOrigin::Unknown));
             self.state.decide(&mut entry, now);
         } else {
             self.state.follow(&entry, &[], &entry.service.assigned, now);
@@ -148,6 +151,7 @@ impl Allocator {
         }
         self.is_activated = false;
         self.state.waiting.clear();
+        self.state.quarantine_ends.clear();
         self.state.undelivered.clear();
         self.for_each_by_age(|state, entry| state.retire(entry, now));
         self.state.ledger.released.clear();
@@ -164,6 +168,22 @@ impl Allocator {
         None
     }
 
+    /// Returns when the quarantine of an address ends that a Service waits for.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.state.quarantine_ends.first().map(|(end, _)| *end)
+    }
+
+    /// Serves Services that wait for addresses whose quarantine has ended.
+    pub fn handle_timeout(&mut self, now: Time) {
+        while let Some(&(end, address)) = self.state.quarantine_ends.first()
+            && end <= now
+        {
+            self.state.quarantine_ends.pop_first();
+            self.state.ledger.released.insert(Released::Address(address));
+        }
+        self.serve_waiting(now);
+    }
+
     /// Returns how many addresses of a pool in force are in use.
     pub fn usage(&self, pool: &PoolName) -> Option<Usage> {
         self.state.ledger.usage(pool)
@@ -176,12 +196,14 @@ impl Allocator {
     }
 
     /// Returns the addresses that a Service has.
-    pub fn assignment(&self, key: &ServiceKey) -> Option<&Assignment> {
+    #[cfg(test)]
+    pub(super) fn assignment(&self, key: &ServiceKey) -> Option<&Assignment> {
         self.services.get(key)?.held.as_ref()
     }
 
     /// Returns what was decided on a Service, polled or not; `None` for a Service that is unknown or not decided on yet.
-    pub fn outcome(&self, key: &ServiceKey) -> Option<AllocationOutcome> {
+    #[cfg(test)]
+    pub(super) fn outcome(&self, key: &ServiceKey) -> Option<AllocationOutcome> {
         self.services.get(key)?.outcome()
     }
 
@@ -191,7 +213,9 @@ impl Allocator {
 
     fn begin(&mut self, now: Time) {
         if self.is_ready() {
-            self.for_each_by_age(|state, entry| state.apply(entry, now, |decider| decider.adopt()));
+            self.for_each_by_age(|state, entry| {
+                state.apply(entry, now, |decider| decider.adopt(StatusOrigin::Controller));
+            });
             self.reconsider_all(now);
         }
     }

@@ -1,7 +1,7 @@
 //! The decision for one Service: what it may keep, what it gets, what it waits for.
 //!
 //! ```text
-//!  status --adopt--> held --still allowed?--no--> cleared (a past assignment)
+//!  status --adopt--> held --in a pool?------no--> cleared (a past assignment)
 //!                     |                              |
 //!                     | request met: keep            | allocate
 //!                     | request can be met: move     v
@@ -12,13 +12,13 @@
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
-use super::account::Account;
+use super::account::{Account, Keepable};
 use super::decision::{Assignment, Note};
 use super::pool_ledger::PoolIndex;
 use super::refusal::Refusal;
-use super::requirement::{FamilyRequirement, is_same_set, is_valid_assignment, split_by_use};
+use super::requirement::{FamilyRequirement, is_valid_assignment, split_by_use};
 use super::waiting::{AddressSource, WaitKey};
-use crate::{Family, PoolName};
+use crate::{Addresses, Family, PoolName, Time};
 
 /// Decides on one Service, and changes its account accordingly.
 #[derive(Debug)]
@@ -35,12 +35,22 @@ pub(super) struct DeciderOutput {
     pub(super) wait_key: Option<WaitKey>,
     /// What to report to the user.
     pub(super) notes: Vec<Note>,
+    /// When the quarantine of a requested address ends.
+    pub(super) quarantine_end: Option<(Time, IpAddr)>,
+}
+
+/// Where the addresses in the status of a Service come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StatusOrigin {
+    /// Most likely a controller that was active before: the Service has its addresses, whatever has changed since.
+    Controller,
+    /// Unknown: the Service is new to an active controller, so its addresses count as requested.
+    Unknown,
 }
 
 impl Decider<'_> {
-    /// Adopts the addresses in the status, if the Service may have them, in place of the addresses that it has (which must
-    /// be valid).
-    pub(super) fn adopt(&mut self) {
+    /// Adopts the addresses in the status of a Service that has none yet, if it may have them.
+    pub(super) fn adopt(&mut self, origin: StatusOrigin) {
         let account = &mut self.account;
         let claimed = &account.service.assigned;
         let families = match FamilyRequirement::of(account.service) {
@@ -64,17 +74,15 @@ impl Decider<'_> {
             account.reject_status(Refusal::FamilyMismatch { addresses, families });
             return;
         }
-        let previous = account.held.take();
-        account.vacate_all(previous.as_ref());
-        match account.adoptable(claimed, account.service.assigned_pool.as_ref()) {
-            Ok(assignment) => {
+        match account.adoptable(claimed, origin) {
+            Ok(Keepable { assignment, lost }) => {
                 account.occupy(assignment);
-                account.release_previous(previous.as_ref());
+                for (address, because) in lost {
+                    let addresses = Addresses::from_slice(&[address]);
+                    account.notes.push(Note::Cleared { addresses, because });
+                }
             }
-            Err(because) => {
-                account.put_back(previous);
-                account.reject_status(because);
-            }
+            Err(because) => account.reject_status(because),
         }
     }
 
@@ -82,17 +90,22 @@ impl Decider<'_> {
     pub(super) fn validate(&mut self) {
         let account = &mut self.account;
         let Some(held) = account.held.clone() else { return };
-        match account.adoptable(&held.addresses, Some(&held.pool)) {
+        let Keepable { assignment, lost } = match account.keepable(&held.addresses, Some(&held.pool)) {
             Err(because) => return account.clear(because),
-            Ok(assignment) => *account.held = Some(assignment),
+            Ok(keepable) => keepable,
+        };
+        for (address, because) in lost {
+            account.release(address, because);
         }
-        for address in &held.addresses {
+        let held = assignment.addresses.clone();
+        *account.held = Some(assignment);
+        for address in &held {
             account.update_occupancy(*address);
         }
         let Ok(requirement) = FamilyRequirement::of(account.service) else {
             return;
         };
-        let (kept, superfluous) = split_by_use(&held.addresses, &requirement);
+        let (kept, superfluous) = split_by_use(&held, &requirement);
         if superfluous.is_empty() {
             return;
         }
@@ -104,11 +117,9 @@ impl Decider<'_> {
         if kept.is_empty() {
             return account.clear(because);
         }
-        for address in &superfluous {
-            account.release(*address);
+        for address in superfluous {
+            account.release(address, because.clone());
         }
-        let addresses = superfluous;
-        account.notes.push(Note::Cleared { addresses, because });
     }
 
     /// Gives the Service its past assignment, if the addresses are free and the Service may still have them.
@@ -120,15 +131,20 @@ impl Decider<'_> {
         let Ok(requirement) = FamilyRequirement::of(account.service) else {
             return;
         };
-        let (addresses, _) = split_by_use(&addresses, &requirement);
+        let (mut addresses, _) = split_by_use(&addresses, &requirement);
         let requests_none =
             matches!(&account.service.request.addresses, Ok(requested) if requested.is_empty());
         if account.held.is_some() || !requests_none || addresses.is_empty() {
             return;
         }
-        let Some(index) = account.ledger.pool_of(&addresses) else {
+        // The Service may have had the address of each family at another time.
+        let owners = addresses
+            .iter()
+            .map(|address| account.ledger.pool_of(&[*address]));
+        let Some(index) = owners.flatten().next() else {
             return;
         };
+        addresses.retain(|address| account.ledger.pool(index).pool.owns(*address));
         let is_enough =
             requirement.is_met_by(&addresses) || matches!(requirement, FamilyRequirement::BothOr(_));
         let reserved = account.available_reservations(index, &requirement);
@@ -169,7 +185,10 @@ impl Decider<'_> {
         self.restore();
         match &self.account.service.request.pool {
             Some(pool) => self.decide_pool(pool, &requirement),
-            None if self.account.held.is_some() => self.complete(&requirement, None),
+            None if self.account.held.is_some() => match self.account.closed_pool() {
+                Some(refusal) => self.keep_or_refuse(refusal, None),
+                None => self.complete(&requirement),
+            },
             None => self.allocate(&requirement, None),
         }
     }
@@ -181,28 +200,38 @@ impl Decider<'_> {
             Err(refusal) => return self.keep_or_refuse(refusal, None),
         };
         let held = self.account.held.as_ref();
-        if held.is_some_and(|held| is_same_set(&held.addresses, requested)) {
-            return self.done();
+        let has = |address: &IpAddr| held.is_some_and(|held| held.addresses.contains(address));
+        if requested.iter().all(has) {
+            return self.complete(requirement);
         }
+        let new: Addresses = requested
+            .iter()
+            .copied()
+            .filter(|address| !has(address))
+            .collect();
         let previous = self.account.held.take();
         self.account.vacate_all(previous.as_ref());
-        match self.account.obtainable(index, requested) {
+        let addresses = self.account.requested_beside(index, requested, previous.as_ref());
+        let is_allowed = self.account.requestable(index, new);
+        match is_allowed.and_then(|()| self.account.obtainable(index, &addresses)) {
             Ok(()) => {
-                self.account.assign(Assignment {
-                    addresses: requested.into(),
-                    pool: self.account.pool_name(index),
-                });
+                let pool = self.account.pool_name(index);
+                self.account.assign(Assignment { addresses, pool });
                 self.account.release_previous(previous.as_ref());
-                self.done()
+                self.complete(requirement)
             }
             Err(refusal) => {
                 self.account.put_back(previous);
+                let quarantine_end = refusal.quarantine_end();
                 let wait_key = self.account.wait_key(
                     AddressSource::Addresses(requested.to_vec()),
                     &[index],
                     requirement,
                 );
-                self.keep_or_refuse(refusal, Some(wait_key))
+                DeciderOutput {
+                    quarantine_end,
+                    ..self.keep_or_refuse(refusal, Some(wait_key))
+                }
             }
         }
     }
@@ -217,7 +246,7 @@ impl Decider<'_> {
             Some(index) if !self.account.ledger.pool(index).pool.allows(self.account.service) => {
                 self.keep_or_refuse(Refusal::PoolNotCompatible(name.clone()), None)
             }
-            Some(index) if is_in_pool => self.complete(requirement, Some(index)),
+            Some(_) if is_in_pool => self.complete(requirement),
             Some(index) => self.allocate(requirement, Some(index)),
         }
     }
@@ -237,12 +266,12 @@ impl Decider<'_> {
         };
         self.account.assign(found);
         self.account.release_previous(previous.as_ref());
-        self.complete(requirement, requested)
+        self.complete(requirement)
     }
 
-    /// Gives the Service the address of a family that it lacks: from the same pool, or, if it requires both families, a new
-    /// pair from another pool.
-    fn complete(mut self, requirement: &FamilyRequirement, requested: Option<PoolIndex>) -> DeciderOutput {
+    /// Gives the Service the address of a family that it lacks, from the pool of the address that it has. It does not move to
+    /// another pool for that, also if it requires both families: the address is in use.
+    fn complete(mut self, requirement: &FamilyRequirement) -> DeciderOutput {
         let Some(held) = self.account.held.as_ref() else {
             return self.done();
         };
@@ -253,7 +282,7 @@ impl Decider<'_> {
             return self.done();
         };
         let Some(address) = self.account.find_one(index, missing) else {
-            return self.decide_lack(requirement, missing, index, requested);
+            return self.decide_lack(requirement, missing, index);
         };
         self.account.add(address);
         self.done()
@@ -265,42 +294,24 @@ impl Decider<'_> {
         requirement: &FamilyRequirement,
         missing: Family,
         index: PoolIndex,
-        requested: Option<PoolIndex>,
     ) -> DeciderOutput {
-        let refusal = self.account.shortage(&[index], &FamilyRequirement::One(missing));
-        if matches!(requirement, FamilyRequirement::BothOr(_)) {
-            self.account.notes.push(Note::AdditionalUnavailable(refusal));
-            let mut wait_key = self.account.wait_key(
-                AddressSource::Pools(Vec::from([index])),
-                &[index],
-                &FamilyRequirement::One(missing),
-            );
-            // The addresses that the Service has make no difference for the address that it lacks.
-            wait_key.individual = wait_key
-                .individual
-                .filter(|individual| !individual.reserved.is_empty());
-            return DeciderOutput {
-                wait_key: Some(wait_key),
-                notes: self.account.notes,
-                refusal: None,
-            };
+        let lacking = FamilyRequirement::One(missing);
+        let refusal = self.account.shortage(&[index], &lacking);
+        let source = AddressSource::Pools(Vec::from([index]));
+        let mut wait_key = self.account.wait_key(source, &[index], &lacking);
+        // The addresses that the Service has make no difference for the address that it lacks.
+        wait_key.individual = wait_key
+            .individual
+            .filter(|individual| !individual.reserved.is_empty());
+        if !matches!(requirement, FamilyRequirement::BothOr(_)) {
+            return self.keep_or_refuse(refusal, Some(wait_key));
         }
-        let previous = self.account.held.take();
-        self.account.vacate_all(previous.as_ref());
-        if let Some(found) = self.account.find(requirement, requested) {
-            self.account.assign(found);
-            self.account.release_previous(previous.as_ref());
-            return self.done();
+        self.account.notes.push(Note::AdditionalUnavailable(refusal));
+        DeciderOutput {
+            wait_key: Some(wait_key),
+            notes: self.account.notes,
+            ..DeciderOutput::default()
         }
-        self.account.put_back(previous);
-        let mut pools = self.account.pools(requested);
-        if !pools.contains(&index) {
-            pools.push(index);
-        }
-        let wait_key = self
-            .account
-            .wait_key(AddressSource::Pools(pools.clone()), &pools, requirement);
-        self.keep_or_refuse(refusal, Some(wait_key))
     }
 
     fn done(self) -> DeciderOutput {
@@ -318,6 +329,7 @@ impl Decider<'_> {
                 refusal: Some(refusal),
                 wait_key,
                 notes: self.account.notes,
+                quarantine_end: None,
             };
         };
         let addresses = held.addresses.clone();
@@ -328,7 +340,7 @@ impl Decider<'_> {
         DeciderOutput {
             wait_key,
             notes: self.account.notes,
-            refusal: None,
+            ..DeciderOutput::default()
         }
     }
 }

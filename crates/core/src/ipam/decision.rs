@@ -57,7 +57,7 @@ pub enum Note {
         /// The reason.
         because: Refusal,
     },
-    /// The request of the Service cannot be met now; until then the Service keeps its addresses.
+    /// The request of the Service cannot be met now, or its pool is no longer open to it; it keeps its addresses.
     Kept {
         /// The addresses that it keeps.
         addresses: Addresses,
@@ -123,6 +123,14 @@ impl fmt::Display for Note {
             Self::Cleared { addresses, because } => write!(
                 f,
                 "current IP {} not allowed by config, will attempt for new IP assignment: {because}",
+                quoted(addresses)
+            ),
+            Self::Kept {
+                addresses,
+                because: because @ Refusal::PoolNotCompatible(_),
+            } => write!(
+                f,
+                "keeping {}, which is in use; a new Service like this one would not get it: {because}",
                 quoted(addresses)
             ),
             Self::Kept { addresses, because } => {

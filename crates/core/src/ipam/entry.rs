@@ -1,9 +1,8 @@
 //! The record of one Service: what it is, has and waits for, and which decisions on it were polled.
 
-use alloc::collections::{BTreeSet, VecDeque};
+use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::net::IpAddr;
 
 use super::account::Account;
 use super::decider::Decider;
@@ -11,11 +10,7 @@ use super::decision::{AllocationOutcome, Assignment, Decision, Note};
 use super::ledger::Ledger;
 use super::refusal::Refusal;
 use super::waiting::{ServiceAge, WaitKey};
-use crate::{Addresses, PoolName, Service, ServiceKey, Time};
-
-/// How many of the latest decisions on a Service are recognised when they come back from the API server as the status of
-/// the Service. More than one is under way only when the API server is slow.
-const ECHOES: usize = 8;
+use crate::{PoolName, Service, ServiceKey, Time};
 
 /// What the allocator knows of one Service.
 #[derive(Debug, Clone)]
@@ -31,8 +26,6 @@ pub(super) struct ServiceEntry {
     pub(super) happened: Vec<Note>,
     reported: Option<(AllocationOutcome, Vec<Note>)>,
     pub(super) is_undelivered: bool,
-    /// Addresses that were reported before the last report, and may not have reached the status yet.
-    echoes: VecDeque<Addresses>,
 }
 
 impl ServiceEntry {
@@ -48,7 +41,6 @@ impl ServiceEntry {
             happened: Vec::new(),
             reported: None,
             is_undelivered: false,
-            echoes: VecDeque::new(),
         }
     }
 
@@ -105,11 +97,7 @@ impl ServiceEntry {
         if is_known && happened.is_empty() {
             return None;
         }
-        let before = self.reported.replace((outcome.clone(), self.lasting.clone()));
-        if let Some((AllocationOutcome::Assigned(before), _)) = before {
-            self.echoes.truncate(ECHOES - 1);
-            self.echoes.push_front(before.addresses);
-        }
+        self.reported = Some((outcome.clone(), self.lasting.clone()));
         let mut notes = happened;
         notes.extend(self.lasting.iter().cloned());
         Some(Decision {
@@ -118,29 +106,5 @@ impl ServiceEntry {
             unmet: self.lasting.last().cloned(),
             notes,
         })
-    }
-
-    /// Handles a new status. Returns whether another program wrote its addresses: they are neither the ones of before nor
-    /// ones that were decided here.
-    pub(super) fn handle_status(&mut self, assigned: &[IpAddr]) -> bool {
-        let held = self.held.as_ref().map_or(&[][..], |held| &held.addresses);
-        if assigned == held {
-            self.echoes.clear();
-            return false;
-        }
-        let is_echo = self.was_reported(assigned);
-        !assigned.is_empty() && *assigned != self.service.assigned[..] && !is_echo
-    }
-
-    /// Returns whether `assigned` is of a decision that may still be on its way into the status.
-    fn was_reported(&self, assigned: &[IpAddr]) -> bool {
-        let last = match &self.reported {
-            Some((AllocationOutcome::Assigned(last), _)) => Some(&last.addresses),
-            _ => None,
-        };
-        self.echoes
-            .iter()
-            .chain(last)
-            .any(|addresses| addresses[..] == *assigned)
     }
 }

@@ -2,12 +2,14 @@
 
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use core::net::IpAddr;
 
+use super::occupancy::SharingGroup;
 use super::quarantine::Quarantine;
 use super::shared_addresses::SharedAddresses;
 use crate::address::{FreeSet, is_buggy};
-use crate::{Family, Pool, Port, Time};
+use crate::{Family, Pool, Port, ServiceKey, Time};
 
 /// The free addresses of one family in one pool.
 #[derive(Debug, Clone)]
@@ -18,8 +20,8 @@ pub(super) struct FreeList {
     free: FreeSet,
     /// Free and in quarantine.
     quarantine: Quarantine,
-    /// Shared addresses by sharing key, then by backend key.
-    shared: BTreeMap<String, BTreeMap<String, SharedAddresses>>,
+    /// Shared addresses by sharing key, then by backend key, then by namespace (see [`SharingGroup`]).
+    shared: BTreeMap<String, BTreeMap<String, BTreeMap<String, SharedAddresses>>>,
     /// Number of distinct addresses in use.
     pub(super) assigned: u128,
 }
@@ -88,50 +90,73 @@ impl FreeList {
         }
     }
 
-    /// Puts `position`, if it is free, in quarantine until `end`, whatever its quarantine was before.
-    pub(super) fn quarantine(&mut self, position: u128, end: Time) {
-        if self.free.take(position) || self.quarantine.contains(position) {
-            self.quarantine.insert(position, end);
+    /// Puts `position`, which `key` released, in quarantine until `end` if it is free, whatever its quarantine was before.
+    /// Returns whether it is free.
+    pub(super) fn quarantine(&mut self, position: u128, end: Time, key: Arc<ServiceKey>) -> bool {
+        let is_free = self.free.take(position) || self.quarantine.get(position).is_some();
+        if is_free {
+            self.quarantine.insert(position, end, key);
         }
+        is_free
     }
 
-    /// Returns the addresses in quarantine with the times when it ends.
-    pub(super) fn quarantined<'a>(&'a self, pool: &'a Pool) -> impl Iterator<Item = (IpAddr, Time)> + 'a {
+    /// Returns when the quarantine of `position` ends, if it is in quarantine, and the Service that released it.
+    pub(super) fn quarantine_of(&self, position: u128) -> Option<&(Time, Arc<ServiceKey>)> {
+        self.quarantine.get(position)
+    }
+
+    /// Returns the addresses in quarantine, when it ends, and the Services that released them.
+    pub(super) fn quarantined<'a>(
+        &'a self,
+        pool: &'a Pool,
+    ) -> impl Iterator<Item = (IpAddr, Time, Arc<ServiceKey>)> + 'a {
         let positions = self.quarantine.iter();
-        positions.filter_map(|(position, end)| Some((pool.addresses.at(self.family, position)?, end)))
+        positions.filter_map(|(position, end, key)| {
+            Some((pool.addresses.at(self.family, position)?, end, key.clone()))
+        })
     }
 
-    /// Records that `position` is shared.
-    pub(super) fn share(&mut self, sharing: &str, backend: &str, position: u128) {
-        let backends = self.shared.entry(sharing.to_string()).or_default();
-        backends.entry(backend.to_string()).or_default().add(position);
+    /// Records that `position` is shared in `group`.
+    pub(super) fn share(&mut self, group: &SharingGroup<'_>, position: u128) {
+        let backends = self.shared.entry(group.sharing.to_string()).or_default();
+        let namespaces = backends.entry(group.backend.to_string()).or_default();
+        namespaces
+            .entry(group.namespace.to_string())
+            .or_default()
+            .add(position);
     }
 
-    /// Records that `position` is no longer shared.
-    pub(super) fn unshare(&mut self, sharing: &str, backend: &str, position: u128) {
-        let Some(backends) = self.shared.get_mut(sharing) else {
+    /// Records that `position` is no longer shared in `group`.
+    pub(super) fn unshare(&mut self, group: &SharingGroup<'_>, position: u128) {
+        let Some(backends) = self.shared.get_mut(group.sharing) else {
             return;
         };
-        if let Some(shared) = backends.get_mut(backend) {
-            shared.remove(position);
-            if shared.is_empty() {
-                backends.remove(backend);
+        if let Some(namespaces) = backends.get_mut(group.backend) {
+            if let Some(shared) = namespaces.get_mut(group.namespace) {
+                shared.remove(position);
+                if shared.is_empty() {
+                    namespaces.remove(group.namespace);
+                }
+            }
+            if namespaces.is_empty() {
+                backends.remove(group.backend);
             }
         }
         if backends.is_empty() {
-            self.shared.remove(sharing);
+            self.shared.remove(group.sharing);
         }
     }
 
     /// Records that `ports` are no longer in use at `position`, which stays shared.
-    pub(super) fn open(&mut self, sharing: &str, backend: &str, position: u128, ports: &[Port]) {
-        if let Some(shared) = self.shared_under(sharing, backend) {
+    pub(super) fn open(&mut self, group: &SharingGroup<'_>, position: u128, ports: &[Port]) {
+        if let Some(shared) = self.shared_in(group) {
             shared.open(position, ports);
         }
     }
 
-    /// Returns the addresses that are shared under these keys.
-    pub(super) fn shared_under(&mut self, sharing: &str, backend: &str) -> Option<&mut SharedAddresses> {
-        self.shared.get_mut(sharing)?.get_mut(backend)
+    /// Returns the addresses that are shared in `group`.
+    pub(super) fn shared_in(&mut self, group: &SharingGroup<'_>) -> Option<&mut SharedAddresses> {
+        let backends = self.shared.get_mut(group.sharing)?;
+        backends.get_mut(group.backend)?.get_mut(group.namespace)
     }
 }

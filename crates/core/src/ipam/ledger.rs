@@ -1,5 +1,7 @@
 //! The ledger of address usage: records which Services use which address of which pool, decides nothing.
 
+mod tenancy;
+
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -9,7 +11,7 @@ use core::time::Duration;
 use hashbrown::HashMap;
 
 use super::decision::Usage;
-use super::occupancy::{Occupancy, Requester};
+use super::occupancy::{Occupancy, Requester, SharedOccupancy, SharingGroup};
 use super::past_assignments::PastAssignments;
 use super::pool_ledger::{PoolIndex, PoolLedger};
 use super::refusal::Refusal;
@@ -32,6 +34,8 @@ pub(super) struct Ledger {
     unscoped: Vec<Vec<PoolIndex>>,
     /// The holders of each address in use.
     occupied: HashMap<IpAddr, Occupancy>,
+    /// The quarantine of addresses that are free, but in no free list: no pool has them, or they are reserved.
+    aside: BTreeMap<IpAddr, (Time, Arc<ServiceKey>)>,
     pub(super) past: PastAssignments,
     /// Whether a Service waits. If none does, releases need not be recorded.
     pub(super) is_awaited: bool,
@@ -51,6 +55,7 @@ impl Ledger {
             scoped: Vec::new(),
             unscoped: Vec::new(),
             occupied: HashMap::new(),
+            aside: BTreeMap::new(),
             past: PastAssignments::default(),
             is_awaited: false,
             released: BTreeSet::new(),
@@ -59,8 +64,11 @@ impl Ledger {
     }
 
     /// Replaces the pools. The holders of each address stay as they are.
-    pub(super) fn set_pools(&mut self, pools: &[Pool]) {
-        let quarantined: Vec<(IpAddr, Time)> = self.pools.iter().flat_map(PoolLedger::quarantined).collect();
+    pub(super) fn set_pools(&mut self, pools: &[Pool], now: Time) {
+        let mut quarantined: Vec<_> = self.pools.iter().flat_map(PoolLedger::quarantined).collect();
+        let aside = core::mem::take(&mut self.aside).into_iter();
+        quarantined.extend(aside.map(|(address, (end, key))| (address, end, key)));
+        quarantined.retain(|(_, end, _)| *end > now);
         self.pools = pools.iter().cloned().map(PoolLedger::new).collect();
         self.pools.sort_by(|a, b| a.pool.name.cmp(&b.pool.name));
         self.changed = (0..self.pools.len()).map(PoolIndex).collect();
@@ -69,13 +77,13 @@ impl Ledger {
             self.by_range.insert(&ledger.pool.addresses, &PoolIndex(place));
         }
         self.order_pools();
-        let occupied = core::mem::take(&mut self.occupied);
-        for (address, occupancy) in &occupied {
+        let mut occupied = core::mem::take(&mut self.occupied);
+        for (address, occupancy) in &mut occupied {
             self.take(*address, occupancy);
         }
         self.occupied = occupied;
-        for (address, end) in quarantined {
-            self.quarantine_until(address, end);
+        for (address, end, key) in quarantined {
+            self.quarantine_until(address, end, key);
         }
         self.released.clear();
     }
@@ -144,7 +152,8 @@ impl Ledger {
         self.occupied.get(&address)
     }
 
-    /// Returns the first shared address in `range` of a pool where the ports of `requester` are not in use.
+    /// Returns the first shared address in `range` of a pool that `requester` may share, as far as the sharing scope of the
+    /// pool is concerned, and where the ports of `requester` are not in use.
     pub(super) fn first_open(
         &mut self,
         requester: &Requester<'_>,
@@ -157,17 +166,22 @@ impl Ledger {
             Family::V4 => v4,
             Family::V6 => v6,
         };
-        let shared = list.shared_under(requester.sharing, requester.backend)?;
-        shared.first_open(range, requester.ports, |position, port| {
-            let address = pool.addresses.at(family, position);
-            let occupancy = address.and_then(|address| self.occupied.get(&address));
-            occupancy
-                .and_then(Occupancy::shared)
-                .is_some_and(|shared| shared.uses(port))
-        })
+        let occupied = &self.occupied;
+        let groups = SharingGroup::of_requester(requester, pool);
+        let first = |group: &SharingGroup<'_>| {
+            list.shared_in(group)?
+                .first_open(range, requester.ports, |position, port| {
+                    let address = pool.addresses.at(family, position);
+                    let occupancy = address.and_then(|address| occupied.get(&address));
+                    occupancy
+                        .and_then(Occupancy::shared)
+                        .is_some_and(|shared| shared.uses(port))
+                })
+        };
+        groups.iter().flatten().filter_map(first).min()
     }
 
-    /// Checks whether `requester` may have `address` together with its holders.
+    /// Checks whether `requester`, which has `address` already, may have it together with its other holders.
     ///
     /// # Errors
     /// The reason why not.
@@ -183,12 +197,18 @@ impl Ledger {
         if let Some(occupancy) = self.occupied.get_mut(&address) {
             let is_new = !occupancy.reaches(namespace);
             occupancy.join(requester);
-            if is_new && let Some(index) = self.by_range.find(address) {
-                self.pools[index.0].count_namespace(namespace, true);
+            if let Some(index) = self.by_range.find(address) {
+                let ledger = &mut self.pools[index.0];
+                if is_new {
+                    ledger.count_namespace(namespace, true);
+                }
+                if let Some(shared) = occupancy.shared_mut() {
+                    ledger.list_shared(address, shared);
+                }
             }
         } else {
-            let occupancy = Occupancy::new(requester);
-            self.take(address, &occupancy);
+            let mut occupancy = Occupancy::new(requester);
+            self.take(address, &mut occupancy);
             self.occupied.insert(address, occupancy);
         }
     }
@@ -210,13 +230,12 @@ impl Ledger {
             Some((ledger, position))
         });
         if let Some(freed) = freed {
-            if let (Some((ledger, position)), Some(shared)) = (place, occupancy.shared()) {
-                ledger.free_list_mut(Family::of(address)).open(
-                    &shared.sharing,
-                    &shared.backend,
-                    position,
-                    &freed,
-                );
+            if let (Some((ledger, position)), Some(shared)) = (place, occupancy.shared_mut()) {
+                let list = ledger.free_list_mut(Family::of(address));
+                for group in shared.listed() {
+                    list.open(&group, position, &freed);
+                }
+                ledger.list_shared(address, shared);
             }
             return;
         }
@@ -229,28 +248,28 @@ impl Ledger {
         let is_usable = ledger.pool.owns(address) && !ledger.pool.reservations.contains_key(&address);
         let list = ledger.free_list_mut(Family::of(address));
         list.give(position, is_usable);
-        if let Some(shared) = occupancy.shared() {
-            list.unshare(&shared.sharing, &shared.backend, position);
+        for group in occupancy.shared().into_iter().flat_map(SharedOccupancy::listed) {
+            list.unshare(&group, position);
         }
         self.note_change(index);
     }
 
-    /// Puts `address`, if it is free, in quarantine from now on: until its end only a Service that requests the address,
-    /// or that finds no other one, gets it.
-    pub(super) fn quarantine(&mut self, address: IpAddr, now: Time) {
-        self.quarantine_until(address, now + self.quarantine);
+    /// Puts `address`, which `key` released, in quarantine from now on if it is free: until its end only a Service of the
+    /// same namespace that requests the address, or one that finds no other address, gets it.
+    pub(super) fn quarantine(&mut self, address: IpAddr, key: &Arc<ServiceKey>, now: Time) {
+        self.quarantine_until(address, now + self.quarantine, key.clone());
     }
 
-    fn quarantine_until(&mut self, address: IpAddr, end: Time) {
-        let Some(index) = self.by_range.find(address) else {
-            return;
-        };
-        let ledger = &mut self.pools[index.0];
-        let position = ledger.pool.addresses.position(address);
-        if let Some(position) = position.filter(|_| ledger.pool.owns(address)) {
-            ledger
-                .free_list_mut(Family::of(address))
-                .quarantine(position, end);
+    fn quarantine_until(&mut self, address: IpAddr, end: Time, key: Arc<ServiceKey>) {
+        let ledger = self.by_range.find(address).map(|index| &mut self.pools[index.0]);
+        let is_in_pool = ledger.is_some_and(|ledger| {
+            let position = ledger.pool.addresses.position(address);
+            let position = position.filter(|_| ledger.pool.owns(address));
+            let list = ledger.free_list_mut(Family::of(address));
+            position.is_some_and(|position| list.quarantine(position, end, key.clone()))
+        });
+        if !is_in_pool && !self.occupied.contains_key(&address) {
+            self.aside.insert(address, (end, key));
         }
     }
 
@@ -292,8 +311,11 @@ impl Ledger {
         }
     }
 
-    /// Takes `address`, which had no holder, off the free list of its pool.
-    fn take(&mut self, address: IpAddr, occupancy: &Occupancy) {
+    /// Takes `address`, which had no holder or is of a new pool, off the free list of its pool.
+    fn take(&mut self, address: IpAddr, occupancy: &mut Occupancy) {
+        if let Some(shared) = occupancy.shared_mut() {
+            shared.unlist();
+        }
         let Some(&index) = self.by_range.find(address) else {
             return;
         };
@@ -301,10 +323,9 @@ impl Ledger {
         let Some(position) = ledger.pool.addresses.position(address) else {
             return;
         };
-        let list = ledger.free_list_mut(Family::of(address));
-        list.take(position);
-        if let Some(shared) = occupancy.shared() {
-            list.share(&shared.sharing, &shared.backend, position);
+        ledger.free_list_mut(Family::of(address)).take(position);
+        if let Some(shared) = occupancy.shared_mut() {
+            ledger.list_shared(address, shared);
         }
         if ledger.pool.quota_per_namespace.is_some() {
             for namespace in occupancy.namespaces() {

@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::refusal::Refusal;
-use crate::{Port, Service, ServiceKey};
+use crate::{Pool, Port, Service, ServiceKey};
 
 /// The ports of one Service: in most cases so few that they need no allocation.
 pub(super) type PortList = SmallVec<[Port; 4]>;
@@ -25,6 +25,8 @@ pub(super) struct Requester<'a> {
     pub(super) key: &'a Arc<ServiceKey>,
     pub(super) sharing: &'a Arc<str>,
     pub(super) backend: &'a str,
+    /// Whether its policy is Local.
+    pub(super) is_local: bool,
     pub(super) ports: &'a BTreeSet<Port>,
 }
 
@@ -34,6 +36,7 @@ impl<'a> Requester<'a> {
             key,
             sharing: &service.sharing_key,
             backend: &service.backend_key,
+            is_local: service.is_local,
             ports: &service.ports,
         }
     }
@@ -61,11 +64,48 @@ pub(super) enum Occupancy {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SharedOccupancy {
     pub(super) sharing: Arc<str>,
-    pub(super) backend: String,
-    holders: HashMap<Arc<ServiceKey>, PortList>,
+    backend: String,
+    holders: HashMap<Arc<ServiceKey>, Holder>,
     ports: BTreeMap<Port, Arc<ServiceKey>>,
     /// The number of holders in each namespace.
     namespaces: BTreeMap<Arc<str>, usize>,
+    /// The number of holders with the policy Local.
+    locals: usize,
+    /// The namespaces of the groups in which the free list has the address.
+    listed: SmallVec<[String; 1]>,
+}
+
+/// What is recorded of one of several holders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Holder {
+    ports: PortList,
+    is_local: bool,
+}
+
+/// Services that may share an address, as far as keys and namespaces are concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SharingGroup<'a> {
+    pub(super) sharing: &'a str,
+    pub(super) backend: &'a str,
+    /// Their namespace; empty for Services of all namespaces.
+    pub(super) namespace: &'a str,
+}
+
+impl<'a> SharingGroup<'a> {
+    /// Returns the groups that `requester` belongs to in `pool`.
+    pub(super) fn of_requester(requester: &Requester<'a>, pool: &Pool) -> [Option<Self>; 2] {
+        let group = |namespace| Self {
+            sharing: requester.sharing,
+            backend: requester.backend,
+            namespace,
+        };
+        [
+            pool.shares_across_namespaces(requester.is_local)
+                .then(|| group("")),
+            pool.shares_within_namespaces()
+                .then(|| group(&requester.key.namespace)),
+        ]
+    }
 }
 
 impl Occupancy {
@@ -80,6 +120,8 @@ impl Occupancy {
             holders: HashMap::new(),
             ports: BTreeMap::new(),
             namespaces: BTreeMap::new(),
+            locals: 0,
+            listed: SmallVec::new(),
         };
         shared.join(requester);
         Self::Shared(Box::new(shared))
@@ -135,10 +177,12 @@ impl Occupancy {
         match self {
             Self::Sole(holder) => holder == requester.key && requester.sharing.is_empty(),
             Self::Shared(shared) => {
-                let ports = shared.holders.get(requester.key);
+                let holder = shared.holders.get(requester.key);
                 shared.sharing == *requester.sharing
                     && shared.backend == requester.backend
-                    && ports.is_some_and(|ports| ports.iter().eq(requester.ports))
+                    && holder.is_some_and(|holder| {
+                        holder.is_local == requester.is_local && holder.ports.iter().eq(requester.ports)
+                    })
             }
         }
     }
@@ -148,6 +192,18 @@ impl Occupancy {
         match self {
             Self::Sole(holder) => *holder.namespace == *namespace,
             Self::Shared(shared) => shared.namespaces.contains_key(namespace),
+        }
+    }
+
+    /// Returns whether the sharing scope of `pool` lets `requester` become a holder.
+    pub(super) fn is_in_scope(&self, requester: &Requester<'_>, pool: &Pool) -> bool {
+        match self {
+            Self::Sole(_) => true,
+            Self::Shared(shared) => {
+                let mut namespaces = shared.namespaces.keys();
+                pool.shares_across_namespaces(requester.is_local || shared.locals > 0)
+                    || namespaces.all(|namespace| *namespace == requester.key.namespace)
+            }
         }
     }
 
@@ -166,15 +222,64 @@ impl Occupancy {
             Self::Shared(shared) => Some(shared),
         }
     }
+
+    /// Returns the holders if they share.
+    pub(super) fn shared_mut(&mut self) -> Option<&mut SharedOccupancy> {
+        match self {
+            Self::Sole(_) => None,
+            Self::Shared(shared) => Some(shared),
+        }
+    }
 }
 
 impl SharedOccupancy {
+    /// Returns the groups in which the free list has the address.
+    pub(super) fn listed(&self) -> impl Iterator<Item = SharingGroup<'_>> {
+        self.listed.iter().map(|namespace| SharingGroup {
+            sharing: &self.sharing,
+            backend: &self.backend,
+            namespace,
+        })
+    }
+
+    /// Returns whether the free list has the address in the groups that may share it in `pool`.
+    pub(super) fn is_listed_for(&self, pool: &Pool) -> bool {
+        let listed = self.listed.iter().map(String::as_str);
+        listed.eq(self.open_namespaces(pool).into_iter().flatten())
+    }
+
+    /// Records that the free list has the address in the groups that may share it in `pool`.
+    pub(super) fn list_for(&mut self, pool: &Pool) {
+        let namespaces = self.open_namespaces(pool).into_iter().flatten();
+        self.listed = namespaces.map(ToString::to_string).collect();
+    }
+
+    /// Records that the free list does not have the address.
+    pub(super) fn unlist(&mut self) {
+        self.listed.clear();
+    }
+
+    /// Returns the namespaces of the groups that may share the address in `pool`; the empty one stands for all.
+    fn open_namespaces(&self, pool: &Pool) -> [Option<&str>; 2] {
+        let mut namespaces = self.namespaces.keys().map(|namespace| &**namespace);
+        let sole = namespaces.next().filter(|_| namespaces.next().is_none());
+        [
+            pool.shares_across_namespaces(self.locals > 0).then_some(""),
+            sole.filter(|_| pool.shares_within_namespaces()),
+        ]
+    }
+
     fn join(&mut self, requester: &Requester<'_>) {
         for port in requester.ports {
             self.ports.insert(*port, requester.key.clone());
         }
-        let ports = requester.ports.iter().copied().collect();
-        if self.holders.insert(requester.key.clone(), ports).is_some() {
+        let holder = Holder {
+            ports: requester.ports.iter().copied().collect(),
+            is_local: requester.is_local,
+        };
+        self.locals += usize::from(holder.is_local);
+        if let Some(before) = self.holders.insert(requester.key.clone(), holder) {
+            self.locals -= usize::from(before.is_local);
             return;
         }
         match self.namespaces.get_mut(&requester.key.namespace) {
@@ -191,9 +296,10 @@ impl SharedOccupancy {
     }
 
     fn leave(&mut self, key: &Arc<ServiceKey>) -> Option<PortList> {
-        let Some(ports) = self.holders.remove(key) else {
+        let Some(Holder { ports, is_local }) = self.holders.remove(key) else {
             return Some(PortList::new());
         };
+        self.locals -= usize::from(is_local);
         for port in &ports {
             self.ports.remove(port);
         }

@@ -2,11 +2,13 @@
 
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use super::decision::Usage;
 use super::free_list::FreeList;
+use super::occupancy::SharedOccupancy;
 use crate::{Family, Pool, ServiceKey, Time};
 
 /// The place of a pool in the ledger, until the pools change.
@@ -119,8 +121,29 @@ impl PoolLedger {
         }
     }
 
-    /// Returns the addresses in quarantine with the times when it ends.
-    pub(super) fn quarantined(&self) -> impl Iterator<Item = (IpAddr, Time)> {
+    /// Lists the shared `address` for the Services that may share it now.
+    pub(super) fn list_shared(&mut self, address: IpAddr, shared: &mut SharedOccupancy) {
+        if shared.is_listed_for(&self.pool) {
+            return;
+        }
+        let Some(position) = self.pool.addresses.position(address) else {
+            return;
+        };
+        let list = match Family::of(address) {
+            Family::V4 => &mut self.v4,
+            Family::V6 => &mut self.v6,
+        };
+        for group in shared.listed() {
+            list.unshare(&group, position);
+        }
+        shared.list_for(&self.pool);
+        for group in shared.listed() {
+            list.share(&group, position);
+        }
+    }
+
+    /// Returns the addresses in quarantine, when it ends, and the Services that released them.
+    pub(super) fn quarantined(&self) -> impl Iterator<Item = (IpAddr, Time, Arc<ServiceKey>)> {
         let lists = [&self.v4, &self.v6].into_iter();
         lists.flat_map(move |list| list.quarantined(&self.pool))
     }

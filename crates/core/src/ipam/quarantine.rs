@@ -1,13 +1,15 @@
 //! Quarantine: the time for which a released address is kept from other Services.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
 
-use crate::Time;
+use crate::{ServiceKey, Time};
 
 /// Free positions in quarantine, by position and by the time when their quarantine ends.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Quarantine {
-    ends: BTreeMap<u128, Time>,
+    /// The time when it ends, and the Service that released the address last.
+    ends: BTreeMap<u128, (Time, Arc<ServiceKey>)>,
     by_end: BTreeSet<(Time, u128)>,
 }
 
@@ -17,14 +19,14 @@ impl Quarantine {
         self.ends.is_empty()
     }
 
-    /// Returns whether `position` is in quarantine.
-    pub(super) fn contains(&self, position: u128) -> bool {
-        self.ends.contains_key(&position)
+    /// Returns when the quarantine of `position` ends, and the Service that released it last.
+    pub(super) fn get(&self, position: u128) -> Option<&(Time, Arc<ServiceKey>)> {
+        self.ends.get(&position)
     }
 
-    /// Puts `position` in quarantine until `end`, whatever its end was before.
-    pub(super) fn insert(&mut self, position: u128, end: Time) {
-        if let Some(before) = self.ends.insert(position, end) {
+    /// Puts `position`, which `key` released, in quarantine until `end`, whatever its quarantine was before.
+    pub(super) fn insert(&mut self, position: u128, end: Time, key: Arc<ServiceKey>) {
+        if let Some((before, _)) = self.ends.insert(position, (end, key)) {
             self.by_end.remove(&(before, position));
         }
         self.by_end.insert((end, position));
@@ -32,11 +34,11 @@ impl Quarantine {
 
     /// Takes `position` out. Returns whether it was in quarantine.
     pub(super) fn remove(&mut self, position: u128) -> bool {
-        let end = self.ends.remove(&position);
-        if let Some(end) = end {
-            self.by_end.remove(&(end, position));
+        let removed = self.ends.remove(&position);
+        if let Some((end, _)) = &removed {
+            self.by_end.remove(&(*end, position));
         }
-        end.is_some()
+        removed.is_some()
     }
 
     /// Takes out and returns a position whose quarantine has ended.
@@ -52,9 +54,11 @@ impl Quarantine {
         self.by_end.first().map(|(_, position)| *position)
     }
 
-    /// Returns all positions in quarantine with the times when it ends.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u128, Time)> {
-        self.ends.iter().map(|(position, end)| (*position, *end))
+    /// Returns all positions in quarantine, when it ends, and the Services that released them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u128, Time, &Arc<ServiceKey>)> {
+        self.ends
+            .iter()
+            .map(|(position, (end, key))| (*position, *end, key))
     }
 }
 
@@ -67,17 +71,21 @@ mod tests {
     #[test]
     fn positions_leave_quarantine_in_the_order_in_which_it_ends() {
         let at = |seconds| Time::ZERO + Duration::from_secs(seconds);
+        let key = Arc::new(ServiceKey::new("default", "s"));
         let mut quarantine = Quarantine::default();
-        quarantine.insert(1, at(3));
-        quarantine.insert(2, at(2));
-        quarantine.insert(3, at(1));
-        quarantine.insert(3, at(4));
+        for (position, end) in [(1, 3), (2, 2), (3, 1), (3, 4)] {
+            quarantine.insert(position, at(end), key.clone());
+        }
         assert_eq!(quarantine.first(), Some(2));
         assert!(quarantine.remove(1) && !quarantine.remove(1));
         assert_eq!(quarantine.pop_ended(at(1)), None);
         assert_eq!(quarantine.pop_ended(at(2)), Some(2));
         assert_eq!(quarantine.pop_ended(at(3)), None);
-        assert_eq!(quarantine.iter().collect::<alloc::vec::Vec<_>>(), [(3, at(4))]);
+        assert_eq!(
+            quarantine.iter().collect::<alloc::vec::Vec<_>>(),
+            [(3, at(4), &key)]
+        );
+        assert_eq!(quarantine.get(3), Some(&(at(4), key)));
         assert_eq!(quarantine.pop_ended(at(4)), Some(3));
         assert!(quarantine.is_empty());
     }

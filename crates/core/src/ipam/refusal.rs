@@ -5,18 +5,19 @@
 //! 1. `decider`: the cluster IPs; whether there is a pool at all ([`Refusal::NoPool`]); whether the request could be parsed
 //!    ([`Refusal::InvalidRequest`]).
 //! 2. Requested addresses: `Account::requested_pool` (number and families, then the pool, then `serviceAllocation`), then
+//!    `Account::requestable` (what the pool says of requests, then the quarantine, for each address), then
 //!    `Account::obtainable` (reservation, then holders, for each address; last the quota).
 //! 3. Otherwise a requested pool: it exists, then it allows the Service.
 //! 4. Otherwise, or in that pool: a search. `Account::shortage` gives the reason when it finds nothing.
 //!
-//! The addresses that a Service has are checked before all this, by `Account::adoptable`.
+//! The addresses that a Service has are checked before all this, by `Account::keepable`.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::IpAddr;
 
-use crate::{Addresses, Family, PoolName, Port, RequestError, ServiceKey};
+use crate::{Addresses, Family, PoolName, Port, RequestError, ServiceKey, Time};
 
 /// Why a Service does not get what it asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +89,34 @@ pub enum Refusal {
         /// The Service that has it.
         holder: ServiceKey,
     },
+    /// Services of different namespaces may not share addresses of the pool.
+    SharingNotAllowed {
+        /// The address.
+        address: IpAddr,
+        /// The pool.
+        pool: PoolName,
+    },
+    /// A Service of another namespace released the requested address a moment ago.
+    AddressInQuarantine {
+        /// The address.
+        address: IpAddr,
+        /// The end of the quarantine.
+        until: Time,
+    },
+    /// The pool gives no requested address to a Service while a Service of another namespace has it, or had it last.
+    AddressOfOtherNamespace {
+        /// The address.
+        address: IpAddr,
+        /// The pool.
+        pool: PoolName,
+    },
+    /// The pool gives requested addresses only to the Services that they are reserved for.
+    AddressNotReserved {
+        /// The address.
+        address: IpAddr,
+        /// The pool.
+        pool: PoolName,
+    },
     /// The address is reserved for another Service.
     AddressReserved {
         /// The address.
@@ -133,6 +162,10 @@ impl Refusal {
             Self::AddressInUse { .. } => "AddressInUse",
             Self::SharingKeyMismatch { .. } => "SharingKeyMismatch",
             Self::PortInUse { .. } => "PortInUse",
+            Self::SharingNotAllowed { .. } => "SharingNotAllowed",
+            Self::AddressInQuarantine { .. } => "AddressInQuarantine",
+            Self::AddressOfOtherNamespace { .. } => "AddressOfOtherNamespace",
+            Self::AddressNotReserved { .. } => "AddressNotReserved",
             Self::AddressReserved { .. } => "AddressReserved",
             Self::QuotaExceeded { .. } => "QuotaExceeded",
             Self::InvalidRequest(RequestError::TooLong(_)) => "RequestTooLong",
@@ -142,6 +175,17 @@ impl Refusal {
             Self::NoClusterIps => "NoClusterIPs",
             Self::NotEnoughClusterIps(_) => "NotEnoughClusterIPs",
             Self::InvalidClusterIps(_) => "InvalidClusterIPs",
+        }
+    }
+}
+
+impl Refusal {
+    /// Returns the address that is in quarantine, and when that ends, if this is the reason.
+    pub(super) const fn quarantine_end(&self) -> Option<(Time, IpAddr)> {
+        if let Self::AddressInQuarantine { address, until } = self {
+            Some((*until, *address))
+        } else {
+            None
         }
     }
 }
@@ -219,6 +263,26 @@ impl fmt::Display for Refusal {
                 f,
                 "port {port} is already in use on \"{address}\" by {}; use another port or address",
                 others(core::slice::from_ref(holder), service, f.alternate())
+            ),
+            Self::SharingNotAllowed { address, pool } => write!(
+                f,
+                "\"{address}\" is shared by a Service of another namespace; share an address of this namespace, or set \
+                 spec.sharing: Any on pool {pool}"
+            ),
+            Self::AddressInQuarantine { address, until } => write!(
+                f,
+                "a Service of another namespace released \"{address}\" a moment ago; the address is kept for its return \
+                 until {until}, and goes to this Service then if it is still free"
+            ),
+            Self::AddressOfOtherNamespace { address, pool } => write!(
+                f,
+                "a Service of another namespace has \"{address}\" or had it last, and pool {pool} has spec.requests: \
+                 SameNamespace; ask for another"
+            ),
+            Self::AddressNotReserved { address, pool } => write!(
+                f,
+                "\"{address}\" is not reserved for this Service, and pool {pool} has spec.requests: Reserved; ask for no \
+                 particular address, or add it to spec.reservations"
             ),
             Self::AddressReserved {
                 address,

@@ -69,6 +69,11 @@ impl FamilyRequirement {
     pub(super) fn is_met_by(&self, addresses: &[IpAddr]) -> bool {
         addresses.len() == self.families().len() && self.missing_in(addresses).is_none()
     }
+
+    /// Returns whether `addresses` are one of each family, or one of several if that is sufficient.
+    pub(super) fn accepts(&self, addresses: &[IpAddr]) -> bool {
+        self.is_met_by(addresses) || matches!(self, Self::BothOr(_)) && addresses.len() == 1
+    }
 }
 
 /// Returns whether a Service can have `addresses`: one, or one of each family.
@@ -84,9 +89,4 @@ pub(super) fn is_valid_assignment(addresses: &[IpAddr]) -> bool {
 pub(super) fn split_by_use(addresses: &[IpAddr], requirement: &FamilyRequirement) -> (Addresses, Addresses) {
     let is_needed = |address: &IpAddr| requirement.families().contains(&Family::of(*address));
     addresses.iter().copied().partition(is_needed)
-}
-
-/// Returns whether two lists have the same addresses, in any order.
-pub(super) fn is_same_set(one: &[IpAddr], other: &[IpAddr]) -> bool {
-    one.len() == other.len() && one.iter().all(|address| other.contains(address))
 }

@@ -7,7 +7,7 @@ use super::occupancy::Requester;
 use super::pool_ledger::PoolIndex;
 use super::requirement::FamilyRequirement;
 use super::shared_addresses::PositionRange;
-use crate::{Addresses, Family, Service, Time};
+use crate::{Addresses, Family, Pool, Service, Time};
 
 /// Which free addresses a search may return.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub(super) struct Search<'a> {
     pub(super) requester: Requester<'a>,
     pub(super) service: &'a Service,
     pub(super) requirement: &'a FamilyRequirement,
+    /// Addresses that the Service had last.
+    pub(super) past: &'a [IpAddr],
     pub(super) now: Time,
 }
 
@@ -108,8 +110,8 @@ impl Search<'_> {
         families.iter().map(address).collect()
     }
 
-    /// Returns an address of `family`: one that is reserved for the Service, otherwise the first one in the order of the
-    /// pool that is free or can be shared. Without `supply` only an address that the Service's namespace has already.
+    /// Returns an address of `family`: one that is reserved for the Service, otherwise the one that it had last, otherwise the
+    /// first one in the order of the pool that is free or can be shared. Without `supply` only an address that the Service's namespace has already.
     fn address(
         &self,
         ledger: &mut Ledger,
@@ -124,6 +126,16 @@ impl Search<'_> {
             .copied();
         let mut reserved = reserved.filter(|address| Family::of(*address) == family);
         if let Some(address) = reserved.find(|address| self.may_have(ledger, *address, supply)) {
+            return Some(address);
+        }
+        let mut past = self.past.iter().copied();
+        let is_past = |address: &IpAddr| {
+            let pool = &ledger.pool(index).pool;
+            Family::of(*address) == family && pool.owns(*address) && self.is_unreserved(pool, *address)
+        };
+        if let Some(address) =
+            past.find(|address| is_past(address) && self.may_have(ledger, *address, supply))
+        {
             return Some(address);
         }
         let now = self.now;
@@ -159,13 +171,17 @@ impl Search<'_> {
             let position = ledger.first_open(&self.requester, index, family, range)?;
             let pool = &ledger.pool(index).pool;
             let address = pool.addresses.at(family, position)?;
-            let owner = pool.reservations.get(&address);
-            let is_open = owner.is_none_or(|owner| *owner == **self.requester.key);
-            if is_open && self.may_have(ledger, address, supply) {
+            if self.is_unreserved(pool, address) && self.may_have(ledger, address, supply) {
                 return Some(address);
             }
             from = position.checked_add(1)?;
         }
+    }
+
+    /// Returns whether `address` is not reserved for another Service.
+    fn is_unreserved(&self, pool: &Pool, address: IpAddr) -> bool {
+        let owner = pool.reservations.get(&address);
+        owner.is_none_or(|owner| *owner == **self.requester.key)
     }
 
     fn may_have(&self, ledger: &Ledger, address: IpAddr, supply: Option<Supply>) -> bool {
@@ -175,6 +191,6 @@ impl Search<'_> {
                 .occupancy(address)
                 .is_some_and(|occupancy| occupancy.reaches(namespace))
         };
-        ledger.admits(&self.requester, address).is_ok() && (supply.is_some() || has_namespace())
+        ledger.admits_new(&self.requester, address).is_ok() && (supply.is_some() || has_namespace())
     }
 }

@@ -10,7 +10,7 @@ use super::entry::ServiceEntry;
 use super::ledger::Ledger;
 use super::requirement::is_valid_assignment;
 use super::waiting::WaitQueue;
-use crate::{PoolName, ServiceKey, Time};
+use crate::{Addresses, PoolName, ServiceKey, Time};
 
 /// Everything that a decision on one Service reads and changes, except the Service.
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ pub(super) struct State {
     pub(super) ledger: Ledger,
     pub(super) withheld: BTreeSet<PoolName>,
     pub(super) waiting: WaitQueue,
+    /// When the quarantine of an address ends that a Service requests, or requested: the end of each wait is not recorded.
+    pub(super) quarantine_ends: BTreeSet<(Time, IpAddr)>,
     /// Services whose decision may differ from the last one that was polled.
     pub(super) undelivered: VecDeque<Arc<ServiceKey>>,
 }
@@ -29,6 +31,7 @@ impl State {
             ledger: Ledger::new(quarantine),
             withheld: BTreeSet::new(),
             waiting: WaitQueue::default(),
+            quarantine_ends: BTreeSet::new(),
             undelivered: VecDeque::new(),
         }
     }
@@ -52,6 +55,7 @@ impl State {
                 self.waiting.insert(key, entry.age());
             }
         }
+        self.quarantine_ends.extend(decided.quarantine_end);
         entry.record(decided.refusal, decided.notes);
         if !core::mem::replace(&mut entry.is_undelivered, true) {
             self.undelivered.push_back(entry.key.clone());
@@ -72,14 +76,15 @@ impl State {
             return;
         }
         let sharing = &entry.service.sharing_key;
-        for address in before.iter().filter(|address| !after.contains(address)) {
+        let left = before.iter().copied().filter(|address| !after.contains(address));
+        let left: Addresses = left.collect();
+        for address in &left {
             self.ledger.past.supersede(*address, sharing);
-            self.ledger.quarantine(*address, now);
+            self.ledger.quarantine(*address, &entry.key, now);
         }
-        if !after.is_empty() {
-            self.ledger.past.forget(&entry.key);
-        } else if is_valid_assignment(before) {
-            self.ledger.past.remember(&entry.key, sharing, before);
+        self.ledger.past.reclaim(&entry.key, after);
+        if !left.is_empty() && is_valid_assignment(before) {
+            self.ledger.past.remember(&entry.key, sharing, &left);
         }
     }
 

@@ -29,6 +29,12 @@ struct World {
     /// Gets the same inputs as the allocator, and is not active.
     standby: Allocator,
     services: BTreeMap<ServiceKey, Service>,
+    /// The addresses in the statuses, as the watches have shown them.
+    shown: BTreeMap<ServiceKey, Addresses>,
+    /// The Service that released an address last, and when.
+    released: BTreeMap<IpAddr, (ServiceKey, Time)>,
+    /// The addresses that each Service had and released.
+    had: BTreeSet<(ServiceKey, IpAddr)>,
     notes: Vec<(ServiceKey, Note)>,
     /// The usage of each pool according to the polled changes.
     followed: BTreeMap<PoolName, Usage>,
@@ -42,6 +48,9 @@ impl World {
             allocator: Allocator::new(),
             standby: Allocator::new(),
             services: BTreeMap::new(),
+            shown: BTreeMap::new(),
+            released: BTreeMap::new(),
+            had: BTreeSet::new(),
             notes: Vec::new(),
             followed: BTreeMap::new(),
             now: Time::ZERO,
@@ -84,8 +93,19 @@ impl World {
 
     /// Sets a Service, as the watches do.
     fn watch(&mut self, service: Service) {
+        self.note_shown(&service.key, &service.assigned);
         self.standby.set_service(service.clone(), self.now);
         self.allocator.set_service(service, self.now);
+    }
+
+    fn note_shown(&mut self, key: &ServiceKey, addresses: &Addresses) {
+        let before = self.shown.insert(key.clone(), addresses.clone());
+        for address in before.into_iter().flatten() {
+            if !addresses.contains(&address) {
+                self.released.insert(address, (key.clone(), self.now));
+                self.had.insert((key.clone(), address));
+            }
+        }
     }
 
     fn change(&mut self, name: &str, change: impl FnOnce(&mut Service)) {
@@ -96,6 +116,7 @@ impl World {
 
     fn delete(&mut self, name: &str) {
         self.services.remove(&key(name));
+        self.note_shown(&key(name), &Addresses::new());
         self.allocator.remove_service(&key(name), self.now);
         self.standby.remove_service(&key(name), self.now);
         self.deliver();
@@ -103,6 +124,14 @@ impl World {
 
     fn pass(&mut self, seconds: u64) {
         self.now = self.now + Duration::from_secs(seconds);
+        if self
+            .allocator
+            .poll_timeout()
+            .is_some_and(|timeout| timeout <= self.now)
+        {
+            self.allocator.handle_timeout(self.now);
+            self.deliver();
+        }
     }
 
     /// Writes decisions into statuses, as the controller does; the watch returns them.

@@ -31,9 +31,11 @@ pub(super) struct WaitKey {
     pub(super) any: bool,
     /// With which Services the Service may share.
     pub(super) sharing: Option<Sharing>,
-    /// The Service's namespace and the pools that have a quota.
-    pub(super) quotas: Option<(Arc<str>, Vec<PoolIndex>)>,
-    /// The Service itself, if its addresses or its reservations make it different from all others.
+    /// The pools that have a quota.
+    pub(super) quotas: Vec<PoolIndex>,
+    /// The Service's namespace, if quotas, sharers or requested addresses make it different from others.
+    pub(super) namespace: Option<Arc<str>>,
+    /// The Service itself, if its addresses, past or present, or its reservations make it different from all others.
     pub(super) individual: Option<Individual>,
 }
 
@@ -46,11 +48,12 @@ pub(super) enum AddressSource {
     Pools(Vec<PoolIndex>),
 }
 
-/// Sharing key, backend key and ports.
+/// Sharing key, backend key, policy and ports.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Sharing {
     pub(super) key: Arc<str>,
     pub(super) backend: String,
+    pub(super) is_local: bool,
     pub(super) ports: Vec<Port>,
 }
 
@@ -161,8 +164,9 @@ impl WaitKey {
                 .iter()
                 .map(|sharing| Released::Sharing(sharing.key.clone())),
         );
-        if let Some((namespace, pools)) = &self.quotas {
-            releases.extend(pools.iter().map(|pool| Released::Quota(*pool, namespace.clone())));
+        if let Some(namespace) = &self.namespace {
+            let quotas = self.quotas.iter();
+            releases.extend(quotas.map(|pool| Released::Quota(*pool, namespace.clone())));
         }
         let reserved = self.individual.iter().flat_map(|individual| &individual.reserved);
         releases.extend(reserved.copied().map(Released::Address));

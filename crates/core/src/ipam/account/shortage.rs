@@ -80,15 +80,25 @@ impl Account<'_> {
     ) -> WaitKey {
         let reserved = |index: &PoolIndex| self.ledger.pool(*index).reserved_for(self.key);
         let reserved: Vec<IpAddr> = pools.iter().flat_map(reserved).copied().collect();
-        let is_individual = self.held.is_some() || !reserved.is_empty();
+        let had_requested = match &source {
+            AddressSource::Pools(_) => false,
+            AddressSource::Addresses(requested) => {
+                let past = self.ledger.past.recall(self.key).unwrap_or_default();
+                requested.iter().any(|address| past.contains(address))
+            }
+        };
+        let is_individual = self.held.is_some() || !reserved.is_empty() || had_requested;
         let has_quota = |index: &PoolIndex| self.ledger.pool(*index).pool.quota_per_namespace.is_some();
         let quotas: Vec<PoolIndex> = pools.iter().copied().filter(has_quota).collect();
         let Requester {
             sharing,
             backend,
+            is_local,
             ports,
             ..
         } = self.requester();
+        let has_namespace =
+            !quotas.is_empty() || !sharing.is_empty() || matches!(source, AddressSource::Addresses(_));
         WaitKey {
             source,
             families: requirement.families().to_vec(),
@@ -96,9 +106,11 @@ impl Account<'_> {
             sharing: (!sharing.is_empty()).then(|| Sharing {
                 key: sharing.clone(),
                 backend: backend.into(),
+                is_local,
                 ports: ports.iter().copied().collect(),
             }),
-            quotas: (!quotas.is_empty()).then(|| (self.key.namespace.clone(), quotas)),
+            quotas,
+            namespace: has_namespace.then(|| self.key.namespace.clone()),
             individual: is_individual.then(|| Individual {
                 key: self.key.clone(),
                 reserved,

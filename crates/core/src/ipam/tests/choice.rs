@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::Capacity;
+use crate::config::RequestScope;
 
 #[test]
 fn the_lowest_free_address_in_the_order_of_the_pool_is_given() {
@@ -258,9 +259,17 @@ fn a_request_that_can_never_be_met_is_refused_with_the_reason() {
             "is not allowed in config",
         ),
         (
-            asking(dual(), &["10.0.0.1"]),
+            asking(dual(), &["10.0.1.1", "10.0.0.1"]),
             "FamilyMismatch",
             "does not match the ipFamily of the service",
+        ),
+        (
+            Service {
+                family_policy: FamilyPolicy::RequireDualStack,
+                ..asking(dual(), &["10.0.0.1"])
+            },
+            "FamilyMismatch",
+            "exactly one address of IPv4 and IPv6",
         ),
         (
             asking(v4("s"), &["fc00::1"]),
@@ -320,6 +329,37 @@ fn a_request_that_can_never_be_met_is_refused_with_the_reason() {
 }
 
 #[test]
+fn deviation_a_request_for_one_address_is_enough_for_a_service_that_prefers_two_families() {
+    let prefers = |name: &str| dual(name, FamilyPolicy::PreferDualStack);
+    let mut world = World::new(&[
+        pool("p", &["10.0.0.0/29", "fc00::/126"]),
+        pool("q", &["10.0.1.0/29"]),
+    ]);
+    world.set(asking(prefers("both"), &["10.0.0.5"]));
+    assert_eq!(world.ip("both"), "10.0.0.5,fc00::");
+    world.set(asking(prefers("six"), &["fc00::3"]));
+    assert_eq!(world.ip("six"), "fc00::3,10.0.0.0");
+    world.set(asking(prefers("alone"), &["10.0.1.1"]));
+    assert_eq!(world.ip("alone"), "10.0.1.1");
+    assert_eq!(world.notes("alone"), ["IPAllocated", "AdditionalAssignFailed"]);
+    // Another request replaces the address of its family, and the other one stays in its place.
+    world.change("both", |s| s.request.addresses = Ok(Vec::from([ip("10.0.0.6")])));
+    assert_eq!(world.ip("both"), "10.0.0.6,fc00::");
+    world.change("both", |s| s.request.addresses = Ok(Vec::from([ip("fc00::2")])));
+    assert_eq!(world.ip("both"), "10.0.0.6,fc00::2");
+    world.change("both", |s| s.request.addresses = Ok(Vec::new()));
+    assert_eq!(world.ip("both"), "10.0.0.6,fc00::2");
+    world.change("both", |s| s.request.addresses = Ok(Vec::from([ip("10.0.1.2")])));
+    assert_eq!(world.ip("both"), "10.0.1.2");
+    // What is in use is kept until the request can be met.
+    world.change("six", |s| s.request.addresses = Ok(Vec::from([ip("10.0.1.2")])));
+    assert_eq!(world.ip("six"), "fc00::3,10.0.0.0");
+    let before = world.services.clone();
+    world.restart();
+    assert_eq!(world.services, before);
+}
+
+#[test]
 fn without_pools_the_reason_is_no_pool() {
     let mut world = World::new(&[]);
     world.set(v4("a"));
@@ -359,6 +399,89 @@ fn only_the_service_of_a_reservation_gets_the_reserved_address() {
     assert_eq!((world.ip("c"), world.ip("d")), (String::new(), String::new()));
     world.set(v4("owner"));
     assert_eq!(world.ip("owner"), "10.0.0.0");
+}
+
+#[test]
+fn a_pool_meets_the_requests_in_its_scope() {
+    let reservation = RawReservation {
+        address: "10.0.0.5".into(),
+        namespace: "a".into(),
+        service: "owner".into(),
+    };
+    let scoped = |requests| {
+        let mut world = World::new(&[RawPool {
+            requests,
+            reservations: Vec::from([reservation.clone()]),
+            ..pool("p", &["10.0.0.0/29"])
+        }]);
+        world.set(v4("a/has"));
+        world.set(v4("a/had"));
+        world.delete("a/had");
+        world.pass(3600);
+        world
+    };
+    let (any, own, reserved) = (
+        RequestScope::Any,
+        RequestScope::SameNamespace,
+        RequestScope::Reserved,
+    );
+    let (other, unreserved) = ("AddressOfOtherNamespace", "AddressNotReserved");
+    // (Service, its request, the result of each scope: empty if it gets the address)
+    for (name, request, results) in [
+        (
+            "b/s",
+            "10.0.0.0",
+            [(any, "AddressInUse"), (own, other), (reserved, unreserved)],
+        ),
+        (
+            "b/s",
+            "10.0.0.1",
+            [(any, ""), (own, other), (reserved, unreserved)],
+        ),
+        ("b/s", "10.0.0.3", [(any, ""), (own, ""), (reserved, unreserved)]),
+        (
+            "a/s",
+            "10.0.0.0",
+            [
+                (any, "AddressInUse"),
+                (own, "AddressInUse"),
+                (reserved, unreserved),
+            ],
+        ),
+        ("a/s", "10.0.0.1", [(any, ""), (own, ""), (reserved, unreserved)]),
+        (
+            "a/had",
+            "10.0.0.1",
+            [(any, ""), (own, ""), (reserved, unreserved)],
+        ),
+        ("a/owner", "10.0.0.5", [(any, ""), (own, ""), (reserved, "")]),
+    ] {
+        for (scope, result) in results {
+            let mut world = scoped(scope);
+            world.set(asking(v4(name), &[request]));
+            let text = alloc::format!("{name} {request} {scope:?}");
+            if result.is_empty() {
+                assert_eq!(world.ip(name), request, "{text}");
+            } else {
+                assert_eq!(world.refusal(name).reason(), result, "{text}");
+            }
+            // Requests for a pool, and Services without a request, are not concerned.
+            world.set(asking_pool(v4("b/pool"), "p"));
+            assert_ne!(world.ip("b/pool"), "", "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_service_that_has_what_it_requests_keeps_it_when_the_scope_of_the_pool_becomes_narrower() {
+    let mut world = World::new(&[pool("p", &["10.0.0.0/29", "fc00::/126"])]);
+    world.set(asking(dual("s", FamilyPolicy::PreferDualStack), &["10.0.0.3"]));
+    world.pools(&[RawPool {
+        requests: RequestScope::Reserved,
+        ..pool("p", &["10.0.0.0/29", "fc00::/126"])
+    }]);
+    world.restart();
+    assert_eq!(world.ip("s"), "10.0.0.3,fc00::");
 }
 
 #[test]

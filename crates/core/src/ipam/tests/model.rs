@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::Pool;
+use crate::config::{RequestScope, SharingScope};
+use crate::ipam::DEFAULT_QUARANTINE;
 
-/// Returns whether two Services may have one address.
+/// Returns whether two Services that have one address already may have it.
 pub(super) fn may_share(one: &Service, other: &Service) -> bool {
     !one.sharing_key.is_empty()
         && one.sharing_key == other.sharing_key
@@ -11,11 +13,29 @@ pub(super) fn may_share(one: &Service, other: &Service) -> bool {
         && one.ports.is_disjoint(&other.ports)
 }
 
+/// Returns whether `service` may come to share an address of `pool` with `other`.
+fn may_join(service: &Service, other: &Service, pool: &Pool) -> bool {
+    let is_one_namespace = service.key.namespace == other.key.namespace;
+    let is_in_scope = match pool.sharing {
+        Some(SharingScope::Any) => true,
+        Some(SharingScope::SameNamespace) => is_one_namespace,
+        None => is_one_namespace || !service.is_local && !other.is_local,
+    };
+    may_share(service, other) && is_in_scope
+}
+
+fn prefers_two_families(service: &Service) -> bool {
+    service.family_policy == FamilyPolicy::PreferDualStack && service.cluster_ips.len() == 2
+}
+
 /// Returns whether `service` has everything that it requests.
 pub(super) fn is_satisfied(service: &Service) -> bool {
     let is_whole = service.assigned.len() == service.cluster_ips.len();
     let requested: BTreeSet<_> = service.request.addresses.iter().flatten().collect();
-    let has_requested = requested.is_empty() || requested == service.assigned.iter().collect();
+    let assigned: BTreeSet<_> = service.assigned.iter().collect();
+    let has_requested = requested.is_empty()
+        || requested == assigned
+        || prefers_two_families(service) && requested.len() == 1 && requested.is_subset(&assigned);
     let pool = service.request.pool.as_ref();
     let has_pool = pool.is_none_or(|pool| service.assigned_pool.as_ref() == Some(pool));
     is_whole && has_requested && has_pool
@@ -45,13 +65,21 @@ pub(super) fn is_owed(world: &World, service: &Service) -> bool {
     if service.family_policy == FamilyPolicy::RequireDualStack && !is_dual {
         return false;
     }
-    if !requested.is_empty() {
-        let is_met = service.assigned.len() == requested.len()
-            && requested.iter().all(|a| service.assigned.contains(a));
-        return !is_met && is_obtainable(world, service, requested);
-    }
     let has_pool = |pool: &&Pool| service.assigned_pool.as_ref() == Some(&pool.name);
     let pools = world.catalog.pools();
+    if !requested.is_empty() {
+        let Some(target) = pools.iter().find(|pool| requested.iter().all(|a| pool.owns(*a))) else {
+            return false;
+        };
+        let is_one_of_two = prefers_two_families(service) && requested.len() == 1;
+        if requested.len() != service.cluster_ips.len() && !is_one_of_two {
+            return false;
+        }
+        if !requested.iter().all(|a| service.assigned.contains(a)) {
+            return is_obtainable(world, service, &beside(service, requested, target));
+        }
+        return is_one_of_two && lacks_obtainable(world, service, target);
+    }
     if let Some(holding) = pools.iter().find(has_pool)
         && service
             .request
@@ -78,18 +106,39 @@ fn lacks_obtainable(world: &World, service: &Service, holding: &Pool) -> bool {
         return false;
     }
     let together = |other| is_obtainable(world, service, &[*has, other]);
-    let here = all(holding)
+    let mut others = all(holding)
         .into_iter()
-        .filter(|other| Family::of(*other) != Family::of(*has))
-        .any(together);
-    let moves = service.family_policy == FamilyPolicy::RequireDualStack;
-    let mut elsewhere = world
-        .catalog
-        .pools()
-        .iter()
-        .filter(|pool| is_eligible(service, pool));
-    let pair = |pool: &Pool| pairs(pool).iter().any(|pair| is_obtainable(world, service, pair));
-    here || moves && elsewhere.any(pair)
+        .filter(|other| Family::of(*other) != Family::of(*has));
+    others.any(together)
+}
+
+/// Returns the addresses that `service` has after a request for an address of `pool` is met.
+fn beside(service: &Service, requested: &[IpAddr], pool: &Pool) -> Vec<IpAddr> {
+    let mut addresses = requested.to_vec();
+    if let [one] = requested {
+        let is_other = |other: &&IpAddr| Family::of(**other) != Family::of(*one) && pool.owns(**other);
+        addresses.extend(service.assigned.iter().filter(is_other));
+    }
+    addresses
+}
+
+/// Returns whether a request for an address is met as far as the pool and the quarantine are concerned. What the allocator
+/// has forgotten at a restart counts, so a Service may get more than this says.
+fn allows_request(world: &World, service: &Service, pool: &Pool, address: IpAddr) -> bool {
+    let is_foreign = |key: &ServiceKey| key.namespace != service.key.namespace;
+    let released = world.released.get(&address).filter(|(key, _)| is_foreign(key));
+    let is_in_quarantine = released.is_some_and(|(_, time)| *time + DEFAULT_QUARANTINE > world.now);
+    let mut holders = others(world, service)
+        .filter(|other| other.assigned.contains(&address))
+        .peekable();
+    let is_held = holders.peek().is_some();
+    let is_in_scope = match pool.requests {
+        RequestScope::Any => true,
+        RequestScope::SameNamespace if is_held => holders.any(|other| !is_foreign(&other.key)),
+        RequestScope::SameNamespace => released.is_none(),
+        RequestScope::Reserved => pool.reservations.get(&address) == Some(&service.key),
+    };
+    is_in_scope && (is_held || !is_in_quarantine)
 }
 
 fn is_eligible(service: &Service, pool: &Pool) -> bool {
@@ -149,7 +198,7 @@ pub(super) fn is_obtainable(world: &World, service: &Service, addresses: &[IpAdd
         .is_ok_and(|requested| !requested.is_empty());
     let fits = families.len() == addresses.len()
         && families.is_subset(&wanted)
-        && (!requested || families == wanted);
+        && (!requested || families == wanted || prefers_two_families(service));
     let owner = world
         .catalog
         .pools()
@@ -168,9 +217,13 @@ pub(super) fn is_obtainable(world: &World, service: &Service, addresses: &[IpAdd
         reserved.is_none_or(|owner| *owner == service.key)
             && others(world, service)
                 .filter(|o| o.assigned.contains(address))
-                .all(|o| may_share(o, service))
+                .all(|o| may_join(service, o, pool))
     };
+    let requested = service.request.addresses.iter().flatten();
+    let new = requested.filter(|a| addresses.contains(a) && !service.assigned.contains(a));
+    let is_allowed = new.copied().all(|a| allows_request(world, service, pool, a));
     in_requested_pool
+        && is_allowed
         && pool.allows(service)
         && addresses.iter().all(is_free)
         && is_within_quota(world, service, pool, addresses)

@@ -7,6 +7,9 @@ use proptest::sample::select;
 
 use super::model::{is_owed, is_restorable, is_satisfied, may_share};
 use super::*;
+use crate::AddressRequest;
+use crate::config::{RequestScope, SharingScope};
+use crate::ipam::DEFAULT_QUARANTINE;
 
 /// A change of the world.
 #[derive(Debug, Clone)]
@@ -22,7 +25,7 @@ enum Step {
 const NAMES: [&str; 7] = ["a/1", "a/2", "a/3", "a/4", "b/1", "b/2", "b/3"];
 
 /// Returns small pools, so that the model can examine all addresses and Services conflict.
-fn configurations() -> [Vec<RawPool>; 5] {
+fn configurations() -> [Vec<RawPool>; 6] {
     let small = pool("small", &["10.0.0.1-10.0.0.2", "fc00::/127"]);
     let reservation = RawReservation {
         address: "10.0.0.2".into(),
@@ -41,6 +44,15 @@ fn configurations() -> [Vec<RawPool>; 5] {
         }),
         ..pool("labelled", &["10.0.2.0/32", "fc02::/128"])
     };
+    let own = RawPool {
+        sharing: Some(SharingScope::SameNamespace),
+        requests: RequestScope::SameNamespace,
+        ..pool("small", &["10.0.0.1-10.0.0.2", "fc00::/127"])
+    };
+    let shared = RawPool {
+        sharing: Some(SharingScope::Any),
+        ..pool("scoped", &["10.0.1.0/31"])
+    };
     let buggy = RawPool {
         avoid_buggy_ips: Some(true),
         ..pool("small", &["10.0.0.254-10.0.1.1", "10.0.0.0/31"])
@@ -55,6 +67,7 @@ fn configurations() -> [Vec<RawPool>; 5] {
         ]),
         Vec::from([strict]),
         Vec::from([buggy, pool("six", &["fc00::/127"])]),
+        Vec::from([own, shared]),
         Vec::new(),
     ]
 }
@@ -81,7 +94,7 @@ fn services() -> impl Strategy<Value = Service> {
         (0i64..3, 0usize..4, select(policies.to_vec()), any::<bool>()),
         (
             select(Vec::from(["", "", "k"])),
-            select(Vec::from(["", "", "x"])),
+            select(Vec::from([("", false), ("", false), ("", true), ("x", true)])),
             80u16..82,
         ),
         requests(),
@@ -92,7 +105,7 @@ fn services() -> impl Strategy<Value = Service> {
             |(
                 name,
                 (created, families, policy, is_labelled),
-                (sharing_key, backend, port),
+                (sharing_key, (backend, is_local), port),
                 requested,
                 pool,
                 status,
@@ -107,6 +120,7 @@ fn services() -> impl Strategy<Value = Service> {
                 service.labels = labels(if is_labelled { &[("app", "x")] } else { &[] });
                 service.family_policy = policy;
                 service.backend_key = backend.into();
+                service.is_local = is_local;
                 service.request.addresses = Ok(requested);
                 service.request.pool = pool.map(PoolName::from);
                 service.assigned = status.unwrap_or_default().into();
@@ -119,7 +133,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         8 => services().prop_map(Box::new).prop_map(Step::Set),
         3 => select(NAMES.to_vec()).prop_map(Step::Delete),
-        1 => (0usize..5).prop_map(Step::Pools),
+        1 => (0usize..6).prop_map(Step::Pools),
         1 => select(Vec::from([1u64, 30, 60])).prop_map(Step::Pass),
         1 => (0usize..7).prop_map(Step::Restart),
         1 => Just(Step::HandOver),
@@ -222,7 +236,6 @@ impl World {
                 .iter()
                 .find(|pool| pool.name == *name)
                 .expect("the pool exists");
-            assert!(pool.allows(service), "{} may use {name}", service.key);
             let families: BTreeSet<_> = service
                 .assigned
                 .iter()
@@ -247,6 +260,70 @@ impl World {
                         other.key
                     );
                 }
+            }
+        }
+    }
+
+    /// Asserts that the addresses that Services did not have `before` are of pools that are open to them.
+    fn assert_new_addresses_are_of_open_pools(&self, before: &Self) {
+        for service in self.services.values() {
+            let had = before.services.get(&service.key).map(|service| &service.assigned);
+            for address in &service.assigned {
+                let mut pools = self.catalog.pools().iter().filter(|pool| pool.owns(*address));
+                assert!(
+                    had.is_some_and(|had| had.contains(address)) || pools.any(|pool| pool.allows(service)),
+                    "{} gets {address}",
+                    service.key
+                );
+            }
+        }
+    }
+
+    /// Asserts that Services without a request have the addresses that they had `before`, as far as a pool has them. Of
+    /// addresses in different pools the first one counts.
+    fn assert_addresses_in_pools_stay(&self, before: &Self) {
+        for service in before.services.values() {
+            if service.request != AddressRequest::default() {
+                continue;
+            }
+            let owner = |address: &IpAddr| self.catalog.pools().iter().find(|pool| pool.owns(*address));
+            let Some(pool) = service.assigned.iter().find_map(owner) else {
+                continue;
+            };
+            let after = &self.services[&service.key].assigned;
+            for address in service.assigned.iter().filter(|address| pool.owns(**address)) {
+                assert!(after.contains(address), "{} loses {address}", service.key);
+            }
+        }
+    }
+
+    /// Asserts that no Service got by request `before` the end of the quarantine what another namespace released.
+    fn assert_quarantine_is_for_others(&self, before: &Self) {
+        for service in self.services.values() {
+            let requested = service.request.addresses.iter().flatten();
+            let has = |address: &&IpAddr| service.assigned.contains(address);
+            for address in requested.filter(has) {
+                let had = before
+                    .services
+                    .get(&service.key)
+                    .is_some_and(|s| s.assigned.contains(address));
+                let is_held = self
+                    .services
+                    .values()
+                    .any(|other| other.key != service.key && other.assigned.contains(address));
+                let Some((last, time)) = self.released.get(address).filter(|_| !had && !is_held) else {
+                    continue;
+                };
+                let is_over = *time + DEFAULT_QUARANTINE <= self.now;
+                let is_own = last.namespace == service.key.namespace;
+                let has_shared = self.had.contains(&(service.key.clone(), *address));
+                let mut pools = self.catalog.pools().iter();
+                let is_reserved = pools.any(|pool| pool.reservations.get(address) == Some(&service.key));
+                assert!(
+                    is_over || is_own || has_shared || is_reserved,
+                    "{} gets {address} of {last}",
+                    service.key
+                );
             }
         }
     }
@@ -303,8 +380,10 @@ proptest! {
     fn no_address_is_used_twice_or_outside_pools_and_no_service_waits_for_a_free_one(steps in steps()) {
         let mut world = World::new(&configurations()[0]);
         for step in steps {
+            let before = world.clone();
             world.step(step);
             world.assert_sound();
+            world.assert_new_addresses_are_of_open_pools(&before);
             world.assert_no_service_is_owed();
             world.assert_usage_is_what_statuses_say();
         }
@@ -332,11 +411,37 @@ proptest! {
     }
 
     #[test]
+    fn no_change_of_pools_takes_an_address_that_a_pool_still_has(steps in steps()) {
+        let mut world = World::new(&configurations()[0]);
+        for step in steps {
+            let changes_services = matches!(step, Step::Set(_) | Step::Delete(_));
+            let before = world.clone();
+            world.step(step);
+            if !changes_services {
+                world.assert_addresses_in_pools_stay(&before);
+            }
+        }
+    }
+
+    #[test]
+    fn in_quarantine_no_service_of_another_namespace_gets_an_address_by_request(steps in steps()) {
+        let mut world = World::new(&configurations()[0]);
+        // A restart forgets the quarantine.
+        for step in steps.into_iter().filter_map(undisturbed) {
+            let before = world.clone();
+            world.step(step);
+            world.assert_quarantine_is_for_others(&before);
+        }
+    }
+
+    #[test]
     fn a_restart_in_any_order_changes_nothing(steps in steps(), turn in 0usize..7) {
         let mut world = World::new(&configurations()[0]);
         for step in steps {
             world.step(step);
         }
+        // A restart forgets the quarantine, and so does its end.
+        world.pass(60);
         let before = world.statuses();
         world.restart_in_order(turn);
         prop_assert_eq!(world.statuses(), before);
@@ -390,7 +495,7 @@ proptest! {
     #[test]
     fn adoption_does_not_depend_on_the_order(
         services in prop::collection::btree_map(select(NAMES.to_vec()), (services(), requests()), 0..7),
-        number in 0usize..5,
+        number in 0usize..6,
         turn in 0usize..7,
     ) {
         let mut world = World::new(&configurations()[number]);
@@ -454,6 +559,11 @@ proptest! {
             return Ok(());
         }
         world.set(Service { assigned: Addresses::new(), assigned_pool: None, ..service.clone() });
-        prop_assert_eq!(&world.services[&key(name)].assigned, &service.assigned);
+        let sorted = |addresses: &Addresses| addresses.iter().copied().collect::<BTreeSet<_>>();
+        let after = &world.services[&key(name)].assigned;
+        prop_assert_eq!(sorted(after), sorted(&service.assigned));
+        // What is requested comes first.
+        let requests_none = service.request.addresses.as_ref().is_ok_and(Vec::is_empty);
+        prop_assert!(!requests_none || *after == service.assigned);
     }
 }

@@ -1,11 +1,20 @@
 //! Services that share an address.
 
 use super::*;
+use crate::config::SharingScope;
 
 fn local(service: Service, backend: &str) -> Service {
     Service {
         backend_key: backend.into(),
+        is_local: true,
         ..service
+    }
+}
+
+fn with_scope(scope: Option<SharingScope>, pool: RawPool) -> RawPool {
+    RawPool {
+        sharing: scope,
+        ..pool
     }
 }
 
@@ -35,6 +44,103 @@ fn sharers_have_the_same_key_and_backends_and_no_port_in_common() {
         world.refusal("s").to_string().split(" by ").next(),
         Some("port TCP/80 is already in use on \"10.0.0.0\"")
     );
+}
+
+#[test]
+fn deviation_local_services_of_different_namespaces_share_only_if_the_pool_says_so() {
+    let (same, any) = (Some(SharingScope::SameNamespace), Some(SharingScope::Any));
+    let cluster: fn(Service) -> Service = |service| service;
+    let selecting: fn(Service) -> Service = |service| local(service, "app=x");
+    let manual: fn(Service) -> Service = |service| local(service, "");
+    // (the first Service, the second one, in which scopes they share across namespaces)
+    for (first, second, scopes) in [
+        (cluster, cluster, &[None, any][..]),
+        (selecting, selecting, &[any]),
+        (manual, manual, &[any]),
+        (cluster, manual, &[any]),
+        (manual, cluster, &[any]),
+    ] {
+        for scope in [None, same, any] {
+            for (namespace, shares) in [("a", true), ("b", scopes.contains(&scope))] {
+                let mut world = World::new(&[with_scope(scope, pool("p", &["10.0.0.0/30"]))]);
+                world.set(first(sharing(v4("a/first"), "k", 80)));
+                let name = alloc::format!("{namespace}/second");
+                let service = second(sharing(v4(&name), "k", 81));
+                world.set(service.clone());
+                assert_eq!(world.ip(&name) == "10.0.0.0", shares, "{scope:?} {namespace}");
+                world.delete(&name);
+                world.pass(3600);
+                world.set(asking(service, &["10.0.0.0"]));
+                if shares {
+                    assert_eq!(world.ip(&name), "10.0.0.0");
+                } else {
+                    assert_eq!(world.refusal(&name).reason(), "SharingNotAllowed");
+                    assert!(!world.refusal(&name).to_string().contains("first"));
+                    // The refused Service waits.
+                    world.delete("a/first");
+                    world.pass(60);
+                    assert_eq!(world.ip(&name), "10.0.0.0");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn services_that_share_across_namespaces_already_stay_and_no_other_one_joins() {
+    let mut world = World::new(&[with_scope(Some(SharingScope::Any), pool("p", &["10.0.0.0/31"]))]);
+    world.set(local(sharing(v4("a/first"), "k", 80), "app=x"));
+    world.set(local(sharing(v4("b/second"), "k", 81), "app=x"));
+    world.pools(&[pool("p", &["10.0.0.0/31"])]);
+    world.restart();
+    world.hand_over();
+    assert_eq!(
+        (world.ip("a/first"), world.ip("b/second")),
+        ("10.0.0.0".into(), "10.0.0.0".into())
+    );
+    world.change("b/second", |s| s.ports = BTreeSet::from([tcp(82)]));
+    assert_eq!(world.ip("b/second"), "10.0.0.0");
+    for (name, port) in [("a/third", 83), ("b/fourth", 84)] {
+        world.set(asking(
+            local(sharing(v4(name), "k", port), "app=x"),
+            &["10.0.0.0"],
+        ));
+        assert_eq!(world.refusal(name).reason(), "SharingNotAllowed");
+    }
+    // The Services that are left are of one namespace.
+    world.delete("a/first");
+    assert_eq!(
+        (world.ip("a/third"), world.ip("b/fourth")),
+        ("".into(), "10.0.0.0".into())
+    );
+    world.set(local(sharing(v4("b/fifth"), "k", 85), "app=x"));
+    assert_eq!(world.ip("b/fifth"), "10.0.0.0", "found without a request");
+}
+
+#[test]
+fn a_sharer_that_becomes_local_closes_the_address_to_other_namespaces() {
+    let mut world = World::new(&[pool("p", &["10.0.0.0/31"])]);
+    world.set(sharing(v4("a/first"), "k", 80));
+    world.change("a/first", |s| s.is_local = true);
+    world.set(sharing(v4("b/second"), "k", 81));
+    assert_eq!(world.ip("b/second"), "10.0.0.1");
+    world.change("a/first", |s| s.is_local = false);
+    world.set(sharing(v4("b/third"), "k", 82));
+    assert_eq!(world.ip("b/third"), "10.0.0.0");
+}
+
+#[test]
+fn ten_thousand_namespaces_with_one_key_do_not_slow_each_other_down() {
+    // If a search met the addresses of the other namespaces, this would exceed the time limit of any test runner.
+    const EACH: u32 = 10_000;
+    let mut world = World::new(&[pool("p", &["10.0.0.0-10.0.39.15"])]);
+    for n in 0..EACH {
+        let name = alloc::format!("namespace-{n}/s");
+        world.set(local(sharing(v4(&name), "k", 80), "app=x"));
+        assert_ne!(world.ip(&name), "");
+    }
+    world.set(local(sharing(v4("namespace-7/t"), "k", 81), "app=x"));
+    assert_eq!(world.ip("namespace-7/t"), world.ip("namespace-7/s"));
 }
 
 #[test]
@@ -72,23 +178,26 @@ fn a_change_of_policy_and_selector_evicts_and_readmits() {
         ("10.0.0.0".into(), "10.0.0.0".into())
     );
     world.notes("second");
-    world.change("second", |s| s.backend_key = "app=x".into());
+    let set_backend = |world: &mut World, name: &str, backend: &str| {
+        world.change(name, |s| *s = local(s.clone(), backend));
+    };
+    set_backend(&mut world, "second", "app=x");
     assert_eq!(
         (world.ip("first"), world.ip("second")),
         ("10.0.0.0".into(), String::new())
     );
     assert_eq!(world.notes("second"), ["ClearAssignment"]);
-    world.change("first", |s| s.backend_key = "app=x".into());
+    set_backend(&mut world, "first", "app=x");
     assert_eq!(
         (world.ip("first"), world.ip("second")),
         ("10.0.0.0".into(), "10.0.0.0".into())
     );
-    world.change("first", |s| s.backend_key = "app=y".into());
+    set_backend(&mut world, "first", "app=y");
     assert_eq!(
         (world.ip("first"), world.ip("second")),
         (String::new(), "10.0.0.0".into())
     );
-    world.change("second", |s| s.backend_key = "app=y".into());
+    set_backend(&mut world, "second", "app=y");
     assert_eq!(
         (world.ip("first"), world.ip("second")),
         ("10.0.0.0".into(), "10.0.0.0".into())

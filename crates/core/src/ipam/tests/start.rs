@@ -148,6 +148,44 @@ fn a_quota_and_a_reservation_release_no_address() {
 }
 
 #[test]
+fn an_address_that_is_reserved_is_not_adopted_from_a_status_that_no_controller_wrote() {
+    let reservation = RawReservation {
+        address: "10.0.0.2".into(),
+        namespace: "default".into(),
+        service: "owner".into(),
+    };
+    let mut world = World::new(&[RawPool {
+        reservations: Vec::from([reservation]),
+        ..pool("p", &["10.0.0.0/30"])
+    }]);
+    // (annotation, address after the start)
+    for (annotation, address) in [(None, "10.0.0.0"), (Some("p"), "10.0.0.2")] {
+        let service = Service {
+            assigned_pool: annotation.map(PoolName::from),
+            ..has(v4("s"), &["10.0.0.2"])
+        };
+        world.services.insert(key("s"), service);
+        world.restart();
+        assert_eq!(world.ip("s"), address);
+    }
+    world
+        .services
+        .insert(key("owner"), has(v4("owner"), &["10.0.0.2"]));
+    world.services.remove(&key("s"));
+    world.restart();
+    assert_eq!(world.ip("owner"), "10.0.0.2");
+}
+
+#[test]
+fn a_status_is_adopted_although_its_pool_is_not_open_to_the_service() {
+    let mut world = World::new(&[for_namespace(pool("p", &["10.0.0.0/30"]), "elsewhere", 1)]);
+    world.services.insert(key("s"), has(v4("s"), &["10.0.0.2"]));
+    world.restart();
+    assert_eq!(world.ip("s"), "10.0.0.2");
+    assert_eq!(world.notes("s"), ["RequestNotMet"]);
+}
+
+#[test]
 fn invalid_cluster_ips_release_no_address_not_even_after_a_restart() {
     let mut world = World::new(&[pool("p", &["10.0.0.0/30"])]);
     world.set(v4("s"));

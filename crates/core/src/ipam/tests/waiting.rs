@@ -141,6 +141,86 @@ fn if_nothing_else_is_free_the_address_whose_quarantine_ends_first_is_given() {
 }
 
 #[test]
+fn deviation_in_quarantine_an_address_is_kept_for_requests_of_the_namespace_that_released_it() {
+    let mut world = World::new(&[pool("p", &["1.2.3.0/29"])]);
+    world.set(v4("victim/web"));
+    world.set(Service {
+        created: 1,
+        ..asking(v4("attacker/evil"), &["1.2.3.0"])
+    });
+    world.set(Service {
+        created: 2,
+        ..asking(v4("attacker/worse"), &["1.2.3.0"])
+    });
+    assert_eq!(world.allocator.poll_timeout(), None);
+    world.delete("victim/web");
+    let until = world.now + Duration::from_secs(60);
+    let in_quarantine = Refusal::AddressInQuarantine {
+        address: ip("1.2.3.0"),
+        until,
+    };
+    assert_eq!(world.refusal("attacker/evil"), in_quarantine);
+    let text = in_quarantine.to_string();
+    assert!(
+        text.contains("until 1970-01-01T00:01:00Z") && !text.contains("victim"),
+        "{text}"
+    );
+    assert_eq!(world.allocator.poll_timeout(), Some(until));
+    world.pass(30);
+    // The same Service returns, also with a request; or another one of the namespace comes in its place.
+    for service in [
+        v4("victim/web"),
+        asking(v4("victim/web"), &["1.2.3.0"]),
+        asking(v4("victim/other"), &["1.2.3.0"]),
+    ] {
+        let mut world = world.clone();
+        let name = service.key.to_string();
+        world.set(service);
+        assert_eq!(world.ip(&name), "1.2.3.0");
+        world.pass(60);
+        assert_eq!(world.refusal("attacker/evil").reason(), "AddressInUse");
+    }
+    world.pass(29);
+    assert_eq!(world.refusal("attacker/evil"), in_quarantine);
+    world.hand_over();
+    assert_eq!(world.refusal("attacker/evil"), in_quarantine);
+    world.pass(1);
+    assert_eq!(world.ip("attacker/evil"), "1.2.3.0");
+    assert_eq!(world.refusal("attacker/worse").reason(), "AddressInUse");
+    assert_eq!(world.allocator.poll_timeout(), None);
+}
+
+#[test]
+fn a_younger_service_of_the_namespace_is_served_before_an_older_one_of_another() {
+    let mut world = World::new(&[pool("p", &["1.2.3.0/29"])]);
+    world.set(v4("a/holder"));
+    for (name, created) in [("b/older", 1), ("a/younger", 2)] {
+        world.set(Service {
+            created,
+            ..asking(v4(name), &["1.2.3.0"])
+        });
+    }
+    world.delete("a/holder");
+    assert_eq!(
+        (world.ip("a/younger"), world.ip("b/older")),
+        ("1.2.3.0".into(), "".into())
+    );
+}
+
+#[test]
+fn a_sharer_of_another_namespace_that_had_the_address_last_may_request_it_in_quarantine() {
+    let mut world = World::new(&[pool("p", &["1.2.3.0/29"])]);
+    world.set(sharing(v4("a/one"), "k", 80));
+    world.set(asking(sharing(v4("b/two"), "k", 81), &["1.2.3.0"]));
+    world.delete("b/two");
+    world.delete("a/one");
+    world.set(asking(v4("b/other"), &["1.2.3.0"]));
+    assert_eq!(world.refusal("b/other").reason(), "AddressInQuarantine");
+    world.set(asking(sharing(v4("b/two"), "k", 81), &["1.2.3.0"]));
+    assert_eq!(world.ip("b/two"), "1.2.3.0");
+}
+
+#[test]
 fn quarantine_matters_among_pools_of_one_priority_and_never_more_than_priority() {
     let mut world = World::new(&[
         for_namespace(pool("a", &["1.2.3.0/32"]), "default", 1),
@@ -163,6 +243,31 @@ fn quarantine_outlasts_a_change_of_pools() {
     world.pools(&[pool("renamed", &["1.2.3.0/29"])]);
     world.set(v4("b"));
     assert_eq!(world.ip("b"), "1.2.3.1");
+}
+
+#[test]
+fn quarantine_outlasts_a_time_in_which_no_pool_has_the_address() {
+    let pools = [pool("p", &["1.2.3.0/30"])];
+    let reserving = RawPool {
+        reservations: Vec::from([RawReservation {
+            address: "1.2.3.0".into(),
+            namespace: "elsewhere".into(),
+            service: "owner".into(),
+        }]),
+        ..pools[0].clone()
+    };
+    for meanwhile in [&[][..], &[reserving]] {
+        let mut world = World::new(&pools);
+        world.set(v4("victim/web"));
+        world.pools(meanwhile);
+        world.delete("victim/web");
+        world.set(asking(v4("attacker/evil"), &["1.2.3.0"]));
+        world.pass(20);
+        world.pools(&pools);
+        assert_eq!(world.refusal("attacker/evil").reason(), "AddressInQuarantine");
+        world.set(asking(v4("victim/web"), &["1.2.3.0"]));
+        assert_eq!(world.ip("victim/web"), "1.2.3.0");
+    }
 }
 
 #[test]
