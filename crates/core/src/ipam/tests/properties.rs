@@ -502,6 +502,7 @@ proptest! {
         for (name, (mut service, status)) in services {
             service.key = key(name);
             service.assigned = status.into();
+            world.note_shown(&service.key, &service.assigned);
             world.services.insert(service.key.clone(), service);
         }
         let mut other = world.clone();
