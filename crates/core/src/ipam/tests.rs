@@ -31,8 +31,9 @@ struct World {
     services: BTreeMap<ServiceKey, Service>,
     /// The addresses in the statuses, as the watches have shown them.
     shown: BTreeMap<ServiceKey, Addresses>,
-    /// The Service that released an address last, and when.
-    released: BTreeMap<IpAddr, (ServiceKey, Time)>,
+    /// The Services that released an address, the last one at the end, and when. Also those whose status showed the address
+    /// because another program wrote it.
+    released: BTreeMap<IpAddr, Vec<(ServiceKey, Time)>>,
     /// The addresses that each Service had and released.
     had: BTreeSet<(ServiceKey, IpAddr)>,
     notes: Vec<(ServiceKey, Note)>,
@@ -102,7 +103,8 @@ impl World {
         let before = self.shown.insert(key.clone(), addresses.clone());
         for address in before.into_iter().flatten() {
             if !addresses.contains(&address) {
-                self.released.insert(address, (key.clone(), self.now));
+                let released = self.released.entry(address).or_default();
+                released.push((key.clone(), self.now));
                 self.had.insert((key.clone(), address));
             }
         }

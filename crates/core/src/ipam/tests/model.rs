@@ -126,8 +126,11 @@ fn beside(service: &Service, requested: &[IpAddr], pool: &Pool) -> Vec<IpAddr> {
 /// has forgotten at a restart counts, so a Service may get more than this says.
 fn allows_request(world: &World, service: &Service, pool: &Pool, address: IpAddr) -> bool {
     let is_foreign = |key: &ServiceKey| key.namespace != service.key.namespace;
-    let released = world.released.get(&address).filter(|(key, _)| is_foreign(key));
-    let is_in_quarantine = released.is_some_and(|(_, time)| *time + DEFAULT_QUARANTINE > world.now);
+    let released = world.released.get(&address).into_iter().flatten();
+    let released: Vec<_> = released.filter(|(key, _)| is_foreign(key)).collect();
+    let is_in_quarantine = released
+        .iter()
+        .any(|(_, time)| *time + DEFAULT_QUARANTINE > world.now);
     let mut holders = others(world, service)
         .filter(|other| other.assigned.contains(&address))
         .peekable();
@@ -135,7 +138,7 @@ fn allows_request(world: &World, service: &Service, pool: &Pool, address: IpAddr
     let is_in_scope = match pool.requests {
         RequestScope::Any => true,
         RequestScope::SameNamespace if is_held => holders.any(|other| !is_foreign(&other.key)),
-        RequestScope::SameNamespace => released.is_none(),
+        RequestScope::SameNamespace => released.is_empty(),
         RequestScope::Reserved => pool.reservations.get(&address) == Some(&service.key),
     };
     is_in_scope && (is_held || !is_in_quarantine)

@@ -311,7 +311,7 @@ impl World {
                     .services
                     .values()
                     .any(|other| other.key != service.key && other.assigned.contains(address));
-                let Some((last, time)) = self.released.get(address).filter(|_| !had && !is_held) else {
+                let Some((last, time)) = self.last_release(*address).filter(|_| !had && !is_held) else {
                     continue;
                 };
                 let is_over = *time + DEFAULT_QUARANTINE <= self.now;
@@ -326,6 +326,16 @@ impl World {
                 );
             }
         }
+    }
+
+    fn last_release(&self, address: IpAddr) -> Option<&(ServiceKey, Time)> {
+        self.released.get(&address)?.last()
+    }
+
+    /// Returns whether a pool gives no address on request that another namespace had, as far as that is remembered.
+    fn depends_on_memory(&self) -> bool {
+        let mut pools = self.catalog.pools().iter();
+        pools.any(|pool| pool.requests == RequestScope::SameNamespace)
     }
 
     fn assert_no_service_is_owed(&self) {
@@ -442,6 +452,9 @@ proptest! {
         }
         // A restart forgets the quarantine, and so does its end.
         world.pass(60);
+        if world.depends_on_memory() {
+            return Ok(());
+        }
         let before = world.statuses();
         world.restart_in_order(turn);
         prop_assert_eq!(world.statuses(), before);
@@ -452,6 +465,11 @@ proptest! {
         let mut world = World::new(&configurations()[0]);
         for step in steps {
             world.step(step);
+        }
+        // A standby takes for releases also what another program wrote into statuses.
+        world.pass(60);
+        if world.depends_on_memory() {
+            return Ok(());
         }
         let before = world.statuses();
         world.hand_over();
