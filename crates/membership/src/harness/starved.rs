@@ -62,7 +62,7 @@ fn a_member_that_was_late_once_suspects_nobody_for_it() {
         let mut net = Net::cluster(5, seed, 0.0);
         let start = net.now;
         for index in 0..5 {
-            net.freeze(index, Duration::from_secs(1));
+            net.freeze(index, millis(1000 + 60 * index as u64));
         }
         net.run_for(Duration::from_secs(5));
         assert_eq!(

@@ -172,9 +172,11 @@ async fn a_speaker_asks_another_one_whether_it_announces_an_address() {
     let peers = addresses([(1, &one), (2, &two)]);
     for speaker in [&one, &two] {
         speaker.gossip.set_peers(peers.clone());
+        speaker.gossip.set_state(NodeState::Ready);
     }
-    one.sees(2, Liveness::Alive, NodeState::Starting).await;
-    two.sees(1, Liveness::Alive, NodeState::Starting).await;
+    // Only a speaker that has reported its features is asked.
+    one.sees(2, Liveness::Alive, NodeState::Ready).await;
+    two.sees(1, Liveness::Alive, NodeState::Ready).await;
     let address = IpAddr::from([192, 0, 2, 100]);
     one.gossip.query(name(2), address);
     let next = |speaker: LoopbackSpeaker| async move {
@@ -190,7 +192,8 @@ async fn a_speaker_asks_another_one_whether_it_announces_an_address() {
             address
         }
     );
-    two.expect("still there").answer(name(1), address, true);
+    let two = two.expect("still there");
+    two.answer(name(1), address, true);
     let (answered, _one) = next(one).await;
     let announces = true;
     assert_eq!(
