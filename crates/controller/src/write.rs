@@ -6,6 +6,7 @@ use herald_api::IPAddressPool;
 use herald_core::{PoolName, ServiceKey};
 use herald_runtime::lease::Leadership;
 use herald_runtime::reconcile::{WriteQueue, WriteTarget};
+use herald_runtime::watch::Item;
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{Api, PartialObjectMeta, Patch, PatchParams};
 use kube::{Client, ResourceExt};
@@ -58,13 +59,13 @@ async fn send(
     let params = PatchParams::default();
     match target {
         StatusTarget::Service(ServiceKey { namespace, name }) => {
-            // Of the answer only the version matters; the rest is not even decoded.
-            let api: Api<PartialObjectMeta<Service>> = Api::namespaced(client, &namespace);
+            // Of the answer only the version matters. That the rest cannot be parsed is no failure of the write.
+            let api: Api<Item<PartialObjectMeta<Service>>> = Api::namespaced_with(client, &namespace, &());
             let object = api.patch_status(&name, &params, &Patch::Strategic(patch)).await?;
             Ok(object.resource_version())
         }
         StatusTarget::Pool(name) => {
-            let api: Api<IPAddressPool> = Api::namespaced(client, &namespace);
+            let api: Api<Item<IPAddressPool>> = Api::namespaced_with(client, &namespace, &());
             let object = api
                 .patch_status(name.as_str(), &params, &Patch::Merge(patch))
                 .await?;

@@ -6,11 +6,14 @@
 //!    └─── the version has expired (410), or the API server shows an older one: it was restored from a backup
 //! ```
 //!
+//! Each object is parsed by itself. One that cannot be parsed is logged and skipped: what was known of it before stays.
+//!
 //! A restored API server accepts a version that it has not reached yet, and says nothing until it reaches it. So a watch asks
 //! for the present version after each broken connection, and from time to time.
 
 mod differ;
 mod interruption;
+mod item;
 
 use std::convert::Infallible;
 use std::fmt::Debug;
@@ -19,18 +22,19 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use kube::Api;
-use kube::api::{ListParams, WatchEvent, WatchParams};
-use kube::core::Resource;
-use serde::de::DeserializeOwned;
+use kube::api::{ListParams, ObjectList, WatchEvent, WatchParams};
+use kube::core::{Request, Resource};
+use serde::de::{DeserializeOwned, IgnoredAny};
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval_at, sleep, timeout};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::client::outage;
 use differ::Differ;
 use interruption::{Interruption, Reports, Retry};
 
 pub use differ::{ObjectKey, Update};
+pub use item::Item;
 
 /// How often a watch asks whether the API server shows an older version than before.
 pub const VERSION_CHECK: Duration = Duration::from_secs(600);
@@ -64,8 +68,13 @@ where
     let first_check = tokio::time::Instant::now() + version_check.mul_f64(jitter(0.5, 1.0));
     let mut checks = interval_at(first_check, version_check);
     checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let namespace = api.namespace().map(str::to_owned);
+    let client = api.into_client();
     let mut source = Source {
-        api,
+        api: match namespace {
+            Some(namespace) => Api::namespaced_with(client, &namespace, &()),
+            None => Api::all_with(client, &()),
+        },
         selected,
         position: None,
         is_in_doubt: false,
@@ -111,7 +120,7 @@ impl<F, I> Output<F, I> {
 
 /// The API server as a source of changes.
 struct Source<K, T> {
-    api: Api<K>,
+    api: Api<Item<K>>,
     selected: ListParams,
     /// The version that was shown last; without it a list is due.
     position: Option<Version>,
@@ -157,8 +166,15 @@ where
         loop {
             let list = self.api.list(&page).await?;
             outage::handle_answer();
-            let listed = list.items.into_iter();
-            listed.for_each(|object| self.differ.handle_listed(object, convert));
+            for item in list.items {
+                match item {
+                    Item::Object(object) => self.differ.handle_listed(object, convert),
+                    Item::Unreadable { metadata, error } => {
+                        let key = self.differ.handle_listed_unreadable(&metadata);
+                        report_unreadable::<K>(key, &error);
+                    }
+                }
+            }
             let rest = list.metadata.continue_.filter(|token| !token.is_empty());
             if rest.is_none() {
                 let version = list.metadata.resource_version.unwrap_or_default();
@@ -213,13 +229,20 @@ where
                 Err(_) => return Err(Interruption::Dead),
             };
             let update = match event {
-                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                    self.advance(object.meta().resource_version.clone())?;
-                    self.differ.handle_applied(object, convert)
+                WatchEvent::Added(item) | WatchEvent::Modified(item) => {
+                    self.advance(item.meta().resource_version.clone())?;
+                    match item {
+                        Item::Object(object) => self.differ.handle_applied(object, convert),
+                        Item::Unreadable { metadata, error } => {
+                            let key = self.differ.handle_unreadable(&metadata);
+                            report_unreadable::<K>(key, &error);
+                            continue;
+                        }
+                    }
                 }
-                WatchEvent::Deleted(object) => {
-                    self.advance(object.meta().resource_version.clone())?;
-                    self.differ.handle_deleted(&object)
+                WatchEvent::Deleted(item) => {
+                    self.advance(item.meta().resource_version.clone())?;
+                    self.differ.handle_deleted(item.meta())
                 }
                 WatchEvent::Bookmark(bookmark) => {
                     self.advance(Some(bookmark.metadata.resource_version))?;
@@ -246,7 +269,10 @@ where
     /// Asks for the present version.
     async fn check_version(&mut self) -> Result<(), Interruption> {
         let one = self.selected.clone().limit(1);
-        let list = self.api.list_metadata(&one).await?;
+        let request = Request::new(self.api.resource_url()).list_metadata(&one);
+        let request = request.map_err(kube::Error::BuildRequest)?;
+        let client = self.api.clone().into_client();
+        let list: ObjectList<IgnoredAny> = client.request(request).await?;
         outage::handle_answer();
         let version = Version::new(list.metadata.resource_version.unwrap_or_default());
         let is_older = self
@@ -265,6 +291,14 @@ where
             self.position = None;
         }
         self.is_in_doubt = true;
+    }
+}
+
+/// Logs that an object cannot be parsed, if that is not known.
+fn report_unreadable<K: Resource<DynamicType = ()>>(key: Option<ObjectKey>, error: &str) {
+    if let Some(ObjectKey { namespace, name }) = key {
+        let kind = K::kind(&());
+        warn!(%kind, namespace, name, error, "cannot be parsed: changes of this object are ignored until it can");
     }
 }
 

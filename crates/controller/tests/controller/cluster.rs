@@ -227,6 +227,19 @@ impl Cluster {
             .collect()
     }
 
+    /// Returns the addresses of a Service as text, also if it cannot be parsed as a whole.
+    pub(crate) async fn addresses_of(&self, name: &str) -> Vec<String> {
+        let path = format!("/api/v1/namespaces/default/services/{name}");
+        let sent = self.send("GET", &path, "application/json", Value::Null).await;
+        let service = sent.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let ingress = service["status"]["loadBalancer"]["ingress"].as_array();
+        ingress
+            .into_iter()
+            .flatten()
+            .map(|one| one["ip"].as_str().unwrap_or_default().to_owned())
+            .collect()
+    }
+
     pub(crate) async fn condition(&self, name: &str) -> Option<Value> {
         self.condition_of(name, "herald.io/Allocated").await
     }

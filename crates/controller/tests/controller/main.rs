@@ -8,3 +8,4 @@ mod reports;
 mod restore;
 mod schema;
 mod tenants;
+mod unreadable;

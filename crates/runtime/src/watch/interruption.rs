@@ -35,9 +35,10 @@ impl From<kube::Error> for Interruption {
 
 impl Interruption {
     /// Whether changes may be missing, so that a new list is due. A restarted API server does not have the version any more from
-    /// which the watch continued (410 Gone).
+    /// which the watch continued (410 Gone). An event that cannot be read comes again until a list goes past it.
     pub(super) fn is_gap(&self) -> bool {
         match self {
+            Self::Failed(kube::Error::SerdeError(_)) => true,
             Self::Failed(_) | Self::Status(_) => self.code() == Some(410),
             Self::Restored => true,
             Self::Early | Self::Dead => false,
@@ -80,6 +81,11 @@ impl Reports {
                 );
             }
             (Interruption::Early, _) => debug!(kind = plural, "{error}"),
+            (Interruption::Failed(kube::Error::SerdeError(_)), code) => {
+                if self.is_due(code, now) {
+                    warn!(kind = plural, error, "the answer cannot be read; listing again");
+                }
+            }
             (Interruption::Dead, _) | (Interruption::Failed(_), None | Some(429 | 502..=504)) => {
                 debug!(kind = plural, error, "watch interrupted; trying again");
                 outage::handle_failure(&error);
@@ -171,6 +177,17 @@ mod tests {
         let expired = Status::failure("text", "Expired").with_code(410).boxed();
         assert!(Interruption::Status(expired).is_gap());
         assert!(!refused(403).is_gap() && !refused(503).is_gap() && !Interruption::Dead.is_gap());
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_read_is_no_outage() {
+        let error = serde_json::from_str::<u8>("x").expect_err("no number");
+        let unreadable = Interruption::from(kube::Error::SerdeError(error));
+        assert!(unreadable.is_gap());
+        let mut reports = Reports::default();
+        reports.report("services", &unreadable, Instant::now());
+        // An outage has lines of its own, and leaves none here.
+        assert!(reports.last.is_some());
     }
 
     #[test]

@@ -207,7 +207,7 @@ fn check_string(node: &Node, text: &str, path: &str, errors: &mut Vec<FieldError
 /// Formats that are not checked here are not checked by Kubernetes for these kinds either.
 fn has_format(format: &str, text: &str) -> bool {
     match format {
-        "date-time" => text.parse::<jiff::Timestamp>().is_ok(),
+        "date-time" => is_date_time(text),
         "date" => text.parse::<jiff::civil::Date>().is_ok(),
         "ipv4" => text.parse::<Ipv4Addr>().is_ok(),
         "ipv6" => text.parse::<Ipv6Addr>().is_ok(),
@@ -216,6 +216,12 @@ fn has_format(format: &str, text: &str) -> bool {
         "uuid" => uuid::Uuid::parse_str(text).is_ok(),
         _ => true,
     }
+}
+
+/// Whether a text is a time of RFC 3339, which has a day more than `jiff::Timestamp`.
+fn is_date_time(text: &str) -> bool {
+    jiff::fmt::temporal::Pieces::parse(text)
+        .is_ok_and(|pieces| pieces.time().is_some() && pieces.offset().is_some())
 }
 
 fn check_number(node: &Node, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
