@@ -1,30 +1,24 @@
 //! Health and metrics over HTTP.
 
+mod page;
 mod server;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 
 use anyhow::Context;
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus::{Encoder, Registry, TextEncoder};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 
 use crate::health::Health;
 use crate::{Readiness, task};
+use page::Pages;
 use server::Limits;
-
-/// Responses with metrics at a time: a page for 10 000 Services has megabytes, and stays in memory until a slow client has
-/// read it.
-const PAGES: usize = 4;
-/// Bytes of a page that are handed to a connection at a time.
-const PIECE: usize = 64 * 1024;
 
 /// Returns a registry with the metrics of this process (memory, CPU, file descriptors).
 ///
@@ -72,10 +66,9 @@ pub async fn serve_metrics(address: SocketAddr, registry: Registry) -> anyhow::R
 }
 
 fn metrics_router(registry: Registry) -> Router {
-    let pages = Arc::new(Semaphore::new(PAGES));
     Router::new()
         .route("/metrics", get(metrics))
-        .with_state((registry, pages))
+        .with_state((registry, Pages::default()))
 }
 
 /// Returns the address, with the port that the system chose if `address` has none.
@@ -114,25 +107,16 @@ async fn ready(State(readiness): State<Readiness>) -> Response {
     }
 }
 
-async fn metrics(State((registry, pages)): State<(Registry, Arc<Semaphore>)>) -> Response {
-    let Ok(permit) = pages.try_acquire_owned() else {
-        return (StatusCode::SERVICE_UNAVAILABLE, "too many responses at a time").into_response();
-    };
+async fn metrics(State((registry, pages)): State<(Registry, Pages)>) -> Response {
     let mut text = Vec::new();
     if let Err(error) = TextEncoder::new().encode(&registry.gather(), &mut text) {
         return (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response();
     }
-    let length = text.len();
-    // In pieces, so that the permit is kept until the client has read all but the last of them.
-    let pieces = futures::stream::unfold((Bytes::from(text), permit), |(mut rest, permit)| async move {
-        let piece = rest.split_to(PIECE.min(rest.len()));
-        (!piece.is_empty()).then_some((Ok::<_, std::convert::Infallible>(piece), (rest, permit)))
-    });
     let headers = [
         (header::CONTENT_TYPE, prometheus::TEXT_FORMAT.to_owned()),
-        (header::CONTENT_LENGTH, length.to_string()),
+        (header::CONTENT_LENGTH, text.len().to_string()),
     ];
-    (headers, Body::from_stream(pieces)).into_response()
+    (headers, Body::from_stream(pages.add(text))).into_response()
 }
 
 #[cfg(test)]
