@@ -171,8 +171,9 @@ async fn a_restore_goes_back_and_watches_from_the_future_are_silent_until_it_is_
     assert_eq!(silent["metadata"]["resourceVersion"], *future);
     create("heard").await;
     let event = timeout(DEADLINE, watch.next()).await.expect("in time");
-    match event.expect("an event").expect("no error") {
-        kube::api::WatchEvent::Added(map) => assert_eq!(map.metadata.name.as_deref(), Some("heard")),
-        event => panic!("{event:?}"),
-    }
+    let event = event.expect("an event").expect("no error");
+    let kube::api::WatchEvent::Added(map) = event else {
+        panic!("{event:?}");
+    };
+    assert_eq!(map.metadata.name.as_deref(), Some("heard"));
 }
