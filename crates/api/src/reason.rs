@@ -59,8 +59,12 @@ pub enum ConditionReason {
     Allocated,
     /// `herald.io/Announced`: a speaker announces all addresses of the Service.
     Announced,
-    /// `herald.io/Announced`: no speaker announces the Service any more.
+    /// `herald.io/Announced`: no speaker has announced the Service yet, or said why not.
+    Pending,
+    /// `herald.io/Announced`: no speaker reports the Service.
     NotAnnounced,
+    /// `herald.io/Announced`: none of the speakers that have reported is ready.
+    NoSpeaker,
     /// `poolReconcilerValid`, `configReconcilerValid`: every resource is in force.
     Reconciled,
     /// `poolReconcilerValid`, `configReconcilerValid`: a resource is set aside.
@@ -73,10 +77,12 @@ pub enum ConditionReason {
 
 impl ConditionReason {
     /// All reasons.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Allocated,
         Self::Announced,
+        Self::Pending,
         Self::NotAnnounced,
+        Self::NoSpeaker,
         Self::Reconciled,
         Self::ConfigurationError,
         Self::Reached,
@@ -88,7 +94,9 @@ impl ConditionReason {
         match self {
             Self::Allocated => "Allocated",
             Self::Announced => "Announced",
+            Self::Pending => "Pending",
             Self::NotAnnounced => "NotAnnounced",
+            Self::NoSpeaker => "NoSpeaker",
             Self::Reconciled => "Reconciled",
             Self::ConfigurationError => "ConfigurationError",
             Self::Reached => "Reached",

@@ -1,19 +1,20 @@
 //! The task that connects the watches, the configuration, the reconciler and the queue of writes.
 
+mod log;
+
 use std::time::{Duration, Instant};
 
-use herald_core::ipam::{AllocationOutcome, Allocator, Refusal};
+use herald_core::ipam::Allocator;
 use herald_core::{PoolName, ServiceKey, Time};
-use herald_runtime::client::is_away;
 use herald_runtime::event::Events;
 use herald_runtime::health::Beat;
 use herald_runtime::lease::{Candidacy, Leadership, Lease, Term};
-use herald_runtime::log::shorten;
 use herald_runtime::readiness::Awaited;
+use herald_runtime::reconcile::QueueEvent;
 use herald_runtime::reconcile::object::DesiredObject;
-use herald_runtime::reconcile::{QueueEvent, Written};
 use herald_runtime::{Shutdown, Update};
 use jiff::Timestamp;
+use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
@@ -23,14 +24,13 @@ use crate::metrics::ControllerMetrics;
 use crate::pools::Pools;
 use crate::reconciler::{Reconciler, ServiceEvent};
 use crate::write::{StatusTarget, Writes};
+use log::{log_decision, log_failure};
 
 /// Inputs that are handled before their consequences are computed: enough that a list of pools or namespaces costs little,
 /// few enough that writes start early.
 const BATCH: usize = 64;
 /// The driver comes round at least so often: its beat.
 const PULSE: Duration = Duration::from_secs(1);
-/// Bytes of a refusal in the log.
-const LONGEST_LOG: usize = 1024;
 
 pub(crate) struct Controller {
     clock: Clock,
@@ -210,7 +210,11 @@ impl Controller {
                     self.configuration.handle_synced();
                     self.handle_listed(ListedKind::Namespaces);
                 }
-                ClusterChange::Announcements(update) => self.reconciler.handle_announcements(update),
+                ClusterChange::Announcements(update) => {
+                    let now = self.now();
+                    self.reconciler.handle_announcements(update, now);
+                }
+                ClusterChange::Pods(update) => self.reconciler.handle_pods(update),
             }
         }
     }
@@ -294,7 +298,8 @@ impl Controller {
                 self.emit(event);
             }
         }
-        while let Some((service, patch)) = self.reconciler.poll_write(Timestamp::now()) {
+        let now = self.now();
+        while let Some((service, patch)) = self.reconciler.poll_write(Timestamp::now(), now) {
             let target = StatusTarget::Service(service);
             match patch {
                 Some(patch) => self.writes.submit(target, patch),
@@ -303,6 +308,11 @@ impl Controller {
         }
         if self.term.is_some() {
             self.drain_pools();
+        }
+        while let Some(object) = self.reconciler.poll_superseded() {
+            let version = json!(object.version.to_string());
+            self.writes
+                .submit(StatusTarget::Announcement(object.name), version);
         }
         if !self.writes.is_idle() {
             self.events.throttle();
@@ -333,16 +343,23 @@ impl Controller {
         match event {
             QueueEvent::Written(target, written) => {
                 log_failure(&target, &written);
-                self.metrics.count_write(&written);
+                if !matches!(target, StatusTarget::Announcement(_)) {
+                    self.metrics.count_write(&written);
+                }
                 match target {
                     StatusTarget::Service(service) => self.reconciler.handle_written(&service, &written),
                     StatusTarget::Pool(pool) => self.pools.handle_written(&pool, &written),
+                    // The watch shows that the object is gone.
+                    StatusTarget::Announcement(_) => {}
                 }
             }
             QueueEvent::PauseOver(StatusTarget::Service(service)) => {
                 self.reconciler.handle_pause_over(&service)
             }
             QueueEvent::PauseOver(StatusTarget::Pool(pool)) => self.pools.handle_pause_over(&pool),
+            QueueEvent::PauseOver(StatusTarget::Announcement(object)) => {
+                self.reconciler.handle_deletion_over(&object)
+            }
         }
     }
 }
@@ -352,36 +369,6 @@ async fn reached(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
         None => std::future::pending().await,
-    }
-}
-
-fn log_decision(service: &ServiceKey, outcome: &AllocationOutcome) {
-    match outcome {
-        AllocationOutcome::Assigned(assignment) => {
-            info!(%service, addresses = ?assignment.addresses, pool = %assignment.pool, "assigned");
-        }
-        AllocationOutcome::Unassigned(Refusal::NoClusterIps) => {}
-        AllocationOutcome::Unassigned(refusal) => {
-            // The log is for operators, who may know the Services of all namespaces.
-            let text = shorten(format_args!("{refusal:#}"), LONGEST_LOG);
-            info!(%service, reason = refusal.reason(), "no address: {text}");
-        }
-    }
-}
-
-fn log_failure(target: &StatusTarget, written: &Written) {
-    match written {
-        Written::Refused(error) => {
-            warn!(
-                ?target,
-                error,
-                "the API server refuses a status: check the permission to patch services/status and ipaddresspools/status, and admission policies; trying again later"
-            );
-        }
-        Written::Failed(_) if is_away() => {}
-        Written::Failed(error) => warn!(?target, error, "a status could not be written; trying again"),
-        Written::Fenced => warn!(?target, "not written: the lease has run out"),
-        Written::Version(_) | Written::Outdated => {}
     }
 }
 
@@ -397,7 +384,6 @@ mod tests {
     use k8s_openapi::api::core::v1::ObjectReference;
     use kube::{Client, Config};
     use prometheus::Registry;
-    use serde_json::json;
 
     use crate::input::WrittenPool;
     use crate::observed::ObservedService;
@@ -415,7 +401,7 @@ mod tests {
             std::future::ready(Ok(None))
         };
         let outputs = Outputs {
-            writes: WriteQueue::new(leadership.clone(), send),
+            writes: WriteQueue::new(Some(leadership.clone()), send),
             events: Events::start(client, "test", "test", &registry).expect("a new registry"),
             state: watch::channel(None).0,
             metrics: ControllerMetrics::register(&registry).expect("a new registry"),

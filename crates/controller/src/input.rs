@@ -9,12 +9,12 @@ use herald_core::config::{RawL2Advertisement, RawPool};
 use herald_runtime::readiness::Precondition;
 use herald_runtime::watch::watch;
 use herald_runtime::{Update, task};
-use k8s_openapi::api::core::v1::{Namespace, ObjectReference, Service};
+use k8s_openapi::api::core::v1::{Namespace, ObjectReference, Pod, Service};
 use kube::api::{Api, ListParams, PartialObjectMeta};
 use kube::{Client, Resource};
 use tokio::sync::mpsc;
 
-use crate::announced::SpeakerStatus;
+use crate::announcements::{PodReadiness, SpeakerStatus};
 use crate::observed::ObservedService;
 
 /// An input of the driver.
@@ -30,6 +30,8 @@ pub(crate) enum ClusterChange {
     Namespaces(Update<(String, Labels)>),
     /// What the speakers report of their announcements.
     Announcements(Update<Option<SpeakerStatus>>),
+    /// The Pods in our namespace, so that it is known whether a speaker is ready.
+    Pods(Update<PodReadiness>),
 }
 
 /// The kinds that a controller lists before it becomes a candidate for the Lease.
@@ -133,6 +135,14 @@ pub(crate) fn watch_all(
         version_check,
         |status| SpeakerStatus::new(&status),
         ClusterChange::Announcements,
+        inputs.clone(),
+    ));
+    task::spawn(watch(
+        Api::<Pod>::namespaced(client.clone(), namespace),
+        ListParams::default(),
+        version_check,
+        |pod| PodReadiness::new(&pod),
+        ClusterChange::Pods,
         inputs.clone(),
     ));
 }

@@ -4,6 +4,7 @@
 //! with the observed one; a queue sends one PATCH of `services/status` for each difference.
 
 mod announced;
+mod announcements;
 mod configuration;
 mod driver;
 mod input;

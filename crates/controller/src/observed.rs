@@ -15,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::Resource;
 use serde_json::{Value, json};
 
-use crate::announced::Announced;
+use crate::announced::{Announced, ConditionStatus};
 
 /// What is kept of a Service object as the last watch event had it.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,6 +77,17 @@ impl ObservedService {
     /// Whether the object has something that only this controller writes.
     pub(crate) fn is_marked(&self) -> bool {
         self.service.assigned_pool.is_some() || self.allocated.is_some()
+    }
+
+    /// Whether the status stays as another load balancer wrote it, because no pool is open to the Service.
+    pub(crate) fn is_left_alone(&self, outcome: &AllocationOutcome) -> bool {
+        let has_ingress = !self.service.assigned.is_empty() || self.service.foreign_ingress;
+        match outcome {
+            AllocationOutcome::Unassigned(refusal) => {
+                has_ingress && !self.is_marked() && refusal.is_of_closed_pools()
+            }
+            AllocationOutcome::Assigned(_) => false,
+        }
     }
 
     /// Returns the condition `herald.io/Announced` of the status.
@@ -184,9 +195,9 @@ struct ConditionText {
 }
 
 impl ConditionText {
-    fn new(is_so: bool, reason: &str, message: impl Display) -> Self {
+    fn new(status: ConditionStatus, reason: &str, message: impl Display) -> Self {
         Self {
-            status: if is_so { "True" } else { "False" },
+            status: status.as_str(),
             reason: reason.to_owned(),
             message: shorten(message, LONGEST_MESSAGE),
         }
@@ -212,7 +223,7 @@ pub(crate) struct DesiredStatus {
     pub(crate) outcome: AllocationOutcome,
     /// A request that is not met although the Service has addresses.
     pub(crate) unmet: Option<Note>,
-    /// Whether the addresses are announced, if that is known.
+    /// Whether the addresses are announced, if there are any.
     pub(crate) announced: Option<Announced>,
 }
 
@@ -220,11 +231,13 @@ impl DesiredStatus {
     fn allocated(&self) -> ConditionText {
         match (&self.outcome, &self.unmet) {
             (AllocationOutcome::Unassigned(refusal), _) => {
-                ConditionText::new(false, refusal.reason(), refusal)
+                ConditionText::new(ConditionStatus::False, refusal.reason(), refusal)
             }
-            (AllocationOutcome::Assigned(_), Some(note)) => ConditionText::new(true, note.reason(), note),
+            (AllocationOutcome::Assigned(_), Some(note)) => {
+                ConditionText::new(ConditionStatus::True, note.reason(), note)
+            }
             (AllocationOutcome::Assigned(wanted), None) => ConditionText::new(
-                true,
+                ConditionStatus::True,
                 ConditionReason::Allocated.reason(),
                 format_args!("from pool {}", wanted.pool),
             ),
@@ -236,7 +249,7 @@ impl DesiredStatus {
         let announced = self.announced.as_ref();
         let announced = announced.filter(|_| matches!(self.outcome, AllocationOutcome::Assigned(_)))?;
         Some(ConditionText::new(
-            announced.is_so,
+            announced.status,
             &announced.reason,
             &announced.message,
         ))
@@ -370,7 +383,7 @@ mod tests {
     #[test]
     fn only_a_service_with_addresses_has_the_condition_announced() {
         let conflict = Announced {
-            is_so: false,
+            status: ConditionStatus::False,
             reason: "AddressConflict".into(),
             message: "192.0.2.1: taken".into(),
         };

@@ -11,6 +11,7 @@
 //! a stale record with the observed one. A status that is as desired is not written, nor is one that is in flight.
 
 mod events;
+mod reports;
 mod stale_queue;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -18,17 +19,17 @@ use std::collections::{BTreeMap, VecDeque};
 use herald_core::config::Catalog;
 use herald_core::ipam::{AllocationOutcome, Allocator, Note, Usage};
 use herald_core::{PoolName, ServiceKey, Time};
-use herald_runtime::Update;
 use herald_runtime::event::Severity;
 use herald_runtime::reconcile::Written;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use serde_json::Value;
 
-use crate::announced::{Announcements, SpeakerStatus};
+use crate::announcements::Announcements;
 use crate::observed::{DesiredStatus, ObservedService};
 use crate::published::PublishedAddresses;
 use events::events;
+use reports::{ReportDeadline, Unreported};
 use stale_queue::StaleQueue;
 
 /// Decides on Services and reconciles their statuses.
@@ -37,6 +38,10 @@ pub(crate) struct Reconciler {
     records: BTreeMap<ServiceKey, ServiceRecord>,
     published: PublishedAddresses,
     announcements: Announcements,
+    /// When the last report of any Service came.
+    last_report: Time,
+    /// In about the order in which they are due.
+    deadlines: VecDeque<ReportDeadline>,
     /// Whether this controller decides and writes; otherwise it only observes.
     is_active: bool,
     /// Services whose desired status may differ from the observed one.
@@ -56,6 +61,8 @@ struct ServiceRecord {
     in_flight: Option<Box<InFlight>>,
     /// The version that our last write made. Older versions that the watch still shows are not news.
     written: Option<u64>,
+    /// As long as no report says whether it is announced.
+    unreported: Option<Unreported>,
     retraction: Option<Box<Retraction>>,
 }
 
@@ -104,6 +111,8 @@ impl Reconciler {
             records: BTreeMap::new(),
             published: PublishedAddresses::default(),
             announcements: Announcements::default(),
+            last_report: Time::ZERO,
+            deadlines: VecDeque::new(),
             is_active: false,
             stale: StaleQueue::default(),
             events: VecDeque::new(),
@@ -120,12 +129,15 @@ impl Reconciler {
                 record.decided = None;
                 record.in_flight = None;
                 record.retraction = None;
+                record.unreported = None;
             }
+            self.deadlines.clear();
             self.stale.clear();
             self.events.clear();
         }
         self.is_active = is_active;
         if is_active {
+            self.announcements.restart();
             self.allocator.activate(now);
         }
     }
@@ -197,14 +209,6 @@ impl Reconciler {
         }
     }
 
-    /// Takes what the speakers report of announcements.
-    pub(crate) fn handle_announcements(&mut self, update: Update<Option<SpeakerStatus>>) {
-        if matches!(update, Update::Synced) {
-            self.stale.extend(self.records.keys().cloned());
-        }
-        self.stale.extend(self.announcements.update(update));
-    }
-
     /// Takes how the write of a Service's status ended.
     pub(crate) fn handle_written(&mut self, key: &ServiceKey, written: &Written) {
         let Some(record) = self.records.get_mut(key) else {
@@ -268,7 +272,9 @@ impl Reconciler {
             let Some(record) = self.records.get_mut(&key) else {
                 continue;
             };
-            if let Some(observed) = &record.observed {
+            if let Some(observed) = &record.observed
+                && !observed.is_left_alone(&decision.outcome)
+            {
                 self.events.extend(events(observed, &decision));
             }
             let outcome = decision.outcome.clone();
@@ -288,7 +294,7 @@ impl Reconciler {
     }
 
     /// Returns the next write; `wall` is the time of conditions that change.
-    pub(crate) fn poll_write(&mut self, wall: Timestamp) -> Option<StatusWrite> {
+    pub(crate) fn poll_write(&mut self, wall: Timestamp, now: Time) -> Option<StatusWrite> {
         while let Some(key) = self.stale.pop() {
             let Some(record) = self.records.get_mut(&key) else {
                 return Some((key, None));
@@ -299,23 +305,13 @@ impl Reconciler {
                     retraction.is_in_flight = true;
                     Some(retraction.patch.clone())
                 }
-                None => self.reconcile(&key, wall),
+                None => self.reconcile(&key, wall, now),
             };
             if patch.is_some() {
                 return Some((key, patch));
             }
         }
         None
-    }
-
-    /// Returns when [`Self::handle_timeout`] is due.
-    pub(crate) fn poll_timeout(&self) -> Option<Time> {
-        self.allocator.poll_timeout()
-    }
-
-    /// Takes that the time of [`Self::poll_timeout`] has come: Services may get addresses that they wait for.
-    pub(crate) fn handle_timeout(&mut self, now: Time) {
-        self.allocator.handle_timeout(now);
     }
 
     /// Returns the next pool of which another number of addresses may be in use.
@@ -334,13 +330,17 @@ impl Reconciler {
     }
 
     /// Returns the patch that makes the status of a Service as desired, if there is a difference.
-    fn reconcile(&mut self, key: &ServiceKey, wall: Timestamp) -> Option<Value> {
+    fn reconcile(&mut self, key: &ServiceKey, wall: Timestamp, now: Time) -> Option<Value> {
+        let announced = self.announced(key, now);
         let record = self.records.get(key)?;
         let (observed, decided) = (record.observed.as_ref()?, record.decided.as_ref()?);
+        if record.written.is_none() && observed.is_left_alone(&decided.outcome) {
+            return None;
+        }
         let status = DesiredStatus {
             outcome: decided.outcome.clone(),
             unmet: decided.unmet.clone(),
-            announced: self.announcements.of(key, observed.announced()),
+            announced,
         };
         let in_flight = record.in_flight.as_ref();
         if in_flight.is_some_and(|in_flight| in_flight.status == status) || record.is_overtaken(observed) {

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use herald_api::IPAddressPool;
+use herald_api::{IPAddressPool, ServiceL2Status};
 use herald_core::{PoolName, ServiceKey};
 use herald_runtime::lease::Leadership;
 use herald_runtime::reconcile::{WriteQueue, WriteTarget};
 use herald_runtime::watch::Item;
 use k8s_openapi::api::core::v1::Service;
-use kube::api::{Api, PartialObjectMeta, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, PartialObjectMeta, Patch, PatchParams, Preconditions};
 use kube::{Client, ResourceExt};
 use serde_json::Value;
 
@@ -22,6 +22,8 @@ pub(crate) enum StatusTarget {
     Service(ServiceKey),
     /// A pool in our namespace.
     Pool(PoolName),
+    /// A superseded `ServiceL2Status` in our namespace, which is deleted: the write is the version that it has.
+    Announcement(String),
 }
 
 impl WriteTarget for StatusTarget {
@@ -29,7 +31,7 @@ impl WriteTarget for StatusTarget {
     fn namespace(&self) -> &str {
         match self {
             Self::Service(service) => &service.namespace,
-            Self::Pool(_) => "",
+            Self::Pool(_) | Self::Announcement(_) => "",
         }
     }
 
@@ -43,12 +45,12 @@ pub(crate) type Writes = WriteQueue<StatusTarget, Value>;
 
 /// Starts an empty queue; `namespace` is that of the pools.
 pub(crate) fn queue(client: Client, leadership: Leadership, namespace: String) -> Writes {
-    WriteQueue::new(leadership, move |target, patch| {
+    WriteQueue::new(Some(leadership), move |target, patch| {
         send(client.clone(), namespace.clone(), target, patch)
     })
 }
 
-/// Patches the status subresource and returns the version that the patch made. Only built-in kinds have strategic merge,
+/// Patches the status subresource, or deletes the object, and returns the version that the patch made. Only built-in kinds have strategic merge,
 /// which leaves conditions of others as they are.
 async fn send(
     client: Client,
@@ -70,6 +72,16 @@ async fn send(
                 .patch_status(name.as_str(), &params, &Patch::Merge(patch))
                 .await?;
             Ok(object.resource_version())
+        }
+        StatusTarget::Announcement(name) => {
+            let api: Api<PartialObjectMeta<ServiceL2Status>> = Api::namespaced(client, &namespace);
+            let preconditions = Preconditions {
+                resource_version: patch.as_str().map(str::to_owned),
+                uid: None,
+            };
+            api.delete(&name, &DeleteParams::default().preconditions(preconditions))
+                .await?;
+            Ok(None)
         }
     }
 }

@@ -79,6 +79,8 @@ pub struct Announcer {
     defences: VecDeque<IpAddr>,
     /// The last claim to each active address. One for each address, so that no sender can fill the map.
     claims: BTreeMap<IpAddr, MacAddr>,
+    /// Addresses whose first announcement was sent, which is not reported yet.
+    announced: VecDeque<IpAddr>,
     groups: GroupMemberships,
 }
 
@@ -89,6 +91,8 @@ struct ActiveAddress {
     links: Vec<LinkIndex>,
     burst: Burst,
     defence: Defence,
+    /// Whether an announcement was sent.
+    is_announced: bool,
 }
 
 impl Announcer {
@@ -105,6 +109,7 @@ impl Announcer {
             round: None,
             defences: VecDeque::new(),
             claims: BTreeMap::new(),
+            announced: VecDeque::new(),
             groups: GroupMemberships::new(),
         }
     }
@@ -154,6 +159,7 @@ impl Announcer {
                 links,
                 burst,
                 defence,
+                is_announced: false,
             };
             self.active.insert(address, active);
         }
@@ -293,6 +299,7 @@ impl Announcer {
                 .map_or(&[][..], |active| &active.links);
             if let Some(transmission) = round.next(links, &self.links, frame) {
                 self.pace.spend(now);
+                self.note_announced(transmission.address);
                 return Some(transmission);
             }
             self.round = None;
@@ -315,9 +322,30 @@ impl Announcer {
         Some(Claim { address, mac })
     }
 
+    /// Returns the next active address whose first announcement was sent.
+    pub fn poll_announced(&mut self) -> Option<IpAddr> {
+        let active = &self.active;
+        // An address that was withdrawn since then may be active again, and not announced yet.
+        let is_announced = |address: &IpAddr| active.get(address).is_some_and(|active| active.is_announced);
+        core::iter::from_fn(|| self.announced.pop_front()).find(is_announced)
+    }
+
+    /// Whether [`Announcer::poll_announced`] may have an address.
+    pub(crate) fn is_announced_unreported(&self) -> bool {
+        !self.announced.is_empty()
+    }
+
     /// Returns the next solicited-node group to join or to leave.
     pub fn poll_group(&mut self) -> Option<GroupChange> {
         self.groups.poll()
+    }
+
+    fn note_announced(&mut self, address: IpAddr) {
+        if let Some(active) = self.active.get_mut(&address)
+            && !core::mem::replace(&mut active.is_announced, true)
+        {
+            self.announced.push_back(address);
+        }
     }
 
     fn restart(&mut self, address: IpAddr, now: Time) {

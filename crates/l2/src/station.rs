@@ -154,15 +154,17 @@ impl Station {
             .or_else(|| self.announcer.poll_transmit(frame, now))
     }
 
-    /// Returns the next event for the agent: results of probes and checks, then claims.
+    /// Returns the next event for the agent: results of probes and checks, then claims, then announcements that were sent.
     ///
     /// All received frames must have been handled before, because a probe that has lasted long enough ends here.
     pub fn poll_event(&mut self, now: Time) -> Option<WireEvent> {
         if let Some((address, result)) = self.prober.poll_result(now) {
             return Some(WireEvent::Probed(address, result));
         }
-        let claim = self.announcer.poll_claim()?;
-        Some(WireEvent::Claimed(claim.address, claim.mac))
+        if let Some(claim) = self.announcer.poll_claim() {
+            return Some(WireEvent::Claimed(claim.address, claim.mac));
+        }
+        self.announcer.poll_announced().map(WireEvent::Announced)
     }
 
     /// Returns the next solicited-node group to join or to leave.
@@ -172,6 +174,9 @@ impl Station {
 
     /// When [`Station::poll_transmit`] or [`Station::poll_event`] has something next, possibly already.
     pub fn poll_timeout(&self) -> Option<Time> {
+        if self.announcer.is_announced_unreported() {
+            return Some(Time::ZERO);
+        }
         let due = [
             self.prober.poll_timeout(),
             self.inquiry.poll_timeout(),

@@ -225,6 +225,7 @@ impl Scene {
                     assert!(self.links.values().all(|link| link.mac != mac));
                     claims += 1;
                 }
+                WireEvent::Announced(_) => {}
             }
         }
         assert!(results <= 1 && claims <= 1, "a frame is one claim");
@@ -241,10 +242,13 @@ impl Scene {
             self.check_sent(sent.link, sent.address, &frame[..sent.length]);
         }
         while let Some(event) = self.station.poll_event(self.now) {
-            let WireEvent::Probed(address, _) = event else {
-                panic!("{event:?} without a frame and a pause");
-            };
-            assert!((1..=3).all(|link| !self.is_probed_on(address, LinkIndex(link))));
+            match event {
+                WireEvent::Probed(address, _) => {
+                    assert!((1..=3).all(|link| !self.is_probed_on(address, LinkIndex(link))));
+                }
+                WireEvent::Announced(_) => {}
+                WireEvent::Claimed(..) => panic!("{event:?} without a frame"),
+            }
         }
         assert!(self.station.poll_timeout().is_none_or(|due| due > self.now));
         self.change_groups();

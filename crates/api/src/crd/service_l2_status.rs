@@ -46,7 +46,8 @@ pub struct ServiceL2StatusSpec {}
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceL2StatusStatus {
-    /// Node that announces the addresses of the Service and receives its traffic.
+    /// Node that announces addresses of the Service and receives their traffic. Absent if the object only reports why no
+    /// node announces the Service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::immutable_string")]
     pub node: Option<String>,
@@ -58,10 +59,13 @@ pub struct ServiceL2StatusStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::immutable_string")]
     pub service_namespace: Option<String>,
+    /// Addresses of the Service that the node announces. Not in MetalLB.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
     /// Interfaces that announce the addresses; empty means all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub interfaces: Vec<InterfaceInfo>,
-    /// Conditions contains herald.io/Announced: whether the node announces all addresses of the Service, and if not, why.
+    /// Conditions contains herald.io/Announced: whether the node announces the Service, and if not, why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,

@@ -8,12 +8,15 @@ use herald_runtime::ObjectKey;
 use serde_json::json;
 
 use super::*;
+use crate::announcements::SpeakerStatus;
+use herald_runtime::Update;
 
 mod hostile;
 
 /// A reconciler, driven as the driver does it.
 struct Fixture {
     reconciler: Reconciler,
+    now: Time,
 }
 
 fn key(name: &str) -> ServiceKey {
@@ -78,7 +81,10 @@ impl Fixture {
     fn standby(pool: &[&str]) -> Self {
         let mut reconciler = Reconciler::new(Allocator::with_quarantine(Duration::ZERO));
         reconciler.set_catalog(&catalog(pool), Time::ZERO);
-        Self { reconciler }
+        Self {
+            reconciler,
+            now: Time::ZERO,
+        }
     }
 
     fn active(pool: &[&str]) -> Self {
@@ -94,7 +100,7 @@ impl Fixture {
     /// Takes all decisions, then all writes.
     fn writes(&mut self) -> Vec<(String, Option<Value>)> {
         while self.reconciler.poll_decision().is_some() {}
-        let next = || self.reconciler.poll_write(Timestamp::UNIX_EPOCH);
+        let next = || self.reconciler.poll_write(Timestamp::UNIX_EPOCH, self.now);
         let writes = std::iter::from_fn(next);
         writes.map(|(key, patch)| (key.name.to_string(), patch)).collect()
     }
@@ -452,39 +458,191 @@ fn an_address_is_written_to_its_next_service_after_the_last_one_shows_it_no_more
     assert_eq!(addresses(&patch), ["192.0.2.1"]);
 }
 
-#[test]
-fn what_speakers_report_is_written_when_it_changes_the_condition() {
-    let mut fixture = Fixture::active(&["192.0.2.1/32"]);
-    fixture.served("web", 5);
-    let report = |object: &str, status: &str, reason: &str| {
-        let object = json!({
-            "metadata": {"name": object},
-            "status": {"node": object, "serviceName": "web", "serviceNamespace": "default", "conditions": [{
+/// A report of the speaker with this object, of which the condition has this status and reason.
+fn report(
+    object: &str,
+    version: u64,
+    addresses: &[&str],
+    status: &str,
+    reason: &str,
+) -> Update<Option<SpeakerStatus>> {
+    let object = json!({
+        "metadata": {"name": object, "resourceVersion": version.to_string()},
+        "status": {"node": object, "serviceName": "web", "serviceNamespace": "default", "addresses": addresses,
+            "conditions": [{
                 "type": "herald.io/Announced", "status": status, "reason": reason, "message": "",
                 "lastTransitionTime": "2026-01-01T00:00:00Z",
             }]},
-        });
-        SpeakerStatus::new(&serde_json::from_value(object).expect("a ServiceL2Status"))
-    };
-    let handle = |fixture: &mut Fixture, update| fixture.reconciler.handle_announcements(update);
-    handle(&mut fixture, Update::Applied(report("a", "True", "Announced")));
+    });
+    Update::Applied(SpeakerStatus::new(
+        &serde_json::from_value(object).expect("a ServiceL2Status"),
+    ))
+}
+
+fn gone(name: &str) -> Update<Option<SpeakerStatus>> {
+    Update::Deleted(ObjectKey {
+        namespace: "metallb-system".to_owned(),
+        name: name.to_owned(),
+    })
+}
+
+fn announced(patch: &Value) -> (&str, &str) {
+    let condition = &patch["status"]["conditions"][1];
+    assert_eq!(condition["type"], "herald.io/Announced");
+    let text = |field: &str| condition[field].as_str().expect("a text");
+    (text("status"), text("reason"))
+}
+
+impl Fixture {
+    fn handle(&mut self, update: Update<Option<SpeakerStatus>>) {
+        self.reconciler.handle_announcements(update, self.now);
+    }
+
+    /// Applies the only patch that there is to write.
+    fn apply(&mut self, version: u64) -> Value {
+        let patch = self.patch();
+        self.written("web", Written::Version(Some(version)));
+        self.show(Self::applied("web", version, &patch));
+        assert_eq!(self.writes(), []);
+        patch
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        self.now = self.now + Duration::from_secs(seconds);
+        self.reconciler.handle_timeout(self.now);
+    }
+
+    fn superseded(&mut self) -> Vec<(String, u64)> {
+        let superseded = std::iter::from_fn(|| self.reconciler.poll_superseded());
+        superseded.map(|object| (object.name, object.version)).collect()
+    }
+}
+
+#[test]
+fn a_service_with_an_address_is_pending_from_its_first_patch_until_a_speaker_reports() {
+    let mut fixture = Fixture::active(&["192.0.2.1/32"]);
+    fixture.handle(Update::Synced);
+    fixture.show(object("web", 5, &json!({})));
+    assert_eq!(announced(&fixture.apply(6)), ("Unknown", "Pending"));
+    fixture.handle(report("a", 7, &["192.0.2.1"], "True", "Announced"));
+    assert_eq!(announced(&fixture.apply(8)), ("True", "Announced"));
+    // Another speaker takes over: no write, and the object of the first one is deleted.
+    fixture.handle(report("b", 9, &["192.0.2.1"], "True", "Announced"));
     assert_eq!(fixture.writes(), []);
-    handle(&mut fixture, Update::Synced);
-    let patch = fixture.patch();
-    assert_eq!(patch["status"]["conditions"][1]["reason"], "Announced");
-    fixture.written("web", Written::Version(Some(7)));
-    fixture.show(Fixture::applied("web", 7, &patch));
-    // Another speaker takes over: no write.
-    handle(&mut fixture, Update::Applied(report("b", "True", "Announced")));
-    let gone = |name: &str| {
-        Update::Deleted(ObjectKey {
-            namespace: "metallb-system".to_owned(),
-            name: name.to_owned(),
-        })
-    };
-    handle(&mut fixture, gone("a"));
+    assert_eq!(fixture.superseded(), [("a".to_owned(), 7)]);
+    fixture.handle(gone("a"));
+    assert_eq!((fixture.writes(), fixture.superseded()), (vec![], vec![]));
+}
+
+#[test]
+fn what_no_speaker_reports_any_more_stays_for_a_while_as_it_may_be_about_to_move() {
+    let mut fixture = Fixture::active(&["192.0.2.1/32"]);
+    fixture.handle(Update::Synced);
+    fixture.show(object("web", 5, &json!({})));
+    fixture.apply(6);
+    fixture.handle(report("a", 7, &["192.0.2.1"], "True", "Announced"));
+    fixture.apply(8);
+    for _ in 0..2 {
+        fixture.handle(gone("a"));
+        fixture.pass(9);
+        assert_eq!(fixture.writes(), []);
+        fixture.handle(report("a", 9, &["192.0.2.1"], "True", "Announced"));
+        assert_eq!(fixture.writes(), []);
+        fixture.pass(9);
+    }
+    fixture.handle(gone("a"));
+    fixture.writes();
+    let due = fixture.reconciler.poll_timeout().expect("a deadline");
+    assert!(due <= fixture.now + Duration::from_secs(10));
+    fixture.pass(10);
+    assert_eq!(announced(&fixture.apply(10)), ("False", "NotAnnounced"));
+    fixture.pass(100);
     assert_eq!(fixture.writes(), []);
-    handle(&mut fixture, gone("b"));
+    fixture.handle(report("b", 11, &["192.0.2.1"], "True", "Announced"));
+    assert_eq!(announced(&fixture.apply(12)), ("True", "Announced"));
+}
+
+#[test]
+fn a_service_that_speakers_do_not_report_although_they_report_others_is_not_announced_after_a_minute() {
+    let mut fixture = Fixture::active(&["192.0.2.1/32"]);
+    fixture.handle(Update::Synced);
+    fixture.show(object("web", 5, &json!({})));
+    fixture.apply(6);
+    for second in 0..12 {
+        let mut other = report("x", 7 + second, &["192.0.2.9"], "True", "Announced");
+        if let Update::Applied(Some(status)) = &mut other {
+            status.set_service(key("other"));
+        }
+        fixture.handle(other);
+        assert_eq!(
+            fixture
+                .writes()
+                .iter()
+                .filter(|(_, patch)| patch.is_some())
+                .count(),
+            0
+        );
+        fixture.pass(5);
+    }
+    assert_eq!(announced(&fixture.apply(20)), ("False", "NotAnnounced"));
+}
+
+#[test]
+fn another_address_is_pending_until_it_is_announced_too() {
+    let mut fixture = Fixture::active(&["192.0.2.1-192.0.2.2"]);
+    fixture.handle(Update::Synced);
+    fixture.show(object("web", 5, &json!({})));
+    fixture.apply(6);
+    fixture.handle(report("a", 7, &["192.0.2.1"], "True", "Announced"));
+    let mut before = fixture.apply(8);
+    let request = json!({"metadata": {"annotations": {"metallb.io/loadBalancerIPs": "192.0.2.2"}}});
+    merge(&mut before, &request);
+    fixture.show(Fixture::applied("web", 9, &before));
     let patch = fixture.patch();
-    assert_eq!(patch["status"]["conditions"][1]["reason"], "NotAnnounced");
+    assert_eq!(
+        (addresses(&patch), announced(&patch)),
+        (vec!["192.0.2.2"], ("Unknown", "Pending"))
+    );
+    merge(&mut before, &patch);
+    fixture.written("web", Written::Version(Some(10)));
+    fixture.show(Fixture::applied("web", 10, &before));
+    fixture.handle(report("a", 11, &["192.0.2.2"], "True", "Announced"));
+    assert_eq!(announced(&fixture.patch()), ("True", "Announced"));
+}
+
+#[test]
+fn a_standby_deletes_no_object_and_the_next_active_controller_does() {
+    let mut fixture = Fixture::standby(&["192.0.2.1/32"]);
+    fixture.handle(Update::Synced);
+    fixture.handle(report("a", 7, &[], "False", "NotAnnounced"));
+    assert_eq!(fixture.superseded(), []);
+    fixture.reconciler.set_active(true, Time::ZERO);
+    assert_eq!(fixture.superseded(), [("a".to_owned(), 7)]);
+    fixture.reconciler.handle_deletion_over("a");
+    assert_eq!(fixture.superseded(), [("a".to_owned(), 7)]);
+}
+
+#[test]
+fn a_status_of_another_load_balancer_is_left_alone_while_no_pool_is_open_to_the_service() {
+    let foreign = json!({"status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.9"}]}}});
+    let hostname = json!({"status": {"loadBalancer": {"ingress": [{"hostname": "lb.example.org"}]}}});
+    for status in [foreign, hostname] {
+        let mut fixture = Fixture::active(&[]);
+        fixture.show(object("web", 5, &status));
+        assert_eq!((fixture.writes(), fixture.events()), (vec![], vec![]));
+        // It is ours as soon as a pool is open to it.
+        fixture
+            .reconciler
+            .set_catalog(&catalog(&["192.0.2.1/32"]), Time::ZERO);
+        assert_eq!(addresses(&fixture.patch()), ["192.0.2.1"]);
+        // A status that this controller wrote is cleared.
+        let mut own = status.clone();
+        merge(
+            &mut own,
+            &json!({"metadata": {"annotations": {"metallb.io/ip-allocated-from-pool": "gone"}}}),
+        );
+        let mut fixture = Fixture::active(&[]);
+        fixture.show(object("web", 5, &own));
+        assert_eq!(addresses(&fixture.patch()), [""; 0]);
+    }
 }

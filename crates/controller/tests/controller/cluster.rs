@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt;
+use herald_api::ServiceL2Status;
 use herald_api::convert::ingress_addresses;
 use herald_devkube::{Options, RequestCounts, Server};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -16,7 +17,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
-use kube::{Client, Config};
+use kube::{Client, Config, ResourceExt};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -279,6 +280,13 @@ impl Cluster {
             .send("PATCH", &status, "application/merge-patch+json", patch)
             .await;
         sent.expect("it is written");
+    }
+
+    /// Returns the names of the statuses of speakers.
+    pub(crate) async fn reports(&self) -> Vec<String> {
+        let statuses: Api<ServiceL2Status> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let list = statuses.list(&ListParams::default()).await.expect("a list");
+        list.items.iter().map(ResourceExt::name_any).collect()
     }
 
     /// Deletes the status of a speaker.

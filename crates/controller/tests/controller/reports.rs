@@ -207,7 +207,8 @@ async fn a_service_shows_whether_speakers_announce_it_and_a_move_costs_no_write(
     cluster.start_controller("first");
     cluster.create_service("web", json!({})).await;
     wait_for("it has an address", async || cluster.all_assigned().await).await;
-    assert_eq!(announced(&cluster).await, None);
+    let pending = Some(("Unknown".into(), "Pending".into()));
+    assert_eq!(announced(&cluster).await, pending, "with the first write");
 
     cluster.report("l2-a", "web", Some("AddressConflict")).await;
     wait_for("the obstacle shows", async || {
@@ -217,10 +218,13 @@ async fn a_service_shows_whether_speakers_announce_it_and_a_move_costs_no_write(
     cluster.report("l2-a", "web", None).await;
     let so = Some(("True".into(), "Announced".into()));
     wait_for("it is announced", async || announced(&cluster).await == so).await;
-    // Another speaker takes over; the old object goes when the new one exists.
+    // Another speaker takes over, and its object supersedes the other one.
     let counts = cluster.counts();
     cluster.report("l2-b", "web", None).await;
-    cluster.unreport("l2-a").await;
+    wait_for("the superseded object is gone", async || {
+        cluster.reports().await == ["l2-b"]
+    })
+    .await;
     cluster.unreport("l2-b").await;
     wait_for("no speaker announces it", async || {
         announced(&cluster).await == Some(("False".into(), "NotAnnounced".into()))
@@ -228,6 +232,19 @@ async fn a_service_shows_whether_speakers_announce_it_and_a_move_costs_no_write(
     .await;
     assert_eq!(cluster.counts().since(&counts).of("patch", "services/status"), 1);
     assert!(!cluster.assignments().await["web"].is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_that_say_nothing_any_more_are_deleted_also_those_of_services_that_are_gone() {
+    let mut cluster = Cluster::start().await;
+    cluster.start_controller("first");
+    for service in ["web", "gone"] {
+        cluster
+            .report(&format!("l2-{service}"), service, Some("NotAnnounced"))
+            .await;
+    }
+    cluster.report("l2-other", "other", None).await;
+    wait_for("they are gone", async || cluster.reports().await == ["l2-other"]).await;
 }
 
 async fn announced(cluster: &Cluster) -> Option<(String, String)> {

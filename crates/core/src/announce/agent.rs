@@ -16,9 +16,10 @@
 mod output;
 mod peer_view;
 mod query;
+mod reporters;
 mod status;
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use core::net::IpAddr;
 use core::time::Duration;
@@ -27,6 +28,7 @@ pub use output::{AgentEvent, AgentReport};
 use peer_view::PeerView;
 pub use peer_view::SpeakerNode;
 pub use status::AnnouncementStatus;
+use status::StatusFacts;
 
 use super::eligibility::{Endpoints, Exclusion, Exposure, Node};
 use super::facts::{FactChange, Facts};
@@ -68,10 +70,7 @@ pub struct Agent {
     ownership: Ownership,
     takeover: Takeover,
     peers: PeerView,
-    /// The addresses that are announced, by Service.
-    announced: BTreeMap<ServiceKey, BTreeSet<IpAddr>>,
-    /// Services whose status may have changed.
-    stale_statuses: BTreeSet<ServiceKey>,
+    statuses: StatusFacts,
     commands: VecDeque<Command>,
     reports: VecDeque<AgentReport>,
     events: VecDeque<AgentEvent>,
@@ -92,8 +91,7 @@ impl Agent {
                 is_stale: true,
                 ..PeerView::default()
             },
-            announced: BTreeMap::new(),
-            stale_statuses: BTreeSet::new(),
+            statuses: StatusFacts::default(),
             commands: VecDeque::new(),
             reports: VecDeque::new(),
             events: VecDeque::new(),
@@ -102,11 +100,12 @@ impl Agent {
 
     /// Adds or replaces a Service of this load balancer.
     pub fn set_service(&mut self, service: Exposure) {
+        self.statuses.handle_service(&service);
         let change = self.facts.set_service(service);
         self.handle_change(change);
     }
 
-    /// Removes a Service that is gone or belongs to another implementation.
+    /// Removes a Service that is gone or of another implementation.
     pub fn remove_service(&mut self, key: &ServiceKey) {
         let change = self.facts.remove_service(key);
         self.handle_change(change);
@@ -120,12 +119,14 @@ impl Agent {
 
     /// Adds or replaces a Node.
     pub fn set_node(&mut self, node: Node) {
+        self.statuses.handle_nodes();
         let change = self.facts.set_node(node);
         self.handle_change(change);
     }
 
     /// Removes a Node.
     pub fn remove_node(&mut self, name: &NodeName) {
+        self.statuses.handle_nodes();
         let change = self.facts.remove_node(name);
         self.handle_change(change);
     }
@@ -174,6 +175,7 @@ impl Agent {
 
     /// Replaces the members.
     pub fn set_members(&mut self, members: Arc<[Member]>, now: Time) {
+        self.statuses.handle_nodes();
         let change = self.facts.set_members(&members);
         self.handle_change(change);
         // Roles first: the take-over of an address needs to know which node is elected instead of a member that is gone.
@@ -199,6 +201,10 @@ impl Agent {
                 let outranks =
                     |node: &NodeName, service: &ServiceKey| ownership.outranks(facts, node, service, address);
                 self.takeover.handle_claim(address, mac, outranks, now);
+            }
+            WireEvent::Announced(address) => {
+                let services = self.takeover.services_of(address);
+                self.statuses.handle_announcement(address, services);
             }
         }
     }
@@ -253,6 +259,7 @@ impl Agent {
         while let Some(effect) = self.takeover.poll_effect() {
             self.apply(effect);
         }
+        self.statuses.update_reporters(&self.facts, &self.options.node);
         self.report_unresponsive();
         self.update_reachability(now);
     }
@@ -274,9 +281,12 @@ impl Agent {
 
     /// Returns the next Service whose status may have changed, with that status; `None` if this node has none to publish.
     pub fn poll_status(&mut self) -> Option<(ServiceKey, Option<AnnouncementStatus>)> {
-        let service = self.stale_statuses.pop_first()?;
-        let status = self.status(&service);
-        Some((service, status))
+        loop {
+            let service = self.statuses.poll_stale()?;
+            if let Some(status) = self.status(&service) {
+                return Some((service, status));
+            }
+        }
     }
 
     /// Returns the Services that use an address.
@@ -303,9 +313,8 @@ impl Agent {
 
     /// Hands a change of the facts to the protocols.
     fn handle_change(&mut self, change: Option<FactChange>) {
-        if let Some(change) = change {
-            self.ownership.handle_change(&self.facts, change);
-        }
+        let Some(change) = change else { return };
+        self.ownership.handle_change(&self.facts, change);
     }
 
     /// Hands changed roles to the take-over.
@@ -316,24 +325,22 @@ impl Agent {
             let (before, after) = (change.before.as_ref(), change.after.as_ref());
             self.takeover
                 .set_role(&change.service, change.address, before, after, now);
-            self.stale_statuses.insert(change.service.clone());
-            self.events.push_back(AgentEvent::RoleChanged(
-                change.service,
-                change.address,
-                change.after,
-            ));
+            let service = self.facts.services().get(&change.service);
+            self.statuses.handle_role(&change, service);
+            let event = AgentEvent::RoleChanged(change.service, change.address, change.after);
+            self.events.push_back(event);
         }
     }
 
     fn apply(&mut self, effect: Effect) {
         match effect {
-            Effect::Command(command) => self.commands.push_back(command),
+            Effect::Command(command) => {
+                self.statuses.handle_command(&command);
+                self.commands.push_back(command);
+            }
             Effect::Gained(service, address) => {
-                let addresses = self.announced.entry(service.clone()).or_default();
-                addresses.insert(address);
-                let is_first = addresses.len() == 1;
+                let is_first = self.statuses.gain(&service, address);
                 self.peers.is_stale = true;
-                self.stale_statuses.insert(service.clone());
                 self.events.push_back(AgentEvent::Announced {
                     service,
                     address,
@@ -341,13 +348,7 @@ impl Agent {
                 });
             }
             Effect::Lost(service, address) => {
-                if let Some(addresses) = self.announced.get_mut(&service) {
-                    addresses.remove(&address);
-                    if addresses.is_empty() {
-                        self.announced.remove(&service);
-                    }
-                }
-                self.stale_statuses.insert(service.clone());
+                self.statuses.lose(&service, address);
                 self.events.push_back(AgentEvent::Withdrawn(service, address));
             }
             Effect::QueryPeer(peer, address) => self.report(AgentReport::QueryPeer { peer, address }),
@@ -355,8 +356,7 @@ impl Agent {
             Effect::Event(address, event) => {
                 self.peers.is_stale = true;
                 if event.concerns_users() {
-                    let services = self.takeover.services_of(address);
-                    self.stale_statuses.extend(services.cloned());
+                    self.statuses.handle_event(self.takeover.services_of(address));
                 }
                 self.events.push_back(AgentEvent::Address(address, event));
             }

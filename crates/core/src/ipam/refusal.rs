@@ -146,6 +146,18 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Returns whether no pool is open to the Service, however many addresses are free.
+    pub const fn is_of_closed_pools(&self) -> bool {
+        matches!(
+            self,
+            Self::NoPool
+                | Self::NoPoolMatchesService
+                | Self::PoolUnknown(_)
+                | Self::PoolNotCompatible(_)
+                | Self::AddressOutsidePools(_)
+        )
+    }
+
     /// Returns the reason of the condition and the log, one word for each variant. The event has the reason
     /// `AllocationFailed`, or that of a [`Note`](super::Note).
     pub const fn reason(&self) -> &'static str {

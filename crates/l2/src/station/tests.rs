@@ -129,10 +129,11 @@ fn a_frame_that_arrives_before_the_events_are_polled_still_answers_a_probe() {
         } else {
             ProbeResult::Silence
         };
-        assert_eq!(
-            events(&mut station, at(90)),
-            [WireEvent::Probed(PROBED.into(), result)]
-        );
+        let expected = [
+            WireEvent::Probed(PROBED.into(), result),
+            WireEvent::Announced(ACTIVE.into()),
+        ];
+        assert_eq!(events(&mut station, at(90)), expected);
     }
 }
 
@@ -242,6 +243,8 @@ fn a_probe_whose_answers_may_be_missing_starts_again() {
     for round in 0..3 {
         transmit(&mut station, at(30 * round));
     }
+    let announced = [WireEvent::Announced(ACTIVE.into())];
+    assert_eq!(events(&mut station, at(60)), announced);
     station.handle_pause(Duration::from_millis(300), true, at(400));
     assert_eq!(events(&mut station, at(400)), []);
     let asked = transmit(&mut station, at(400));
@@ -282,13 +285,12 @@ fn a_frame_that_is_ignored_shows_that_the_link_receives() {
     transmit(&mut station, Time::ZERO);
     let _malformed = receive(&mut station, 2, (request(PROBED, ACTIVE).0, 20));
     let last_frame = Some(Duration::from_millis(99));
-    assert_eq!(
-        events(&mut station, at(100)),
-        [WireEvent::Probed(
-            OTHER_HOST.into(),
-            ProbeResult::Unanswered { last_frame }
-        )]
-    );
+    let unanswered = ProbeResult::Unanswered { last_frame };
+    let expected = [
+        WireEvent::Probed(OTHER_HOST.into(), unanswered),
+        WireEvent::Announced(ACTIVE.into()),
+    ];
+    assert_eq!(events(&mut station, at(100)), expected);
 }
 
 #[test]
@@ -316,8 +318,41 @@ fn both_machines_get_the_links() {
     let expected = [Purpose::Question, Purpose::Announcement, Purpose::Announcement];
     assert_eq!(purposes, expected);
     station.set_links(Vec::new(), at(60));
+    let expected = [
+        WireEvent::Probed(PROBED.into(), ProbeResult::NoLink),
+        WireEvent::Announced(ACTIVE.into()),
+    ];
+    assert_eq!(events(&mut station, at(60)), expected);
+}
+
+#[test]
+fn the_first_announcement_that_was_sent_is_reported_once_until_the_address_is_withdrawn() {
+    let mut station = busy();
+    let announced = [WireEvent::Announced(ACTIVE.into())];
+    let announce = || Command::Announce(on_all_links(ACTIVE));
+    station.handle_command(Command::CancelProbe(PROBED.into()), Time::ZERO);
+    assert_eq!(events(&mut station, Time::ZERO), [], "nothing was sent");
+    for round in [0, 100, 1100] {
+        transmit(&mut station, at(round));
+        let is_first = round == 0;
+        assert_eq!(station.poll_timeout() == Some(Time::ZERO), is_first);
+        let expected = if is_first { &announced[..] } else { &[] };
+        assert_eq!(events(&mut station, at(round)), expected);
+    }
+    station.handle_command(Command::Withdraw(ACTIVE.into()), at(1200));
+    station.set_links(Vec::new(), at(1200));
+    station.handle_command(announce(), at(1200));
+    transmit(&mut station, at(1200));
+    assert_eq!(events(&mut station, at(1200)), [], "there is no link");
+    station.set_links(vec![link()], at(1300));
+    transmit(&mut station, at(1300));
+    station.handle_command(Command::Withdraw(ACTIVE.into()), at(1300));
+    station.handle_command(announce(), at(1300));
     assert_eq!(
-        events(&mut station, at(60)),
-        [WireEvent::Probed(PROBED.into(), ProbeResult::NoLink)]
+        events(&mut station, at(1300)),
+        [],
+        "it was of an announcement before"
     );
+    transmit(&mut station, at(1300));
+    assert_eq!(events(&mut station, at(1300)), announced);
 }

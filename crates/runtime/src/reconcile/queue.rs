@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use herald_core::Backoff;
+use herald_core::{Backoff, ServiceKey};
 use tokio::task::JoinSet;
 
 use super::{Failure, TIMEOUT, within};
@@ -37,11 +37,18 @@ pub trait WriteTarget: Ord + Clone + Send + Sync + 'static {
     }
 }
 
+/// The Service that an object is about.
+impl WriteTarget for ServiceKey {
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
+}
+
 /// The writes that wait or are in flight.
 pub struct WriteQueue<K, W> {
     send: Arc<SendWrite<K, W>>,
-    /// The fence: without the Lease nothing is sent.
-    leadership: Leadership,
+    /// The fence: without the Lease nothing is sent. `None` where each process writes its own objects only.
+    leadership: Option<Leadership>,
     /// One write for each object that waits.
     waiting: BTreeMap<K, W>,
     /// The objects that wait, without those in flight. A write that was cancelled leaves its place.
@@ -82,9 +89,9 @@ where
     K: WriteTarget,
     W: Send + 'static,
 {
-    /// A queue of writes that `send` sends while `leadership` holds. After a success the object is left alone for its
-    /// [`WriteTarget::spacing`].
-    pub fn new<F>(leadership: Leadership, send: impl Fn(K, W) -> F + Send + Sync + 'static) -> Self
+    /// A queue of writes that `send` sends while `leadership` holds, or at any time without one. After a success the object
+    /// is left alone for its [`WriteTarget::spacing`].
+    pub fn new<F>(leadership: Option<Leadership>, send: impl Fn(K, W) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = kube::Result<Option<String>>> + Send + 'static,
     {
@@ -192,7 +199,7 @@ where
                 self.in_flight.insert(object.clone());
                 let (send, leadership) = (Arc::clone(&self.send), self.leadership.clone());
                 self.requests.spawn(async move {
-                    let written = fenced(&leadership, || send(object.clone(), write)).await;
+                    let written = fenced(leadership.as_ref(), || send(object.clone(), write)).await;
                     QueueEvent::Written(object, written)
                 });
             }
@@ -203,10 +210,10 @@ where
 /// Asks for the Lease at the last moment, because this process may have been paused since the decision. The Lease outlasts
 /// the request, so that the next holder finds none of our requests in flight.
 async fn fenced(
-    leadership: &Leadership,
+    leadership: Option<&Leadership>,
     request: impl FnOnce() -> BoxFuture<'static, kube::Result<Option<String>>>,
 ) -> Written {
-    let Some(remaining) = leadership.remaining() else {
+    let Some(remaining) = leadership.map_or(Some(TIMEOUT), Leadership::remaining) else {
         return Written::Fenced;
     };
     match within(remaining.min(TIMEOUT), request()).await {
@@ -238,7 +245,7 @@ mod tests {
     type Sent = Arc<Mutex<Vec<(&'static str, u32)>>>;
 
     /// A queue whose requests end when `gate` lets them. `"conflict"` and `"away"` are objects that fail.
-    fn queue(leadership: Leadership) -> (WriteQueue<&'static str, u32>, Sent, Arc<Semaphore>) {
+    fn queue(leadership: Option<Leadership>) -> (WriteQueue<&'static str, u32>, Sent, Arc<Semaphore>) {
         let (sent, gate) = (Sent::default(), Arc::new(Semaphore::new(0)));
         let (log, pass) = (Arc::clone(&sent), Arc::clone(&gate));
         let queue = WriteQueue::new(leadership, move |object, write| {
@@ -260,8 +267,8 @@ mod tests {
         kube::Error::Api(kube::core::Status::failure("text", "x").with_code(code).boxed())
     }
 
-    fn held() -> Leadership {
-        Leadership::of_test(Some(Duration::from_secs(60)))
+    fn held() -> Option<Leadership> {
+        Some(Leadership::of_test(Some(Duration::from_secs(60))))
     }
 
     #[tokio::test]
@@ -335,13 +342,25 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_is_sent_without_the_lease() {
-        let (mut queue, sent, _) = queue(Leadership::of_test(None));
+        let (mut queue, sent, _) = queue(Some(Leadership::of_test(None)));
         queue.submit("a", 1);
         assert!(matches!(
             queue.next().await,
             QueueEvent::Written("a", Written::Fenced)
         ));
         assert!(sent.lock().expect("no panic").is_empty());
+    }
+
+    #[tokio::test]
+    async fn where_each_process_has_its_own_objects_no_lease_is_needed() {
+        let (mut queue, sent, gate) = queue(None);
+        gate.add_permits(1);
+        queue.submit("a", 1);
+        assert!(matches!(
+            queue.next().await,
+            QueueEvent::Written("a", Written::Version(Some(1)))
+        ));
+        assert_eq!(*sent.lock().expect("no panic"), [("a", 1)]);
     }
 
     #[tokio::test]

@@ -201,6 +201,7 @@ impl WireTask {
                     }
                 }
                 WireEvent::Claimed(..) => self.metrics.claims.inc(),
+                WireEvent::Announced(_) => {}
             }
             // Fails only while the program ends.
             let _ended = self.events.send(event);

@@ -126,7 +126,7 @@ impl Speaker {
                 WireEvent::Probed(found, ProbeResult::Answered(mac)) if found == address => {
                     return Some(mac.0);
                 }
-                WireEvent::Probed(..) | WireEvent::Claimed(..) => {}
+                WireEvent::Probed(..) | WireEvent::Claimed(..) | WireEvent::Announced(_) => {}
             }
         }
     }

@@ -1,48 +1,263 @@
-//! What a node publishes about a Service that it announces, or would announce if it could.
+//! What a node publishes about a Service that it announces, or would announce if it could. Of a Service that no node may
+//! announce, one speaker publishes the reason (`reporters`).
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use super::Agent;
-use crate::ServiceKey;
-use crate::announce::layer2::ownership::Grant;
-use crate::announce::layer2::takeover::AddressEvent;
+use super::reporters::Reporters;
+use crate::announce::eligibility::{Exclusion, Exposure};
+use crate::announce::facts::Facts;
+use crate::announce::layer2::Command;
+use crate::announce::layer2::ownership::{Role, RoleChange};
+use crate::{NodeName, ServiceKey};
+
+/// Names of nodes in a message, for each reason.
+const NAMED: usize = 5;
 
 /// How a node announces a Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnnouncementStatus {
+    /// Whether this node announces the Service or is elected to. Otherwise it only reports the obstacle.
+    pub is_elected: bool,
+    /// The addresses of which announcements were sent, in the order of the Service.
+    pub addresses: Vec<IpAddr>,
     /// The interfaces that announce; empty is all.
     pub interfaces: BTreeSet<String>,
     /// Why at least one of the addresses is not announced: a reason and a message.
     pub obstacle: Option<(&'static str, String)>,
 }
 
+/// What the statuses are made of besides the roles.
+#[derive(Debug, Default)]
+pub(super) struct StatusFacts {
+    /// The addresses that this node answers for, by Service.
+    announced: BTreeMap<ServiceKey, BTreeSet<IpAddr>>,
+    /// The addresses of which an announcement was sent.
+    sent: BTreeSet<IpAddr>,
+    reporters: Reporters,
+    /// Whether the Nodes or the members may have changed.
+    are_nodes_stale: bool,
+    /// Services whose status may have changed.
+    stale: BTreeSet<ServiceKey>,
+}
+
+impl StatusFacts {
+    /// Records that this node answers for a Service at an address. Returns whether it is the first address of the Service.
+    pub(super) fn gain(&mut self, service: &ServiceKey, address: IpAddr) -> bool {
+        let addresses = self.announced.entry(service.clone()).or_default();
+        addresses.insert(address);
+        let is_first = addresses.len() == 1;
+        self.stale.insert(service.clone());
+        is_first
+    }
+
+    /// Records that this node no longer answers for a Service at an address.
+    pub(super) fn lose(&mut self, service: &ServiceKey, address: IpAddr) {
+        if let Some(addresses) = self.announced.get_mut(service) {
+            addresses.remove(&address);
+            if addresses.is_empty() {
+                self.announced.remove(service);
+            }
+        }
+        self.stale.insert(service.clone());
+    }
+
+    /// Records that an announcement of an address was sent.
+    pub(super) fn handle_announcement<'a>(
+        &mut self,
+        address: IpAddr,
+        services: impl Iterator<Item = &'a ServiceKey>,
+    ) {
+        if self.sent.insert(address) {
+            self.stale.extend(services.cloned());
+        }
+    }
+
+    /// Records that a command is sent: an address may be withdrawn. Its Services are reported as lost.
+    pub(super) fn handle_command(&mut self, command: &Command) {
+        if let Command::Withdraw(address) = command {
+            self.sent.remove(address);
+        }
+    }
+
+    /// Records that something happened to an address of these Services.
+    pub(super) fn handle_event<'a>(&mut self, services: impl Iterator<Item = &'a ServiceKey>) {
+        self.stale.extend(services.cloned());
+    }
+
+    /// Records a changed role for a Service, which is `None` if it is gone.
+    pub(super) fn handle_role(&mut self, change: &RoleChange, service: Option<&Exposure>) {
+        let first = service.and_then(|service| service.addresses.first());
+        match first.filter(|_| matches!(change.after, Some(Role::Unowned(_)))) {
+            Some(first) => self.reporters.insert(&change.service, change.address, *first),
+            None => self.reporters.remove(&change.service, change.address),
+        }
+        self.stale.insert(change.service.clone());
+    }
+
+    /// Records a Service as it is from now on. Another first address may mean another reporter.
+    pub(super) fn handle_service(&mut self, service: &Exposure) {
+        if let Some(first) = service.addresses.first()
+            && self.reporters.set_first(&service.key, *first)
+        {
+            self.stale.insert(service.key.clone());
+        }
+    }
+
+    /// Records that Nodes or members may have changed.
+    pub(super) const fn handle_nodes(&mut self) {
+        self.are_nodes_stale = true;
+    }
+
+    /// Chooses the reporters again, if Nodes or members may have changed.
+    pub(super) fn update_reporters(&mut self, facts: &Facts, node: &NodeName) {
+        if core::mem::take(&mut self.are_nodes_stale) {
+            self.stale.extend(self.reporters.update(facts, node));
+        }
+    }
+
+    /// Returns the next Service whose status may have changed.
+    pub(super) fn poll_stale(&mut self) -> Option<ServiceKey> {
+        self.stale.pop_first()
+    }
+
+    fn is_announced(&self, service: &ServiceKey, address: IpAddr) -> bool {
+        let addresses = self.announced.get(service);
+        addresses.is_some_and(|addresses| addresses.contains(&address)) && self.sent.contains(&address)
+    }
+}
+
+/// Why an address of a Service is not announced.
+struct Obstacle {
+    address: IpAddr,
+    reason: &'static str,
+    message: String,
+}
+
 impl Agent {
-    /// Returns how this node announces a Service; `None` if it neither announces it nor is kept from it by another machine.
-    pub(super) fn status(&self, service: &ServiceKey) -> Option<AnnouncementStatus> {
-        let addresses = &self.facts.services().get(service)?.addresses;
-        let granted = addresses.iter().filter_map(|address| {
-            let role = self.ownership.role(service, *address)?;
-            role.grant()
-        });
-        let grants: Vec<&Grant> = granted.collect();
-        let first = grants.first()?;
-        let obstacles = grants
-            .iter()
-            .filter_map(|grant| Some((grant.address, self.takeover.obstacle(grant.address)?)));
-        let obstacles: Vec<(IpAddr, AddressEvent)> = obstacles.collect();
-        let is_published = self.announced.contains_key(service) || !obstacles.is_empty();
-        is_published.then(|| AnnouncementStatus {
-            interfaces: first.interfaces.clone().unwrap_or_default(),
-            obstacle: obstacles.first().map(|(_, first)| {
-                let texts = obstacles
-                    .iter()
-                    .map(|(address, event)| format!("{address}: {event}"));
-                (first.reason(), texts.collect::<Vec<_>>().join("; "))
-            }),
+    /// Returns what this node publishes about a Service. `Some(None)` is nothing. `None` leaves what it has published: the
+    /// elected node is about to announce the Service, or to find out why it cannot.
+    pub(super) fn status(&self, service: &ServiceKey) -> Option<Option<AnnouncementStatus>> {
+        let Some(exposure) = self.facts.services().get(service) else {
+            return Some(None);
+        };
+        let mut status = AnnouncementStatus {
+            is_elected: false,
+            addresses: Vec::new(),
+            interfaces: BTreeSet::new(),
+            obstacle: None,
+        };
+        let (mut obstacles, mut is_pending) = (Vec::new(), false);
+        for address in exposure.addresses.iter().copied() {
+            let Some(role) = self.ownership.role(service, address) else {
+                continue;
+            };
+            let obstacle = match role {
+                Role::Unowned(exclusion) => self.exclusion_obstacle(service, address, exclusion),
+                Role::Owner(_) | Role::Successor { .. } | Role::Backup { .. } => {
+                    self.takeover.obstacle(address).map(|event| Obstacle {
+                        address,
+                        reason: event.reason(),
+                        message: event.to_string(),
+                    })
+                }
+                Role::Standby { .. } => None,
+            };
+            let is_announced = self.statuses.is_announced(service, address);
+            is_pending |= matches!(role, Role::Owner(_)) && !is_announced && obstacle.is_none();
+            status.is_elected |= is_announced || is_elected(role);
+            if is_announced {
+                status.addresses.push(address);
+                status.interfaces.extend(interfaces(role).cloned());
+            }
+            obstacles.extend(obstacle);
+        }
+        if status.addresses.is_empty() && obstacles.is_empty() {
+            return (!is_pending).then_some(None);
+        }
+        status.obstacle = summary(&obstacles, exposure.addresses.len());
+        Some(Some(status))
+    }
+
+    /// Returns why no node announces an address for a Service, if this node is to report it.
+    fn exclusion_obstacle(
+        &self,
+        service: &ServiceKey,
+        address: IpAddr,
+        exclusion: &Exclusion,
+    ) -> Option<Obstacle> {
+        let own = &self.options.node;
+        // An entry that is no address is of another implementation, and so is the Service.
+        let is_ours = !matches!(exclusion, Exclusion::NoAddress | Exclusion::InvalidAddress);
+        let is_reporter = is_of_elected_node(exclusion) || self.statuses.reporters.is_reporter(own, service);
+        (is_ours && is_reporter).then(|| Obstacle {
+            address,
+            reason: exclusion.reason(),
+            message: self.describe(service, address, exclusion),
         })
     }
+
+    /// Describes why no node announces an address for a Service, with the reasons of the nodes where these differ.
+    fn describe(&self, service: &ServiceKey, address: IpAddr, exclusion: &Exclusion) -> String {
+        let has_own_reasons = matches!(exclusion, Exclusion::NoCandidate);
+        let nodes = has_own_reasons.then(|| self.explain(service, address).unwrap_or_default());
+        let mut by_reason: BTreeMap<&str, Vec<&NodeName>> = BTreeMap::new();
+        for (node, explained) in nodes.into_iter().flatten() {
+            if let Err(exclusion) = explained {
+                by_reason.entry(exclusion.reason()).or_default().push(node);
+            }
+        }
+        let reasons = by_reason.iter().map(|(reason, nodes)| {
+            let named: Vec<&str> = nodes.iter().take(NAMED).map(|node| node.as_str()).collect();
+            let more = match nodes.len().saturating_sub(NAMED) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            format!("{reason} ({}{more})", named.join(", "))
+        });
+        let reasons: Vec<String> = reasons.collect();
+        match reasons.is_empty() {
+            true => exclusion.to_string(),
+            false => format!("{exclusion}: {}", reasons.join(", ")),
+        }
+    }
+}
+
+/// Whether the election has chosen this node.
+const fn is_elected(role: &Role) -> bool {
+    match role {
+        Role::Owner(_) => true,
+        Role::Unowned(exclusion) => is_of_elected_node(exclusion),
+        Role::Successor { .. } | Role::Backup { .. } | Role::Standby { .. } => false,
+    }
+}
+
+/// Whether only the node that is elected knows the exclusion.
+const fn is_of_elected_node(exclusion: &Exclusion) -> bool {
+    matches!(
+        exclusion,
+        Exclusion::NoInterface(_) | Exclusion::NoLinkLocalAddress
+    )
+}
+
+fn interfaces(role: &Role) -> impl Iterator<Item = &String> {
+    let interfaces = role.grant().and_then(|grant| grant.interfaces.as_ref());
+    interfaces.into_iter().flatten()
+}
+
+/// Joins the obstacles of a Service with so many addresses. What is true of all its addresses is said once.
+fn summary(obstacles: &[Obstacle], addresses: usize) -> Option<(&'static str, String)> {
+    let first = obstacles.first()?;
+    let is_of_all = obstacles.len() == addresses && addresses > 1;
+    if is_of_all && obstacles.iter().all(|obstacle| obstacle.message == first.message) {
+        return Some((first.reason, first.message.clone()));
+    }
+    let texts = obstacles
+        .iter()
+        .map(|obstacle| format!("{}: {}", obstacle.address, obstacle.message));
+    Some((first.reason, texts.collect::<Vec<_>>().join("; ")))
 }

@@ -6,8 +6,9 @@ use crate::announce::layer2::takeover::AddressEvent;
 use crate::announce::layer2::{Announcement, ProbeResult};
 use crate::config::{Catalog, RawL2Advertisement, RawPool};
 use crate::{Features, Labels, Liveness, MacAddr, Profile};
+use alloc::collections::BTreeSet;
 use alloc::format;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -125,7 +126,11 @@ impl Rig {
                 rig.probed(address, ProbeResult::Silence);
             }
         }
-        rig.commands();
+        for command in rig.commands() {
+            if let Command::Announce(Announcement { address, .. }) = command {
+                rig.agent.handle_wire(WireEvent::Announced(address), rig.now);
+            }
+        }
         rig.reports();
         rig.events();
         rig.statuses();
@@ -200,14 +205,143 @@ fn an_address_that_no_machine_answers_for_is_announced_and_published() {
         is_first: true,
     };
     assert_eq!(rig.events(), [announced]);
-    let status = AnnouncementStatus {
-        interfaces: BTreeSet::new(),
-        obstacle: None,
-    };
-    assert_eq!(rig.statuses(), [(key(ADDRESS), Some(status))]);
+    assert_eq!(rig.statuses(), [], "nothing was sent");
+    rig.agent.handle_wire(WireEvent::Announced(ip(ADDRESS)), rig.now);
+    assert_eq!(rig.statuses(), [(key(ADDRESS), Some(announced_status()))]);
     rig.agent.remove_service(&key(ADDRESS));
     assert_eq!(rig.commands(), [Command::Withdraw(ip(ADDRESS))]);
     assert_eq!(rig.statuses(), [(key(ADDRESS), None)]);
+}
+
+fn announced_status() -> AnnouncementStatus {
+    AnnouncementStatus {
+        is_elected: true,
+        addresses: vec![ip(ADDRESS)],
+        interfaces: BTreeSet::new(),
+        obstacle: None,
+    }
+}
+
+#[test]
+fn what_is_published_stays_while_an_address_is_probed_again() {
+    let mut rig = Rig::announcing(&[ADDRESS]);
+    rig.agent.set_interfaces(Interfaces::default(), rig.now);
+    rig.agent.set_interfaces(eth0(), rig.now);
+    rig.commands();
+    assert_eq!(rig.statuses(), []);
+    rig.probed(ip(ADDRESS), ProbeResult::Silence);
+    rig.commands();
+    assert_eq!(rig.statuses(), [], "the announcement was sent before");
+    rig.agent.handle_wire(WireEvent::Announced(ip(ADDRESS)), rig.now);
+    assert_eq!(rig.statuses(), [(key(ADDRESS), Some(announced_status()))]);
+}
+
+/// The reason in the only status, if it has one.
+fn reported(rig: &mut Rig, service: &str) -> Option<(&'static str, String)> {
+    let statuses = rig.statuses();
+    let status = statuses.into_iter().rfind(|(key, _)| *key == self::key(service));
+    let status = status.and_then(|(_, status)| status)?;
+    assert_eq!((status.is_elected, &status.addresses[..]), (false, &[][..]));
+    status.obstacle
+}
+
+#[test]
+fn one_speaker_reports_why_a_service_is_not_announced_until_it_is() {
+    let mut rig = Rig::started(&[ADDRESS, OTHER]);
+    for address in [ADDRESS, OTHER] {
+        rig.agent.set_endpoints(key(address), None);
+    }
+    let statuses = rig.statuses();
+    let reporting = statuses.iter().filter(|(_, status)| status.is_some());
+    assert_eq!(reporting.map(|(key, _)| key).collect::<Vec<_>>(), [&key(ADDRESS)]);
+    rig.agent.set_endpoints(key(ADDRESS), None);
+    assert_eq!(rig.statuses(), []);
+    // The reporter for the other Service dies.
+    rig.set_peer(Liveness::Down);
+    let reason = reported(&mut rig, OTHER).map(|(reason, _)| reason);
+    assert_eq!(reason, Some("NoEndpoints"));
+    rig.set_peer(Liveness::Alive);
+    assert!(rig.statuses().contains(&(key(OTHER), None)));
+    let endpoints = Endpoints {
+        any: true,
+        ..Endpoints::default()
+    };
+    rig.agent.set_endpoints(key(ADDRESS), Some(endpoints.into()));
+    assert_eq!(
+        rig.statuses(),
+        [],
+        "the reason stays until the address is announced"
+    );
+    rig.probed(ip(ADDRESS), ProbeResult::Silence);
+    rig.commands();
+    rig.agent.handle_wire(WireEvent::Announced(ip(ADDRESS)), rig.now);
+    assert_eq!(rig.statuses(), [(key(ADDRESS), Some(announced_status()))]);
+}
+
+#[test]
+fn a_service_without_a_candidate_is_reported_with_the_reason_of_each_node() {
+    let mut rig = Rig::started(&[ADDRESS]);
+    let drained = |name: &str| Node {
+        name: name.into(),
+        labels: Labels::new(),
+        network_unavailable: false,
+        draining: true,
+    };
+    for node in [OWN, PEER] {
+        rig.agent.set_node(drained(node));
+    }
+    let message = |reasons: &str| format!("{ADDRESS}: no node may announce the Service: {reasons}");
+    let expected = ("NoCandidate", message("Drained (iris1, iris2)"));
+    assert_eq!(reported(&mut rig, ADDRESS), Some(expected));
+    rig.agent.set_node(Node {
+        network_unavailable: true,
+        ..drained(PEER)
+    });
+    let expected = (
+        "NoCandidate",
+        message("Drained (iris2), NetworkUnavailable (iris1)"),
+    );
+    assert_eq!(reported(&mut rig, ADDRESS), Some(expected));
+}
+
+#[test]
+fn a_service_that_another_implementation_serves_is_not_reported() {
+    let mut rig = Rig::started(&[ADDRESS]);
+    rig.statuses();
+    rig.agent.set_service(Exposure {
+        key: key(ADDRESS),
+        created: 0,
+        labels: Labels::new(),
+        addresses: vec![ip(ADDRESS)],
+        foreign_ingress: true,
+        traffic_policy: TrafficPolicy::Cluster,
+        shares: false,
+    });
+    assert_eq!(rig.statuses(), [(key(ADDRESS), None)]);
+}
+
+#[test]
+fn a_backup_reports_an_owner_that_it_has_never_heard_and_that_it_hears_it_at_last() {
+    let mut rig = Rig::announcing(&[OTHER]);
+    let unanswered = ProbeResult::Unanswered {
+        last_frame: Some(Duration::ZERO),
+    };
+    for _ in 0..4 {
+        rig.pass(Duration::from_secs(5));
+        rig.probed(ip(OTHER), unanswered);
+    }
+    let unheard = AddressEvent::OwnerUnheard(PEER.into());
+    assert_eq!(rig.events(), [AgentEvent::Address(ip(OTHER), unheard.clone())]);
+    let expected = ("OwnerUnheard", format!("{OTHER}: {unheard}"));
+    assert_eq!(reported(&mut rig, OTHER), Some(expected));
+    rig.pass(Duration::from_secs(5));
+    rig.probed(ip(OTHER), unanswered);
+    assert_eq!(rig.events(), [], "it is known");
+    rig.pass(Duration::from_secs(5));
+    rig.probed(ip(OTHER), ProbeResult::Answered(mac(PEER)));
+    let recovered = AddressEvent::OwnerRecovered(PEER.into());
+    assert_eq!(rig.events(), [AgentEvent::Address(ip(OTHER), recovered)]);
+    assert_eq!(rig.statuses(), [(key(OTHER), None)]);
 }
 
 #[test]
@@ -368,9 +502,19 @@ fn a_backup_reports_the_owner_that_it_answers_for() {
     rig.probed(ip(OTHER), ProbeResult::Silence);
     let tag = NodeName::from(PEER).tag();
     assert_eq!(rig.reports(), [AgentReport::Unresponsive(vec![tag])]);
+    rig.agent.handle_wire(WireEvent::Announced(ip(OTHER)), rig.now);
+    let statuses = rig.statuses();
+    let acting = statuses[0].1.as_ref().expect("the acting owner has a status");
+    assert_eq!(
+        (acting.is_elected, &acting.addresses[..]),
+        (true, &[ip(OTHER)][..])
+    );
+    let reason = acting.obstacle.as_ref().map(|(reason, _)| *reason);
+    assert_eq!(reason, Some("OwnerSilent"));
     rig.pass(Duration::from_secs(5));
     rig.probed(ip(OTHER), ProbeResult::Answered(mac(PEER)));
     assert_eq!(rig.reports(), [AgentReport::Unresponsive(vec![])]);
+    assert_eq!(rig.statuses(), [(key(OTHER), None)]);
 }
 
 #[test]

@@ -51,6 +51,8 @@ pub enum WireEvent {
     Probed(IpAddr, ProbeResult),
     /// The machine with this MAC address announces an address that this node answers for.
     Claimed(IpAddr, MacAddr),
+    /// The first announcement of an address was sent since [`Command::Announce`].
+    Announced(IpAddr),
 }
 
 /// Result of a probe or a check.

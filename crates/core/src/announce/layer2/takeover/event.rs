@@ -40,13 +40,15 @@ pub enum AddressEvent {
     Preempted(NodeName),
     /// The owner is alive by membership but does not answer: this node is the acting owner.
     OwnerUnresponsive(NodeName),
+    /// The owner is alive by membership but has never answered this node, which therefore takes nothing from it.
+    OwnerUnheard(NodeName),
     /// The elected owner answers again and gets the address back.
     OwnerRecovered(NodeName),
 }
 
 impl AddressEvent {
     /// Returns one value of each variant, for tests and documents.
-    pub fn examples() -> [Self; 13] {
+    pub fn examples() -> [Self; 14] {
         let node = || NodeName::from("node-1");
         [
             Self::Conflict(MacAddr::ZERO),
@@ -64,6 +66,7 @@ impl AddressEvent {
             Self::TakeoverForced(node()),
             Self::Preempted(node()),
             Self::OwnerUnresponsive(node()),
+            Self::OwnerUnheard(node()),
             Self::OwnerRecovered(node()),
         ]
     }
@@ -83,6 +86,7 @@ impl AddressEvent {
             Self::TakeoverForced(_) => "TakeoverForced",
             Self::Preempted(_) => "AddressYielded",
             Self::OwnerUnresponsive(_) => "OwnerSilent",
+            Self::OwnerUnheard(_) => "OwnerUnheard",
             Self::OwnerRecovered(_) => "OwnerAnswers",
         }
     }
@@ -99,6 +103,7 @@ impl AddressEvent {
             | Self::Disputed(_)
             | Self::ForeignClaim { .. }
             | Self::OwnerUnresponsive(_)
+            | Self::OwnerUnheard(_)
             | Self::OwnerRecovered(_) => true,
             Self::Deferred(_) | Self::TakeoverForced(_) | Self::Preempted(_) => false,
         }
@@ -124,6 +129,7 @@ impl AddressEvent {
             | Self::Delayed(_)
             | Self::TakeoverForced(_)
             | Self::OwnerUnresponsive(_)
+            | Self::OwnerUnheard(_)
             | Self::OwnerRecovered(_) => false,
         }
     }
@@ -180,6 +186,11 @@ impl fmt::Display for AddressEvent {
             Self::OwnerUnresponsive(node) => write!(
                 f,
                 "node {node} does not answer for it although its speaker is alive; this node answers instead"
+            ),
+            Self::OwnerUnheard(node) => write!(
+                f,
+                "node {node} is to answer for it, but the backup receives no answer; either the node does not answer, or \
+                 the network keeps the frames of the nodes from each other"
             ),
             Self::OwnerRecovered(node) => write!(f, "node {node} answers for it again"),
         }

@@ -275,9 +275,16 @@ impl AddressMachine {
         deferral.map(|deferral| &deferral.node)
     }
 
-    /// Returns what users should know while this node is elected and does not announce the address.
+    /// Returns what keeps the address from being announced by its elected owner, as far as this node knows.
     pub(super) fn obstacle(&self) -> Option<AddressEvent> {
-        self.attempt.as_ref()?.obstacle()
+        match (self.stage, self.duty()) {
+            (_, None | Some(Duty::Answer)) => self.attempt.as_ref()?.obstacle(),
+            (Stage::Active, Some(Duty::Monitor)) => self.owner.clone().map(AddressEvent::OwnerUnresponsive),
+            (_, Some(Duty::Monitor)) => {
+                let owner = self.owner.clone().filter(|_| self.monitor.is_unheard());
+                owner.map(AddressEvent::OwnerUnheard)
+            }
+        }
     }
 
     /// Asks whether any machine answers, unless this node never asks.

@@ -46,6 +46,8 @@ pub(super) struct Monitor {
     /// Consecutive checks without an answer, and since when.
     unanswered: u8,
     since: Option<Time>,
+    /// Whether enough checks in a row were not answered by an owner that has never answered one.
+    is_unheard: bool,
     /// Whether the owner has announced the address and was not contradicted since.
     is_announced: bool,
     contradicted: Option<Time>,
@@ -70,6 +72,7 @@ impl Monitor {
             mac: None,
             unanswered: 0,
             since: None,
+            is_unheard: false,
             is_announced: false,
             contradicted: None,
             claim_checked: None,
@@ -92,10 +95,24 @@ impl Monitor {
         self.since = None;
     }
 
-    /// Records an answer, which is the owner's if `owner` is given.
-    pub(super) const fn handle_answer(&mut self, owner: Option<MacAddr>) {
+    /// Records an answer, which is the owner's if `owner` is given. Returns whether the owner was unheard until now.
+    pub(super) const fn handle_answer(&mut self, owner: Option<MacAddr>) -> bool {
         self.mac = owner;
         self.reset();
+        let was_unheard = self.is_unheard && owner.is_some();
+        self.is_unheard &= !was_unheard;
+        was_unheard
+    }
+
+    /// Records that the owner does not answer and has never answered, which proves nothing: this node takes nothing from it.
+    /// Returns whether that is new.
+    pub(super) const fn handle_unheard(&mut self) -> bool {
+        !core::mem::replace(&mut self.is_unheard, true)
+    }
+
+    /// Whether the owner is unheard.
+    pub(super) const fn is_unheard(&self) -> bool {
+        self.is_unheard
     }
 
     /// Records a check without an answer. `last_frame` is how long ago a frame of any other machine arrived.

@@ -40,12 +40,15 @@ impl AddressMachine {
     fn handle_owner_answer(&mut self, mac: MacAddr, ctx: &mut Context<'_>) {
         let peer = ctx.peers.get(mac).map(|peer| peer.node.clone());
         let is_owner = peer.is_some() && peer == self.owner;
-        self.monitor.handle_answer(is_owner.then_some(mac));
+        let was_unheard = self.monitor.handle_answer(is_owner.then_some(mac));
         self.due = None;
         let Some(peer) = peer else { return };
         if is_owner {
             ctx.peers.handle_answer(&peer);
             ctx.history.record(ctx.address, ctx.now);
+        }
+        if was_unheard {
+            ctx.report(AddressEvent::OwnerRecovered(peer.clone()));
         }
         if self.stage == Stage::Active {
             // The owner takes over before this node stops: the reminder makes it announce the address.
@@ -65,9 +68,11 @@ impl AddressMachine {
         match self.monitor.handle_unanswered(last_frame, ctx.now) {
             Unanswered::Recheck(at) => self.due = Some(at),
             Unanswered::Unresponsive => {
-                let owner = self.owner.as_ref();
-                if owner.is_some_and(|owner| ctx.peers.has_answered(owner)) {
+                let Some(owner) = &self.owner else { return };
+                if ctx.peers.has_answered(owner) {
                     self.probe(ctx);
+                } else if self.monitor.handle_unheard() {
+                    ctx.report(AddressEvent::OwnerUnheard(owner.clone()));
                 }
             }
             Unanswered::Inconclusive => {}
