@@ -1,11 +1,13 @@
 //! Converts Kubernetes objects into the plain inputs of `herald-core`. Decides nothing.
 
 mod config;
+mod labels;
 mod network;
 mod service;
 mod state;
 
 pub use config::{l2_advertisement, pool};
+pub use labels::has_too_long_labels;
 pub use network::{EndpointSlice, SliceId, endpoint_slice, node};
 pub use service::{exposure, ingress_addresses, is_ours, key, service};
 pub use state::{configuration_state, gossip_reachable};

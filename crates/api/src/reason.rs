@@ -10,6 +10,8 @@ pub enum EventReason {
     AllocationFailed,
     /// A Service has an annotation with the prefix `metallb.universe.tf/`.
     DeprecatedAnnotation,
+    /// The labels of a Service are too many or too long to be read.
+    LabelsTooLong,
     /// A resource is set aside because of a problem.
     InvalidConfiguration,
     /// A node announces a Service.
@@ -26,9 +28,10 @@ pub enum EventReason {
 
 impl EventReason {
     /// All reasons.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::AllocationFailed,
         Self::DeprecatedAnnotation,
+        Self::LabelsTooLong,
         Self::InvalidConfiguration,
         Self::NodeAssigned,
         Self::AnnounceFailed,
@@ -42,6 +45,7 @@ impl EventReason {
         match self {
             Self::AllocationFailed => "AllocationFailed",
             Self::DeprecatedAnnotation => "deprecatedAnnotation",
+            Self::LabelsTooLong => "LabelsTooLong",
             Self::InvalidConfiguration => "InvalidConfiguration",
             Self::NodeAssigned => "nodeAssigned",
             Self::AnnounceFailed => "announceFailed",

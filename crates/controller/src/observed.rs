@@ -30,6 +30,8 @@ pub(crate) struct ObservedService {
     resource_version: Option<String>,
     /// Annotations with the deprecated prefix.
     pub(crate) deprecated: Vec<String>,
+    /// Whether its labels are too long to be kept.
+    pub(crate) has_too_long_labels: bool,
     /// The conditions of this controller in the status.
     allocated: Option<Condition>,
     announced: Option<Condition>,
@@ -63,6 +65,7 @@ impl ObservedService {
                 .map(str::to_owned)
                 .take(DEPRECATED)
                 .collect(),
+            has_too_long_labels: convert::has_too_long_labels(object),
             allocated: condition(ALLOCATED),
             announced: condition(ANNOUNCED),
             generation: object.metadata.generation,

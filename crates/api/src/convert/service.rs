@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1 as core_v1;
 use sha2::{Digest, Sha256};
 
 use super::config::created;
+use super::labels::labels;
 use crate::annotation::{self, Annotations};
 
 /// The longest request that is parsed, in bytes. Two IPv6 addresses have 80.
@@ -51,7 +52,7 @@ pub fn service(object: &core_v1::Service) -> Service {
     Service {
         key: key(object),
         created: created(&object.metadata),
-        labels: object.metadata.labels.clone().unwrap_or_default(),
+        labels: labels(object),
         cluster_ips: cluster_ips(&spec),
         family_policy: match spec.ip_family_policy.as_deref() {
             Some("PreferDualStack") => FamilyPolicy::PreferDualStack,
@@ -84,7 +85,7 @@ pub fn exposure(object: &core_v1::Service) -> Exposure {
     Exposure {
         key: key(object),
         created: created(&object.metadata),
-        labels: object.metadata.labels.clone().unwrap_or_default(),
+        labels: labels(object),
         addresses: addresses.into_vec(),
         foreign_ingress,
         traffic_policy: if is_local(object.spec.as_ref()) {

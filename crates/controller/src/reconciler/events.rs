@@ -35,5 +35,9 @@ pub(super) fn events(observed: &ObservedService, decision: &Decision) -> Vec<Ser
         let note = format!("Service uses deprecated annotation {annotation}");
         event(Warning, EventReason::DeprecatedAnnotation.reason(), note)
     });
-    notes.chain(refusal).chain(deprecated).collect()
+    let labels = observed.has_too_long_labels.then(|| {
+        let note = "Service has more than 64 labels or 16 kB of labels: it counts as one without labels";
+        event(Warning, EventReason::LabelsTooLong.reason(), note.to_owned())
+    });
+    notes.chain(refusal).chain(deprecated).chain(labels).collect()
 }

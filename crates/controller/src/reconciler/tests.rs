@@ -224,6 +224,16 @@ fn a_deprecated_annotation_is_reported() {
 }
 
 #[test]
+fn labels_that_are_not_kept_are_reported() {
+    let mut fixture = Fixture::active(&["192.0.2.1/32"]);
+    let labels: serde_json::Map<String, Value> = (0..65).map(|n| (n.to_string(), json!(""))).collect();
+    fixture.show(object("web", 5, &json!({"metadata": {"labels": labels}})));
+    fixture.writes();
+    let reasons: Vec<&str> = fixture.events().iter().map(|(reason, _)| *reason).collect();
+    assert_eq!(reasons, ["IPAllocated", "LabelsTooLong"]);
+}
+
+#[test]
 fn after_a_conflict_the_version_that_the_watch_shows_is_patched() {
     // The watch is first.
     let mut fixture = Fixture::active(&["192.0.2.1/32"]);

@@ -8,13 +8,15 @@ const MOST: usize = 10_000_000;
 /// The texts that a reconciler holds, as `Debug` shows them: more than they take in memory.
 fn held(reconciler: &Reconciler) -> usize {
     let Reconciler {
+        allocator,
         records,
         published,
+        announcements: _,
+        is_active: _,
         stale,
         events,
-        ..
     } = reconciler;
-    format!("{records:?}{published:?}{stale:?}{events:?}").len()
+    format!("{allocator:?}{records:?}{published:?}{stale:?}{events:?}").len()
 }
 
 #[test]
@@ -25,6 +27,9 @@ fn memory_is_bounded_whatever_is_said() {
     let long_list = "192.0.2.1,".repeat(25 * 1024);
     let many: serde_json::Map<String, Value> = (0..3000)
         .map(|n| (format!("metallb.universe.tf/{n:060}"), json!("")))
+        .collect();
+    let labels: serde_json::Map<String, Value> = (0..2000)
+        .map(|n| (format!("example.com/{n:060}"), json!("x".repeat(63))))
         .collect();
     let annotations = [
         json!({"metallb.io/loadBalancerIPs": long}),
@@ -39,10 +44,12 @@ fn memory_is_bounded_whatever_is_said() {
     for version in 1..=1000_u64 {
         let changes = &annotations[usize::try_from(version).expect("small") % annotations.len()];
         let name = format!("service-{}", version % 100);
+        // The last change of each Service.
+        let labels = (version > 900).then_some(&labels);
         fixture.show(object(
             &name,
             version,
-            &json!({"metadata": {"annotations": changes}}),
+            &json!({"metadata": {"annotations": changes, "labels": labels}}),
         ));
         fixture.writes();
         let events = fixture.events();
