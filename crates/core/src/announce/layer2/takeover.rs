@@ -229,6 +229,9 @@ impl Takeover {
         while let Some(address) = self.schedule.poll(now) {
             self.handle(address, Event::Check, now);
         }
+        if self.peers.poll_pending_reannouncement(now) {
+            self.reannounce_except(None);
+        }
         if self.beacon.is_due(now) {
             let (has_lost, alive) = (self.peers.has_lost(now), self.peers.alive());
             let address = self.beacon.poll(active(&self.machines), has_lost, alive, now);
@@ -242,10 +245,9 @@ impl Takeover {
         let beacon = self.beacon.poll_timeout();
         let beacon = beacon.filter(|_| active(&self.machines).next().is_some());
         let timeout = self.timeouts.first().map(|(at, _)| *at);
-        [timeout, self.schedule.poll_timeout(), beacon]
-            .into_iter()
-            .flatten()
-            .min()
+        let reannouncement = self.peers.reannouncement_due();
+        let due = [timeout, self.schedule.poll_timeout(), beacon, reannouncement];
+        due.into_iter().flatten().min()
     }
 
     /// Returns the next output.
@@ -258,10 +260,12 @@ impl Takeover {
         !self.machines.values().any(AddressMachine::answers)
     }
 
-    /// Whether this node announces an address. A node that only hands it over does not.
+    /// Whether this node announces an address as the elected node. A node that only hands it over does not, nor does the acting
+    /// owner, which leaves the address to the elected node.
     pub fn announces(&self, address: IpAddr) -> bool {
         let machine = self.machines.get(&address);
-        machine.is_some_and(|machine| machine.stage() == Stage::Active)
+        machine
+            .is_some_and(|machine| machine.stage() == Stage::Active && machine.duty() == Some(Duty::Answer))
     }
 
     /// Returns the Services that use an address.

@@ -57,6 +57,13 @@ impl AnnouncementHistory {
         }
     }
 
+    /// Forgets an address.
+    pub(super) fn forget(&mut self, address: IpAddr) {
+        if let Some(at) = self.announced.remove(&address) {
+            self.by_time.remove(&(at, address));
+        }
+    }
+
     /// Whether this cluster announced an address in the last ten minutes.
     pub(super) fn is_recent(&self, address: IpAddr, now: Time) -> bool {
         let announced = self.announced.get(&address);

@@ -219,15 +219,21 @@ impl AddressMachine {
                     Stage::Idle | Stage::Probing => {}
                 }
             }
-            Event::Absence => match self.stage {
-                Stage::Active if ctx.verification => {
-                    ctx.order(Command::Withdraw(ctx.address));
-                    self.probe(ctx);
-                }
-                Stage::Active => ctx.order(Command::Announce(self.announcement(ctx.address))),
-                Stage::HandingOver { .. } => self.finish_handover(ctx),
-                Stage::Idle | Stage::Monitoring | Stage::Probing | Stage::Deferred => {}
-            },
+            Event::Absence => self.handle_absence(ctx),
+        }
+    }
+
+    fn handle_absence(&mut self, ctx: &mut Context<'_>) {
+        // The machine that answers may be a peer that has taken over meanwhile.
+        ctx.history.forget(ctx.address);
+        match self.stage {
+            Stage::Active if ctx.verification => {
+                ctx.order(Command::Withdraw(ctx.address));
+                self.probe(ctx);
+            }
+            Stage::Active => ctx.order(Command::Announce(self.announcement(ctx.address))),
+            Stage::HandingOver { .. } => self.finish_handover(ctx),
+            Stage::Idle | Stage::Monitoring | Stage::Probing | Stage::Deferred => {}
         }
     }
 

@@ -12,8 +12,8 @@ use crate::{Features, Liveness, MacAddr, Member, NodeName, NodeState, Time};
 /// How long an announcement proves that a peer is alive: two rounds of the refresh, which is a minute apart.
 const ANNOUNCEMENT_VALIDITY: Duration = Duration::from_secs(130);
 
-/// A peer that is down and announces an address after at least so long may come from the other side of a healed partition.
-/// A peer that announces more often is no news: it does not receive the frames of this node.
+/// A peer that is down and announces an address may come from the other side of a healed partition. It is no news so soon
+/// after this node has announced its addresses for that peer: the frames may have crossed.
 const NEWS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often all active addresses are announced again for a peer that is down. A partition heals seldom, and each frame of a
@@ -38,11 +38,19 @@ pub(super) struct Peers {
     answered: BTreeSet<NodeName>,
     pub(super) queries: PeerQueries,
     /// When all active addresses were last announced again for a peer that is down.
-    reannounced: BTreeMap<NodeName, Time>,
+    reannounced: BTreeMap<NodeName, Reannounced>,
     /// Since when a peer is expected that gossip has never reached; of several the last one.
     missing_since: Option<Time>,
     /// How many speakers are not down, this one included.
     alive: usize,
+}
+
+/// When all active addresses were last announced again for a peer.
+#[derive(Debug, Clone, Copy)]
+struct Reannounced {
+    at: Time,
+    /// Whether they have to be once more, as soon as [`REANNOUNCE_INTERVAL`] permits.
+    is_pending: bool,
 }
 
 /// A peer behind one MAC address.
@@ -54,6 +62,8 @@ pub(super) struct Peer {
     /// Whether only a reply proves that it can be reached although gossip has lost it. Its version answers queries, or gossip
     /// has never reached it, as it would if queries did.
     pub(super) needs_proof: bool,
+    /// Whether it reports that this node does not answer on the wire, so that it may be the acting owner.
+    pub(super) reports_unresponsive: bool,
     liveness: Liveness,
     /// Whether it has announced that it leaves, and was not seen again since.
     is_leaving: bool,
@@ -127,6 +137,7 @@ impl Peers {
     /// Indexes the peers by the MAC addresses that they reported or that were identified.
     pub(super) fn index_by_mac(&mut self, identification: &Identification, now: Time) {
         let before = core::mem::take(&mut self.by_mac);
+        let own_tag = self.own_node.tag();
         self.missing_since = None;
         // When two nodes have had one MAC address, the node that is alive has it now: it is inserted last.
         let (down, others): (Vec<&Member>, Vec<&Member>) = self.members.iter().partition(|m| is_down(m));
@@ -147,6 +158,7 @@ impl Peers {
                     node: member.node.clone(),
                     can_reply: can_reply(member),
                     needs_proof: can_reply(member) || is_unknown(member),
+                    reports_unresponsive: reports_unresponsive(member, own_tag),
                     liveness: member.liveness,
                     is_leaving: member.state == NodeState::Draining
                         && !known.is_some_and(|known| is_down && known.is_back()),
@@ -180,28 +192,58 @@ impl Peers {
     }
 
     /// Records that a peer announced an address. Returns whether all active addresses are to be announced again: membership
-    /// considers the peer down, and it was not received lately.
+    /// considers the peer down, and they were not announced again a moment ago.
     pub(super) fn handle_announcement(&mut self, mac: MacAddr, now: Time) -> bool {
         let Some(peer) = self.by_mac.get_mut(&mac) else {
             return false;
         };
-        let before = peer.announced.replace(now);
+        peer.announced = Some(now);
         peer.is_leaving &= !peer.is_back();
-        let is_news = before.is_none_or(|before| now.saturating_since(before) >= NEWS_INTERVAL);
-        let is_lost = peer.is_lost();
-        is_lost && is_news && self.poll_reannouncement(mac, now)
+        let last = self.reannounced.get(&peer.node);
+        let is_news = last.is_none_or(|last| now.saturating_since(last.at) >= NEWS_INTERVAL);
+        peer.is_lost() && is_news && self.poll_reannouncement(mac, now)
     }
 
     /// Whether all active addresses are to be announced again for the peer behind `mac`, which may not know of them. Returns
-    /// true at most once in [`REANNOUNCE_INTERVAL`] for each peer, until gossip reaches it again.
+    /// true at most once in [`REANNOUNCE_INTERVAL`] for each peer, until gossip reaches it again. What is not due yet is
+    /// remembered.
     pub(super) fn poll_reannouncement(&mut self, mac: MacAddr, now: Time) -> bool {
         let Some(peer) = self.by_mac.get(&mac) else {
             return false;
         };
-        let last = self.reannounced.get(&peer.node);
-        let is_due = last.is_none_or(|last| now.saturating_since(*last) >= REANNOUNCE_INTERVAL);
+        match self.reannounced.get_mut(&peer.node) {
+            Some(last) if now.saturating_since(last.at) < REANNOUNCE_INTERVAL => {
+                last.is_pending = true;
+                false
+            }
+            Some(_) | None => {
+                let reannounced = Reannounced {
+                    at: now,
+                    is_pending: false,
+                };
+                self.reannounced.insert(peer.node.clone(), reannounced);
+                true
+            }
+        }
+    }
+
+    /// Returns when all active addresses are to be announced again because of earlier news.
+    pub(super) fn reannouncement_due(&self) -> Option<Time> {
+        let pending = self.reannounced.values().filter(|last| last.is_pending);
+        pending.map(|last| last.at + REANNOUNCE_INTERVAL).min()
+    }
+
+    /// Whether all active addresses are to be announced again because of earlier news; they then count as announced.
+    pub(super) fn poll_pending_reannouncement(&mut self, now: Time) -> bool {
+        let is_due = self.reannouncement_due().is_some_and(|at| at <= now);
         if is_due {
-            self.reannounced.insert(peer.node.clone(), now);
+            let pending = self.reannounced.values_mut().filter(|last| last.is_pending);
+            pending.for_each(|last| {
+                *last = Reannounced {
+                    at: now,
+                    is_pending: false,
+                };
+            });
         }
         is_due
     }
@@ -275,6 +317,12 @@ fn is_down(member: &Member) -> bool {
 fn can_reply(member: &Member) -> bool {
     let profile = member.profile.as_ref();
     profile.is_some_and(|profile| profile.features.contains(Features::OWNERSHIP_QUERY))
+}
+
+/// Whether a member reports that the node with this tag does not answer on the wire.
+fn reports_unresponsive(member: &Member, tag: u32) -> bool {
+    let profile = member.profile.as_ref();
+    profile.is_some_and(|profile| profile.unresponsive.contains(&tag))
 }
 
 /// Whether gossip has never reached the member.

@@ -22,17 +22,34 @@ const QUERY_VALIDITY: Duration = Duration::from_secs(5);
 /// Shortest time between two queries whether a lost peer can be reached. One reply counts for all addresses.
 const REACH_INTERVAL: Duration = Duration::from_millis(300);
 
-/// Limit of the queries about claims: sixty at once and then sixty a second for all addresses. Membership sends no more than
-/// a hundred.
-const CLAIM_COST: Duration = Duration::from_micros(16_667);
-const CLAIM_BURST: Duration = Duration::from_secs(1);
+/// Limits of the queries to living peers, for all addresses: about claims forty at once and then forty a second, in disputes
+/// twenty. Claims can be forged, and forged ones do not keep disputes from their end. Membership sends no more than a hundred.
+const CLAIM_COST: Duration = Duration::from_millis(25);
+const DISPUTE_COST: Duration = Duration::from_millis(50);
+const BURST: Duration = Duration::from_secs(1);
 
 /// What queries have shown of the peers, and when others may be sent.
 #[derive(Debug)]
 pub(super) struct PeerQueries {
     peers: BTreeMap<NodeName, Asked>,
-    /// When the limit of queries about claims is complete again.
-    full_at: Time,
+    claims: Allowance,
+    disputes: Allowance,
+}
+
+/// The rest of a limit: when it is complete again.
+#[derive(Debug)]
+struct Allowance(Time);
+
+impl Allowance {
+    /// Takes `cost` if as much is left. Returns whether it is.
+    fn poll(&mut self, cost: Duration, now: Time) -> bool {
+        let full_at = self.0.max(now) + cost;
+        let is_allowed = full_at.saturating_since(now) <= BURST;
+        if is_allowed {
+            self.0 = full_at;
+        }
+        is_allowed
+    }
 }
 
 /// The last queries to a peer.
@@ -50,7 +67,8 @@ impl PeerQueries {
     pub(super) const fn new() -> Self {
         Self {
             peers: BTreeMap::new(),
-            full_at: Time::ZERO,
+            claims: Allowance(Time::ZERO),
+            disputes: Allowance(Time::ZERO),
         }
     }
 
@@ -71,10 +89,17 @@ impl PeerQueries {
 
     /// Whether to ask a peer about a claim now; it then counts as asked.
     pub(super) fn poll_claim(&mut self, peer: &NodeName, now: Time) -> bool {
-        let full_at = self.full_at.max(now) + CLAIM_COST;
-        let is_allowed = full_at.saturating_since(now) <= CLAIM_BURST;
+        let is_allowed = self.claims.poll(CLAIM_COST, now);
         if is_allowed {
-            self.full_at = full_at;
+            self.handle_asked(peer, now);
+        }
+        is_allowed
+    }
+
+    /// Whether to ask the other side of a dispute now; it then counts as asked.
+    pub(super) fn poll_dispute(&mut self, peer: &NodeName, now: Time) -> bool {
+        let is_allowed = self.disputes.poll(DISPUTE_COST, now);
+        if is_allowed {
             self.handle_asked(peer, now);
         }
         is_allowed

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   a foreign host                     contradict
-//!   a living peer                      contradict, and ask the peer: it does not announce the address: a forged claim
+//!   a living peer                      contradict, and ask the peer: it says twice that it does not announce it: a forged claim
 //!                                                                    it does, for 4 s: a dispute, the first by name stays
 //!   a lost peer, here the minority     stop and probe again
 //!   a lost peer, here the majority     contradict, and ask the peer: it announces the address and has the better rank:
@@ -28,6 +28,9 @@ const HANDOVER_CROSSING: Duration = Duration::from_millis(500);
 
 /// How long frames and datagrams of two peers may cross.
 const CROSSING: Duration = Duration::from_millis(100);
+
+/// How long it counts that a peer said not to announce the address: two rounds of the refresh, which is a minute apart.
+const DENIAL_VALIDITY: Duration = Duration::from_secs(130);
 
 /// When the loser of a dispute probes again.
 pub(super) const DISPUTE_RETRY: Duration = Duration::from_secs(1);
@@ -78,6 +81,7 @@ impl AddressMachine {
             .next()
             .is_some_and(|service| outranks(&peer.node, service));
         let reply = self.recent_reply(&peer.node, ctx.now);
+        let is_proven = reply.is_some_and(|reply| reply.announces);
         let counts = match (reply, ctx.peers.is_minority()) {
             (Some(Reply { announces: false, .. }), _) => false,
             (Some(_) | None, true) => true,
@@ -86,12 +90,12 @@ impl AddressMachine {
             // A machine that uses the MAC address of a dead peer looks the same.
             (None, false) => has_better_rank && !peer.needs_proof,
         };
-        if !counts || !self.rivalry().may_yield(ctx.now) {
+        if !counts || !is_proven && !self.rivalry().may_yield(ctx.now) {
             ctx.order(Command::Defend(ctx.address));
             return ctx.ask_lost(peer);
         }
         let node = peer.node.clone();
-        self.rivalry().yielding_to = Some(node.clone());
+        self.rivalry().is_yielding = true;
         ctx.order(Command::Withdraw(ctx.address));
         ctx.report(AddressEvent::Preempted(node));
         // The claim may have been the last frame of a peer that has died since.
@@ -111,7 +115,9 @@ impl AddressMachine {
     /// Reports that a machine claims the address with the MAC address of a living peer, which does not announce it.
     fn report_forged(&mut self, mac: MacAddr, node: &NodeName, ctx: &mut Context<'_>) {
         let is_settled = ctx.now.saturating_since(self.changed) >= SETTLING;
-        if is_settled && self.rivalry().poll_forged(ctx.now) {
+        // An acting owner announces the address although it does not say so.
+        let is_acting = ctx.peers.get(mac).is_some_and(|peer| peer.reports_unresponsive);
+        if is_settled && !is_acting && self.rivalry().poll_forged(ctx.now) {
             let node = node.clone();
             ctx.report(AddressEvent::ForeignClaim { mac, node });
         }
@@ -119,6 +125,11 @@ impl AddressMachine {
 
     /// Handles the reply of a peer whether it announces the address.
     pub(super) fn handle_reply(&mut self, peer: &NodeName, announces: bool, ctx: &mut Context<'_>) {
+        let denied = self.reply.as_ref().filter(|reply| {
+            let age = ctx.now.saturating_since(reply.at);
+            reply.peer == *peer && !reply.announces && age <= DENIAL_VALIDITY
+        });
+        let denied = denied.map(|reply| reply.at);
         self.reply = Some(Reply {
             peer: peer.clone(),
             announces,
@@ -129,7 +140,7 @@ impl AddressMachine {
         }
         match self.stage {
             Stage::Active if self.duty() == Some(Duty::Answer) => {
-                self.handle_reply_of_claimant(peer, announces, ctx);
+                self.handle_reply_of_claimant(peer, announces, denied, ctx);
             }
             Stage::Deferred if !announces && self.is_deferred_to(peer) => self.activate(ctx),
             Stage::Idle
@@ -141,12 +152,22 @@ impl AddressMachine {
         }
     }
 
-    fn handle_reply_of_claimant(&mut self, peer: &NodeName, announces: bool, ctx: &mut Context<'_>) {
+    /// Handles the reply of a peer that was asked because of a claim. It denied the address before at `denied`, if it did.
+    fn handle_reply_of_claimant(
+        &mut self,
+        peer: &NodeName,
+        announces: bool,
+        denied: Option<Time>,
+        ctx: &mut Context<'_>,
+    ) {
         match self.rivalry().handle_reply(peer, announces, ctx.now) {
             DisputeStage::Claimed(at) => self.due = Some(at),
             DisputeStage::Proven => self.settle_dispute(peer, ctx),
             DisputeStage::None => {
-                if let Some(mac) = self.rivalry().claimed_by(peer) {
+                // The first claim may have been the last one before a handover.
+                let claim = self.rivalry().claimed_by(peer);
+                let claim = claim.filter(|(_, at)| denied.is_some_and(|denied| *at >= denied + CROSSING));
+                if let Some((mac, _)) = claim {
                     self.report_forged(mac, peer, ctx);
                 }
             }
@@ -156,7 +177,7 @@ impl AddressMachine {
     /// Asks the other side of a dispute again.
     pub(super) fn continue_dispute(&mut self, ctx: &mut Context<'_>) {
         if let Some((peer, next)) = self.rivalry().poll_dispute(ctx.now) {
-            ctx.ask_claimant(&peer);
+            ctx.ask_rival(&peer);
             self.due = Some(next);
         }
     }

@@ -41,13 +41,21 @@ impl Context<'_> {
         }
     }
 
-    /// Asks a living peer whether it announces the address. Returns whether the limit of such queries permits that.
+    /// Asks a living peer that claims the address whether it announces it. Returns whether the limit of such queries permits
+    /// that.
     pub(super) fn ask_claimant(&mut self, peer: &NodeName) -> bool {
         let is_allowed = self.peers.queries.poll_claim(peer, self.now);
         if is_allowed {
             self.ask(peer);
         }
         is_allowed
+    }
+
+    /// Asks the other side of a dispute whether it still announces the address, if the limit of such queries permits that.
+    pub(super) fn ask_rival(&mut self, peer: &NodeName) {
+        if self.peers.queries.poll_dispute(peer, self.now) {
+            self.ask(peer);
+        }
     }
 
     fn ask(&mut self, peer: &NodeName) {

@@ -10,7 +10,7 @@ use crate::announce::layer2::takeover::RETRY;
 use crate::announce::layer2::takeover::event::AddressEvent;
 use crate::announce::layer2::takeover::peers::Peer;
 use crate::config::ConflictDetection;
-use crate::{MacAddr, NodeName};
+use crate::{MacAddr, NodeName, Time};
 
 /// A foreign host is asked again after one second, two, four, and then every five: soon enough after it was unplugged, and
 /// seldom enough for ten thousand addresses.
@@ -41,7 +41,7 @@ const CONTENTION: [Duration; 2] = [Duration::from_millis(50), Duration::from_mil
 impl AddressMachine {
     /// Handles the result of a probe for an address that this node is elected for.
     pub(super) fn handle_probed(&mut self, result: ProbeResult, ctx: &mut Context<'_>) {
-        self.note_yielded(result, ctx);
+        self.note_yielded(result, ctx.now);
         match result {
             ProbeResult::Silence | ProbeResult::NoLink => self.activate(ctx),
             // The result of a check that was in progress when the probe began.
@@ -59,16 +59,14 @@ impl AddressMachine {
         }
     }
 
-    /// Records whether the lost peer that this node left the address to is there.
-    fn note_yielded(&mut self, result: ProbeResult, ctx: &Context<'_>) {
+    /// Records whether any machine is there after this node left the address to a lost peer.
+    fn note_yielded(&mut self, result: ProbeResult, now: Time) {
         let Some(rivalry) = &mut self.rivalry else { return };
-        let seen = match result {
-            ProbeResult::Unanswered { .. } => return,
-            ProbeResult::Silence | ProbeResult::NoLink => None,
-            ProbeResult::Answered(mac) | ProbeResult::Contended(mac) => ctx.peers.get(mac),
-        };
-        let is_there = seen.is_some_and(|peer| Some(&peer.node) == rivalry.yielding_to.as_ref());
-        rivalry.handle_yielded(is_there, ctx.now);
+        match result {
+            ProbeResult::Unanswered { .. } => {}
+            ProbeResult::Silence | ProbeResult::NoLink => rivalry.handle_yielded(false, now),
+            ProbeResult::Answered(_) | ProbeResult::Contended(_) => rivalry.handle_yielded(true, now),
+        }
     }
 
     /// Handles the answer of a peer that is alive. If it is not elected, it stops as soon as it receives our announcement. But
@@ -81,7 +79,7 @@ impl AddressMachine {
         match lost_to {
             Some(lost_to) if !says_no && !ctx.peers.has_precedence_over(&peer.node) => {
                 lost_to.clone_from(&peer.node);
-                ctx.ask_claimant(&peer.node);
+                ctx.ask_rival(&peer.node);
                 self.defer_for(DISPUTE_RETRY, ctx);
             }
             Some(_) | None => self.activate(ctx),

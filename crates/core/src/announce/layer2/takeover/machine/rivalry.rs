@@ -36,9 +36,9 @@ pub(super) struct Rivalry {
     dispute: Option<Dispute>,
     /// The peer that was asked last, the MAC address of its claim, and when.
     asked: Option<(NodeName, MacAddr, Time)>,
-    /// The lost peer that the address was left to, until this node has seen whether it is there.
-    pub(super) yielding_to: Option<NodeName>,
-    /// When this node found that the lost peer that it left the address to was not there.
+    /// Whether the address was left to a lost peer, until this node has seen whether any machine is there.
+    pub(super) is_yielding: bool,
+    /// When this node found that no machine was there that it could leave the address to.
     yielded_in_vain: Option<Time>,
     /// When claims of a foreign host, claims with the MAC address of a peer, and a dispute were last reported.
     challenged: Option<Time>,
@@ -84,10 +84,10 @@ impl Rivalry {
         self.asked = Some((peer.clone(), mac, now));
     }
 
-    /// Returns the MAC address of the claim that a peer was last asked about.
-    pub(super) fn claimed_by(&self, peer: &NodeName) -> Option<MacAddr> {
+    /// Returns the MAC address of the claim that a peer was last asked about, and when.
+    pub(super) fn claimed_by(&self, peer: &NodeName) -> Option<(MacAddr, Time)> {
         let asked = self.asked.as_ref().filter(|(asked, ..)| asked == peer);
-        asked.map(|(_, mac, _)| *mac)
+        asked.map(|(_, mac, at)| (*mac, *at))
     }
 
     /// Records whether a living peer says that it announces the address.
@@ -129,14 +129,14 @@ impl Rivalry {
         Some((dispute.peer.clone(), now + QUERY_RETRY))
     }
 
-    /// Records what the first probe after this node left the address has shown: whether the lost peer is there.
+    /// Records what the first probe after this node left the address has shown: whether any machine is there.
     pub(super) fn handle_yielded(&mut self, is_there: bool, now: Time) {
-        if self.yielding_to.take().is_some() && !is_there {
+        if core::mem::take(&mut self.is_yielding) && !is_there {
             self.yielded_in_vain = Some(now);
         }
     }
 
-    /// Whether this node may leave the address to a lost peer.
+    /// Whether this node may leave the address to a lost peer that has not replied.
     pub(super) fn may_yield(&self, now: Time) -> bool {
         is_due(self.yielded_in_vain, YIELD_INTERVAL, now)
     }

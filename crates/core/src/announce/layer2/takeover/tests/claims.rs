@@ -381,3 +381,108 @@ fn claims_of_foreign_hosts_are_reported_once_a_second() {
     let reports = count(&effects, &Effect::Event(ip(), challenged));
     assert!((55..=61).contains(&reports), "{reports}");
 }
+
+/// Both other speakers are lost, so this node is in the minority.
+fn active_in_the_minority() -> World {
+    let mut world = active();
+    world.gossip_of_able(&[(FIRST, Liveness::Down), (LAST, Liveness::Down)]);
+    world.effects();
+    world
+}
+
+#[test]
+fn a_lost_peer_that_replies_gets_the_address_however_often_others_were_not_there() {
+    let mut world = active_in_the_minority();
+    assert!(world.handle_claim_of(mac(LAST)).contains(&withdraw()));
+    world.probed(ProbeResult::Silence);
+    world.now = world.now + Duration::from_secs(1);
+    assert!(!world.handle_claim_of(mac(LAST)).contains(&withdraw()));
+    world.replied(LAST, true);
+    world.now = world.now + Duration::from_secs(1);
+    assert!(world.handle_claim_of(mac(LAST)).contains(&withdraw()));
+}
+
+#[test]
+fn the_minority_did_not_stop_in_vain_when_any_machine_is_there() {
+    for result in [
+        ProbeResult::Answered(mac(FIRST)),
+        ProbeResult::Contended(mac(FIRST)),
+    ] {
+        let mut world = active_in_the_minority();
+        assert!(world.handle_claim_of(mac(LAST)).contains(&withdraw()));
+        world.probed(result);
+        world.until_due();
+        world.probed(ProbeResult::Silence);
+        assert!(world.takeover.announces(ip()));
+        world.now = world.now + Duration::from_secs(1);
+        assert!(world.handle_claim_of(mac(LAST)).contains(&withdraw()));
+    }
+}
+
+/// Gossip is blocked, so a peer that took over meanwhile looks like a foreign host.
+#[test]
+fn after_an_absence_a_foreign_answer_counts_although_the_address_was_announced() {
+    let mut world = World::active();
+    world.takeover.handle_absence(world.now);
+    assert_eq!(world.effects(), [withdraw(), lost(), probe()]);
+    world.answered_twice(FOREIGN);
+    assert!(!world.takeover.announces(ip()));
+}
+
+#[test]
+fn a_claim_is_forged_when_the_peer_denies_it_again() {
+    let report = Effect::Event(
+        ip(),
+        AddressEvent::ForeignClaim {
+            mac: mac(FIRST),
+            node: FIRST.into(),
+        },
+    );
+    // The second claim comes later than the first denial, or so late that it says nothing.
+    for (pause, reports) in [(1, vec![report]), (131, vec![])] {
+        let mut world = active();
+        assert_eq!(world.handle_claim_of(mac(FIRST)), [defend(), query(FIRST)]);
+        assert_eq!(world.replied(FIRST, false), [], "it has handed the address back");
+        world.now = world.now + Duration::from_secs(pause);
+        assert_eq!(world.handle_claim_of(mac(FIRST)), [defend(), query(FIRST)]);
+        assert_eq!(world.replied(FIRST, false), reports, "{pause}");
+    }
+}
+
+#[test]
+fn claims_of_the_acting_owner_are_not_reported_as_forged() {
+    let mut world = active();
+    let profile = Profile {
+        features: Features::OF_THIS_VERSION,
+        unresponsive: vec![NodeName::from(ME).tag()],
+        ..Profile::default()
+    };
+    let acting = Member {
+        profile: Some(profile.into()),
+        ..member(FIRST, Liveness::Alive)
+    };
+    let members = [acting, able(ME, Liveness::Alive), able(LAST, Liveness::Alive)];
+    world.takeover.set_members(&members, world.now);
+    for reply in [Some(false), None] {
+        let effects = claimed_for_a_minute(&mut world, mac(FIRST), 1, reply);
+        assert_eq!(effects.into_iter().filter_map(event).count(), 0);
+        assert!(world.takeover.announces(ip()));
+    }
+}
+
+#[test]
+fn forged_claims_for_other_addresses_do_not_prolong_a_dispute() {
+    let mut world = active();
+    let begin = world.now;
+    let claimant = NodeName::from(LAST);
+    world.handle_claim_of(mac(FIRST));
+    world.replied(FIRST, true);
+    while world.takeover.announces(ip()) {
+        world.now = world.takeover.poll_timeout().expect("the dispute goes on");
+        while world.takeover.peers.queries.poll_claim(&claimant, world.now) {}
+        world.takeover.handle_timeout(world.now);
+        assert_eq!(world.effects(), [query(FIRST)]);
+        world.replied(FIRST, true);
+    }
+    assert_eq!(world.now, begin + Duration::from_secs(4));
+}

@@ -145,3 +145,34 @@ fn a_ghost_that_claims_every_second_costs_no_more_than_two_bursts_of_each_addres
         assert!(bursts <= 2 * addresses.len(), "{bursts} bursts at {interval:?}");
     }
 }
+
+#[test]
+fn news_of_a_lost_peer_that_comes_too_soon_counts_after_thirty_seconds() {
+    let frequent: Vec<u64> = (1..=33).map(|number| number * 900).collect();
+    for frames in [vec![10_000], frequent] {
+        let mut world = three_active();
+        world.gossip(&[(FIRST, Liveness::Alive), (LAST, Liveness::Down)]);
+        world.effects();
+        let begin = world.now;
+        let again = Effect::Command(Command::Reannounce(ips()[1]));
+        assert!(world.handle_claim_of(mac(LAST)).contains(&again));
+        let mut frames = frames
+            .into_iter()
+            .map(|millis| begin + Duration::from_millis(millis))
+            .peekable();
+        let mut times = Vec::new();
+        while world.now < begin + Duration::from_secs(70) {
+            let due = world.takeover.poll_timeout().expect("the beacon is due");
+            let effects = if let Some(at) = frames.next_if(|at| *at <= due) {
+                world.now = at;
+                world.handle_claim_of(mac(LAST))
+            } else {
+                world.until_due().1
+            };
+            if effects.contains(&again) {
+                times.push(world.now.saturating_since(begin));
+            }
+        }
+        assert_eq!(times, [Duration::from_secs(30)]);
+    }
+}

@@ -224,6 +224,13 @@ fn an_acting_owner_that_is_no_longer_the_backup_withdraws_immediately() {
 }
 
 #[test]
+fn an_acting_owner_does_not_say_that_it_announces_the_address() {
+    let world = acting_owner();
+    assert!(!world.takeover.is_empty());
+    assert!(!world.takeover.announces(ip()));
+}
+
+#[test]
 fn an_acting_owner_that_was_paused_probes_before_it_continues() {
     let mut world = acting_owner();
     world.takeover.handle_absence(world.now);
