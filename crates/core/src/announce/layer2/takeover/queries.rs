@@ -32,15 +32,15 @@ const BURST: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct PeerQueries {
     peers: BTreeMap<NodeName, Asked>,
-    claims: Allowance,
-    disputes: Allowance,
+    claims: QueryLimit,
+    disputes: QueryLimit,
 }
 
 /// The rest of a limit: when it is complete again.
 #[derive(Debug)]
-struct Allowance(Time);
+struct QueryLimit(Time);
 
-impl Allowance {
+impl QueryLimit {
     /// Takes `cost` if as much is left. Returns whether it is.
     fn poll(&mut self, cost: Duration, now: Time) -> bool {
         let full_at = self.0.max(now) + cost;
@@ -67,8 +67,8 @@ impl PeerQueries {
     pub(super) const fn new() -> Self {
         Self {
             peers: BTreeMap::new(),
-            claims: Allowance(Time::ZERO),
-            disputes: Allowance(Time::ZERO),
+            claims: QueryLimit(Time::ZERO),
+            disputes: QueryLimit(Time::ZERO),
         }
     }
 
