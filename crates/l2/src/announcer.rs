@@ -29,7 +29,7 @@ use herald_core::Time;
 
 pub use answer::{Answer, Ignored};
 pub use defence::Claim;
-use defence::Defence;
+use defence::{Claims, Defence};
 pub use groups::GroupChange;
 use groups::GroupMemberships;
 use round::Round;
@@ -77,8 +77,7 @@ pub struct Announcer {
     round: Option<Round>,
     /// Addresses to be defended.
     defences: VecDeque<IpAddr>,
-    /// The last claim to each active address. One for each address, so that no sender can fill the map.
-    claims: BTreeMap<IpAddr, MacAddr>,
+    claims: Claims,
     /// Addresses whose first announcement was sent, which is not reported yet.
     announced: VecDeque<IpAddr>,
     groups: GroupMemberships,
@@ -108,7 +107,7 @@ impl Announcer {
             answers_to_all: BTreeMap::new(),
             round: None,
             defences: VecDeque::new(),
-            claims: BTreeMap::new(),
+            claims: Claims::default(),
             announced: VecDeque::new(),
             groups: GroupMemberships::new(),
         }
@@ -170,7 +169,7 @@ impl Announcer {
 
     /// Starts the burst of each address again, from `at` on, whose claim by another machine was not polled yet.
     pub(crate) fn reannounce_claimed(&mut self, at: Time) {
-        let claimed: Vec<IpAddr> = self.claims.keys().copied().collect();
+        let claimed: Vec<IpAddr> = self.claims.addresses().collect();
         claimed.into_iter().for_each(|address| self.restart(address, at));
     }
 
@@ -192,7 +191,7 @@ impl Announcer {
     /// Stops answering for `address`. Sends nothing: the announcements of the next owner update the caches.
     pub fn withdraw(&mut self, address: IpAddr) {
         if let Some(active) = self.active.remove(&address) {
-            self.claims.remove(&address);
+            self.claims.remove(address);
             self.groups.change(address, &active.links, &[]);
             rebind(&mut self.answering, address, &active.links, &[]);
             self.schedule.cancel(address, &active.burst);
@@ -316,10 +315,10 @@ impl Announcer {
         due.map(|due| due.max(self.pace.ready()))
     }
 
-    /// Returns the next claim to an active address. Of several claims to one address, the last one is returned.
+    /// Returns the next claim to an active address. Of several claims to one address, the last one is returned. Addresses
+    /// take turns, so that claims to some of them do not hide those to others.
     pub fn poll_claim(&mut self) -> Option<Claim> {
-        let (address, mac) = self.claims.pop_first()?;
-        Some(Claim { address, mac })
+        self.claims.poll()
     }
 
     /// Returns the next active address whose first announcement was sent.

@@ -314,3 +314,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn addresses_take_turns_when_claims_to_some_of_them_never_end() {
+    let mut announcer = announcing(0);
+    announcer.announce(OTHER_ADDRESS.into(), None, at(0));
+    let mut reported = BTreeSet::new();
+    for _ in 0..2 {
+        for address in [V4, OTHER_ADDRESS] {
+            let claim = arp(Operation::Request, address, address, OTHER);
+            let _not_answered = handle(&mut announcer, 2, &claim, &mut [0; MAX_FRAME_LENGTH], at(1));
+        }
+        reported.extend(announcer.poll_claim().map(|claim| claim.address));
+    }
+    assert_eq!(reported, BTreeSet::from([V4.into(), OTHER_ADDRESS.into()]));
+}

@@ -1,6 +1,8 @@
 //! Claims of other machines to active addresses, and the defence against them (RFC 5227 section 2.4).
 
+use alloc::collections::BTreeMap;
 use core::net::IpAddr;
+use core::ops::Bound;
 use core::time::Duration;
 
 use herald_core::Time;
@@ -20,6 +22,42 @@ pub struct Claim {
     pub address: IpAddr,
     /// The MAC address of the machine; none of our links has it.
     pub mac: MacAddr,
+}
+
+/// The last claim to each active address that was not polled yet. One for each address, so that no sender can fill it.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    waiting: BTreeMap<IpAddr, MacAddr>,
+    /// The address whose claim was polled last.
+    polled: Option<IpAddr>,
+}
+
+impl Claims {
+    pub(super) fn insert(&mut self, address: IpAddr, mac: MacAddr) {
+        self.waiting.insert(address, mac);
+    }
+
+    pub(super) fn remove(&mut self, address: IpAddr) {
+        self.waiting.remove(&address);
+    }
+
+    pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.waiting.keys().copied()
+    }
+
+    /// Returns the next claim in the order of addresses, and starts over after the last one.
+    pub(super) fn poll(&mut self) -> Option<Claim> {
+        let after = self.polled.map_or(Bound::Unbounded, Bound::Excluded);
+        let following = self.waiting.range((after, Bound::Unbounded)).next();
+        let (address, mac) = following.or_else(|| self.waiting.first_key_value())?;
+        let claim = Claim {
+            address: *address,
+            mac: *mac,
+        };
+        self.waiting.remove(&claim.address);
+        self.polled = Some(claim.address);
+        Some(claim)
+    }
 }
 
 /// State of the defence of an address.
