@@ -158,12 +158,27 @@ impl Station {
     ///
     /// All received frames must have been handled before, because a probe that has lasted long enough ends here.
     pub fn poll_event(&mut self, now: Time) -> Option<WireEvent> {
-        if let Some((address, result)) = self.prober.poll_result(now) {
-            return Some(WireEvent::Probed(address, result));
+        if let Some(result) = self.poll_result(now) {
+            return Some(result);
         }
         if let Some(claim) = self.announcer.poll_claim() {
             return Some(WireEvent::Claimed(claim.address, claim.mac));
         }
+        self.poll_announced()
+    }
+
+    /// Returns the next event but leaves claims for later, of which the last one to each active address waits. Commands bound
+    /// these events, while other machines decide how many claims there are.
+    pub fn poll_event_without_claim(&mut self, now: Time) -> Option<WireEvent> {
+        self.poll_result(now).or_else(|| self.poll_announced())
+    }
+
+    fn poll_result(&mut self, now: Time) -> Option<WireEvent> {
+        let (address, result) = self.prober.poll_result(now)?;
+        Some(WireEvent::Probed(address, result))
+    }
+
+    fn poll_announced(&mut self) -> Option<WireEvent> {
         self.announcer.poll_announced().map(WireEvent::Announced)
     }
 

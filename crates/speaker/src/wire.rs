@@ -1,9 +1,12 @@
 //! The wire thread: owns the sockets and the station, which answers, announces and probes.
 //!
 //! Nothing else runs on that thread, so no recomputation elsewhere ever delays an answer. Commands of the agent and the
-//! interfaces of the node ([`watch_interfaces`]) arrive over a bounded channel, events leave over an unbounded one.
+//! interfaces of the node ([`watch_interfaces`]) arrive over a bounded channel. Events leave over a
+//! [queue](WireEvents) on which this thread never waits: while the agent is behind, claims of other machines stay here, the
+//! last one to each address.
 
 mod delayed_action;
+mod events;
 mod interfaces;
 mod link_sockets;
 mod metrics;
@@ -19,8 +22,9 @@ use anyhow::Context;
 use herald_netio::{Interface, Mailbox, Poller, packet};
 use herald_runtime::health::Beat;
 use regex::Regex;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
+pub use events::WireEvents;
 pub use herald_core::announce::layer2::{Announcement, Command, WireEvent};
 pub use interfaces::{links, watch_interfaces};
 use metrics::WireMetrics;
@@ -54,7 +58,7 @@ impl Default for WireOptions {
 pub struct Wire {
     inputs: Mailbox<WireInput>,
     failure: watch::Receiver<Option<String>>,
-    events: Option<mpsc::UnboundedReceiver<WireEvent>>,
+    events: Option<WireEvents>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -69,12 +73,7 @@ impl Wire {
         let poller = Poller::new().context("cannot wait for packets")?;
         let (inputs, received) = poller.mailbox(WAITING_INPUTS);
         let (failed, failure) = watch::channel(None);
-        // With a bound, this thread and the sender of commands could wait for each other.
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the addresses that are probed and active bound the events"
-        )]
-        let (sender, events) = mpsc::unbounded_channel();
+        let (sender, events) = events::queue();
         let beat = options.beat.clone();
         let task = WireTask::new(options, received, sender, metrics, rand::random());
         let run = move || {
@@ -107,7 +106,7 @@ impl Wire {
     }
 
     /// Returns the events of the station from now on; `None` after the first call.
-    pub const fn take_events(&mut self) -> Option<mpsc::UnboundedReceiver<WireEvent>> {
+    pub const fn take_events(&mut self) -> Option<WireEvents> {
         self.events.take()
     }
 

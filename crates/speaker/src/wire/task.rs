@@ -12,8 +12,8 @@ use herald_netio::{Frames, Interface, Poller};
 use herald_runtime::clock::uptime;
 use herald_runtime::health::Beat;
 use regex::Regex;
-use tokio::sync::mpsc;
 
+use super::events::EventSender;
 use super::link_sockets::socket_of;
 use super::metrics::WireMetrics;
 use super::outgoing::Outgoing;
@@ -45,7 +45,7 @@ pub(super) enum WireInput {
 pub(super) struct WireTask {
     exclude: Vec<Regex>,
     inputs: Receiver<WireInput>,
-    events: mpsc::UnboundedSender<WireEvent>,
+    events: EventSender,
     station: Station,
     sockets: Sockets,
     received: Frames,
@@ -76,7 +76,7 @@ impl WireTask {
     pub(super) fn new(
         options: WireOptions,
         inputs: Receiver<WireInput>,
-        events: mpsc::UnboundedSender<WireEvent>,
+        events: EventSender,
         metrics: WireMetrics,
         seed: u64,
     ) -> Self {
@@ -189,10 +189,10 @@ impl WireTask {
         }
     }
 
-    /// Passes events on to the agent.
+    /// Passes events on to the agent; claims only while few events wait for it.
     fn report_events(&mut self) {
         let now = self.now();
-        while let Some(event) = self.station.poll_event(now) {
+        while let Some(event) = self.poll_event(now) {
             match event {
                 WireEvent::Probed(address, result) => {
                     self.metrics.probed(result);
@@ -203,8 +203,15 @@ impl WireTask {
                 WireEvent::Claimed(..) => self.metrics.claims.inc(),
                 WireEvent::Announced(_) => {}
             }
-            // Fails only while the program ends.
-            let _ended = self.events.send(event);
+            self.events.send(event);
+        }
+    }
+
+    fn poll_event(&mut self, now: Time) -> Option<WireEvent> {
+        if self.events.has_room() {
+            self.station.poll_event(now)
+        } else {
+            self.station.poll_event_without_claim(now)
         }
     }
 
@@ -348,11 +355,138 @@ fn pause(elapsed: Duration, timeout: Duration) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use herald_fixtures::at;
+    use std::collections::BTreeSet;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
+    use herald_core::announce::layer2::ProbeResult;
+    use herald_fixtures::at;
+    use herald_l2::wire::MAX_FRAME_LENGTH;
+    use herald_l2::wire::arp::{Arp, Operation};
+    use herald_l2::wire::ndp::{ALL_NODES, Advertisement};
+    use herald_l2::{Link, MacAddr};
+    use herald_netns::blocking::block_on;
+
+    use super::super::events::{self, WAITING_EVENTS, WireEvents};
     use super::*;
 
-    const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    const LINK: LinkIndex = LinkIndex(2);
+    const CLAIMANT: MacAddr = MacAddr([2, 0, 0, 0, 0, 9]);
+    /// Addresses of each family; those of both are more than may wait.
+    const ADDRESSES: u16 = 3000;
+
+    fn v4(number: u16) -> Ipv4Addr {
+        (0x0a00_0000 + u32::from(number)).into()
+    }
+
+    fn v6(number: u16) -> Ipv6Addr {
+        Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, number)
+    }
+
+    fn announcement(address: impl Into<IpAddr>) -> Announcement {
+        Announcement {
+            address: address.into(),
+            interfaces: None,
+        }
+    }
+
+    /// A task that announces [`ADDRESSES`] of each family on a link without sockets.
+    fn announcing() -> (WireTask, WireEvents) {
+        let (_, inputs) = std::sync::mpsc::channel();
+        let (sender, events) = events::queue();
+        let metrics = WireMetrics::register(&prometheus::Registry::new()).expect("registered");
+        let mut task = WireTask::new(WireOptions::default(), inputs, sender, metrics, 0);
+        let link = Link {
+            index: LINK,
+            name: "eth0".to_owned(),
+            mac: MacAddr([2, 0, 0, 0, 0, 2]),
+            prefixes: Vec::new(),
+            arp: true,
+            ndp: true,
+        };
+        task.station.set_links(vec![link], at(0));
+        for address in (0..ADDRESSES).flat_map(|number| [IpAddr::V4(v4(number)), v6(number).into()]) {
+            let command = Command::Announce(announcement(address));
+            task.station.handle_command(command, at(0));
+        }
+        (task, events)
+    }
+
+    /// Another machine claims all addresses of [`announcing`].
+    fn flood(task: &mut WireTask) {
+        let mut frame = [0; MAX_FRAME_LENGTH];
+        let mut receive = |emit: &dyn Fn(&mut [u8]) -> usize| {
+            let length = emit(&mut frame);
+            let answer = &mut [0; MAX_FRAME_LENGTH];
+            let _not_answered = task.station.handle_frame(LINK, &frame[..length], answer, at(1));
+        };
+        for number in 0..ADDRESSES {
+            let arp = Arp {
+                operation: Operation::Request,
+                sender_mac: CLAIMANT,
+                sender_ip: v4(number),
+                target_mac: MacAddr::ZERO,
+                target_ip: v4(number),
+            };
+            receive(&|buffer| arp.emit(MacAddr::BROADCAST, CLAIMANT, buffer));
+            let advertisement = Advertisement {
+                source: v6(number),
+                destination: ALL_NODES,
+                router: false,
+                solicited: false,
+                overriding: true,
+                target: v6(number),
+                link_address: Some(CLAIMANT),
+            };
+            receive(&|buffer| advertisement.emit(MacAddr::multicast(ALL_NODES), CLAIMANT, buffer));
+        }
+    }
+
+    /// What the agent receives with one look: as much as waits.
+    fn receive_all(events: &mut WireEvents) -> Vec<WireEvent> {
+        let mut received = Vec::new();
+        block_on(events.recv_many(&mut received, usize::MAX));
+        received
+    }
+
+    #[test]
+    fn a_flood_of_claims_waits_in_bounded_memory_for_an_agent_that_is_behind() {
+        let (mut task, mut events) = announcing();
+        for _ in 0..4 {
+            flood(&mut task);
+            task.report_events();
+        }
+        let unusable = BTreeSet::from(["absent".to_owned()]);
+        let probed = Announcement {
+            interfaces: Some(unusable),
+            ..announcement(v4(ADDRESSES))
+        };
+        let address = probed.address;
+        task.station.handle_command(Command::Probe(probed), at(2));
+        task.report_events();
+
+        let mut received = receive_all(&mut events);
+        let result = received.pop();
+        assert_eq!(result, Some(WireEvent::Probed(address, ProbeResult::NoLink)));
+        assert_eq!(received.len(), WAITING_EVENTS);
+        task.report_events();
+        received.extend(receive_all(&mut events));
+        let claimed: BTreeSet<IpAddr> = received
+            .iter()
+            .map(|event| match event {
+                WireEvent::Claimed(address, CLAIMANT) => *address,
+                WireEvent::Claimed(..) | WireEvent::Probed(..) | WireEvent::Announced(_) => {
+                    panic!("{event:?}")
+                }
+            })
+            .collect();
+        assert_eq!(
+            claimed.len(),
+            2 * usize::from(ADDRESSES),
+            "all addresses are reported"
+        );
+    }
+
+    const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
     #[test]
     fn filters_admit_an_address_before_it_is_announced_probed_or_checked() {

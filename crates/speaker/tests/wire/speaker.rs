@@ -8,13 +8,15 @@ use std::thread::JoinHandle;
 use herald_l2::ProbeResult;
 use herald_netio::{Interface, InterfaceWatch};
 use herald_netns::blocking::{Host, block_on, wait_for};
-use herald_speaker::wire::{Announcement, Command, Wire, WireEvent, WireOptions, watch_interfaces};
+use herald_speaker::wire::{
+    Announcement, Command, Wire, WireEvent, WireEvents, WireOptions, watch_interfaces,
+};
 use prometheus::{Registry, TextEncoder};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 pub(crate) struct Speaker {
     wire: Option<Arc<Wire>>,
-    heard: Option<mpsc::UnboundedReceiver<WireEvent>>,
+    heard: Option<WireEvents>,
     registry: Registry,
     stop: Option<oneshot::Sender<()>>,
     watcher: Option<JoinHandle<()>>,
@@ -120,8 +122,10 @@ impl Speaker {
         let announcement = Announcement { address, interfaces };
         self.wire().send(Command::Probe(announcement));
         let heard = self.heard.as_mut().expect("this one can hear");
+        let mut events = Vec::new();
         loop {
-            match heard.blocking_recv().expect("the wire task lives") {
+            block_on(heard.recv_many(&mut events, 1));
+            match events.pop().expect("the wire task lives") {
                 WireEvent::Probed(found, ProbeResult::Silence) if found == address => return None,
                 WireEvent::Probed(found, ProbeResult::Answered(mac)) if found == address => {
                     return Some(mac.0);
