@@ -66,8 +66,7 @@ pub fn all_know(members: &[Member], features: Features) -> bool {
     })
 }
 
-/// What a speaker can do beyond the first versions: the rules of elections and kinds of datagrams that its version knows, and what
-/// its interfaces allow.
+/// What a speaker can do beyond the first versions: the rules of elections and kinds of datagrams that its version knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Features(u32);
 
@@ -76,8 +75,6 @@ impl Features {
     pub const NONE: Self = Self(0);
     /// Elects one node for each address instead of one for each Service.
     pub const ELECTION_PER_ADDRESS: Self = Self(1);
-    /// Has an interface that can announce IPv6 addresses: one with a link-local IPv6 address.
-    pub const IPV6: Self = Self(1 << 2);
     /// Answers ownership queries.
     pub const OWNERSHIP_QUERY: Self = Self(1 << 1);
     /// The features of this version.
@@ -91,16 +88,6 @@ impl Features {
     /// Returns the bits that a report encodes.
     pub const fn bits(self) -> u32 {
         self.0
-    }
-
-    /// Returns these features with or without others.
-    #[must_use]
-    pub const fn with(self, features: Self, has_them: bool) -> Self {
-        if has_them {
-            Self(self.0 | features.0)
-        } else {
-            Self(self.0 & !features.0)
-        }
     }
 
     /// Whether all of `features` are among these.
@@ -124,6 +111,9 @@ pub struct Profile {
     pub interfaces: Option<Vec<u32>>,
     /// What its version knows; [`Features::NONE`] from versions that report none.
     pub features: Features,
+    /// Those of the interfaces that have a link-local IPv6 address, without which they announce no IPv6 address ([`tag`] of the
+    /// name), ascending; `None` if they are too many for a report, which counts as all interfaces.
+    pub ipv6_interfaces: Option<Vec<u32>>,
 }
 
 impl Profile {
@@ -136,23 +126,34 @@ impl Profile {
         addresses.iter().filter(is_in_subnet).count()
     }
 
+    /// Returns the interfaces that can announce an address of this family; `None` counts as all.
+    pub const fn interfaces_for(&self, address: IpAddr) -> Option<&Vec<u32>> {
+        match address {
+            IpAddr::V4(_) => self.interfaces.as_ref(),
+            IpAddr::V6(_) => self.ipv6_interfaces.as_ref(),
+        }
+    }
+
     /// Whether it has a selected interface for the family of `address`, as far as a report shows; `None` selects all.
     pub fn announces_family_of(&self, address: IpAddr, selected: Option<&BTreeSet<String>>) -> bool {
-        let has_any = self
-            .interfaces
-            .as_ref()
-            .is_none_or(|existing| !existing.is_empty());
-        let is_able = address.is_ipv4() || self.features.contains(Features::IPV6);
-        has_any && is_able && self.has_interface(selected)
+        match (self.interfaces_for(address), selected) {
+            (Some(able), Some(selected)) => is_any_among(selected, able),
+            (Some(able), None) => !able.is_empty(),
+            (None, _) => true,
+        }
     }
 
     /// Whether it has one of the selected interfaces; `None` selects all.
     pub fn has_interface(&self, selected: Option<&BTreeSet<String>>) -> bool {
         match (&self.interfaces, selected) {
-            (Some(existing), Some(selected)) => selected.iter().any(|name| existing.contains(&tag(name))),
+            (Some(existing), Some(selected)) => is_any_among(selected, existing),
             (None, _) | (_, None) => true,
         }
     }
+}
+
+fn is_any_among(names: &BTreeSet<String>, tags: &[u32]) -> bool {
+    names.iter().any(|name| tags.contains(&tag(name)))
 }
 
 /// Whether a member's peers reach it.

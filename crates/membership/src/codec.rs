@@ -14,7 +14,7 @@ use core::num::NonZeroUsize;
 use crate::identity;
 
 /// Largest datagram, so that it crosses a 1500-byte link and common tunnels unfragmented.
-pub(crate) const DATAGRAM_MAX: usize = 1402;
+pub(crate) const DATAGRAM_MAX: usize = 1403;
 
 /// Largest SWIM message. The rest of the datagram holds the seal and at least the sender's own report.
 /// The SWIM library refuses larger messages, so this is the same on all members.

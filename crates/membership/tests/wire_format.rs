@@ -30,15 +30,15 @@ const ENVELOPE_WITHOUT_FEATURES: &str = concat!(
 );
 const ENVELOPE: &str = concat!(
     "0002002b10776f726b65722d312e6578616d706c65ef9bafcdf8acd19101f0a204020202000000000102000000ff0200",
-    "6210776f726b65722d312e6578616d706c65ef9bafcdf8acd19101f0a204010202000000000102000000ff02030270f9",
+    "6710776f726b65722d312e6578616d706c65ef9bafcdf8acd19101f0a204010202000000000102000000ff02030270f9",
     "2d74deadbeef04080a19c0000200b020010db80001ff20010db800000000000000000000000702000000018000000000",
-    "0000037377696d",
+    "00000301800000007377696d",
 );
 const SUSPECTING_ENVELOPE: &str = concat!(
     "01010202002b10776f726b65722d312e6578616d706c65ef9bafcdf8acd19101f0a204020202000000000102000000ff",
-    "02006210776f726b65722d312e6578616d706c65ef9bafcdf8acd19101f0a204010202000000000102000000ff020302",
+    "02006710776f726b65722d312e6578616d706c65ef9bafcdf8acd19101f0a204010202000000000102000000ff020302",
     "70f92d74deadbeef04080a19c0000200b020010db80001ff20010db80000000000000000000000070200000001800000",
-    "00000000037377696d",
+    "000000000301800000007377696d",
 );
 /// The text `content`, sealed with a secret of 32 bytes of value 7 as the first datagram of a session.
 const SEALED: &str = concat!(
@@ -102,6 +102,7 @@ fn full_report() -> SelfReport {
         unresponsive: vec![NodeName::from("worker-2").tag(), 0xdead_beef],
         interfaces: Some(vec![1, 0x8000_0000]),
         features: Features::from_bits(3),
+        ipv6_interfaces: Some(vec![0x8000_0000]),
     };
     SelfReport {
         state: NodeState::Ready,
@@ -120,10 +121,12 @@ fn crowded_report() -> SelfReport {
     }
 }
 
-/// Returns `report` as a version without features parses it.
+/// Returns `report` as a version without features, and what follows them, parses it.
 fn without_features(mut report: SelfReport) -> SelfReport {
     if let Some(profile) = &mut report.profile {
-        Arc::make_mut(profile).features = Features::NONE;
+        let profile = Arc::make_mut(profile);
+        profile.features = Features::NONE;
+        profile.ipv6_interfaces = None;
     }
     report
 }
@@ -198,11 +201,11 @@ fn identities_are_encoded_as_recorded() {
 fn reports_are_encoded_as_recorded() {
     let cases = [
         (bare_report(), BARE_REPORT, ""),
-        (full_report(), FULL_REPORT, "00000003"),
-        (crowded_report(), CROWDED_REPORT, "00000000"),
+        (full_report(), FULL_REPORT, "000000030180000000"),
+        (crowded_report(), CROWDED_REPORT, "00000000ff"),
     ];
-    for (report, recorded, features) in cases {
-        let emitted = [recorded, features].concat();
+    for (report, recorded, added) in cases {
+        let emitted = [recorded, added].concat();
         assert_eq!(hex(&report.emit()), emitted);
         assert_eq!(SelfReport::parse(&bytes(&emitted)), Some(report.clone()));
         assert_eq!(
@@ -250,7 +253,7 @@ fn two_members_exchange_the_datagrams_that_were_recorded() {
 }
 
 #[test]
-fn the_features_are_all_that_was_added_to_the_datagrams() {
+fn the_features_and_the_ipv6_interfaces_are_all_that_was_added_to_the_datagrams() {
     let lines = || CONVERSATION_WITHOUT_FEATURES.lines().zip(CONVERSATION.lines());
     assert_eq!(
         CONVERSATION_WITHOUT_FEATURES.lines().count(),

@@ -58,6 +58,16 @@ pub(crate) fn peers(count: usize) -> BTreeMap<NodeName, SocketAddr> {
     (0..count).map(|index| (name(index), endpoint(index))).collect()
 }
 
+/// Returns the links of a node that has no link-local IPv6 address on the segment, but has one on a link to nowhere.
+pub(crate) fn links_without_ipv6(index: usize) -> [Link; 2] {
+    let (mut segment, mut nowhere) = (link(index), link(index));
+    segment.ndp = false;
+    segment.prefixes.retain(|prefix| !prefix.is_link_local());
+    nowhere.index = LinkIndex(2);
+    nowhere.name = "eth1".to_owned();
+    [segment, nowhere]
+}
+
 pub(crate) fn link(index: usize) -> Link {
     let [high, low] = halves(index);
     let v6 = |first, last| IpAddr::from(Ipv6Addr::new(first, 0, 0, 0, 0, 0, 1, last));
@@ -97,8 +107,8 @@ pub(crate) fn local_link(link: &Link) -> LocalLink<'_> {
     }
 }
 
-/// Sets pools and advertisements on an agent.
-pub(crate) fn configure(agent: &mut Agent, detection: ConflictDetection) {
+/// Sets pools and advertisements on an agent. The advertisements name `interfaces`; none are all.
+pub(crate) fn configure(agent: &mut Agent, detection: ConflictDetection, interfaces: &[&str]) {
     let mut catalog = Catalog::new();
     catalog.set_pools(vec![RawPool {
         name: "pool".to_owned(),
@@ -108,6 +118,7 @@ pub(crate) fn configure(agent: &mut Agent, detection: ConflictDetection) {
     }]);
     catalog.set_l2_advertisements(vec![RawL2Advertisement {
         name: "all".to_owned(),
+        interfaces: interfaces.iter().map(|name| (*name).to_owned()).collect(),
         ..RawL2Advertisement::default()
     }]);
     agent.set_config(catalog.pools(), catalog.l2_advertisements());
@@ -115,7 +126,7 @@ pub(crate) fn configure(agent: &mut Agent, detection: ConflictDetection) {
 
 /// Sets the objects of the API server on an agent: configuration, `nodes`, and `services` with an endpoint each.
 pub(crate) fn list(agent: &mut Agent, nodes: usize, services: &[usize]) {
-    configure(agent, ConflictDetection::default());
+    configure(agent, ConflictDetection::default(), &[]);
     (0..nodes).for_each(|node| agent.set_node(self::node(node, false)));
     for &service in services {
         let key = ServiceKey::new("default", format!("s{service}"));

@@ -112,10 +112,12 @@ impl Node {
     pub(crate) fn set_links(&mut self, links: &[Link], now: Time) {
         let facts: Vec<LocalLink<'_>> = links.iter().map(catalog::local_link).collect();
         self.membership.set_links(&facts, now);
-        let names: BTreeSet<String> = links.iter().map(|link| link.name.clone()).collect();
+        let names = |links: &mut dyn Iterator<Item = &Link>| -> BTreeSet<String> {
+            links.map(|link| link.name.clone()).collect()
+        };
         let interfaces = Interfaces {
-            ipv6: names.clone(),
-            names,
+            names: names(&mut links.iter()),
+            ipv6: names(&mut links.iter().filter(|link| link.ndp)),
         };
         self.agent.set_interfaces(interfaces, now);
         while let Some(command) = self.agent.poll_command() {

@@ -2,6 +2,7 @@
 
 mod api_server;
 mod hostile;
+mod interfaces;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

@@ -108,6 +108,26 @@ fn a_planned_stop_or_drain_leaves_no_address_unserved() {
 }
 
 #[test]
+fn the_ipv6_addresses_of_a_node_without_ipv6_on_the_selected_interface_move_and_return() {
+    for_each_seed(4, |seed| {
+        let mut world = World::new(3 + seed as usize % 3, 12, seed);
+        world.select_interface();
+        world.run_for(seconds(2));
+        let before = owners(&mut world);
+        // The IPv6 addresses are the last four of the twelve.
+        let victim = before[8];
+        world.set_ipv6(victim, false);
+        world.run_for(seconds(5));
+        let without = owners(&mut world);
+        assert_eq!(without[..8], before[..8], "IPv4 stays");
+        assert!(!without[8..].contains(&victim), "{without:?}");
+        world.set_ipv6(victim, true);
+        world.run_for(seconds(5));
+        assert_eq!(owners(&mut world), before);
+    });
+}
+
+#[test]
 fn a_paused_node_is_replaced_and_gets_its_addresses_back() {
     for_each_seed(6, |seed| {
         for pause in [100, 500, 1000, 5000] {

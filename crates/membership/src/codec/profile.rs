@@ -3,12 +3,13 @@
 //! ```text
 //! flaps: u8 | unresponsive: u8 | unresponsive x tag: u32 | subnets: u8, 255 for too many | subnets x ( length: u8 | network )
 //!     | interfaces: u8, 255 for too many | interfaces x tag: u32 | features: u32
+//!     | IPv6 interfaces: u8, 255 for too many | IPv6 interfaces x tag: u32
 //! ```
 //!
 //! The length of an IPv6 prefix has its highest bit set, and a length of 128 is encoded as 127; a network has as many bytes
 //! as its length needs. Versions that do not know the profile ignore it, and this version ignores what follows the profile.
-//! Interfaces and then features were added later than the rest: a profile may end before them. That counts as too many
-//! interfaces and as no features.
+//! Interfaces, then features and the interfaces with a link-local IPv6 address were added later than the rest: a profile may end
+//! before each of them. That counts as too many interfaces and as no features.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -30,7 +31,7 @@ pub const MAX_INTERFACES: usize = 32;
 const FEATURES: usize = 4;
 
 /// Bytes of the largest profile with neither subnets nor interfaces.
-pub const MIN_ROOM: usize = 1 + 1 + 4 * MAX_UNRESPONSIVE + 1 + 1 + FEATURES;
+pub const MIN_ROOM: usize = 1 + 1 + 4 * MAX_UNRESPONSIVE + 1 + 1 + FEATURES + 1;
 
 const TOO_MANY: u8 = u8::MAX;
 
@@ -59,20 +60,23 @@ pub fn emit(profile: &Profile, room: usize) -> Vec<u8> {
     let subnets = profile.subnets.as_ref();
     let subnets = subnets.filter(|subnets| subnets.len() <= MAX_SUBNETS);
     let subnets = subnets.map(|subnets| (subnets.len(), subnets.iter().flat_map(emit_subnet).collect()));
-    append(&mut bytes, subnets, room - 1 - FEATURES);
-    let tags = profile
-        .interfaces
-        .as_ref()
-        .filter(|tags| tags.len() <= MAX_INTERFACES);
-    let tags = tags.map(|tags| {
-        (
-            tags.len(),
-            tags.iter().flat_map(|tag| tag.to_be_bytes()).collect(),
-        )
-    });
-    append(&mut bytes, tags, room - FEATURES);
+    append(&mut bytes, subnets, room - 1 - FEATURES - 1);
+    append(
+        &mut bytes,
+        emit_tags(profile.interfaces.as_ref()),
+        room - FEATURES - 1,
+    );
     bytes.extend(profile.features.bits().to_be_bytes());
+    append(&mut bytes, emit_tags(profile.ipv6_interfaces.as_ref()), room);
     bytes
+}
+
+fn emit_tags(tags: Option<&Vec<u32>>) -> Option<(usize, Vec<u8>)> {
+    let tags = tags.filter(|tags| tags.len() <= MAX_INTERFACES)?;
+    Some((
+        tags.len(),
+        tags.iter().flat_map(|tag| tag.to_be_bytes()).collect(),
+    ))
 }
 
 /// Appends the length of a list and the list, or the mark for too many if there is no room.
@@ -103,22 +107,29 @@ pub fn parse(bytes: &[u8]) -> Option<Profile> {
         ),
         _ => return None,
     };
-    let interfaces = match bytes.next() {
-        None | Some(TOO_MANY) => None,
-        Some(count) if usize::from(count) <= MAX_INTERFACES => Some(tags(&mut bytes, count)?),
-        Some(_) => return None,
-    };
+    let interfaces = parse_tags(&mut bytes)?;
     let features = match bytes.len() {
         0 => Features::NONE,
         _ => Features::from_bits(u32::from_be_bytes(take(&mut bytes, FEATURES)?)),
     };
+    let ipv6_interfaces = parse_tags(&mut bytes)?;
     Some(Profile {
         subnets,
         flaps,
         unresponsive,
         interfaces,
         features,
+        ipv6_interfaces,
     })
+}
+
+/// Parses the interfaces, which a profile may end before; `None` if they are malformed.
+fn parse_tags(bytes: &mut impl Iterator<Item = u8>) -> Option<Option<Vec<u32>>> {
+    match bytes.next() {
+        None | Some(TOO_MANY) => Some(None),
+        Some(count) if usize::from(count) <= MAX_INTERFACES => tags(bytes, count).map(Some),
+        Some(_) => None,
+    }
 }
 
 fn tags(bytes: &mut impl Iterator<Item = u8>, count: u8) -> Option<Vec<u32>> {
@@ -208,15 +219,17 @@ pub(super) mod tests {
     pub(in super::super) fn any_profile() -> impl Strategy<Value = Profile> {
         let subnets = proptest::option::of(proptest::collection::vec(any_prefix(), 0..=MAX_SUBNETS));
         let unresponsive = proptest::collection::vec(any::<u32>(), 0..=MAX_UNRESPONSIVE);
-        let interfaces = proptest::option::of(proptest::collection::vec(any::<u32>(), 0..=MAX_INTERFACES));
+        let interfaces = || proptest::option::of(proptest::collection::vec(any::<u32>(), 0..=MAX_INTERFACES));
         let features = any::<u32>().prop_map(Features::from_bits);
-        (subnets, any::<u8>(), unresponsive, interfaces, features).prop_map(
-            |(prefixes, flaps, unresponsive, interfaces, features)| Profile {
+        let lists = (subnets, interfaces(), interfaces());
+        (lists, any::<u8>(), unresponsive, features).prop_map(
+            |((prefixes, interfaces, ipv6_interfaces), flaps, unresponsive, features)| Profile {
                 subnets: prefixes.and_then(super::subnets),
                 flaps,
                 unresponsive,
                 interfaces,
                 features,
+                ipv6_interfaces,
             },
         )
     }
@@ -237,6 +250,7 @@ pub(super) mod tests {
             let expected = Profile {
                 subnets: profile.subnets.clone().filter(|_| parsed.subnets.is_some()),
                 interfaces: profile.interfaces.clone().filter(|_| parsed.interfaces.is_some()),
+                ipv6_interfaces: profile.ipv6_interfaces.clone().filter(|_| parsed.ipv6_interfaces.is_some()),
                 ..profile
             };
             prop_assert_eq!(parsed, expected);
@@ -246,12 +260,14 @@ pub(super) mod tests {
         fn a_truncated_profile_is_refused(profile in any_profile(), cut: prop::sample::Index) {
             let bytes = emit(&profile, usize::MAX);
             let cut = cut.index(bytes.len());
-            let second = Profile { features: Features::NONE, ..profile };
+            let third = Profile { ipv6_interfaces: None, ..profile };
+            let second = Profile { features: Features::NONE, ..third.clone() };
             let first = Profile { interfaces: None, ..second.clone() };
-            // Cut before the features or the interfaces, it is a profile of a version that had none.
+            // Cut before the features or one of the lists of interfaces, it is a profile of a version that had none.
             let ends = [
-                (emit(&first, usize::MAX).len() - FEATURES - 1, first),
-                (bytes.len() - FEATURES, second),
+                (emit(&first, usize::MAX).len() - 1 - FEATURES - 1, first),
+                (emit(&second, usize::MAX).len() - FEATURES - 1, second),
+                (emit(&third, usize::MAX).len() - 1, third),
             ];
             let expected = ends.into_iter().find(|(end, _)| *end == cut).map(|(_, profile)| profile);
             prop_assert_eq!(parse(&bytes[..cut]), expected);

@@ -53,7 +53,13 @@ impl SelfReport {
     pub fn is_later_than(&self, other: &Self) -> bool {
         let fields = |report: &Self| {
             let profile = report.profile.as_ref();
-            profile.map(|profile| (profile.features != Features::NONE, profile.interfaces.is_some()))
+            profile.map(|profile| {
+                (
+                    profile.ipv6_interfaces.is_some(),
+                    profile.features != Features::NONE,
+                    profile.interfaces.is_some(),
+                )
+            })
         };
         let age = |report: &Self| (report.started, report.version, fields(report));
         age(self) > age(other)
@@ -186,6 +192,9 @@ pub(super) mod tests {
             let profile = Arc::make_mut(profile);
             profile.subnets.take_if(|_| parsed.subnets.is_none());
             profile.interfaces.take_if(|_| parsed.interfaces.is_none());
+            profile
+                .ipv6_interfaces
+                .take_if(|_| parsed.ipv6_interfaces.is_none());
         }
         short
     }
@@ -222,7 +231,9 @@ pub(super) mod tests {
         fn a_truncated_report_is_refused(report in any_report(), cut: prop::sample::Index) {
             let bytes = report.emit();
             let full = SelfReport::parse(&bytes).expect("well-formed");
-            let mut third = full.clone();
+            let mut fourth = full.clone();
+            fourth.profile.as_mut().map(|profile| Arc::make_mut(profile).ipv6_interfaces.take());
+            let mut third = fourth.clone();
             let featureless = |profile: Arc<Profile>| Profile { features: Features::NONE, ..(*profile).clone() };
             third.profile = third.profile.map(|profile| Arc::new(featureless(profile)));
             let mut second = third.clone();
@@ -231,8 +242,9 @@ pub(super) mod tests {
             // Cut where the fields of an early version end, it is a report of that version.
             let mut ends = BTreeMap::from([(first.emit().len(), first)]);
             if second.profile.is_some() {
-                ends.insert(second.emit().len() - 5, second);
-                ends.insert(bytes.len() - 4, third);
+                ends.insert(second.emit().len() - 6, second);
+                ends.insert(third.emit().len() - 5, third);
+                ends.insert(fourth.emit().len() - 1, fourth);
             }
             let cut = cut.index(bytes.len());
             prop_assert_eq!(SelfReport::parse(&bytes[..cut]), ends.remove(&cut));

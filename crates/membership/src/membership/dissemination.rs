@@ -117,6 +117,11 @@ impl Dissemination {
         &self.own.report
     }
 
+    /// Returns the report of this member as peers parse it: without the lists that a report has no room for.
+    pub(super) fn own_as_parsed(&self) -> SelfReport {
+        SelfReport::parse(&self.own.encoded).unwrap_or_else(|| self.own.report.clone())
+    }
+
     /// Changes the report of this member; false if it stays the same.
     pub(super) fn update_own(&mut self, change: impl FnOnce(&mut SelfReport)) -> bool {
         let own = &mut self.own;

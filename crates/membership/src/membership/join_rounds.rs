@@ -24,7 +24,7 @@ const JOIN_PERIOD: Duration = Duration::from_millis(200);
 /// two members that drop each other must not do so at the speed of the wire.
 const MIN_PERIOD: Duration = Duration::from_millis(100);
 
-/// Announcements in one batch. Each is answered by a datagram of up to 1402 bytes; more at a time would overrun
+/// Announcements in one batch. Each is answered by a datagram of up to 1403 bytes; more at a time would overrun
 /// the socket's receive buffer in a large cluster.
 const BATCH: usize = 64;
 

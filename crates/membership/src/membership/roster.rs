@@ -173,8 +173,8 @@ impl Roster {
                 }
             }]);
         }
-        let own = reports.own();
-        members.extend([member(&own.node, Liveness::Alive, Some(own))]);
+        let own = reports.own_as_parsed();
+        members.extend([member(&own.node, Liveness::Alive, Some(&own))]);
         members.into_values().collect()
     }
 }

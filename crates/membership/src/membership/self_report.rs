@@ -28,8 +28,8 @@ impl Membership {
         self.report(|report| report.state = state, now);
     }
 
-    /// Reports the links of this node: the lowest 16 MAC addresses, the subnets and the names of the interfaces. If there are
-    /// too many subnets or interfaces, it reports that this node has all of them.
+    /// Reports the links of this node: the lowest 16 MAC addresses, the subnets, the names of the interfaces, and which of these
+    /// have a link-local IPv6 address. If there are too many subnets or interfaces, it reports that this node has all of them.
     pub fn set_links(&mut self, links: &[LocalLink<'_>], now: Time) {
         let mut macs: Vec<MacAddr> = links.iter().map(|link| link.mac).collect();
         macs.sort_unstable();
@@ -40,12 +40,15 @@ impl Membership {
         let subnets = profile::subnets(prefixes.filter(|prefix| !prefix.is_link_local()));
         let interfaces = profile::interfaces(links.iter().map(|link| link.name));
         let is_v6_link_local = |prefix: &Prefix| prefix.address.is_ipv6() && prefix.is_link_local();
-        let has_ipv6 = links.iter().flat_map(|link| link.prefixes).any(is_v6_link_local);
+        let with_ipv6 = links
+            .iter()
+            .filter(|link| link.prefixes.iter().any(is_v6_link_local));
+        let ipv6_interfaces = profile::interfaces(with_ipv6.map(|link| link.name));
         let change = |report: &mut SelfReport| {
             report.macs = macs.into();
             let profile = report.profile_mut();
             (profile.subnets, profile.interfaces) = (subnets, interfaces);
-            profile.features = profile.features.with(Features::IPV6, has_ipv6);
+            profile.ipv6_interfaces = ipv6_interfaces;
         };
         self.report(change, now);
     }

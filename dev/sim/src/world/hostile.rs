@@ -49,7 +49,7 @@ impl World {
     pub fn set_conflict_detection(&mut self, detection: ConflictDetection) {
         for index in 0..self.nodes.len() {
             if let Some(node) = &mut self.nodes[index] {
-                catalog::configure(&mut node.agent, detection);
+                catalog::configure(&mut node.agent, detection, &[]);
             }
             self.run_node(index);
         }

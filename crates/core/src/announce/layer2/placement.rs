@@ -105,6 +105,11 @@ impl Placement {
         self.flapping.contains(node)
     }
 
+    /// Returns what `node` reports of itself; `None` unless all usable speakers have reported.
+    pub(crate) fn profile(&self, node: &NodeName) -> Option<&Profile> {
+        self.profiles.get(node).map(|profile| &**profile)
+    }
+
     /// Returns how well `node` is placed for an address, of which the oldest Service has these addresses, and of whose Services
     /// `terminating` have there only endpoints that terminate.
     pub(crate) fn fitness(
@@ -136,20 +141,19 @@ impl Placement {
     /// Whether the difference to `before` matters to elections between nodes that are in both, if advertisements name the
     /// interfaces `selected`.
     pub(crate) fn differs_from(&self, before: &Self, selected: &BTreeSet<u32>) -> bool {
-        let named = |profile: &Profile| -> Option<(bool, Vec<u32>)> {
-            let tags = profile.interfaces.as_ref()?;
+        let named = |tags: &Option<Vec<u32>>| -> Option<(bool, Vec<u32>)> {
+            let tags = tags.as_ref()?;
             let named = tags.iter().filter(|tag| selected.contains(tag));
             Some((tags.is_empty(), named.copied().collect()))
         };
-        let has_ipv6 = |profile: &Profile| profile.features.contains(Features::IPV6);
         let in_both = self.profiles.iter();
         let mut in_both = in_both.filter_map(|(node, now)| Some((node, now, before.profiles.get(node)?)));
         self.profiles.is_empty() != before.profiles.is_empty()
             || self.rule != before.rule
             || in_both.any(|(node, now, then)| {
                 now.subnets != then.subnets
-                    || named(now) != named(then)
-                    || has_ipv6(now) != has_ipv6(then)
+                    || named(&now.interfaces) != named(&then.interfaces)
+                    || named(&now.ipv6_interfaces) != named(&then.ipv6_interfaces)
                     || self.is_flapping(node) != before.is_flapping(node)
             })
     }

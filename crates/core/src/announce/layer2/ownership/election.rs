@@ -187,10 +187,16 @@ impl Ownership {
                 let (own, selected) = (&oldest.addresses, interfaces(advertisements, node));
                 let placement = &self.placement;
                 let mut fitness = placement.fitness(&node.name, address, own, selected.as_ref(), stopping);
-                // Gossip has not yet reported an interface that has just disappeared here.
-                if node.name == self.own_node {
-                    fitness.has_interface &= self.has_interface(selected.as_ref());
-                    fitness.announces_family &= self.announces_family_of(address, selected.as_ref());
+                // Gossip has not yet reported an interface that has just disappeared here. Of what its reports have no room
+                // for, this node takes no more into account than its peers, or it would come to another result for ever.
+                let own_profile = placement.profile(&node.name);
+                if let Some(profile) = own_profile.filter(|_| node.name == self.own_node) {
+                    if profile.interfaces.is_some() {
+                        fitness.has_interface &= self.has_interface(selected.as_ref());
+                    }
+                    if profile.interfaces_for(address).is_some() {
+                        fitness.announces_family &= self.announces_family_of(address, selected.as_ref());
+                    }
                 }
                 fitness
             };

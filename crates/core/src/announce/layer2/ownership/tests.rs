@@ -519,7 +519,8 @@ proptest! {
             }).collect();
             let know = |member: Member| {
                 let profile = member.profile.as_deref().cloned().unwrap_or_default();
-                let features = Features::ELECTION_PER_ADDRESS.with(Features::ELECTION_PER_ADDRESS, all_know || member.node.as_str() != "node-1");
+                let knows = all_know || member.node.as_str() != "node-1";
+                let features = if knows { Features::ELECTION_PER_ADDRESS } else { Features::NONE };
                 Member { profile: Some(Arc::new(Profile { features, ..profile })), ..member }
             };
             let members: Vec<Member> = members.into_iter().map(know).collect();

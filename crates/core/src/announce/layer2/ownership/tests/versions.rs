@@ -7,7 +7,7 @@ use proptest::test_runner::TestRunner;
 use sha2::{Digest, Sha256};
 
 const NODES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
-const BOTH: Features = Features::ELECTION_PER_ADDRESS.with(Features::IPV6, true);
+const PER_ADDRESS: Features = Features::ELECTION_PER_ADDRESS;
 
 fn knowing(features: Features, member: Member) -> Member {
     let profile = member.profile.as_deref().cloned().unwrap_or_default();
@@ -120,7 +120,11 @@ fn a_service_alone_elects_the_same_node_by_either_rule_in_ten_thousand_cases() {
             addresses.reverse();
         }
         addresses.truncate(1 + usize::from(is_dual));
-        set(&mut machine, &nodes, if knows { BOTH } else { Features::IPV6 });
+        set(
+            &mut machine,
+            &nodes,
+            if knows { PER_ADDRESS } else { Features::NONE },
+        );
         let policy = if is_local {
             TrafficPolicy::Local
         } else {
@@ -187,7 +191,7 @@ fn one_usable_speaker_that_does_not_know_the_rule_makes_each_service_elect_alone
     }
     let young = ServiceKey::new("default", "young");
     let role = |machine: &mut OwnNode, other: Member| {
-        machine.set_members(&[knowing(BOTH, reporting(IRIS1, &[], 0)), other]);
+        machine.set_members(&[knowing(PER_ADDRESS, reporting(IRIS1, &[], 0)), other]);
         drain(machine);
         machine.role(&young, IpAddr::from([10, 20, 30, 9])).cloned()
     };
@@ -198,7 +202,7 @@ fn one_usable_speaker_that_does_not_know_the_rule_makes_each_service_elect_alone
     let by_address = Some(Role::Unowned(Exclusion::NoCommonNode));
     let other = || reporting(IRIS2, &[], 0);
     assert_eq!(role(&mut machine, other()), by_service);
-    assert_eq!(role(&mut machine, knowing(BOTH, other())), by_address);
+    assert_eq!(role(&mut machine, knowing(PER_ADDRESS, other())), by_address);
     assert_eq!(role(&mut machine, ready(IRIS2)), by_service);
     // A speaker that is gone, or owns nothing, does not matter.
     let without = Some(Role::Unowned(Exclusion::NoCandidate));
@@ -214,6 +218,16 @@ fn one_usable_speaker_that_does_not_know_the_rule_makes_each_service_elect_alone
     assert_eq!(role(&mut machine, down), without);
 }
 
+/// Returns a member that has eth0 and eth1, and of these a link-local IPv6 address on `ipv6`; `None` is too many for a report.
+fn resolving(features: Features, name: &str, ipv6: Option<&[&str]>) -> Member {
+    let tags = |names: &[&str]| names.iter().map(|name| tag(name)).collect();
+    let mut member = knowing(features, reporting(name, &[], 0));
+    let profile = Arc::make_mut(member.profile.as_mut().expect("a profile"));
+    profile.interfaces = Some(tags(&["eth0", "eth1"]));
+    profile.ipv6_interfaces = ipv6.map(tags);
+    member
+}
+
 #[test]
 fn only_a_node_without_ipv6_splits_a_dual_stack_service_and_it_has_the_reason() {
     let v6: IpAddr = "fc00::1".parse().unwrap();
@@ -222,10 +236,9 @@ fn only_a_node_without_ipv6_splits_a_dual_stack_service_and_it_has_the_reason() 
         addresses: vec![address(), v6],
         ..web(TrafficPolicy::Cluster)
     });
-    let mut owners = |other: Features| {
-        let members = [(IRIS1, BOTH), (IRIS2, other)]
-            .map(|(name, features)| knowing(features, reporting(name, &[], 0)));
-        machine.set_members(&members);
+    let mut owners = |features, ipv6: &[&str]| {
+        let one = resolving(PER_ADDRESS, IRIS1, Some(&["eth0"]));
+        machine.set_members(&[one, resolving(features, IRIS2, Some(ipv6))]);
         let owners = [address(), v6].map(|address| machine.elected(address));
         (
             owners,
@@ -233,12 +246,10 @@ fn only_a_node_without_ipv6_splits_a_dual_stack_service_and_it_has_the_reason() 
         )
     };
     let both = |v6: &str| [Some(IRIS2.into()), Some(v6.into())];
-    assert_eq!(owners(BOTH), (both(IRIS2), Ok(0)));
-    assert_eq!(
-        owners(Features::ELECTION_PER_ADDRESS),
-        (both(IRIS1), Err(Exclusion::NoLinkLocalAddress))
-    );
-    assert_eq!(owners(Features::NONE), (both(IRIS2), Ok(0)));
+    assert_eq!(owners(PER_ADDRESS, &["eth1"]), (both(IRIS2), Ok(0)));
+    let unable = Err(Exclusion::NoLinkLocalAddress);
+    assert_eq!(owners(PER_ADDRESS, &[]), (both(IRIS1), unable));
+    assert_eq!(owners(Features::NONE, &[]), (both(IRIS2), Ok(0)));
 }
 
 #[test]
@@ -251,7 +262,8 @@ fn an_elected_node_that_loses_ipv6_stops_owning_before_gossip_reports_it_and_say
         ..web(TrafficPolicy::Cluster)
     });
     machine.set_interfaces(&["eth0"], &["eth0"]);
-    machine.set_members(&[IRIS1, IRIS2].map(|name| knowing(BOTH, reporting(name, &[], 0))));
+    let reporting = |ipv6| [IRIS1, IRIS2].map(|name| resolving(PER_ADDRESS, name, Some(ipv6)));
+    machine.set_members(&reporting(&["eth0"]));
     drain(&mut machine);
     assert!(matches!(machine.role(&key(), v6), Some(Role::Owner(_))));
     machine.set_interfaces(&["eth0"], &[]);
@@ -261,9 +273,87 @@ fn an_elected_node_that_loses_ipv6_stops_owning_before_gossip_reports_it_and_say
         Some(&IRIS1.into())
     );
     assert!(matches!(machine.role(&key(), address()), Some(Role::Owner(_))));
-    let unable = Features::ELECTION_PER_ADDRESS;
-    machine.set_members(&[IRIS1, IRIS2].map(|name| knowing(unable, reporting(name, &[], 0))));
+    machine.set_members(&reporting(&[]));
     drain(&mut machine);
     let unowned = Role::Unowned(Exclusion::NoLinkLocalAddress);
     assert_eq!(machine.role(&key(), v6), Some(&unowned));
+}
+
+#[test]
+fn all_nodes_agree_which_of_them_announces_ipv6_on_the_selected_interface() {
+    const BOTH: &[&str] = &["eth0", "eth1"];
+    let v6: IpAddr = "fc00::1".parse().unwrap();
+    let eth1 = RawL2Advertisement {
+        interfaces: vec!["eth1".into()],
+        ..everywhere()
+    };
+    let nodes = || {
+        [IRIS1, IRIS2].map(|me| {
+            let machine = OwnNode::new(me.into(), true, false);
+            let mut machine = iris_with(machine, vec![eth1.clone()], TrafficPolicy::Cluster);
+            machine.set_service(Exposure {
+                addresses: vec![address(), v6],
+                ..web(TrafficPolicy::Cluster)
+            });
+            machine
+        })
+    };
+    let standby = Role::Standby {
+        owner: IRIS1.into(),
+        backup: None,
+    };
+    let no_address = Exclusion::NoLinkLocalAddress;
+    let no_interface = Exclusion::NoInterface(["eth1".into()].into());
+    // What iris2 has and what it reports of it, the owner, the role of iris2, and why it is not elected. What a report has no
+    // room for counts as all, on the node itself too: it is elected and says why the address has no owner.
+    let cases = [
+        (
+            BOTH,
+            Some(BOTH),
+            &["eth0"][..],
+            Some(&["eth0"][..]),
+            IRIS1,
+            standby,
+            Err(no_address.clone()),
+        ),
+        (
+            BOTH,
+            Some(BOTH),
+            &["eth0"],
+            None,
+            IRIS2,
+            Role::Unowned(no_address),
+            Ok(0),
+        ),
+        (
+            &["eth0"],
+            None,
+            &["eth0"],
+            None,
+            IRIS2,
+            Role::Unowned(no_interface),
+            Ok(0),
+        ),
+    ];
+    for (names, reported, ipv6, reported_ipv6, owner, role, explained) in cases {
+        let mut members = [(IRIS1, Some(BOTH)), (IRIS2, reported_ipv6)]
+            .map(|(name, ipv6)| resolving(PER_ADDRESS, name, ipv6));
+        if reported.is_none() {
+            let profile = members[1].profile.as_mut().expect("a profile");
+            Arc::make_mut(profile).interfaces = None;
+        }
+        let mut nodes = nodes();
+        nodes[0].set_interfaces(BOTH, BOTH);
+        nodes[1].set_interfaces(names, ipv6);
+        for machine in &mut nodes {
+            machine.set_members(&members);
+            drain(machine);
+            assert_eq!(machine.elected(v6), Some(owner.into()), "{}", machine.name());
+            let nodes = machine.explain(&key(), v6).expect("nodes");
+            assert_eq!(nodes[&NodeName::from(IRIS2)], explained, "{}", machine.name());
+        }
+        assert_eq!(nodes[1].role(&key(), v6), Some(&role));
+        let is_owner = matches!(nodes[0].role(&key(), v6), Some(Role::Owner(_)));
+        assert_eq!(is_owner, owner == IRIS1);
+    }
 }
