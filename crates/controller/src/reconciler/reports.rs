@@ -15,7 +15,7 @@ use crate::announcements::{PodReadiness, SpeakerStatus, SupersededObject};
 /// speaker to start.
 const REPORT_DEADLINE: Duration = Duration::from_secs(10);
 /// The same while they report other Services, perhaps thousands that were created together.
-const BUSY_REPORT_DEADLINE: Duration = Duration::from_secs(60);
+const BUSY_REPORT_DEADLINE: Duration = Duration::from_secs(300);
 
 /// That no report says whether the addresses of a Service are announced.
 #[derive(Debug, Clone, Copy)]
