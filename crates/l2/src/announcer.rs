@@ -38,7 +38,7 @@ use schedule::{Burst, BurstSchedule};
 use crate::link::LinkTable;
 use crate::pace::Pace;
 use crate::received::{ReceivedFrame, Sighting};
-use crate::{Link, LinkIndex, MacAddr};
+use crate::{Link, LinkIndex};
 
 /// A frame to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,11 +12,13 @@ fn held(reconciler: &Reconciler) -> usize {
         records,
         published,
         announcements: _,
+        last_report: _,
         is_active: _,
+        deadlines,
         stale,
         events,
     } = reconciler;
-    format!("{allocator:?}{records:?}{published:?}{stale:?}{events:?}").len()
+    format!("{allocator:?}{records:?}{published:?}{deadlines:?}{stale:?}{events:?}").len()
 }
 
 #[test]
