@@ -10,6 +10,7 @@ mod network;
 mod overload;
 mod services;
 mod tools;
+mod truth;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         hostile::trials(),
         overload::trials(),
         tools::trials(),
+        truth::trials(),
         lifetime::trials(),
     ];
     libtest_mimic::run(&Arguments::from_args(), all.into_iter().flatten().collect()).exit_code()

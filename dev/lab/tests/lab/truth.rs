@@ -1,0 +1,108 @@
+//! Services say whether they are announced, and if not, why.
+
+use anyhow::ensure;
+use herald_api::ServiceL2Status;
+use herald_api::crd::ANNOUNCED;
+use herald_lab::Lab;
+use herald_lab::objects::NAMESPACE;
+use herald_lab::{DEADLINE, QUICKSTART};
+use herald_netns::wait_for;
+use libtest_mimic::Trial;
+
+use crate::in_lab;
+
+/// Three ways to an address that no node announces.
+const NEVER_ANNOUNCED: &str = "
+apiVersion: metallb.io/v1beta1
+kind: IPAddressPool
+metadata: {name: edge-pool, namespace: metallb-system}
+spec: {addresses: [192.168.67.210-192.168.67.219], autoAssign: false}
+---
+apiVersion: metallb.io/v1beta1
+kind: L2Advertisement
+metadata: {name: edge, namespace: metallb-system}
+spec: {ipAddressPools: [edge-pool], serviceSelectors: [{matchLabels: {tier: edge}}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: edge, labels: {tier: edge}, annotations: {metallb.io/allow-shared-ip: edge, metallb.io/address-pool: edge-pool}}
+spec: {type: LoadBalancer, selector: {app: hello}, ports: [{port: 80, targetPort: 8080}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: outside}
+spec: {type: LoadBalancer, externalTrafficPolicy: Local, ports: [{name: a, port: 80, targetPort: 8080}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: outside-1, labels: {kubernetes.io/service-name: outside}}
+addressType: IPv4
+ports: [{name: a, port: 8080, protocol: TCP}]
+endpoints: [{addresses: [10.244.1.2]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: nobody}
+spec: {type: LoadBalancer, selector: {app: nobody}, ports: [{port: 80, targetPort: 8080}]}
+";
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![in_lab(
+        "a_service_that_no_node_announces_says_why_until_one_does",
+        never_announced,
+    )]
+}
+
+async fn never_announced(lab: &mut Lab) -> anyhow::Result<()> {
+    lab.apply("quickstart.yaml", QUICKSTART).await?;
+    lab.apply("never.yaml", NEVER_ANNOUNCED).await?;
+    for (service, reason) in [
+        ("edge", "SharedAddressWithServiceSelector"),
+        ("outside", "NoCandidate"),
+        ("nobody", "NoEndpoints"),
+    ] {
+        wait_for_condition(lab, service, ["False", reason]).await?;
+        let nodes = reporting_nodes(lab, service).await?;
+        ensure!(nodes == [None], "{service}: {nodes:?}");
+    }
+    let condition = lab.cluster().condition("outside", ANNOUNCED).await?;
+    let [_, _, message] = condition.unwrap_or_default();
+    ensure!(
+        message.contains("NoLocalEndpoint (node-1, node-2, node-3)"),
+        "{message}"
+    );
+    lab.run_app("nobody", 8080, &[0]).await?;
+    wait_for_condition(lab, "nobody", ["True", "Announced"]).await?;
+    // Another node takes over from an owner that dies without a word, and its object goes.
+    let announcer = wait_for("one node announces it", DEADLINE, async || {
+        lab.cluster().announcer("nobody").await
+    })
+    .await?;
+    let index = lab.nodes().iter().position(|node| node.name() == announcer);
+    lab.node_mut(index.unwrap_or_default()).kill_speaker().await?;
+    wait_for("another node has superseded it", DEADLINE, async || {
+        let nodes = reporting_nodes(lab, "nobody").await?;
+        let is_other = matches!(&nodes[..], [Some(node)] if *node != announcer);
+        Ok(is_other.then_some(()))
+    })
+    .await?;
+    wait_for_condition(lab, "nobody", ["True", "Announced"]).await
+}
+
+async fn wait_for_condition(lab: &Lab, service: &str, expected: [&str; 2]) -> anyhow::Result<()> {
+    wait_for(&format!("{service} is {expected:?}"), DEADLINE, async || {
+        let condition = lab.cluster().condition(service, ANNOUNCED).await?;
+        let is_so =
+            condition.is_some_and(|[status, reason, _]| [status.as_str(), reason.as_str()] == expected);
+        Ok(is_so.then_some(()))
+    })
+    .await
+}
+
+/// The nodes in the statuses of a Service.
+async fn reporting_nodes(lab: &Lab, service: &str) -> anyhow::Result<Vec<Option<String>>> {
+    let statuses = lab.cluster().list::<ServiceL2Status>(NAMESPACE).await?;
+    let statuses = statuses.into_iter().filter_map(|object| object.status);
+    let of_service = statuses.filter(|status| status.service_name.as_deref() == Some(service));
+    Ok(of_service.map(|status| status.node).collect())
+}
