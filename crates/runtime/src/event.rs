@@ -164,16 +164,7 @@ impl EventTask {
     }
 
     async fn write(&self, write: &EventWrite) {
-        let mut result = within(TIMEOUT, self.request(write)).await;
-        if write.exists && matches!(result, Err(Failure::Outdated(_))) {
-            // The Event has expired: create it again.
-            let fresh = EventWrite {
-                exists: false,
-                ..write.clone()
-            };
-            result = within(TIMEOUT, self.request(&fresh)).await;
-        }
-        let Err(failure) = result else {
+        let Err(failure) = within(TIMEOUT, self.request(write)).await else {
             return;
         };
         let error = failure.message();
@@ -184,7 +175,10 @@ impl EventTask {
             );
         }
         self.waiting.dropped.inc();
-        self.waiting.correlator().handle_lost(write);
+        // An Event that another writer changed at the same time is still there: the next repetition has its count.
+        if !(write.exists && matches!(failure, Failure::Outdated(_))) {
+            self.waiting.correlator().handle_lost(write);
+        }
     }
 
     async fn request(&self, write: &EventWrite) -> kube::Result<()> {
@@ -199,12 +193,17 @@ impl EventTask {
                 "lastTimestamp": Time(write.last),
                 "message": write.record.message,
             });
-            api.patch(&name, &PatchParams::default(), &Patch::Merge(patch))
-                .await?;
-        } else {
-            let event = self.event(name, namespace, write);
-            api.create(&PostParams::default(), &event).await?;
+            match api
+                .patch(&name, &PatchParams::default(), &Patch::Merge(patch))
+                .await
+            {
+                // It has expired.
+                Err(kube::Error::Api(status)) if status.is_not_found() => {}
+                result => return result.map(drop),
+            }
         }
+        let event = self.event(name, namespace, write);
+        api.create(&PostParams::default(), &event).await?;
         Ok(())
     }
 

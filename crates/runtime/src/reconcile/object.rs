@@ -157,9 +157,13 @@ where
                 }
                 self.shown = Some(object);
             }
+            // The deletion of an object that was replaced since then says nothing of its successor.
             Update::Deleted(_) => {
-                self.observed = None;
-                self.shown = None;
+                let uid = |object: &Value| object["metadata"]["uid"].clone();
+                let gone = self.shown.take();
+                if gone.as_ref().map(uid) == self.observed.as_ref().map(uid) {
+                    self.observed = None;
+                }
             }
             Update::Synced => {
                 self.observed.clone_from(&self.shown);
@@ -226,4 +230,44 @@ async fn owner_of(client: Client, namespace: &str, pod: &str) -> Option<OwnerRef
         );
         None
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::ObjectKey;
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::Config as ClientConfig;
+
+    fn object(uid: &str, version: u64) -> Value {
+        json!({"metadata": {"name": "state", "uid": uid, "resourceVersion": version.to_string()}})
+    }
+
+    fn deleted() -> Update<Value> {
+        Update::Deleted(ObjectKey {
+            namespace: "default".to_owned(),
+            name: "state".to_owned(),
+        })
+    }
+
+    #[tokio::test]
+    async fn a_late_deletion_says_nothing_of_the_object_that_was_created_since() {
+        let config = ClientConfig::new("http://127.0.0.1:9".parse().expect("a URL"));
+        let client = Client::try_from(config).expect("a client");
+        let mut reconciler = ObjectReconciler::<ConfigMap> {
+            objects: Api::namespaced(client, "default"),
+            name: "state".to_owned(),
+            owner: None,
+            observed: None,
+            shown: None,
+        };
+        reconciler.handle(Update::Applied(object("first", 5)));
+        // It was deleted and created again, and the watch is behind.
+        reconciler.observed = Some(object("second", 8));
+        reconciler.handle(deleted());
+        assert_eq!(reconciler.observed, Some(object("second", 8)));
+        reconciler.handle(Update::Applied(object("second", 8)));
+        reconciler.handle(deleted());
+        assert_eq!(reconciler.observed, None);
+    }
 }
