@@ -267,13 +267,13 @@ mod tests {
         kube::Error::Api(kube::core::Status::failure("text", "x").with_code(code).boxed())
     }
 
-    fn held() -> Option<Leadership> {
-        Some(Leadership::of_test(Some(Duration::from_secs(60))))
+    fn held() -> Leadership {
+        Leadership::of_test(Some(Duration::from_secs(60)))
     }
 
     #[tokio::test]
     async fn one_write_of_an_object_is_in_flight_and_the_newest_follows() {
-        let (mut queue, sent, gate) = queue(held());
+        let (mut queue, sent, gate) = queue(Some(held()));
         for write in 1..=3 {
             queue.submit("a", write);
             tokio::task::yield_now().await;
@@ -289,7 +289,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_namespace_with_many_writes_delays_others_by_one_round() {
-        let (mut queue, sent, gate) = queue(held());
+        let (mut queue, sent, gate) = queue(Some(held()));
         for i in 0..1000 {
             queue.submit(format!("noisy/{i}").leak(), 1);
         }
@@ -312,7 +312,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_failure_pauses_its_object_only() {
-        let (mut queue, _, gate) = queue(held());
+        let (mut queue, _, gate) = queue(Some(held()));
         gate.add_permits(8);
         for (object, expected) in [
             ("conflict", Written::Outdated),
@@ -330,7 +330,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_object_with_spacing_pauses_after_a_success_too() {
-        let (mut queue, _, gate) = queue(held());
+        let (mut queue, _, gate) = queue(Some(held()));
         gate.add_permits(1);
         queue.submit("counted", 1);
         assert!(matches!(
@@ -365,7 +365,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_cancelled_write_is_not_sent() {
-        let (mut queue, sent, gate) = queue(held());
+        let (mut queue, sent, gate) = queue(Some(held()));
         queue.submit("a", 1);
         queue.submit("a", 2);
         queue.cancel(&"a");

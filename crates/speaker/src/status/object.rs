@@ -262,13 +262,13 @@ mod tests {
         }
     }
 
-    fn announced(obstacle: Option<&'static str>) -> Option<AnnouncementStatus> {
-        Some(AnnouncementStatus {
+    fn announced(obstacle: Option<&'static str>) -> AnnouncementStatus {
+        AnnouncementStatus {
             is_elected: true,
             addresses: vec![[192, 0, 2, 1].into()],
             interfaces: ["eth0".to_owned()].into(),
             obstacle: obstacle.map(|reason| (reason, "why".to_owned())),
-        })
+        }
     }
 
     fn at(second: i64) -> Timestamp {
@@ -297,7 +297,7 @@ mod tests {
     #[test]
     fn an_object_has_the_labels_and_fields_of_metallb_and_its_addresses() {
         let mut objects = started();
-        objects.set(key(), announced(None), at(5));
+        objects.set(key(), Some(announced(None)), at(5));
         let write = write(&mut objects);
         assert!(write.is_new && !write.is_withdrawal);
         let labels = [
@@ -341,10 +341,10 @@ mod tests {
     #[test]
     fn one_write_is_in_flight_and_the_newest_state_follows() {
         let mut objects = started();
-        objects.set(key(), announced(None), at(1));
+        objects.set(key(), Some(announced(None)), at(1));
         write(&mut objects);
         for reason in ["First", "Second"] {
-            objects.set(key(), announced(Some(reason)), at(2));
+            objects.set(key(), Some(announced(Some(reason))), at(2));
             assert!(objects.poll_write().is_none());
         }
         objects.handle_written(&key(), &Written::Version(Some(7)));
@@ -353,7 +353,7 @@ mod tests {
         assert!(!second.is_new);
         objects.handle_written(&key(), &Written::Version(Some(8)));
         assert!(objects.poll_write().is_none());
-        objects.set(key(), announced(Some("Second")), at(3));
+        objects.set(key(), Some(announced(Some("Second"))), at(3));
         assert!(objects.poll_write().is_none(), "it is written");
     }
 
@@ -365,10 +365,10 @@ mod tests {
             Written::Outdated,
         ] {
             let mut objects = started();
-            objects.set(key(), announced(None), at(1));
+            objects.set(key(), Some(announced(None)), at(1));
             write(&mut objects);
             objects.handle_written(&key(), &failure);
-            objects.set(key(), announced(Some("Newer")), at(2));
+            objects.set(key(), Some(announced(Some("Newer"))), at(2));
             assert!(objects.poll_write().is_none(), "{failure:?}");
             objects.handle_pause_over(&key());
             assert_eq!(condition(&write(&mut objects)).1, "Newer");
@@ -378,11 +378,11 @@ mod tests {
     #[test]
     fn what_was_interrupted_is_written_again_with_the_time_of_its_return() {
         let mut objects = started();
-        objects.set(key(), announced(None), at(1));
+        objects.set(key(), Some(announced(None)), at(1));
         write(&mut objects);
         objects.handle_written(&key(), &Written::Version(Some(7)));
         objects.set(key(), None, at(2));
-        objects.set(key(), announced(None), at(3));
+        objects.set(key(), Some(announced(None)), at(3));
         let (status, _, time) = condition(&write(&mut objects));
         assert_eq!((status, time), (json!("True"), json!("1970-01-01T00:00:03Z")));
     }
@@ -390,7 +390,7 @@ mod tests {
     #[test]
     fn a_withdrawal_is_written_once_and_then_forgotten() {
         let mut objects = started();
-        objects.set(key(), announced(None), at(1));
+        objects.set(key(), Some(announced(None)), at(1));
         write(&mut objects);
         objects.handle_written(&key(), &Written::Version(Some(7)));
         objects.set(key(), None, at(2));
@@ -409,16 +409,16 @@ mod tests {
         assert!(objects.poll_write().is_none());
         assert!(objects.records.is_empty());
         // The controller deletes the object meanwhile.
-        objects.set(key(), announced(None), at(3));
+        objects.set(key(), Some(announced(None)), at(3));
         assert!(write(&mut objects).is_new);
     }
 
     #[test]
     fn nothing_is_written_before_the_owner_is_known_and_nothing_that_is_over_by_then() {
         let mut objects = StatusObjects::new("node-1".to_owned());
-        objects.set(key(), announced(None), at(1));
+        objects.set(key(), Some(announced(None)), at(1));
         let other = ServiceKey::new("default", "other");
-        objects.set(other.clone(), announced(None), at(1));
+        objects.set(other.clone(), Some(announced(None)), at(1));
         objects.set(other, None, at(2));
         assert!(objects.poll_write().is_none());
         objects.start(owner("pod"), &[], at(3));
@@ -430,7 +430,7 @@ mod tests {
         let of = |name: &str, pod: &str| object(&ServiceKey::new("default", name), "node-1", &owner(pod));
         let existing = [of("web", "pod"), of("gone", "pod"), of("before", "pod-before")];
         let mut objects = StatusObjects::new("node-1".to_owned());
-        objects.set(key(), announced(None), at(1));
+        objects.set(key(), Some(announced(None)), at(1));
         objects.start(owner("pod"), &existing, at(2));
         let writes = std::iter::from_fn(|| objects.poll_write());
         let writes =

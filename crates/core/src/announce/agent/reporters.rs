@@ -153,9 +153,9 @@ mod tests {
             let mut fresh = Reporters::default();
             fresh.update(&facts(&now), &name(0));
             fresh.insert(&key, first, first);
-            for i in 0..5 {
+            for (i, is_alive) in now.iter().enumerate() {
                 prop_assert_eq!(old.is_reporter(&name(i), &key), fresh.is_reporter(&name(i), &key));
-                prop_assert!(now[i] || !old.is_reporter(&name(i), &key));
+                prop_assert!(*is_alive || !old.is_reporter(&name(i), &key));
             }
             let reporters = (0..5).filter(|i| old.is_reporter(&name(*i), &key)).count();
             prop_assert_eq!(reporters, usize::from(now.contains(&true)));
