@@ -96,6 +96,19 @@ async fn each_right(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
         lab.wait_for_addresses("hello-dual", if kind == "ClusterIP" { 0 } else { 2 }, DEADLINE)
             .await?;
     }
+    // A program that is killed has not written the events that wait.
+    wait_for("each program counts an event again", DEADLINE, async || {
+        let events = kubectl.get(&["events", "-n", "default"]).await?;
+        let counted: BTreeSet<&str> = events["items"]
+            .as_array()
+            .context("no list")?
+            .iter()
+            .filter(|event| event["count"].as_u64() > Some(1))
+            .filter_map(|event| event["source"]["component"].as_str())
+            .collect();
+        Ok((counted.len() == 2).then_some(()))
+    })
+    .await?;
     // Everything that a program does at its start, a second time.
     lab.kill_controller().await?;
     lab.start_controller().await?;
