@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use herald_api::convert;
 use herald_core::announce::agent::{Agent, AgentEvent, AgentReport, Options};
+use herald_core::announce::eligibility::Exclusion;
 use herald_core::announce::layer2::ownership::{Interfaces, Role};
 use herald_core::{Member, NodeName, Time};
 use herald_netio::Interface;
@@ -23,7 +24,7 @@ use prometheus::Registry;
 use regex::Regex;
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::Args;
 use crate::gossip::{self, Gossip};
@@ -231,6 +232,7 @@ impl Driver {
             self.has_started = true;
             info!(services = self.cluster.service_count(), "ready");
             self.agent.start();
+            self.handles.statuses.handle_start();
         }
     }
 
@@ -278,7 +280,12 @@ impl Driver {
     /// Logs and counts an event of the agent, and emits Kubernetes events for it.
     fn handle_event(&mut self, event: &AgentEvent) {
         match event {
-            AgentEvent::RoleChanged(service, address, role) => log_role(service, *address, role.as_ref()),
+            AgentEvent::RoleChanged(service, address, role) => {
+                log_role(service, *address, role.as_ref());
+                if matches!(role, Some(Role::Unowned(Exclusion::NoCandidate))) {
+                    debug!(%service, %address, nodes = ?self.agent.explain(service, *address), "no candidate");
+                }
+            }
             AgentEvent::Announced { service, address, .. } => {
                 info!(%service, %address, "announcing");
                 self.metrics.announced(service, *address);
@@ -368,7 +375,8 @@ fn log_role(service: &herald_core::ServiceKey, address: IpAddr, role: Option<&Ro
     }
 }
 
-async fn sleep_until(at: Option<Instant>) {
+/// Waits for an instant; without one, for ever.
+pub(crate) async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,

@@ -2,18 +2,22 @@
 //!
 //! A task writes only objects that its own Pod owns, several at a time and of each the newest state; nothing waits for them.
 //! The controller derives the condition `herald.io/Announced` of the Services from them, because speakers may not write
-//! Services, and deletes those that announce nothing any more.
+//! Services, and deletes those that announce nothing any more. A speaker watches its own objects: one that was deleted although
+//! it is desired is created again.
 
 mod object;
+mod restoration;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use herald_api::ServiceL2Status;
 use herald_core::announce::agent::AnnouncementStatus;
-use herald_core::{Backoff, ServiceKey};
+use herald_core::{Backoff, ServiceKey, Time};
 use herald_runtime::log::one_line;
-use herald_runtime::reconcile::{QueueEvent, TIMEOUT, WriteQueue, Written, owner, within};
+use herald_runtime::reconcile::{QueueEvent, WriteQueue, Written, owner};
+use herald_runtime::task;
+use herald_runtime::watch::{VERSION_CHECK, watch};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::jiff::Timestamp;
@@ -23,14 +27,26 @@ use kube::{Error, ResourceExt};
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use object::{NODE, ObjectWrite, StatusObjects};
+use crate::driver::sleep_until;
+use object::{NODE, ObjectWrite, ObservedObject, StatusObjects};
 
-/// Pause after the first attempt to read what exists; it doubles with each failure in a row.
+/// For how long the objects that an earlier container of this Pod wrote stay without a decision on their Services: more than a
+/// take-over lasts.
+const SETTLE_TIME: Duration = Duration::from_secs(15);
+/// Pause after the first attempt to read the Pod; it doubles with each failure in a row.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause.
 const LAST_PAUSE: Duration = Duration::from_secs(30);
+/// Messages of the watch that wait; it slows down when they are more.
+const UPDATES: usize = 16;
 
-type Change = (ServiceKey, Option<AnnouncementStatus>);
+/// What the driver has decided.
+#[derive(Debug)]
+enum Change {
+    Status(ServiceKey, Option<AnnouncementStatus>),
+    /// From now on it decides.
+    Started,
+}
 
 /// Handle of the writing task. Never waits.
 #[derive(Debug, Clone)]
@@ -40,7 +56,12 @@ impl Statuses {
     /// Replaces what this node publishes about a Service; `None` if nothing.
     pub(crate) fn set(&self, service: ServiceKey, status: Option<AnnouncementStatus>) {
         // Fails only while the program ends.
-        let _ended = self.0.send((service, status));
+        let _ended = self.0.send(Change::Status(service, status));
+    }
+
+    /// Takes that the agent decides from now on.
+    pub(crate) fn handle_start(&self) {
+        let _ended = self.0.send(Change::Started);
     }
 }
 
@@ -70,32 +91,52 @@ struct StatusApi {
 
 async fn run(api: StatusApi, node: String, pod: String, mut changes: mpsc::UnboundedReceiver<Change>) {
     let mut objects = StatusObjects::new(node.clone());
-    let mut known = Box::pin(read_known(api.clone(), node, pod));
+    let zero = Instant::now();
+    let now = || Time::since_zero(zero.elapsed());
+    let mut settles_at = None;
+    let handle_change = |objects: &mut StatusObjects, settles_at: &mut Option<Instant>, change| match change {
+        Change::Status(service, status) => objects.set(service, status, Timestamp::now()),
+        Change::Started => *settles_at = Some(Instant::now() + SETTLE_TIME),
+    };
+    let mut pod_owner = Box::pin(read_owner(api.pods.clone(), pod));
     // Cancel safety: `recv` loses nothing when the other branch wins, and the read goes on in the next round.
-    let (owner, existing) = loop {
+    let pod_owner = loop {
         tokio::select! {
             biased;
             change = changes.recv() => match change {
-                Some((service, status)) => objects.set(service, status, Timestamp::now()),
+                Some(change) => handle_change(&mut objects, &mut settles_at, change),
                 None => return,
             },
-            known = &mut known => break known,
+            pod_owner = &mut pod_owner => break pod_owner,
         }
     };
-    objects.start(owner, &existing, Timestamp::now());
+    objects.set_owner(pod_owner);
+    let (sender, mut updates) = mpsc::channel(UPDATES);
+    task::spawn(watch(
+        api.metadata.clone(),
+        ListParams::default().labels(&format!("{NODE}={node}")),
+        VERSION_CHECK,
+        |object| ObservedObject::new(&object),
+        |update| update,
+        sender,
+    ));
     // Each instance writes its own objects only, so there is no Lease.
     let mut writes = WriteQueue::new(None, move |_: ServiceKey, write| send(api.clone(), write));
     let mut is_failing = false;
-    // Cancel safety: neither `recv` nor `next` loses anything when the other wins.
+    // Cancel safety: neither `recv` nor `next` loses anything when another branch wins, and the times stay.
     loop {
         while let Some((service, write)) = objects.poll_write() {
             writes.submit(service, write);
         }
+        let due = objects.poll_timeout().map(|due| zero + due.elapsed());
         tokio::select! {
             biased;
             change = changes.recv() => match change {
-                Some((service, status)) => objects.set(service, status, Timestamp::now()),
+                Some(change) => handle_change(&mut objects, &mut settles_at, change),
                 None => return,
+            },
+            Some(updates) = updates.recv() => for update in updates {
+                objects.update(update, Timestamp::now(), now());
             },
             event = writes.next() => match event {
                 QueueEvent::Written(service, written) => {
@@ -104,10 +145,15 @@ async fn run(api: StatusApi, node: String, pod: String, mut changes: mpsc::Unbou
                         warn!(%service, error, "a ServiceL2Status could not be written; trying again");
                     }
                     is_failing = failure.is_some();
-                    objects.handle_written(&service, &written);
+                    objects.handle_written(&service, &written, now());
                 }
                 QueueEvent::PauseOver(service) => objects.handle_pause_over(&service),
             },
+            () = sleep_until(due) => objects.handle_timeout(now()),
+            () = sleep_until(settles_at) => {
+                settles_at = None;
+                objects.settle();
+            }
         }
     }
 }
@@ -119,12 +165,12 @@ fn failure(written: &Written) -> Option<&str> {
     }
 }
 
-/// Reads the owner of the objects and the objects of this node that exist, as soon as the API server answers.
-async fn read_known(api: StatusApi, node: String, pod: String) -> (OwnerReference, Vec<ServiceL2Status>) {
+/// Reads the owner of the objects, as soon as the API server answers.
+async fn read_owner(pods: Api<Pod>, pod: String) -> OwnerReference {
     let mut backoff = Backoff::new(FIRST_PAUSE, LAST_PAUSE);
     loop {
-        match try_read_known(&api, &node, &pod).await {
-            Ok(known) => return known,
+        match try_read_owner(&pods, &pod).await {
+            Ok(owner) => return owner,
             Err(error) => {
                 let error = one_line(error.as_ref());
                 warn!(error, "no ServiceL2Status can be written yet; trying again");
@@ -134,20 +180,11 @@ async fn read_known(api: StatusApi, node: String, pod: String) -> (OwnerReferenc
     }
 }
 
-async fn try_read_known(
-    api: &StatusApi,
-    node: &str,
-    pod: &str,
-) -> anyhow::Result<(OwnerReference, Vec<ServiceL2Status>)> {
-    let owner = owner(&api.pods, pod)
+async fn try_read_owner(pods: &Api<Pod>, pod: &str) -> anyhow::Result<OwnerReference> {
+    owner(pods, pod)
         .await
         .map_err(|failure| anyhow!("reading the speaker's Pod {pod}: {}", failure.message()))?
-        .with_context(|| format!("the speaker's Pod {pod} does not exist"))?;
-    let of_node = ListParams::default().labels(&format!("{NODE}={node}"));
-    let existing = within(TIMEOUT, api.objects.list(&of_node))
-        .await
-        .map_err(|failure| anyhow!("listing the objects of this node: {}", failure.message()))?;
-    Ok((owner, existing.items))
+        .with_context(|| format!("the speaker's Pod {pod} does not exist"))
 }
 
 /// Creates the object unless it exists, and writes its status. An object that is gone has nothing to withdraw.

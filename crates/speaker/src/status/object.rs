@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   desired ──► in flight ──► written
-//!      ▲            │ failed: after a pause
-//!      └────────────┘
+//!      ▲            │ failed, │ deleted by the controller or a user:
+//!      └────────────┴─────────┘ after a pause
 //! ```
 
 use std::collections::BTreeMap;
@@ -12,15 +12,18 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use herald_api::ServiceL2Status;
 use herald_api::crd::{ANNOUNCED, ServiceL2StatusFields};
 use herald_api::reason::ConditionReason;
-use herald_core::ServiceKey;
 use herald_core::announce::agent::AnnouncementStatus;
+use herald_core::{ServiceKey, Time as MonotonicTime};
+use herald_runtime::Update;
 use herald_runtime::log::shorten;
 use herald_runtime::reconcile::Written;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use kube::api::ObjectMeta;
+use kube::api::{ObjectMeta, PartialObjectMeta};
 use serde_json::{Value, json};
+
+use super::restoration::Restorations;
 
 /// Label with the node of the speaker.
 pub(super) const NODE: &str = "metallb.io/node";
@@ -49,9 +52,26 @@ pub(super) struct StatusObjects {
     node: String,
     /// The Pod of this speaker; Kubernetes deletes the objects together with it. `None` until it is known.
     owner: Option<OwnerReference>,
+    /// Whether the objects of this node were listed.
+    is_listed: bool,
+    /// Whether the agent has had the time to decide on every Service.
+    has_settled: bool,
     records: BTreeMap<ServiceKey, StatusRecord>,
+    /// The objects of this Pod that the watch shows, by name: their Services and versions.
+    observed: BTreeMap<Box<str>, (ServiceKey, Option<u64>)>,
+    restorations: Restorations,
     /// Services whose objects may differ from what they should be.
     stale: Vec<ServiceKey>,
+}
+
+/// An object of this node as the watch shows it.
+#[derive(Debug)]
+pub(super) struct ObservedObject {
+    name: Box<str>,
+    /// The Service that it is about.
+    service: Option<ServiceKey>,
+    /// The `resourceVersion`, if it is a number.
+    version: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -61,6 +81,12 @@ struct StatusRecord {
     in_flight: Option<Desired>,
     /// Whether the object exists, as far as is known.
     exists: bool,
+    /// Whether the object was deleted while a write was in flight: before or after it.
+    is_deleted: bool,
+    /// Whether an earlier container of this Pod wrote the object, and this one has decided nothing about the Service yet.
+    is_inherited: bool,
+    /// The version that the last write made.
+    written: Option<u64>,
 }
 
 /// What an object should say, and since when its condition has its status.
@@ -72,29 +98,112 @@ struct Desired {
 
 impl StatusObjects {
     /// Starts without objects.
-    pub(super) const fn new(node: String) -> Self {
+    pub(super) fn new(node: String) -> Self {
         Self {
             node,
             owner: None,
+            is_listed: false,
+            has_settled: false,
             records: BTreeMap::new(),
+            observed: BTreeMap::new(),
+            restorations: Restorations::default(),
             stale: Vec::new(),
         }
     }
 
-    /// Starts to write. The objects of this Pod that exist already were written before its container was restarted.
-    pub(super) fn start(&mut self, owner: OwnerReference, existing: &[ServiceL2Status], now: Timestamp) {
-        for object in existing {
-            let Some(service) = service_of(object) else {
-                continue;
-            };
-            if object.name_any() == name_of(&service, &owner) {
-                let record = self.records.entry(service).or_default();
-                record.exists = true;
-                record.desired.since = now;
+    /// Takes the Pod that owns the objects.
+    pub(super) fn set_owner(&mut self, owner: OwnerReference) {
+        self.owner = Some(owner);
+    }
+
+    /// Takes a change of the objects of this node. Those of another Pod are left alone. What is desired and was deleted is
+    /// written again after a pause, and at once what a list does not show as it was written.
+    pub(super) fn update(&mut self, update: Update<ObservedObject>, wall: Timestamp, now: MonotonicTime) {
+        match update {
+            Update::Applied(object) => self.handle_observed(object, wall),
+            Update::Deleted(key) => {
+                if let Some((service, _)) = self.observed.remove(&*key.name) {
+                    self.handle_deleted(&service, now);
+                }
+            }
+            Update::Synced => {
+                self.is_listed = true;
+                let services = self.records.keys();
+                let lost = services.filter(|service| !self.is_shown(service)).cloned();
+                let lost: Vec<ServiceKey> = lost.collect();
+                self.stale.extend(lost);
             }
         }
-        self.owner = Some(owner);
-        self.stale = self.records.keys().cloned().collect();
+    }
+
+    fn handle_observed(&mut self, object: ObservedObject, wall: Timestamp) {
+        let Some((service, owner)) = object.service.as_ref().zip(self.owner.as_ref()) else {
+            return;
+        };
+        if *object.name != *name_of(service, owner) {
+            return;
+        }
+        if !self.is_listed {
+            // It was written before the container was restarted.
+            let is_inherited = !self.has_settled && !self.records.contains_key(service);
+            let record = self.records.entry(service.clone()).or_default();
+            record.exists = true;
+            record.is_inherited = is_inherited;
+            record.desired.since = wall;
+        }
+        // One copy of the names, where there is a record.
+        let known = self.records.get_key_value(service);
+        let service = known.map_or(service, |(known, _)| known).clone();
+        self.observed.insert(object.name, (service, object.version));
+    }
+
+    fn handle_deleted(&mut self, service: &ServiceKey, now: MonotonicTime) {
+        let Some(record) = self.records.get_mut(service) else {
+            return;
+        };
+        if record.in_flight.is_some() {
+            record.is_deleted = true;
+            return;
+        }
+        record.exists = false;
+        record.is_inherited = false;
+        if record.desired.status.is_some() {
+            self.restorations.insert(service, now);
+        } else {
+            self.stale.push(service.clone());
+        }
+    }
+
+    /// Whether the watch shows the object as it was written last.
+    fn is_shown(&self, service: &ServiceKey) -> bool {
+        let written = self.records.get(service).and_then(|record| record.written);
+        let name = self.owner.as_ref().map(|owner| name_of(service, owner));
+        let observed = name.and_then(|name| self.observed.get(&*name));
+        written.is_some() && observed.is_some_and(|(_, version)| *version == written)
+    }
+
+    /// Takes that the agent has had the time to decide on every Service: an object that it has not asked for is withdrawn.
+    pub(super) fn settle(&mut self) {
+        self.has_settled = true;
+        for (service, record) in &mut self.records {
+            if std::mem::take(&mut record.is_inherited) {
+                self.stale.push(service.clone());
+            }
+        }
+    }
+
+    /// Returns when [`Self::handle_timeout`] has something to do.
+    pub(super) fn poll_timeout(&self) -> Option<MonotonicTime> {
+        self.restorations.poll_timeout()
+    }
+
+    /// Creates objects again whose pause after their deletion is over.
+    pub(super) fn handle_timeout(&mut self, now: MonotonicTime) {
+        while let Some(service) = self.restorations.poll_due(now) {
+            if self.records.get(&service).is_some_and(|record| !record.exists) {
+                self.stale.push(service);
+            }
+        }
     }
 
     /// Replaces what this node publishes about a Service; `None` is nothing.
@@ -110,8 +219,9 @@ impl StatusObjects {
             },
             ..StatusRecord::default()
         });
+        let was_inherited = std::mem::take(&mut record.is_inherited);
         let desired = &mut record.desired;
-        if desired.status == status {
+        if desired.status == status && !was_inherited {
             return;
         }
         // Also what was interrupted for a moment is newer than what other nodes have written before.
@@ -124,12 +234,12 @@ impl StatusObjects {
 
     /// Returns the next object to be written.
     pub(super) fn poll_write(&mut self) -> Option<(ServiceKey, ObjectWrite)> {
-        let owner = self.owner.as_ref()?;
+        let owner = self.owner.as_ref().filter(|_| self.is_listed)?;
         while let Some(service) = self.stale.pop() {
             let Some(record) = self.records.get_mut(&service) else {
                 continue;
             };
-            if record.in_flight.is_some() {
+            if record.in_flight.is_some() || record.is_inherited {
                 continue;
             }
             if record.desired.status.is_none() && !record.exists {
@@ -149,18 +259,22 @@ impl StatusObjects {
     }
 
     /// Records how a write ended. After a failure the next one waits until the pause is over.
-    pub(super) fn handle_written(&mut self, service: &ServiceKey, written: &Written) {
-        if !matches!(written, Written::Version(_)) {
+    pub(super) fn handle_written(&mut self, service: &ServiceKey, written: &Written, now: MonotonicTime) {
+        let Written::Version(version) = written else {
             return;
-        }
+        };
         let Some(record) = self.records.get_mut(service) else {
             return;
         };
         let sent = record.in_flight.take();
+        record.written = *version;
         // A withdrawn object is deleted sooner or later.
         record.exists = sent.as_ref().is_some_and(|sent| sent.status.is_some());
         if sent.as_ref() != Some(&record.desired) || record.desired.status.is_none() {
             self.stale.push(service.clone());
+        }
+        if std::mem::take(&mut record.is_deleted) {
+            self.handle_deleted(service, now);
         }
     }
 
@@ -168,7 +282,21 @@ impl StatusObjects {
     pub(super) fn handle_pause_over(&mut self, service: &ServiceKey) {
         if let Some(record) = self.records.get_mut(service) {
             record.in_flight = None;
+            record.exists &= !std::mem::take(&mut record.is_deleted);
             self.stale.push(service.clone());
+        }
+    }
+}
+
+impl ObservedObject {
+    /// Reads an object.
+    pub(super) fn new(object: &PartialObjectMeta<ServiceL2Status>) -> Self {
+        let labels = object.labels();
+        let service = labels.get(SERVICE_NAMESPACE).zip(labels.get(SERVICE_NAME));
+        Self {
+            name: object.name_any().into(),
+            service: service.map(|(namespace, name)| ServiceKey::new(namespace.as_str(), name.as_str())),
+            version: object.resource_version().and_then(|version| version.parse().ok()),
         }
     }
 }
@@ -176,14 +304,6 @@ impl StatusObjects {
 /// Whether the condition is True.
 fn is_so(status: Option<&AnnouncementStatus>) -> bool {
     status.is_some_and(|status| status.obstacle.is_none())
-}
-
-fn service_of(object: &ServiceL2Status) -> Option<ServiceKey> {
-    let labels = object.labels();
-    Some(ServiceKey::new(
-        labels.get(SERVICE_NAMESPACE)?,
-        labels.get(SERVICE_NAME)?,
-    ))
 }
 
 /// Returns the name of the object: always the same for a Pod, so that no object is created twice, and another one for the
@@ -250,6 +370,8 @@ fn patch(service: &ServiceKey, node: &str, desired: &Desired) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use herald_runtime::ObjectKey;
+    use std::time::Duration;
 
     fn key() -> ServiceKey {
         ServiceKey::new("default", "web")
@@ -277,7 +399,39 @@ mod tests {
 
     fn started() -> StatusObjects {
         let mut objects = StatusObjects::new("node-1".to_owned());
-        objects.start(owner("pod"), &[], at(0));
+        objects.set_owner(owner("pod"));
+        objects.update(Update::Synced, at(0), now(0));
+        objects.settle();
+        objects
+    }
+
+    fn now(second: u64) -> MonotonicTime {
+        MonotonicTime::since_zero(Duration::from_secs(second))
+    }
+
+    fn observed(name: &str, pod: &str, version: u64) -> Update<ObservedObject> {
+        let service = ServiceKey::new("default", name);
+        Update::Applied(ObservedObject {
+            name: name_of(&service, &owner(pod)).into(),
+            service: Some(service),
+            version: Some(version),
+        })
+    }
+
+    fn deleted() -> Update<ObservedObject> {
+        Update::Deleted(ObjectKey {
+            namespace: "metallb-system".to_owned(),
+            name: name_of(&key(), &owner("pod")),
+        })
+    }
+
+    /// An object that was written as version 7 and is shown.
+    fn written() -> StatusObjects {
+        let mut objects = started();
+        objects.set(key(), Some(announced(None)), at(1));
+        write(&mut objects);
+        objects.handle_written(&key(), &Written::Version(Some(7)), now(1));
+        objects.update(observed("web", "pod", 7), at(1), now(1));
         objects
     }
 
@@ -347,11 +501,11 @@ mod tests {
             objects.set(key(), Some(announced(Some(reason))), at(2));
             assert!(objects.poll_write().is_none());
         }
-        objects.handle_written(&key(), &Written::Version(Some(7)));
+        objects.handle_written(&key(), &Written::Version(Some(7)), now(1));
         let second = write(&mut objects);
         assert_eq!(condition(&second).1, "Second");
         assert!(!second.is_new);
-        objects.handle_written(&key(), &Written::Version(Some(8)));
+        objects.handle_written(&key(), &Written::Version(Some(8)), now(1));
         assert!(objects.poll_write().is_none());
         objects.set(key(), Some(announced(Some("Second"))), at(3));
         assert!(objects.poll_write().is_none(), "it is written");
@@ -367,7 +521,7 @@ mod tests {
             let mut objects = started();
             objects.set(key(), Some(announced(None)), at(1));
             write(&mut objects);
-            objects.handle_written(&key(), &failure);
+            objects.handle_written(&key(), &failure, now(1));
             objects.set(key(), Some(announced(Some("Newer"))), at(2));
             assert!(objects.poll_write().is_none(), "{failure:?}");
             objects.handle_pause_over(&key());
@@ -380,7 +534,7 @@ mod tests {
         let mut objects = started();
         objects.set(key(), Some(announced(None)), at(1));
         write(&mut objects);
-        objects.handle_written(&key(), &Written::Version(Some(7)));
+        objects.handle_written(&key(), &Written::Version(Some(7)), now(1));
         objects.set(key(), None, at(2));
         objects.set(key(), Some(announced(None)), at(3));
         let (status, _, time) = condition(&write(&mut objects));
@@ -392,7 +546,7 @@ mod tests {
         let mut objects = started();
         objects.set(key(), Some(announced(None)), at(1));
         write(&mut objects);
-        objects.handle_written(&key(), &Written::Version(Some(7)));
+        objects.handle_written(&key(), &Written::Version(Some(7)), now(1));
         objects.set(key(), None, at(2));
         let withdrawal = write(&mut objects);
         assert!(withdrawal.is_withdrawal && !withdrawal.is_new);
@@ -402,10 +556,10 @@ mod tests {
             (&Value::Null, &Value::Null)
         );
         assert_eq!(condition(&withdrawal).1, "NotAnnounced");
-        objects.handle_written(&key(), &Written::Failed("away".to_owned()));
+        objects.handle_written(&key(), &Written::Failed("away".to_owned()), now(1));
         objects.handle_pause_over(&key());
         assert!(write(&mut objects).is_withdrawal);
-        objects.handle_written(&key(), &Written::Version(Some(8)));
+        objects.handle_written(&key(), &Written::Version(Some(8)), now(1));
         assert!(objects.poll_write().is_none());
         assert!(objects.records.is_empty());
         // The controller deletes the object meanwhile.
@@ -421,22 +575,102 @@ mod tests {
         objects.set(other.clone(), Some(announced(None)), at(1));
         objects.set(other, None, at(2));
         assert!(objects.poll_write().is_none());
-        objects.start(owner("pod"), &[], at(3));
+        objects.set_owner(owner("pod"));
+        assert!(objects.poll_write().is_none());
+        objects.update(Update::Synced, at(3), now(3));
+        assert!(write(&mut objects).is_new);
+    }
+
+    /// The Services of all writes, with whether each is new and whether it is a withdrawal.
+    fn writes(objects: &mut StatusObjects) -> BTreeMap<String, (bool, bool)> {
+        let writes = std::iter::from_fn(|| objects.poll_write());
+        let writes =
+            writes.map(|(service, write)| (service.name.to_string(), (write.is_new, write.is_withdrawal)));
+        writes.collect()
+    }
+
+    #[test]
+    fn after_a_restart_nothing_is_withdrawn_before_the_agent_has_decided() {
+        let mut objects = StatusObjects::new("node-1".to_owned());
+        objects.set(key(), Some(announced(None)), at(1));
+        objects.set_owner(owner("pod"));
+        let existing = [
+            ("web", "pod"),
+            ("later", "pod"),
+            ("no-more", "pod"),
+            ("gone", "pod"),
+            ("before", "pod-before"),
+        ];
+        for (name, pod) in existing {
+            objects.update(observed(name, pod, 5), at(2), now(2));
+        }
+        objects.update(Update::Synced, at(2), now(2));
+        let of = |name: &str, write| (name.to_owned(), write);
+        assert_eq!(writes(&mut objects), BTreeMap::from([of("web", (false, false))]));
+        objects.set(ServiceKey::new("default", "later"), Some(announced(None)), at(3));
+        objects.set(ServiceKey::new("default", "no-more"), None, at(3));
+        let expected = BTreeMap::from([of("later", (false, false)), of("no-more", (false, true))]);
+        assert_eq!(writes(&mut objects), expected);
+        objects.settle();
+        assert_eq!(writes(&mut objects), BTreeMap::from([of("gone", (false, true))]));
+    }
+
+    #[test]
+    fn a_desired_object_that_was_deleted_returns_after_a_pause_that_doubles() {
+        let mut objects = written();
+        assert!(objects.poll_write().is_none());
+        let mut second = 10;
+        for pause in [1, 2, 4] {
+            objects.update(deleted(), at(10), now(second));
+            objects.handle_timeout(now(second));
+            assert!(objects.poll_write().is_none());
+            second += pause;
+            assert_eq!(objects.poll_timeout(), Some(now(second)));
+            objects.handle_timeout(now(second));
+            assert!(write(&mut objects).is_new);
+            objects.handle_written(&key(), &Written::Version(Some(second)), now(second));
+            objects.update(observed("web", "pod", second), at(10), now(second));
+        }
+        // What changes meanwhile is not held up, and is written once.
+        objects.update(deleted(), at(20), now(20));
+        objects.set(key(), Some(announced(Some("Newer"))), at(20));
+        assert!(write(&mut objects).is_new);
+        objects.handle_written(&key(), &Written::Version(Some(30)), now(20));
+        objects.handle_timeout(now(28));
+        assert!(objects.poll_write().is_none());
+    }
+
+    #[test]
+    fn a_deletion_during_a_write_may_have_come_after_it() {
+        let mut objects = written();
+        objects.set(key(), Some(announced(Some("Newer"))), at(2));
+        write(&mut objects);
+        objects.update(deleted(), at(2), now(2));
+        objects.handle_written(&key(), &Written::Version(Some(8)), now(2));
+        assert!(objects.poll_write().is_none());
+        objects.handle_timeout(now(3));
         assert!(write(&mut objects).is_new);
     }
 
     #[test]
-    fn after_a_restart_the_objects_of_the_same_pod_go_on_and_those_of_other_pods_are_left_alone() {
-        let of = |name: &str, pod: &str| object(&ServiceKey::new("default", name), "node-1", &owner(pod));
-        let existing = [of("web", "pod"), of("gone", "pod"), of("before", "pod-before")];
-        let mut objects = StatusObjects::new("node-1".to_owned());
-        objects.set(key(), Some(announced(None)), at(1));
-        objects.start(owner("pod"), &existing, at(2));
-        let writes = std::iter::from_fn(|| objects.poll_write());
-        let writes =
-            writes.map(|(service, write)| (service.name.to_string(), (write.is_new, write.is_withdrawal)));
-        let expected = [("gone", (false, true)), ("web", (false, false))];
-        let expected = expected.map(|(name, write)| (name.to_owned(), write));
-        assert_eq!(writes.collect::<BTreeMap<_, _>>(), BTreeMap::from(expected));
+    fn a_withdrawn_object_that_is_deleted_does_not_return() {
+        let mut objects = written();
+        objects.set(key(), None, at(2));
+        assert!(write(&mut objects).is_withdrawal);
+        objects.update(deleted(), at(2), now(2));
+        objects.handle_written(&key(), &Written::Version(Some(8)), now(2));
+        assert!(objects.poll_write().is_none());
+        assert_eq!(objects.poll_timeout(), None);
+        assert!(objects.records.is_empty() && objects.observed.is_empty());
+    }
+
+    #[test]
+    fn what_a_list_does_not_show_as_it_was_written_is_written_again() {
+        let mut objects = written();
+        objects.update(Update::Synced, at(9), now(9));
+        assert!(objects.poll_write().is_none());
+        objects.update(observed("web", "pod", 3), at(9), now(9));
+        objects.update(Update::Synced, at(9), now(9));
+        assert!(!write(&mut objects).is_new);
     }
 }

@@ -1,5 +1,7 @@
 //! Services say whether they are announced, and if not, why.
 
+use std::collections::BTreeSet;
+
 use anyhow::ensure;
 use herald_api::ServiceL2Status;
 use herald_api::crd::ANNOUNCED;
@@ -7,7 +9,10 @@ use herald_lab::Lab;
 use herald_lab::objects::NAMESPACE;
 use herald_lab::{DEADLINE, QUICKSTART};
 use herald_netns::wait_for;
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use libtest_mimic::Trial;
+use serde_json::json;
 
 use crate::in_lab;
 
@@ -47,10 +52,17 @@ spec: {type: LoadBalancer, selector: {app: nobody}, ports: [{port: 80, targetPor
 ";
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![in_lab(
-        "a_service_that_no_node_announces_says_why_until_one_does",
-        never_announced,
-    )]
+    vec![
+        in_lab(
+            "a_service_that_no_node_announces_says_why_until_one_does",
+            never_announced,
+        ),
+        in_lab("statuses_that_a_user_deletes_return", deleted),
+        in_lab(
+            "the_status_of_an_owner_that_another_node_superseded_for_a_moment_returns",
+            superseded,
+        ),
+    ]
 }
 
 async fn never_announced(lab: &mut Lab) -> anyhow::Result<()> {
@@ -68,16 +80,13 @@ async fn never_announced(lab: &mut Lab) -> anyhow::Result<()> {
     let condition = lab.cluster().condition("outside", ANNOUNCED).await?;
     let [_, _, message] = condition.unwrap_or_default();
     ensure!(
-        message.contains("NoLocalEndpoint (node-1, node-2, node-3)"),
+        message.ends_with("the reasons of the nodes: NoLocalEndpoint"),
         "{message}"
     );
     lab.run_app("nobody", 8080, &[0]).await?;
     wait_for_condition(lab, "nobody", ["True", "Announced"]).await?;
     // Another node takes over from an owner that dies without a word, and its object goes.
-    let announcer = wait_for("one node announces it", DEADLINE, async || {
-        lab.cluster().announcer("nobody").await
-    })
-    .await?;
+    let announcer = wait_for_announcer(lab, "nobody").await?;
     let index = lab.nodes().iter().position(|node| node.name() == announcer);
     lab.node_mut(index.unwrap_or_default()).kill_speaker().await?;
     wait_for("another node has superseded it", DEADLINE, async || {
@@ -87,6 +96,68 @@ async fn never_announced(lab: &mut Lab) -> anyhow::Result<()> {
     })
     .await?;
     wait_for_condition(lab, "nobody", ["True", "Announced"]).await
+}
+
+async fn deleted(lab: &mut Lab) -> anyhow::Result<()> {
+    lab.apply("quickstart.yaml", QUICKSTART).await?;
+    wait_for_condition(lab, "hello", ["True", "Announced"]).await?;
+    let statuses = Api::<ServiceL2Status>::namespaced(lab.cluster().client(), NAMESPACE);
+    statuses
+        .delete_collection(&DeleteParams::default(), &ListParams::default())
+        .await?;
+    wait_for_announcer(lab, "hello").await?;
+    wait_for_condition(lab, "hello", ["True", "Announced"]).await
+}
+
+async fn superseded(lab: &mut Lab) -> anyhow::Result<()> {
+    lab.apply("quickstart.yaml", QUICKSTART).await?;
+    let owner = wait_for_announcer(lab, "hello").await?;
+    wait_for_condition(lab, "hello", ["True", "Announced"]).await?;
+    let before = uids(lab, "hello").await?;
+    // Another speaker says that it announces the Service, and the controller deletes the status of the owner.
+    let statuses = Api::<ServiceL2Status>::namespaced(lab.cluster().client(), NAMESPACE);
+    let other = json!({
+        "apiVersion": "metallb.io/v1beta1", "kind": "ServiceL2Status", "metadata": {"name": "l2-other"},
+    });
+    let other: ServiceL2Status = serde_json::from_value(other)?;
+    statuses.create(&PostParams::default(), &other).await?;
+    let status = json!({"status": {
+        "node": "another-node", "serviceName": "hello", "serviceNamespace": "default",
+        "conditions": [{
+            "type": ANNOUNCED, "status": "True", "reason": "Announced", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }],
+    }});
+    statuses
+        .patch_status("l2-other", &PatchParams::default(), &Patch::Merge(status))
+        .await?;
+    wait_for("the owner has the only status, a new one", DEADLINE, async || {
+        let is_new = uids(lab, "hello").await?.is_disjoint(&before);
+        let announcer = lab.cluster().announcer("hello").await?;
+        Ok((is_new && announcer.as_ref() == Some(&owner)).then_some(()))
+    })
+    .await?;
+    wait_for_condition(lab, "hello", ["True", "Announced"]).await
+}
+
+/// The uids of the statuses of a Service.
+async fn uids(lab: &Lab, service: &str) -> anyhow::Result<BTreeSet<String>> {
+    let statuses = lab.cluster().list::<ServiceL2Status>(NAMESPACE).await?;
+    let of_service = statuses.into_iter().filter(|object| {
+        let name = object
+            .status
+            .as_ref()
+            .and_then(|status| status.service_name.as_deref());
+        name == Some(service)
+    });
+    Ok(of_service.filter_map(|object| object.uid()).collect())
+}
+
+async fn wait_for_announcer(lab: &Lab, service: &str) -> anyhow::Result<String> {
+    wait_for("one node announces it", DEADLINE, async || {
+        lab.cluster().announcer(service).await
+    })
+    .await
 }
 
 async fn wait_for_condition(lab: &Lab, service: &str, expected: [&str; 2]) -> anyhow::Result<()> {
