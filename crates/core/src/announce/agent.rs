@@ -119,14 +119,12 @@ impl Agent {
 
     /// Adds or replaces a Node.
     pub fn set_node(&mut self, node: Node) {
-        self.statuses.handle_nodes();
         let change = self.facts.set_node(node);
         self.handle_change(change);
     }
 
     /// Removes a Node.
     pub fn remove_node(&mut self, name: &NodeName) {
-        self.statuses.handle_nodes();
         let change = self.facts.remove_node(name);
         self.handle_change(change);
     }
@@ -175,7 +173,6 @@ impl Agent {
 
     /// Replaces the members.
     pub fn set_members(&mut self, members: Arc<[Member]>, now: Time) {
-        self.statuses.handle_nodes();
         let change = self.facts.set_members(&members);
         self.handle_change(change);
         // Roles first: the take-over of an address needs to know which node is elected instead of a member that is gone.
@@ -314,6 +311,7 @@ impl Agent {
     /// Hands a change of the facts to the protocols.
     fn handle_change(&mut self, change: Option<FactChange>) {
         let Some(change) = change else { return };
+        self.statuses.handle_change(&change);
         self.ownership.handle_change(&self.facts, change);
     }
 

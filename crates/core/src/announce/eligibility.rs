@@ -157,6 +157,14 @@ impl Exclusion {
             Self::NoCandidate => "NoCandidate",
         }
     }
+
+    /// Whether the reason is the state of a node or its speaker, which passes.
+    pub const fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Self::NetworkUnavailable | Self::Drained | Self::NoSpeaker | Self::SpeakerNotReady(_)
+        )
+    }
 }
 
 impl fmt::Display for Exclusion {

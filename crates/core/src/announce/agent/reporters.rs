@@ -69,6 +69,11 @@ impl Reporters {
         reporter.is_some_and(|(_, reporter)| reporter == node)
     }
 
+    /// Whether a speaker can report that could not before, or no longer can.
+    pub(super) fn are_stale(&self, facts: &Facts) -> bool {
+        self.usable != usable(facts)
+    }
+
     /// Chooses again after a change of the Nodes or members. Returns the Services that `node` reports on, or no longer does.
     pub(super) fn update(&mut self, facts: &Facts, node: &NodeName) -> BTreeSet<ServiceKey> {
         let usable = usable(facts);

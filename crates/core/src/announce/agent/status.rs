@@ -10,13 +10,10 @@ use core::net::IpAddr;
 use super::Agent;
 use super::reporters::Reporters;
 use crate::announce::eligibility::{Exclusion, Exposure};
-use crate::announce::facts::Facts;
+use crate::announce::facts::{FactChange, Facts};
 use crate::announce::layer2::Command;
 use crate::announce::layer2::ownership::{Role, RoleChange};
 use crate::{NodeName, ServiceKey};
-
-/// Names of nodes in a message, for each reason.
-const NAMED: usize = 5;
 
 /// How a node announces a Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,8 +36,10 @@ pub(super) struct StatusFacts {
     /// The addresses of which an announcement was sent.
     sent: BTreeSet<IpAddr>,
     reporters: Reporters,
-    /// Whether the Nodes or the members may have changed.
+    /// Whether a Node has changed.
     are_nodes_stale: bool,
+    /// Whether the members may have changed.
+    are_members_stale: bool,
     /// Services whose status may have changed.
     stale: BTreeSet<ServiceKey>,
 }
@@ -108,14 +107,21 @@ impl StatusFacts {
         }
     }
 
-    /// Records that Nodes or members may have changed.
-    pub(super) const fn handle_nodes(&mut self) {
-        self.are_nodes_stale = true;
+    /// Records a change of the facts.
+    pub(super) const fn handle_change(&mut self, change: &FactChange) {
+        match change {
+            FactChange::Node(_) | FactChange::NodeRemoved(_) => self.are_nodes_stale = true,
+            FactChange::Members(_) => self.are_members_stale = true,
+            FactChange::Pools | FactChange::Service(..) => {}
+        }
     }
 
-    /// Chooses the reporters again, if Nodes or members may have changed.
+    /// Chooses the reporters again, if a Node or the set of usable speakers has changed. Of members nothing else concerns them,
+    /// or the reasons that they report.
     pub(super) fn update_reporters(&mut self, facts: &Facts, node: &NodeName) {
-        if core::mem::take(&mut self.are_nodes_stale) {
+        let have_members_changed = core::mem::take(&mut self.are_members_stale);
+        let have_nodes_changed = core::mem::take(&mut self.are_nodes_stale);
+        if have_nodes_changed || (have_members_changed && self.reporters.are_stale(facts)) {
             self.stale.extend(self.reporters.update(facts, node));
         }
     }
@@ -201,28 +207,20 @@ impl Agent {
         })
     }
 
-    /// Describes why no node announces an address for a Service, with the reasons of the nodes where these differ.
+    /// Describes why no node announces an address for a Service, with the reasons of the nodes where these differ. Neither
+    /// nodes nor their numbers are named, so that what happens to one node after the other, as in a roll-out, changes the
+    /// message once at most.
     fn describe(&self, service: &ServiceKey, address: IpAddr, exclusion: &Exclusion) -> String {
-        let has_own_reasons = matches!(exclusion, Exclusion::NoCandidate);
-        let nodes = has_own_reasons.then(|| self.explain(service, address).unwrap_or_default());
-        let mut by_reason: BTreeMap<&str, Vec<&NodeName>> = BTreeMap::new();
-        for (node, explained) in nodes.into_iter().flatten() {
-            if let Err(exclusion) = explained {
-                by_reason.entry(exclusion.reason()).or_default().push(node);
-            }
+        if !matches!(exclusion, Exclusion::NoCandidate) {
+            return exclusion.to_string();
         }
-        let reasons = by_reason.iter().map(|(reason, nodes)| {
-            let named: Vec<&str> = nodes.iter().take(NAMED).map(|node| node.as_str()).collect();
-            let more = match nodes.len().saturating_sub(NAMED) {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            format!("{reason} ({}{more})", named.join(", "))
-        });
-        let reasons: Vec<String> = reasons.collect();
+        let reasons = self.ownership.lasting_reasons(&self.facts, service, address);
         match reasons.is_empty() {
             true => exclusion.to_string(),
-            false => format!("{exclusion}: {}", reasons.join(", ")),
+            false => {
+                let reasons: Vec<&str> = reasons.into_iter().collect();
+                format!("{exclusion}; the reasons of the nodes: {}", reasons.join(", "))
+            }
         }
     }
 }

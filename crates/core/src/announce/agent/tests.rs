@@ -45,6 +45,27 @@ fn announcement(address: &str) -> Announcement {
     }
 }
 
+fn node(name: &str) -> Node {
+    Node {
+        name: name.into(),
+        labels: Labels::new(),
+        network_unavailable: false,
+        draining: false,
+    }
+}
+
+fn exposure(address: &str) -> Exposure {
+    Exposure {
+        key: key(address),
+        created: 0,
+        labels: Labels::new(),
+        addresses: vec![ip(address)],
+        foreign_ingress: false,
+        traffic_policy: TrafficPolicy::Cluster,
+        shares: false,
+    }
+}
+
 fn eth0() -> Interfaces {
     let names = BTreeSet::from(["eth0".to_string()]);
     Interfaces {
@@ -81,23 +102,10 @@ impl Rig {
         agent.set_config(catalog.pools(), catalog.l2_advertisements());
         agent.set_interfaces(eth0(), Time::ZERO);
         for node in [OWN, PEER] {
-            agent.set_node(Node {
-                name: node.into(),
-                labels: Labels::new(),
-                network_unavailable: false,
-                draining: false,
-            });
+            agent.set_node(self::node(node));
         }
         for address in addresses {
-            agent.set_service(Exposure {
-                key: key(address),
-                created: 0,
-                labels: Labels::new(),
-                addresses: vec![ip(address)],
-                foreign_ingress: false,
-                traffic_policy: TrafficPolicy::Cluster,
-                shares: false,
-            });
+            agent.set_service(exposure(address));
             let endpoints = Endpoints {
                 any: true,
                 ..Endpoints::default()
@@ -279,29 +287,72 @@ fn one_speaker_reports_why_a_service_is_not_announced_until_it_is() {
 }
 
 #[test]
-fn a_service_without_a_candidate_is_reported_with_the_reason_of_each_node() {
+fn a_service_without_a_candidate_is_reported_with_the_reasons_of_the_nodes() {
     let mut rig = Rig::started(&[ADDRESS]);
     let drained = |name: &str| Node {
-        name: name.into(),
-        labels: Labels::new(),
-        network_unavailable: false,
         draining: true,
+        ..node(name)
     };
     for node in [OWN, PEER] {
         rig.agent.set_node(drained(node));
     }
-    let message = |reasons: &str| format!("{ADDRESS}: no node may announce the Service: {reasons}");
-    let expected = ("NoCandidate", message("Drained (iris1, iris2)"));
+    let message = |reasons: &str| {
+        format!("{ADDRESS}: no node may announce the Service; the reasons of the nodes: {reasons}")
+    };
+    let expected = ("NoCandidate", message("Drained"));
     assert_eq!(reported(&mut rig, ADDRESS), Some(expected));
     rig.agent.set_node(Node {
         network_unavailable: true,
         ..drained(PEER)
     });
-    let expected = (
-        "NoCandidate",
-        message("Drained (iris2), NetworkUnavailable (iris1)"),
-    );
+    let expected = ("NoCandidate", message("Drained, NetworkUnavailable"));
     assert_eq!(reported(&mut rig, ADDRESS), Some(expected));
+}
+
+#[test]
+fn what_happens_to_one_node_after_the_other_does_not_change_the_reason() {
+    let mut rig = Rig::started(&[ADDRESS]);
+    rig.agent.set_service(Exposure {
+        traffic_policy: TrafficPolicy::Local,
+        ..exposure(ADDRESS)
+    });
+    let statuses = rig.statuses();
+    assert_eq!(statuses.len(), 1);
+    let mut statuses: BTreeMap<_, _> = statuses.into_iter().collect();
+    let before = statuses.clone();
+    for name in [PEER, OWN] {
+        for changed in [
+            Node {
+                draining: true,
+                ..node(name)
+            },
+            Node {
+                network_unavailable: true,
+                ..node(name)
+            },
+            node(name),
+        ] {
+            rig.agent.set_node(changed);
+            statuses.extend(rig.statuses());
+            assert_eq!(statuses, before);
+        }
+    }
+    for liveness in [Liveness::Suspect, Liveness::Down, Liveness::Alive] {
+        rig.set_peer(liveness);
+        statuses.extend(rig.statuses());
+        assert_eq!(statuses, before, "{liveness:?}");
+    }
+}
+
+#[test]
+fn members_that_change_only_in_what_does_not_concern_the_reports_cause_none() {
+    let mut rig = Rig::started(&[ADDRESS]);
+    rig.agent.set_endpoints(key(ADDRESS), None);
+    assert_eq!(rig.statuses().len(), 1);
+    rig.set_peer(Liveness::Suspect);
+    assert_eq!(rig.statuses(), []);
+    rig.agent.set_node(node(PEER));
+    assert_eq!(rig.statuses(), [], "the Node is as it was");
 }
 
 #[test]
@@ -309,13 +360,8 @@ fn a_service_that_another_implementation_serves_is_not_reported() {
     let mut rig = Rig::started(&[ADDRESS]);
     rig.statuses();
     rig.agent.set_service(Exposure {
-        key: key(ADDRESS),
-        created: 0,
-        labels: Labels::new(),
-        addresses: vec![ip(ADDRESS)],
         foreign_ingress: true,
-        traffic_policy: TrafficPolicy::Cluster,
-        shares: false,
+        ..exposure(ADDRESS)
     });
     assert_eq!(rig.statuses(), [(key(ADDRESS), None)]);
 }

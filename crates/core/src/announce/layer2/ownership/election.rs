@@ -249,6 +249,50 @@ impl Ownership {
         Ok(nodes.map(|node| (&node.name, explain(node))).collect())
     }
 
+    /// Returns the reasons why nodes are no candidates for one of the Services of an address. The state of a node that passes
+    /// (its speaker restarts, it is drained) is the reason only if there is no other one.
+    pub fn lasting_reasons(
+        &self,
+        facts: &Facts,
+        service: &ServiceKey,
+        address: IpAddr,
+    ) -> BTreeSet<&'static str> {
+        let mut reasons = BTreeSet::new();
+        let (Ok(explained), Some(exposure)) = (
+            self.explain(facts, service, address),
+            facts.services().get(service),
+        ) else {
+            return reasons;
+        };
+        let endpoints = facts.endpoints(service);
+        let view = View {
+            members: None,
+            ..facts.view()
+        };
+        let advertisements = view.advertisements_of(&self.advertisements, exposure, endpoints);
+        let advertisements = advertisements.unwrap_or_default();
+        for (name, explained) in explained {
+            let (Err(exclusion), Some(node)) = (explained, facts.nodes().get(name)) else {
+                continue;
+            };
+            let otherwise = exclusion.is_passing().then(|| {
+                let node = Node {
+                    network_unavailable: false,
+                    draining: false,
+                    ..node.clone()
+                };
+                view.may_announce(&advertisements, exposure, endpoints, &node)
+            });
+            reasons.insert(match (otherwise, &exclusion) {
+                (Some(Err(lasting)), _) => lasting.reason(),
+                // A speaker that restarts is not reachable in between.
+                (_, Exclusion::SpeakerNotReady(_)) => Exclusion::NoSpeaker.reason(),
+                (_, exclusion) => exclusion.reason(),
+            });
+        }
+        reasons
+    }
+
     /// Returns the Services on an address, oldest first, in one group for each election.
     pub(super) fn electorates<'a>(
         &self,
