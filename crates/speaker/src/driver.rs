@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use herald_api::convert;
 use herald_core::announce::agent::{Agent, AgentEvent, AgentReport, Options};
-use herald_core::announce::eligibility::Exclusion;
 use herald_core::announce::layer2::ownership::{Interfaces, Role};
 use herald_core::{Member, NodeName, Time};
 use herald_netio::Interface;
@@ -281,10 +280,7 @@ impl Driver {
     fn handle_event(&mut self, event: &AgentEvent) {
         match event {
             AgentEvent::RoleChanged(service, address, role) => {
-                log_role(service, *address, role.as_ref());
-                if matches!(role, Some(Role::Unowned(Exclusion::NoCandidate))) {
-                    debug!(%service, %address, nodes = ?self.agent.explain(service, *address), "no candidate");
-                }
+                log_role(service, *address, role.as_ref(), &self.agent);
             }
             AgentEvent::Announced { service, address, .. } => {
                 info!(%service, %address, "announcing");
@@ -358,7 +354,7 @@ impl Driver {
     }
 }
 
-fn log_role(service: &herald_core::ServiceKey, address: IpAddr, role: Option<&Role>) {
+fn log_role(service: &herald_core::ServiceKey, address: IpAddr, role: Option<&Role>, agent: &Agent) {
     match role {
         None => info!(%service, %address, "gone"),
         Some(Role::Standby { owner, .. }) => info!(%service, %address, %owner, "owned by another node"),
@@ -371,6 +367,7 @@ fn log_role(service: &herald_core::ServiceKey, address: IpAddr, role: Option<&Ro
         }
         Some(Role::Unowned(exclusion)) => {
             info!(%service, %address, reason = exclusion.reason(), "not announced: {exclusion}");
+            debug!(%service, %address, nodes = ?agent.explain(service, address), "candidates");
         }
     }
 }
