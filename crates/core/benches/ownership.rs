@@ -103,6 +103,7 @@ fn own_node(nodes: u32, services: u32) -> OwnNode {
             labels: Labels::new(),
             network_unavailable: false,
             draining: false,
+            addresses: Vec::new(),
         });
         own_node.handle_change(change);
     }

@@ -220,5 +220,6 @@ pub(crate) fn node(index: usize, draining: bool) -> Node {
         labels: Labels::new(),
         network_unavailable: false,
         draining,
+        addresses: Vec::new(),
     }
 }

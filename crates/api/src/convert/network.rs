@@ -1,12 +1,18 @@
 //! Converts Nodes and EndpointSlices, reduced to the fields that eligibility needs.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use herald_core::announce::eligibility::{DRAIN_ANNOTATION, Endpoints, Node};
 use herald_core::{NodeName, ServiceKey};
 use k8s_openapi::api::core::v1 as core_v1;
 use k8s_openapi::api::discovery::v1 as discovery_v1;
+
+use super::service::address;
+
+/// The addresses of a Node that are kept: more than a node has interfaces to the outside.
+const MOST_NODE_ADDRESSES: usize = 64;
 
 /// Converts a Node.
 pub fn node(node: &core_v1::Node) -> Node {
@@ -21,7 +27,17 @@ pub fn node(node: &core_v1::Node) -> Node {
         draining: annotations
             .and_then(|a| a.get(DRAIN_ANNOTATION))
             .is_some_and(|v| v == "true"),
+        addresses: node_addresses(node),
     }
+}
+
+/// Returns the addresses of a Node that other machines reach it by, in ascending order, as many as are kept.
+fn node_addresses(node: &core_v1::Node) -> Vec<IpAddr> {
+    let listed = node.status.iter().flat_map(|s| s.addresses.iter().flatten());
+    let listed = listed.filter(|listed| matches!(&*listed.type_, "InternalIP" | "ExternalIP"));
+    let parsed = listed.filter_map(|listed| address(&listed.address));
+    let addresses: BTreeSet<IpAddr> = parsed.take(MOST_NODE_ADDRESSES).collect();
+    addresses.into_iter().collect()
 }
 
 /// The namespace and name of a slice.
@@ -132,6 +148,25 @@ mod tests {
         .expect("a slice");
         let slice = endpoint_slice(&slice);
         assert_eq!((slice.service, slice.endpoints), (None, Endpoints::default()));
+    }
+
+    #[test]
+    fn a_node_has_its_internal_and_external_addresses() {
+        let object: core_v1::Node = serde_json::from_value(json!({
+            "metadata": {"name": "n"},
+            "status": {"addresses": [
+                {"type": "InternalIP", "address": "192.0.2.9"},
+                {"type": "ExternalIP", "address": "fc00::1"},
+                {"type": "ExternalIP", "address": "192.0.2.9"},
+                {"type": "InternalIP", "address": "::ffff:192.0.2.1"},
+                {"type": "Hostname", "address": "192.0.2.3"},
+                {"type": "InternalIP", "address": "nonsense"}
+            ]},
+        }))
+        .expect("a Node");
+        let addresses = node(&object).addresses;
+        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        assert_eq!(addresses, ["192.0.2.1", "192.0.2.9", "fc00::1"]);
     }
 
     #[test]

@@ -118,7 +118,7 @@ fn ingress(object: &core_v1::Service) -> (Addresses, bool) {
 }
 
 /// Parses an address; an IPv4-mapped one counts as IPv4, as in MetalLB.
-fn address(text: &str) -> Option<IpAddr> {
+pub(super) fn address(text: &str) -> Option<IpAddr> {
     text.parse().ok().map(|address: IpAddr| address.to_canonical())
 }
 

@@ -83,6 +83,8 @@ pub struct Node {
     pub network_unavailable: bool,
     /// Whether the annotation [`DRAIN_ANNOTATION`] is `true`.
     pub draining: bool,
+    /// `status.addresses` of the types `InternalIP` and `ExternalIP`, in ascending order.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// The reason why a node may not announce a Service.
@@ -96,6 +98,8 @@ pub enum Exclusion {
     AddressOutsidePools,
     /// The Service has no endpoint that could serve a request.
     NoEndpoints,
+    /// The node has the address itself: an announcement would cut it off.
+    AddressOfNode(NodeName),
     /// The Service may share its address, and an advertisement selects by Service: sharers could be owned by two nodes.
     SharedAddressWithServiceSelector,
     /// No advertisement of the pool selects this Service.
@@ -139,6 +143,7 @@ impl Exclusion {
             Self::InvalidAddress => "InvalidAddress",
             Self::AddressOutsidePools => "AddressOutsidePools",
             Self::NoEndpoints => "NoEndpoints",
+            Self::AddressOfNode(_) => "AddressOfNode",
             Self::SharedAddressWithServiceSelector => "SharedAddressWithServiceSelector",
             Self::NoAdvertisement => "NoAdvertisement",
             Self::NodeNotSelected => "NodeNotSelected",
@@ -174,6 +179,10 @@ impl fmt::Display for Exclusion {
             Self::InvalidAddress => f.write_str("status.loadBalancer.ingress has an entry without a valid ip"),
             Self::AddressOutsidePools => f.write_str("no single pool contains all addresses of the Service"),
             Self::NoEndpoints => f.write_str("the Service has no ready endpoint"),
+            Self::AddressOfNode(node) => write!(
+                f,
+                "node {node} has the address itself, and an announcement would cut it off; remove it from the pool"
+            ),
             Self::SharedAddressWithServiceSelector => f.write_str(
                 "the Service has the allow-shared-ip annotation and an L2Advertisement of its pool has serviceSelectors; use one of the two",
             ),
@@ -220,10 +229,13 @@ pub struct View<'a> {
     pub members: Option<&'a BTreeMap<NodeName, Member>>,
     /// Whether nodes with [`EXCLUDE_LABEL`] announce, too.
     pub ignore_exclude_label: bool,
+    /// The addresses of all nodes, with the nodes that have them.
+    pub node_addresses: &'a BTreeMap<IpAddr, BTreeSet<NodeName>>,
 }
 
 impl<'a> View<'a> {
-    /// Returns those advertisements of a protocol that apply to a Service, or why no node may announce it.
+    /// Returns those advertisements of a protocol that apply to a Service at one of its addresses, or why no node may announce
+    /// it there.
     ///
     /// # Errors
     /// The first check that fails.
@@ -231,6 +243,7 @@ impl<'a> View<'a> {
         &self,
         advertisements: &'b [A],
         service: &Exposure,
+        address: IpAddr,
         endpoints: &Endpoints,
     ) -> Result<Vec<&'b A>, Exclusion> {
         if service.foreign_ingress {
@@ -240,6 +253,10 @@ impl<'a> View<'a> {
             return Err(Exclusion::NoAddress);
         }
         let pool = self.pool_of(service)?;
+        let mut nodes = self.node_addresses.get(&address).into_iter().flatten();
+        if let Some(node) = nodes.next() {
+            return Err(Exclusion::AddressOfNode(node.clone()));
+        }
         if !endpoints.any {
             return Err(Exclusion::NoEndpoints);
         }

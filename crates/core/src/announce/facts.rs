@@ -17,6 +17,8 @@ use crate::{Member, NodeName, ServiceKey};
 pub struct Facts {
     pools: Vec<Pool>,
     nodes: BTreeMap<NodeName, Node>,
+    /// The nodes that have an address: in most cases one.
+    node_addresses: BTreeMap<IpAddr, BTreeSet<NodeName>>,
     members: Option<BTreeMap<NodeName, Member>>,
     services: BTreeMap<ServiceKey, Exposure>,
     /// The Services on each address, oldest first.
@@ -32,10 +34,10 @@ pub struct Facts {
 pub enum FactChange {
     /// The pools.
     Pools,
-    /// A Node that is new or differs.
-    Node(NodeName),
-    /// A Node that is gone.
-    NodeRemoved(NodeName),
+    /// A Node that is new or differs. These are the addresses that it has now or had before, if they differ.
+    Node(NodeName, Vec<IpAddr>),
+    /// A Node that is gone, and its addresses.
+    NodeRemoved(NodeName, Vec<IpAddr>),
     /// The members; these are the members until now.
     Members(BTreeMap<NodeName, Member>),
     /// A Service or its endpoints, or the Service is gone. These are the addresses that it has or had.
@@ -56,6 +58,7 @@ impl Facts {
         Self {
             pools: Vec::new(),
             nodes: BTreeMap::new(),
+            node_addresses: BTreeMap::new(),
             members: has_gossip.then(BTreeMap::new),
             services: BTreeMap::new(),
             sharers: BTreeMap::new(),
@@ -74,17 +77,43 @@ impl Facts {
 
     /// Adds or replaces a Node.
     pub fn set_node(&mut self, node: Node) -> Option<FactChange> {
-        (self.nodes.get(&node.name) != Some(&node)).then(|| {
-            let name = node.name.clone();
-            self.nodes.insert(name.clone(), node);
-            FactChange::Node(name)
-        })
+        let before = self.nodes.get(&node.name);
+        if before == Some(&node) {
+            return None;
+        }
+        let mut changed = Vec::new();
+        if before.map_or(&[][..], |before| &before.addresses) != node.addresses {
+            changed = self.remove_addresses(&node.name);
+            for address in &node.addresses {
+                let nodes = self.node_addresses.entry(*address).or_default();
+                nodes.insert(node.name.clone());
+            }
+            changed.extend(&node.addresses);
+        }
+        let name = node.name.clone();
+        self.nodes.insert(name.clone(), node);
+        Some(FactChange::Node(name, changed))
     }
 
     /// Removes a Node.
     pub fn remove_node(&mut self, name: &NodeName) -> Option<FactChange> {
+        let addresses = self.remove_addresses(name);
         let (name, _) = self.nodes.remove_entry(name)?;
-        Some(FactChange::NodeRemoved(name))
+        Some(FactChange::NodeRemoved(name, addresses))
+    }
+
+    /// Removes the addresses of a Node, and returns them.
+    fn remove_addresses(&mut self, name: &NodeName) -> Vec<IpAddr> {
+        let addresses = self.nodes.get(name).map(|node| node.addresses.clone());
+        for address in addresses.iter().flatten() {
+            if let Some(nodes) = self.node_addresses.get_mut(address) {
+                nodes.remove(name);
+                if nodes.is_empty() {
+                    self.node_addresses.remove(address);
+                }
+            }
+        }
+        addresses.unwrap_or_default()
     }
 
     /// Replaces the members. Without gossip this has no effect.
@@ -193,6 +222,7 @@ impl Facts {
             pools: &self.pools,
             members: self.members.as_ref(),
             ignore_exclude_label: self.ignore_exclude_label,
+            node_addresses: &self.node_addresses,
         }
     }
 }
@@ -207,6 +237,7 @@ mod tests {
     use super::*;
     use crate::announce::eligibility::TrafficPolicy;
     use crate::{Labels, Liveness, NodeState};
+    use alloc::string::ToString;
     use alloc::vec;
 
     const ADDRESS: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(192, 0, 2, 1));
@@ -218,6 +249,7 @@ mod tests {
             labels: Labels::new(),
             network_unavailable: false,
             draining,
+            addresses: Vec::new(),
         }
     }
 
@@ -260,12 +292,18 @@ mod tests {
     #[test]
     fn only_a_fact_that_differs_is_a_change() {
         let mut facts = Facts::new(false, false);
-        assert_eq!(facts.set_node(node(false)), Some(FactChange::Node("a".into())));
+        assert_eq!(
+            facts.set_node(node(false)),
+            Some(FactChange::Node("a".into(), vec![]))
+        );
         assert_eq!(facts.set_node(node(false)), None);
-        assert_eq!(facts.set_node(node(true)), Some(FactChange::Node("a".into())));
+        assert_eq!(
+            facts.set_node(node(true)),
+            Some(FactChange::Node("a".into(), vec![]))
+        );
         assert_eq!(
             facts.remove_node(&"a".into()),
-            Some(FactChange::NodeRemoved("a".into()))
+            Some(FactChange::NodeRemoved("a".into(), vec![]))
         );
         assert_eq!(facts.remove_node(&"a".into()), None);
         assert_eq!(facts.set_pools(&[]), None);
@@ -289,6 +327,32 @@ mod tests {
         );
         assert_eq!(facts.addresses().next(), None);
         assert_eq!(facts.remove_service(&key()), None);
+    }
+
+    #[test]
+    fn the_nodes_that_have_an_address_are_known() {
+        let mut facts = Facts::new(false, false);
+        let mut set = |name: &str, addresses: &[IpAddr]| {
+            let (name, addresses) = (name.into(), addresses.to_vec());
+            facts.set_node(Node {
+                name,
+                addresses,
+                ..node(false)
+            })
+        };
+        let changed = |name: &str, addresses| Some(FactChange::Node(name.into(), addresses));
+        assert_eq!(set("a", &[ADDRESS]), changed("a", vec![ADDRESS]));
+        assert_eq!(set("b", &[ADDRESS]), changed("b", vec![ADDRESS]));
+        assert_eq!(set("a", &[OTHER]), changed("a", vec![ADDRESS, OTHER]));
+        let node_of = |facts: &Facts, address| {
+            let nodes = facts.view().node_addresses.get(&address)?;
+            nodes.first().map(ToString::to_string)
+        };
+        assert_eq!(node_of(&facts, ADDRESS), Some("b".to_string()));
+        let removed = Some(FactChange::NodeRemoved("b".into(), vec![ADDRESS]));
+        assert_eq!(facts.remove_node(&"b".into()), removed);
+        assert_eq!(node_of(&facts, ADDRESS), None);
+        assert_eq!(node_of(&facts, OTHER), Some("a".to_string()));
     }
 
     #[test]

@@ -110,7 +110,7 @@ impl StatusFacts {
     /// Records a change of the facts.
     pub(super) const fn handle_change(&mut self, change: &FactChange) {
         match change {
-            FactChange::Node(_) | FactChange::NodeRemoved(_) => self.are_nodes_stale = true,
+            FactChange::Node(..) | FactChange::NodeRemoved(..) => self.are_nodes_stale = true,
             FactChange::Members(_) => self.are_members_stale = true,
             FactChange::Pools | FactChange::Service(..) => {}
         }

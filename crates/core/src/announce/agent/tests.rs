@@ -51,6 +51,7 @@ fn node(name: &str) -> Node {
         labels: Labels::new(),
         network_unavailable: false,
         draining: false,
+        addresses: Vec::new(),
     }
 }
 

@@ -110,11 +110,13 @@ impl Ownership {
     pub fn handle_change(&mut self, facts: &Facts, change: FactChange) {
         match change {
             FactChange::Pools => self.mark_all_stale(facts),
-            FactChange::Node(name) => {
+            FactChange::Node(name, addresses) => {
+                self.mark_served(facts, addresses);
                 let name = BTreeSet::from([name]);
                 self.mark_affected(facts, name.clone(), &name);
             }
-            FactChange::NodeRemoved(name) => {
+            FactChange::NodeRemoved(name, addresses) => {
+                self.mark_served(facts, addresses);
                 self.mark_affected(facts, BTreeSet::from([name]), &BTreeSet::new());
             }
             FactChange::Members(before) => self.handle_members(facts, &before),
@@ -342,6 +344,13 @@ impl Ownership {
                 let newcomers = self.elect(facts, view, address, sharers, nodes.clone());
                 newcomers.is_within(election.threshold)
             })
+    }
+
+    /// Marks those of `addresses` that a Service has.
+    fn mark_served(&mut self, facts: &Facts, addresses: Vec<IpAddr>) {
+        let addresses = addresses.into_iter();
+        self.stale
+            .extend(addresses.filter(|address| !facts.sharers(*address).is_empty()));
     }
 
     fn mark_all_stale(&mut self, facts: &Facts) {

@@ -95,6 +95,7 @@ fn node() -> Input {
         labels: Labels::new(),
         network_unavailable: false,
         draining: false,
+        addresses: Vec::new(),
     }))
 }
 

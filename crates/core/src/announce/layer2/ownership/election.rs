@@ -122,7 +122,7 @@ impl Ownership {
         let mut counted = None;
         for service in sharers.iter().filter_map(|key| facts.services().get(key)) {
             let endpoints = facts.endpoints(&service.key);
-            let advertisements = view.advertisements_of(&self.advertisements, service, endpoints);
+            let advertisements = view.advertisements_of(&self.advertisements, service, address, endpoints);
             let is_cluster = service.traffic_policy == TrafficPolicy::Cluster;
             let sharer = advertisements.and_then(|advertisements| {
                 let is_like = |other: &Vec<&L2Advertisement>| are_same(other, &advertisements);
@@ -229,7 +229,7 @@ impl Ownership {
         let exposure = facts.services().get(service).ok_or(Exclusion::NoAddress)?;
         let endpoints = facts.endpoints(service);
         let view = facts.view();
-        let advertisements = view.advertisements_of(&self.advertisements, exposure, endpoints)?;
+        let advertisements = view.advertisements_of(&self.advertisements, exposure, address, endpoints)?;
         let mut electorates = self.electorates(facts, address);
         let sharers = electorates.find(|sharers| sharers.contains(service));
         let sharers = sharers.ok_or(Exclusion::NoAddress)?;
@@ -269,7 +269,7 @@ impl Ownership {
             members: None,
             ..facts.view()
         };
-        let advertisements = view.advertisements_of(&self.advertisements, exposure, endpoints);
+        let advertisements = view.advertisements_of(&self.advertisements, exposure, address, endpoints);
         let advertisements = advertisements.unwrap_or_default();
         for (name, explained) in explained {
             let (Err(exclusion), Some(node)) = (explained, facts.nodes().get(name)) else {

@@ -42,6 +42,7 @@ fn node(name: &str, extra: &[(&str, &str)]) -> Node {
         labels: all,
         network_unavailable: false,
         draining: false,
+        addresses: Vec::new(),
     }
 }
 
@@ -258,6 +259,48 @@ fn a_service_that_no_node_may_announce_has_its_reason() {
         drain(&mut machine);
         assert_eq!(machine.role(&key(), address), Some(&Role::Unowned(expected)));
     }
+}
+
+#[test]
+fn no_node_announces_an_address_that_a_node_has_itself() {
+    let with_addresses = |name: &str, addresses: &[IpAddr]| {
+        let labels = [(EXCLUDE_LABEL, "")];
+        let count = usize::from(name == "elsewhere");
+        Node {
+            addresses: addresses.to_vec(),
+            ..node(name, &labels[..count])
+        }
+    };
+    let of_node = |name: &str| Some(Role::Unowned(Exclusion::AddressOfNode(name.into())));
+    let six: IpAddr = "fc00::1".parse().unwrap();
+    let mut machine = iris(IRIS2, vec![everywhere()], TrafficPolicy::Cluster);
+    machine.set_service(Exposure {
+        addresses: vec![address(), six],
+        ..web(TrafficPolicy::Cluster)
+    });
+    drain(&mut machine);
+    let owned = machine.role(&key(), six).cloned();
+    assert!(matches!(machine.role(&key(), address()), Some(Role::Owner(_))));
+    // Also a node without a speaker, and this one.
+    for name in ["elsewhere", IRIS2] {
+        machine.set_node(with_addresses(name, &[address()]));
+        drain(&mut machine);
+        assert_eq!(machine.role(&key(), address()).cloned(), of_node(name));
+        assert_eq!(
+            machine.role(&key(), six).cloned(),
+            owned,
+            "the other address is not concerned"
+        );
+        machine.set_node(with_addresses(name, &[]));
+        drain(&mut machine);
+        assert!(matches!(machine.role(&key(), address()), Some(Role::Owner(_))));
+    }
+    machine.set_node(with_addresses("elsewhere", &[address()]));
+    drain(&mut machine);
+    assert_eq!(machine.role(&key(), address()).cloned(), of_node("elsewhere"));
+    machine.remove_node(&"elsewhere".into());
+    drain(&mut machine);
+    assert!(matches!(machine.role(&key(), address()), Some(Role::Owner(_))));
 }
 
 #[test]

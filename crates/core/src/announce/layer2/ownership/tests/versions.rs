@@ -77,6 +77,7 @@ fn set(machine: &mut OwnNode, nodes: &[AnyNode], features: Features) {
         labels.extend(preferred.then_some(("preferred", "yes")));
         machine.set_node(Node {
             draining,
+            addresses: Vec::new(),
             ..node(name, &labels)
         });
         let v4 = v4.then_some("10.20.30.200");
