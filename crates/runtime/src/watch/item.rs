@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::ObjectMeta;
 use kube::core::{DynamicResourceScope, Resource};
 use serde::de::{DeserializeOwned, DeserializeSeed, Error, IgnoredAny, MapAccess, Visitor};
@@ -32,7 +33,8 @@ pub enum Item<K> {
 
 impl<'de, K: DeserializeOwned> Deserialize<'de> for Item<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let object = Without(SKIPPED).deserialize(deserializer)?;
+        let mut object = Without(SKIPPED).deserialize(deserializer)?;
+        retain_readable_conditions(&mut object);
         let metadata =
             identity(&object).ok_or_else(|| D::Error::missing_field("metadata.resourceVersion"))?;
         Ok(match K::deserialize(Value::Object(object)) {
@@ -42,6 +44,20 @@ impl<'de, K: DeserializeOwned> Deserialize<'de> for Item<K> {
                 error: shorten(error, ERROR_LENGTH),
             },
         })
+    }
+}
+
+/// Removes the conditions in the status with a time that cannot be parsed: users of other programs may write some, and one of
+/// them must not hide the rest of the object.
+fn retain_readable_conditions(object: &mut Map<String, Value>) {
+    let status = object.get_mut("status").and_then(Value::as_object_mut);
+    let conditions = status.and_then(|status| status.get_mut("conditions"));
+    if let Some(conditions) = conditions.and_then(Value::as_array_mut) {
+        conditions.retain(|condition| {
+            let time = condition.get("lastTransitionTime");
+            let time = time.filter(|time| !time.is_null());
+            time.is_none_or(|time| Time::deserialize(time).is_ok())
+        });
     }
 }
 
@@ -147,9 +163,7 @@ mod tests {
 
     fn bad(name: &str) -> Value {
         let mut object = good(name);
-        object["status"] = json!({"conditions": [{
-            "type": "T", "status": "True", "reason": "R", "message": "", "lastTransitionTime": LATE,
-        }]});
+        object["metadata"]["creationTimestamp"] = json!(LATE);
         object
     }
 
@@ -196,6 +210,30 @@ mod tests {
                 assert_eq!(item.meta().resource_version.as_deref(), Some("7"));
             }
         }
+    }
+
+    #[test]
+    fn a_condition_that_cannot_be_parsed_leaves_the_rest_of_the_object() {
+        let condition = |type_: &str, time: &str| json!({"type": type_, "status": "True", "reason": "R", "message": "", "lastTransitionTime": time});
+        let mut object = good("a");
+        object["status"] = json!({
+            "loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]},
+            "conditions": [condition("Late", LATE), condition("Good", "2026-01-01T00:00:00Z")],
+        });
+        let text = object.to_string();
+        assert!(serde_json::from_str::<Service>(&text).is_err());
+        let item: Item<Service> = serde_json::from_str(&text).expect("an object");
+        let Item::Object(service) = item else {
+            panic!("{item:?}");
+        };
+        let status = service.status.expect("a status");
+        assert!(status.load_balancer.and_then(|status| status.ingress).is_some());
+        let types = status
+            .conditions
+            .into_iter()
+            .flatten()
+            .map(|condition| condition.type_);
+        assert_eq!(types.collect::<Vec<_>>(), ["Good"]);
     }
 
     #[test]
