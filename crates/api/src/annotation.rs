@@ -15,6 +15,8 @@ pub const LOAD_BALANCER_IPS: &str = "loadBalancerIPs";
 pub const ALLOW_SHARED_IP: &str = "allow-shared-ip";
 /// Written by the controller: the pool that the Service's addresses come from.
 pub const ALLOCATED_FROM_POOL: &str = "metallb.io/ip-allocated-from-pool";
+/// The same as older versions of MetalLB wrote it.
+pub const DEPRECATED_ALLOCATED_FROM_POOL: &str = "metallb.universe.tf/ip-allocated-from-pool";
 
 /// The annotations of an object.
 pub type Annotations = BTreeMap<String, String>;

@@ -17,7 +17,7 @@ pub use ip_address_pool::{
 };
 pub use l2_advertisement::{L2Advertisement, L2AdvertisementFields, L2AdvertisementSpec, NodePreference};
 pub use service_l2_status::{
-    ANNOUNCED, InterfaceInfo, ServiceL2Status, ServiceL2StatusFields, ServiceL2StatusStatus,
+    ALLOCATED, ANNOUNCED, InterfaceInfo, ServiceL2Status, ServiceL2StatusFields, ServiceL2StatusStatus,
 };
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

@@ -14,6 +14,8 @@ pub enum EventReason {
     LabelsTooLong,
     /// A resource is set aside because of a problem.
     InvalidConfiguration,
+    /// Nodes, or Services that the allocator does not serve, use addresses of a pool.
+    PoolOverlap,
     /// A node announces a Service.
     NodeAssigned,
     /// A node that should announce a Service cannot.
@@ -28,11 +30,12 @@ pub enum EventReason {
 
 impl EventReason {
     /// All reasons.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::AllocationFailed,
         Self::DeprecatedAnnotation,
         Self::LabelsTooLong,
         Self::InvalidConfiguration,
+        Self::PoolOverlap,
         Self::NodeAssigned,
         Self::AnnounceFailed,
         Self::NotHeardOnWire,
@@ -47,6 +50,7 @@ impl EventReason {
             Self::DeprecatedAnnotation => "deprecatedAnnotation",
             Self::LabelsTooLong => "LabelsTooLong",
             Self::InvalidConfiguration => "InvalidConfiguration",
+            Self::PoolOverlap => "PoolOverlap",
             Self::NodeAssigned => "nodeAssigned",
             Self::AnnounceFailed => "announceFailed",
             Self::NotHeardOnWire => "NotHeardOnWire",

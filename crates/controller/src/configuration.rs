@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use herald_api::convert;
 use herald_api::reason::EventReason;
 use herald_core::config::{Catalog, ConfigChange, Problem, ResourceKind};
+use herald_core::ipam::PoolOverlap;
 use herald_core::{Labels, PoolName};
-use herald_runtime::event::Severity;
+use herald_runtime::event::{LONGEST_MESSAGE, Severity};
+use herald_runtime::log::shorten;
 use herald_runtime::reconcile::object::DesiredObject;
 use k8s_openapi::api::core::v1::ObjectReference;
 use serde_json::json;
@@ -124,6 +126,17 @@ impl Configuration {
             severity: Severity::Warning,
             reason: EventReason::InvalidConfiguration.reason(),
             note: problem.to_string(),
+        })
+    }
+
+    /// Returns the Event about a pool of which others use addresses.
+    pub(crate) fn overlap_event(&self, overlap: &PoolOverlap) -> Option<ServiceEvent> {
+        let pool = (ResourceKind::Pool, overlap.pool.as_str().to_owned());
+        Some(ServiceEvent {
+            about: self.references.get(&pool)?.clone(),
+            severity: Severity::Warning,
+            reason: EventReason::PoolOverlap.reason(),
+            note: shorten(overlap, LONGEST_MESSAGE),
         })
     }
 

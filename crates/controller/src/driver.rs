@@ -1,11 +1,13 @@
 //! The task that connects the watches, the configuration, the reconciler and the queue of writes.
 
+mod clock;
 mod log;
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use herald_core::ipam::Allocator;
-use herald_core::{PoolName, ServiceKey, Time};
+use herald_core::ipam::{Allocator, ExternalUser};
+use herald_core::{NodeName, PoolName, ServiceKey, Time};
 use herald_runtime::event::Events;
 use herald_runtime::health::Beat;
 use herald_runtime::lease::{Candidacy, Leadership, Lease, Term};
@@ -24,6 +26,7 @@ use crate::metrics::ControllerMetrics;
 use crate::pools::Pools;
 use crate::reconciler::{Reconciler, ServiceEvent};
 use crate::write::{StatusTarget, Writes};
+use clock::Clock;
 use log::{log_decision, log_failure};
 
 /// Inputs that are handled before their consequences are computed: enough that a list of pools or namespaces costs little,
@@ -55,26 +58,6 @@ pub(crate) struct Controller {
 pub(crate) struct Listing {
     pub(crate) awaited: Awaited<ListedKind>,
     pub(crate) lease: Lease,
-}
-
-/// A monotonic clock that counts from the beginning of 1970, because messages name its times.
-struct Clock {
-    started: Instant,
-    /// The time of the start.
-    since_1970: Duration,
-}
-
-impl Clock {
-    fn start() -> Self {
-        Self {
-            started: Instant::now(),
-            since_1970: Timestamp::now().as_duration().try_into().unwrap_or_default(),
-        }
-    }
-
-    fn now(&self) -> Time {
-        Time::since_zero(self.since_1970 + self.started.elapsed())
-    }
 }
 
 /// Where the driver writes to.
@@ -179,6 +162,21 @@ impl Controller {
                         }
                     }
                 }
+                ClusterChange::OtherServices(Update::Applied(service)) => {
+                    self.set_external_user(ExternalUser::Service(service.key), &service.external_ips);
+                }
+                ClusterChange::OtherServices(Update::Deleted(key)) => {
+                    let key = ServiceKey::new(&key.namespace, &key.name);
+                    self.set_external_user(ExternalUser::Service(key), &[]);
+                }
+                ClusterChange::OtherServices(Update::Synced) => self.handle_listed(ListedKind::OtherServices),
+                ClusterChange::Nodes(Update::Applied(node)) => {
+                    self.set_external_user(ExternalUser::Node(node.name), &node.addresses);
+                }
+                ClusterChange::Nodes(Update::Deleted(key)) => {
+                    self.set_external_user(ExternalUser::Node(NodeName::new(key.name)), &[]);
+                }
+                ClusterChange::Nodes(Update::Synced) => self.handle_listed(ListedKind::Nodes),
                 ClusterChange::Pools(Update::Applied(pool)) => {
                     self.pools.set(&pool);
                     self.configuration.set_pool(&pool);
@@ -217,6 +215,11 @@ impl Controller {
                 ClusterChange::Pods(update) => self.reconciler.handle_pods(update),
             }
         }
+    }
+
+    fn set_external_user(&mut self, user: ExternalUser, addresses: &[IpAddr]) {
+        let now = self.now();
+        self.reconciler.set_external_user(user, addresses, now);
     }
 
     /// Starts the candidacy when all is listed.
@@ -292,8 +295,8 @@ impl Controller {
     /// Carries out what the last inputs led to: decisions first, then events, then writes.
     fn drain(&mut self) {
         self.apply_configuration();
-        while let Some((service, outcome)) = self.reconciler.poll_decision() {
-            log_decision(&service, &outcome);
+        while let Some((service, outcome, caveat)) = self.reconciler.poll_decision() {
+            log_decision(&service, &outcome, caveat.as_ref());
             while let Some(event) = self.reconciler.poll_event() {
                 self.emit(event);
             }
@@ -320,6 +323,12 @@ impl Controller {
     }
 
     fn drain_pools(&mut self) {
+        while let Some(overlap) = self.reconciler.poll_overlap() {
+            warn!(pool = %overlap.pool, "{overlap}");
+            if let Some(event) = self.configuration.overlap_event(&overlap) {
+                self.emit(event);
+            }
+        }
         while let Some(pool) = self.reconciler.poll_changed_pool() {
             self.pools.handle_changed(pool);
         }
@@ -449,6 +458,8 @@ mod tests {
         let steps = [
             (service(), false),
             (ClusterChange::Services(Update::Synced), false),
+            (ClusterChange::OtherServices(Update::Synced), false),
+            (ClusterChange::Nodes(Update::Synced), false),
             (pool(), false),
             (ClusterChange::Pools(Update::Synced), false),
             (

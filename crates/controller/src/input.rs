@@ -1,14 +1,17 @@
 //! What the controller watches.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use herald_api::{IPAddressPool, IPAddressPoolStatus, L2Advertisement, ServiceL2Status, convert};
-use herald_core::Labels;
+use herald_core::announce::eligibility::Node;
 use herald_core::config::{RawL2Advertisement, RawPool};
+use herald_core::{Labels, ServiceKey};
 use herald_runtime::readiness::Precondition;
 use herald_runtime::watch::watch;
 use herald_runtime::{Update, task};
+use k8s_openapi::api::core::v1 as core_v1;
 use k8s_openapi::api::core::v1::{Namespace, ObjectReference, Pod, Service};
 use kube::api::{Api, ListParams, PartialObjectMeta};
 use kube::{Client, Resource};
@@ -22,6 +25,10 @@ use crate::observed::ObservedService;
 pub(crate) enum ClusterChange {
     /// Services of type `LoadBalancer`; a Service that changes its type is deleted.
     Services(Update<Box<ObservedService>>),
+    /// Services of all other types: what they use without this controller.
+    OtherServices(Update<OtherService>),
+    /// Nodes.
+    Nodes(Update<Node>),
     /// Pools in our namespace.
     Pools(Update<Box<WrittenPool>>),
     /// Advertisements in our namespace, so that their problems are reported.
@@ -38,22 +45,39 @@ pub(crate) enum ClusterChange {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ListedKind {
     Services,
+    OtherServices,
+    Nodes,
     Pools,
     Namespaces,
 }
 
 impl ListedKind {
-    pub(crate) const ALL: [Self; 3] = [Self::Services, Self::Pools, Self::Namespaces];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Services,
+        Self::OtherServices,
+        Self::Nodes,
+        Self::Pools,
+        Self::Namespaces,
+    ];
 }
 
 impl Precondition for ListedKind {
     fn as_str(self) -> &'static str {
         match self {
             Self::Services => "Services",
+            Self::OtherServices => "Services of other types",
+            Self::Nodes => "Nodes",
             Self::Pools => "IPAddressPools",
             Self::Namespaces => "Namespaces",
         }
     }
+}
+
+/// A Service of another type than `LoadBalancer`, and its `spec.externalIPs`: all that is kept of it.
+#[derive(Debug)]
+pub(crate) struct OtherService {
+    pub(crate) key: ServiceKey,
+    pub(crate) external_ips: Box<[IpAddr]>,
 }
 
 /// A pool as written, and the reference for events about it.
@@ -86,6 +110,25 @@ pub(crate) fn watch_all(
         version_check,
         move |service| Box::new(ObservedService::new(&service, class.as_deref())),
         ClusterChange::Services,
+        inputs.clone(),
+    ));
+    task::spawn(watch(
+        Api::<Service>::all(client.clone()),
+        ListParams::default().fields("spec.type!=LoadBalancer"),
+        version_check,
+        |service| OtherService {
+            key: convert::key(&service),
+            external_ips: convert::external_ips(&service),
+        },
+        ClusterChange::OtherServices,
+        inputs.clone(),
+    ));
+    task::spawn(watch(
+        Api::<core_v1::Node>::all(client.clone()),
+        ListParams::default(),
+        version_check,
+        |node| convert::node(&node),
+        ClusterChange::Nodes,
         inputs.clone(),
     ));
     task::spawn(watch(

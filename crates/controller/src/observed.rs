@@ -1,8 +1,9 @@
 //! The observed state of a Service, its desired status, and the patch from one to the other.
 
 use std::fmt::Display;
+use std::net::IpAddr;
 
-use herald_api::crd::ANNOUNCED;
+use herald_api::crd::{ALLOCATED, ANNOUNCED};
 use herald_api::reason::ConditionReason;
 use herald_api::{annotation, convert};
 use herald_core::Service;
@@ -24,6 +25,8 @@ pub(crate) struct ObservedService {
     pub(crate) service: Service,
     /// Whether it is of our class.
     pub(crate) ours: bool,
+    /// `spec.externalIPs`.
+    external_ips: Box<[IpAddr]>,
     /// The object that events are about. Its `uid` is a precondition of writes.
     pub(crate) reference: ObjectReference,
     /// Another precondition of writes.
@@ -38,8 +41,6 @@ pub(crate) struct ObservedService {
     generation: Option<i64>,
 }
 
-/// Type of the condition that says whether a Service has its addresses, and if not, why.
-const ALLOCATED: &str = "herald.io/Allocated";
 /// Longest message of a condition, in bytes: as much as a person reads. Kubernetes allows 32 768.
 const LONGEST_MESSAGE: usize = 1024;
 /// The deprecated annotations of a Service that are reported: more than MetalLB has ever had.
@@ -58,6 +59,7 @@ impl ObservedService {
         Self {
             service: convert::service(object),
             ours: convert::is_ours(object, class),
+            external_ips: convert::external_ips(object),
             reference: object.object_ref(&()),
             resource_version: object.metadata.resource_version.clone(),
             deprecated: annotations
@@ -77,9 +79,12 @@ impl ObservedService {
         self.resource_version.as_deref()?.parse().ok()
     }
 
-    /// Whether the object has something that only this controller writes.
-    pub(crate) fn is_marked(&self) -> bool {
-        self.service.assigned_pool.is_some() || self.allocated.is_some()
+    /// Returns the addresses that the Service uses without this controller: `spec.externalIPs`, and what another load balancer
+    /// wrote into the status.
+    pub(crate) fn external_use(&self) -> Vec<IpAddr> {
+        let is_foreign = !self.ours || !self.service.is_marked;
+        let given = self.service.assigned.iter().filter(|_| is_foreign);
+        given.chain(&self.external_ips).copied().collect()
     }
 
     /// Whether the status stays as another load balancer wrote it, because no pool is open to the Service.
@@ -87,7 +92,7 @@ impl ObservedService {
         let has_ingress = !self.service.assigned.is_empty() || self.service.foreign_ingress;
         match outcome {
             AllocationOutcome::Unassigned(refusal) => {
-                has_ingress && !self.is_marked() && refusal.is_of_closed_pools()
+                has_ingress && !self.service.is_marked && refusal.is_of_closed_pools()
             }
             AllocationOutcome::Assigned(_) => false,
         }
@@ -225,14 +230,14 @@ fn has_text(condition: Option<&Condition>, wanted: Option<&ConditionText>) -> bo
 pub(crate) struct DesiredStatus {
     pub(crate) outcome: AllocationOutcome,
     /// A request that is not met although the Service has addresses.
-    pub(crate) unmet: Option<Note>,
+    pub(crate) caveat: Option<Note>,
     /// Whether the addresses are announced, if there are any.
     pub(crate) announced: Option<Announced>,
 }
 
 impl DesiredStatus {
     fn allocated(&self) -> ConditionText {
-        match (&self.outcome, &self.unmet) {
+        match (&self.outcome, &self.caveat) {
             (AllocationOutcome::Unassigned(refusal), _) => {
                 ConditionText::new(ConditionStatus::False, refusal.reason(), refusal)
             }
@@ -280,7 +285,7 @@ mod tests {
                 addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
                 pool: "first".into(),
             }),
-            unmet: None,
+            caveat: None,
             announced: None,
         }
     }
@@ -288,7 +293,7 @@ mod tests {
     fn refused() -> DesiredStatus {
         DesiredStatus {
             outcome: AllocationOutcome::Unassigned(Refusal::NoPool),
-            unmet: None,
+            caveat: None,
             announced: None,
         }
     }
@@ -373,7 +378,7 @@ mod tests {
             because: Refusal::PoolUnknown("gold".into()),
         };
         let desired = DesiredStatus {
-            unmet: Some(kept),
+            caveat: Some(kept),
             ..assigned(&["192.0.2.1"])
         };
         let condition = &conditions(&desired)[0];

@@ -11,14 +11,15 @@
 //! a stale record with the observed one. A status that is as desired is not written, nor is one that is in flight.
 
 mod events;
+mod pools;
 mod reports;
 mod stale_queue;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use herald_core::config::Catalog;
-use herald_core::ipam::{AllocationOutcome, Allocator, Note, Usage};
-use herald_core::{PoolName, ServiceKey, Time};
+use herald_core::ipam::{AllocationOutcome, Allocator, ExternalUser, Note};
+use herald_core::{ServiceKey, Time};
 use herald_runtime::event::Severity;
 use herald_runtime::reconcile::Written;
 use jiff::Timestamp;
@@ -70,7 +71,7 @@ struct ServiceRecord {
 #[derive(Debug)]
 struct Decided {
     outcome: AllocationOutcome,
-    unmet: Option<Note>,
+    caveat: Option<Note>,
 }
 
 /// A status that was handed out to be written. After a failure it stays until the pause is over, so that the same status is
@@ -151,9 +152,10 @@ impl Reconciler {
     pub(crate) fn set_service(&mut self, observed: impl Into<Box<ObservedService>>, now: Time) {
         let observed = observed.into();
         let key = observed.service.key.clone();
+        let (user, external) = (ExternalUser::LoadBalancer(key.clone()), observed.external_use());
         if !observed.ours {
             self.forget(&key, now);
-            return;
+            return self.set_external_user(user, &external, now);
         }
         let record = self.records.entry(key.clone()).or_default();
         if record.is_overtaken(&observed) {
@@ -162,6 +164,7 @@ impl Reconciler {
         }
         record.overtaken = None;
         record.retraction = None;
+        self.allocator.set_external_user(user, &external, now);
         self.allocator.set_service(observed.service.clone(), now);
         let freed = self.published.set(&key, &observed.service.assigned);
         record.observed = Some(observed);
@@ -181,7 +184,7 @@ impl Reconciler {
         let has_written = record.in_flight.is_some() || record.written.is_some();
         let observed = record
             .observed
-            .filter(|observed| has_written || observed.is_marked());
+            .filter(|observed| has_written || observed.service.is_marked);
         if let Some(observed) = observed.filter(|_| self.is_active) {
             let retraction = Retraction {
                 patch: observed.retraction(),
@@ -264,8 +267,8 @@ impl Reconciler {
         self.stale.insert(key.clone());
     }
 
-    /// Returns the next decision, for the log; it is in force from now on.
-    pub(crate) fn poll_decision(&mut self) -> Option<(ServiceKey, AllocationOutcome)> {
+    /// Returns the next decision and its last note that lasts, for the log; it is in force from now on.
+    pub(crate) fn poll_decision(&mut self) -> Option<(ServiceKey, AllocationOutcome, Option<Note>)> {
         while self.is_active {
             let decision = self.allocator.poll_decision()?;
             let key = ServiceKey::clone(&decision.service);
@@ -277,13 +280,13 @@ impl Reconciler {
             {
                 self.events.extend(events(observed, &decision));
             }
-            let outcome = decision.outcome.clone();
+            let (outcome, caveat) = (decision.outcome.clone(), decision.caveat.clone());
             record.decided = Some(Box::new(Decided {
                 outcome: decision.outcome,
-                unmet: decision.unmet,
+                caveat: decision.caveat,
             }));
             self.stale.insert(key.clone());
-            return Some((key, outcome));
+            return Some((key, outcome, caveat));
         }
         None
     }
@@ -314,16 +317,6 @@ impl Reconciler {
         None
     }
 
-    /// Returns the next pool of which another number of addresses may be in use.
-    pub(crate) fn poll_changed_pool(&mut self) -> Option<PoolName> {
-        self.allocator.poll_changed_pool()
-    }
-
-    /// Returns how many addresses of a pool are in use.
-    pub(crate) fn usage(&self, pool: &PoolName) -> Option<Usage> {
-        self.allocator.usage(pool)
-    }
-
     /// How many Services this controller is responsible for.
     pub(crate) fn services(&self) -> usize {
         self.records.len()
@@ -339,7 +332,7 @@ impl Reconciler {
         }
         let status = DesiredStatus {
             outcome: decided.outcome.clone(),
-            unmet: decided.unmet.clone(),
+            caveat: decided.caveat.clone(),
             announced,
         };
         let in_flight = record.in_flight.as_ref();
@@ -348,9 +341,13 @@ impl Reconciler {
         }
         let patch = observed.difference(&status, wall)?;
         if let AllocationOutcome::Assigned(assignment) = &status.outcome {
+            // What stays in a status that is left alone is not waited for.
             let has = |other: &ServiceKey, address| {
-                let other = self.records.get(other).and_then(|other| other.decided.as_ref());
-                other.is_some_and(|decided| decided.has(address))
+                let other = self.records.get(other);
+                let other = other.and_then(|other| other.observed.as_ref().zip(other.decided.as_ref()));
+                other.is_some_and(|(observed, decided)| {
+                    decided.has(address) || observed.is_left_alone(&decided.outcome)
+                })
             };
             if self.published.must_wait(key, &assignment.addresses, has) {
                 return None;
@@ -368,6 +365,8 @@ impl Reconciler {
 
     /// Removes all that is known of a Service, and the write that waits.
     fn forget(&mut self, key: &ServiceKey, now: Time) -> Option<ServiceRecord> {
+        let user = ExternalUser::LoadBalancer(key.clone());
+        self.allocator.set_external_user(user, &[], now);
         self.allocator.remove_service(key, now);
         let freed = self.published.set(key, &[]);
         self.stale.extend(freed);

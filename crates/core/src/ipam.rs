@@ -11,6 +11,7 @@
 //! * A released address is in quarantine ([`DEFAULT_QUARANTINE`]) before another Service gets it, unless there is no other
 //!   one. Until then a request for it is met only if it comes from the same namespace.
 //! * A Service that was deleted, or lost or left its addresses, gets them back when it returns, if they are still free.
+//! * An address that another Service uses by `spec.externalIPs` is the last to be given out; one of a node is not given out.
 //! * Pools of equal priority are used in order of name.
 //! * Requested addresses stay in the order of the request.
 //!
@@ -30,6 +31,7 @@ mod allocator;
 mod decider;
 mod decision;
 mod entry;
+mod external;
 mod free_list;
 mod ledger;
 mod occupancy;
@@ -47,4 +49,5 @@ mod waiting;
 
 pub use allocator::{Allocator, DEFAULT_QUARANTINE};
 pub use decision::{AllocationOutcome, Assignment, Decision, Note, Usage};
+pub use external::{ExternalUser, PoolOverlap};
 pub use refusal::Refusal;

@@ -41,6 +41,9 @@ pub struct Service {
     pub foreign_ingress: bool,
     /// Annotation `metallb.io/ip-allocated-from-pool`.
     pub assigned_pool: Option<PoolName>,
+    /// Whether the object has something that only this controller or MetalLB's writes: that annotation, or a condition. Without
+    /// it the status is that of another load balancer, or of a user.
+    pub is_marked: bool,
 }
 
 impl Service {
@@ -61,6 +64,7 @@ impl Service {
             assigned: Addresses::new(),
             foreign_ingress: false,
             assigned_pool: None,
+            is_marked: false,
         }
     }
 }

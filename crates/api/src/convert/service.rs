@@ -15,11 +15,15 @@ use sha2::{Digest, Sha256};
 use super::config::created;
 use super::labels::labels;
 use crate::annotation::{self, Annotations};
+use crate::crd::ALLOCATED;
 
 /// The longest request that is parsed, in bytes. Two IPv6 addresses have 80.
 const LONGEST_REQUEST: usize = 1024;
 /// The most addresses of a request that is parsed. Two can be met.
 const MOST_ADDRESSES: usize = 4;
+/// The addresses of `spec.externalIPs` that are kept: more than a Service has in practice, so that one of 10 000 Services cannot
+/// take the memory of the others.
+const MOST_EXTERNAL_IPS: usize = 16;
 /// How much of a request that is too long is kept, in bytes.
 const EXCERPT: usize = 64;
 /// The longest text of a Service that is kept as it is, in bytes: the longest name of a Kubernetes object.
@@ -75,7 +79,28 @@ pub fn service(object: &core_v1::Service) -> Service {
         assigned_pool: annotations
             .get(annotation::ALLOCATED_FROM_POOL)
             .map(|pool| pool_name(pool)),
+        is_marked: is_marked(object, annotations),
     }
+}
+
+/// Returns whether the object has something that only a controller writes, this one or MetalLB's.
+fn is_marked(object: &core_v1::Service, annotations: &Annotations) -> bool {
+    let conditions = object.status.iter().flat_map(|s| s.conditions.iter().flatten());
+    let mut conditions = conditions.filter(|condition| condition.type_ == ALLOCATED);
+    conditions.next().is_some()
+        || [
+            annotation::ALLOCATED_FROM_POOL,
+            annotation::DEPRECATED_ALLOCATED_FROM_POOL,
+        ]
+        .iter()
+        .any(|name| annotations.contains_key(*name))
+}
+
+/// Returns `spec.externalIPs`, as many as are kept. Entries that are no addresses are left out.
+pub fn external_ips(object: &core_v1::Service) -> Box<[IpAddr]> {
+    let listed = object.spec.iter().flat_map(|s| s.external_ips.iter().flatten());
+    let parsed = listed.filter_map(|text| address(text));
+    parsed.take(MOST_EXTERNAL_IPS).collect()
 }
 
 /// Converts a Service for the speakers.

@@ -71,6 +71,8 @@ pub struct ServiceL2StatusStatus {
     pub conditions: Vec<Condition>,
 }
 
+/// Type of the condition of a Service that says whether it has its addresses, and if not, why.
+pub const ALLOCATED: &str = "herald.io/Allocated";
 /// Type of the condition that shows whether a Service is announced, and why not.
 pub const ANNOUNCED: &str = "herald.io/Announced";
 

@@ -1,7 +1,7 @@
 //! What the driver logs of decisions and writes.
 
 use herald_core::ServiceKey;
-use herald_core::ipam::{AllocationOutcome, Refusal};
+use herald_core::ipam::{AllocationOutcome, Note, Refusal};
 use herald_runtime::client::is_away;
 use herald_runtime::log::shorten;
 use herald_runtime::reconcile::Written;
@@ -13,7 +13,7 @@ use crate::write::StatusTarget;
 const LONGEST_LOG: usize = 1024;
 
 /// Logs what was decided on a Service.
-pub(super) fn log_decision(service: &ServiceKey, outcome: &AllocationOutcome) {
+pub(super) fn log_decision(service: &ServiceKey, outcome: &AllocationOutcome, caveat: Option<&Note>) {
     match outcome {
         AllocationOutcome::Assigned(assignment) => {
             info!(%service, addresses = ?assignment.addresses, pool = %assignment.pool, "assigned");
@@ -24,6 +24,10 @@ pub(super) fn log_decision(service: &ServiceKey, outcome: &AllocationOutcome) {
             let text = shorten(format_args!("{refusal:#}"), LONGEST_LOG);
             info!(%service, reason = refusal.reason(), "no address: {text}");
         }
+    }
+    if let Some(note @ Note::UsedExternally { .. }) = caveat {
+        let text = shorten(format_args!("{note:#}"), LONGEST_LOG);
+        warn!(%service, reason = note.reason(), "{text}");
     }
 }
 

@@ -110,8 +110,12 @@ impl Cluster {
     }
 
     pub(crate) fn signal(&self, name: &str, signal: Signal) {
-        let pid = self.controllers[name].id().expect("it runs");
-        kill(Pid::from_raw(i32::try_from(pid).expect("a pid")), signal).expect("signalled");
+        let pid = i32::try_from(self.pid_of(name)).expect("a pid");
+        kill(Pid::from_raw(pid), signal).expect("signalled");
+    }
+
+    pub(crate) fn pid_of(&self, name: &str) -> u32 {
+        self.controllers[name].id().expect("it runs")
     }
 
     /// Waits for the end of a controller.

@@ -1,6 +1,7 @@
 //! The real controller, as a process of its own, with the embedded API server: what an administrator sees.
 
 mod cluster;
+mod external;
 mod faults;
 mod handover;
 mod model;

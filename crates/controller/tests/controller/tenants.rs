@@ -8,13 +8,19 @@ use serde_json::{Value, json};
 use crate::cluster::{Cluster, wait_for};
 
 impl Cluster {
-    async fn create_namespace(&self, name: &str, labels: Value) {
+    pub(crate) async fn create_namespace(&self, name: &str, labels: Value) {
         let namespace = json!({"metadata": {"name": name, "labels": labels}});
         self.create("/api/v1/namespaces", namespace).await;
     }
 
     /// Creates a Service with the fields of `spec` beside those that every one has.
-    async fn create_service_in(&self, namespace: &str, name: &str, annotations: Value, spec: Value) {
+    pub(crate) async fn create_service_in(
+        &self,
+        namespace: &str,
+        name: &str,
+        annotations: Value,
+        spec: Value,
+    ) {
         let mut service = json!({
             "metadata": {"name": name, "annotations": annotations},
             "spec": {"type": "LoadBalancer", "ports": [{"port": 80}], "allocateLoadBalancerNodePorts": false},
@@ -54,7 +60,7 @@ impl Cluster {
         (addresses, reason, message)
     }
 
-    async fn await_outcome(&self, namespace: &str, name: &str, addresses: &[&str], reason: &str) {
+    pub(crate) async fn await_outcome(&self, namespace: &str, name: &str, addresses: &[&str], reason: &str) {
         wait_for(
             &format!("{namespace}/{name} has {addresses:?}, {reason}"),
             async || {
@@ -65,7 +71,7 @@ impl Cluster {
         .await;
     }
 
-    async fn write_status(&self, name: &str, addresses: &[&str]) {
+    pub(crate) async fn write_status(&self, name: &str, addresses: &[&str]) {
         let ingress: Vec<Value> = addresses.iter().map(|ip| json!({"ip": ip})).collect();
         let patch = json!({"status": {"loadBalancer": {"ingress": ingress}}});
         let path = format!("/api/v1/namespaces/default/services/{name}/status");
@@ -75,7 +81,7 @@ impl Cluster {
         sent.unwrap_or_else(|error| panic!("{name}: {error}"));
     }
 
-    async fn has_event(&self, namespace: &str, name: &str, reason: &str) -> bool {
+    pub(crate) async fn has_event(&self, namespace: &str, name: &str, reason: &str) -> bool {
         let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
         let events = events.list(&ListParams::default()).await.expect("events");
         events.items.iter().any(|event| {

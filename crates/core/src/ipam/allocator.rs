@@ -1,8 +1,10 @@
 //! The allocator: its inputs and outputs, and the order in which Services are decided on.
 
 use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::net::IpAddr;
 use core::time::Duration;
 
 use hashbrown::HashMap;
@@ -12,6 +14,8 @@ use super::decider::StatusOrigin;
 use super::decision::{AllocationOutcome, Assignment};
 use super::decision::{Decision, Usage};
 use super::entry::ServiceEntry;
+use super::external::{ExternalUser, PoolOverlap};
+use super::occupancy::Occupancy;
 use super::state::State;
 use super::waiting::Released;
 use crate::{Catalog, PoolName, Service, ServiceKey, Time};
@@ -134,7 +138,27 @@ impl Allocator {
         }
     }
 
-    /// Starts to decide, after every Service was set: adopts the addresses in the statuses, then gives addresses to the
+    /// Replaces the addresses that `user` uses without the allocator; none if it is gone. A Service that has one of them
+    /// keeps it.
+    pub fn set_external_user(&mut self, user: ExternalUser, addresses: &[IpAddr], now: Time) {
+        self.state.ledger.is_awaited = !self.state.waiting.is_empty();
+        let changed = self.state.ledger.set_external_user(user, addresses);
+        if !self.is_ready() {
+            return;
+        }
+        let occupancies = changed
+            .iter()
+            .filter_map(|address| self.state.ledger.occupancy(*address));
+        let holders: BTreeSet<_> = occupancies.flat_map(Occupancy::holders).collect();
+        for key in holders {
+            if let Some(entry) = self.services.get_mut(&key) {
+                self.state.decide(entry, now);
+            }
+        }
+        self.serve_waiting(now);
+    }
+
+    /// Starts to decide, after every Service and every external user was set: adopts the addresses in the statuses, then gives addresses to the
     /// Services without, oldest first. Without pools it does so as soon as they are set.
     pub fn activate(&mut self, now: Time) {
         if !self.is_activated {
@@ -193,6 +217,11 @@ impl Allocator {
     /// these are all of them.
     pub fn poll_changed_pool(&mut self) -> Option<PoolName> {
         self.state.ledger.poll_changed_pool()
+    }
+
+    /// Returns a pool with addresses that are used externally and were not when this function last returned it.
+    pub fn poll_overlap(&mut self) -> Option<PoolOverlap> {
+        self.state.ledger.poll_overlap()
     }
 
     /// Returns the addresses that a Service has.

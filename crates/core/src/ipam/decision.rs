@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::net::IpAddr;
 
+use super::external::{ExternalUser, describe_use};
 use super::refusal::{Refusal, quoted};
 use crate::address::Capacity;
 use crate::{Addresses, PoolName, ServiceKey};
@@ -17,9 +18,9 @@ pub struct Decision {
     pub service: Arc<ServiceKey>,
     /// Its addresses, or why it has none.
     pub outcome: AllocationOutcome,
-    /// The request that is not met although the Service has addresses: the last note that lasts ([`Note::lasts`]).
-    pub unmet: Option<Note>,
-    /// What to report to the user; each note is one event. Contains `unmet`.
+    /// What is not as it should be although the Service has addresses: the last note that lasts ([`Note::lasts`]).
+    pub caveat: Option<Note>,
+    /// What to report to the user; each note is one event. Contains `caveat`.
     pub notes: Vec<Note>,
 }
 
@@ -64,6 +65,15 @@ pub enum Note {
         /// The reason why the request cannot be met.
         because: Refusal,
     },
+    /// A node or another Service uses an address of the Service without the allocator; the Service keeps it.
+    UsedExternally {
+        /// The address.
+        address: IpAddr,
+        /// Who uses it.
+        user: ExternalUser,
+        /// The Service that has it.
+        service: ServiceKey,
+    },
     /// The status had addresses that no Service can have, such as three, or two of one family.
     UnreadableStatus(Addresses),
 }
@@ -95,24 +105,36 @@ impl Note {
                 ..
             } => "LoadBalancerFailed",
             Self::Kept { .. } => "RequestNotMet",
+            Self::UsedExternally {
+                user: ExternalUser::Node(_),
+                ..
+            } => "AddressOfNode",
+            Self::UsedExternally { .. } => "AddressUsedElsewhere",
             Self::UnreadableStatus(_) => "nolbIPsIPFamily",
         }
     }
 
     /// Returns whether the event is a warning.
     pub const fn is_warning(&self) -> bool {
-        matches!(self, Self::Kept { .. } | Self::UnreadableStatus(_))
+        matches!(
+            self,
+            Self::Kept { .. } | Self::UsedExternally { .. } | Self::UnreadableStatus(_)
+        )
     }
 
     /// Returns whether the note describes a state that lasts, not something that happened once. A lasting note is part of
     /// each decision as long as it is true.
     pub const fn lasts(&self) -> bool {
-        matches!(self, Self::Kept { .. } | Self::AdditionalUnavailable(_))
+        matches!(
+            self,
+            Self::Kept { .. } | Self::UsedExternally { .. } | Self::AdditionalUnavailable(_)
+        )
     }
 }
 
 impl fmt::Display for Note {
-    /// Writes the message of the event.
+    /// Writes the message of the event. Names Services of another namespace only in the alternate form (`{:#}`), which is for
+    /// operators.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Assigned(addresses) => write!(f, "Assigned IP {}", quoted(addresses)),
@@ -140,6 +162,11 @@ impl fmt::Display for Note {
                     quoted(addresses)
                 )
             }
+            Self::UsedExternally {
+                address,
+                user,
+                service,
+            } => describe_use(f, *address, user, service),
             Self::UnreadableStatus(addresses) => write!(
                 f,
                 "Failed to retrieve LBIPs IPFamily for {}: there must be one address, or one of each family",

@@ -103,7 +103,7 @@ impl ServiceEntry {
         Some(Decision {
             service: self.key.clone(),
             outcome,
-            unmet: self.lasting.last().cloned(),
+            caveat: self.lasting.last().cloned(),
             notes,
         })
     }

@@ -1,25 +1,30 @@
-//! The free list of one pool and family: which positions (see [`crate::AddressSet`]) are free, in quarantine or shared.
+//! The free list of one pool and family: which positions (see [`crate::AddressSet`]) are free, in quarantine, shared or used
+//! without the allocator.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
-use alloc::sync::Arc;
 use core::net::IpAddr;
 
+use super::external::ExternalUse;
 use super::occupancy::SharingGroup;
-use super::quarantine::Quarantine;
+use super::quarantine::{Quarantine, Quarantined};
 use super::shared_addresses::SharedAddresses;
 use crate::address::{FreeSet, is_buggy};
-use crate::{Family, Pool, Port, ServiceKey, Time};
+use crate::{Family, Pool, Port, Time};
 
 /// The free addresses of one family in one pool.
 #[derive(Debug, Clone)]
 pub(super) struct FreeList {
     family: Family,
-    /// Free and not in quarantine. May contain addresses to avoid: they are removed when a search meets them, so that a
+    /// Free, not in quarantine and not used externally. May contain addresses to avoid: they are removed when a search meets them, so that a
     /// /8 needs no list of them.
     free: FreeSet,
-    /// Free and in quarantine.
+    /// Free, in quarantine and not used externally.
     quarantine: Quarantine,
+    /// Used externally, free or not.
+    external: BTreeMap<u128, ExternalUse>,
+    /// Free, and used externally by Services.
+    last_resort: BTreeSet<u128>,
     /// Shared addresses by sharing key, then by backend key, then by namespace (see [`SharingGroup`]).
     shared: BTreeMap<String, BTreeMap<String, BTreeMap<String, SharedAddresses>>>,
     /// Number of distinct addresses in use.
@@ -43,6 +48,8 @@ impl FreeList {
             family,
             free,
             quarantine: Quarantine::default(),
+            external: BTreeMap::new(),
+            last_resort: BTreeSet::new(),
             shared: BTreeMap::new(),
             assigned: 0,
         }
@@ -68,17 +75,53 @@ impl FreeList {
         self.quarantine.first()
     }
 
-    /// Returns whether a position is free, in quarantine or not.
-    pub(super) fn has_free(&mut self, pool: &Pool, now: Time) -> bool {
-        !self.quarantine.is_empty() || self.first_free(pool, now).is_some()
+    /// Returns the lowest free position that Services use externally.
+    pub(super) fn first_in_external_use(&self) -> Option<u128> {
+        self.last_resort.first().copied()
     }
 
-    /// Takes `position`: it is in use.
-    pub(super) fn take(&mut self, position: u128) {
-        if !self.quarantine.remove(position) {
+    /// Returns whether a position is free, in quarantine or not, that may be given out.
+    pub(super) fn has_free(&mut self, pool: &Pool, now: Time) -> bool {
+        !self.quarantine.is_empty() || !self.last_resort.is_empty() || self.first_free(pool, now).is_some()
+    }
+
+    /// Takes `position`: it is in use. Returns its quarantine.
+    pub(super) fn take(&mut self, position: u128) -> Option<Quarantined> {
+        self.assigned += 1;
+        let quarantined = self.quarantine.remove(position);
+        if quarantined.is_none() && !self.last_resort.remove(&position) {
             self.free.take(position);
         }
-        self.assigned += 1;
+        quarantined
+    }
+
+    /// Records how `position` is used externally. `is_free` is whether the pool could give it out otherwise.
+    pub(super) fn set_external_use(&mut self, position: u128, used: Option<ExternalUse>, is_free: bool) {
+        match used {
+            Some(used) => self.external.insert(position, used),
+            None => self.external.remove(&position),
+        };
+        if is_free {
+            self.quarantine.remove(position);
+            self.last_resort.remove(&position);
+            self.free.take(position);
+            self.free_up(position);
+        }
+    }
+
+    /// Returns how `position` is used externally.
+    pub(super) fn external_use(&self, position: u128) -> Option<ExternalUse> {
+        self.external.get(&position).copied()
+    }
+
+    fn free_up(&mut self, position: u128) {
+        match self.external_use(position) {
+            None => self.free.give(position),
+            Some(ExternalUse::ByService) => {
+                self.last_resort.insert(position);
+            }
+            Some(ExternalUse::ByNode) => {}
+        }
     }
 
     /// Gives back `position`, which was taken. It becomes free only if `is_usable`, which is false for an address that
@@ -86,33 +129,34 @@ impl FreeList {
     pub(super) fn give(&mut self, position: u128, is_usable: bool) {
         self.assigned -= 1;
         if is_usable {
-            self.free.give(position);
+            self.free_up(position);
         }
     }
 
-    /// Puts `position`, which `key` released, in quarantine until `end` if it is free, whatever its quarantine was before.
-    /// Returns whether it is free.
-    pub(super) fn quarantine(&mut self, position: u128, end: Time, key: Arc<ServiceKey>) -> bool {
+    /// Puts `position` in quarantine if it is free and not used externally, whatever its quarantine was before. Returns the
+    /// quarantine if not.
+    pub(super) fn quarantine(&mut self, position: u128, quarantined: Quarantined) -> Option<Quarantined> {
         let is_free = self.free.take(position) || self.quarantine.get(position).is_some();
-        if is_free {
-            self.quarantine.insert(position, end, key);
+        if !is_free {
+            return Some(quarantined);
         }
-        is_free
+        self.quarantine.insert(position, quarantined);
+        None
     }
 
-    /// Returns when the quarantine of `position` ends, if it is in quarantine, and the Service that released it.
-    pub(super) fn quarantine_of(&self, position: u128) -> Option<&(Time, Arc<ServiceKey>)> {
+    /// Returns the quarantine of `position`, unless it is used externally.
+    pub(super) fn quarantine_of(&self, position: u128) -> Option<&Quarantined> {
         self.quarantine.get(position)
     }
 
-    /// Returns the addresses in quarantine, when it ends, and the Services that released them.
+    /// Returns the addresses in quarantine.
     pub(super) fn quarantined<'a>(
         &'a self,
         pool: &'a Pool,
-    ) -> impl Iterator<Item = (IpAddr, Time, Arc<ServiceKey>)> + 'a {
+    ) -> impl Iterator<Item = (IpAddr, &'a Quarantined)> {
         let positions = self.quarantine.iter();
-        positions.filter_map(|(position, end, key)| {
-            Some((pool.addresses.at(self.family, position)?, end, key.clone()))
+        positions.filter_map(|(position, quarantined)| {
+            Some((pool.addresses.at(self.family, position)?, quarantined))
         })
     }
 

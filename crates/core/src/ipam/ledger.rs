@@ -1,5 +1,7 @@
 //! The ledger of address usage: records which Services use which address of which pool, decides nothing.
 
+mod external;
+mod release;
 mod tenancy;
 
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -11,9 +13,11 @@ use core::time::Duration;
 use hashbrown::HashMap;
 
 use super::decision::Usage;
+use super::external::ExternalUsers;
 use super::occupancy::{Occupancy, Requester, SharedOccupancy, SharingGroup};
 use super::past_assignments::PastAssignments;
 use super::pool_ledger::{PoolIndex, PoolLedger};
+use super::quarantine::Quarantined;
 use super::refusal::Refusal;
 use super::shared_addresses::PositionRange;
 use super::waiting::Released;
@@ -34,8 +38,15 @@ pub(super) struct Ledger {
     unscoped: Vec<Vec<PoolIndex>>,
     /// The holders of each address in use.
     occupied: HashMap<IpAddr, Occupancy>,
-    /// The quarantine of addresses that are free, but in no free list: no pool has them, or they are reserved.
-    aside: BTreeMap<IpAddr, (Time, Arc<ServiceKey>)>,
+    /// The quarantine of addresses that are free, but in no free list: no pool has them, they are reserved or used externally.
+    aside: BTreeMap<IpAddr, Quarantined>,
+    /// Addresses in use that were taken out of quarantine: the end of the claim ([`Quarantined::claim_end`]).
+    interrupted: HashMap<IpAddr, Time>,
+    external: ExternalUsers,
+    /// Addresses in pools that were reported as used externally.
+    reported: BTreeSet<IpAddr>,
+    /// Whether there may be others.
+    has_news: bool,
     pub(super) past: PastAssignments,
     /// Whether a Service waits. If none does, releases need not be recorded.
     pub(super) is_awaited: bool,
@@ -56,6 +67,10 @@ impl Ledger {
             unscoped: Vec::new(),
             occupied: HashMap::new(),
             aside: BTreeMap::new(),
+            interrupted: HashMap::new(),
+            external: ExternalUsers::default(),
+            reported: BTreeSet::new(),
+            has_news: false,
             past: PastAssignments::default(),
             is_awaited: false,
             released: BTreeSet::new(),
@@ -65,10 +80,10 @@ impl Ledger {
 
     /// Replaces the pools. The holders of each address stay as they are.
     pub(super) fn set_pools(&mut self, pools: &[Pool], now: Time) {
-        let mut quarantined: Vec<_> = self.pools.iter().flat_map(PoolLedger::quarantined).collect();
-        let aside = core::mem::take(&mut self.aside).into_iter();
-        quarantined.extend(aside.map(|(address, (end, key))| (address, end, key)));
-        quarantined.retain(|(_, end, _)| *end > now);
+        let mut quarantined = core::mem::take(&mut self.aside);
+        let in_pools = self.pools.iter().flat_map(PoolLedger::quarantined);
+        quarantined.extend(in_pools.map(|(address, quarantined)| (address, quarantined.clone())));
+        quarantined.retain(|_, quarantined| quarantined.end > now);
         self.pools = pools.iter().cloned().map(PoolLedger::new).collect();
         self.pools.sort_by(|a, b| a.pool.name.cmp(&b.pool.name));
         self.changed = (0..self.pools.len()).map(PoolIndex).collect();
@@ -82,8 +97,12 @@ impl Ledger {
             self.take(*address, occupancy);
         }
         self.occupied = occupied;
-        for (address, end, key) in quarantined {
-            self.quarantine_until(address, end, key);
+        for address in self.external.addresses() {
+            self.update_external_use(address);
+        }
+        self.has_news = true;
+        for (address, quarantined) in quarantined {
+            self.set_quarantine(address, quarantined);
         }
         self.released.clear();
     }
@@ -254,63 +273,6 @@ impl Ledger {
         self.note_change(index);
     }
 
-    /// Puts `address`, which `key` released, in quarantine from now on if it is free: until its end only a Service of the
-    /// same namespace that requests the address, or one that finds no other address, gets it.
-    pub(super) fn quarantine(&mut self, address: IpAddr, key: &Arc<ServiceKey>, now: Time) {
-        self.quarantine_until(address, now + self.quarantine, key.clone());
-    }
-
-    fn quarantine_until(&mut self, address: IpAddr, end: Time, key: Arc<ServiceKey>) {
-        let ledger = self.by_range.find(address).map(|index| &mut self.pools[index.0]);
-        let is_in_pool = ledger.is_some_and(|ledger| {
-            let position = ledger.pool.addresses.position(address);
-            let position = position.filter(|_| ledger.pool.owns(address));
-            let list = ledger.free_list_mut(Family::of(address));
-            position.is_some_and(|position| list.quarantine(position, end, key.clone()))
-        });
-        if !is_in_pool && !self.occupied.contains_key(&address) {
-            self.aside.insert(address, (end, key));
-        }
-    }
-
-    /// Records for waiting Services that `key` released `address`, or a part of what it used of it.
-    pub(super) fn note_release(&mut self, key: &Arc<ServiceKey>, address: IpAddr) {
-        if !self.is_awaited {
-            return;
-        }
-        self.released.insert(Released::Address(address));
-        let occupancy = self.occupied.get(&address);
-        if let Some(shared) = occupancy.and_then(Occupancy::shared) {
-            self.released.insert(Released::Sharing(shared.sharing.clone()));
-        }
-        let Some(&index) = self.by_range.find(address) else {
-            return;
-        };
-        if occupancy.is_none() {
-            self.released.insert(Released::Pool(index, Family::of(address)));
-        }
-        if self.pool(index).pool.quota_per_namespace.is_some() {
-            self.released
-                .insert(Released::Quota(index, key.namespace.clone()));
-        }
-    }
-
-    /// Records for Services that wait to share that `address` is about to be shared under the key `sharing`.
-    pub(super) fn note_sharing(&mut self, address: IpAddr, sharing: &Arc<str>) {
-        if self.is_awaited {
-            self.released.insert(Released::Address(address));
-            self.released.insert(Released::Sharing(sharing.clone()));
-        }
-    }
-
-    /// Returns whether `released` may still serve a Service.
-    pub(super) fn offers(&mut self, released: &Released, now: Time) -> bool {
-        match released {
-            Released::Pool(index, family) => self.pool_mut(*index).has_free(*family, now),
-            Released::Address(_) | Released::Sharing(_) | Released::Quota(..) => true,
-        }
-    }
-
     /// Takes `address`, which had no holder or is of a new pool, off the free list of its pool.
     fn take(&mut self, address: IpAddr, occupancy: &mut Occupancy) {
         if let Some(shared) = occupancy.shared_mut() {
@@ -323,7 +285,10 @@ impl Ledger {
         let Some(position) = ledger.pool.addresses.position(address) else {
             return;
         };
-        ledger.free_list_mut(Family::of(address)).take(position);
+        let quarantined = ledger.free_list_mut(Family::of(address)).take(position);
+        if let Some(quarantined) = quarantined.or_else(|| self.aside.remove(&address)) {
+            self.interrupted.insert(address, quarantined.claim_end);
+        }
         if let Some(shared) = occupancy.shared_mut() {
             ledger.list_shared(address, shared);
         }

@@ -187,6 +187,22 @@ impl Occupancy {
         }
     }
 
+    /// Returns whether the Service `key` is a holder.
+    pub(super) fn has_holder(&self, key: &ServiceKey) -> bool {
+        match self {
+            Self::Sole(holder) => **holder == *key,
+            Self::Shared(shared) => shared.holders.contains_key(key),
+        }
+    }
+
+    /// Returns the holders.
+    pub(super) fn holders(&self) -> Vec<Arc<ServiceKey>> {
+        match self {
+            Self::Sole(holder) => Vec::from([holder.clone()]),
+            Self::Shared(shared) => shared.holders.keys().cloned().collect(),
+        }
+    }
+
     /// Returns whether a holder is in `namespace`.
     pub(super) fn reaches(&self, namespace: &str) -> bool {
         match self {

@@ -2,13 +2,13 @@
 
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use super::decision::Usage;
 use super::free_list::FreeList;
 use super::occupancy::SharedOccupancy;
+use super::quarantine::Quarantined;
 use crate::{Family, Pool, ServiceKey, Time};
 
 /// The place of a pool in the ledger, until the pools change.
@@ -142,8 +142,8 @@ impl PoolLedger {
         }
     }
 
-    /// Returns the addresses in quarantine, when it ends, and the Services that released them.
-    pub(super) fn quarantined(&self) -> impl Iterator<Item = (IpAddr, Time, Arc<ServiceKey>)> {
+    /// Returns the addresses in quarantine.
+    pub(super) fn quarantined(&self) -> impl Iterator<Item = (IpAddr, &Quarantined)> {
         let lists = [&self.v4, &self.v6].into_iter();
         lists.flat_map(move |list| list.quarantined(&self.pool))
     }

@@ -10,13 +10,21 @@ use super::shared_addresses::PositionRange;
 use crate::{Addresses, Family, Pool, Service, Time};
 
 /// Which free addresses a search may return.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Supply {
     /// Those that are not in quarantine.
     OutOfQuarantine,
+    /// Those that are not used externally.
+    NotInExternalUse,
     /// All of them.
     All,
 }
+
+/// Better supplies come first. An address that is used externally is worse than one of any other pool.
+const SUPPLIES: [&[Supply]; 2] = [
+    &[Supply::OutOfQuarantine, Supply::NotInExternalUse],
+    &[Supply::All],
+];
 
 /// A search on behalf of one Service.
 #[derive(Debug, Clone, Copy)]
@@ -34,13 +42,15 @@ impl Search<'_> {
     ///
     /// Pools with `serviceAllocation` (scoped pools) come before all others, in order of priority. Within each of the two
     /// groups, one address of each family is more important than the priority of the pool; the priority is more important
-    /// than the quarantine of an address.
+    /// than the quarantine of an address. Addresses that Services use externally are the last, whatever their pool.
     pub(super) fn everywhere(&self, ledger: &mut Ledger) -> Option<(Addresses, PoolIndex)> {
-        for set in 0..2 {
-            for families in self.requirement.stages() {
-                for tier in 0..ledger.auto_assigning()[set].len() {
-                    if let Some(found) = self.in_tier(ledger, families, set, tier) {
-                        return Some(found);
+        for supplies in SUPPLIES {
+            for set in 0..2 {
+                for families in self.requirement.stages() {
+                    for tier in 0..ledger.auto_assigning()[set].len() {
+                        if let Some(found) = self.in_tier(ledger, families, set, tier, supplies) {
+                            return Some(found);
+                        }
                     }
                 }
             }
@@ -54,8 +64,9 @@ impl Search<'_> {
         families: &[Family],
         set: usize,
         tier: usize,
+        supplies: &[Supply],
     ) -> Option<(Addresses, PoolIndex)> {
-        for supply in [Supply::OutOfQuarantine, Supply::All] {
+        for supply in supplies.iter().copied() {
             for place in 0..ledger.auto_assigning()[set][tier].len() {
                 let index = ledger.auto_assigning()[set][tier][place];
                 if ledger.pool(index).pool.allows(self.service)
@@ -71,10 +82,11 @@ impl Search<'_> {
     /// Returns the best addresses of one pool for the families that the Service needs.
     pub(super) fn in_one(&self, ledger: &mut Ledger, index: PoolIndex) -> Option<Addresses> {
         let stages = self.requirement.stages();
-        stages.iter().find_map(|families| {
-            let found = self.in_pool(ledger, index, families, Supply::OutOfQuarantine);
-            found.or_else(|| self.in_pool(ledger, index, families, Supply::All))
-        })
+        let mut attempts = SUPPLIES.into_iter().flat_map(|supplies| {
+            let of_stage = move |families| supplies.iter().map(move |supply| (families, *supply));
+            stages.iter().flat_map(of_stage)
+        });
+        attempts.find_map(|(families, supply)| self.in_pool(ledger, index, families, supply))
     }
 
     /// Returns one address of each of `families` from one pool, within the namespace's quota.
@@ -141,16 +153,19 @@ impl Search<'_> {
         let now = self.now;
         let free = supply.and_then(|_| ledger.pool_mut(index).first_free(family, now));
         let shared = self.first_shared(ledger, index, family, free, supply);
+        let pool = ledger.pool(index);
+        let list = pool.free_list(family);
         let quarantined = || {
-            let pool = ledger.pool(index);
-            let position = pool
-                .free_list(family)
-                .first_in_quarantine()
-                .filter(|_| supply == Some(Supply::All))?;
-            pool.pool.addresses.at(family, position)
+            list.first_in_quarantine()
+                .filter(|_| supply >= Some(Supply::NotInExternalUse))
         };
-        let free = || ledger.pool(index).pool.addresses.at(family, free?);
-        shared.or_else(free).or_else(quarantined)
+        let external = || {
+            list.first_in_external_use()
+                .filter(|_| supply == Some(Supply::All))
+        };
+        let at = |position| pool.pool.addresses.at(family, position);
+        let unshared = || at(free.or_else(quarantined).or_else(external)?);
+        shared.or_else(unshared)
     }
 
     /// Returns the first shared address before position `before` that the Service may share.

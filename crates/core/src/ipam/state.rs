@@ -47,7 +47,11 @@ impl State {
     /// Decides on a Service, and applies the decision.
     pub(super) fn decide(&mut self, entry: &mut ServiceEntry, now: Time) {
         self.ledger.is_awaited = !self.waiting.is_empty();
-        let decided = entry.decider(&mut self.ledger, &self.withheld, now).decide();
+        let mut decided = entry.decider(&mut self.ledger, &self.withheld, now).decide();
+        let held = entry.held.as_ref().map_or(&[][..], |held| &held.addresses);
+        let external = self.ledger.external_notes(held, &entry.key);
+        // The last note that lasts is shown in the status: a request that is not met comes first.
+        decided.notes.splice(0..0, external);
         if entry.wait_key.as_deref() != decided.wait_key.as_ref() {
             self.stop_waiting(entry);
             entry.wait_key = decided.wait_key.map(Arc::new);

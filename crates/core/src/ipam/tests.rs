@@ -2,6 +2,7 @@
 
 mod changes;
 mod choice;
+mod external;
 mod model;
 mod properties;
 mod sharing;
@@ -142,10 +143,10 @@ impl World {
             let Decision {
                 service: key,
                 outcome,
-                unmet,
+                caveat,
                 notes,
             } = decision;
-            assert_eq!(unmet.as_ref(), notes.iter().rfind(|note| note.lasts()));
+            assert_eq!(caveat.as_ref(), notes.iter().rfind(|note| note.lasts()));
             self.notes
                 .extend(notes.into_iter().map(|note| (ServiceKey::clone(&key), note)));
             let service = self
@@ -157,6 +158,7 @@ impl World {
                 AllocationOutcome::Unassigned(_) => (Addresses::new(), None),
             };
             service.foreign_ingress = false;
+            service.is_marked = true;
             let service = service.clone();
             self.watch(service);
         }

@@ -71,8 +71,8 @@ impl Account<'_> {
     }
 
     /// Splits `claimed`, the addresses in the status of the Service, which has none yet, as [`Self::keepable`] does. A status
-    /// that names no pool was not written by a controller: then the Service does not get an address that is reserved for
-    /// another one.
+    /// without a mark was not written by a controller: then the Service gets no address that is reserved for another one, or of
+    /// a pool that is not open to it.
     ///
     /// # Errors
     /// The reason why the Service gets none of them.
@@ -86,11 +86,15 @@ impl Account<'_> {
         let Assignment { addresses, .. } = &keepable.assignment;
         match (self.ledger.pool_of(addresses), origin) {
             (None, StatusOrigin::Controller) => {}
+            (Some(_), StatusOrigin::Controller) if self.service.is_marked => {}
             (Some(index), StatusOrigin::Controller) => {
+                if !self.ledger.pool(index).pool.allows(self.service) {
+                    return Err(Refusal::PoolNotCompatible(self.pool_name(index)));
+                }
                 let mut foreign = addresses
                     .iter()
                     .filter_map(|address| self.reserved_for_other(index, *address));
-                if let Some(refusal) = foreign.next().filter(|_| name.is_none()) {
+                if let Some(refusal) = foreign.next() {
                     return Err(refusal);
                 }
             }

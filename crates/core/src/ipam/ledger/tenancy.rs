@@ -7,8 +7,9 @@ use super::Ledger;
 use crate::config::RequestScope;
 use crate::ipam::occupancy::Requester;
 use crate::ipam::pool_ledger::{PoolIndex, PoolLedger};
+use crate::ipam::quarantine::Quarantined;
 use crate::ipam::refusal::Refusal;
-use crate::{Family, ServiceKey, Time};
+use crate::{ServiceKey, Time};
 
 impl Ledger {
     /// Checks whether `requester` may get `address` together with its holders.
@@ -20,6 +21,10 @@ impl Ledger {
         requester: &Requester<'_>,
         address: IpAddr,
     ) -> Result<(), Refusal> {
+        if let Some(node) = self.external.node_with(address) {
+            let node = node.clone();
+            return Err(Refusal::AddressOfNode { address, node });
+        }
         let Some(occupancy) = self.occupied.get(&address) else {
             return Ok(());
         };
@@ -69,17 +74,35 @@ impl Ledger {
                 }
             }
         }
-        let position = pool.addresses.position(address);
-        let list = self.pool(index).free_list(Family::of(address));
-        let quarantine = position.and_then(|position| list.quarantine_of(position));
-        match quarantine.filter(|(end, _)| *end > now) {
-            Some((until, last))
-                if !is_own(&last.namespace) && !self.past.holders(address).any(|past| past == key) =>
+        let is_unreserved = !pool.reservations.contains_key(&address);
+        let quarantined = self.quarantine_of(address).filter(|_| is_unreserved);
+        match quarantined.filter(|quarantined| quarantined.claim_end > now) {
+            Some(quarantined)
+                if !is_own(&quarantined.last.namespace)
+                    && !self.past.holders(address).any(|past| past == key)
+                    && self.is_claim_within_quota(index, address, quarantined) =>
             {
-                let until = *until;
+                let until = quarantined.claim_end;
                 Err(Refusal::AddressInQuarantine { address, until })
             }
             _ => Ok(()),
         }
+    }
+
+    /// Returns whether the namespace that released `address` may keep it from others: what it has, and what it released later,
+    /// must leave room in its quota. Otherwise a namespace could request and release one address after the other, and keep them
+    /// all.
+    fn is_claim_within_quota(&self, index: PoolIndex, address: IpAddr, quarantined: &Quarantined) -> bool {
+        let ledger = self.pool(index);
+        let Some(quota) = ledger.pool.quota_per_namespace else {
+            return true;
+        };
+        let namespace = &quarantined.last.namespace;
+        let held = quota - ledger.quota_left(namespace).min(quota);
+        let is_later = |(other, later): &(IpAddr, &Quarantined)| {
+            later.last.namespace == *namespace && (later.claim_end, *other) > (quarantined.claim_end, address)
+        };
+        let later = ledger.quarantined().filter(is_later).count() as u64;
+        held + later < quota
     }
 }

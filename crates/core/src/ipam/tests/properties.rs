@@ -156,11 +156,9 @@ impl World {
         match step {
             Step::Set(mut service) => {
                 // A change of a Service does not change its status, unless another program writes it.
-                if let Some(existing) = self
-                    .services
-                    .get(&service.key)
-                    .filter(|_| service.assigned.is_empty())
-                {
+                let existing = self.services.get(&service.key);
+                service.is_marked = existing.is_some_and(|existing| existing.is_marked);
+                if let Some(existing) = existing.filter(|_| service.assigned.is_empty()) {
                     service.assigned.clone_from(&existing.assigned);
                     service.assigned_pool.clone_from(&existing.assigned_pool);
                     service.created = existing.created;
@@ -191,6 +189,7 @@ impl World {
             };
             if service.assigned != assigned || service.assigned_pool != pool {
                 (service.assigned, service.assigned_pool) = (assigned, pool);
+                service.is_marked = true;
                 changed.push(service.clone());
             }
         }
@@ -314,7 +313,12 @@ impl World {
                 let Some((last, time)) = self.last_release(*address).filter(|_| !had && !is_held) else {
                     continue;
                 };
-                let is_over = *time + DEFAULT_QUARANTINE <= self.now;
+                // The quarantine counts from an earlier release if the last one was before its end.
+                let mut releases = self.released[address].iter().map(|(_, time)| *time);
+                let is_over = releases.any(|first| {
+                    let end = first + DEFAULT_QUARANTINE;
+                    *time < end && end <= self.now
+                });
                 let is_own = last.namespace == service.key.namespace;
                 let has_shared = self.had.contains(&(service.key.clone(), *address));
                 let mut pools = self.catalog.pools().iter();

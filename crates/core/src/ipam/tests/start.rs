@@ -158,10 +158,10 @@ fn an_address_that_is_reserved_is_not_adopted_from_a_status_that_no_controller_w
         reservations: Vec::from([reservation]),
         ..pool("p", &["10.0.0.0/30"])
     }]);
-    // (annotation, address after the start)
-    for (annotation, address) in [(None, "10.0.0.0"), (Some("p"), "10.0.0.2")] {
+    // (whether a controller wrote it, address after the start)
+    for (is_marked, address) in [(false, "10.0.0.0"), (true, "10.0.0.2")] {
         let service = Service {
-            assigned_pool: annotation.map(PoolName::from),
+            is_marked,
             ..has(v4("s"), &["10.0.0.2"])
         };
         world.services.insert(key("s"), service);
@@ -177,12 +177,32 @@ fn an_address_that_is_reserved_is_not_adopted_from_a_status_that_no_controller_w
 }
 
 #[test]
-fn a_status_is_adopted_although_its_pool_is_not_open_to_the_service() {
+fn a_status_of_a_controller_is_adopted_although_its_pool_is_not_open_to_the_service() {
     let mut world = World::new(&[for_namespace(pool("p", &["10.0.0.0/30"]), "elsewhere", 1)]);
-    world.services.insert(key("s"), has(v4("s"), &["10.0.0.2"]));
+    let service = Service {
+        is_marked: true,
+        ..has(v4("s"), &["10.0.0.2"])
+    };
+    world.services.insert(key("s"), service);
     world.restart();
     assert_eq!(world.ip("s"), "10.0.0.2");
     assert_eq!(world.notes("s"), ["RequestNotMet"]);
+}
+
+#[test]
+fn a_status_of_another_load_balancer_is_not_adopted_if_its_pool_is_not_open_to_the_service() {
+    let mut world = World::new(&[for_namespace(pool("p", &["10.0.0.0/30"]), "elsewhere", 1)]);
+    world.services.insert(key("s"), has(v4("s"), &["10.0.0.2"]));
+    world.allocator = Allocator::new();
+    world
+        .allocator
+        .set_service(world.services[&key("s")].clone(), world.now);
+    world.allocator.set_catalog(&world.catalog, world.now);
+    world.allocator.activate(world.now);
+    assert_eq!(world.refusal("s"), Refusal::NoPoolMatchesService);
+    // With an open pool the Service is ours, also if another program wrote its status.
+    world.pools(&[pool("p", &["10.0.0.0/30"])]);
+    assert_eq!(world.ip("s"), "10.0.0.0");
 }
 
 #[test]

@@ -1,0 +1,30 @@
+//! What the allocator knows of pools, and who else uses their addresses.
+
+use std::net::IpAddr;
+
+use herald_core::ipam::{ExternalUser, PoolOverlap, Usage};
+use herald_core::{PoolName, Time};
+
+use super::Reconciler;
+
+impl Reconciler {
+    /// Takes the addresses that a Node or a Service uses without this controller; none if it is gone.
+    pub(crate) fn set_external_user(&mut self, user: ExternalUser, addresses: &[IpAddr], now: Time) {
+        self.allocator.set_external_user(user, addresses, now);
+    }
+
+    /// Returns the next pool of which others use addresses, and did not before.
+    pub(crate) fn poll_overlap(&mut self) -> Option<PoolOverlap> {
+        self.allocator.poll_overlap()
+    }
+
+    /// Returns the next pool of which another number of addresses may be in use.
+    pub(crate) fn poll_changed_pool(&mut self) -> Option<PoolName> {
+        self.allocator.poll_changed_pool()
+    }
+
+    /// Returns how many addresses of a pool are in use.
+    pub(crate) fn usage(&self, pool: &PoolName) -> Option<Usage> {
+        self.allocator.usage(pool)
+    }
+}
