@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt::Debug;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use herald_core::Backoff;
 use k8s_openapi::NamespaceResourceScope;
@@ -26,6 +26,8 @@ use crate::{Update, task};
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause: the object is for information only.
 const LAST_PAUSE: Duration = Duration::from_secs(60);
+/// Pause between two writes of the status: what it says may change all the time, such as the interfaces of a loose cable.
+const SPACING: Duration = Duration::from_secs(1);
 
 /// The desired state of an object.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,7 +39,7 @@ pub struct DesiredObject {
 }
 
 /// The next request on the way to the desired state.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 enum ObjectRequest {
     Create(Value),
     /// A merge patch of the object.
@@ -54,6 +56,9 @@ struct ObjectReconciler<K> {
     observed: Option<Value>,
     /// The object as the watch showed it last, which may be older.
     shown: Option<Value>,
+    /// The last request that succeeded, as long as nobody else has changed the object. The same one again would change
+    /// nothing: the cluster has a definition of the kind without one of the fields.
+    written: Option<ObjectRequest>,
 }
 
 /// Reconciles the object `name` of a kind with a `status` subresource with the desired state in the returned channel; `None`
@@ -83,6 +88,7 @@ where
             name,
             observed: None,
             shown: None,
+            written: None,
         };
         reconciler.run(desired).await
     });
@@ -105,17 +111,24 @@ where
         ));
         let mut is_listed = false;
         let mut backoff = Backoff::new(FIRST_PAUSE, LAST_PAUSE);
+        let mut next_status = Instant::now();
         // Cancel safety: `recv` and `changed` lose nothing when another branch wins; the pause starts over.
         loop {
             let wanted = desired.borrow_and_update().clone();
             let request = wanted
                 .filter(|_| is_listed)
                 .and_then(|wanted| self.next(&wanted, Timestamp::now()));
-            let mut retry = None;
-            if let Some(request) = request {
-                match self.send(request).await {
+            let is_status = matches!(request, Some(ObjectRequest::PatchStatus(_)));
+            let pause = next_status.saturating_duration_since(Instant::now());
+            let mut retry = (is_status && !pause.is_zero()).then_some(pause);
+            if let Some(request) = request.filter(|_| retry.is_none()) {
+                match self.send(request.clone()).await {
                     Ok(object) => {
+                        if is_status {
+                            next_status = Instant::now() + SPACING;
+                        }
                         self.observed = serde_json::to_value(object).ok();
+                        self.written = Some(request);
                         backoff.reset();
                         continue;
                     }
@@ -152,7 +165,11 @@ where
         };
         match update {
             Update::Applied(object) => {
-                if version(&object) >= self.observed.as_ref().and_then(version) {
+                let observed = self.observed.as_ref().and_then(version);
+                if version(&object) > observed {
+                    self.written = None;
+                }
+                if version(&object) >= observed {
                     self.observed = Some(object.clone());
                 }
                 self.shown = Some(object);
@@ -163,9 +180,11 @@ where
                 let gone = self.shown.take();
                 if gone.as_ref().map(uid) == self.observed.as_ref().map(uid) {
                     self.observed = None;
+                    self.written = None;
                 }
             }
             Update::Synced => {
+                self.written = None;
                 self.observed.clone_from(&self.shown);
                 return true;
             }
@@ -173,7 +192,13 @@ where
         false
     }
 
+    /// Returns the next request on the way to the desired state.
     fn next(&self, wanted: &DesiredObject, now: Timestamp) -> Option<ObjectRequest> {
+        let request = self.difference(wanted, now);
+        request.filter(|request| self.written.as_ref() != Some(request))
+    }
+
+    fn difference(&self, wanted: &DesiredObject, now: Timestamp) -> Option<ObjectRequest> {
         let owners = json!(self.owner.iter().collect::<Vec<_>>());
         let metadata = json!({"labels": wanted.labels, "ownerReferences": owners});
         let Some(observed) = &self.observed else {
@@ -250,17 +275,41 @@ mod tests {
         })
     }
 
-    #[tokio::test]
-    async fn a_late_deletion_says_nothing_of_the_object_that_was_created_since() {
+    fn reconciler() -> ObjectReconciler<ConfigMap> {
         let config = ClientConfig::new("http://127.0.0.1:9".parse().expect("a URL"));
         let client = Client::try_from(config).expect("a client");
-        let mut reconciler = ObjectReconciler::<ConfigMap> {
+        ObjectReconciler {
             objects: Api::namespaced(client, "default"),
             name: "state".to_owned(),
             owner: None,
             observed: None,
             shown: None,
+            written: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_definition_does_not_have_is_written_once_for_each_change_of_the_object() {
+        let mut reconciler = reconciler();
+        reconciler.handle(Update::Applied(object("first", 5)));
+        let wanted = DesiredObject {
+            labels: BTreeMap::new(),
+            status: json!({"new": 1}),
         };
+        let next = |reconciler: &ObjectReconciler<_>| reconciler.next(&wanted, Timestamp::UNIX_EPOCH);
+        let request = next(&reconciler).expect("a write");
+        // The answer lacks the field, and the object has the version that it had.
+        reconciler.written = Some(request.clone());
+        assert_eq!(next(&reconciler), None);
+        reconciler.handle(Update::Applied(object("first", 5)));
+        assert_eq!(next(&reconciler), None);
+        reconciler.handle(Update::Applied(object("first", 6)));
+        assert_eq!(next(&reconciler), Some(request));
+    }
+
+    #[tokio::test]
+    async fn a_late_deletion_says_nothing_of_the_object_that_was_created_since() {
+        let mut reconciler = reconciler();
         reconciler.handle(Update::Applied(object("first", 5)));
         // It was deleted and created again, and the watch is behind.
         reconciler.observed = Some(object("second", 8));
