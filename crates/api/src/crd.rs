@@ -13,9 +13,11 @@ mod service_l2_status;
 
 pub use configuration_state::{ConfigurationResult, ConfigurationState, ConfigurationStateStatus};
 pub use ip_address_pool::{
-    IPAddressPool, IPAddressPoolSpec, IPAddressPoolStatus, Quota, Reservation, ServiceAllocation,
+    EFFECTIVE, IPAddressPool, IPAddressPoolSpec, IPAddressPoolStatus, Quota, Reservation, ServiceAllocation,
 };
-pub use l2_advertisement::{L2Advertisement, L2AdvertisementFields, L2AdvertisementSpec, NodePreference};
+pub use l2_advertisement::{
+    L2Advertisement, L2AdvertisementFields, L2AdvertisementSpec, L2AdvertisementStatus, NodePreference,
+};
 pub use service_l2_status::{
     ALLOCATED, ANNOUNCED, InterfaceInfo, ServiceL2Status, ServiceL2StatusFields, ServiceL2StatusStatus,
 };
@@ -92,7 +94,11 @@ mod tests {
             [
                 ("Auto Assign", ".spec.autoAssign"),
                 ("Avoid Buggy IPs", ".spec.avoidBuggyIPs"),
-                ("Addresses", ".spec.addresses")
+                ("Addresses", ".spec.addresses"),
+                (
+                    "Effective",
+                    ".status.conditions[?(@.type=='herald.io/Effective')].status"
+                )
             ]
         );
     }

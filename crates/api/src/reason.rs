@@ -1,7 +1,7 @@
 //! Reasons of Kubernetes Events and conditions: what users match on, so they never change.
 //!
 //! Reasons that belong to one decision are with that decision: `Refusal` and `Note` of the allocator, `Exclusion` of
-//! eligibility, and the reports of the take-over.
+//! eligibility, `Ineffective` of the configuration, and the reports of the take-over.
 
 /// Reason of a Kubernetes Event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,11 +81,13 @@ pub enum ConditionReason {
     Reached,
     /// `herald.io/GossipReachable`: gossip does not reach speakers that are alive.
     GossipBlocked,
+    /// `herald.io/Effective`: a pool or an advertisement has the effect that it is written for.
+    Effective,
 }
 
 impl ConditionReason {
     /// All reasons.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Allocated,
         Self::Announced,
         Self::Pending,
@@ -95,6 +97,7 @@ impl ConditionReason {
         Self::ConfigurationError,
         Self::Reached,
         Self::GossipBlocked,
+        Self::Effective,
     ];
 
     /// Returns the `reason` of the condition.
@@ -109,6 +112,7 @@ impl ConditionReason {
             Self::ConfigurationError => "ConfigurationError",
             Self::Reached => "Reached",
             Self::GossipBlocked => "GossipBlocked",
+            Self::Effective => "Effective",
         }
     }
 }

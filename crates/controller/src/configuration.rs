@@ -62,7 +62,7 @@ impl Configuration {
     /// Takes a new or changed advertisement. Allocation does not depend on it, but each speaker reads it, and one place
     /// reports its problems.
     pub(crate) fn set_advertisement(&mut self, advertisement: &WrittenAdvertisement) {
-        let WrittenAdvertisement { raw, reference } = advertisement;
+        let WrittenAdvertisement { raw, reference, .. } = advertisement;
         self.changes.push(ConfigChange::ApplyL2Advertisement(raw.clone()));
         self.refer(ResourceKind::L2Advertisement, &raw.name, reference);
     }
@@ -175,6 +175,8 @@ mod tests {
     use super::*;
     use herald_core::config::{RawL2Advertisement, RawPool};
 
+    use crate::resources::ObservedResource;
+
     fn pool(name: &str, addresses: &str) -> WrittenPool {
         WrittenPool {
             raw: RawPool {
@@ -183,7 +185,7 @@ mod tests {
                 ..RawPool::default()
             },
             reference: reference(name),
-            status: None,
+            observed: ObservedResource::default(),
         }
     }
 
@@ -227,6 +229,7 @@ mod tests {
                 ..RawL2Advertisement::default()
             },
             reference: reference("twice"),
+            observed: ObservedResource::default(),
         };
         configuration.set_advertisement(&advertisement);
         let problems = configuration.apply().expect("a change");

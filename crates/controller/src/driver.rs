@@ -2,6 +2,7 @@
 
 mod clock;
 mod log;
+mod resources;
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -21,10 +22,11 @@ use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use crate::configuration::Configuration;
+use crate::effects::EffectSource;
 use crate::input::{ClusterChange, ListedKind};
 use crate::metrics::ControllerMetrics;
-use crate::pools::Pools;
 use crate::reconciler::{Reconciler, ServiceEvent};
+use crate::resources::{ResourceId, Resources};
 use crate::write::{StatusTarget, Writes};
 use clock::Clock;
 use log::{log_decision, log_failure};
@@ -39,7 +41,7 @@ pub(crate) struct Controller {
     clock: Clock,
     configuration: Configuration,
     reconciler: Reconciler,
-    pools: Pools,
+    resources: Resources,
     /// Until all is listed. Until then this controller is not ready and does not stand for the Lease.
     listing: Option<Listing>,
     /// From then on.
@@ -80,7 +82,7 @@ impl Controller {
             clock: Clock::start(),
             configuration: Configuration::new(namespace),
             reconciler: Reconciler::new(allocator),
-            pools: Pools::default(),
+            resources: Resources::default(),
             listing: Some(listing),
             candidacy: None,
             leadership,
@@ -171,33 +173,46 @@ impl Controller {
                 }
                 ClusterChange::OtherServices(Update::Synced) => self.handle_listed(ListedKind::OtherServices),
                 ClusterChange::Nodes(Update::Applied(node)) => {
+                    self.resources.effects.set_node(&node.name, node.labels);
                     self.set_external_user(ExternalUser::Node(node.name), &node.addresses);
                 }
                 ClusterChange::Nodes(Update::Deleted(key)) => {
-                    self.set_external_user(ExternalUser::Node(NodeName::new(key.name)), &[]);
+                    let name = NodeName::new(key.name);
+                    self.resources.effects.remove_node(&name);
+                    self.set_external_user(ExternalUser::Node(name), &[]);
                 }
-                ClusterChange::Nodes(Update::Synced) => self.handle_listed(ListedKind::Nodes),
+                ClusterChange::Nodes(Update::Synced) => {
+                    self.resources.effects.handle_listed(EffectSource::Nodes);
+                    self.handle_listed(ListedKind::Nodes);
+                }
                 ClusterChange::Pools(Update::Applied(pool)) => {
-                    self.pools.set(&pool);
                     self.configuration.set_pool(&pool);
+                    self.resources.set(ResourceId::pool(pool.raw.name), pool.observed);
                 }
                 ClusterChange::Pools(Update::Deleted(key)) => {
                     let name = PoolName::new(key.name);
-                    self.pools.remove(&name);
+                    self.resources.remove(&ResourceId::pool(name.as_str()));
                     self.metrics.forget_pool(&name);
                     self.configuration.remove_pool(&name);
                 }
                 ClusterChange::Pools(Update::Synced) => {
                     self.configuration.handle_synced();
+                    self.resources.effects.handle_listed(EffectSource::Pools);
                     self.handle_listed(ListedKind::Pools);
                 }
                 ClusterChange::Advertisements(Update::Applied(advertisement)) => {
                     self.configuration.set_advertisement(&advertisement);
+                    let id = ResourceId::l2_advertisement(advertisement.raw.name);
+                    self.resources.set(id, advertisement.observed);
                 }
                 ClusterChange::Advertisements(Update::Deleted(key)) => {
                     self.configuration.remove_advertisement(&key.name);
+                    self.resources.remove(&ResourceId::l2_advertisement(key.name));
                 }
-                ClusterChange::Advertisements(Update::Synced) => self.configuration.handle_synced(),
+                ClusterChange::Advertisements(Update::Synced) => {
+                    self.configuration.handle_synced();
+                    self.resources.effects.handle_listed(EffectSource::Advertisements);
+                }
                 ClusterChange::Namespaces(Update::Applied((name, labels))) => {
                     self.configuration.set_namespace(name, Some(labels));
                 }
@@ -213,6 +228,7 @@ impl Controller {
                     self.reconciler.handle_announcements(update, now);
                 }
                 ClusterChange::Pods(update) => self.reconciler.handle_pods(update),
+                ClusterChange::Speakers(update) => self.resources.effects.update_speakers(update),
             }
         }
     }
@@ -245,6 +261,7 @@ impl Controller {
         };
         let now = self.now();
         self.reconciler.set_catalog(self.configuration.catalog(), now);
+        self.resources.effects.handle_catalog();
         self.metrics.set_config(true, self.configuration.is_stale());
         for problem in &problems {
             let namespace = self.configuration.namespace();
@@ -266,7 +283,7 @@ impl Controller {
             info!("standing by");
             self.reconciler.set_active(false, now);
             self.writes.cancel_all();
-            self.pools.handle_cancelled();
+            self.resources.handle_cancelled();
             self.metrics.forget_pools();
         }
         self.term = term;
@@ -310,7 +327,7 @@ impl Controller {
             }
         }
         if self.term.is_some() {
-            self.drain_pools();
+            self.drain_resources();
         }
         while let Some(object) = self.reconciler.poll_superseded() {
             let version = json!(object.version.to_string());
@@ -319,27 +336,6 @@ impl Controller {
         }
         if !self.writes.is_idle() {
             self.events.throttle();
-        }
-    }
-
-    fn drain_pools(&mut self) {
-        while let Some(overlap) = self.reconciler.poll_overlap() {
-            warn!(pool = %overlap.pool, "{overlap}");
-            if let Some(event) = self.configuration.overlap_event(&overlap) {
-                self.emit(event);
-            }
-        }
-        while let Some(pool) = self.reconciler.poll_changed_pool() {
-            self.pools.handle_changed(pool);
-        }
-        while let Some(pool) = self.pools.poll_stale() {
-            let Some(usage) = self.reconciler.usage(&pool) else {
-                continue;
-            };
-            self.metrics.set_usage(&pool, &usage);
-            if let Some(patch) = self.pools.reconcile(&pool, &usage) {
-                self.writes.submit(StatusTarget::Pool(pool), patch);
-            }
         }
     }
 
@@ -357,7 +353,7 @@ impl Controller {
                 }
                 match target {
                     StatusTarget::Service(service) => self.reconciler.handle_written(&service, &written),
-                    StatusTarget::Pool(pool) => self.pools.handle_written(&pool, &written),
+                    StatusTarget::Resource(id) => self.resources.handle_written(&id, &written),
                     // The watch shows that the object is gone.
                     StatusTarget::Announcement(_) => {}
                 }
@@ -365,7 +361,7 @@ impl Controller {
             QueueEvent::PauseOver(StatusTarget::Service(service)) => {
                 self.reconciler.handle_pause_over(&service)
             }
-            QueueEvent::PauseOver(StatusTarget::Pool(pool)) => self.pools.handle_pause_over(&pool),
+            QueueEvent::PauseOver(StatusTarget::Resource(id)) => self.resources.handle_pause_over(&id),
             QueueEvent::PauseOver(StatusTarget::Announcement(object)) => {
                 self.reconciler.handle_deletion_over(&object)
             }
@@ -396,6 +392,7 @@ mod tests {
 
     use crate::input::WrittenPool;
     use crate::observed::ObservedService;
+    use crate::resources::ObservedResource;
 
     /// A controller whose API server is away, and the writes that it sends.
     fn controller(readiness: &Readiness) -> (Controller, Arc<Mutex<Vec<StatusTarget>>>) {
@@ -446,7 +443,7 @@ mod tests {
         let pool = WrittenPool {
             raw,
             reference: ObjectReference::default(),
-            status: None,
+            observed: ObservedResource::default(),
         };
         ClusterChange::Pools(Update::Applied(Box::new(pool)))
     }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use herald_api::{IPAddressPool, IPAddressPoolStatus, L2Advertisement, ServiceL2Status, convert};
+use herald_api::{ConfigurationState, IPAddressPool, L2Advertisement, ServiceL2Status, convert};
 use herald_core::announce::eligibility::Node;
 use herald_core::config::{RawL2Advertisement, RawPool};
 use herald_core::{Labels, ServiceKey};
@@ -18,7 +18,9 @@ use kube::{Client, Resource};
 use tokio::sync::mpsc;
 
 use crate::announcements::{PodReadiness, SpeakerStatus};
+use crate::effects::SpeakerInterfaces;
 use crate::observed::ObservedService;
+use crate::resources::{ObservedResource, PoolCounts};
 
 /// An input of the driver.
 #[derive(Debug)]
@@ -39,6 +41,8 @@ pub(crate) enum ClusterChange {
     Announcements(Update<Option<SpeakerStatus>>),
     /// The Pods in our namespace, so that it is known whether a speaker is ready.
     Pods(Update<PodReadiness>),
+    /// What the speakers say of their interfaces: whether an advertisement names one.
+    Speakers(Update<Option<SpeakerInterfaces>>),
 }
 
 /// The kinds that a controller lists before it becomes a candidate for the Lease.
@@ -85,7 +89,7 @@ pub(crate) struct OtherService {
 pub(crate) struct WrittenPool {
     pub(crate) raw: RawPool,
     pub(crate) reference: ObjectReference,
-    pub(crate) status: Option<IPAddressPoolStatus>,
+    pub(crate) observed: ObservedResource,
 }
 
 /// An advertisement as written, and the reference for events about it.
@@ -93,6 +97,47 @@ pub(crate) struct WrittenPool {
 pub(crate) struct WrittenAdvertisement {
     pub(crate) raw: RawL2Advertisement,
     pub(crate) reference: ObjectReference,
+    pub(crate) observed: ObservedResource,
+}
+
+impl WrittenPool {
+    fn new(pool: &IPAddressPool) -> Self {
+        let status = pool.status.as_ref();
+        let counts = status.map(|status| PoolCounts {
+            assigned: [status.assigned_ipv4, status.assigned_ipv6],
+            available: [status.available_ipv4, status.available_ipv6],
+        });
+        let conditions = status.map(|status| status.conditions.clone());
+        Self {
+            raw: convert::pool(pool),
+            reference: pool.object_ref(&()),
+            observed: ObservedResource {
+                counts,
+                conditions: conditions.unwrap_or_default(),
+                generation: pool.metadata.generation,
+                version: pool.metadata.resource_version.clone(),
+            },
+        }
+    }
+}
+
+impl WrittenAdvertisement {
+    fn new(advertisement: &L2Advertisement) -> Self {
+        let conditions = advertisement
+            .status
+            .as_ref()
+            .map(|status| status.conditions.clone());
+        Self {
+            raw: convert::l2_advertisement(advertisement),
+            reference: advertisement.object_ref(&()),
+            observed: ObservedResource {
+                counts: None,
+                conditions: conditions.unwrap_or_default(),
+                generation: advertisement.metadata.generation,
+                version: advertisement.metadata.resource_version.clone(),
+            },
+        }
+    }
 }
 
 /// Starts the watches.
@@ -135,13 +180,7 @@ pub(crate) fn watch_all(
         Api::<IPAddressPool>::namespaced(client.clone(), namespace),
         ListParams::default(),
         version_check,
-        |pool| {
-            Box::new(WrittenPool {
-                raw: convert::pool(&pool),
-                reference: pool.object_ref(&()),
-                status: pool.status,
-            })
-        },
+        |pool| Box::new(WrittenPool::new(&pool)),
         ClusterChange::Pools,
         inputs.clone(),
     ));
@@ -149,12 +188,7 @@ pub(crate) fn watch_all(
         Api::<L2Advertisement>::namespaced(client.clone(), namespace),
         ListParams::default(),
         version_check,
-        |advertisement| {
-            Box::new(WrittenAdvertisement {
-                raw: convert::l2_advertisement(&advertisement),
-                reference: advertisement.object_ref(&()),
-            })
-        },
+        |advertisement| Box::new(WrittenAdvertisement::new(&advertisement)),
         ClusterChange::Advertisements,
         inputs.clone(),
     ));
@@ -186,6 +220,14 @@ pub(crate) fn watch_all(
         version_check,
         |pod| PodReadiness::new(&pod),
         ClusterChange::Pods,
+        inputs.clone(),
+    ));
+    task::spawn(watch(
+        Api::<ConfigurationState>::namespaced(client.clone(), namespace),
+        ListParams::default(),
+        version_check,
+        |state| SpeakerInterfaces::new(&state),
+        ClusterChange::Speakers,
         inputs.clone(),
     ));
 }

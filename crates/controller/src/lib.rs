@@ -7,12 +7,13 @@ mod announced;
 mod announcements;
 mod configuration;
 mod driver;
+mod effects;
 mod input;
 mod metrics;
 mod observed;
-mod pools;
 mod published;
 mod reconciler;
+mod resources;
 mod write;
 
 use std::time::Duration;

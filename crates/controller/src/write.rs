@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use herald_api::{IPAddressPool, ServiceL2Status};
-use herald_core::{PoolName, ServiceKey};
+use herald_api::{IPAddressPool, L2Advertisement, ServiceL2Status};
+use herald_core::ServiceKey;
+use herald_core::config::ResourceKind;
 use herald_runtime::lease::Leadership;
 use herald_runtime::reconcile::{WriteQueue, WriteTarget};
 use herald_runtime::watch::Item;
@@ -12,31 +13,33 @@ use kube::api::{Api, DeleteParams, PartialObjectMeta, Patch, PatchParams, Precon
 use kube::{Client, ResourceExt};
 use serde_json::Value;
 
-/// Pause after each write of a pool's status. It counts, and a count may be a second old: while thousands of Services get
-/// addresses, it would otherwise be written as often as theirs.
+use crate::resources::ResourceId;
+
+/// Pause after each write of the status of a pool or an advertisement. It counts, and a count may be a second old: while
+/// thousands of Services get addresses, it would otherwise be written as often as theirs.
 const COUNT_PAUSE: Duration = Duration::from_secs(1);
 
 /// An object whose status this controller writes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum StatusTarget {
     Service(ServiceKey),
-    /// A pool in our namespace.
-    Pool(PoolName),
+    /// A pool or an advertisement.
+    Resource(ResourceId),
     /// A superseded `ServiceL2Status` in our namespace, which is deleted: the write is the version that it has.
     Announcement(String),
 }
 
 impl WriteTarget for StatusTarget {
-    /// Pools take their turn beside the namespaces.
+    /// Resources take their turn beside the namespaces.
     fn namespace(&self) -> &str {
         match self {
             Self::Service(service) => &service.namespace,
-            Self::Pool(_) | Self::Announcement(_) => "",
+            Self::Resource(_) | Self::Announcement(_) => "",
         }
     }
 
     fn spacing(&self) -> Option<Duration> {
-        matches!(self, Self::Pool(_)).then_some(COUNT_PAUSE)
+        matches!(self, Self::Resource(_)).then_some(COUNT_PAUSE)
     }
 }
 
@@ -66,11 +69,20 @@ async fn send(
             let object = api.patch_status(&name, &params, &Patch::Strategic(patch)).await?;
             Ok(object.resource_version())
         }
-        StatusTarget::Pool(name) => {
+        StatusTarget::Resource(ResourceId {
+            kind: ResourceKind::Pool,
+            name,
+        }) => {
             let api: Api<Item<IPAddressPool>> = Api::namespaced_with(client, &namespace, &());
-            let object = api
-                .patch_status(name.as_str(), &params, &Patch::Merge(patch))
-                .await?;
+            let object = api.patch_status(&name, &params, &Patch::Merge(patch)).await?;
+            Ok(object.resource_version())
+        }
+        StatusTarget::Resource(ResourceId {
+            kind: ResourceKind::L2Advertisement,
+            name,
+        }) => {
+            let api: Api<Item<L2Advertisement>> = Api::namespaced_with(client, &namespace, &());
+            let object = api.patch_status(&name, &params, &Patch::Merge(patch)).await?;
             Ok(object.resource_version())
         }
         StatusTarget::Announcement(name) => {

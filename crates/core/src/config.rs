@@ -17,7 +17,7 @@ mod tenancy;
 mod tests;
 
 pub use advertisement_scope::AdvertisementScope;
-pub use catalog::{Catalog, ConfigChange};
+pub use catalog::{AdvertisingNode, Catalog, ConfigChange, Ineffective, ReportedInterfaces};
 pub use conflict_detection::ConflictDetection;
 pub use l2_advertisement::L2Advertisement;
 pub use pool::{Allocation, Pool};

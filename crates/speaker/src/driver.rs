@@ -25,12 +25,12 @@ use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
-use crate::Args;
 use crate::gossip::{self, Gossip};
 use crate::input::{Awaiting, Input};
 use crate::metrics::Metrics;
 use crate::status::Statuses;
 use crate::wire::{self, Wire, WireEvent};
+use crate::{Args, sleep_until};
 use cluster::Cluster;
 
 /// Inputs and events that are handled before the agent decides. It decides once for all of them, which matters when
@@ -223,6 +223,7 @@ impl Driver {
         self.agent.set_interfaces(announcing, now);
         self.send();
         self.handles.wire.set_interfaces(interfaces);
+        self.publish_state();
         self.awaited.meet(Awaiting::Interfaces);
     }
 
@@ -332,6 +333,8 @@ impl Driver {
             return;
         }
         let mut status = convert::configuration_state("configReconcilerValid", self.cluster.problems());
+        let interfaces = self.agent.named_interfaces();
+        status.interfaces = interfaces.map(|names| names.into_iter().cloned().collect());
         if let Some(is_blocked) = self.agent.is_gossip_blocked() {
             let obstacle = is_blocked.then(|| notice::gossip_obstacle(self.gossip_port));
             status
@@ -369,14 +372,6 @@ fn log_role(service: &herald_core::ServiceKey, address: IpAddr, role: Option<&Ro
             info!(%service, %address, reason = exclusion.reason(), "not announced: {exclusion}");
             debug!(%service, %address, nodes = ?agent.explain(service, address), "candidates");
         }
-    }
-}
-
-/// Waits for an instant; without one, for ever.
-pub(crate) async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -16,7 +16,7 @@ pub mod wire;
 pub use args::Args;
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use herald_api::ConfigurationState;
@@ -110,4 +110,12 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         .await?;
     info!("speaker stopped");
     Ok(())
+}
+
+/// Waits for an instant; without one, for ever.
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
 }

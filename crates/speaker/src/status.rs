@@ -27,7 +27,7 @@ use kube::{Error, ResourceExt};
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use crate::driver::sleep_until;
+use crate::sleep_until;
 use object::{NODE, ObjectWrite, ObservedObject, StatusObjects};
 
 /// For how long the objects that an earlier container of this Pod wrote stay without a decision on their Services: more than a

@@ -40,6 +40,7 @@ pub fn configuration_state(condition: &str, problems: &[Problem]) -> Configurati
             observed_generation: None,
             last_transition_time: Time(Timestamp::UNIX_EPOCH),
         }],
+        interfaces: None,
     }
 }
 

@@ -39,6 +39,9 @@ pub struct ConfigurationStateStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
+    /// Those of the interfaces named by L2Advertisements that exist on the node of a speaker and can announce. Not in MetalLB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interfaces: Option<Vec<String>>,
 }
 
 /// Result of the validation of the configuration.

@@ -1,7 +1,7 @@
 //! `IPAddressPool`: the addresses that Services may be given.
 
 use herald_core::config::{ConflictDetection, RequestScope, SharingScope};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,12 @@ use super::schema;
         type_ = "boolean",
         json_path = ".spec.avoidBuggyIPs"
     ),
-    printcolumn(name = "Addresses", type_ = "string", json_path = ".spec.addresses")
+    printcolumn(name = "Addresses", type_ = "string", json_path = ".spec.addresses"),
+    printcolumn(
+        name = "Effective",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='herald.io/Effective')].status"
+    )
 )]
 #[serde(rename_all = "camelCase")]
 pub struct IPAddressPoolSpec {
@@ -175,8 +180,11 @@ pub struct Quota {
     pub per_namespace: Option<i64>,
 }
 
+/// Type of the condition that shows whether a pool or an advertisement has the effect that it is written for.
+pub const EFFECTIVE: &str = "herald.io/Effective";
+
 /// IPAddressPoolStatus defines the observed state of IPAddressPool.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct IPAddressPoolStatus {
     /// AssignedIPv4 is the number of assigned IPv4 addresses.
     #[serde(rename = "assignedIPv4")]
@@ -190,4 +198,9 @@ pub struct IPAddressPoolStatus {
     /// AvailableIPv6 is the number of available IPv6 addresses.
     #[serde(rename = "availableIPv6")]
     pub available_ipv6: i64,
+    /// Conditions contains herald.io/Effective: whether the addresses of the pool can be used and are announced, and if not,
+    /// why. Not in MetalLB.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Vec<Condition>,
 }

@@ -1,6 +1,6 @@
 //! `L2Advertisement`: which pools are announced, from which nodes, on which interfaces.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,11 @@ use super::schema;
         type_ = "string",
         json_path = ".spec.nodeSelectors",
         priority = 10
+    ),
+    printcolumn(
+        name = "Effective",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='herald.io/Effective')].status"
     )
 )]
 pub struct L2AdvertisementFields {
@@ -92,6 +97,12 @@ pub struct NodePreference {
     pub preference: LabelSelector,
 }
 
-/// L2AdvertisementStatus defines the observed state of L2Advertisement; never written.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-pub struct L2AdvertisementStatus {}
+/// L2AdvertisementStatus defines the observed state of L2Advertisement.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct L2AdvertisementStatus {
+    /// Conditions contains herald.io/Effective: whether the advertisement has the effect that it is written for, and if not,
+    /// why. Not in MetalLB.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Vec<Condition>,
+}

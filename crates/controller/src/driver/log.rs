@@ -38,7 +38,7 @@ pub(super) fn log_failure(target: &StatusTarget, written: &Written) {
             warn!(
                 ?target,
                 error,
-                "the API server refuses a status: check the permission to patch services/status and ipaddresspools/status and to delete servicel2statuses, and admission policies; trying again later"
+                "the API server refuses a status: check the permission to patch services/status, ipaddresspools/status and l2advertisements/status and to delete servicel2statuses, and admission policies; trying again later"
             );
         }
         Written::Failed(_) if is_away() => {}

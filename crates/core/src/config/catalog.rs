@@ -1,5 +1,6 @@
 //! The configuration in force, and the problems of what the user wrote.
 
+mod effect;
 mod pools;
 #[cfg(test)]
 mod tests;
@@ -8,6 +9,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
+pub use self::effect::{AdvertisingNode, Ineffective, ReportedInterfaces};
 use self::pools::PoolRecords;
 use super::problem::ConfigErrors;
 use super::{ConfigError, L2Advertisement, Pool, Problem, RawL2Advertisement, RawPool, ResourceKind};

@@ -1,17 +1,21 @@
 //! Services say whether they are announced, and if not, why.
 
 use std::collections::BTreeSet;
+use std::fmt::Debug;
 
 use anyhow::ensure;
-use herald_api::ServiceL2Status;
-use herald_api::crd::ANNOUNCED;
+use herald_api::crd::{ANNOUNCED, EFFECTIVE};
+use herald_api::{IPAddressPool, L2Advertisement, ServiceL2Status};
 use herald_lab::Lab;
 use herald_lab::objects::NAMESPACE;
 use herald_lab::{DEADLINE, QUICKSTART};
 use herald_netns::wait_for;
-use kube::ResourceExt;
+use k8s_openapi::NamespaceResourceScope;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Resource, ResourceExt};
 use libtest_mimic::Trial;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::in_lab;
@@ -51,6 +55,29 @@ metadata: {name: nobody}
 spec: {type: LoadBalancer, selector: {app: nobody}, ports: [{port: 80, targetPort: 8080}]}
 ";
 
+/// A pool that no advertisement selects, and three advertisements that announce nothing.
+const WITHOUT_EFFECT: &str = "
+apiVersion: metallb.io/v1beta1
+kind: IPAddressPool
+metadata: {name: spare, namespace: metallb-system}
+spec: {addresses: [192.168.67.220-192.168.67.229], autoAssign: false}
+---
+apiVersion: metallb.io/v1beta1
+kind: L2Advertisement
+metadata: {name: unknown, namespace: metallb-system}
+spec: {ipAddressPools: [spaer]}
+---
+apiVersion: metallb.io/v1beta1
+kind: L2Advertisement
+metadata: {name: nowhere, namespace: metallb-system}
+spec: {ipAddressPools: [first-pool], nodeSelectors: [{matchLabels: {kubernetes.io/hostname: node-9}}]}
+---
+apiVersion: metallb.io/v1beta1
+kind: L2Advertisement
+metadata: {name: unplugged, namespace: metallb-system}
+spec: {ipAddressPools: [first-pool], interfaces: [eth9]}
+";
+
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         in_lab(
@@ -61,6 +88,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         in_lab(
             "the_status_of_an_owner_that_another_node_superseded_for_a_moment_returns",
             superseded,
+        ),
+        in_lab(
+            "pools_and_advertisements_without_effect_say_so_until_they_are_corrected",
+            without_effect,
         ),
     ]
 }
@@ -138,6 +169,57 @@ async fn superseded(lab: &mut Lab) -> anyhow::Result<()> {
     })
     .await?;
     wait_for_condition(lab, "hello", ["True", "Announced"]).await
+}
+
+async fn without_effect(lab: &mut Lab) -> anyhow::Result<()> {
+    lab.apply("quickstart.yaml", QUICKSTART).await?;
+    lab.apply("without.yaml", WITHOUT_EFFECT).await?;
+    let good = ["True", "Effective"];
+    wait_for_effect::<IPAddressPool>(lab, "first-pool", good).await?;
+    wait_for_effect::<IPAddressPool>(lab, "spare", ["False", "NoAdvertisement"]).await?;
+    for (name, expected) in [
+        ("example", good),
+        ("unknown", ["False", "UnknownPool"]),
+        ("nowhere", ["False", "NoNode"]),
+        ("unplugged", ["False", "NoInterface"]),
+    ] {
+        wait_for_effect::<L2Advertisement>(lab, name, expected).await?;
+    }
+    let corrections = [("spaer", "spare"), ("node-9", "node-1"), ("eth9", "eth0")];
+    let corrected = corrections
+        .iter()
+        .fold(WITHOUT_EFFECT.to_owned(), |yaml, (wrong, right)| {
+            yaml.replace(wrong, right)
+        });
+    lab.apply("corrected.yaml", &corrected).await?;
+    wait_for_effect::<IPAddressPool>(lab, "spare", good).await?;
+    for name in ["unknown", "nowhere", "unplugged"] {
+        wait_for_effect::<L2Advertisement>(lab, name, good).await?;
+    }
+    Ok(())
+}
+
+/// Waits until the condition `herald.io/Effective` of the present generation has this status and reason.
+async fn wait_for_effect<K>(lab: &Lab, name: &str, expected: [&str; 2]) -> anyhow::Result<()>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Serialize,
+{
+    let api = Api::<K>::namespaced(lab.cluster().client(), NAMESPACE);
+    wait_for(&format!("{name} is {expected:?}"), DEADLINE, async || {
+        let object = serde_json::to_value(api.get(name).await?)?;
+        let mut conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+        let is_so = conditions.any(|condition| {
+            condition["type"] == EFFECTIVE
+                && condition["observedGeneration"] == object["metadata"]["generation"]
+                && [&condition["status"], &condition["reason"]] == expected
+        });
+        Ok(is_so.then_some(()))
+    })
+    .await
 }
 
 /// The uids of the statuses of a Service.

@@ -145,6 +145,14 @@ struct Obstacle {
 }
 
 impl Agent {
+    /// Returns those of the interfaces that advertisements name which can announce here; `None` as long as this is not known.
+    pub fn named_interfaces(&self) -> Option<BTreeSet<&String>> {
+        let existing = self.ownership.interfaces()?;
+        let advertisements = self.ownership.advertisements().iter();
+        let named = advertisements.flat_map(|advertisement| &advertisement.interfaces);
+        Some(named.filter(|name| existing.names.contains(*name)).collect())
+    }
+
     /// Returns what this node publishes about a Service. `Some(None)` is nothing. `None` leaves what it has published: the
     /// elected node is about to announce the Service, or to find out why it cannot.
     pub(super) fn status(&self, service: &ServiceKey) -> Option<Option<AnnouncementStatus>> {

@@ -101,6 +101,11 @@ impl Ownership {
         }
     }
 
+    /// Returns the advertisements.
+    pub fn advertisements(&self) -> &[L2Advertisement] {
+        &self.advertisements
+    }
+
     /// Returns the interfaces that can announce here; `None` as long as they are unknown.
     pub const fn interfaces(&self) -> Option<&Interfaces> {
         self.interfaces.as_ref()

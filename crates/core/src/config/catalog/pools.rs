@@ -103,6 +103,11 @@ impl PoolRecords {
         record.map_or_else(Vec::new, |record| record.problems(&name))
     }
 
+    /// Whether a pool exists, usable or not.
+    pub(super) fn has(&self, name: &PoolName) -> bool {
+        self.0.contains_key(name)
+    }
+
     /// Returns the creation time of a pool.
     pub(super) fn created(&self, name: &PoolName) -> Option<i64> {
         Some(self.0.get(name)?.created)
