@@ -237,7 +237,11 @@ impl Account<'_> {
                 self.ledger.note_sharing(*address, &self.service.sharing_key);
             }
         }
+        let addresses = assignment.addresses.clone();
         self.put_back(Some(assignment));
+        for address in addresses {
+            self.ledger.note_claims(self.key, address);
+        }
     }
 
     /// Frees `previous`, which the Service had, for the time of an attempt to get other addresses.
@@ -278,6 +282,7 @@ impl Account<'_> {
             self.ledger.past.supersede(*address, sharing);
             self.ledger.quarantine(*address, self.key, self.now);
             self.ledger.note_release(self.key, *address);
+            self.ledger.note_claims(self.key, *address);
         }
         if !addresses.is_empty() {
             self.ledger.past.remember(self.key, sharing, addresses);

@@ -1,6 +1,7 @@
 //! What follows when an address is released: its quarantine, and what waiting Services may get.
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use super::Ledger;
@@ -53,6 +54,23 @@ impl Ledger {
             ledger.free_list(Family::of(address)).quarantine_of(position)
         });
         in_pool.or_else(|| self.aside.get(&address))
+    }
+
+    /// Records for waiting Services that the namespace of `key` has more of the pool of `address`, or released more of it: its
+    /// claims to other addresses in quarantine may have become void ([`Self::allows_request`]).
+    pub(in crate::ipam) fn note_claims(&mut self, key: &ServiceKey, address: IpAddr) {
+        let Some(index) = self.by_range.find(address).filter(|_| self.is_awaited) else {
+            return;
+        };
+        let ledger = self.pool(*index);
+        if ledger.pool.quota_per_namespace.is_none() {
+            return;
+        }
+        let of_namespace = ledger
+            .quarantined()
+            .filter(|(_, quarantined)| quarantined.last.namespace == key.namespace);
+        let claimed: Vec<IpAddr> = of_namespace.map(|(address, _)| address).collect();
+        self.released.extend(claimed.into_iter().map(Released::Address));
     }
 
     /// Records for waiting Services that `key` released `address`, or a part of what it used of it.
