@@ -7,6 +7,7 @@
 extern crate alloc;
 
 pub mod address;
+mod allowance;
 pub mod announce;
 mod backoff;
 pub mod config;
@@ -20,6 +21,7 @@ pub mod service;
 pub mod time;
 
 pub use address::{AddressRange, AddressSet, Addresses, Capacity};
+pub use allowance::Allowance;
 pub use backoff::Backoff;
 pub use config::{
     Catalog, ConfigChange, ConfigError, L2Advertisement, Pool, Problem, RawAllocation, RawL2Advertisement,

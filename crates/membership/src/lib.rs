@@ -9,7 +9,6 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
-mod allowance;
 pub mod codec;
 pub mod identity;
 mod membership;
@@ -18,6 +17,5 @@ mod timings;
 #[cfg(test)]
 mod harness;
 
-pub use allowance::Allowance;
 pub use membership::{LocalLink, Membership, MembershipEvent};
 pub use timings::Timings;

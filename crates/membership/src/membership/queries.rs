@@ -7,13 +7,12 @@ use alloc::collections::BTreeMap;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
-use herald_core::{Features, Member, NodeName, Time};
+use herald_core::{Allowance, Features, Member, NodeName, Time};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::receive::is_same_endpoint;
 use super::{Membership, MembershipEvent};
-use crate::Allowance;
 use crate::codec::Rejection;
 use crate::codec::query::{OwnershipMessage, OwnershipQuery, OwnershipReply};
 use crate::identity::Identity;

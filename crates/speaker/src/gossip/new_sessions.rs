@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use herald_core::Time;
-use herald_membership::Allowance;
+use herald_core::{Allowance, Time};
 
 /// Keys at once; then one more each 5 ms. Deriving a key takes microseconds; a speaker that no peer expects yet sends some ten
 /// datagrams a second, and a known one needs one key each time it starts or comes back.

@@ -7,7 +7,7 @@
 use alloc::collections::BTreeMap;
 use core::time::Duration;
 
-use crate::{NodeName, Time};
+use crate::{Allowance, NodeName, Time};
 
 /// How long a reply proves that a peer can be reached: some queries may get lost.
 const PROOF_VALIDITY: Duration = Duration::from_secs(3);
@@ -24,32 +24,15 @@ const REACH_INTERVAL: Duration = Duration::from_millis(300);
 
 /// Limits of the queries to living peers, for all addresses: about claims forty at once and then forty a second, in disputes
 /// twenty. Claims can be forged, and forged ones do not keep disputes from their end. Membership sends no more than a hundred.
-const CLAIM_COST: Duration = Duration::from_millis(25);
-const DISPUTE_COST: Duration = Duration::from_millis(50);
-const BURST: Duration = Duration::from_secs(1);
+const CLAIMS: Allowance = Allowance::new(40, Duration::from_millis(25));
+const DISPUTES: Allowance = Allowance::new(20, Duration::from_millis(50));
 
 /// What queries have shown of the peers, and when others may be sent.
 #[derive(Debug)]
 pub(super) struct PeerQueries {
     peers: BTreeMap<NodeName, Asked>,
-    claims: QueryLimit,
-    disputes: QueryLimit,
-}
-
-/// The rest of a limit: when it is complete again.
-#[derive(Debug)]
-struct QueryLimit(Time);
-
-impl QueryLimit {
-    /// Takes `cost` if as much is left. Returns whether it is.
-    fn poll(&mut self, cost: Duration, now: Time) -> bool {
-        let full_at = self.0.max(now) + cost;
-        let is_allowed = full_at.saturating_since(now) <= BURST;
-        if is_allowed {
-            self.0 = full_at;
-        }
-        is_allowed
-    }
+    claims: Allowance,
+    disputes: Allowance,
 }
 
 /// The last queries to a peer.
@@ -67,8 +50,8 @@ impl PeerQueries {
     pub(super) const fn new() -> Self {
         Self {
             peers: BTreeMap::new(),
-            claims: QueryLimit(Time::ZERO),
-            disputes: QueryLimit(Time::ZERO),
+            claims: CLAIMS,
+            disputes: DISPUTES,
         }
     }
 
@@ -89,7 +72,7 @@ impl PeerQueries {
 
     /// Whether to ask a peer about a claim now; it then counts as asked.
     pub(super) fn poll_claim(&mut self, peer: &NodeName, now: Time) -> bool {
-        let is_allowed = self.claims.poll(CLAIM_COST, now);
+        let is_allowed = self.claims.poll_use(now);
         if is_allowed {
             self.handle_asked(peer, now);
         }
@@ -98,7 +81,7 @@ impl PeerQueries {
 
     /// Whether to ask the other side of a dispute now; it then counts as asked.
     pub(super) fn poll_dispute(&mut self, peer: &NodeName, now: Time) -> bool {
-        let is_allowed = self.disputes.poll(DISPUTE_COST, now);
+        let is_allowed = self.disputes.poll_use(now);
         if is_allowed {
             self.handle_asked(peer, now);
         }

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use herald_core::Time;
+use crate::Time;
 
 /// The uses of the recent past.
 #[derive(Debug, Clone)]
@@ -43,9 +43,11 @@ impl Allowance {
 
 #[cfg(test)]
 mod tests {
-    use herald_fixtures::at;
-
     use super::*;
+
+    fn at(millis: u64) -> Time {
+        Time::ZERO + Duration::from_millis(millis)
+    }
 
     fn used(allowance: &mut Allowance, millis: u64) -> usize {
         (0..1000).filter(|_| allowance.poll_use(at(millis))).count()
