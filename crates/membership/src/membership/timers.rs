@@ -10,6 +10,10 @@ use herald_core::Time;
 
 use crate::identity::Identity;
 
+/// For how long a timer stands still at most, so that a failure is detected however late this member runs: about as long as a
+/// process that does not get the processor waits for it.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// The timers that were started, the next one first; timers of the same instant in foca's order, then in the order in which
 /// they were started.
 #[derive(Default)]
@@ -24,6 +28,8 @@ struct PendingTimer {
     timer: Timer<Identity>,
     /// Whether it was put off once.
     was_deferred: bool,
+    /// For how long it may still stand still.
+    patience: Duration,
 }
 
 impl Timers {
@@ -44,14 +50,17 @@ impl Timers {
             started,
             timer,
             was_deferred,
+            patience: PATIENCE,
         });
     }
 
-    /// Makes all timers due later, as if no time had passed.
+    /// Makes all timers due later, as if no time had passed; each by [`PATIENCE`] in all.
     pub(super) fn stand_still(&mut self, duration: Duration) {
         let mut pending = mem::take(&mut self.heap).into_vec();
         for pending in &mut pending {
-            pending.due = pending.due + duration;
+            let later = duration.min(pending.patience);
+            pending.patience -= later;
+            pending.due = pending.due + later;
         }
         self.heap = pending.into();
     }
