@@ -4,12 +4,18 @@
 //! Every candidate watches the Lease. A candidate takes the Lease when it is free, when it is released, or when it was not
 //! renewed for as long as its holder promised, by the candidate's own clock. The holder may rely on it for a shorter time,
 //! which [`Leadership::remaining`] returns: call it immediately before each write, and let no write last longer.
+//!
+//! The Lease is owned by what controls the Pod of its holder, a ReplicaSet. So the API server deletes the Lease with an
+//! installation: a controller whose rights are removed before it ends cannot release the Lease, and the first controller of the
+//! next installation would wait until it expires. A holder whose Lease is deleted stops writing until it has created it again.
 
 mod candidate;
 
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease as Object;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, ListParams, ObjectMeta, PostParams};
 use kube::{Client, ResourceExt};
@@ -19,7 +25,7 @@ use tracing::{info, warn};
 
 use crate::client::is_away;
 use crate::clock::uptime;
-use crate::reconcile::{Failure, within};
+use crate::reconcile::{Failure, controller_of, within};
 use crate::{Update, task};
 use candidate::{Attempt, AttemptResult, CandidateStep, LeaseCandidate, LeaseRecord};
 
@@ -114,6 +120,7 @@ impl Lease {
             |update| update,
             sender,
         ));
+        let owner = self.owner().await;
         let mut candidate = LeaseCandidate::new(&self.identity, self.timing);
         let mut attempts = JoinSet::new();
         let mut other_holder = None;
@@ -131,7 +138,7 @@ impl Lease {
             }
             let pause = match step {
                 CandidateStep::Attempt(wanted) => {
-                    attempts.spawn(write(api.clone(), self.name.clone(), wanted));
+                    attempts.spawn(write(api.clone(), self.name.clone(), owner.clone(), wanted));
                     continue;
                 }
                 CandidateStep::Wait(until) => until.map(|until| until.saturating_sub(uptime())),
@@ -151,13 +158,30 @@ impl Lease {
             candidate.handle_result(result, uptime());
         }
         if let Some(release) = candidate.resign(uptime(), Timestamp::now())
-            && let AttemptResult::Written(_) = write(api, self.name.clone(), release).await
+            && let AttemptResult::Written(_) = write(api, self.name.clone(), owner, release).await
         {
             info!(
                 "the lease {} is given back: another may take it at once",
                 self.name
             );
         }
+    }
+
+    /// Reads what controls our Pod, once.
+    async fn owner(&self) -> Option<OwnerReference> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        controller_of(&pods, &self.identity)
+            .await
+            .unwrap_or_else(|failure| {
+                let error = failure.message();
+                warn!(
+                    pod = self.identity,
+                    error,
+                    "cannot read our own Pod: the lease {} will not be deleted with this installation",
+                    self.name
+                );
+                None
+            })
     }
 
     fn publish(&self, candidate: &LeaseCandidate, term: &mut Term) {
@@ -259,11 +283,17 @@ fn handle_update(
 }
 
 /// Creates the Lease, or replaces the version that the candidate knows and no other.
-async fn write(api: Api<Object>, name: String, wanted: Attempt) -> AttemptResult {
+async fn write(
+    api: Api<Object>,
+    name: String,
+    owner: Option<OwnerReference>,
+    wanted: Attempt,
+) -> AttemptResult {
     let object = Object {
         metadata: ObjectMeta {
             name: Some(name.clone()),
             resource_version: wanted.version.clone(),
+            owner_references: owner.map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },
         spec: Some(wanted.spec),

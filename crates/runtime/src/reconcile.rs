@@ -87,6 +87,25 @@ pub async fn owner(pods: &Api<Pod>, pod: &str) -> Result<Option<OwnerReference>,
     }))
 }
 
+/// Returns a reference to what controls the Pod `pod` (its ReplicaSet), for an object that the API server deletes with all Pods
+/// of that kind; `None` if nothing controls it, or there is no such Pod.
+///
+/// # Errors
+/// When the Pod cannot be read.
+pub async fn controller_of(pods: &Api<Pod>, pod: &str) -> Result<Option<OwnerReference>, Failure> {
+    let found = within(TIMEOUT, pods.get_opt(pod)).await?;
+    let owners = found.and_then(|found| found.metadata.owner_references);
+    let controller = owners
+        .into_iter()
+        .flatten()
+        .find(|owner| owner.controller == Some(true));
+    Ok(controller.map(|owner| OwnerReference {
+        controller: None,
+        block_owner_deletion: None,
+        ..owner
+    }))
+}
+
 /// Fills in the `lastTransitionTime` of conditions: the observed time where the condition has the same `status`, else `now`.
 pub fn with_transition_times(mut status: Value, observed: &Value, now: Timestamp) -> Value {
     let conditions = status["conditions"].as_array_mut();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::cluster::{Cluster, wait_for};
+use crate::cluster::{Cluster, NAMESPACE, wait_for};
 
 /// A cluster with a pool of 20 addresses, two controllers of which `first` is active, and ten Services.
 async fn two_controllers() -> Cluster {
@@ -128,4 +128,47 @@ async fn when_the_api_server_is_away_for_longer_than_the_lease_one_is_active_aft
     assert!(before.iter().all(|(name, addresses)| after[name] == *addresses));
     cluster.witness.assert_never_doubled();
     cluster.witness.assert_nothing_moved();
+}
+
+/// A controller cannot release its Lease when its rights are removed first, as `helm uninstall` does.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lease_of_a_controller_that_could_not_release_it_goes_with_its_installation() {
+    let mut cluster = Cluster::start().await;
+    // In place of a ReplicaSet, which the embedded API does not have.
+    let installed = cluster
+        .create(
+            &format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments"),
+            json!({"metadata": {"name": "first"}, "spec": {
+                "selector": {"matchLabels": {"app": "first"}},
+                "template": {
+                    "metadata": {"labels": {"app": "first"}},
+                    "spec": {"containers": [{"name": "main", "image": "main"}]},
+                },
+            }}),
+        )
+        .await;
+    let owner = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "name": "first",
+        "uid": installed["metadata"]["uid"], "controller": true, "blockOwnerDeletion": true,
+    });
+    cluster
+        .create(
+            &format!("/api/v1/namespaces/{NAMESPACE}/pods"),
+            json!({
+                "metadata": {"name": "first", "ownerReferences": [owner]},
+                "spec": {"containers": [{"name": "main", "image": "main"}]},
+            }),
+        )
+        .await;
+    cluster.start_controller("first");
+    cluster.await_leader("first").await;
+    cluster.signal("first", Signal::SIGKILL);
+    cluster.end_of("first").await;
+    let path = format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments/first");
+    let deleted = cluster.send("DELETE", &path, "application/json", json!({})).await;
+    deleted.expect("deleted");
+    wait_for("the lease is gone", async || cluster.leader().await.is_none()).await;
+    cluster.start_controller("second");
+    cluster.await_leader("second").await;
+    assert!(!cluster.log_of("second").contains("standing by"));
 }

@@ -235,9 +235,12 @@ impl LeaseCandidate {
             record,
             since: now,
         });
-        if !is_free && !is_ours {
+        let is_absent = self.record().is_none();
+        if is_absent || !is_free && !is_ours {
+            // The candidate that creates a deleted Lease holds it at once.
             self.held_until = None;
-        } else if self.held_until.is_some() || is_free {
+        }
+        if self.held_until.is_some() || is_free {
             // The known version is outdated, or the Lease is free: there is no reason to wait.
             self.next_attempt = now;
         }
