@@ -17,6 +17,8 @@ use crate::objects::{self, NAMESPACE};
 
 /// Under which name the lab's own writes appear in `managedFields`.
 const FIELD_MANAGER: &str = "herald-lab";
+/// What holds a pod that terminates, in place of a kubelet.
+const FINALIZER: &str = "herald.io/lab";
 
 /// The API server, and a client of it.
 pub struct Cluster {
@@ -119,11 +121,28 @@ impl Cluster {
         Ok(())
     }
 
-    /// Deletes a pod.
+    /// Deletes a pod as a drain does: it terminates, and is ready until [`Self::remove_pod`] as far as a kubelet knows.
+    pub async fn terminate_pod(&self, namespace: &str, name: &str) -> anyhow::Result<()> {
+        let api = Api::<Pod>::namespaced(self.client(), namespace);
+        let held = json!({"metadata": {"finalizers": [FINALIZER]}});
+        api.patch(name, &PatchParams::default(), &Patch::Merge(held))
+            .await?;
+        api.delete(name, &DeleteParams::default().grace_period(0)).await?;
+        Ok(())
+    }
+
+    /// Deletes a pod, or ends one that terminates.
     pub async fn remove_pod(&self, namespace: &str, name: &str) -> anyhow::Result<()> {
         let api = Api::<Pod>::namespaced(self.client(), namespace);
         api.delete(name, &DeleteParams::default().grace_period(0)).await?;
-        Ok(())
+        let released = json!({"metadata": {"finalizers": null}});
+        match api
+            .patch(name, &PatchParams::default(), &Patch::Merge(released))
+            .await
+        {
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            result => Ok(result.map(drop)?),
+        }
     }
 
     /// Applies a file as a user would, with the checks that Herald's admission makes; the file's good

@@ -318,6 +318,12 @@ impl Lab {
         Ok(())
     }
 
+    /// Makes the pod of `app` on node `index` terminate, as a drain does. It goes on serving until [`Self::end_pod`].
+    pub async fn terminate_pod(&self, app: &str, index: usize) -> anyhow::Result<()> {
+        let name = format!("{app}-{}", self.nodes[index].name());
+        self.cluster.terminate_pod("default", &name).await
+    }
+
     /// Ends the pod of `app` on node `index`.
     pub async fn end_pod(&mut self, app: &str, index: usize) -> anyhow::Result<()> {
         let name = format!("{app}-{}", self.nodes[index].name());

@@ -15,6 +15,17 @@ pub const STREAK: usize = 20;
 /// The same after a move, at the usual pace: longer than the sniffer waits for the machine before, so that it takes the move
 /// and whatever the test does next for two things.
 const SETTLED: usize = 60;
+/// A Service with policy Local, whose pods are those of the quickstart.
+const LOCAL: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: local}
+spec:
+  type: LoadBalancer
+  externalTrafficPolicy: Local
+  selector: {app: hello}
+  ports: [{port: 80, targetPort: 8080}]
+";
 
 /// A Service that a client is being served by.
 pub struct Scene {
@@ -41,7 +52,7 @@ impl Scene {
         let addresses = lab.wait_for_addresses("hello-dual", 2, DEADLINE).await?;
         sniffer.watch(&addresses);
         let address = addresses.into_iter().find(pick).context("no such address")?;
-        let owner = settled_owner(lab, address).await?;
+        let owner = settled_owner(lab, "hello-dual", address).await?;
         lab.end_pod("hello", owner).await?;
         let gone = format!("hello-{}", lab.node(owner).name());
         let mut others = 0;
@@ -51,6 +62,20 @@ impl Scene {
             Ok((others == STREAK).then_some(()))
         })
         .await?;
+        Self::requested(lab, address, owner, pace).await
+    }
+
+    /// A Service with policy Local that has a pod on each node.
+    pub async fn set_local(lab: &Lab, sniffer: &Sniffer, pace: Pace) -> anyhow::Result<Self> {
+        lab.apply("quickstart.yaml", QUICKSTART).await?;
+        lab.apply("local.yaml", LOCAL).await?;
+        let address = lab.wait_for_addresses("local", 1, DEADLINE).await?[0];
+        sniffer.watch(&[address]);
+        let owner = settled_owner(lab, "local", address).await?;
+        Self::requested(lab, address, owner, pace).await
+    }
+
+    async fn requested(lab: &Lab, address: IpAddr, owner: usize, pace: Pace) -> anyhow::Result<Self> {
         let mut prober = lab.probe(address, 80, pace, DEADLINE).await?;
         prober
             .wait_until_served(Monotonic::from_nanos(0), STREAK, DEADLINE)
@@ -140,10 +165,10 @@ impl Scene {
 }
 
 /// The owner, once its speaker has written it to the API: then nothing is moving any more.
-async fn settled_owner(lab: &Lab, address: IpAddr) -> anyhow::Result<usize> {
+async fn settled_owner(lab: &Lab, service: &str, address: IpAddr) -> anyhow::Result<usize> {
     wait_for("wire and status agree on the owner", DEADLINE, async || {
         let owner = lab.owner(address, DEADLINE).await?;
-        let announcer = lab.cluster().announcer("hello-dual").await?;
+        let announcer = lab.cluster().announcer(service).await?;
         Ok((announcer.as_deref() == Some(lab.node(owner).name())).then_some(owner))
     })
     .await

@@ -18,8 +18,13 @@ use crate::under_watch;
 use herald_lab::DEADLINE;
 use herald_lab::scene::{STREAK, Scene};
 
-/// Between two requests, for a thousand of them a second.
-const PER_THOUSAND: Duration = Duration::from_millis(1);
+/// A thousand requests a second.
+const PER_THOUSAND: Pace = Pace {
+    interval: Duration::from_millis(1),
+    timeout: Duration::from_millis(500),
+};
+/// Requests answered in a row at this pace that count as "settled".
+const SETTLED: usize = 500;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -28,6 +33,14 @@ pub(crate) fn trials() -> Vec<Trial> {
         under_watch("a_stopped_speaker_hands_the_address_over", stopped_speaker),
         rolling_update_trial(),
         under_watch("a_drained_node_hands_the_address_over", drained_node),
+        under_watch(
+            "a_drained_node_hands_an_address_with_policy_local_over",
+            drained_local,
+        ),
+        under_watch(
+            "an_address_with_policy_local_leaves_a_node_before_its_pod_ends",
+            evicted_local,
+        ),
         under_watch(
             "a_paused_speaker_loses_the_address_and_takes_it_back",
             paused_speaker,
@@ -66,16 +79,12 @@ async fn killed_speaker(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> 
 }
 
 async fn stopped_speaker(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
-    let pace = Pace {
-        interval: PER_THOUSAND,
-        ..Pace::default()
-    };
-    let mut scene = Scene::set(lab, sniffer, IpAddr::is_ipv4, pace).await?;
+    let mut scene = Scene::set(lab, sniffer, IpAddr::is_ipv4, PER_THOUSAND).await?;
     let fault = Monotonic::now();
     let status = lab.node_mut(scene.owner).stop_speaker().await?;
     ensure!(status.success(), "the speaker ended with {status}");
     scene.moved(lab, fault).await?;
-    let history = scene.prober.wait_until_served(fault, 500, DEADLINE).await?;
+    let history = scene.prober.wait_until_served(fault, SETTLED, DEADLINE).await?;
     scene.ensure_planned(fault)?;
     let asked = history
         .outcomes()
@@ -84,7 +93,7 @@ async fn stopped_speaker(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()>
     let asked = u32::try_from(asked.count())?;
     let elapsed = Monotonic::now().since(fault);
     ensure!(
-        2 * asked * PER_THOUSAND >= elapsed,
+        2 * asked * PER_THOUSAND.interval >= elapsed,
         "only {asked} requests in {elapsed:?}"
     );
     Ok(())
@@ -106,11 +115,7 @@ fn rolling_update_trial() -> Trial {
 }
 
 async fn rolling_update(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
-    let pace = Pace {
-        interval: PER_THOUSAND,
-        ..Pace::default()
-    };
-    let mut scene = Scene::set(lab, sniffer, IpAddr::is_ipv4, pace).await?;
+    let mut scene = Scene::set(lab, sniffer, IpAddr::is_ipv4, PER_THOUSAND).await?;
     let start = Monotonic::now();
     let count = lab.nodes().len();
     let own: Vec<Program> = lab
@@ -165,6 +170,37 @@ async fn drained_node(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
         .annotate_node(&name, "herald.io/drain", None)
         .await?;
     scene.returned(lab).await?;
+    scene.ensure_planned(start)
+}
+
+async fn drained_local(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
+    let mut scene = Scene::set_local(lab, sniffer, PER_THOUSAND).await?;
+    let name = lab.node(scene.owner).name().to_owned();
+    let start = Monotonic::now();
+    for drain in [Some("true"), None] {
+        let begin = Monotonic::now();
+        lab.cluster()
+            .annotate_node(&name, "herald.io/drain", drain)
+            .await?;
+        match drain {
+            Some(_) => drop(scene.moved(lab, begin).await?),
+            None => scene.returned(lab).await?,
+        }
+        scene.prober.wait_until_served(begin, SETTLED, DEADLINE).await?;
+    }
+    scene.ensure_planned(start)
+}
+
+/// `kubectl drain`: the pod terminates and serves on for a while, as one should (a `preStop` pause).
+async fn evicted_local(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
+    let mut scene = Scene::set_local(lab, sniffer, PER_THOUSAND).await?;
+    let start = Monotonic::now();
+    lab.terminate_pod("hello", scene.owner).await?;
+    scene.moved(lab, start).await?;
+    scene.prober.wait_until_served(start, SETTLED, DEADLINE).await?;
+    let ended = Monotonic::now();
+    lab.end_pod("hello", scene.owner).await?;
+    scene.prober.wait_until_served(ended, SETTLED, DEADLINE).await?;
     scene.ensure_planned(start)
 }
 
