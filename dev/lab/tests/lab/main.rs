@@ -9,6 +9,7 @@ mod manifests;
 mod network;
 mod overload;
 mod services;
+mod shared;
 mod tools;
 mod truth;
 
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
     let all = [
         network::trials(),
         services::trials(),
+        shared::trials(),
         manifests::trials(),
         failover::trials(),
         chaos::trials(),

@@ -242,7 +242,7 @@ async fn wait_for_announcer(lab: &Lab, service: &str) -> anyhow::Result<String> 
     .await
 }
 
-async fn wait_for_condition(lab: &Lab, service: &str, expected: [&str; 2]) -> anyhow::Result<()> {
+pub(crate) async fn wait_for_condition(lab: &Lab, service: &str, expected: [&str; 2]) -> anyhow::Result<()> {
     wait_for(&format!("{service} is {expected:?}"), DEADLINE, async || {
         let condition = lab.cluster().condition(service, ANNOUNCED).await?;
         let is_so =
