@@ -14,6 +14,7 @@ pub mod hostile;
 pub mod install;
 pub mod interrupt;
 pub mod keepalived;
+pub mod kubelet;
 pub mod lab;
 pub mod manifest;
 pub mod node;

@@ -139,9 +139,9 @@ impl Node {
     /// Asks the speaker for its health as the kubelet does.
     ///
     /// # Errors
-    /// When it does not answer within a second, the kubelet's limit, or is not healthy.
-    pub async fn ensure_healthy(&self) -> anyhow::Result<()> {
-        let answer = timeout(Duration::from_secs(1), self.get(HEALTH, "/healthz")).await;
+    /// When it does not answer within `limit`, or is not healthy.
+    pub async fn ensure_healthy(&self, limit: Duration) -> anyhow::Result<()> {
+        let answer = timeout(limit, self.get(HEALTH, "/healthz")).await;
         let answer = answer.with_context(|| format!("the speaker of {} does not answer", self.name()))??;
         let status = answer.lines().next().unwrap_or_default();
         anyhow::ensure!(

@@ -1,6 +1,7 @@
 //! The parts that processes of the lab play: the real controller and speaker, and stand-ins for the rest
 //! of a cluster.
 
+mod hold;
 pub mod pod;
 pub mod probe;
 pub mod proxy;
@@ -34,6 +35,8 @@ enum Role {
     Proxy(proxy::ProxyArgs),
     /// A client that keeps asking.
     Probe(probe::ProbeArgs),
+    /// Makes a thread of another process hang.
+    Hold(hold::HoldArgs),
     /// Any other program, tied to the life of the lab.
     Exec {
         /// The program and its arguments.
@@ -51,6 +54,7 @@ pub fn run(args: RoleArgs) -> anyhow::Result<()> {
         Role::Pod(args) => block_on(pod::run(args)),
         Role::Proxy(args) => block_on(proxy::run(args)),
         Role::Probe(args) => block_on(probe::run(args)),
+        Role::Hold(args) => hold::run(args),
         Role::Exec { command } => exec(&command),
     }
 }

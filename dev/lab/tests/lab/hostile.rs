@@ -21,6 +21,8 @@ use crate::{in_lab, soak_length, under_watch};
 /// What an attack may add to a failover. The test compares with a failover without attack in the same lab, because a loaded
 /// machine slows both.
 const ADDED: Duration = Duration::from_secs(1);
+/// How long the answer of `/healthz` may take.
+const ANSWER: Duration = Duration::from_secs(1);
 /// The MAC address of a host that does not exist.
 const MADE_UP: MacAddr = MacAddr([0x02, 0xaa, 0, 0, 0, 1]);
 
@@ -185,7 +187,7 @@ async fn http_connections(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()
         }
     }
     for node in lab.nodes() {
-        node.ensure_healthy().await?;
+        node.ensure_healthy(ANSWER).await?;
     }
     let attacked = fail_over(lab, &mut scene).await?;
     ensure!(

@@ -3,6 +3,7 @@
 mod chaos;
 mod conflict;
 mod failover;
+mod health;
 mod hostile;
 mod lifetime;
 mod manifests;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         failover::trials(),
         chaos::trials(),
         conflict::trials(),
+        health::trials(),
         hostile::trials(),
         overload::trials(),
         tools::trials(),

@@ -4,8 +4,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use futures::future::join_all;
 use herald_lab::clock::Monotonic;
 use herald_lab::cpu_limit::CpuLimit;
+use herald_lab::kubelet::LivenessProbe;
 use herald_lab::process::{self, Process};
 use herald_lab::sniffer::Sniffer;
 use herald_lab::{DEADLINE, Lab, QUICKSTART};
@@ -84,7 +86,7 @@ async fn paused(lab: &mut Lab) -> anyhow::Result<()> {
         tokio::time::sleep(pause).await;
         node.pause_speaker(false)?;
         let resumed = wait_until_steady(&sniffer, &addresses).await?;
-        node.ensure_healthy().await?;
+        node.ensure_healthy(Duration::from_secs(1)).await?;
         for address in &addresses {
             let owners = sniffer.sightings().since(resumed).owners(*address);
             ensure!(owners == [node.host().mac()], "{address} is at {owners:?}");
@@ -170,10 +172,14 @@ async fn cpu_limit(lab: &mut Lab) -> anyhow::Result<()> {
         limit.add(busy.id().context("the other process has ended")?)?;
         limits.push((busy, limit));
     }
-    let limited = heard_in(soak_length()).await?;
-    for node in lab.nodes() {
-        node.ensure_healthy().await?;
-    }
+    let probe = LivenessProbe::of_speaker()?;
+    let probed = lab.nodes().iter().map(|node| probe.restart(node, soak_length()));
+    let (limited, restarts) = tokio::join!(heard_in(soak_length()), join_all(probed));
+    let limited = limited?;
+    ensure!(
+        restarts.iter().all(Option::is_none),
+        "a kubelet restarts a speaker after {restarts:?}"
+    );
     for (node, (busy, _)) in limits.iter_mut().enumerate() {
         busy.kill().await?;
         lab.node_mut(node).kill_speaker().await?;
