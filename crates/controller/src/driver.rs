@@ -318,25 +318,39 @@ impl Controller {
                 self.emit(event);
             }
         }
-        let now = self.now();
-        while let Some((service, patch)) = self.reconciler.poll_write(Timestamp::now(), now) {
-            let target = StatusTarget::Service(service);
-            match patch {
-                Some(patch) => self.writes.submit(target, patch),
-                None => self.writes.cancel(&target),
-            }
-        }
         if self.term.is_some() {
             self.drain_resources();
         }
-        while let Some(object) = self.reconciler.poll_superseded() {
-            let version = json!(object.version.to_string());
-            self.writes
-                .submit(StatusTarget::Announcement(object.name), version);
-        }
+        // Statuses and deletions take turns.
+        while self.writes.has_room() && (self.submit_status() | self.submit_deletion()) {}
         if !self.writes.is_idle() {
             self.events.throttle();
         }
+    }
+
+    /// Hands the next status of a Service to the queue. Returns whether there was one.
+    fn submit_status(&mut self) -> bool {
+        let next = self.reconciler.poll_write(Timestamp::now(), self.now());
+        let Some((service, patch)) = next else {
+            return false;
+        };
+        let target = StatusTarget::Service(service);
+        match patch {
+            Some(patch) => self.writes.submit(target, patch),
+            None => self.writes.cancel(&target),
+        }
+        true
+    }
+
+    /// Hands the next deletion of a superseded object to the queue. Returns whether there was one.
+    fn submit_deletion(&mut self) -> bool {
+        let Some(object) = self.reconciler.poll_superseded() else {
+            return false;
+        };
+        let version = json!(object.version.to_string());
+        self.writes
+            .submit(StatusTarget::Announcement(object.name), version);
+        true
     }
 
     fn emit(&self, event: ServiceEvent) {

@@ -125,7 +125,9 @@ async fn run(api: StatusApi, node: String, pod: String, mut changes: mpsc::Unbou
     let mut is_failing = false;
     // Cancel safety: neither `recv` nor `next` loses anything when another branch wins, and the times stay.
     loop {
-        while let Some((service, write)) = objects.poll_write() {
+        while writes.has_room()
+            && let Some((service, write)) = objects.poll_write()
+        {
             writes.submit(service, write);
         }
         let due = objects.poll_timeout().map(|due| zero + due.elapsed());

@@ -16,6 +16,9 @@ use crate::lease::Leadership;
 
 /// Requests in flight at a time: enough to hide the latency of an API server, few enough not to crowd it.
 const PARALLEL: usize = 32;
+/// Writes that wait before the caller should keep further ones to itself: enough that no request waits for the caller. A patch
+/// takes some kilobytes, and thousands of objects may change at once.
+const ROOM: usize = 2 * PARALLEL;
 /// Pause after the first failure in a row; it doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause while the API server is away or busy, so that writes go on soon after it returns.
@@ -113,6 +116,12 @@ where
             self.turns.push(object.namespace().to_owned(), object);
         }
         self.start();
+    }
+
+    /// Whether few enough writes wait that the next ones should be made. A caller that makes them only then keeps what it
+    /// knows of each object instead of a patch. Each event of [`Self::next`] may make room.
+    pub fn has_room(&self) -> bool {
+        self.waiting.len() < ROOM
     }
 
     /// Drops the write that waits for an object.
@@ -308,6 +317,20 @@ mod tests {
                 .iter()
                 .all(|object| sent.contains(&(*object, 1)))
         );
+    }
+
+    #[tokio::test]
+    async fn there_is_room_again_as_soon_as_writes_end() {
+        let (mut queue, _, gate) = queue(Some(held()));
+        let mut made = 0;
+        while queue.has_room() {
+            queue.submit(format!("default/{made}").leak(), 1);
+            made += 1;
+        }
+        assert_eq!(made, PARALLEL + ROOM);
+        gate.add_permits(1);
+        queue.next().await;
+        assert!(queue.has_room());
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use herald_api::ServiceL2Status;
 use herald_api::crd::{ANNOUNCED, ServiceL2StatusFields};
@@ -15,6 +16,7 @@ use herald_api::reason::ConditionReason;
 use herald_core::announce::agent::AnnouncementStatus;
 use herald_core::{ServiceKey, Time as MonotonicTime};
 use herald_runtime::Update;
+use herald_runtime::fair_queue::FairQueue;
 use herald_runtime::log::shorten;
 use herald_runtime::reconcile::Written;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
@@ -60,8 +62,8 @@ pub(super) struct StatusObjects {
     /// The objects of this Pod that the watch shows, by name: their Services and versions.
     observed: BTreeMap<Box<str>, (ServiceKey, Option<u64>)>,
     restorations: Restorations,
-    /// Services whose objects may differ from what they should be.
-    stale: Vec<ServiceKey>,
+    /// Services whose objects may differ from what they should be. The namespaces take turns.
+    stale: FairQueue<Arc<str>, ServiceKey>,
 }
 
 /// An object of this node as the watch shows it.
@@ -107,7 +109,7 @@ impl StatusObjects {
             records: BTreeMap::new(),
             observed: BTreeMap::new(),
             restorations: Restorations::default(),
-            stale: Vec::new(),
+            stale: FairQueue::default(),
         }
     }
 
@@ -131,7 +133,9 @@ impl StatusObjects {
                 let services = self.records.keys();
                 let lost = services.filter(|service| !self.is_shown(service)).cloned();
                 let lost: Vec<ServiceKey> = lost.collect();
-                self.stale.extend(lost);
+                for service in lost {
+                    self.stale.push(service.namespace.clone(), service);
+                }
             }
         }
     }
@@ -170,7 +174,7 @@ impl StatusObjects {
         if record.desired.status.is_some() {
             self.restorations.insert(service, now);
         } else {
-            self.stale.push(service.clone());
+            self.stale.push(service.namespace.clone(), service.clone());
         }
     }
 
@@ -187,7 +191,7 @@ impl StatusObjects {
         self.has_settled = true;
         for (service, record) in &mut self.records {
             if std::mem::take(&mut record.is_inherited) {
-                self.stale.push(service.clone());
+                self.stale.push(service.namespace.clone(), service.clone());
             }
         }
     }
@@ -201,7 +205,7 @@ impl StatusObjects {
     pub(super) fn handle_timeout(&mut self, now: MonotonicTime) {
         while let Some(service) = self.restorations.poll_due(now) {
             if self.records.get(&service).is_some_and(|record| !record.exists) {
-                self.stale.push(service);
+                self.stale.push(service.namespace.clone(), service);
             }
         }
     }
@@ -229,7 +233,7 @@ impl StatusObjects {
             desired.since = now;
         }
         desired.status = status;
-        self.stale.push(service);
+        self.stale.push(service.namespace.clone(), service);
     }
 
     /// Returns the next object to be written.
@@ -271,7 +275,7 @@ impl StatusObjects {
         // A withdrawn object is deleted sooner or later.
         record.exists = sent.as_ref().is_some_and(|sent| sent.status.is_some());
         if sent.as_ref() != Some(&record.desired) || record.desired.status.is_none() {
-            self.stale.push(service.clone());
+            self.stale.push(service.namespace.clone(), service.clone());
         }
         if std::mem::take(&mut record.is_deleted) {
             self.handle_deleted(service, now);
@@ -283,7 +287,7 @@ impl StatusObjects {
         if let Some(record) = self.records.get_mut(service) {
             record.in_flight = None;
             record.exists &= !std::mem::take(&mut record.is_deleted);
-            self.stale.push(service.clone());
+            self.stale.push(service.namespace.clone(), service.clone());
         }
     }
 }
@@ -587,6 +591,19 @@ mod tests {
         let writes =
             writes.map(|(service, write)| (service.name.to_string(), (write.is_new, write.is_withdrawal)));
         writes.collect()
+    }
+
+    #[test]
+    fn the_namespaces_take_turns() {
+        let mut objects = started();
+        for (namespace, name) in [("noisy", "a"), ("noisy", "b"), ("noisy", "c"), ("quiet", "web")] {
+            objects.set(ServiceKey::new(namespace, name), Some(announced(None)), at(1));
+        }
+        let written = std::iter::from_fn(|| objects.poll_write()).map(|(service, _)| service.to_string());
+        assert_eq!(
+            written.collect::<Vec<_>>(),
+            ["noisy/a", "quiet/web", "noisy/b", "noisy/c"]
+        );
     }
 
     #[test]
