@@ -1,5 +1,6 @@
 //! Frames that are about to be sent on one socket, with their addresses.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -31,6 +32,19 @@ impl Outgoing {
         let address = self.frames.push(write)?;
         self.addresses[place] = address;
         Ok(address)
+    }
+
+    /// Adds a frame about an address. There must be room.
+    pub(super) fn add(&mut self, address: IpAddr, frame: &[u8]) {
+        let Ok(_) = self.push(|buffer| {
+            buffer[..frame.len()].copy_from_slice(frame);
+            Ok::<_, Infallible>((address, frame.len()))
+        });
+    }
+
+    /// Whether there is no room for another frame.
+    pub(super) const fn is_full(&self) -> bool {
+        self.frames.is_full()
     }
 
     /// Sends all frames and removes them. Calls `sent` for each with its address and whether it was sent.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use herald_core::announce::layer2::{Announcement, Command, WireEvent};
 use herald_core::{Family, Time};
+use herald_l2::wire::MAX_FRAME_LENGTH;
 use herald_l2::{LinkIndex, Purpose, Station, Transmission};
 use herald_netio::{Frames, Interface, Poller};
 use herald_runtime::clock::uptime;
@@ -287,38 +288,64 @@ impl WireTask {
         }
     }
 
-    /// Sends the probes and announcements that are due, as many as the pace allows.
+    /// Sends the probes and announcements that are due, as many as the pace allows: those for one socket with one system call,
+    /// so that receivers, too, wake up once for all of them.
     fn transmit(&mut self) {
         let now = self.now();
-        while let Some(next) = self.poll_transmit(now) {
-            self.send(next);
+        let mut frame = [0; MAX_FRAME_LENGTH];
+        let mut batch = None;
+        while let Some(next) = self.station.poll_transmit(&mut frame, now) {
+            let destination = Destination::of(&next);
+            if let Some(full) = batch
+                .replace(destination)
+                .filter(|batch| *batch != destination || self.outgoing.is_full())
+            {
+                self.send(full);
+            }
+            self.outgoing.add(next.address, &frame[..next.length]);
+        }
+        if let Some(last) = batch {
+            self.send(last);
         }
     }
 
-    /// Puts the next frame that is due into `outgoing`.
-    fn poll_transmit(&mut self, now: Time) -> Option<Transmission> {
-        let mut next = None;
-        let pushed = self.outgoing.push(|buffer| {
-            next = self.station.poll_transmit(buffer, now);
-            next.map(|next| (next.address, next.length)).ok_or(())
-        });
-        pushed.ok().and(next)
-    }
-
-    fn send(&mut self, transmission: Transmission) {
+    /// Sends what is in `outgoing`.
+    fn send(&mut self, destination: Destination) {
         let metrics = &self.metrics;
-        let (link, family) = (transmission.link, Family::of(transmission.address));
+        let Destination {
+            link,
+            family,
+            purpose,
+        } = destination;
         let Some(socket) = self.sockets.socket(link, family) else {
             self.outgoing.discard();
             return;
         };
         let sent = self.outgoing.send(socket, metrics, |address, is_sent| {
-            if is_sent && transmission.purpose == Purpose::Announcement {
+            if is_sent && purpose == Purpose::Announcement {
                 metrics.announcement(address);
             }
         });
         if let Err(error) = sent {
             self.lose(link, &error);
+        }
+    }
+}
+
+/// Where a batch of frames goes, and what the frames are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Destination {
+    link: LinkIndex,
+    family: Family,
+    purpose: Purpose,
+}
+
+impl Destination {
+    const fn of(transmission: &Transmission) -> Self {
+        Self {
+            link: transmission.link,
+            family: Family::of(transmission.address),
+            purpose: transmission.purpose,
         }
     }
 }
@@ -360,7 +387,6 @@ mod tests {
 
     use herald_core::announce::layer2::ProbeResult;
     use herald_fixtures::at;
-    use herald_l2::wire::MAX_FRAME_LENGTH;
     use herald_l2::wire::arp::{Arp, Operation};
     use herald_l2::wire::ndp::{ALL_NODES, Advertisement};
     use herald_l2::{Link, MacAddr};
