@@ -242,7 +242,9 @@ impl Announcements {
         let service = report.service.clone();
         *self.owners.entry(report.pod.clone()).or_default() += 1;
         self.objects.insert(report.object.clone(), service.clone());
-        let reports = self.services.entry(service.clone()).or_default();
+        // Almost every Service has one; a vector that grows has room for four.
+        let reports = self.services.entry(service.clone());
+        let reports = reports.or_insert_with(|| Vec::with_capacity(1));
         let place = reports.partition_point(|other| other.version > report.version);
         reports.insert(place, report);
         service
@@ -254,6 +256,7 @@ impl Announcements {
         let reports = self.services.get_mut(&service)?;
         let place = reports.iter().position(|report| &*report.object == object)?;
         let pod = reports.remove(place).pod;
+        reports.shrink_to_fit();
         if reports.is_empty() {
             self.services.remove(&service);
         }

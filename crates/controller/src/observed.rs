@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use herald_api::crd::{ALLOCATED, ANNOUNCED};
 use herald_api::reason::ConditionReason;
 use herald_api::{annotation, convert};
-use herald_core::Service;
 use herald_core::ipam::{AllocationOutcome, Note};
+use herald_core::{Addresses, PoolName, Service, ServiceKey};
 use herald_runtime::log::shorten;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core_v1;
@@ -21,14 +21,21 @@ use crate::announced::{Announced, ConditionStatus};
 /// What is kept of a Service object as the last watch event had it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ObservedService {
-    /// What the allocator needs of it.
-    pub(crate) service: Service,
+    pub(crate) key: ServiceKey,
+    /// What the allocator needs of it, until the allocator has it.
+    pub(crate) service: Option<Box<Service>>,
+    /// The addresses in the status.
+    pub(crate) assigned: Addresses,
+    assigned_pool: Option<PoolName>,
+    foreign_ingress: bool,
+    /// Whether the object has something that only this controller writes.
+    pub(crate) is_marked: bool,
     /// Whether it is of our class.
     pub(crate) ours: bool,
     /// `spec.externalIPs`.
     external_ips: Box<[IpAddr]>,
-    /// The object that events are about. Its `uid` is a precondition of writes.
-    pub(crate) reference: ObjectReference,
+    /// A precondition of writes.
+    uid: Option<Box<str>>,
     /// Another precondition of writes.
     resource_version: Option<String>,
     /// Annotations with the deprecated prefix.
@@ -56,11 +63,17 @@ impl ObservedService {
                 .find(|condition| condition.type_ == type_)
                 .cloned()
         };
+        let service = convert::service(object);
         Self {
-            service: convert::service(object),
+            key: service.key.clone(),
+            assigned: service.assigned.clone(),
+            assigned_pool: service.assigned_pool.clone(),
+            foreign_ingress: service.foreign_ingress,
+            is_marked: service.is_marked,
+            service: Some(Box::new(service)),
             ours: convert::is_ours(object, class),
             external_ips: convert::external_ips(object),
-            reference: object.object_ref(&()),
+            uid: object.metadata.uid.as_deref().map(Into::into),
             resource_version: object.metadata.resource_version.clone(),
             deprecated: annotations
                 .flat_map(annotation::deprecated)
@@ -74,6 +87,18 @@ impl ObservedService {
         }
     }
 
+    /// Returns the object that events are about.
+    pub(crate) fn reference(&self) -> ObjectReference {
+        ObjectReference {
+            api_version: Some(core_v1::Service::api_version(&()).into_owned()),
+            kind: Some(core_v1::Service::kind(&()).into_owned()),
+            namespace: Some(self.key.namespace.to_string()),
+            name: Some(self.key.name.to_string()),
+            uid: self.uid.as_deref().map(str::to_owned),
+            ..ObjectReference::default()
+        }
+    }
+
     /// Returns the `resourceVersion` as a number, by which API servers order versions; `None` if it is no number.
     pub(crate) fn version(&self) -> Option<u64> {
         self.resource_version.as_deref()?.parse().ok()
@@ -82,17 +107,17 @@ impl ObservedService {
     /// Returns the addresses that the Service uses without this controller: `spec.externalIPs`, and what another load balancer
     /// wrote into the status.
     pub(crate) fn external_use(&self) -> Vec<IpAddr> {
-        let is_foreign = !self.ours || !self.service.is_marked;
-        let given = self.service.assigned.iter().filter(|_| is_foreign);
+        let is_foreign = !self.ours || !self.is_marked;
+        let given = self.assigned.iter().filter(|_| is_foreign);
         given.chain(&self.external_ips).copied().collect()
     }
 
     /// Whether the status stays as another load balancer wrote it, because no pool is open to the Service.
     pub(crate) fn is_left_alone(&self, outcome: &AllocationOutcome) -> bool {
-        let has_ingress = !self.service.assigned.is_empty() || self.service.foreign_ingress;
+        let has_ingress = !self.assigned.is_empty() || self.foreign_ingress;
         match outcome {
             AllocationOutcome::Unassigned(refusal) => {
-                has_ingress && !self.service.is_marked && refusal.is_of_closed_pools()
+                has_ingress && !self.is_marked && refusal.is_of_closed_pools()
             }
             AllocationOutcome::Assigned(_) => false,
         }
@@ -110,17 +135,14 @@ impl ObservedService {
 
     /// Whether the status is as desired. Fields that the API server fills in, such as `ipMode`, are no difference.
     fn is_already(&self, desired: &DesiredStatus) -> bool {
-        let service = &self.service;
         let has_addresses = match &desired.outcome {
             AllocationOutcome::Assigned(wanted) => {
-                service.assigned == wanted.addresses && service.assigned_pool.as_ref() == Some(&wanted.pool)
+                self.assigned == wanted.addresses && self.assigned_pool.as_ref() == Some(&wanted.pool)
             }
-            AllocationOutcome::Unassigned(_) => {
-                service.assigned.is_empty() && service.assigned_pool.is_none()
-            }
+            AllocationOutcome::Unassigned(_) => self.assigned.is_empty() && self.assigned_pool.is_none(),
         };
         has_addresses
-            && !service.foreign_ingress
+            && !self.foreign_ingress
             && has_text(self.allocated.as_ref(), Some(&desired.allocated()))
             && has_text(self.announced.as_ref(), desired.announced().as_ref())
     }
@@ -184,7 +206,7 @@ impl ObservedService {
 
     /// Restricts a patch to this Service: a Service of the same name that is created later is another one.
     fn with_precondition(&self, mut patch: Value) -> Value {
-        patch["metadata"]["uid"] = json!(self.reference.uid);
+        patch["metadata"]["uid"] = json!(self.uid);
         patch
     }
 }

@@ -150,8 +150,8 @@ impl Reconciler {
 
     /// Takes a Service of type `LoadBalancer` as the watch shows it.
     pub(crate) fn set_service(&mut self, observed: impl Into<Box<ObservedService>>, now: Time) {
-        let observed = observed.into();
-        let key = observed.service.key.clone();
+        let mut observed = observed.into();
+        let key = observed.key.clone();
         let (user, external) = (ExternalUser::LoadBalancer(key.clone()), observed.external_use());
         if !observed.ours {
             self.forget(&key, now);
@@ -165,8 +165,10 @@ impl Reconciler {
         record.overtaken = None;
         record.retraction = None;
         self.allocator.set_external_user(user, &external, now);
-        self.allocator.set_service(observed.service.clone(), now);
-        let freed = self.published.set(&key, &observed.service.assigned);
+        if let Some(service) = observed.service.take() {
+            self.allocator.set_service(*service, now);
+        }
+        let freed = self.published.set(&key, &observed.assigned);
         record.observed = Some(observed);
         // Without a decision there is nothing to compare; the decision will mark the record.
         if record.decided.is_some() {
@@ -184,7 +186,7 @@ impl Reconciler {
         let has_written = record.in_flight.is_some() || record.written.is_some();
         let observed = record
             .observed
-            .filter(|observed| has_written || observed.service.is_marked);
+            .filter(|observed| has_written || observed.is_marked);
         if let Some(observed) = observed.filter(|_| self.is_active) {
             let retraction = Retraction {
                 patch: observed.retraction(),

@@ -12,7 +12,7 @@ use crate::observed::ObservedService;
 pub(super) fn events(observed: &ObservedService, decision: &Decision) -> Vec<ServiceEvent> {
     use Severity::{Normal, Warning};
     let event = |severity, reason, note| ServiceEvent {
-        about: observed.reference.clone(),
+        about: observed.reference(),
         severity,
         reason,
         note,

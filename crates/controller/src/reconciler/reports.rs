@@ -90,7 +90,7 @@ impl Reconciler {
         let records = &self.records;
         self.announcements.poll_superseded(|service| {
             let observed = records.get(service)?.observed.as_ref()?;
-            Some(&observed.service.assigned[..])
+            Some(&observed.assigned[..])
         })
     }
 
@@ -108,7 +108,7 @@ impl Reconciler {
             return Some(reported);
         }
         let before = observed.announced();
-        let before = before.filter(|_| observed.service.assigned == wanted.addresses);
+        let before = before.filter(|_| observed.assigned == wanted.addresses);
         let before = before.unwrap_or(Announced::pending());
         if !self.announcements.is_listed() {
             return Some(before);
