@@ -3,6 +3,7 @@
 mod reference;
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -19,6 +20,10 @@ pub struct MemoryArgs {
     /// Number of Services in a cluster of three nodes. May be repeated.
     #[arg(long, value_name = "COUNT", default_values_t = [0, 1_000, 10_000])]
     services: Vec<u16>,
+    /// Directory with herald-controller and herald-speaker, to measure these programs. Without it this program plays their
+    /// parts, and its code counts, too.
+    #[arg(long, value_name = "DIRECTORY")]
+    programs: Option<PathBuf>,
 }
 
 /// From the last change to the measurement.
@@ -57,7 +62,7 @@ pub async fn run(args: MemoryArgs, runs: usize, emit: &mut dyn FnMut(Figure)) ->
     for services in args.services.into_iter().map(usize::from) {
         let mut samples = Vec::new();
         for _ in 0..runs {
-            samples.extend(measure(services).await?);
+            samples.extend(measure(services, args.programs.clone()).await?);
         }
         for history in History::ALL {
             for subject in [
@@ -83,8 +88,8 @@ pub async fn run(args: MemoryArgs, runs: usize, emit: &mut dyn FnMut(Figure)) ->
     Ok(())
 }
 
-async fn measure(services: usize) -> anyhow::Result<Vec<Sample>> {
-    let mut lab = Lab::builder().start().await?;
+async fn measure(services: usize, programs: Option<PathBuf>) -> anyhow::Result<Vec<Sample>> {
+    let mut lab = Lab::builder().programs(programs).start().await?;
     match measure_in(&mut lab, services).await {
         Ok(samples) => Ok(samples),
         Err(error) => Err(error.context(lab.report().await)),

@@ -4,8 +4,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use anyhow::Context;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// The period in which the kernel enforces a limit, in microseconds: its default.
 const PERIOD: u32 = 100_000;
@@ -13,7 +16,13 @@ const PERIOD: u32 = 100_000;
 /// Where control groups are mounted.
 const ROOT: &str = "/sys/fs/cgroup";
 
-/// A control group, removed when dropped. Processes in it should have ended by then.
+/// The name of a group begins so; the id of the process that made it follows.
+const PREFIX: &str = "herald-lab-";
+
+/// How often it is tried to remove a group, 10 ms apart: a process leaves it some time after it was killed.
+const ATTEMPTS: u32 = 200;
+
+/// A control group. When it is dropped, the processes in it are killed and it is removed.
 #[derive(Debug)]
 pub struct CpuLimit {
     directory: PathBuf,
@@ -27,7 +36,7 @@ impl CpuLimit {
     pub fn new(millis: u32) -> anyhow::Result<Self> {
         static CREATED: AtomicU32 = AtomicU32::new(0);
         let number = CREATED.fetch_add(1, Ordering::Relaxed);
-        let name = format!("herald-lab-{}-{number}", std::process::id());
+        let name = format!("{PREFIX}{}-{number}", std::process::id());
         let root = Path::new(ROOT);
         let quota = PERIOD / 1000 * millis;
         let controllers = fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default();
@@ -41,6 +50,7 @@ impl CpuLimit {
             ];
             (root.join("cpu"), files)
         };
+        remove_abandoned(&parent);
         let directory = parent.join(name);
         fs::create_dir(&directory).context("cannot make a control group")?;
         let group = Self { directory };
@@ -68,8 +78,36 @@ impl CpuLimit {
 
 impl Drop for CpuLimit {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir(&self.directory) {
+        let members = fs::read_to_string(self.directory.join("cgroup.procs")).unwrap_or_default();
+        for member in members.lines().filter_map(|id| id.parse().ok()) {
+            // It may have ended meanwhile.
+            let _ended = kill(Pid::from_raw(member), Signal::SIGKILL);
+        }
+        let mut removed = fs::remove_dir(&self.directory);
+        for _ in 0..ATTEMPTS {
+            if removed.is_ok() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+            removed = fs::remove_dir(&self.directory);
+        }
+        if let Err(error) = removed {
             tracing::warn!("cannot remove {}: {error}", self.directory.display());
+        }
+    }
+}
+
+/// Removes the groups of processes that were killed.
+fn remove_abandoned(parent: &Path) {
+    let groups = fs::read_dir(parent).into_iter().flatten().flatten();
+    for group in groups {
+        let name = group.file_name();
+        let owner = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(PREFIX)?.split('-').next());
+        if owner.is_some_and(|owner| !Path::new("/proc").join(owner).exists()) {
+            // Its processes may still be ending; the next group removes it then.
+            let _busy = fs::remove_dir(group.path());
         }
     }
 }

@@ -32,6 +32,7 @@ pub struct Lab {
     nodes: Vec<Node>,
     client: Host,
     installation: Installation,
+    programs: Option<PathBuf>,
     cluster: Cluster,
     switch: Switch,
     logs: PathBuf,
@@ -55,12 +56,20 @@ impl Standby {
 #[derive(Debug, Clone)]
 pub struct Builder {
     nodes: usize,
+    programs: Option<PathBuf>,
 }
 
 impl Builder {
     /// Sets the number of nodes; 3 if not set.
     pub fn nodes(mut self, nodes: usize) -> Self {
         self.nodes = nodes;
+        self
+    }
+
+    /// Sets the directory of the programs `herald-controller` and `herald-speaker`; without it, the program that runs the lab
+    /// plays their parts, too.
+    pub fn programs(mut self, directory: Option<PathBuf>) -> Self {
+        self.programs = directory;
         self
     }
 
@@ -93,6 +102,7 @@ impl Builder {
             nodes: Vec::new(),
             client,
             installation,
+            programs: self.programs,
             cluster,
             switch,
             logs,
@@ -109,7 +119,10 @@ impl Builder {
 impl Lab {
     /// A lab of three nodes unless the builder says otherwise.
     pub fn builder() -> Builder {
-        Builder { nodes: 3 }
+        Builder {
+            nodes: 3,
+            programs: None,
+        }
     }
 
     async fn add_node(&mut self, index: usize) -> anyhow::Result<()> {
@@ -156,17 +169,30 @@ impl Lab {
             node: &node,
             address: addresses[0],
         };
-        Ok(self.installation.controller(&place)?.command())
+        let controller = self.installation.controller(&place)?;
+        Ok(self.in_place_of(controller).command())
     }
 
     /// The speaker of node `index`, as it is installed now.
     fn speaker(&self, index: usize) -> anyhow::Result<Program> {
         let node = Node::name_of(index);
-        self.installation.speaker(&Place {
+        let speaker = self.installation.speaker(&Place {
             pod: &format!("speaker-{node}"),
             node: &node,
             address: plan::node(index)[0],
-        })
+        })?;
+        Ok(self.in_place_of(speaker))
+    }
+
+    /// Returns the program of its own that plays a part, if the lab was built with programs.
+    fn in_place_of(&self, mut part: Program) -> Program {
+        if let Some(directory) = &self.programs
+            && let Some(name) = part.arguments.first_mut()
+        {
+            *name = directory.join(format!("herald-{name}")).display().to_string();
+            part.arguments.insert(0, "exec".to_owned());
+        }
+        part
     }
 
     /// Makes the speaker of node `index` gossip with another key, or with the right one, from its next start on.
