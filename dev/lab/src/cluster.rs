@@ -94,6 +94,20 @@ impl Cluster {
         Ok(())
     }
 
+    /// Removes a node.
+    pub async fn remove_node(&self, name: &str) -> anyhow::Result<()> {
+        let api = Api::<Node>::all(self.client());
+        api.delete(name, &DeleteParams::default()).await?;
+        Ok(())
+    }
+
+    /// Deletes a Service of namespace `default`.
+    pub async fn delete_service(&self, name: &str) -> anyhow::Result<()> {
+        let api = Api::<Service>::namespaced(self.client(), "default");
+        api.delete(name, &DeleteParams::default()).await?;
+        Ok(())
+    }
+
     /// Sets an annotation of a node, or takes it away.
     pub async fn annotate_node(&self, name: &str, key: &str, value: Option<&str>) -> anyhow::Result<()> {
         let patch = json!({"metadata": {"annotations": {key: value}}});

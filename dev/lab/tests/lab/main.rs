@@ -3,6 +3,7 @@
 mod chaos;
 mod conflict;
 mod failover;
+mod foreign;
 mod health;
 mod hostile;
 mod lifetime;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         chaos::trials(),
         conflict::trials(),
         health::trials(),
+        foreign::trials(),
         hostile::trials(),
         overload::trials(),
         tools::trials(),
