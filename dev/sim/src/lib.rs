@@ -22,5 +22,6 @@ pub use catalog::{Sharing, address, mac, name};
 pub use judge::Judge;
 pub use network::Network;
 pub use node::Lie;
+pub use pause::Part;
 pub use seeds::for_each_seed;
 pub use world::World;

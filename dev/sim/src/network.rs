@@ -1,6 +1,8 @@
 //! Which nodes are connected.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::pause::Pause;
 
 /// Which nodes receive what which others send, on the wire or by gossip.
 #[derive(Debug, Clone, Default)]
@@ -19,7 +21,11 @@ impl Network {
     }
 }
 
-/// Returns whether two nodes receive each other's frames.
-pub(crate) fn are_connected(wire: &Network) -> impl Fn(usize, usize) -> bool {
-    |one, other| wire.passes(one, other) && wire.passes(other, one)
+/// Returns whether two nodes receive each other's frames, and have all their threads to handle them.
+pub(crate) fn are_connected(
+    wire: &Network,
+    paused: &BTreeMap<usize, Pause>,
+) -> impl Fn(usize, usize) -> bool {
+    let runs = |node| !paused.contains_key(&node);
+    move |one, other| runs(one) && runs(other) && wire.passes(one, other) && wire.passes(other, one)
 }

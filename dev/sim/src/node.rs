@@ -1,6 +1,6 @@
 //! One speaker: agent, station and membership, with frames and datagrams in place of sockets.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use herald_membership::identity::Epoch;
 use herald_membership::{LocalLink, Membership, MembershipEvent, Timings};
 
 use crate::catalog::{self, LINK, name};
+use crate::pause::{Part, Pause};
 use crate::seeds::trace;
 
 /// The default of the speaker's `--refresh-interval`.
@@ -39,6 +40,9 @@ pub(crate) struct Node {
     has_new_lies: bool,
     pub(crate) agent: Agent,
     station: Station,
+    /// What the agent has sent to threads that do not run.
+    commands: VecDeque<Command>,
+    reports: VecDeque<AgentReport>,
     /// Whether the lists of the API server are complete. The agent does not start before.
     pub(crate) has_lists: bool,
     is_stopping: bool,
@@ -72,6 +76,8 @@ impl Node {
             has_new_lies: false,
             agent,
             station: Station::new(Some(REFRESH), seed),
+            commands: VecDeque::new(),
+            reports: VecDeque::new(),
             has_lists: false,
             is_stopping: false,
         };
@@ -157,17 +163,48 @@ impl Node {
         self.agent.handle_shutdown(now);
     }
 
-    /// Does what is due. Returns whether the speaker keeps running.
-    pub(crate) fn run(&mut self, now: Time, output: &mut Output) -> bool {
-        if self.agent.has_stopped(now) {
+    /// Does what is due, by the threads that run. Returns whether the speaker keeps running.
+    pub(crate) fn run(&mut self, pause: Option<&Pause>, now: Time, output: &mut Output) -> bool {
+        let runs = |part| pause.is_none_or(|pause| pause.since(part).is_none());
+        if runs(Part::Agent) && self.agent.has_stopped(now) {
             self.membership.leave(now);
             self.station.handle_command(Command::WithdrawAll, now);
             self.transmit_datagrams(output);
             return false;
         }
-        if self.membership.poll_timeout().is_some_and(|due| due <= now) {
+        if runs(Part::Gossip) && self.membership.poll_timeout().is_some_and(|due| due <= now) {
             self.membership.handle_timeout(now);
         }
+        if runs(Part::Agent) {
+            self.follow_members(now);
+            self.agent.handle_timeout(now);
+        }
+        // The second pass handles what follows from the frames and commands of the first.
+        for _ in 0..2 {
+            if runs(Part::Agent) {
+                while runs(Part::Wire)
+                    && let Some(event) = self.station.poll_event(now)
+                {
+                    self.agent.handle_wire(event, now);
+                }
+                self.agent.decide(now);
+                self.drain_agent();
+            }
+            if runs(Part::Wire) {
+                self.carry_out(now, output);
+                self.transmit(now, output);
+            }
+            if runs(Part::Gossip) {
+                self.report(now);
+            }
+        }
+        if runs(Part::Gossip) {
+            self.transmit_datagrams(output);
+        }
+        true
+    }
+
+    fn follow_members(&mut self, now: Time) {
         while let Some(event) = self.membership.poll_event() {
             self.handle_event(event, now);
         }
@@ -180,18 +217,6 @@ impl Node {
             trace(|| format!("{:?}: {}", now.elapsed(), describe(&self.members)));
             self.agent.set_members(self.believed(), now);
         }
-        self.agent.handle_timeout(now);
-        // The second pass handles what follows from the frames and commands of the first.
-        for _ in 0..2 {
-            while let Some(event) = self.station.poll_event(now) {
-                self.agent.handle_wire(event, now);
-            }
-            self.agent.decide(now);
-            self.carry_out(now, output);
-            self.transmit(now, output);
-        }
-        self.transmit_datagrams(output);
-        true
     }
 
     fn handle_event(&mut self, event: MembershipEvent, now: Time) {
@@ -210,17 +235,32 @@ impl Node {
         }
     }
 
-    pub(crate) fn poll_timeout(&self, now: Time) -> Option<Time> {
+    pub(crate) fn poll_timeout(&self, pause: Option<&Pause>, now: Time) -> Option<Time> {
         let due = [
-            self.membership.poll_timeout(),
-            self.agent.poll_timeout(),
-            self.station.poll_timeout(),
+            (Part::Gossip, self.membership.poll_timeout()),
+            (Part::Agent, self.agent.poll_timeout()),
+            (Part::Wire, self.station.poll_timeout()),
         ];
-        due.into_iter().flatten().min().map(|due| due.max(now))
+        let runs = |part| pause.is_none_or(|pause| pause.since(part).is_none());
+        let due = due
+            .into_iter()
+            .filter_map(|(part, due)| due.filter(|_| runs(part)));
+        due.min().map(|due| due.max(now))
+    }
+
+    fn drain_agent(&mut self) {
+        while let Some(command) = self.agent.poll_command() {
+            self.commands.push_back(command);
+        }
+        while let Some(report) = self.agent.poll_report() {
+            self.reports.push_back(report);
+        }
+        while self.agent.poll_event().is_some() {}
+        while self.agent.poll_status().is_some() {}
     }
 
     fn carry_out(&mut self, now: Time, output: &mut Output) {
-        while let Some(command) = self.agent.poll_command() {
+        while let Some(command) = self.commands.pop_front() {
             match &command {
                 Command::Announce(Announcement { address, .. }) => output.answers.push((*address, true)),
                 Command::Withdraw(address) => output.answers.push((*address, false)),
@@ -233,7 +273,10 @@ impl Node {
             }
             self.station.handle_command(command, now);
         }
-        while let Some(report) = self.agent.poll_report() {
+    }
+
+    fn report(&mut self, now: Time) {
+        while let Some(report) = self.reports.pop_front() {
             match report {
                 AgentReport::State(state) => self.membership.set_state(state, now),
                 AgentReport::Unresponsive(nodes) => self.membership.set_unresponsive(nodes, now),
@@ -247,8 +290,6 @@ impl Node {
                 } => self.membership.answer(peer, address, announces, now),
             }
         }
-        while self.agent.poll_event().is_some() {}
-        while self.agent.poll_status().is_some() {}
     }
 
     fn transmit(&mut self, now: Time, output: &mut Output) {

@@ -3,6 +3,7 @@
 mod api_server;
 mod hostile;
 mod interfaces;
+mod pauses;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -23,9 +24,6 @@ use crate::kernel;
 use crate::network::{Network, are_connected};
 use crate::node::{Node, Output};
 use crate::pause::Pause;
-
-/// The wire thread notices a pause of this length: it runs at least every 200 ms and tolerates another 200 ms.
-const NOTICED_PAUSE: Duration = Duration::from_millis(400);
 
 /// What is in transit or due.
 #[derive(Debug)]
@@ -204,7 +202,8 @@ impl World {
     pub fn crash(&mut self, index: usize) {
         self.nodes[index] = None;
         self.paused.remove(&index);
-        self.judge.remove(index, are_connected(&self.wire), self.now);
+        self.judge
+            .remove(index, are_connected(&self.wire, &self.paused), self.now);
     }
 
     /// Sets the version of the speaker that is started next on a node: the current one, or the one that elects for each Service
@@ -229,48 +228,12 @@ impl World {
         }
     }
 
-    /// Pauses a speaker (SIGSTOP) until [`World::resume`].
-    pub fn pause(&mut self, index: usize) {
-        if self.nodes[index].is_some() {
-            let now = self.now;
-            self.paused.entry(index).or_insert_with(|| Pause::new(now));
-            self.judge.remove(index, are_connected(&self.wire), now);
-        }
-    }
-
-    /// Resumes a paused speaker (SIGCONT).
-    pub fn resume(&mut self, index: usize) {
-        let Some(pause) = self.paused.remove(&index) else {
-            return;
-        };
-        let now = self.now;
-        let mut output = Output::default();
-        if let Some(node) = &mut self.nodes[index] {
-            for service in 0..self.services {
-                let answers = node.answers(address(service)) && !self.unplugged.contains(&index);
-                self.judge
-                    .set(address(service), index, answers, are_connected(&self.wire), now);
-            }
-            pause
-                .frames
-                .iter()
-                .for_each(|frame| node.handle_frame(frame, now, &mut output));
-            if now - pause.since > NOTICED_PAUSE {
-                node.handle_pause(now - pause.since, pause.has_lost_frames, now);
-            }
-        }
-        self.carry_out(index, output);
-        for event in pause.others {
-            self.handle_event(event);
-        }
-        self.run_node(index);
-    }
-
     /// Unplugs the cable of a node: neither frames nor datagrams pass.
     pub fn unplug(&mut self, index: usize) {
         if self.unplugged.insert(index) {
             self.set_links(index, &[]);
-            self.judge.remove(index, are_connected(&self.wire), self.now);
+            self.judge
+                .remove(index, are_connected(&self.wire, &self.paused), self.now);
         }
     }
 
@@ -293,7 +256,8 @@ impl World {
     /// Changes which nodes receive each other.
     pub fn rewire(&mut self, change: impl FnOnce(&mut Network, &mut Network)) {
         change(&mut self.wire, &mut self.gossip);
-        self.judge.reevaluate(are_connected(&self.wire), self.now);
+        self.judge
+            .reevaluate(are_connected(&self.wire, &self.paused), self.now);
     }
 
     /// Ends all faults: all speakers run, and receive each other and the API server.
@@ -348,9 +312,11 @@ impl World {
         {
             self.send_frame(index, &answer);
         }
-        if let Some(pause) = self.paused.get_mut(&index) {
-            return pause.queue(event);
-        }
+        let event = match self.paused.get_mut(&index) {
+            Some(pause) => pause.queue(event),
+            None => Some(event),
+        };
+        let Some(event) = event else { return };
         let now = self.now;
         let Some(node) = &mut self.nodes[index] else {
             return;
@@ -369,15 +335,13 @@ impl World {
 
     fn run_node(&mut self, index: usize) {
         let now = self.now;
-        if self.paused.contains_key(&index) {
-            return;
-        }
+        let pause = self.paused.get(&index);
         let Some(node) = &mut self.nodes[index] else {
             return;
         };
         let mut output = Output::default();
-        let is_running = node.run(now, &mut output);
-        let due = node.poll_timeout(now);
+        let is_running = node.run(pause, now, &mut output);
+        let due = node.poll_timeout(pause, now);
         self.carry_out(index, output);
         if !is_running {
             return self.crash(index);
@@ -397,8 +361,13 @@ impl World {
     fn carry_out(&mut self, index: usize, output: Output) {
         for (address, answers) in output.answers {
             let answers = answers && !self.unplugged.contains(&index);
-            self.judge
-                .set(address, index, answers, are_connected(&self.wire), self.now);
+            self.judge.set(
+                address,
+                index,
+                answers,
+                are_connected(&self.wire, &self.paused),
+                self.now,
+            );
         }
         for frame in output.frames {
             self.send_frame(index, &frame);

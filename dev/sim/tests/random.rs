@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use herald_sim::{Sharing, World, for_each_seed};
+use herald_sim::{Part, Sharing, World, for_each_seed};
 
 /// How long two nodes that receive each other may both answer: a lost announcement is repeated after 100 ms and after 1.1 s.
 const DOUBLED: Duration = Duration::from_millis(1000);
@@ -14,7 +14,7 @@ const REFRESH: Duration = Duration::from_secs(67);
 fn inject_fault(world: &mut World) {
     let node = world.any_node();
     let other = world.any_node();
-    match world.roll(14) {
+    match world.roll(16) {
         0 | 1 => world.crash(node),
         2 | 3 => world.start(node),
         4 => world.pause(node),
@@ -41,6 +41,10 @@ fn inject_fault(world: &mut World) {
         }
         11 => world.unplug(node),
         12 => world.plug(node),
+        13 | 14 => {
+            let part = Part::ALL[world.roll(3) as usize];
+            world.pause_part(node, part);
+        }
         _ => world.rewire(|_, gossip| {
             gossip.mute.insert((node, other));
         }),
