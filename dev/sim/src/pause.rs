@@ -61,8 +61,11 @@ impl Pause {
         match event {
             Event::Frame(_, frame) if self.frames.len() < SOCKET_BACKLOG => self.frames.push(frame),
             Event::Frame(..) => self.has_lost_frames = true,
-            event if self.others.len() < SOCKET_BACKLOG => self.others.push(event),
-            _ => {}
+            event => {
+                if self.others.len() < SOCKET_BACKLOG {
+                    self.others.push(event);
+                }
+            }
         }
         None
     }

@@ -103,7 +103,7 @@ async fn an_address_in_external_ips_is_given_out_only_when_no_other_one_is_free(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_service_gets_the_address_of_a_node() {
+async fn the_address_of_a_node_is_given_out_last_and_with_a_warning() {
     let mut cluster = Cluster::start().await;
     cluster
         .apply_pool("pool", json!({"addresses": ["10.0.0.1-10.0.0.2"]}))
@@ -115,10 +115,13 @@ async fn no_service_gets_the_address_of_a_node() {
         .await_outcome("default", "a", &["10.0.0.2"], "Allocated")
         .await;
     cluster.create_service("b", json!({})).await;
-    cluster.await_outcome("default", "b", &[], "PoolExhausted").await;
-    let request = json!({"metallb.io/loadBalancerIPs": "10.0.0.1"});
-    cluster.create_service("c", request).await;
-    cluster.await_outcome("default", "c", &[], "AddressOfNode").await;
+    cluster
+        .await_outcome("default", "b", &["10.0.0.1"], "AddressOfNode")
+        .await;
+    wait_for("the Service says so", async || {
+        cluster.has_event("default", "b", "AddressOfNode").await
+    })
+    .await;
     // A node that comes later takes no address away.
     cluster.create_node("node-2", "10.0.0.2").await;
     cluster
@@ -132,11 +135,9 @@ async fn no_service_gets_the_address_of_a_node() {
         .send("DELETE", "/api/v1/nodes/node-1", "application/json", Value::Null)
         .await;
     gone.expect("it is deleted");
-    wait_for("one of the Services that wait has the address", async || {
-        let has = cluster.assignments().await;
-        !(has["b"].is_empty() && has["c"].is_empty())
-    })
-    .await;
+    cluster
+        .await_outcome("default", "b", &["10.0.0.1"], "Allocated")
+        .await;
     cluster.witness.assert_never_doubled();
 }
 

@@ -144,7 +144,13 @@ impl Decider<'_> {
         let Some(index) = owners.flatten().next() else {
             return;
         };
-        addresses.retain(|address| account.ledger.pool(index).pool.owns(*address));
+        addresses.retain(|address| {
+            let is_used = account.ledger.is_used_beside(*address, account.key);
+            account.ledger.pool(index).pool.owns(*address) && !is_used
+        });
+        if addresses.is_empty() {
+            return;
+        }
         let is_enough =
             requirement.is_met_by(&addresses) || matches!(requirement, FamilyRequirement::BothOr(_));
         let reserved = account.available_reservations(index, &requirement);

@@ -2,8 +2,7 @@
 //!
 //! Kubernetes lets every Service have any address in `spec.externalIPs`, other load balancers give addresses to their
 //! Services, and an administrator may put the addresses of the nodes into a pool. The allocator cannot prevent that: it
-//! gives an address that a Service uses so to another Service only when no other one is free, or on request, and an
-//! address of a node to none.
+//! gives such an address to a Service only when no other one is free, or on request, and the Service says so.
 
 use alloc::collections::BTreeMap;
 use alloc::string::ToString;
@@ -47,15 +46,6 @@ impl fmt::Display for ExternalUser {
     }
 }
 
-/// What an external use means for an address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ExternalUse {
-    /// It is the last that is given out.
-    ByService,
-    /// It is not given out.
-    ByNode,
-}
-
 /// Addresses of a pool that are used without the allocator, and were not before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolOverlap {
@@ -96,8 +86,8 @@ impl fmt::Display for PoolOverlap {
             write!(f, " and {more} more")?;
         }
         f.write_str(
-            "; those of nodes are not given out, those of Services (spec.externalIPs, or given by another load balancer) \
-             only when nothing else is free; remove them from spec.addresses or there",
+            "; they are given out only on request or when nothing else is free; remove them from spec.addresses, from \
+             spec.externalIPs, or from the other load balancer",
         )
     }
 }
@@ -148,20 +138,9 @@ impl ExternalUsers {
         self.users.keys().copied().collect()
     }
 
-    /// Returns how `address` is used.
-    pub(super) fn use_of(&self, address: IpAddr) -> Option<ExternalUse> {
-        match self.users.get(&address)?.first()? {
-            ExternalUser::Node(_) => Some(ExternalUse::ByNode),
-            ExternalUser::LoadBalancer(_) | ExternalUser::Service(_) => Some(ExternalUse::ByService),
-        }
-    }
-
-    /// Returns the node that has `address`.
-    pub(super) fn node_with(&self, address: IpAddr) -> Option<&NodeName> {
-        match self.users.get(&address)?.first()? {
-            ExternalUser::Node(name) => Some(name),
-            ExternalUser::LoadBalancer(_) | ExternalUser::Service(_) => None,
-        }
+    /// Whether `address` is in use.
+    pub(super) fn is_used(&self, address: IpAddr) -> bool {
+        self.users.contains_key(&address)
     }
 
     /// Returns the first user of `address` that is none of the Services `is_holder`: a Service may have the address that
@@ -218,10 +197,7 @@ mod tests {
         assert_eq!(users.set(service.clone(), &[ip(2), ip(1), ip(1)]), [ip(1), ip(2)]);
         assert!(users.set(service.clone(), &[ip(1), ip(2)]).is_empty());
         assert_eq!(users.set(node.clone(), &[ip(2)]), [ip(2)]);
-        assert_eq!(
-            [1, 2, 3].map(|last| users.use_of(ip(last))),
-            [Some(ExternalUse::ByService), Some(ExternalUse::ByNode), None]
-        );
+        assert_eq!([1, 2, 3].map(|last| users.is_used(ip(last))), [true, true, false]);
         assert_eq!(users.set(service, &[ip(3)]), [ip(1), ip(2), ip(3)]);
         assert_eq!(users.addresses(), [ip(2), ip(3)]);
         assert_eq!(users.set(node, &[]), [ip(2)]);

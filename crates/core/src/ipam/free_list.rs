@@ -5,7 +5,6 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use core::net::IpAddr;
 
-use super::external::ExternalUse;
 use super::occupancy::SharingGroup;
 use super::quarantine::{Quarantine, Quarantined};
 use super::shared_addresses::SharedAddresses;
@@ -22,8 +21,8 @@ pub(super) struct FreeList {
     /// Free, in quarantine and not used externally.
     quarantine: Quarantine,
     /// Used externally, free or not.
-    external: BTreeMap<u128, ExternalUse>,
-    /// Free, and used externally by Services.
+    external: BTreeSet<u128>,
+    /// Free, and used externally.
     last_resort: BTreeSet<u128>,
     /// Shared addresses by sharing key, then by backend key, then by namespace (see [`SharingGroup`]).
     shared: BTreeMap<String, BTreeMap<String, BTreeMap<String, SharedAddresses>>>,
@@ -48,7 +47,7 @@ impl FreeList {
             family,
             free,
             quarantine: Quarantine::default(),
-            external: BTreeMap::new(),
+            external: BTreeSet::new(),
             last_resort: BTreeSet::new(),
             shared: BTreeMap::new(),
             assigned: 0,
@@ -75,7 +74,7 @@ impl FreeList {
         self.quarantine.first()
     }
 
-    /// Returns the lowest free position that Services use externally.
+    /// Returns the lowest free position that is used externally.
     pub(super) fn first_in_external_use(&self) -> Option<u128> {
         self.last_resort.first().copied()
     }
@@ -95,11 +94,11 @@ impl FreeList {
         quarantined
     }
 
-    /// Records how `position` is used externally. `is_free` is whether the pool could give it out otherwise.
-    pub(super) fn set_external_use(&mut self, position: u128, used: Option<ExternalUse>, is_free: bool) {
-        match used {
-            Some(used) => self.external.insert(position, used),
-            None => self.external.remove(&position),
+    /// Records whether `position` is used externally. `is_free` is whether the pool could give it out otherwise.
+    pub(super) fn set_external_use(&mut self, position: u128, is_used: bool, is_free: bool) {
+        match is_used {
+            true => self.external.insert(position),
+            false => self.external.remove(&position),
         };
         if is_free {
             self.quarantine.remove(position);
@@ -109,18 +108,16 @@ impl FreeList {
         }
     }
 
-    /// Returns how `position` is used externally.
-    pub(super) fn external_use(&self, position: u128) -> Option<ExternalUse> {
-        self.external.get(&position).copied()
+    /// Whether `position` is used externally.
+    pub(super) fn is_in_external_use(&self, position: u128) -> bool {
+        self.external.contains(&position)
     }
 
     fn free_up(&mut self, position: u128) {
-        match self.external_use(position) {
-            None => self.free.give(position),
-            Some(ExternalUse::ByService) => {
-                self.last_resort.insert(position);
-            }
-            Some(ExternalUse::ByNode) => {}
+        if self.is_in_external_use(position) {
+            self.last_resort.insert(position);
+        } else {
+            self.free.give(position);
         }
     }
 

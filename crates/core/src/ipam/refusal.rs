@@ -17,7 +17,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::net::IpAddr;
 
-use crate::{Addresses, Family, NodeName, PoolName, Port, RequestError, ServiceKey, Time};
+use crate::{Addresses, Family, PoolName, Port, RequestError, ServiceKey, Time};
 
 /// Why a Service does not get what it asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,13 +117,6 @@ pub enum Refusal {
         /// The pool.
         pool: PoolName,
     },
-    /// The address is that of a node, which a Service with it would cut off.
-    AddressOfNode {
-        /// The address.
-        address: IpAddr,
-        /// The node.
-        node: NodeName,
-    },
     /// The address is reserved for another Service.
     AddressReserved {
         /// The address.
@@ -185,7 +178,6 @@ impl Refusal {
             Self::AddressInQuarantine { .. } => "AddressInQuarantine",
             Self::AddressOfOtherNamespace { .. } => "AddressOfOtherNamespace",
             Self::AddressNotReserved { .. } => "AddressNotReserved",
-            Self::AddressOfNode { .. } => "AddressOfNode",
             Self::AddressReserved { .. } => "AddressReserved",
             Self::QuotaExceeded { .. } => "QuotaExceeded",
             Self::InvalidRequest(RequestError::TooLong(_)) => "RequestTooLong",
@@ -303,10 +295,6 @@ impl fmt::Display for Refusal {
                 f,
                 "\"{address}\" is not reserved for this Service, and pool {pool} has spec.requests: Reserved; ask for no \
                  particular address, or add it to spec.reservations"
-            ),
-            Self::AddressOfNode { address, node } => write!(
-                f,
-                "\"{address}\" is an address of node {node}, which must keep it; ask for another"
             ),
             Self::AddressReserved {
                 address,

@@ -143,7 +143,10 @@ impl Search<'_> {
         let mut past = self.past.iter().copied();
         let is_past = |address: &IpAddr| {
             let pool = &ledger.pool(index).pool;
-            Family::of(*address) == family && pool.owns(*address) && self.is_unreserved(pool, *address)
+            Family::of(*address) == family
+                && pool.owns(*address)
+                && self.is_unreserved(pool, *address)
+                && !ledger.is_used_beside(*address, self.requester.key)
         };
         if let Some(address) =
             past.find(|address| is_past(address) && self.may_have(ledger, *address, supply))

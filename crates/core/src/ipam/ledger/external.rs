@@ -5,7 +5,7 @@ use core::net::IpAddr;
 
 use super::Ledger;
 use crate::ipam::decision::Note;
-use crate::ipam::external::{ExternalUse, ExternalUser, PoolOverlap};
+use crate::ipam::external::{ExternalUser, PoolOverlap};
 use crate::ipam::waiting::Released;
 use crate::{Family, PoolName, ServiceKey};
 
@@ -23,14 +23,18 @@ impl Ledger {
         changed
     }
 
-    /// Records in the pool of `address` how it is used externally.
+    /// Whether a node, or another Service than `key` without the allocator, uses `address`.
+    pub(in crate::ipam) fn is_used_beside(&self, address: IpAddr, key: &ServiceKey) -> bool {
+        self.external.user_beside(address, |other| other == key).is_some()
+    }
+
+    /// Records in the pool of `address` whether it is used externally.
     pub(super) fn update_external_use(&mut self, address: IpAddr) {
-        let used = self.external.use_of(address);
-        match used {
-            Some(_) => self.has_news = true,
-            None => {
-                self.reported.remove(&address);
-            }
+        let is_used = self.external.is_used(address);
+        if is_used {
+            self.has_news = true;
+        } else {
+            self.reported.remove(&address);
         }
         let Some(&index) = self.by_range.find(address) else {
             return;
@@ -40,7 +44,7 @@ impl Ledger {
         let Some(position) = pool.addresses.position(address) else {
             return;
         };
-        if self.pool(index).free_list(family).external_use(position) == used {
+        if self.pool(index).free_list(family).is_in_external_use(position) == is_used {
             return;
         }
         let is_usable = pool.owns(address) && !pool.reservations.contains_key(&address);
@@ -48,11 +52,11 @@ impl Ledger {
         let quarantined = self.quarantine_of(address).cloned();
         self.aside.remove(&address);
         let list = self.pool_mut(index).free_list_mut(family);
-        list.set_external_use(position, used, is_free);
+        list.set_external_use(position, is_used, is_free);
         if let Some(quarantined) = quarantined {
             self.set_quarantine(address, quarantined);
         }
-        if self.is_awaited && used != Some(ExternalUse::ByNode) {
+        if self.is_awaited {
             self.released.insert(Released::Address(address));
             self.released.insert(Released::Pool(index, family));
         }

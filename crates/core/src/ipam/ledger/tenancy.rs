@@ -21,10 +21,6 @@ impl Ledger {
         requester: &Requester<'_>,
         address: IpAddr,
     ) -> Result<(), Refusal> {
-        if let Some(node) = self.external.node_with(address) {
-            let node = node.clone();
-            return Err(Refusal::AddressOfNode { address, node });
-        }
         let Some(occupancy) = self.occupied.get(&address) else {
             return Ok(());
         };

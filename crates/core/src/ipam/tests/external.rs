@@ -143,49 +143,43 @@ fn the_address_of_a_service_in_its_own_external_ips_is_no_second_use() {
 }
 
 #[test]
-fn the_address_of_a_node_is_never_given_out() {
+fn the_address_of_a_node_is_the_last_that_is_given_out_and_the_service_says_so() {
     let node = ExternalUser::Node("n".into());
-    let reservation = RawReservation {
-        address: "10.0.0.1".into(),
-        namespace: "default".into(),
-        service: "owner".into(),
-    };
-    let mut world = World::new(&[RawPool {
-        reservations: Vec::from([reservation]),
-        ..pool("p", &["10.0.0.0-10.0.0.2"])
-    }]);
-    world.set(sharing(asking(v4("first"), &["10.0.0.2"]), "k", 80));
-    world.use_externally(&node, &["10.0.0.0", "10.0.0.1", "10.0.0.2"]);
+    let mut world = World::new(&[pool("p", &["10.0.0.0-10.0.0.2"])]);
+    world.use_externally(&node, &["10.0.0.0", "10.0.0.1"]);
     world.set(v4("any"));
-    assert_eq!(world.refusal("any").reason(), "PoolExhausted");
-    let refused = |address: &str| Refusal::AddressOfNode {
-        address: ip(address),
-        node: "n".into(),
-    };
-    world.set(asking(v4("asking"), &["10.0.0.0"]));
-    assert_eq!(world.refusal("asking"), refused("10.0.0.0"));
-    world.set(asking(v4("owner"), &["10.0.0.1"]));
-    assert_eq!(world.refusal("owner"), refused("10.0.0.1"));
-    world.set(sharing(asking(v4("sharer"), &["10.0.0.2"]), "k", 81));
-    assert_eq!(world.refusal("sharer"), refused("10.0.0.2"));
-    assert_eq!(world.ip("first"), "10.0.0.2", "in use");
-    // All that wait get theirs when the node is gone, and no other in the meantime.
-    world.use_externally(&service_user("x/y"), &["10.0.0.0"]);
-    world.use_externally(&node, &[]);
-    assert_eq!(world.ip("owner"), "10.0.0.1");
-    assert_eq!(world.ip("sharer"), "10.0.0.2");
-    let both = [world.ip("any"), world.ip("asking")];
-    assert!(both.contains(&"10.0.0.0".to_string()), "{both:?}");
+    assert_eq!(
+        (world.ip("any"), world.notes("any")),
+        ("10.0.0.2".into(), Vec::from(["IPAllocated"]))
+    );
+    let expected = Vec::from(["IPAllocated", "AddressOfNode"]);
+    world.set(asking(v4("asking"), &["10.0.0.1"]));
+    assert_eq!(
+        (world.ip("asking"), world.notes("asking")),
+        ("10.0.0.1".into(), expected.clone())
+    );
+    world.set(v4("last"));
+    assert_eq!(
+        (world.ip("last"), world.notes("last")),
+        ("10.0.0.0".into(), expected)
+    );
+    // What is released goes to the Service that waits.
+    world.set(v4("waiting"));
+    assert_eq!(world.refusal("waiting").reason(), "PoolExhausted");
+    world.delete("last");
+    assert_eq!(world.ip("waiting"), "10.0.0.0");
 }
 
 #[test]
-fn a_past_address_that_a_node_has_now_does_not_return() {
-    let mut world = World::new(&[pool("p", &["10.0.0.0/31"])]);
-    world.set(v4("s"));
-    world.delete("s");
-    world.use_externally(&ExternalUser::Node("n".into()), &["10.0.0.0"]);
-    world.set(v4("s"));
-    assert_eq!(world.ip("s"), "10.0.0.1");
+fn a_past_address_that_others_use_now_does_not_return_while_another_is_free() {
+    for user in [ExternalUser::Node("n".into()), service_user("x/y")] {
+        let mut world = World::new(&[pool("p", &["10.0.0.0/31"])]);
+        world.set(v4("s"));
+        world.delete("s");
+        world.use_externally(&user, &["10.0.0.0"]);
+        world.set(v4("s"));
+        assert_eq!(world.ip("s"), "10.0.0.1");
+    }
 }
 
 #[test]
