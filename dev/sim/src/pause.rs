@@ -61,7 +61,7 @@ impl Pause {
         match event {
             Event::Frame(_, frame) if self.frames.len() < SOCKET_BACKLOG => self.frames.push(frame),
             Event::Frame(..) => self.has_lost_frames = true,
-            event => {
+            event @ (Event::Datagram(..) | Event::Timeout(_) | Event::Adversary) => {
                 if self.others.len() < SOCKET_BACKLOG {
                     self.others.push(event);
                 }
