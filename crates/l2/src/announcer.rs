@@ -75,8 +75,8 @@ pub struct Announcer {
     /// The pace of answers that go to all nodes, by link.
     answers_to_all: BTreeMap<LinkIndex, Pace>,
     round: Option<Round>,
-    /// Addresses to be defended.
-    defences: VecDeque<IpAddr>,
+    /// Addresses to be defended, and when.
+    defences: BTreeSet<(Time, IpAddr)>,
     claims: Claims,
     /// Addresses whose first announcement was sent, which is not reported yet.
     announced: VecDeque<IpAddr>,
@@ -106,7 +106,7 @@ impl Announcer {
             pace: Pace::unsolicited(),
             answers_to_all: BTreeMap::new(),
             round: None,
-            defences: VecDeque::new(),
+            defences: BTreeSet::new(),
             claims: Claims::default(),
             announced: VecDeque::new(),
             groups: GroupMemberships::new(),
@@ -178,13 +178,19 @@ impl Announcer {
         self.restart(address, now);
     }
 
-    /// Announces an active address once, because another machine announces it, too (RFC 5227 section 2.4). Does nothing
-    /// if the address was defended less than 400 ms ago.
+    /// Announces an active address once, because another machine announces it, too (RFC 5227 section 2.4): at once, or one
+    /// second after the last defence if that was less than 400 ms ago. After six such postponements in a row, a claim so soon
+    /// after a defence stays without an answer.
     pub fn defend(&mut self, address: IpAddr, now: Time) {
-        if let Some(active) = self.active.get_mut(&address)
-            && active.defence.begin(now)
-        {
-            self.defences.push_back(address);
+        let Some(active) = self.active.get_mut(&address) else {
+            return;
+        };
+        let before = active.defence.due();
+        if let Some(due) = active.defence.begin(now) {
+            self.defences.extend([(due, address)]);
+            if let Some(before) = before {
+                self.defences.remove(&(before, address));
+            }
         }
     }
 
@@ -195,6 +201,9 @@ impl Announcer {
             self.groups.change(address, &active.links, &[]);
             rebind(&mut self.answering, address, &active.links, &[]);
             self.schedule.cancel(address, &active.burst);
+            if let Some(due) = active.defence.due() {
+                self.defences.remove(&(due, address));
+            }
         }
     }
 
@@ -307,11 +316,9 @@ impl Announcer {
 
     /// When [`Announcer::poll_transmit`] has a frame next, possibly already.
     pub fn poll_timeout(&self) -> Option<Time> {
-        let due = if self.round.is_some() || !self.defences.is_empty() {
-            Some(Time::ZERO)
-        } else {
-            self.schedule.next()
-        };
+        let round = self.round.as_ref().map(|_| Time::ZERO);
+        let defence = self.defences.first().map(|(due, _)| *due);
+        let due = [round, defence, self.schedule.next()].into_iter().flatten().min();
         due.map(|due| due.max(self.pace.ready()))
     }
 
@@ -368,15 +375,10 @@ impl Announcer {
 
     /// Defences come last: a machine that claims many addresses would otherwise prevent all announcements of others.
     fn next_defence(&mut self, now: Time) -> Option<Round> {
-        loop {
-            let address = self.defences.pop_front()?;
-            // An address that was withdrawn since then may be active again; its new burst has announced it.
-            if let Some(active) = self.active.get_mut(&address)
-                && active.defence.end(now)
-            {
-                return Some(Round::new(address));
-            }
-        }
+        let (_, address) = *self.defences.first().filter(|(due, _)| *due <= now)?;
+        self.defences.pop_first();
+        self.active.get_mut(&address)?.defence.end(now);
+        Some(Round::new(address))
     }
 }
 

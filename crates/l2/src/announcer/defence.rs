@@ -9,11 +9,18 @@ use herald_core::Time;
 
 use crate::MacAddr;
 
-/// Shortest time between two defences of an address. Two machines that defend an address would otherwise answer each
-/// other for ever: a defence that answers ours arrives within milliseconds, and stays unanswered. RFC 5227 takes ten
-/// seconds and gives the address up if there is another conflict by then; here the agent decides, with every claim
-/// reported to it.
+/// Shortest time between a defence of an address and the next one that is sent at once. Two machines that defend an address
+/// would otherwise answer each other without a pause. RFC 5227 takes ten seconds and gives the address up if there is another
+/// conflict by then; here the agent decides, with every claim reported to it.
 const INTERVAL: Duration = Duration::from_millis(400);
+
+/// How long after the last defence a claim is answered that comes earlier than [`INTERVAL`]. It may be the last one of a machine
+/// that has stopped since, and caches would keep its MAC address.
+const POSTPONEMENT: Duration = Duration::from_secs(1);
+
+/// How many defences in a row are postponed: longer than two peers need to settle who owns an address, and then two machines
+/// that go on to defend it stop to answer each other.
+const MOST_POSTPONED: u8 = 6;
 
 /// An announcement of an active address by another machine, received on a link that answers for the address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,37 +69,38 @@ impl Claims {
 
 /// State of the defence of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Defence {
-    /// The address was never defended.
-    #[default]
-    Never,
-    /// An announcement is due.
-    Due,
-    /// The announcement was sent at that time.
-    Done(Time),
+pub(super) struct Defence {
+    /// When the last defence was sent.
+    sent: Option<Time>,
+    /// When the next one is due.
+    due: Option<Time>,
+    /// How many of the last ones were postponed in a row, with the next one.
+    postponed: u8,
 }
 
 impl Defence {
-    /// Makes a defence due, unless it is due already or was sent less than [`INTERVAL`] ago. Returns whether it became
-    /// due.
-    pub(super) fn begin(&mut self, now: Time) -> bool {
-        let begins = match *self {
-            Self::Never => true,
-            Self::Due => false,
-            Self::Done(at) => now - at >= INTERVAL,
-        };
-        if begins {
-            *self = Self::Due;
+    /// Makes a defence due: at once, or after [`POSTPONEMENT`] if the last one was sent less than [`INTERVAL`] ago. Returns
+    /// when, if that has changed.
+    pub(super) fn begin(&mut self, now: Time) -> Option<Time> {
+        let recent = self.sent.filter(|sent| now - *sent < INTERVAL);
+        let due = recent.map_or(now, |sent| sent + POSTPONEMENT);
+        let postponed = recent.map_or(0, |_| self.postponed + 1);
+        if postponed > MOST_POSTPONED || self.due.is_some_and(|known| known <= due) {
+            return None;
         }
-        begins
+        self.due = Some(due);
+        self.postponed = postponed;
+        Some(due)
     }
 
-    /// Notes that the defence is sent at `now`. Returns whether it was due.
-    pub(super) fn end(&mut self, now: Time) -> bool {
-        let ends = *self == Self::Due;
-        if ends {
-            *self = Self::Done(now);
-        }
-        ends
+    /// Notes that the defence is sent at `now`.
+    pub(super) const fn end(&mut self, now: Time) {
+        self.sent = Some(now);
+        self.due = None;
+    }
+
+    /// Returns when a defence is due.
+    pub(super) const fn due(&self) -> Option<Time> {
+        self.due
     }
 }
