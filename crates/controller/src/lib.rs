@@ -70,6 +70,7 @@ pub struct ControllerArgs {
 /// # Errors
 /// When it cannot start: no kubeconfig, no namespace, a port in use.
 pub fn run(args: ControllerArgs) -> anyhow::Result<()> {
+    herald_runtime::memory::init();
     herald_runtime::log::init(args.log_level);
     task::abort_on_panic();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

@@ -9,6 +9,7 @@ pub mod fair_queue;
 pub mod health;
 pub mod lease;
 pub mod log;
+pub mod memory;
 pub mod metrics;
 pub mod readiness;
 pub mod reconcile;

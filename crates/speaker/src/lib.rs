@@ -40,6 +40,7 @@ const INPUTS: usize = 1024;
 /// # Errors
 /// When it cannot start: packet sockets not permitted, no kubeconfig, a bad key or exclusion file, a port in use.
 pub fn run(args: Args) -> anyhow::Result<()> {
+    herald_runtime::memory::init();
     herald_runtime::log::init(args.log_level);
     task::abort_on_panic();
     let runtime = tokio::runtime::Builder::new_multi_thread()
