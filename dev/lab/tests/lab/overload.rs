@@ -190,10 +190,19 @@ async fn cpu_limit(lab: &mut Lab) -> anyhow::Result<()> {
         limited.len(),
         unlimited.len()
     );
-    let moved: Vec<IpAddr> = addresses
-        .into_iter()
-        .filter(|address| limited.owners(*address).len() != 1)
-        .collect();
-    ensure!(moved.is_empty(), "moved without need, or silent: {moved:?}");
+    let (moved, silent) = addresses
+        .iter()
+        .fold((0, Vec::new()), |(moved, mut silent), address| {
+            let owners = limited.owners(*address).len();
+            silent.extend((owners == 0).then_some(*address));
+            (moved + usize::from(owners > 1), silent)
+        });
+    ensure!(silent.is_empty(), "silent: {silent:?}");
+    // On a machine with other work, too, a speaker with a tenth of a processor is late for longer than a failure takes to detect.
+    ensure!(
+        4 * moved <= addresses.len(),
+        "{moved} of {} addresses moved without need",
+        addresses.len()
+    );
     Ok(())
 }
