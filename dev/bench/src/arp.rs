@@ -2,8 +2,8 @@
 //! loop around a packet socket, all on the same veth pair in the same run. Alone, in a storm of requests for others, on
 //! a link that carries other traffic, and while thousands of addresses move.
 
-mod asker;
-mod bare;
+pub(crate) mod asker;
+pub(crate) mod bare;
 mod load;
 
 use std::collections::BTreeSet;
@@ -30,6 +30,9 @@ const OUTSTANDING: [usize; 3] = [1, 16, 64];
 
 /// Addresses that Herald answers for; its figures should not depend on it.
 const ADDRESSES: [u32; 3] = [1, 1_000, 10_000];
+
+/// How long one measurement lasts.
+const DURATION: Duration = Duration::from_millis(500);
 
 /// How long an idle thread is watched.
 const IDLE: Duration = Duration::from_secs(1);
@@ -293,8 +296,9 @@ impl Stage {
     }
 
     async fn ask(&self, outstanding: usize, subject: &Subject) -> anyhow::Result<Answers> {
-        let (first, addresses) = (subject.first, subject.addresses);
-        let ask = move || Asker::new(outstanding, first, addresses)?.ask();
+        let addresses = (0..subject.addresses).map(|number| nth(subject.first, number));
+        let addresses = addresses.collect();
+        let ask = move || Asker::new(outstanding, CLIENT, addresses)?.ask(DURATION);
         self.client.run(ask).await
     }
 

@@ -8,6 +8,7 @@ pub mod failover;
 mod figure;
 pub mod idle;
 pub mod memory;
+pub mod overload;
 mod services;
 
 use std::io::Write;
@@ -48,6 +49,8 @@ enum Bench {
     Idle(idle::IdleArgs),
     /// Resident memory of controller and speakers, beside bare clients that watch the same.
     Memory(memory::MemoryArgs),
+    /// ARP answers and moved addresses of speakers that get too little processor time, beside a bare loop in their place.
+    Overload(overload::OverloadArgs),
 }
 
 /// Runs the program. It must be called before anything has started a thread, after [`herald_lab::cli::enter_role`].
@@ -56,10 +59,13 @@ pub fn main() -> ExitCode {
     finish("herald-bench", in_sandbox(|interrupt| run(cli, interrupt)))
 }
 
-/// Runs a client that `memory` measures beside Herald, if this process was started for one, and returns how it ended.
+/// Runs a program that is measured beside Herald, if this process was started for one, and returns how it ended.
 pub fn enter_reference() -> Option<ExitCode> {
-    let reference = memory::Reference::of_arguments(std::env::args())?;
-    Some(finish("herald-bench", reference.run()))
+    let client = memory::Reference::of_arguments(std::env::args());
+    let outcome = client
+        .map(memory::Reference::run)
+        .or_else(|| overload::enter_bare(std::env::args()))?;
+    Some(finish("herald-bench", outcome))
 }
 
 /// Measures, and prints each figure as soon as it is known.
@@ -76,6 +82,7 @@ async fn run(cli: Cli, mut interrupt: Interrupt) -> anyhow::Result<()> {
             Bench::Controller => controller::run(runs(3), &mut |figure| print.figure(&figure)).await,
             Bench::Idle(args) => idle::run(args, runs(3), &mut |figure| print.figure(&figure)).await,
             Bench::Memory(args) => memory::run(args, runs(3), &mut |figure| print.figure(&figure)).await,
+            Bench::Overload(args) => overload::run(args, runs(3), &mut |figure| print.figure(&figure)).await,
             Bench::Failover(args) => failover::run(args, runs(3), &mut |figure| print.figure(&figure)).await,
         }
     };

@@ -1,5 +1,6 @@
 //! Many Services in a lab of three nodes, each with an address of its own.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
@@ -28,6 +29,11 @@ apiVersion: metallb.io/v1beta1
 kind: L2Advertisement
 metadata: {name: services, namespace: metallb-system}
 ";
+
+/// Whether an address may be one of the Services'.
+pub(crate) const fn has(address: Ipv4Addr) -> bool {
+    matches!(address.octets(), [10, 0, _, _])
+}
 
 /// Creates Services with an endpoint on each node, and waits until each is announced once and every status is written.
 pub(crate) async fn create(lab: &mut Lab, services: usize) -> anyhow::Result<()> {

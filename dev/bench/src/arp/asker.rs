@@ -9,10 +9,7 @@ use herald_l2::wire::arp::{Arp, Operation};
 use herald_netio::frames::BATCH;
 use herald_netio::{Frames, PacketSocket, Poller, Traffic};
 
-use super::{CLIENT, nth};
-
-/// How long one measurement lasts; the first tenth of it only warms up.
-const DURATION: Duration = Duration::from_millis(500);
+use super::nth;
 
 /// A reply that takes longer is lost.
 pub(super) const DEADLINE: Duration = Duration::from_millis(200);
@@ -22,26 +19,28 @@ pub(super) const DEADLINE: Duration = Duration::from_millis(200);
 const ASKER: Ipv4Addr = Ipv4Addr::new(10, 77, 200, 0);
 
 /// Asks for addresses, keeping a number of requests under way.
-pub(super) struct Asker {
+pub(crate) struct Asker {
     socket: PacketSocket,
     poller: Poller,
-    first: Ipv4Addr,
-    addresses: u32,
+    /// The MAC address of `eth0`: replies to others do not pass the socket.
+    mac: MacAddr,
+    targets: Vec<Ipv4Addr>,
     /// When the request of each number was sent.
     sent: Vec<Option<Instant>>,
-    next: u32,
+    next: usize,
 }
 
 /// The answers of one measurement.
-pub(super) struct Answers {
-    pub(super) per_second: f64,
+pub(crate) struct Answers {
+    pub(crate) per_second: f64,
     /// Of each request that was answered.
-    pub(super) microseconds: Vec<f64>,
-    pub(super) lost: usize,
+    pub(crate) microseconds: Vec<f64>,
+    pub(crate) lost: usize,
 }
 
 impl Asker {
-    pub(super) fn new(outstanding: usize, first: Ipv4Addr, addresses: u32) -> anyhow::Result<Self> {
+    /// A client on `eth0` of the calling thread's namespace.
+    pub(crate) fn new(outstanding: usize, mac: MacAddr, targets: Vec<Ipv4Addr>) -> anyhow::Result<Self> {
         let index = nix::net::if_::if_nametoindex("eth0").context("the link is gone")?;
         let socket = PacketSocket::open(index, Traffic::ArpReplies)?;
         let poller = Poller::new()?;
@@ -49,18 +48,19 @@ impl Asker {
         Ok(Self {
             socket,
             poller,
-            first,
-            addresses,
+            mac,
+            targets,
             sent: vec![None; outstanding],
             next: 0,
         })
     }
 
-    pub(super) fn ask(mut self) -> anyhow::Result<Answers> {
+    /// Asks for so long; the first tenth of the time only warms up.
+    pub(crate) fn ask(mut self, duration: Duration) -> anyhow::Result<Answers> {
         let (mut requests, mut replies) = (Frames::default(), Frames::default());
         let start = Instant::now();
-        let warm = start + DURATION / 10;
-        let end = start + DURATION;
+        let warm = start + duration / 10;
+        let end = start + duration;
         let (mut microseconds, mut lost) = (Vec::new(), 0);
         let mut free: Vec<usize> = (0..self.sent.len()).collect();
         loop {
@@ -103,7 +103,7 @@ impl Asker {
             requests.clear();
             while let Some(number) = (requests.len() < BATCH).then(|| free.pop()).flatten() {
                 let arp = self.request(number);
-                requests.push(|buffer| anyhow::Ok(((), arp.emit(MacAddr::BROADCAST, CLIENT, buffer))))?;
+                requests.push(|buffer| anyhow::Ok(((), arp.emit(MacAddr::BROADCAST, self.mac, buffer))))?;
                 self.sent[number] = Some(Instant::now());
             }
             let mut refused = None;
@@ -117,13 +117,13 @@ impl Asker {
 
     fn request(&mut self, number: usize) -> Arp {
         // A stride that visits all addresses, and not in the order in which they are kept.
-        self.next = (self.next + 7919) % self.addresses;
+        self.next = (self.next + 7919) % self.targets.len();
         Arp {
             operation: Operation::Request,
-            sender_mac: CLIENT,
+            sender_mac: self.mac,
             sender_ip: nth(ASKER, number as u32),
             target_mac: MacAddr::ZERO,
-            target_ip: nth(self.first, self.next),
+            target_ip: self.targets[self.next],
         }
     }
 

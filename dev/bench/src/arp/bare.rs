@@ -14,13 +14,14 @@ use super::OWNER;
 use super::asker::DEADLINE;
 
 /// The best that user space can do: receive, swap, send, one frame at a time, without any check.
-pub(super) struct Bare {
+pub(crate) struct Bare {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Bare {
-    pub(super) fn start() -> anyhow::Result<Self> {
+    /// Answers on `eth0` of the calling thread's namespace.
+    pub(crate) fn start() -> anyhow::Result<Self> {
         let protocol = Protocol::from(i32::from(0x0806_u16.to_be()));
         let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol))?;
         let mut interfaces = nix::ifaddrs::getifaddrs()?;

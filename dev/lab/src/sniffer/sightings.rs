@@ -97,6 +97,11 @@ impl Sightings {
         silences.max().unwrap_or_default()
     }
 
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Sighting> {
+        self.0.iter()
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()
