@@ -15,8 +15,8 @@ use crate::{Family, Pool, Port, Time};
 #[derive(Debug, Clone)]
 pub(super) struct FreeList {
     family: Family,
-    /// Free, not in quarantine and not used externally. May contain addresses to avoid: they are removed when a search meets them, so that a
-    /// /8 needs no list of them.
+    /// Free, not in quarantine and not used externally. May contain addresses to avoid: they are removed when a search meets
+    /// them, so that a /8 needs no list of them.
     free: FreeSet,
     /// Free, in quarantine and not used externally.
     quarantine: Quarantine,
