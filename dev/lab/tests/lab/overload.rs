@@ -1,7 +1,7 @@
 //! Speakers that get too little processor time: no address moves that no other node has taken, and answers go on.
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use futures::future::join_all;
@@ -24,6 +24,9 @@ const SERVICES: usize = 40;
 
 /// Probes that ended without an answer: one at least for each address that a speaker takes.
 const TAKEN: &str = "herald_layer2_probes_total{result=\"silence\"}";
+
+/// A machine that runs a task so late has other work.
+const LATE: Duration = Duration::from_millis(50);
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -143,6 +146,19 @@ fn services() -> String {
     (0..SERVICES).map(service).collect()
 }
 
+/// Returns for how long a task that nothing limits was late at most, within `length`.
+async fn lateness(length: Duration) -> Duration {
+    const PERIOD: Duration = Duration::from_millis(10);
+    let begin = Instant::now();
+    let mut latest = Duration::ZERO;
+    while begin.elapsed() < length {
+        let asleep = Instant::now();
+        tokio::time::sleep(PERIOD).await;
+        latest = latest.max(asleep.elapsed().saturating_sub(PERIOD));
+    }
+    latest
+}
+
 /// Each speaker has a tenth of a processor, as a container with `limits: {cpu: 100m}`, and shares it with a process that uses all
 /// that it gets.
 async fn cpu_limit(lab: &mut Lab) -> anyhow::Result<()> {
@@ -174,7 +190,8 @@ async fn cpu_limit(lab: &mut Lab) -> anyhow::Result<()> {
     }
     let probe = LivenessProbe::of_speaker()?;
     let probed = lab.nodes().iter().map(|node| probe.restart(node, soak_length()));
-    let (limited, restarts) = tokio::join!(heard_in(soak_length()), join_all(probed));
+    let (limited, restarts, lateness) =
+        tokio::join!(heard_in(soak_length()), join_all(probed), lateness(soak_length()));
     let limited = limited?;
     ensure!(
         restarts.iter().all(Option::is_none),
@@ -199,9 +216,10 @@ async fn cpu_limit(lab: &mut Lab) -> anyhow::Result<()> {
         });
     ensure!(silent.is_empty(), "silent: {silent:?}");
     // On a machine with other work, too, a speaker with a tenth of a processor is late for longer than a failure takes to detect.
+    let most = if lateness < LATE { 0 } else { addresses.len() / 4 };
     ensure!(
-        4 * moved <= addresses.len(),
-        "{moved} of {} addresses moved without need",
+        moved <= most,
+        "{moved} of {} addresses moved without need; the machine was late by {lateness:?}",
         addresses.len()
     );
     Ok(())
