@@ -2,6 +2,7 @@
 are refused, that each value has an effect, and that the custom resource definitions are those in crds/."""
 
 import copy
+import json
 import shutil
 import sys
 import tempfile
@@ -29,6 +30,7 @@ EVERYTHING = {
         "podMonitor": {"enabled": True},
         "prometheusRule": {"enabled": True},
     },
+    "networkpolicies": {"enabled": True, "defaultDeny": True},
     "controller": {"image": {"tag": "v1"}},
     "speaker": {"image": {"tag": "v1"}},
 }
@@ -53,11 +55,12 @@ SETS = {
         "controller": {"livenessProbe": {"enabled": False}, "readinessProbe": {"enabled": False}},
         "speaker": {"livenessProbe": {"enabled": False}, "readinessProbe": {"enabled": False}},
     },
+    "network policies": {"networkpolicies": {"enabled": True}, "prometheus": {"metricsPort": 0}},
     "IPv6": {"speaker": {"memberlist": {"mlBindAddrOverride": "fc00::1"}}},
     "long names": {"fullnameOverride": "x" * 80},
     "placed": {
         "controller": {"nodeSelector": {"a": "b"}, "tolerations": [{"operator": "Exists"}], "resources": {"limits": {"cpu": "1"}}},
-        "speaker": {"tolerateMaster": False, "tolerations": [{"operator": "Exists"}], "priorityClassName": "system-node-critical"},
+        "speaker": {"tolerateMaster": False, "tolerations": [{"operator": "Exists"}], "priorityClassName": "mine"},
     },
     # A values file of MetalLB's chart for layer 2 alone.
     "MetalLB's layer 2": {
@@ -80,7 +83,7 @@ REFUSED = [
     ({"speaker": {"image": {"repository": "mirror.example:5000/quay.io/metallb/speaker"}}}, "MetalLB's image"),
     ({"tls": {"minVersion": "VersionTLS13"}}, "plain HTTP"),
     ({"prometheus": {"serviceMonitor": {"enabled": True}}}, "podMonitor"),
-    ({"networkpolicies": {"enabled": True}}, "networkpolicies"),
+    ({"networkpolicies": {"apiPort": 0}}, "apiPort"),
     ({"speaker": {"memberlist": {"enabled": False}, "nodeSelector": {"a": "b"}}}, "without gossip"),
     ({"speaker": {"memberlist": {"enabled": False}, "affinity": {"nodeAffinity": {
         "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
@@ -203,6 +206,21 @@ def check_values_matter():
     assert not dead, f"values without effect: {dead}"
 
 
+def check_descriptions():
+    def undescribed(schema, path):
+        for name, value in schema.get("properties", {}).items():
+            if not value.get("description", "").endswith("."):
+                yield ".".join((*path, name))
+            yield from undescribed(value, (*path, name))
+            yield from undescribed(value.get("items", {}), (*path, name))
+
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    missing = [*undescribed(schema, ())]
+    for name, definition in schema["definitions"].items():
+        missing.extend(undescribed(definition, (name,)))
+    assert not missing, f"values without a description: {missing}"
+
+
 def check_definitions():
     wanted = {}
     for file in (REPOSITORY / "crds").glob("*.yaml"):
@@ -216,9 +234,22 @@ def check_definitions():
 def check_privileges():
     found = documents({})
     speaker = next(d for d in found if d["kind"] == "DaemonSet")["spec"]["template"]["spec"]
-    security = speaker["containers"][0]["securityContext"]
-    assert security["capabilities"] == {"drop": ["ALL"], "add": ["NET_RAW"]}
-    assert security["readOnlyRootFilesystem"] and not security["allowPrivilegeEscalation"]
+    controller = next(d for d in found if d["kind"] == "Deployment")["spec"]["template"]["spec"]
+    for pod, capabilities in ((controller, {"drop": ["ALL"]}), (speaker, {"drop": ["ALL"], "add": ["NET_RAW"]})):
+        security = pod["containers"][0]["securityContext"]
+        assert security["capabilities"] == capabilities
+        assert security["readOnlyRootFilesystem"] and not security["allowPrivilegeEscalation"]
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["containers"][0]["resources"]["requests"].keys() == {"cpu", "memory"}
+        assert "limits" not in pod["containers"][0]["resources"]
+        assert pod["priorityClassName"].startswith("system-")
+    # Pod Security, level restricted.
+    assert controller["securityContext"]["runAsNonRoot"] and controller["securityContext"]["runAsGroup"] > 0
+    assert not {"hostNetwork", "hostPID", "hostIPC", "volumes"} & controller.keys()
+    # On the host network a port of a container is a port of the node.
+    assert "ports" not in speaker["containers"][0]
+    monitors = [d for d in documents(EVERYTHING) if d["kind"] == "PodMonitor"]
+    assert not any("port" in endpoint for d in monitors for endpoint in d["spec"]["podMetricsEndpoints"])
     writes = {
         (d["metadata"]["name"].split(":")[-1], resource, verb)
         for d in found
@@ -233,7 +264,7 @@ def check_privileges():
 
 
 def main():
-    checks = [check_lint, check_renders, check_refusals, check_values_matter, check_definitions, check_privileges]
+    checks = [check_lint, check_renders, check_refusals, check_values_matter, check_descriptions, check_definitions, check_privileges]
     failed = False
     for check in checks:
         try:

@@ -128,9 +128,6 @@ failureThreshold: {{ $probe.failureThreshold }}
 {{- fail "prometheus.serviceMonitor: use prometheus.podMonitor, which needs no Service" -}}
 {{- end -}}
 {{- end -}}
-{{- if ($values.networkpolicies).enabled -}}
-{{- fail "networkpolicies: not part of this chart; the controller needs egress to the API server and ingress to its metrics port, the speakers are on the host network" -}}
-{{- end -}}
 {{- range $program := list "controller" "speaker" -}}
 {{- $image := (index $values $program).image -}}
 {{- if regexMatch "(^|/)(metallb/(controller|speaker)|metallb-(controller|speaker))$" $image.repository -}}
