@@ -131,7 +131,7 @@ failureThreshold: {{ $probe.failureThreshold }}
 {{- range $program := list "controller" "speaker" -}}
 {{- $image := (index $values $program).image -}}
 {{- if regexMatch "(^|/)(metallb/(controller|speaker)|metallb-(controller|speaker))$" $image.repository -}}
-{{- fail (printf "%s.image.repository: %s is MetalLB's image and has no /herald-%s; name the image that you built of Herald (docs/install.md), and remove MetalLB's tag" $program $image.repository $program) -}}
+{{- fail (printf "%s.image.repository: %s is MetalLB's image and has no /herald-%s; name the image that you built of Herald (docs/install/before.md), and remove MetalLB's tag" $program $image.repository $program) -}}
 {{- end -}}
 {{- end -}}
 {{- if not $values.speaker.memberlist.enabled -}}

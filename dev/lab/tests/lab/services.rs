@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::in_lab;
 use herald_lab::{DEADLINE, QUICKSTART};
 
-const GUIDE: &str = include_str!("../../../../docs/operating.md");
+const GUIDE: &str = include_str!("../../../../docs/monitoring.md");
 const SEED_POOL: &str = include_str!("../data/seed-first-pool.yaml");
 const SEED_SERVICES: &str = include_str!("../data/seed-services.yaml");
 /// A Service that another load balancer is meant for.
@@ -308,7 +308,7 @@ async fn metrics(lab: &mut Lab) -> anyhow::Result<()> {
         let missing: Vec<_> = ours.filter(|name| !is_documented(name)).collect();
         ensure!(
             missing.is_empty(),
-            "docs/operating.md does not tell of {missing:?}"
+            "docs/monitoring.md does not tell of {missing:?}"
         );
         ensure!(names.iter().any(|name| name.starts_with("metallb_")), "{metrics}");
     }
