@@ -7,11 +7,11 @@ pub const PREFIX: &str = "metallb.io/";
 /// The deprecated prefix of MetalLB: read, never written.
 pub const DEPRECATED_PREFIX: &str = "metallb.universe.tf/";
 
-/// Requests a pool by name.
+/// Requests an address of the pool of this name.
 pub const ADDRESS_POOL: &str = "address-pool";
-/// Requests addresses, comma-separated, at most one of each family.
+/// Requests addresses, comma-separated, at most one of each IP family. The field `spec.loadBalancerIP` does the same for one.
 pub const LOAD_BALANCER_IPS: &str = "loadBalancerIPs";
-/// The sharing key: Services with the same one may share an address.
+/// The sharing key, any text: Services with the same one may share an address.
 pub const ALLOW_SHARED_IP: &str = "allow-shared-ip";
 /// Written by the controller: the pool that the Service's addresses come from.
 pub const ALLOCATED_FROM_POOL: &str = "metallb.io/ip-allocated-from-pool";

@@ -6,25 +6,27 @@
 /// Reason of a Kubernetes Event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EventReason {
-    /// A Service gets no address; the message has the refusal.
+    /// A Service gets no address; the message says why, as its condition `herald.io/Allocated` does.
     AllocationFailed,
     /// A Service has an annotation with the prefix `metallb.universe.tf/`.
     DeprecatedAnnotation,
-    /// The labels of a Service are too many or too long to be read.
+    /// A Service has more than 64 labels or 16 kB of labels; for selectors it counts as one without labels.
     LabelsTooLong,
-    /// A resource is set aside because of a problem.
+    /// An `IPAddressPool` or `L2Advertisement` is set aside because of a problem; its last good version stays in force.
     InvalidConfiguration,
-    /// Nodes, or Services that the allocator does not serve, use addresses of a pool.
+    /// An `IPAddressPool` has addresses that nodes have, or that Services use by `spec.externalIPs` or through another load balancer.
+    /// Until one of them is changed, Herald gives these addresses out only on request, or when nothing else is free.
     PoolOverlap,
-    /// A node announces a Service.
+    /// A Service is announced by the node that the message names.
     NodeAssigned,
-    /// A node that should announce a Service cannot.
+    /// A Service cannot be announced: no eligible node has one of the interfaces that the advertisements name, or a link-local IPv6
+    /// address, which an IPv6 address needs.
     AnnounceFailed,
-    /// A peer reports that a node is unresponsive.
+    /// A Node is unresponsive on the wire, as a peer reports; for five minutes the other nodes rank before it.
     NotHeardOnWire,
-    /// Gossip does not reach speakers that are alive.
+    /// A Node: gossip of its speaker does not reach speakers that are alive.
     GossipBlocked,
-    /// Gossip reaches most speakers again.
+    /// A Node: gossip of its speaker reaches most speakers again.
     GossipRestored,
 }
 
@@ -63,25 +65,26 @@ impl EventReason {
 /// Reason of a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ConditionReason {
-    /// `herald.io/Allocated`: the Service has the addresses that it asks for.
+    /// `herald.io/Allocated`: True. The Service has the addresses that it asks for.
     Allocated,
-    /// `herald.io/Announced`: a speaker announces all addresses of the Service.
+    /// `herald.io/Announced`: True. The first announcement of each address of the Service was sent, by its owner.
     Announced,
-    /// `herald.io/Announced`: no speaker has announced the Service yet, or said why not.
+    /// `herald.io/Announced`: Unknown. No speaker has announced all addresses yet, or reported why it cannot. It becomes `NotAnnounced`
+    /// after five minutes, or after ten seconds without a report on any Service.
     Pending,
-    /// `herald.io/Announced`: no speaker reports the Service.
+    /// `herald.io/Announced`: False. No speaker reports the Service: none runs, or their logs say why.
     NotAnnounced,
-    /// `herald.io/Announced`: none of the speakers that have reported is ready.
+    /// `herald.io/Announced`: Unknown. No Pod of the speakers that have reported is ready.
     NoSpeaker,
-    /// `poolReconcilerValid`, `configReconcilerValid`: every resource is in force.
+    /// `poolReconcilerValid`, `configReconcilerValid`: True. Every resource is in force.
     Reconciled,
-    /// `poolReconcilerValid`, `configReconcilerValid`: a resource is set aside.
+    /// `poolReconcilerValid`, `configReconcilerValid`: False. A resource is set aside.
     ConfigurationError,
-    /// `herald.io/GossipReachable`: gossip reaches the speakers that exist.
+    /// `herald.io/GossipReachable`: True. Gossip reaches the speakers that exist.
     Reached,
-    /// `herald.io/GossipReachable`: gossip does not reach speakers that are alive.
+    /// `herald.io/GossipReachable`: False. Gossip does not reach speakers that are alive.
     GossipBlocked,
-    /// `herald.io/Effective`: a pool or an advertisement has the effect that it is written for.
+    /// `herald.io/Effective`: True. The pool is in force and announced; the advertisement announces something somewhere.
     Effective,
 }
 

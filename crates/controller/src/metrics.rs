@@ -27,9 +27,7 @@ pub(crate) const LEASE: &str = "herald-controller";
 impl ControllerMetrics {
     pub(crate) fn register(registry: &Registry) -> prometheus::Result<Self> {
         let register = Register(registry);
-        let pool = |name: &str, help: &str| {
-            register.float_gauges(&format!("metallb_allocator_{name}"), help, &["pool"])
-        };
+        let pool = |name: &str, help: &str| register.float_gauges(name, help, &["pool"]);
         let active = register.gauges(
             "leader_election_master_status",
             "1 if this process holds the lease, 0 if it stands by",
@@ -40,27 +38,27 @@ impl ControllerMetrics {
             pool: [
                 (
                     |u| sum(u.capacity.v4, u.capacity.v6),
-                    pool("addresses_total", "Addresses in the pool")?,
+                    pool("metallb_allocator_addresses_total", "Addresses in the pool")?,
                 ),
                 (
                     |u| u.capacity.v4,
-                    pool("ipv4_addresses_total", "IPv4 addresses in the pool")?,
+                    pool("metallb_allocator_ipv4_addresses_total", "IPv4 addresses in the pool")?,
                 ),
                 (
                     |u| u.capacity.v6,
-                    pool("ipv6_addresses_total", "IPv6 addresses in the pool")?,
+                    pool("metallb_allocator_ipv6_addresses_total", "IPv6 addresses in the pool")?,
                 ),
                 (
                     |u| sum(u.assigned_v4, u.assigned_v6),
-                    pool("addresses_in_use_total", "Addresses of the pool in use")?,
+                    pool("metallb_allocator_addresses_in_use_total", "Addresses of the pool in use")?,
                 ),
                 (
                     |u| u.assigned_v4,
-                    pool("ipv4_addresses_in_use_total", "IPv4 addresses of the pool in use")?,
+                    pool("metallb_allocator_ipv4_addresses_in_use_total", "IPv4 addresses of the pool in use")?,
                 ),
                 (
                     |u| u.assigned_v6,
-                    pool("ipv6_addresses_in_use_total", "IPv6 addresses of the pool in use")?,
+                    pool("metallb_allocator_ipv6_addresses_in_use_total", "IPv6 addresses of the pool in use")?,
                 ),
             ],
             updates: register.counter(
@@ -73,7 +71,8 @@ impl ControllerMetrics {
             )?,
             writes: register.counters(
                 "herald_status_writes_total",
-                "Writes of a Service's status by how they ended",
+                "Writes of a Service's status by how they ended: ok, outdated (the object had changed, and is decided again), refused, \
+                 failed, fenced (the Lease had expired)",
                 &["result"],
             )?,
             loaded: register.gauge(

@@ -102,7 +102,7 @@ pub enum RequestError {
     /// `spec.loadBalancerIP` is not an address.
     #[error("invalid spec.loadBalancerIP {0:?}")]
     Field(String),
-    /// The request is longer than any that can be met, so it was not parsed; its beginning.
+    /// It has more than 4 addresses or 1 kB, which is longer than any request that can be met, and was not parsed.
     #[error("the request is too long; ask for one address, or one of each family, instead of {0:?}...")]
     TooLong(String),
 }

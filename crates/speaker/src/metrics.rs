@@ -53,12 +53,12 @@ impl Metrics {
             )?,
             duplicates: IntCounter::new(
                 "herald_duplicate_owners_total",
-                "How often another machine was seen to have an address that this node answers for",
+                "How often another machine, a foreign host or a peer, was seen to have an address that this node answers for",
             )?,
             failovers: Histogram::with_opts(
                 HistogramOpts::new(
                     "herald_failover_seconds",
-                    "From the first sign that an address's owner failed to the announcement by this node",
+                    "Seconds from the first sign that an address's owner failed to the announcement by this node, one entry for each address",
                 )
                 .buckets(FAILOVER_BUCKETS.to_vec()),
             )?,

@@ -12,10 +12,11 @@ use core::net::IpAddr;
 use crate::config::{AdvertisementScope, Pool};
 use crate::{Labels, Liveness, Member, NodeName, NodeState, ServiceKey};
 
-/// Label that excludes a node from announcing, whatever its value (Kubernetes: "Well-Known Labels").
+/// Label that excludes a Node from announcing, whatever its value (Kubernetes: "Well-Known Labels").
 pub const EXCLUDE_LABEL: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 
-/// Annotation by which an administrator drains a node, for example before maintenance.
+/// Annotation that drains a Node while its value is `true`, for example before maintenance: other nodes take its addresses over
+/// before it stops answering.
 pub const DRAIN_ANNOTATION: &str = "herald.io/drain";
 
 /// A Service of type `LoadBalancer`, reduced to what the speakers use.
@@ -92,13 +93,13 @@ pub struct Node {
 pub enum Exclusion {
     /// The Service has no address yet.
     NoAddress,
-    /// An ingress entry is no plain IP address, so another implementation manages the Service.
+    /// `status.loadBalancer.ingress` has an entry that is no IP address, so another implementation manages the Service.
     InvalidAddress,
     /// No single pool contains all the addresses.
     AddressOutsidePools,
     /// The Service has no endpoint that could serve a request.
     NoEndpoints,
-    /// The node has the address itself: an announcement would cut it off.
+    /// A node has the address itself, and an announcement would cut that node off. The message names it.
     AddressOfNode(NodeName),
     /// The Service may share its address, and an advertisement selects by Service: sharers could be owned by two nodes.
     SharedAddressWithServiceSelector,
@@ -108,13 +109,14 @@ pub enum Exclusion {
     NodeNotSelected,
     /// The node has the condition `NetworkUnavailable`.
     NetworkUnavailable,
-    /// The node has the label [`EXCLUDE_LABEL`].
+    /// The node has the label `node.kubernetes.io/exclude-from-external-load-balancers`.
     ExcludedByLabel,
-    /// The node has the annotation [`DRAIN_ANNOTATION`].
+    /// The node has the annotation `herald.io/drain`.
     Drained,
     /// The Service has `externalTrafficPolicy: Local`, and the node has no endpoint.
     NoLocalEndpoint,
-    /// Older Services share the address, and no node may announce it for them and for this Service.
+    /// Older Services share the address, and no node may announce it for them and for this Service: with
+    /// `externalTrafficPolicy: Local`, no node has an endpoint of each.
     NoCommonNode,
     /// The node may announce the Service, but not another one that shares the address.
     ExcludedBySharer,
@@ -131,7 +133,9 @@ pub enum Exclusion {
     NoInterface(BTreeSet<String>),
     /// Layer 2: no interface that may announce has a link-local IPv6 address, which NDP needs.
     NoLinkLocalAddress,
-    /// No node may announce the Service; each node has its own reason.
+    /// No node may announce the Service, each for a reason of its own. The message has these reasons, but not the nodes, so that a
+    /// roll-out over all nodes does not change the status of each Service with each node. That a node is drained, or that its
+    /// speaker restarts, is named only if the node has no other reason.
     NoCandidate,
 }
 

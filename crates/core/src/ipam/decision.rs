@@ -45,13 +45,13 @@ pub struct Assignment {
 /// Something to report to the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
-    /// The Service was given these addresses.
+    /// The Service was given addresses.
     Assigned(Addresses),
     /// A dual-stack Service was given the address it still lacked.
     AdditionalAssigned(IpAddr),
     /// A dual-stack Service has one address and cannot have the other yet.
     AdditionalUnavailable(Refusal),
-    /// The Service lost addresses that it may no longer have.
+    /// The Service lost an address that is in no pool any more, or that it may no longer share. It gets another one if there is one.
     Cleared {
         /// The addresses that it lost.
         addresses: Addresses,
@@ -65,7 +65,8 @@ pub enum Note {
         /// The reason why the request cannot be met.
         because: Refusal,
     },
-    /// A node or another Service uses an address of the Service without the allocator; the Service keeps it.
+    /// An address of the Service has another user: a Service by `spec.externalIPs` or through another load balancer, or a node
+    /// (`AddressOfNode`). The Service keeps it. A new Service gets such an address only on request, or when nothing else is free.
     UsedExternally {
         /// The address.
         address: IpAddr,
@@ -74,7 +75,7 @@ pub enum Note {
         /// The Service that has it.
         service: ServiceKey,
     },
-    /// The status had addresses that no Service can have, such as three, or two of one family.
+    /// The status had addresses that no Service can have, such as three, or two of one family. They are replaced.
     UnreadableStatus(Addresses),
 }
 

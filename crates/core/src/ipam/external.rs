@@ -20,7 +20,8 @@ const NAMED_USES: usize = 3;
 /// Who uses addresses without the allocator.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ExternalUser {
-    /// A Node: its own addresses.
+    /// A Node, by `status.addresses` of the types `InternalIP` and `ExternalIP`. No node announces the address: only that node answers
+    /// for it.
     Node(NodeName),
     /// A Service of type `LoadBalancer`: `spec.externalIPs`, and the addresses that another load balancer gave it.
     LoadBalancer(ServiceKey),

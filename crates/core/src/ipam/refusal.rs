@@ -22,9 +22,9 @@ use crate::{Addresses, Family, PoolName, Port, RequestError, ServiceKey, Time};
 /// Why a Service does not get what it asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// There is no pool at all.
+    /// There is no usable `IPAddressPool`.
     NoPool,
-    /// No pool auto-assigns addresses to this Service.
+    /// The `serviceAllocation` or `autoAssign` of every pool excludes the Service.
     NoPoolMatchesService,
     /// The requested pool does not exist.
     PoolUnknown(PoolName),
@@ -37,7 +37,7 @@ pub enum Refusal {
         /// The requested pool.
         pool: PoolName,
     },
-    /// All addresses that the Service could have are in use.
+    /// All addresses that the Service could have are in use. The Service waits for the next free one, the oldest Service first.
     PoolExhausted {
         /// The pools that it may use.
         pools: Vec<PoolName>,
@@ -53,7 +53,7 @@ pub enum Refusal {
     },
     /// No single pool has all of the addresses.
     AddressOutsidePools(Addresses),
-    /// The requested addresses are not of the families of the Service.
+    /// The requested addresses are not of the IP families of the Service.
     FamilyMismatch {
         /// The addresses.
         addresses: Addresses,
@@ -89,35 +89,37 @@ pub enum Refusal {
         /// The Service that has it.
         holder: ServiceKey,
     },
-    /// Services of different namespaces may not share addresses of the pool.
+    /// The sharers are of another namespace, which `spec.sharing` of the pool does not allow; with `externalTrafficPolicy: Local` it
+    /// must be `Any`.
     SharingNotAllowed {
         /// The address.
         address: IpAddr,
         /// The pool.
         pool: PoolName,
     },
-    /// A Service of another namespace released the requested address a moment ago.
+    /// A Service of another namespace released the requested address a moment ago. The Service gets it at the end of the quarantine
+    /// if it is still free.
     AddressInQuarantine {
         /// The address.
         address: IpAddr,
         /// The end of the quarantine.
         until: Time,
     },
-    /// The pool gives no requested address to a Service while a Service of another namespace has it, or had it last.
+    /// `spec.requests` of the pool is `SameNamespace`, and a Service of another namespace has the requested address, or had it last.
     AddressOfOtherNamespace {
         /// The address.
         address: IpAddr,
         /// The pool.
         pool: PoolName,
     },
-    /// The pool gives requested addresses only to the Services that they are reserved for.
+    /// `spec.requests` of the pool is `Reserved`, and no reservation keeps the requested address for this Service.
     AddressNotReserved {
         /// The address.
         address: IpAddr,
         /// The pool.
         pool: PoolName,
     },
-    /// The address is reserved for another Service.
+    /// `spec.reservations` of the pool keeps the requested address for another Service.
     AddressReserved {
         /// The address.
         address: IpAddr,
@@ -126,7 +128,7 @@ pub enum Refusal {
         /// The Service that it is reserved for.
         owner: ServiceKey,
     },
-    /// The namespace has all the addresses of the pool that its quota allows.
+    /// The namespace has as many addresses of the pool as `spec.quota.perNamespace` allows.
     QuotaExceeded {
         /// The pool.
         pool: PoolName,
@@ -135,7 +137,7 @@ pub enum Refusal {
         /// The most addresses that the namespace may have.
         quota: u64,
     },
-    /// The request cannot be parsed.
+    /// The annotation or `spec.loadBalancerIP` cannot be used.
     InvalidRequest(RequestError),
     /// The Service has no cluster IPs (yet); they decide its families.
     NoClusterIps,

@@ -24,7 +24,7 @@ impl GossipMetrics {
         let members = IntGaugeVec::new(
             Opts::new(
                 "herald_gossip_members",
-                "Speakers as this one sees them, itself included, by liveness",
+                "Speakers as this one sees them, itself included, by liveness: alive, suspect, down",
             ),
             &["state"],
         )?;

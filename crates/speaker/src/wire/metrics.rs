@@ -60,7 +60,8 @@ impl WireMetrics {
         let probes = IntCounterVec::new(
             Opts::new(
                 "herald_layer2_probes_total",
-                "Probes and checks that have ended, by result.",
+                "Probes and checks that have ended, by result: silence, answered, contended (another speaker probed at the same \
+                 time), no_link; unanswered counts single checks by backups.",
             ),
             &["result"],
         )?;

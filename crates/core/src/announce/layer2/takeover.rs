@@ -288,7 +288,9 @@ impl Takeover {
 
     /// Returns what keeps the elected node from announcing an address.
     pub fn obstacle(&self, address: IpAddr) -> Option<AddressEvent> {
-        self.machines.get(&address)?.obstacle()
+        let obstacle = self.machines.get(&address)?.obstacle();
+        debug_assert!(obstacle.as_ref().is_none_or(AddressEvent::is_obstacle));
+        obstacle
     }
 
     /// Advances the machine of an address, and keeps what is indexed of all machines.

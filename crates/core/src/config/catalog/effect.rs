@@ -14,17 +14,18 @@ use crate::{Labels, PoolName};
 /// The reason why a resource, as it is written, has no effect, or not all of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ineffective {
-    /// The resource is set aside because of these problems.
+    /// The resource is set aside because of problems. The message has all of them; the last good version stays in force.
     SetAside(Vec<Problem>),
-    /// An advertisement names pools that do not exist.
+    /// An advertisement names pools that do not exist. The other pools that it selects are announced.
     UnknownPools(Vec<PoolName>),
     /// An advertisement selects no pool that is in force.
     NoPool,
-    /// An advertisement selects no node.
+    /// No Node has the labels of an advertisement's `nodeSelectors`.
     NoNode,
-    /// No node that an advertisement selects has one of the interfaces that it names.
+    /// No node that an advertisement selects has one of its `interfaces`, or they are down, as the speakers say (`status.interfaces`
+    /// of their `ConfigurationState`).
     NoInterface(Vec<String>),
-    /// No advertisement in force selects a pool.
+    /// No advertisement in force selects a pool: Services get its addresses, but no node announces them.
     NoAdvertisement,
 }
 

@@ -7,7 +7,8 @@ use crate::{MacAddr, NodeName};
 /// What a speaker observed of an address on the wire and membership did not report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AddressEvent {
-    /// A foreign host answers for the address, so it is not announced.
+    /// A foreign host answers for the address, so it is not announced until that host stops. The message has the MAC address of
+    /// the host.
     Conflict(MacAddr),
     /// A foreign host answers for the address, which is announced nevertheless: the pool allows it, or this cluster announced
     /// the address already.
@@ -21,9 +22,11 @@ pub enum AddressEvent {
     Challenged(MacAddr),
     /// A peer that membership considers down still answers: it keeps the address.
     Deferred(NodeName),
-    /// The same for some seconds: the address is not announced here.
+    /// A peer that membership considers down still answers after five seconds, and this node sees at most half of the speakers
+    /// alive: the peer keeps the address.
     Delayed(NodeName),
-    /// This node and a living peer both announced the address: the first of them by name keeps it.
+    /// Two living speakers both announced the address for four seconds, as each told the other in a sealed datagram: the first of
+    /// them by name keeps it.
     Disputed(NodeName),
     /// A machine announces an active address with the MAC address of a living peer, which does not announce it. This node
     /// defends the address.
@@ -33,7 +36,7 @@ pub enum AddressEvent {
         /// The peer.
         node: NodeName,
     },
-    /// A machine still answers for a peer that the majority considers down: this node takes the address.
+    /// A machine still answers for a peer that the majority of speakers considers down: this node takes the address.
     TakeoverForced(NodeName),
     /// A lost peer announces an active address, and has the better rank or this node is in the minority: this node stops
     /// and probes again.
@@ -107,6 +110,18 @@ impl AddressEvent {
             | Self::OwnerRecovered(_) => true,
             Self::Deferred(_) | Self::TakeoverForced(_) | Self::Preempted(_) => false,
         }
+    }
+
+    /// Whether the condition of the Service has the event's reason, too, while the address is not announced by its elected owner.
+    pub const fn is_obstacle(&self) -> bool {
+        matches!(
+            self,
+            Self::Conflict(_)
+                | Self::Delayed(_)
+                | Self::Disputed(_)
+                | Self::OwnerUnresponsive(_)
+                | Self::OwnerUnheard(_)
+        )
     }
 
     /// Whether the event reports the end of a problem.
