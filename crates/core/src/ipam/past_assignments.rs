@@ -65,6 +65,15 @@ impl PastAssignments {
         }
     }
 
+    /// Lists the addresses that `key` had in the order in which it had them together, the others after them: they may have been
+    /// recorded one by one.
+    pub(super) fn arrange(&mut self, key: &Arc<ServiceKey>, together: &[IpAddr]) {
+        if let Some((_, addresses)) = self.services.get_mut(key) {
+            let place = |address: &IpAddr| together.iter().position(|other| other == address);
+            addresses.sort_by_key(|address| place(address).unwrap_or(together.len()));
+        }
+    }
+
     /// Returns the addresses that `key` had, the last ones first.
     pub(super) fn recall(&self, key: &Arc<ServiceKey>) -> Option<&[IpAddr]> {
         self.services.get(key).map(|(_, addresses)| addresses.as_slice())

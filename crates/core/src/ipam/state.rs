@@ -48,6 +48,8 @@ impl State {
     pub(super) fn decide(&mut self, entry: &mut ServiceEntry, now: Time) {
         self.ledger.is_awaited = !self.waiting.is_empty();
         let mut decided = entry.decider(&mut self.ledger, &self.withheld, now).decide();
+        // A decision may release one address after the other; a standby sees them leave the status at once.
+        self.ledger.past.arrange(&entry.key, &entry.service.assigned);
         let held = entry.held.as_ref().map_or(&[][..], |held| &held.addresses);
         let external = self.ledger.external_notes(held, &entry.key);
         // The last note that lasts is shown in the status: a request that is not met comes first.

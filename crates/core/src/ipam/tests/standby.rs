@@ -110,3 +110,36 @@ fn without_quarantine_a_released_address_is_given_out_at_once() {
     world.set(v4("b"));
     assert_eq!(world.ip("b"), "10.0.0.0");
 }
+
+#[test]
+fn addresses_that_a_service_loses_one_by_one_return_in_the_same_order_from_each_controller() {
+    let restored = |hands_over: bool| {
+        let mut world = World::new(&[pool("p", &["10.0.0.0/31", "fc00::/127"])]);
+        world.set(sharing(v4("first"), "k", 80));
+        world.set(sharing(dual("second", FamilyPolicy::SingleStack), "k", 81));
+        world.set(v4("other"));
+        let before = world.ip("second");
+        // It may not keep the one address without the key, nor the other without a cluster IP of its family.
+        world.change("second", |s| {
+            s.sharing_key = "".into();
+            s.cluster_ips = v4("second").cluster_ips;
+        });
+        assert_eq!(world.ip("second"), "");
+        if hands_over {
+            world.hand_over();
+        }
+        world.change("second", |s| {
+            s.sharing_key = "k".into();
+            s.cluster_ips = dual("second", FamilyPolicy::SingleStack).cluster_ips;
+        });
+        (before, world.ip("second"))
+    };
+    let expected = String::from("10.0.0.0,fc00::");
+    for hands_over in [false, true] {
+        assert_eq!(
+            restored(hands_over),
+            (expected.clone(), expected.clone()),
+            "{hands_over}"
+        );
+    }
+}
