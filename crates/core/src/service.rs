@@ -33,7 +33,7 @@ pub struct Service {
     pub backend_key: String,
     /// Whether `spec.externalTrafficPolicy` is `Local`.
     pub is_local: bool,
-    /// Transport protocol and port of each `spec.ports[]`.
+    /// Transport protocol and port of each `spec.ports[]`, if the Service may share its addresses; otherwise they do not matter.
     pub ports: BTreeSet<Port>,
     /// `status.loadBalancer.ingress[].ip`: the addresses that the Service has, also after a restart of the controller.
     pub assigned: Addresses,
@@ -105,6 +105,17 @@ pub enum RequestError {
     /// It has more than 4 addresses or 1 kB, which is longer than any request that can be met, and was not parsed.
     #[error("the request is too long; ask for one address, or one of each family, instead of {0:?}...")]
     TooLong(String),
+    /// The Service may share its address and has more ports than are compared with those of other sharers.
+    #[error(
+        "a Service that shares its address may have {most} ports, and this one has {ports}; \
+         remove metallb.io/allow-shared-ip or some ports"
+    )]
+    TooManyPorts {
+        /// The number of ports.
+        ports: usize,
+        /// The greatest number.
+        most: usize,
+    },
 }
 
 /// `spec.ipFamilyPolicy`.

@@ -21,6 +21,8 @@ use crate::crd::ALLOCATED;
 const LONGEST_REQUEST: usize = 1024;
 /// The most addresses of a request that is parsed. Two can be met.
 const MOST_ADDRESSES: usize = 4;
+/// The most ports of a Service that shares its address; they are kept, so that no port is used twice.
+const MOST_SHARED_PORTS: usize = 1024;
 /// The addresses of `spec.externalIPs` that are kept: more than a Service has in practice, so that one of 10 000 Services cannot
 /// take the memory of the others.
 const MOST_EXTERNAL_IPS: usize = 16;
@@ -53,6 +55,8 @@ pub fn service(object: &core_v1::Service) -> Service {
     let spec = object.spec.clone().unwrap_or_default();
     let (assigned, foreign_ingress) = ingress(object);
     let families = spec.ip_families.iter().flatten();
+    let sharing_key = annotation::non_empty(annotations, annotation::ALLOW_SHARED_IP);
+    let ports = spec.ports.as_ref().map_or(0, Vec::len);
     Service {
         key: key(object),
         created: created(&object.metadata),
@@ -65,15 +69,22 @@ pub fn service(object: &core_v1::Service) -> Service {
         },
         primary_family: families.map(|f| family(f)).next().flatten(),
         request: AddressRequest {
-            addresses: requested(annotations, spec.load_balancer_ip.as_deref()),
+            addresses: if sharing_key.is_some() && ports > MOST_SHARED_PORTS {
+                Err(RequestError::TooManyPorts {
+                    ports,
+                    most: MOST_SHARED_PORTS,
+                })
+            } else {
+                requested(annotations, spec.load_balancer_ip.as_deref())
+            },
             pool: annotation::non_empty(annotations, annotation::ADDRESS_POOL).map(pool_name),
         },
-        sharing_key: annotation::non_empty(annotations, annotation::ALLOW_SHARED_IP)
+        sharing_key: sharing_key
             .map_or_else(String::new, |key| bounded(key.to_owned()))
             .into(),
         backend_key: backend_key(&spec),
         is_local: is_local(Some(&spec)),
-        ports: spec.ports.iter().flatten().filter_map(port).collect(),
+        ports: shared_ports(&spec, sharing_key.is_some()),
         assigned,
         foreign_ingress,
         assigned_pool: annotations
@@ -140,6 +151,18 @@ fn ingress(object: &core_v1::Service) -> (Addresses, bool) {
         })
         .collect();
     (addresses, foreign)
+}
+
+/// Returns the ports that no other sharer of the address may have: none if the Service does not share, otherwise the lowest.
+fn shared_ports(spec: &core_v1::ServiceSpec, shares: bool) -> BTreeSet<Port> {
+    let mut ports = BTreeSet::new();
+    for port in spec.ports.iter().flatten().filter(|_| shares).filter_map(port) {
+        ports.insert(port);
+        if ports.len() > MOST_SHARED_PORTS {
+            ports.pop_last();
+        }
+    }
+    ports
 }
 
 /// Parses an address; an IPv4-mapped one counts as IPv4, as in MetalLB.
@@ -353,6 +376,28 @@ mod tests {
                 other => assert!(!is_too_long, "{other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn the_ports_of_a_service_that_shares_are_kept_up_to_a_limit_beyond_which_it_gets_no_address() {
+        let with = |ports: u16, annotations: serde_json::Value| {
+            let ports: Vec<_> = (1..=ports).rev().map(|port| json!({"port": port})).collect();
+            service(&object(
+                json!({"metadata": {"annotations": annotations}, "spec": {"ports": ports}}),
+            ))
+        };
+        let alone = with(20_000, json!({}));
+        assert_eq!((alone.ports.len(), alone.request.addresses), (0, Ok(Vec::new())));
+        let shares = json!({"metallb.io/allow-shared-ip": "key"});
+        let most = with(1024, shares.clone());
+        assert_eq!((most.ports.len(), most.request.addresses), (1024, Ok(Vec::new())));
+        let more = with(1025, shares);
+        assert_eq!(more.ports, most.ports);
+        let refused = RequestError::TooManyPorts {
+            ports: 1025,
+            most: 1024,
+        };
+        assert_eq!(more.request.addresses, Err(refused));
     }
 
     #[test]

@@ -137,7 +137,8 @@ pub enum Refusal {
         /// The most addresses that the namespace may have.
         quota: u64,
     },
-    /// The annotation or `spec.loadBalancerIP` cannot be used.
+    /// The request of the Service (`metallb.io/loadBalancerIPs`, `spec.loadBalancerIP`, `metallb.io/allow-shared-ip`) cannot
+    /// be used.
     InvalidRequest(RequestError),
     /// The Service has no cluster IPs (yet); they decide its families.
     NoClusterIps,
@@ -183,6 +184,7 @@ impl Refusal {
             Self::AddressReserved { .. } => "AddressReserved",
             Self::QuotaExceeded { .. } => "QuotaExceeded",
             Self::InvalidRequest(RequestError::TooLong(_)) => "RequestTooLong",
+            Self::InvalidRequest(RequestError::TooManyPorts { .. }) => "TooManyPorts",
             Self::InvalidRequest(
                 RequestError::Both | RequestError::Annotation(_) | RequestError::Field(_),
             ) => "InvalidRequest",
@@ -312,6 +314,7 @@ impl fmt::Display for Refusal {
                 "namespace {namespace} may hold no more than {quota} address(es) of pool {pool}; release one or \
                  raise spec.quota.perNamespace"
             ),
+            Self::InvalidRequest(error @ RequestError::TooManyPorts { .. }) => write!(f, "{error}"),
             Self::InvalidRequest(error) => write!(f, "invalid requested loadbalancer IPs: {error}"),
             Self::NoClusterIps => f.write_str("the Service has no cluster IPs; it gets an address when it has"),
             Self::NotEnoughClusterIps(addresses) => write!(
