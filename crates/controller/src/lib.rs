@@ -21,6 +21,7 @@ use std::time::Duration;
 use anyhow::Context;
 use herald_api::ConfigurationState;
 use herald_core::Allocator;
+use herald_runtime::admin::MetricsArgs;
 use herald_runtime::lease::Lease;
 use herald_runtime::log::LogLevel;
 use herald_runtime::reconcile::object;
@@ -51,9 +52,9 @@ pub struct ControllerArgs {
     /// quarantine.
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     pub quarantine: u64,
-    /// Port of /metrics, on all addresses; 0 disables it.
-    #[arg(long, default_value_t = 9120)]
-    pub port: u16,
+    /// How /metrics is served.
+    #[command(flatten)]
+    pub metrics: MetricsArgs,
     /// Port of /healthz and /readyz, on all addresses; 0 disables it.
     #[arg(long, default_value_t = 17472)]
     pub health_probe_port: u16,
@@ -85,9 +86,7 @@ async fn serve(args: ControllerArgs) -> anyhow::Result<()> {
     let readiness = Readiness::default();
     let health = Health::start().context("starting the watch of the threads")?;
     let awaited = readiness.require(ListedKind::ALL);
-    if args.port != 0 {
-        admin::serve_metrics(admin::everywhere(args.port), registry.clone()).await?;
-    }
+    admin::serve_metrics(&args.metrics, registry.clone(), client.clone()).await?;
     if args.health_probe_port != 0 {
         let address = admin::everywhere(args.health_probe_port);
         admin::serve_health(address, readiness, health.clone()).await?;

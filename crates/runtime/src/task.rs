@@ -1,6 +1,7 @@
 //! Tasks without an end: what goes on for as long as the program does.
 
 use std::convert::Infallible;
+use std::io;
 use std::panic::{PanicHookInfo, set_hook, take_hook};
 
 use tracing::error;
@@ -20,6 +21,23 @@ pub fn abort_on_panic() {
 /// ([`abort_on_panic`]).
 pub fn spawn(task: impl Future<Output = Infallible> + Send + 'static) {
     tokio::spawn(task);
+}
+
+/// Runs a task on a thread of its own for as long as the program runs, so that it competes with other tasks for the processor
+/// only.
+///
+/// # Errors
+/// When the thread cannot be started.
+pub fn spawn_thread(
+    name: &'static str,
+    task: impl Future<Output = Infallible> + Send + 'static,
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    thread.spawn(move || match runtime.block_on(task) {})?;
+    Ok(())
 }
 
 fn describe(panic: &PanicHookInfo<'_>) -> String {

@@ -8,6 +8,7 @@ use anyhow::Context;
 use herald_core::NodeName;
 use herald_membership::Timings;
 use herald_membership::codec::seal::Secret;
+use herald_runtime::admin::MetricsArgs;
 use herald_runtime::log::LogLevel;
 
 use crate::gossip::GossipOptions;
@@ -61,9 +62,9 @@ pub struct Args {
     /// File with regular expressions of the interfaces that never announce; the file may be missing.
     #[arg(long, default_value = "/etc/metallb/excludel2.yaml")]
     pub exclude_interfaces: PathBuf,
-    /// Port of /metrics, on all addresses; 0 disables it.
-    #[arg(long, default_value_t = 9120)]
-    pub port: u16,
+    /// How /metrics is served.
+    #[command(flatten)]
+    pub metrics: MetricsArgs,
     /// Port of /healthz and /readyz, on 127.0.0.1; 0 disables it.
     #[arg(long, default_value_t = 17472)]
     pub health_probe_port: u16,

@@ -73,9 +73,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     priority::lower();
     let readiness = Readiness::default();
     let awaited = readiness.require(Awaiting::of_speaker(gossip.is_some()));
-    if args.port != 0 {
-        admin::serve_metrics(admin::everywhere(args.port), registry.clone()).await?;
-    }
+    admin::serve_metrics(&args.metrics, registry.clone(), client.clone()).await?;
     if args.health_probe_port != 0 {
         let local = SocketAddr::from((Ipv4Addr::LOCALHOST, args.health_probe_port));
         admin::serve_health(local, readiness.clone(), health.clone()).await?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use herald_controller::ControllerArgs;
+use herald_runtime::admin::MetricsArgs;
 use herald_runtime::log::LogLevel;
 use herald_runtime::watch::{Update, VERSION_CHECK, watch};
 use k8s_openapi::api::core::v1::Service;
@@ -126,7 +127,7 @@ async fn run_with_a_converter_that_panics() {
         pod_name: "panicking".to_owned(),
         lb_class: String::new(),
         quarantine: 0,
-        port: 0,
+        metrics: MetricsArgs::default(),
         health_probe_port: 0,
         version_check_interval: VERSION_CHECK.as_secs(),
         log_level: LogLevel::Info,

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::net::{IpAddr, Ipv6Addr};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -9,9 +10,11 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 use tracing::warn;
 
 /// Pause after a connection could not be accepted, for example because descriptors are short.
@@ -20,9 +23,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What one client, and all together, may use.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// Connections at a time. One more closes the oldest: a client that holds connections open keeps nobody out.
+    /// Connections at a time. One more closes the oldest of the host that has the most, so a host that opens many loses its
+    /// own.
     pub(super) connections: usize,
-    /// The time for the header of a request, and between two requests.
+    /// The time for the handshake of TLS, for the header of a request, and between two requests.
     pub(super) header_time: Duration,
     /// The size of a header, in bytes.
     pub(super) header_size: usize,
@@ -44,22 +48,31 @@ impl Default for Limits {
     }
 }
 
-/// Serves `router` on all connections of a listener.
-pub(super) async fn serve(listener: TcpListener, router: Router, limits: Limits) -> Infallible {
+/// Serves `router` on all connections of a listener, over TLS if there is an acceptor.
+pub(super) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    tls: Option<TlsAcceptor>,
+) -> Infallible {
     let mut connections = JoinSet::new();
-    let mut oldest_first: VecDeque<AbortHandle> = VecDeque::new();
+    let mut oldest_first: VecDeque<(Host, AbortHandle)> = VecDeque::new();
     loop {
         let accepted = listener.accept().await;
         while connections.try_join_next().is_some() {}
-        oldest_first.retain(|connection| !connection.is_finished());
+        oldest_first.retain(|(_, connection)| !connection.is_finished());
         match accepted {
-            Ok((stream, _)) => {
-                if oldest_first.len() >= limits.connections
-                    && let Some(oldest) = oldest_first.pop_front()
-                {
-                    oldest.abort();
+            Ok((stream, client)) => {
+                let host = Host::of(client.ip());
+                if oldest_first.len() >= limits.connections {
+                    let hosts: Vec<Host> = oldest_first.iter().map(|(host, _)| *host).collect();
+                    let (_, surplus) = oldest_first
+                        .remove(surplus(&hosts, host))
+                        .expect("it is the index of a connection");
+                    surplus.abort();
                 }
-                oldest_first.push_back(connections.spawn(answer(stream, router.clone(), limits)));
+                let connection = connections.spawn(accept(stream, router.clone(), limits, tls.clone()));
+                oldest_first.push_back((host, connection));
             }
             Err(error) => {
                 warn!(%error, "a connection could not be accepted");
@@ -69,8 +82,42 @@ pub(super) async fn serve(listener: TcpListener, router: Router, limits: Limits)
     }
 }
 
+/// The host of a client: its IPv4 address, or the prefix of 64 bits from which a host may take any IPv6 address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Host(IpAddr);
+
+impl Host {
+    fn of(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V4(address) => address.into(),
+            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        })
+    }
+}
+
+/// Returns the index of the connection that makes room for one of `host`: the oldest of the host that has the most, the new one
+/// included.
+fn surplus(oldest_first: &[Host], host: Host) -> usize {
+    let count = |of: &Host| {
+        let all = oldest_first.iter().chain([&host]);
+        all.filter(|other| *other == of).count()
+    };
+    let most = oldest_first.iter().map(count).max();
+    let is_surplus = |of: &Host| Some(count(of)) == most;
+    oldest_first.iter().position(is_surplus).unwrap_or_default()
+}
+
 /// Answers the requests of one connection. What goes wrong on it concerns its client only.
-async fn answer(stream: TcpStream, router: Router, limits: Limits) {
+async fn accept(stream: TcpStream, router: Router, limits: Limits, tls: Option<TlsAcceptor>) {
+    let Some(tls) = tls else {
+        return answer(stream, router, limits).await;
+    };
+    if let Ok(Ok(stream)) = timeout(limits.header_time, tls.accept(stream)).await {
+        answer(stream, router, limits).await;
+    }
+}
+
+async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin, router: Router, limits: Limits) {
     let mut server = http1::Builder::new();
     server
         .timer(TokioTimer::new())
@@ -81,5 +128,40 @@ async fn answer(stream: TcpStream, router: Router, limits: Limits) {
     if timeout(limits.lifetime, connection.as_mut()).await.is_err() {
         connection.as_mut().graceful_shutdown();
         let _closed = timeout(limits.response_time, connection).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_with_the_most_connections_loses_its_oldest() {
+        let hosts = |names: &str| -> Vec<Host> {
+            let host = |name: char| Host(Ipv6Addr::from_bits(u128::from(u32::from(name))).into());
+            names.chars().map(host).collect()
+        };
+        let cases = [
+            ("aaaa", "a", 0),
+            ("abaa", "a", 0),
+            ("baaa", "a", 1),
+            ("baaa", "b", 1),
+            ("bbaa", "a", 2),
+            ("bbaa", "c", 0),
+            ("abcd", "e", 0),
+            ("abcd", "d", 3),
+        ];
+        for (open, new, expected) in cases {
+            assert_eq!(surplus(&hosts(open), hosts(new)[0]), expected, "{open} {new}");
+        }
+    }
+
+    #[test]
+    fn an_ipv6_host_is_a_prefix_of_64_bits() {
+        let host = |address: &str| Host::of(address.parse().expect("an address"));
+        assert_eq!(host("fd00::1"), host("fd00::ffff:0:0:2"));
+        assert_ne!(host("fd00::1"), host("fd00:0:0:1::1"));
+        assert_eq!(host("::ffff:192.0.2.1"), host("192.0.2.1"));
+        assert_ne!(host("192.0.2.1"), host("192.0.2.2"));
     }
 }

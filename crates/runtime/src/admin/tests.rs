@@ -24,7 +24,9 @@ const FEW: Limits = Limits {
 
 async fn start(router: Router, limits: Limits) -> SocketAddr {
     let any = (Ipv4Addr::LOCALHOST, 0).into();
-    serve(any, router, "--port", limits).await.expect("a free port")
+    serve("test", any, router, "--port", limits, None)
+        .await
+        .expect("a free port")
 }
 
 async fn connect(address: SocketAddr) -> TcpStream {
@@ -80,9 +82,27 @@ async fn a_client_that_says_nothing_is_dropped() {
 }
 
 #[tokio::test]
+async fn a_client_that_begins_no_handshake_is_dropped() {
+    let limits = Limits {
+        header_time: Duration::from_millis(50),
+        ..FEW
+    };
+    let any = (Ipv4Addr::LOCALHOST, 0).into();
+    let tls = start_tls(&MetricsArgs::default()).expect("the defaults");
+    let router = metrics_router(Registry::new(), None);
+    let address = serve("test", any, router, "--port", limits, Some(tls)).await;
+    let address = address.expect("a free port");
+    assert_eq!(read(connect(address).await).await, "");
+    assert!(
+        !get_once(address, "/metrics").await.contains("200 OK"),
+        "HTTP without TLS"
+    );
+}
+
+#[tokio::test]
 async fn beyond_the_limit_of_connections_health_still_answers() {
     let health = start(health_router(Health::default()), FEW).await;
-    let metrics = start(metrics_router(Registry::new()), FEW).await;
+    let metrics = start(metrics_router(Registry::new(), None), FEW).await;
     for address in [health, metrics] {
         let mut silent = Vec::new();
         for _ in 0..2 * FEW.connections {
@@ -131,7 +151,7 @@ async fn readers_that_are_slow_hold_few_pages_and_keep_nobody_out() {
         connections: 2 * PAGES,
         ..FEW
     };
-    let address = start(metrics_router(registry), limits).await;
+    let address = start(metrics_router(registry, None), limits).await;
     let mut slow = Vec::new();
     for _ in 0..PAGES {
         let mut stream = connect(address).await;

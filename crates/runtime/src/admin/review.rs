@@ -1,0 +1,197 @@
+//! Asks the API server who a client is, and whether it may read a page.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use herald_core::Time;
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
+use k8s_openapi::api::authorization::v1::{
+    NonResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
+};
+use kube::api::PostParams;
+use kube::{Api, Client};
+use tokio::runtime::Handle;
+use tokio::sync::Mutex as Turn;
+use tokio::time::timeout;
+use tracing::warn;
+
+use super::access::{Access, AccessDecision, Question, ReviewFailed, Verdict};
+use crate::clock;
+
+/// The time that the API server has for each of the two requests of a review. A scrape takes 10 s at most by default.
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// From one line about a failed review to the next.
+const REMINDER: Duration = Duration::from_secs(60);
+
+/// Decides which clients may read, by TokenReview and SubjectAccessReview. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Reviewer(Arc<Shared>);
+
+struct Shared {
+    client: Client,
+    /// Runs the requests. They go on when a client does not wait for them, so that each of them counts.
+    runtime: Handle,
+    access: Mutex<Access>,
+    /// Whose turn it is to ask the API server, and the time of the last line about a failure.
+    turn: Arc<Turn<Option<Instant>>>,
+}
+
+impl Reviewer {
+    /// Returns a reviewer whose requests are made by the calling runtime.
+    pub(super) fn new(client: Client) -> Self {
+        Self(Arc::new(Shared {
+            client,
+            runtime: Handle::current(),
+            access: Mutex::default(),
+            turn: Arc::default(),
+        }))
+    }
+
+    /// Returns the response for a client that may not read the page.
+    pub(super) async fn refuse(&self, headers: &HeaderMap, path: &'static str) -> Option<Response> {
+        let decision = match bearer_token(headers) {
+            Some(token) => self.decide(token, path).await,
+            None => AccessDecision::Answer(Verdict::Unauthenticated),
+        };
+        refusal(decision, path)
+    }
+
+    async fn decide(&self, token: &str, path: &'static str) -> AccessDecision {
+        let question = Question::new(token, path);
+        let known = self.with(|access, now| access.decide(question, now));
+        if known != AccessDecision::Review {
+            return known;
+        }
+        let mut turn = Arc::clone(&self.0.turn).lock_owned().await;
+        // The client before may have had the same question.
+        let decision = self.with(|access, now| access.decide(question, now));
+        if decision != AccessDecision::Review {
+            return decision;
+        }
+        let (this, token) = (self.clone(), token.to_owned());
+        let review = self.0.runtime.spawn(async move {
+            let result = review(&this.0.client, token, path).await;
+            if let Err(error) = &result
+                && turn.is_none_or(|last| last.elapsed() >= REMINDER)
+            {
+                *turn = Some(Instant::now());
+                warn!("clients of {} cannot be authorized: {error:#}", path);
+            }
+            let result = result.map_err(|_| ReviewFailed);
+            this.with(|access, now| access.handle_review(question, result, now))
+        });
+        // The task ends early only with the program.
+        review.await.unwrap_or(AccessDecision::Unavailable)
+    }
+
+    fn with<T>(&self, action: impl FnOnce(&mut Access, Time) -> T) -> T {
+        let mut access = self.0.access.lock().unwrap_or_else(PoisonError::into_inner);
+        action(&mut access, Time::since_zero(clock::uptime()))
+    }
+}
+
+fn bearer_token(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers
+        .get(header::AUTHORIZATION)?
+        .to_str()
+        .ok()?
+        .split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+fn refusal(decision: AccessDecision, path: &'static str) -> Option<Response> {
+    let (status, text) = match decision {
+        AccessDecision::Answer(Verdict::Allowed) => return None,
+        AccessDecision::Answer(Verdict::Unauthenticated) => (
+            StatusCode::UNAUTHORIZED,
+            "send a token that the API server accepts: Authorization: Bearer TOKEN\n".to_owned(),
+        ),
+        AccessDecision::Answer(Verdict::Forbidden) => (
+            StatusCode::FORBIDDEN,
+            format!(
+                "no ClusterRole allows the user of this token the verb get on the nonResourceURL {path}\n"
+            ),
+        ),
+        AccessDecision::TooMany => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many unknown tokens; try again in a second\n".to_owned(),
+        ),
+        AccessDecision::Review | AccessDecision::Unavailable => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the API server does not review tokens at the moment; try again later\n".to_owned(),
+        ),
+    };
+    let mut response = (status, text).into_response();
+    let header = match status {
+        StatusCode::UNAUTHORIZED => Some((header::WWW_AUTHENTICATE, "Bearer")),
+        StatusCode::TOO_MANY_REQUESTS => Some((header::RETRY_AFTER, "1")),
+        _ => None,
+    };
+    if let Some((name, value)) = header {
+        response
+            .headers_mut()
+            .insert(name, axum::http::HeaderValue::from_static(value));
+    }
+    Some(response)
+}
+
+/// Asks the API server for the user of a token, then for the right of that user.
+async fn review(client: &Client, token: String, path: &'static str) -> anyhow::Result<Verdict> {
+    let question = TokenReview {
+        spec: TokenReviewSpec {
+            token,
+            audiences: None,
+        },
+        ..TokenReview::default()
+    };
+    let answer = create(client, &question).await.context("TokenReview")?;
+    let status = answer.status.unwrap_or_default();
+    let Some(user) = status.user.filter(|_| status.authenticated == Some(true)) else {
+        return Ok(Verdict::Unauthenticated);
+    };
+    let answer = create(client, &right_of(user, path)).await;
+    let status = answer.context("SubjectAccessReview")?.status.unwrap_or_default();
+    Ok(if status.allowed {
+        Verdict::Allowed
+    } else {
+        Verdict::Forbidden
+    })
+}
+
+fn right_of(user: UserInfo, path: &'static str) -> SubjectAccessReview {
+    SubjectAccessReview {
+        spec: SubjectAccessReviewSpec {
+            user: user.username,
+            groups: user.groups,
+            uid: user.uid,
+            extra: user.extra,
+            non_resource_attributes: Some(NonResourceAttributes {
+                path: Some(path.to_owned()),
+                verb: Some("get".to_owned()),
+            }),
+            resource_attributes: None,
+        },
+        ..SubjectAccessReview::default()
+    }
+}
+
+async fn create<K>(client: &Client, question: &K) -> anyhow::Result<K>
+where
+    K: kube::Resource<DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + serde::Serialize
+        + serde::de::DeserializeOwned,
+{
+    let reviews = Api::<K>::all(client.clone());
+    let params = PostParams::default();
+    let answer = timeout(TIMEOUT, reviews.create(&params, question)).await;
+    Ok(answer.context("the API server does not answer")??)
+}
+
+#[cfg(test)]
+mod tests;

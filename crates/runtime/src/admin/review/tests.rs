@@ -1,0 +1,166 @@
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use axum::extract::{Json, State};
+use axum::http::HeaderValue;
+use axum::routing::post;
+use axum::{Router, body};
+use serde_json::{Value, json};
+
+use super::*;
+
+/// The reviews of an API server that knows the tokens `scraper` and `other`, of which only the first may get /metrics.
+#[derive(Clone, Default)]
+struct Reviews {
+    is_away: Arc<AtomicBool>,
+    tokens: Arc<AtomicUsize>,
+}
+
+impl Reviews {
+    fn client(&self) -> Client {
+        let router = Router::new()
+            .route("/apis/authentication.k8s.io/v1/tokenreviews", post(token_review))
+            .route(
+                "/apis/authorization.k8s.io/v1/subjectaccessreviews",
+                post(access_review),
+            );
+        Client::new(router.with_state(self.clone()), "default")
+    }
+}
+
+async fn token_review(State(reviews): State<Reviews>, Json(review): Json<Value>) -> Response {
+    reviews.tokens.fetch_add(1, Ordering::SeqCst);
+    if reviews.is_away.load(Ordering::SeqCst) {
+        return StatusCode::BAD_GATEWAY.into_response();
+    }
+    let status = match review["spec"]["token"].as_str() {
+        Some(token @ ("scraper" | "other")) => json!({
+            "authenticated": true,
+            "user": {"username": token, "uid": "7", "groups": ["g"], "extra": {"e": ["x"]}},
+        }),
+        Some(_) | None => json!({"authenticated": false, "error": "unknown"}),
+    };
+    let answer = json!({"metadata": {}, "spec": review["spec"], "status": status});
+    (StatusCode::CREATED, Json(answer)).into_response()
+}
+
+async fn access_review(Json(review): Json<Value>) -> Response {
+    let expected = json!({
+        "user": "scraper", "uid": "7", "groups": ["g"], "extra": {"e": ["x"]},
+        "nonResourceAttributes": {"path": "/metrics", "verb": "get"},
+    });
+    let allowed = review["spec"] == expected;
+    let answer = json!({"metadata": {}, "spec": review["spec"], "status": {"allowed": allowed}});
+    (StatusCode::CREATED, Json(answer)).into_response()
+}
+
+async fn ask(reviewer: &Reviewer, authorization: Option<&str>, path: &'static str) -> (StatusCode, String) {
+    let mut headers = HeaderMap::new();
+    if let Some(value) = authorization {
+        headers.insert(
+            header::AUTHORIZATION,
+            HeaderValue::from_str(value).expect("a header"),
+        );
+    }
+    let Some(refusal) = reviewer.refuse(&headers, path).await else {
+        return (StatusCode::OK, String::new());
+    };
+    let status = refusal.status();
+    let text = body::to_bytes(refusal.into_body(), 1024)
+        .await
+        .expect("a short text");
+    (status, String::from_utf8(text.to_vec()).expect("text"))
+}
+
+#[tokio::test]
+async fn only_a_token_with_the_right_reads_the_page() {
+    for (authorization, path, status, word) in [
+        (Some("Bearer scraper"), "/metrics", StatusCode::OK, ""),
+        (Some("bearer  scraper"), "/metrics", StatusCode::OK, ""),
+        (Some("Bearer scraper"), "/state", StatusCode::FORBIDDEN, "/state"),
+        (
+            Some("Bearer other"),
+            "/metrics",
+            StatusCode::FORBIDDEN,
+            "nonResourceURL /metrics",
+        ),
+        (
+            Some("Bearer forged"),
+            "/metrics",
+            StatusCode::UNAUTHORIZED,
+            "token",
+        ),
+        (Some("Bearer "), "/metrics", StatusCode::UNAUTHORIZED, "token"),
+        (
+            Some("Basic scraper"),
+            "/metrics",
+            StatusCode::UNAUTHORIZED,
+            "token",
+        ),
+        (None, "/metrics", StatusCode::UNAUTHORIZED, "token"),
+    ] {
+        let reviewer = Reviewer::new(Reviews::default().client());
+        let (found, text) = ask(&reviewer, authorization, path).await;
+        assert_eq!(found, status, "{authorization:?} {path}");
+        assert!(text.contains(word), "{text}");
+        assert!(!text.contains("scraper"), "the token is not repeated: {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_known_token_is_not_reviewed_again_and_an_unknown_one_not_without_limit() {
+    let reviews = Reviews::default();
+    let reviewer = Reviewer::new(reviews.client());
+    let all = (0..50).map(|_| ask(&reviewer, Some("Bearer scraper"), "/metrics"));
+    for (status, _) in futures::future::join_all(all).await {
+        assert_eq!(status, StatusCode::OK);
+    }
+    assert_eq!(reviews.tokens.load(Ordering::SeqCst), 1);
+    let mut too_many = 0;
+    for n in 0..50 {
+        let (status, text) = ask(&reviewer, Some(&format!("Bearer {n}")), "/metrics").await;
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            assert!(text.contains("try again"), "{text}");
+            too_many += 1;
+        } else {
+            assert_eq!(status, StatusCode::UNAUTHORIZED);
+        }
+    }
+    assert_eq!(reviews.tokens.load(Ordering::SeqCst) + too_many, 51);
+    assert!(too_many > 0);
+}
+
+#[tokio::test]
+async fn an_api_server_that_fails_is_named() {
+    let reviews = Reviews::default();
+    reviews.is_away.store(true, Ordering::SeqCst);
+    let (status, text) = ask(
+        &Reviewer::new(reviews.client()),
+        Some("Bearer scraper"),
+        "/metrics",
+    )
+    .await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(text.contains("API server"), "{text}");
+}
+
+#[tokio::test]
+async fn a_review_counts_although_its_client_is_gone() {
+    let reviews = Reviews::default();
+    let reviewer = Reviewer::new(reviews.client());
+    let question = Question::new("scraper", "/metrics");
+    let mut client = Box::pin(reviewer.decide("scraper", "/metrics"));
+    // The client goes before the review has begun to run.
+    assert!(futures::poll!(client.as_mut()).is_pending());
+    drop(client);
+    let known = timeout(Duration::from_secs(40), async {
+        loop {
+            let known = reviewer.with(|access, now| access.decide(question, now));
+            if known != AccessDecision::Review {
+                return known;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    let known = known.await.expect("the review ends");
+    assert_eq!(known, AccessDecision::Answer(Verdict::Allowed));
+}
