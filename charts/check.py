@@ -18,22 +18,28 @@ COPY = tempfile.TemporaryDirectory()
 CHART = shutil.copytree(REPOSITORY / "charts" / "herald", Path(COPY.name) / "herald")
 KUBERNETES = "1.37"
 # Kinds that are not in the Kubernetes schemas.
-FOREIGN = {"PodMonitor", "PrometheusRule"}
+FOREIGN = {"PodMonitor", "ServiceMonitor", "PrometheusRule"}
 
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 
 EVERYTHING = {
     "loadBalancerClass": "herald.io/class",
+    "tls": {"minVersion": "VersionTLS12", "cipherSuites": "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"},
     "imagePullSecrets": [{"name": "pull"}],
     "prometheus": {
         "scrapeAnnotations": True,
         "podMonitor": {"enabled": True},
+        "serviceAccount": "prometheus",
+        "namespace": "monitoring",
         "prometheusRule": {"enabled": True},
     },
     "networkpolicies": {"enabled": True, "defaultDeny": True},
     "controller": {"image": {"tag": "v1"}},
     "speaker": {"image": {"tag": "v1"}},
 }
+
+# Instead of the PodMonitor.
+MONITORED = {"podMonitor": {"enabled": False}, "serviceMonitor": {"enabled": True}, "serviceAccount": "prometheus", "namespace": "monitoring"}
 
 SETS = {
     "defaults": {},
@@ -51,6 +57,8 @@ SETS = {
     "speaker alone": {"controller": {"enabled": False}},
     "one controller": {"controller": {"replicas": 1}},
     "no metrics": {"prometheus": {"metricsPort": 0}},
+    "plain metrics": {"prometheus": {"plainHTTP": True, "metricsBindAddress": "127.0.0.1", "podMonitor": {"enabled": True}, "rbacPrometheus": False}},
+    "service monitors": {"prometheus": MONITORED},
     "no probes": {
         "controller": {"livenessProbe": {"enabled": False}, "readinessProbe": {"enabled": False}},
         "speaker": {"livenessProbe": {"enabled": False}, "readinessProbe": {"enabled": False}},
@@ -81,8 +89,13 @@ REFUSED = [
     ({"speaker": {"image": {"repository": "quay.io/metallb/speaker"}}}, "MetalLB's image"),
     ({"speaker": {"image": {"repository": "docker.io/bitnami/metallb-speaker"}}}, "MetalLB's image"),
     ({"speaker": {"image": {"repository": "mirror.example:5000/quay.io/metallb/speaker"}}}, "MetalLB's image"),
-    ({"tls": {"minVersion": "VersionTLS13"}}, "plain HTTP"),
-    ({"prometheus": {"serviceMonitor": {"enabled": True}}}, "podMonitor"),
+    ({"tls": {"minVersion": "VersionTLS11"}}, "minVersion"),
+    ({"tls": {"cipherSuites": "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"}}, "VersionTLS12"),
+    ({"prometheus": {"serviceMonitor": {"enabled": True}}}, "prometheus.serviceAccount"),
+    ({"prometheus": {"podMonitor": {"enabled": True}, "serviceAccount": "prometheus"}}, "prometheus.namespace"),
+    ({"prometheus": {"podMonitor": {"enabled": True}, "serviceMonitor": {"enabled": True}}}, "both monitors"),
+    ({"prometheus": {"podMonitor": {"enabled": True}, "rbacPrometheus": False, "metricsPort": 0}}, "metricsPort"),
+    ({"prometheus": {"metricsBindAddress": "eth0"}}, "metricsBindAddress"),
     ({"networkpolicies": {"apiPort": 0}}, "apiPort"),
     ({"speaker": {"memberlist": {"enabled": False}, "nodeSelector": {"a": "b"}}}, "without gossip"),
     ({"speaker": {"memberlist": {"enabled": False}, "affinity": {"nodeAffinity": {
@@ -99,6 +112,8 @@ REFUSED = [
 
 # Another value, where it cannot be the opposite, one more, or another text.
 OTHER = {
+    "minVersion": "VersionTLS13",
+    "metricsBindAddress": "127.0.0.1",
     "logLevel": "debug",
     "pullPolicy": "Always",
     "interval": "30s",
@@ -132,7 +147,7 @@ def stable(values):
     found = documents(values)
     for document in found:
         if document["kind"] == "Secret":
-            document["data"] = sorted(document["data"])
+            document["data"] = sorted(document.get("data", ()))
     return found
 
 
@@ -197,13 +212,20 @@ def check_refusals():
 
 def check_values_matter():
     base = merged(VALUES, EVERYTHING)
-    before = stable(base)
-    dead = [
-        ".".join(path)
-        for path, value in leaves(base)
-        if stable(merged(base, nested(path, another(path[-1], value)))) == before
-    ]
-    assert not dead, f"values without effect: {dead}"
+
+    def dead(base):
+        before = stable(base)
+        for path, value in leaves(base):
+            try:
+                if stable(merged(base, nested(path, another(path[-1], value)))) == before:
+                    yield ".".join(path)
+            except helm.HelmError:
+                # A value that is refused has an effect.
+                pass
+
+    # Only one of the two monitors can be enabled.
+    found = set(dead(base)) & set(dead(merged(base, {"prometheus": MONITORED})))
+    assert not found, f"values without effect: {sorted(found)}"
 
 
 def check_descriptions():
@@ -255,12 +277,13 @@ def check_privileges():
         for d in found
         if d["kind"] == "ClusterRole"
         for rule in d["rules"]
-        for resource in rule["resources"]
+        for resource in rule.get("resources", [])
         for verb in rule["verbs"]
         if verb not in ("get", "list", "watch")
     }
     events = {(who, "events", verb) for who in ("controller", "speaker") for verb in ("create", "patch")}
-    assert writes == events | {("controller", "services/status", "patch")}, writes
+    reviews = {(who, kind, "create") for who in ("controller", "speaker") for kind in ("tokenreviews", "subjectaccessreviews")}
+    assert writes == events | reviews | {("controller", "services/status", "patch")}, writes
 
 
 def main():

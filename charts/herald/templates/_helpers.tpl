@@ -61,11 +61,61 @@ imagePullPolicy: {{ . }}
 {{- $root := index . 1 -}}
 {{- $all := dict -}}
 {{- if $root.Values.prometheus.scrapeAnnotations -}}
-{{- $all = dict "prometheus.io/scrape" "true" "prometheus.io/port" ($root.Values.prometheus.metricsPort | toString) -}}
+{{- $scheme := ternary "http" "https" $root.Values.prometheus.plainHTTP -}}
+{{- $all = dict "prometheus.io/scrape" "true" "prometheus.io/scheme" $scheme "prometheus.io/port" ($root.Values.prometheus.metricsPort | toString) -}}
 {{- end -}}
 {{- with merge (dict) $own $all }}
 {{- toYaml . -}}
 {{- end -}}
+{{- end -}}
+
+{{- /* Arguments about the metrics. Arguments: the Secret with the certificate, the root. */ -}}
+{{- define "herald.metricsArgs" -}}
+{{- $secret := index . 0 -}}
+{{- $root := index . 1 -}}
+- --port={{ $root.Values.prometheus.metricsPort }}
+{{- if $root.Values.prometheus.plainHTTP }}
+- --metrics-plain-http
+{{- else }}
+{{- if $secret }}
+- --metrics-cert-dir=/etc/metrics
+{{- end }}
+{{- with $root.Values.tls.minVersion }}
+- --tls-min-version={{ . }}
+{{- end }}
+{{- with $root.Values.tls.cipherSuites }}
+- --tls-cipher-suites={{ . }}
+{{- end }}
+{{- with $root.Values.tls.curvePreferences }}
+- --tls-curve-preferences={{ . }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- /* The environment variable with the address of the metrics; none for all addresses. Argument: the root. */ -}}
+{{- define "herald.metricsEnv" -}}
+{{- with .Values.prometheus.metricsBindAddress }}
+- name: HERALD_METRICS_BIND_ADDRESS
+  {{- if eq . "podIP" }}
+  valueFrom:
+    fieldRef:
+      fieldPath: status.podIP
+  {{- else }}
+  value: {{ . | quote }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{- /* Rights that authenticate and authorize the clients of the metrics. Argument: the root. */ -}}
+{{- define "herald.reviewRules" -}}
+{{- if and .Values.prometheus.metricsPort (not .Values.prometheus.plainHTTP) }}
+- apiGroups: [authentication.k8s.io]
+  resources: [tokenreviews]
+  verbs: [create]
+- apiGroups: [authorization.k8s.io]
+  resources: [subjectaccessreviews]
+  verbs: [create]
+{{- end }}
 {{- end -}}
 
 {{- /* Scheduling of a Pod and its extra containers. Argument: the program's values. */ -}}
@@ -118,14 +168,20 @@ failureThreshold: {{ $probe.failureThreshold }}
 {{- if eq (default "disabled" $values.controller.webhookMode) "enabled" -}}
 {{- fail "controller.webhookMode: Herald has no admission webhook, its custom resource definitions have the rules; remove the value or set it to disabled" -}}
 {{- end -}}
-{{- range $name, $value := ($values.tls | default dict) -}}
-{{- if $value -}}
-{{- fail (printf "tls.%s: Herald serves its metrics over plain HTTP; remove the value" $name) -}}
+{{- with $values.tls -}}
+{{- if and .cipherSuites (ne .minVersion "VersionTLS12") -}}
+{{- fail "tls.cipherSuites: the cipher suites of TLS 1.3 cannot be chosen; set tls.minVersion to VersionTLS12" -}}
 {{- end -}}
 {{- end -}}
-{{- with $values.prometheus.serviceMonitor -}}
-{{- if .enabled -}}
-{{- fail "prometheus.serviceMonitor: use prometheus.podMonitor, which needs no Service" -}}
+{{- with $values.prometheus -}}
+{{- if and .podMonitor.enabled .serviceMonitor.enabled -}}
+{{- fail "prometheus: both monitors would scrape each program twice; enable podMonitor or serviceMonitor" -}}
+{{- end -}}
+{{- if and (or .podMonitor.enabled .serviceMonitor.enabled) (not .metricsPort) -}}
+{{- fail "prometheus: a monitor needs metrics; set prometheus.metricsPort" -}}
+{{- end -}}
+{{- if and .rbacPrometheus (or .podMonitor.enabled .serviceMonitor.enabled) (not (and .serviceAccount .namespace)) -}}
+{{- fail "prometheus.serviceAccount and prometheus.namespace: name the ServiceAccount of Prometheus, which gets the right to find the Pods; or set prometheus.rbacPrometheus to false" -}}
 {{- end -}}
 {{- end -}}
 {{- range $program := list "controller" "speaker" -}}
