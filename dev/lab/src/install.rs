@@ -29,6 +29,8 @@ const SPEAKER_LABELS: [(&str, &str); 2] = [
     ("app.kubernetes.io/name", "herald"),
     ("app.kubernetes.io/component", "speaker"),
 ];
+/// The flag of programs whose metrics a lab can read without a token.
+const PLAIN_METRICS: &str = "--metrics-plain-http";
 /// How long the cluster may take to follow the chart.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -52,8 +54,8 @@ pub enum Installation {
 }
 
 impl Installation {
-    /// Installs Herald; files that its programs need go to `directory`.
-    pub async fn install(cluster: &Cluster, directory: &Path) -> anyhow::Result<Self> {
+    /// Installs Herald, by its chart with these values; files that its programs need go to `directory`.
+    pub async fn install(cluster: &Cluster, directory: &Path, values: &Value) -> anyhow::Result<Self> {
         match cluster.control_plane().kubernetes() {
             None => {
                 cluster.prepare().await?;
@@ -61,7 +63,7 @@ impl Installation {
             }
             Some(kubernetes) => {
                 let mut chart = Chart::new(directory)?;
-                chart.upgrade(cluster, kubernetes, &json!({})).await?;
+                chart.upgrade(cluster, kubernetes, values).await?;
                 Ok(Self::Chart(Box::new(chart)))
             }
         }
@@ -146,6 +148,7 @@ impl Plain {
             format!("--ml-bindaddr={}", place.address),
             format!("--ml-labels={}", labels.join(",")),
             format!("--ml-secret-key-path={}", self.secret.display()),
+            PLAIN_METRICS.to_owned(),
         ])
     }
 
@@ -154,6 +157,7 @@ impl Plain {
             "controller".to_owned(),
             format!("--namespace={NAMESPACE}"),
             format!("--pod-name={}", place.pod),
+            PLAIN_METRICS.to_owned(),
         ])
     }
 
@@ -196,7 +200,8 @@ impl Chart {
         Ok(chart)
     }
 
-    /// Installs the chart with these values, or upgrades it to them. Programs that run go on as they are.
+    /// Installs the chart with these values, or upgrades it to them; unless they say otherwise, metrics are served over plain
+    /// HTTP. Programs that run go on as they are.
     async fn upgrade(
         &mut self,
         cluster: &Cluster,
@@ -204,7 +209,9 @@ impl Chart {
         values: &Value,
     ) -> anyhow::Result<()> {
         let file = self.directory.join("values.json");
-        write(&file, values.to_string().as_bytes())?;
+        let mut all = json!({"prometheus": {"plainHTTP": true}});
+        json_patch::merge(&mut all, values);
+        write(&file, all.to_string().as_bytes())?;
         let arguments = [
             "upgrade",
             RELEASE,
@@ -290,9 +297,18 @@ impl Chart {
                 .volumes
                 .get(&mount.name)
                 .context("a mount without a volume")?;
+            let path = files.display().to_string();
             for (_, value) in &mut environment {
                 if *value == mount.mount_path {
-                    *value = files.display().to_string();
+                    value.clone_from(&path);
+                }
+            }
+            for argument in &mut arguments {
+                if let Some((flag, _)) = argument
+                    .split_once('=')
+                    .filter(|(_, value)| *value == mount.mount_path)
+                {
+                    *argument = format!("{flag}={path}");
                 }
             }
             if mount.mount_path == "/etc/metallb" {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use herald_netns::{MacAddr, wait_for};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -57,6 +57,7 @@ impl Standby {
 pub struct Builder {
     nodes: usize,
     programs: Option<PathBuf>,
+    values: Value,
 }
 
 impl Builder {
@@ -70,6 +71,12 @@ impl Builder {
     /// plays their parts, too.
     pub fn programs(mut self, directory: Option<PathBuf>) -> Self {
         self.programs = directory;
+        self
+    }
+
+    /// Sets values of the chart, which is used on Kubernetes' own control plane.
+    pub fn values(mut self, values: Value) -> Self {
+        self.values = values;
         self
     }
 
@@ -94,7 +101,7 @@ impl Builder {
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
         let cluster = Cluster::new(control_plane).await?;
-        let installation = Installation::install(&cluster, directory.path()).await;
+        let installation = Installation::install(&cluster, directory.path(), &self.values).await;
         let installation = installation.context("cannot install Herald")?;
         let client = switch.attach("client", plan::client()).await?;
         let mut lab = Lab {
@@ -122,6 +129,7 @@ impl Lab {
         Builder {
             nodes: 3,
             programs: None,
+            values: json!({}),
         }
     }
 

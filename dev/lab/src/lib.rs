@@ -22,6 +22,7 @@ pub mod objects;
 pub mod plan;
 pub mod prober;
 pub mod process;
+pub mod prometheus;
 pub mod report;
 pub mod role;
 pub mod scene;

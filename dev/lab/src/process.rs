@@ -130,6 +130,19 @@ impl Process {
         self.child.id()
     }
 
+    /// Its memory that is resident, in bytes.
+    pub fn resident_memory(&self) -> anyhow::Result<u64> {
+        let id = self
+            .child
+            .id()
+            .with_context(|| format!("{} has ended", self.name))?;
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = resident.and_then(|text| text.trim().strip_suffix(" kB"));
+        let kilobytes: u64 = kilobytes.context("no VmRSS")?.trim().parse()?;
+        Ok(kilobytes * 1024)
+    }
+
     /// Sends a signal; fails if the process has ended.
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         let id = self

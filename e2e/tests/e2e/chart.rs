@@ -16,11 +16,15 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{DEADLINE, QUICKSTART, in_cluster};
+use crate::{DEADLINE, QUICKSTART, in_cluster, in_cluster_with, metrics};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        in_cluster("each_right_is_needed_and_none_is_missing", each_right),
+        in_cluster_with(
+            "each_right_is_needed_and_none_is_missing",
+            metrics::values(),
+            each_right,
+        ),
         in_cluster("an_upgrade_moves_no_address_and_keeps_the_gossip_key", upgrade),
         in_cluster("uninstalling_keeps_pools_and_definitions", uninstall),
     ]
@@ -109,6 +113,8 @@ async fn each_right(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
         Ok((counted.len() == 2).then_some(()))
     })
     .await?;
+    // Prometheus asks for the metrics, the programs ask who Prometheus is.
+    metrics::scrape_all(lab, kubectl).await?;
     // Everything that a program does at its start, a second time.
     lab.kill_controller().await?;
     lab.start_controller().await?;

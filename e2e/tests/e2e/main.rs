@@ -2,6 +2,7 @@
 
 mod chart;
 mod definitions;
+mod metrics;
 mod outages;
 mod place;
 mod services;
@@ -14,6 +15,7 @@ use herald_e2e::kubectl::Kubectl;
 use herald_lab::{Lab, cli};
 use herald_netns::sandbox;
 use libtest_mimic::{Arguments, Failed, Trial};
+use serde_json::{Value, json};
 
 use crate::place::Place;
 
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
     let all = [
         anywhere(&Place::Lab),
         chart::trials(),
+        metrics::trials(),
         services::trials(),
         outages::trials(),
     ];
@@ -67,9 +70,17 @@ fn in_cluster<F>(name: &str, body: F) -> Trial
 where
     F: AsyncFnOnce(&mut Lab, &Kubectl) -> anyhow::Result<()> + Send + 'static,
 {
+    in_cluster_with(name, json!({}), body)
+}
+
+/// The same, with values of the chart.
+fn in_cluster_with<F>(name: &str, values: Value, body: F) -> Trial
+where
+    F: AsyncFnOnce(&mut Lab, &Kubectl) -> anyhow::Result<()> + Send + 'static,
+{
     Trial::test(name, move || {
         let outcome: anyhow::Result<()> = runtime()?.block_on(async {
-            let mut lab = Lab::builder().start().await?;
+            let mut lab = Lab::builder().values(values).start().await?;
             let kubectl = Kubectl::new(&lab.kubeconfig())?;
             lab.run_app("hello", 8080, &[0, 1, 2]).await?;
             match body(&mut lab, &kubectl).await {

@@ -257,7 +257,7 @@ impl Kubernetes {
         client(&self.admin(&format!("https://{}", self.door))).await
     }
 
-    /// The requests of the chart's programs so far, with the answers: one Event of `audit.k8s.io/v1` a line.
+    /// The requests of the chart's programs and of the ServiceAccount `prometheus` so far, with the answers: one Event of `audit.k8s.io/v1` a line.
     pub fn audit(&self) -> anyhow::Result<String> {
         let path = &self.files.audit;
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
@@ -367,6 +367,7 @@ fn audit_policy() -> String {
         "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
         "rules": [
             {"level": "Metadata", "userGroups": [format!("system:serviceaccounts:{NAMESPACE}")]},
+            {"level": "Metadata", "users": ["system:serviceaccount:default:prometheus"]},
             {"level": "None"},
         ],
     })

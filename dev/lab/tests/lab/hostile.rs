@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use herald_lab::clock::Monotonic;
 use herald_lab::hostile::{HostileHost, claim, probe};
+use herald_lab::process::Process;
 use herald_lab::scene::Scene;
 use herald_lab::sniffer::Sniffer;
 use herald_lab::soak::{Disturbance, disturb};
@@ -167,12 +168,21 @@ async fn dead_node(lab: &mut Lab) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Five hundred connections that never finish a request are open on the ports of each speaker.
+/// Five hundred connections that never finish a request are open on the ports of each speaker. They cost it less memory than
+/// this.
+const MEMORY_OF_CONNECTIONS: u64 = 10 << 20;
+
+/// See [`MEMORY_OF_CONNECTIONS`]; nor do they make a failover longer, or keep other clients from health and metrics.
 async fn http_connections(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
     let mut scene = Scene::set_v4(lab, sniffer).await?;
     let calm = fail_over(lab, &mut scene).await?;
     lab.node(scene.owner).plug_in().await?;
     scene.returned(lab).await?;
+    let resident = |lab: &Lab| -> anyhow::Result<Vec<u64>> {
+        let speakers = lab.nodes().iter().filter_map(|node| node.speaker());
+        speakers.map(Process::resident_memory).collect()
+    };
+    let before = resident(lab)?;
     let mut held = Vec::new();
     for node in lab.nodes() {
         let port = SocketAddr::new(node.host().addresses()[0], 9120);
@@ -181,13 +191,23 @@ async fn http_connections(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()
             let Ok(mut stream) = lab.client().connect(port).await else {
                 continue;
             };
-            if stream.write_all(b"GET /metrics HTTP/1.1\r\nx: ").await.is_ok() {
+            let header = [&b"GET /metrics HTTP/1.1\r\nx: "[..], &[b'x'; 15 * 1024]].concat();
+            if stream.write_all(&header).await.is_ok() {
                 held.push(stream);
             }
         }
     }
     for node in lab.nodes() {
         node.ensure_healthy(ANSWER).await?;
+        node.metric("herald_gossip_blocked")
+            .await
+            .context("no scrape under attack")?;
+    }
+    for (before, after) in before.into_iter().zip(resident(lab)?) {
+        ensure!(
+            after <= before + MEMORY_OF_CONNECTIONS,
+            "{before} bytes before the attack, {after} under it"
+        );
     }
     let attacked = fail_over(lab, &mut scene).await?;
     ensure!(
