@@ -8,6 +8,7 @@ pub mod annotation;
 pub mod convert;
 pub mod crd;
 pub mod reason;
+pub mod state;
 
 pub use crd::{
     ConfigurationState, ConfigurationStateStatus, IPAddressPool, IPAddressPoolSpec, IPAddressPoolStatus,

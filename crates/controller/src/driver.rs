@@ -3,12 +3,14 @@
 mod clock;
 mod log;
 mod resources;
+mod state;
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use herald_core::ipam::{Allocator, ExternalUser};
 use herald_core::{NodeName, PoolName, ServiceKey, Time};
+use herald_runtime::admin::StateRequest;
 use herald_runtime::event::Events;
 use herald_runtime::health::Beat;
 use herald_runtime::lease::{Candidacy, Leadership, Lease, Term};
@@ -102,6 +104,7 @@ impl Controller {
     pub(crate) async fn run(
         mut self,
         mut inputs: mpsc::Receiver<Vec<ClusterChange>>,
+        mut states: mpsc::Receiver<StateRequest>,
         mut shutdown: Shutdown,
         beat: Beat,
     ) {
@@ -117,6 +120,10 @@ impl Controller {
                 }
                 event = self.writes.next() => self.handle_queue(event),
                 term = self.leadership.after(self.term) => self.set_term(term),
+                Some(request) = states.recv() => {
+                    self.answer(request);
+                    continue;
+                }
                 _ = pulse.tick() => continue,
                 () = reached(deadline) => self.handle_deadline(),
                 () = shutdown.requested() => break,

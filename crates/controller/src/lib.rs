@@ -86,7 +86,8 @@ async fn serve(args: ControllerArgs) -> anyhow::Result<()> {
     let readiness = Readiness::default();
     let health = Health::start().context("starting the watch of the threads")?;
     let awaited = readiness.require(ListedKind::ALL);
-    admin::serve_metrics(&args.metrics, registry.clone(), client.clone()).await?;
+    let (state_requests, states) = mpsc::channel(1);
+    admin::serve_metrics(&args.metrics, registry.clone(), client.clone(), state_requests).await?;
     if args.health_probe_port != 0 {
         let address = admin::everywhere(args.health_probe_port);
         admin::serve_health(address, readiness, health.clone()).await?;
@@ -112,7 +113,9 @@ async fn serve(args: ControllerArgs) -> anyhow::Result<()> {
     let allocator = Allocator::with_quarantine(Duration::from_secs(args.quarantine));
     let driver = Controller::new(namespace.clone(), allocator, listing, leadership, outputs);
     info!(namespace, "controller started");
-    driver.run(inputs, shutdown, health.beat_of("driver")).await;
+    driver
+        .run(inputs, states, shutdown, health.beat_of("driver"))
+        .await;
     info!("controller stopped");
     Ok(())
 }

@@ -4,6 +4,7 @@ mod access;
 mod page;
 mod review;
 mod server;
+mod state;
 mod tls;
 
 use std::convert::Infallible;
@@ -22,6 +23,7 @@ use axum::routing::get;
 use kube::Client;
 use prometheus::{Encoder, Registry, TextEncoder};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
@@ -30,6 +32,7 @@ use crate::{Readiness, task};
 use page::Pages;
 use review::Reviewer;
 use server::Limits;
+pub use state::{RenderState, StateRequest};
 use tls::Certificate;
 pub use tls::TlsVersion;
 
@@ -43,16 +46,17 @@ const METRICS: &str = "/metrics";
 /// The flags of the metrics, named as MetalLB's where it has them. Its default value disables the metrics.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct MetricsArgs {
-    /// Port of /metrics; 0 disables it.
+    /// Port of /metrics and /state; 0 disables both.
     #[arg(long, default_value_t = 9120)]
     pub port: u16,
-    /// Address that /metrics is served on; if not given, all addresses.
+    /// Address that /metrics and /state are served on; if not given, all addresses.
     #[arg(long, env = "HERALD_METRICS_BIND_ADDRESS")]
     pub metrics_bind_address: Option<IpAddr>,
-    /// Serve /metrics over HTTP, to every client, instead of over HTTPS to those whose token may get the nonResourceURL.
+    /// Serve /metrics and /state over HTTP, to every client, instead of over HTTPS to those whose token may get the
+    /// nonResourceURL.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     pub metrics_plain_http: bool,
-    /// Directory with the certificate of /metrics in tls.crt and tls.key, which are read again when they change; without it the
+    /// Directory with the certificate in tls.crt and tls.key, which are read again when they change; without it the
     /// program makes a certificate that no authority has signed.
     #[arg(long, value_name = "DIRECTORY")]
     pub metrics_cert_dir: Option<PathBuf>,
@@ -111,11 +115,17 @@ pub async fn serve_health(address: SocketAddr, readiness: Readiness, health: Hea
     Ok(())
 }
 
-/// Serves `/metrics`, on a thread of its own, unless its port is 0. The API server of `client` decides who may read it.
+/// Serves `/metrics` and `/state`, on a thread of its own, unless the port is 0. The API server of `client` decides who may read
+/// them. The owner of the state answers `state`, the requests for it.
 ///
 /// # Errors
 /// When the address cannot be bound, or the certificate or an option of TLS cannot be used.
-pub async fn serve_metrics(args: &MetricsArgs, registry: Registry, client: Client) -> anyhow::Result<()> {
+pub async fn serve_metrics(
+    args: &MetricsArgs,
+    registry: Registry,
+    client: Client,
+    state: mpsc::Sender<StateRequest>,
+) -> anyhow::Result<()> {
     if args.port == 0 {
         return Ok(());
     }
@@ -128,7 +138,9 @@ pub async fn serve_metrics(args: &MetricsArgs, registry: Registry, client: Clien
     } else {
         (Some(Reviewer::new(client)), Some(start_tls(args)?))
     };
-    let router = metrics_router(registry, reviewer);
+    let pages = Pages::default();
+    let router = metrics_router(registry, reviewer.clone(), pages.clone());
+    let router = router.merge(state::router(state, reviewer, pages));
     serve("metrics-http", address, router, "--port", Limits::default(), tls).await?;
     Ok(())
 }
@@ -157,10 +169,10 @@ async fn reload(certificate: Arc<Certificate>) -> Infallible {
     }
 }
 
-fn metrics_router(registry: Registry, reviewer: Option<Reviewer>) -> Router {
+fn metrics_router(registry: Registry, reviewer: Option<Reviewer>, pages: Pages) -> Router {
     Router::new()
         .route(METRICS, get(metrics))
-        .with_state((registry, Pages::default(), reviewer))
+        .with_state((registry, pages, reviewer))
 }
 
 /// Returns the address, with the port that the system chose if `address` has none.
@@ -211,9 +223,7 @@ async fn metrics(
     State((registry, pages, reviewer)): State<(Registry, Pages, Option<Reviewer>)>,
     headers: HeaderMap,
 ) -> Response {
-    if let Some(reviewer) = reviewer
-        && let Some(refusal) = reviewer.refuse(&headers, METRICS).await
-    {
+    if let Some(refusal) = review::refusal_of(reviewer.as_ref(), &headers, METRICS).await {
         return refusal;
     }
     let mut text = Vec::new();

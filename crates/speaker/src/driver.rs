@@ -1,20 +1,22 @@
 //! The driver: the task that feeds the agent from watches, gossip and the wire, and carries out its outputs.
 
 mod cluster;
+mod log;
 mod notice;
 mod slices;
+mod state;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use herald_api::convert;
 use herald_core::announce::agent::{Agent, AgentEvent, AgentReport, Options};
-use herald_core::announce::layer2::ownership::{Interfaces, Role};
+use herald_core::announce::layer2::ownership::Interfaces;
 use herald_core::{Member, NodeName, Time};
 use herald_netio::Interface;
 use herald_runtime::Shutdown;
+use herald_runtime::admin::StateRequest;
 use herald_runtime::event::Events;
 use herald_runtime::health::Beat;
 use herald_runtime::readiness::Awaited;
@@ -23,15 +25,17 @@ use prometheus::Registry;
 use regex::Regex;
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::gossip::{self, Gossip};
 use crate::input::{Awaiting, Input};
 use crate::metrics::Metrics;
+use crate::moves::Moves;
 use crate::status::Statuses;
 use crate::wire::{self, Wire, WireEvent};
 use crate::{Args, sleep_until};
 use cluster::Cluster;
+use log::log_role;
 
 /// Inputs and events that are handled before the agent decides. It decides once for all of them, which matters when
 /// thousands of objects are listed.
@@ -51,6 +55,7 @@ pub(crate) struct Driver {
     zero: Instant,
     handles: Handles,
     metrics: Metrics,
+    moves: Moves,
 }
 
 /// The other tasks and threads of the speaker.
@@ -91,6 +96,7 @@ impl Driver {
             has_started: false,
             zero: Instant::now(),
             handles,
+            moves: Moves::default(),
         })
     }
 
@@ -105,6 +111,7 @@ impl Driver {
         mut self,
         mut inputs: mpsc::Receiver<Vec<Input>>,
         mut interfaces: mpsc::UnboundedReceiver<Vec<Interface>>,
+        mut states: mpsc::Receiver<StateRequest>,
         mut shutdown: Shutdown,
         beat: Beat,
     ) -> anyhow::Result<()> {
@@ -150,6 +157,10 @@ impl Driver {
                     None => bail!("the gossip thread ended"),
                 },
                 Some(_) = changed(&mut joined) => {}
+                Some(request) = states.recv() => {
+                    self.answer(request);
+                    continue;
+                }
                 _ = pulse.tick() => continue,
                 () = sleep_until(due) => self.agent.handle_timeout(self.now()),
                 error = &mut wire_failed => return Err(error),
@@ -279,6 +290,8 @@ impl Driver {
 
     /// Logs and counts an event of the agent, and emits Kubernetes events for it.
     fn handle_event(&mut self, event: &AgentEvent) {
+        let now = self.now();
+        self.moves.handle(event, now);
         match event {
             AgentEvent::RoleChanged(service, address, role) => {
                 log_role(service, *address, role.as_ref(), &self.agent);
@@ -354,24 +367,6 @@ impl Driver {
             *published = Some(desired);
             differs
         });
-    }
-}
-
-fn log_role(service: &herald_core::ServiceKey, address: IpAddr, role: Option<&Role>, agent: &Agent) {
-    match role {
-        None => info!(%service, %address, "gone"),
-        Some(Role::Standby { owner, .. }) => info!(%service, %address, %owner, "owned by another node"),
-        Some(Role::Backup { of, .. }) => {
-            info!(%service, %address, owner = %of, "owned by another node, monitored from here")
-        }
-        Some(Role::Owner(_)) => info!(%service, %address, "elected"),
-        Some(Role::Successor { of, .. }) => {
-            info!(%service, %address, %of, "elected if the owner does not answer");
-        }
-        Some(Role::Unowned(exclusion)) => {
-            info!(%service, %address, reason = exclusion.reason(), "not announced: {exclusion}");
-            debug!(%service, %address, nodes = ?agent.explain(service, address), "candidates");
-        }
     }
 }
 

@@ -9,6 +9,7 @@ mod exclude;
 mod gossip;
 mod input;
 mod metrics;
+mod moves;
 mod priority;
 mod status;
 pub mod wire;
@@ -73,7 +74,8 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     priority::lower();
     let readiness = Readiness::default();
     let awaited = readiness.require(Awaiting::of_speaker(gossip.is_some()));
-    admin::serve_metrics(&args.metrics, registry.clone(), client.clone()).await?;
+    let (state_requests, states) = mpsc::channel(1);
+    admin::serve_metrics(&args.metrics, registry.clone(), client.clone(), state_requests).await?;
     if args.health_probe_port != 0 {
         let local = SocketAddr::from((Ipv4Addr::LOCALHOST, args.health_probe_port));
         admin::serve_health(local, readiness.clone(), health.clone()).await?;
@@ -105,7 +107,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     info!(%node, namespace, "speaker started");
     let driver = Driver::new(node, &args, handles, awaited, &registry)?;
     driver
-        .run(inputs, interfaces, shutdown, health.beat_of("driver"))
+        .run(inputs, interfaces, states, shutdown, health.beat_of("driver"))
         .await?;
     info!("speaker stopped");
     Ok(())

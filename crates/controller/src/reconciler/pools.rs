@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use herald_core::ipam::{ExternalUser, PoolOverlap, Usage};
-use herald_core::{PoolName, Time};
+use herald_core::{PoolName, ServiceKey, Time};
 
 use super::Reconciler;
 
@@ -11,6 +11,11 @@ impl Reconciler {
     /// Takes the addresses that a Node or a Service uses without this controller; none if it is gone.
     pub(crate) fn set_external_user(&mut self, user: ExternalUser, addresses: &[IpAddr], now: Time) {
         self.allocator.set_external_user(user, addresses, now);
+    }
+
+    /// Returns the addresses in quarantine, each with the Service that released it last and the end of the quarantine.
+    pub(crate) fn quarantined(&self, now: Time) -> impl Iterator<Item = (IpAddr, &ServiceKey, Time)> {
+        self.allocator.quarantined(now)
     }
 
     /// Returns the next pool of which others use addresses, and did not before.

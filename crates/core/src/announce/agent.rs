@@ -17,6 +17,7 @@ mod output;
 mod peer_view;
 mod query;
 mod reporters;
+mod stage;
 mod status;
 
 use alloc::collections::{BTreeMap, VecDeque};
@@ -27,6 +28,7 @@ use core::time::Duration;
 pub use output::{AgentEvent, AgentReport};
 use peer_view::PeerView;
 pub use peer_view::SpeakerNode;
+pub use stage::AddressStage;
 pub use status::AnnouncementStatus;
 use status::StatusFacts;
 

@@ -192,6 +192,13 @@ impl Allocator {
         None
     }
 
+    /// Returns the addresses in quarantine at `now`, each with the Service that released it last and the end of the quarantine.
+    pub fn quarantined(&self, now: Time) -> impl Iterator<Item = (IpAddr, &ServiceKey, Time)> {
+        let quarantined = self.state.ledger.quarantined();
+        let lasting = quarantined.filter(move |(_, quarantined)| quarantined.end > now);
+        lasting.map(|(address, quarantined)| (address, &*quarantined.last, quarantined.end))
+    }
+
     /// Returns when the quarantine of an address ends that a Service waits for.
     pub fn poll_timeout(&self) -> Option<Time> {
         self.state.quarantine_ends.first().map(|(end, _)| *end)

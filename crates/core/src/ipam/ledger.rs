@@ -107,6 +107,15 @@ impl Ledger {
         self.released.clear();
     }
 
+    /// Returns all quarantines, those that have ended included.
+    pub(super) fn quarantined(&self) -> impl Iterator<Item = (IpAddr, &Quarantined)> {
+        let aside = self
+            .aside
+            .iter()
+            .map(|(address, quarantined)| (*address, quarantined));
+        self.pools.iter().flat_map(PoolLedger::quarantined).chain(aside)
+    }
+
     /// Returns all pools, sorted by name.
     pub(super) fn pools(&self) -> impl Iterator<Item = &Pool> {
         self.pools.iter().map(|ledger| &ledger.pool)

@@ -39,6 +39,15 @@ struct Shared {
     turn: Arc<Turn<Option<Instant>>>,
 }
 
+/// Returns the response for a client that may not read the page. Without a reviewer every client may.
+pub(super) async fn refusal_of(
+    reviewer: Option<&Reviewer>,
+    headers: &HeaderMap,
+    path: &'static str,
+) -> Option<Response> {
+    reviewer?.refuse(headers, path).await
+}
+
 impl Reviewer {
     /// Returns a reviewer whose requests are made by the calling runtime.
     pub(super) fn new(client: Client) -> Self {

@@ -89,7 +89,7 @@ async fn a_client_that_begins_no_handshake_is_dropped() {
     };
     let any = (Ipv4Addr::LOCALHOST, 0).into();
     let tls = start_tls(&MetricsArgs::default()).expect("the defaults");
-    let router = metrics_router(Registry::new(), None);
+    let router = metrics_router(Registry::new(), None, Pages::default());
     let address = serve("test", any, router, "--port", limits, Some(tls)).await;
     let address = address.expect("a free port");
     assert_eq!(read(connect(address).await).await, "");
@@ -102,7 +102,7 @@ async fn a_client_that_begins_no_handshake_is_dropped() {
 #[tokio::test]
 async fn beyond_the_limit_of_connections_health_still_answers() {
     let health = start(health_router(Health::default()), FEW).await;
-    let metrics = start(metrics_router(Registry::new(), None), FEW).await;
+    let metrics = start(metrics_router(Registry::new(), None, Pages::default()), FEW).await;
     for address in [health, metrics] {
         let mut silent = Vec::new();
         for _ in 0..2 * FEW.connections {
@@ -151,7 +151,7 @@ async fn readers_that_are_slow_hold_few_pages_and_keep_nobody_out() {
         connections: 2 * PAGES,
         ..FEW
     };
-    let address = start(metrics_router(registry, None), limits).await;
+    let address = start(metrics_router(registry, None, Pages::default()), limits).await;
     let mut slow = Vec::new();
     for _ in 0..PAGES {
         let mut stream = connect(address).await;

@@ -219,6 +219,11 @@ impl Ownership {
         Some(&roles.get(place.ok()?)?.1)
     }
 
+    /// Returns the roles for all Services at an address, in ascending order of the Services.
+    pub fn roles(&self, address: IpAddr) -> &[(ServiceKey, Role)] {
+        self.decided.get(&address).map_or(&[], |decided| &decided.roles)
+    }
+
     /// Whether `node` has a better rank than this node for a Service at an address, if both were alive. Speakers that meet on
     /// the wire while gossip does not connect them decide by this.
     pub fn outranks(&self, facts: &Facts, node: &NodeName, service: &ServiceKey, address: IpAddr) -> bool {

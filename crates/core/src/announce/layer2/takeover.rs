@@ -274,6 +274,15 @@ impl Takeover {
         machine.flat_map(AddressMachine::services)
     }
 
+    /// Returns the stage of each address in which this node has a part, whether the node answers, and since when.
+    pub fn stages(&self) -> impl Iterator<Item = (IpAddr, &'static str, bool, Time)> {
+        let machines = self.machines.iter();
+        machines.map(|(address, machine)| {
+            let stage = machine.stage().as_str();
+            (*address, stage, machine.answers(), machine.changed())
+        })
+    }
+
     /// Returns how many peers still answer on the wire although they are down by membership.
     pub fn deferred(&self) -> usize {
         let nodes = self.machines.values().filter_map(AddressMachine::deferred_to);

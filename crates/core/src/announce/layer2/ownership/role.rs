@@ -50,6 +50,17 @@ pub struct Grant {
 }
 
 impl Role {
+    /// Returns the name of the role.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Owner(_) => "Owner",
+            Self::Successor { .. } => "Successor",
+            Self::Backup { .. } => "Backup",
+            Self::Standby { .. } => "Standby",
+            Self::Unowned(_) => "Unowned",
+        }
+    }
+
     /// Returns what this node is to announce, or would be the next to announce.
     pub const fn grant(&self) -> Option<&Grant> {
         match self {

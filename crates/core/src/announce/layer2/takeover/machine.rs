@@ -94,6 +94,19 @@ pub(super) enum Stage {
     HandingOver { until: Time },
 }
 
+impl Stage {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "Idle",
+            Self::Monitoring => "Monitoring",
+            Self::Probing => "Probing",
+            Self::Deferred => "Deferred",
+            Self::Active => "Active",
+            Self::HandingOver { .. } => "HandingOver",
+        }
+    }
+}
+
 /// What happens to an address.
 pub(super) enum Event<'a> {
     /// The role of this node for a Service has changed.
@@ -239,6 +252,11 @@ impl AddressMachine {
 
     pub(super) const fn stage(&self) -> Stage {
         self.stage
+    }
+
+    /// Returns when stage or duty last changed.
+    pub(super) const fn changed(&self) -> Time {
+        self.changed
     }
 
     pub(super) const fn due(&self) -> Option<Time> {

@@ -1,0 +1,207 @@
+//! What `/state` of both programs shows: what is on no object of the API server. It has no secret.
+//!
+//! The JSON has a version. Within a version, fields are only added.
+
+use serde::Serialize;
+
+/// The version of the JSON.
+pub const VERSION: u32 = 1;
+
+/// Bytes of the JSON that are not in lists, at most.
+const FRAME: usize = 4096;
+
+/// The state of a speaker.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SpeakerState {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The node.
+    pub node: String,
+    /// When this state was taken (RFC 3339).
+    pub time: String,
+    /// Whether a list was cut, because the state is too large.
+    pub truncated: bool,
+    /// Whether gossip does not reach most speakers that are alive; `null` without gossip, and until it is known.
+    pub gossip_blocked: Option<bool>,
+    /// The speakers, as this one sees them by gossip.
+    pub members: Vec<MemberState>,
+    /// The last addresses that this node began or ceased to answer for, oldest first.
+    pub moves: Vec<AddressMove>,
+    /// The addresses in which this node has a part, in ascending order.
+    pub addresses: Vec<AddressState>,
+}
+
+/// A speaker as another one sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberState {
+    /// Its node.
+    pub node: String,
+    /// `alive`, `suspect` or `down`.
+    pub liveness: &'static str,
+    /// What it reported of itself last: `starting`, `ready` or `draining`.
+    pub state: &'static str,
+    /// Its MAC addresses.
+    pub macs: Vec<String>,
+    /// How often it left and came back recently; such a node ranks behind others.
+    pub flaps: u8,
+    /// The nodes of which it reports that they do not answer on the wire.
+    pub unresponsive: Vec<String>,
+}
+
+/// What a node does about an address, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AddressState {
+    /// The address.
+    pub address: String,
+    /// The stage of its take-over: `Monitoring`, `Probing`, `Deferred`, `Active` or `HandingOver`.
+    pub stage: &'static str,
+    /// Whether this node answers for the address.
+    pub answers: bool,
+    /// Since when (RFC 3339).
+    pub since: String,
+    /// The Services at the address, and the role of this node for each.
+    pub services: Vec<ServiceRole>,
+    /// The reason that keeps the elected node from announcing the address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub obstacle: Option<&'static str>,
+}
+
+/// The role of a node for a Service at an address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceRole {
+    /// The Service: its namespace, `/`, and its name.
+    pub service: String,
+    /// `Owner`, `Successor`, `Backup`, `Standby` or `Unowned`.
+    pub role: &'static str,
+    /// The other node that is elected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// The reason why no node announces the Service at this address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
+}
+
+/// A node began or ceased to answer for an address.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AddressMove {
+    /// When (RFC 3339).
+    pub time: String,
+    /// The address.
+    pub address: String,
+    /// A Service at the address.
+    pub service: String,
+    /// Whether the node answers from then on.
+    pub answers: bool,
+    /// The cause: the new role of the node, `OwnerFailed`, `ServiceGone`, or the reason of an event or condition.
+    pub reason: &'static str,
+    /// The other node that is concerned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    /// Seconds from the cause to the move. For `OwnerFailed`, from the first sign of the failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+}
+
+/// The state of a controller.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ControllerState {
+    /// [`VERSION`].
+    pub version: u32,
+    /// When this state was taken (RFC 3339).
+    pub time: String,
+    /// Whether a list was cut, because the state is too large.
+    pub truncated: bool,
+    /// Whether this controller decides and writes. Otherwise it is a standby, which follows what the active one writes.
+    pub active: bool,
+    /// The released addresses that are kept from other Services.
+    pub quarantine: Vec<QuarantinedAddress>,
+}
+
+/// A released address that is kept from other Services.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QuarantinedAddress {
+    /// The address.
+    pub address: String,
+    /// The Service that had it last: its namespace, `/`, and its name.
+    pub last_service: String,
+    /// The end of the quarantine (RFC 3339).
+    pub until: String,
+}
+
+impl SpeakerState {
+    /// Returns the JSON, of `limit` bytes at most. Addresses are cut first.
+    ///
+    /// # Errors
+    /// Never: all keys are texts.
+    pub fn to_json(mut self, limit: usize) -> serde_json::Result<Vec<u8>> {
+        let mut left = limit.saturating_sub(FRAME);
+        self.truncated |= cut(&mut self.members, &mut left)?;
+        self.truncated |= cut(&mut self.moves, &mut left)?;
+        self.truncated |= cut(&mut self.addresses, &mut left)?;
+        serde_json::to_vec(&self)
+    }
+}
+
+impl ControllerState {
+    /// Returns the JSON, of `limit` bytes at most.
+    ///
+    /// # Errors
+    /// Never: all keys are texts.
+    pub fn to_json(mut self, limit: usize) -> serde_json::Result<Vec<u8>> {
+        let mut left = limit.saturating_sub(FRAME);
+        self.truncated |= cut(&mut self.quarantine, &mut left)?;
+        serde_json::to_vec(&self)
+    }
+}
+
+/// Cuts a list to the entries whose JSON fits into what is left, and takes it from that. Returns whether any did not fit.
+fn cut<T: Serialize>(list: &mut Vec<T>, left: &mut usize) -> serde_json::Result<bool> {
+    for (index, entry) in list.iter().enumerate() {
+        let comma = 1;
+        let size = serde_json::to_vec(entry)?.len() + comma;
+        if size > *left {
+            list.truncate(index);
+            return Ok(true);
+        }
+        *left -= size;
+    }
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_that_is_too_large_is_cut_and_marked() {
+        let quarantined = |n: u32| QuarantinedAddress {
+            address: format!("192.0.2.{n}"),
+            last_service: format!("default/{}", "s".repeat(200)),
+            until: String::new(),
+        };
+        let state = |entries| ControllerState {
+            version: VERSION,
+            time: String::new(),
+            truncated: false,
+            active: true,
+            quarantine: (0..entries).map(quarantined).collect(),
+        };
+        let limit = 64 * 1024;
+        for (entries, is_cut) in [(0, false), (100, false), (1000, true)] {
+            let json = state(entries).to_json(limit).expect("JSON");
+            assert!(json.len() <= limit);
+            let read: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
+            assert_eq!(read["truncated"], is_cut);
+            let shown = read["quarantine"].as_array().expect("a list").len();
+            assert_eq!(shown < entries as usize, is_cut, "{shown} of {entries}");
+            assert!(shown >= 200 || shown == entries as usize);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The state of the speaker, for `/state`.
+
+use std::collections::BTreeMap;
+
+use herald_api::state::{AddressMove, AddressState, MemberState, ServiceRole, SpeakerState, VERSION};
+use herald_core::announce::agent::AddressStage;
+use herald_core::announce::layer2::ownership::Role;
+use herald_core::{Member, NodeName, ServiceKey, Time};
+use herald_runtime::admin::StateRequest;
+use jiff::Timestamp;
+
+use super::Driver;
+use crate::moves::Move;
+
+impl Driver {
+    /// Answers a request for the state with a copy of it.
+    pub(super) fn answer(&self, request: StateRequest) {
+        let state = self.state();
+        // Fails only when the client is gone.
+        let _gone = request.send(Box::new(|limit| state.to_json(limit)));
+    }
+
+    fn state(&self) -> SpeakerState {
+        let (now, today) = (self.now(), Timestamp::now());
+        let date = |at: Time| today.saturating_sub(now - at).unwrap_or(today).to_string();
+        let members = self.agent.members();
+        let names = members
+            .iter()
+            .map(|member| (member.node.tag(), &member.node))
+            .collect();
+        SpeakerState {
+            version: VERSION,
+            node: self.node.to_string(),
+            time: today.to_string(),
+            truncated: false,
+            gossip_blocked: self.agent.is_gossip_blocked(),
+            members: members
+                .iter()
+                .map(|member| member_state(member, &names))
+                .collect(),
+            moves: self.moves.iter().map(|last| address_move(last, date)).collect(),
+            addresses: self
+                .agent
+                .stages()
+                .iter()
+                .map(|stage| address_state(stage, date))
+                .collect(),
+        }
+    }
+}
+
+fn member_state(member: &Member, names: &BTreeMap<u32, &NodeName>) -> MemberState {
+    let profile = member.profile.as_deref();
+    let unresponsive = profile.into_iter().flat_map(|profile| &profile.unresponsive);
+    MemberState {
+        node: member.node.to_string(),
+        liveness: member.liveness.as_str(),
+        state: member.state.as_str(),
+        macs: member.macs.iter().map(ToString::to_string).collect(),
+        flaps: profile.map_or(0, |profile| profile.flaps),
+        unresponsive: unresponsive
+            .filter_map(|tag| names.get(tag).map(ToString::to_string))
+            .collect(),
+    }
+}
+
+fn address_move(last: &Move, date: impl Fn(Time) -> String) -> AddressMove {
+    AddressMove {
+        time: date(last.at),
+        address: last.address.to_string(),
+        service: last.service.to_string(),
+        answers: last.answers,
+        reason: last.reason,
+        peer: last.peer.as_ref().map(ToString::to_string),
+        seconds: last.after.map(|after| after.as_secs_f64()),
+    }
+}
+
+fn address_state(stage: &AddressStage<'_>, date: impl Fn(Time) -> String) -> AddressState {
+    AddressState {
+        address: stage.address.to_string(),
+        stage: stage.stage,
+        answers: stage.answers,
+        since: date(stage.since),
+        services: stage.roles.iter().map(service_role).collect(),
+        obstacle: stage.obstacle.as_ref().map(|event| event.reason()),
+    }
+}
+
+fn service_role((service, role): &(ServiceKey, Role)) -> ServiceRole {
+    ServiceRole {
+        service: service.to_string(),
+        role: role.as_str(),
+        owner: role.owner().map(ToString::to_string),
+        reason: match role {
+            Role::Unowned(exclusion) => Some(exclusion.reason()),
+            Role::Owner(_) | Role::Successor { .. } | Role::Backup { .. } | Role::Standby { .. } => None,
+        },
+    }
+}
