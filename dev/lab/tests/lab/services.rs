@@ -11,6 +11,7 @@ use herald_lab::switch::LINK;
 use herald_netns::wait_for;
 use k8s_openapi::api::core::v1::Service;
 use libtest_mimic::Trial;
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::in_lab;
@@ -55,6 +56,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             controller_restart,
         ),
         in_lab("every_metric_is_in_the_reference", metrics),
+        in_lab("the_state_shows_members_addresses_moves_and_quarantine", state),
     ]
 }
 
@@ -294,7 +296,7 @@ async fn metrics(lab: &mut Lab) -> anyhow::Result<()> {
     let owner = lab.owner(address, DEADLINE).await?;
     let programs = [plan::switch()[0], lab.node(owner).host().addresses()[0]];
     for program in programs {
-        let metrics = scrape(lab, SocketAddr::new(program, 9120)).await?;
+        let metrics = get(lab, program, "/metrics").await?;
         let named = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE "));
         let names: Vec<&str> = named.filter_map(|line| line.split(' ').next()).collect();
         let ours = names.iter().filter(|name| !name.starts_with("process_"));
@@ -309,9 +311,76 @@ async fn metrics(lab: &mut Lab) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn scrape(lab: &Lab, target: SocketAddr) -> anyhow::Result<String> {
+/// The address moves from no node to its owner, then to none, and is in quarantine.
+async fn state(lab: &mut Lab) -> anyhow::Result<()> {
+    lab.apply("quickstart.yaml", QUICKSTART).await?;
+    let address = lab.wait_for_addresses("hello", 1, DEADLINE).await?[0];
+    let owner = lab.owner(address, DEADLINE).await?;
+    let node = lab.node(owner).name().to_owned();
+    let (speaker, controller) = (lab.node(owner).host().addresses()[0], plan::switch()[0]);
+    let text = address.to_string();
+    let entries = |state: &Value, list: &str| -> Vec<Value> {
+        let entries = state[list].as_array().into_iter().flatten();
+        entries
+            .filter(|entry| entry["address"] == *text)
+            .cloned()
+            .collect()
+    };
+    let shown = wait_for("the speaker shows what it announces", DEADLINE, async || {
+        let state = get_json(lab, speaker).await?;
+        let members = state["members"].as_array().context("no members")?;
+        let alive = members.iter().filter(|member| member["liveness"] == "alive");
+        let is_shown = alive.count() == lab.nodes().len() && !entries(&state, "moves").is_empty();
+        Ok(is_shown.then_some(state))
+    });
+    let state = shown.await?;
+    ensure!(
+        state["version"] == 1 && state["node"] == *node && state["truncated"] == false,
+        "{state}"
+    );
+    let addresses = entries(&state, "addresses");
+    let role = &addresses.first().context("not its address")?["services"][0];
+    ensure!(
+        addresses[0]["stage"] == "Active" && addresses[0]["answers"] == true,
+        "{state}"
+    );
+    ensure!(
+        role["service"] == "default/hello" && role["role"] == "Owner",
+        "{state}"
+    );
+    let moves = entries(&state, "moves");
+    ensure!(
+        moves[0]["answers"] == true && moves[0]["reason"] == "Owner" && moves[0]["seconds"].is_f64(),
+        "{state}"
+    );
+    lab.cluster().delete_service("hello").await?;
+    let gone = wait_for("the speaker shows that it ceased", DEADLINE, async || {
+        let state = get_json(lab, speaker).await?;
+        let last = entries(&state, "moves")
+            .pop()
+            .filter(|last| last["answers"] == false);
+        Ok(last.filter(|_| entries(&state, "addresses").is_empty()))
+    });
+    let last = gone.await?;
+    ensure!(last["reason"] == "ServiceGone", "{last}");
+    let quarantined = wait_for("the controller shows the quarantine", DEADLINE, async || {
+        Ok(entries(&get_json(lab, controller).await?, "quarantine").pop())
+    });
+    let quarantined = quarantined.await?;
+    ensure!(quarantined["lastService"] == "default/hello", "{quarantined}");
+    Ok(())
+}
+
+async fn get_json(lab: &Lab, program: IpAddr) -> anyhow::Result<Value> {
+    let answer = get(lab, program, "/state").await?;
+    let (_, body) = answer.split_once("\r\n\r\n").context("no answer")?;
+    serde_json::from_str(body).with_context(|| answer.clone())
+}
+
+async fn get(lab: &Lab, program: IpAddr, path: &str) -> anyhow::Result<String> {
+    let target = SocketAddr::new(program, 9120);
     let mut connection = lab.client().connect(target).await?;
-    let request = format!("GET /metrics HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n\r\n");
     connection.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
     connection.read_to_string(&mut answer).await?;
