@@ -27,6 +27,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         ),
         in_cluster("an_upgrade_moves_no_address_and_keeps_the_gossip_key", upgrade),
         in_cluster("uninstalling_keeps_pools_and_definitions", uninstall),
+        in_cluster(
+            "what_gitops_tools_render_and_apply_differs_in_nothing_the_second_time",
+            render,
+        ),
     ]
 }
 
@@ -333,6 +337,58 @@ async fn uninstall(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
     ensure!(
         lab.cluster().addresses("hello").await? == addresses,
         "hello lost {addresses:?}"
+    );
+    Ok(())
+}
+
+/// Follows docs/install/gitops.md and manifest.md beside the release of the lab.
+async fn render(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
+    const RENDERED: &str = "rendered";
+    kubectl.run(["create", "namespace", RENDERED]).await?;
+    let key = "--from-literal=secretkey=0123456789abcdef0123456789abcdef";
+    kubectl
+        .run([
+            "create",
+            "secret",
+            "generic",
+            "herald-gossip",
+            "-n",
+            RENDERED,
+            key,
+        ])
+        .await?;
+    let arguments = [
+        "template",
+        RENDERED,
+        install::CHART,
+        "--namespace",
+        RENDERED,
+        "--set",
+        // The definitions belong to the other release.
+        "speaker.secretName=herald-gossip,crds.enabled=false",
+    ];
+    let first = lab.helm(&arguments).await?;
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("herald.yaml").display().to_string();
+    fs::write(&file, &first)?;
+    kubectl.run(["apply", "--server-side", "-f", &file]).await?;
+    let second = lab.helm(&arguments).await?;
+    ensure!(first == second, "the second rendering differs");
+    let difference = kubectl.try_run(["diff", "--server-side", "-f", &file]).await?;
+    ensure!(
+        difference.status.success(),
+        "kubectl diff: {}{}",
+        String::from_utf8_lossy(&difference.stdout),
+        String::from_utf8_lossy(&difference.stderr)
+    );
+    let daemon = kubectl
+        .get(&["daemonset", "rendered-herald-speaker", "-n", RENDERED])
+        .await?;
+    ensure!(
+        daemon
+            .pointer("/spec/template/spec/volumes")
+            .is_some_and(|volumes| volumes.to_string().contains("herald-gossip")),
+        "the speakers do not mount the Secret: {daemon}"
     );
     Ok(())
 }
