@@ -180,7 +180,8 @@ impl Announcer {
 
     /// Announces an active address once, because another machine announces it, too (RFC 5227 section 2.4): at once, or one
     /// second after the last defence if that was less than 400 ms ago. After six such postponements in a row, a claim so soon
-    /// after a defence stays without an answer.
+    /// after a defence stays without an answer. Claims that follow each other within 100 ms are contradicted one second after the
+    /// last one.
     pub fn defend(&mut self, address: IpAddr, now: Time) {
         let Some(active) = self.active.get_mut(&address) else {
             return;

@@ -14,9 +14,14 @@ use crate::MacAddr;
 /// conflict by then; here the agent decides, with every claim reported to it.
 const INTERVAL: Duration = Duration::from_millis(400);
 
-/// How long after the last defence a claim is answered that comes earlier than [`INTERVAL`]. It may be the last one of a machine
+/// How long after the last defence a claim is answered that comes earlier than [`INTERVAL`], and how long after itself one that
+/// belongs to a storm. It may be the last one of a machine
 /// that has stopped since, and caches would keep its MAC address.
 const POSTPONEMENT: Duration = Duration::from_secs(1);
+
+/// Claims that follow each other faster are a storm. Each of them would undo a defence, and clients would change between two
+/// machines in the middle of their connections, so there is no defence until the storm pauses.
+const STORM: Duration = Duration::from_millis(100);
 
 /// How many defences in a row are postponed: longer than two peers need to settle who owns an address, and then two machines
 /// that go on to defend it stop to answer each other.
@@ -70,6 +75,8 @@ impl Claims {
 /// State of the defence of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Defence {
+    /// When the last claim was received.
+    claimed: Option<Time>,
     /// When the last defence was sent.
     sent: Option<Time>,
     /// When the next one is due.
@@ -79,17 +86,30 @@ pub(super) struct Defence {
 }
 
 impl Defence {
-    /// Makes a defence due: at once, or after [`POSTPONEMENT`] if the last one was sent less than [`INTERVAL`] ago. Returns
-    /// when, if that has changed.
+    /// Makes a defence due: at once, or later if the last one was sent less than [`INTERVAL`] ago or the claim belongs to a storm.
+    /// Returns when, if that has changed.
     pub(super) fn begin(&mut self, now: Time) -> Option<Time> {
+        let before = self.claimed.replace(now);
+        let is_storm = before.is_some_and(|before| now - before < STORM);
         let recent = self.sent.filter(|sent| now - *sent < INTERVAL);
-        let due = recent.map_or(now, |sent| sent + POSTPONEMENT);
-        let postponed = recent.map_or(0, |_| self.postponed + 1);
-        if postponed > MOST_POSTPONED || self.due.is_some_and(|known| known <= due) {
+        let due = if is_storm {
+            now + POSTPONEMENT
+        } else {
+            recent.map_or(now, |sent| sent + POSTPONEMENT)
+        };
+        let is_moved = is_storm && self.due.is_some_and(|known| known > now);
+        if !is_moved && self.due.is_some_and(|known| known <= due) {
             return None;
         }
+        if due == now {
+            self.postponed = 0;
+        } else if self.due.is_none() {
+            if self.postponed == MOST_POSTPONED {
+                return None;
+            }
+            self.postponed += 1;
+        }
         self.due = Some(due);
-        self.postponed = postponed;
         Some(due)
     }
 
