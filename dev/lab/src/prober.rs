@@ -141,6 +141,19 @@ impl History {
         recent.take_while(|outcome| outcome.answer.is_ok()).count()
     }
 
+    /// How many requests were under way at a time, at most.
+    pub fn most_open(&self) -> usize {
+        let ends = |outcome: &Outcome| [(outcome.started, true), (outcome.finished, false)];
+        let mut ends: Vec<_> = self.0.iter().flat_map(ends).collect();
+        ends.sort_unstable();
+        let mut open = 0_usize;
+        let open = ends.into_iter().map(|(_, begins)| {
+            open = if begins { open + 1 } else { open.saturating_sub(1) };
+            open
+        });
+        open.max().unwrap_or_default()
+    }
+
     /// The longest silence that reaches beyond `fault`; `None` if nothing was answered before or after it.
     pub fn outage(&self, fault: Monotonic) -> Option<Outage> {
         let mut answers: Vec<Monotonic> = self
@@ -225,6 +238,21 @@ mod tests {
     fn without_trouble_the_gap_is_the_rhythm() {
         let history = History((0..10).map(|tick| answered(tick * 10, tick * 10 + 1)).collect());
         assert_eq!(history.outage(at(35)).unwrap().gap, Duration::from_millis(10));
+    }
+
+    #[test]
+    fn requests_are_under_way_from_their_start_to_their_end() {
+        assert_eq!(History::default().most_open(), 0);
+        assert_eq!(History(vec![answered(0, 10), answered(10, 20)]).most_open(), 1);
+        let history = History(vec![
+            answered(10, 12),
+            answered(11, 13),
+            lost(12),
+            answered(30, 31),
+        ]);
+        assert_eq!(history.most_open(), 2);
+        let history = History(vec![answered(10, 13), answered(11, 14), lost(12)]);
+        assert_eq!(history.most_open(), 3);
     }
 
     #[test]

@@ -49,8 +49,14 @@ pub struct Outcome {
     pub silence: Duration,
     /// How often a speaker suspected another one.
     pub suspicions: f64,
-    /// Requests of the client that were answered, and those that were not.
-    pub requests: (usize, usize),
+    /// How many requests of the client were answered.
+    pub answered: usize,
+    /// Why the others were not, one reason for each.
+    pub losses: Vec<String>,
+    /// How many requests were under way at a time, at most.
+    pub most_open: usize,
+    /// How many announcements the owner sent; a defence is two.
+    pub announcements: f64,
 }
 
 impl fmt::Display for Outcome {
@@ -59,13 +65,24 @@ impl fmt::Display for Outcome {
             heard,
             silence,
             suspicions,
-            requests: (answered, lost),
+            answered,
+            losses,
+            most_open,
+            announcements,
         } = self;
         write!(
             f,
-            "the address stayed: heard {heard} times, at most {} ms apart; {answered} requests answered, {lost} lost; {suspicions} suspicions",
-            silence.as_millis()
-        )
+            "the address stayed: heard {heard} times, at most {} ms apart; {answered} requests answered, at most {most_open} at a \
+             time, {} lost; {announcements} announcements, {suspicions} suspicions",
+            silence.as_millis(),
+            losses.len()
+        )?;
+        let reasons: BTreeSet<_> = losses.iter().collect();
+        for reason in reasons {
+            let count = losses.iter().filter(|loss| *loss == reason).count();
+            write!(f, "\n{count} requests lost: {reason}")?;
+        }
+        Ok(())
     }
 }
 
@@ -109,7 +126,13 @@ pub async fn disturb(lab: &mut Lab, disturbance: Disturbance, length: Duration) 
         }
         Disturbance::RareClaims => claims(lab, &sniffer, &mut scene, Duration::from_secs(1), length).await,
         Disturbance::FrequentClaims => {
-            claims(lab, &sniffer, &mut scene, Duration::from_millis(10), length).await
+            let outcome = claims(lab, &sniffer, &mut scene, Duration::from_millis(10), length).await?;
+            // On a busy machine the claims pause, and the owner contradicts the last one.
+            ensure!(
+                outcome.announcements <= 2.0 * (1.0 + length.as_secs_f64()),
+                "the owner contradicts a storm of claims: {outcome}"
+            );
+            Ok(outcome)
         }
     }
 }
@@ -130,9 +153,16 @@ async fn claims(
     let attacker = host
         .send_every(interval, move |_| hostile::claim(peer, target))
         .await?;
-    let outcome = observe(lab, sniffer, scene, Some(peer), length).await;
+    let outcome = observe(lab, sniffer, scene, Some(peer), length).await?;
     ensure!(attacker.sent() > 0, "the host did not attack");
-    outcome
+    // The first claim, and each announcement of the owner with the claim that follows it, lead the client to another machine,
+    // which does not know the connections that are open.
+    let changes = outcome.announcements + 1.0;
+    ensure!(
+        outcome.losses.len() as f64 <= changes * outcome.most_open as f64,
+        "more requests are lost than were under way at a change: {outcome}"
+    );
+    Ok(outcome)
 }
 
 /// Listens for `length`; claims with the MAC address `forged` are the attacker's.
@@ -143,6 +173,8 @@ async fn observe(
     forged: Option<herald_netns::MacAddr>,
     length: Duration,
 ) -> anyhow::Result<Outcome> {
+    let announced = format!("metallb_layer2_gratuitous_sent{{ip=\"{}\"}}", scene.address);
+    let announced_before = lab.node(scene.owner).metric(&announced).await?;
     let begin = Monotonic::now();
     let history = scene
         .prober
@@ -168,11 +200,16 @@ async fn observe(
             .iter()
             .filter(|outcome| outcome.started > begin)
     };
-    let answered = asked().filter(|outcome| outcome.answer.is_ok()).count();
+    let losses: Vec<String> = asked()
+        .filter_map(|outcome| outcome.answer.clone().err())
+        .collect();
     Ok(Outcome {
         heard: heard.len(),
         silence,
         suspicions,
-        requests: (answered, asked().count() - answered),
+        answered: asked().count() - losses.len(),
+        losses,
+        most_open: history.most_open(),
+        announcements: lab.node(scene.owner).metric(&announced).await? - announced_before,
     })
 }
