@@ -18,6 +18,7 @@
 //! answers an IPv6 probe goes to all nodes (RFC 4861 section 7.2.4). IPv6 probes of other machines, in contrast, go to
 //! the solicited-node group of the address: only a member of it receives the probes of contenders for sure.
 
+mod late_answer;
 pub(crate) mod question;
 mod schedule;
 
@@ -80,6 +81,8 @@ pub struct Prober {
     results: BTreeMap<IpAddr, ProbeResult>,
     /// Addresses that were checked and may be checked again, with their links.
     monitored: BTreeMap<IpAddr, Vec<LinkIndex>>,
+    /// Addresses whose last check was not answered in time.
+    unanswered: BTreeSet<IpAddr>,
     /// When the last frame of another machine arrived, by link.
     arrivals: BTreeMap<LinkIndex, Time>,
 }
@@ -118,6 +121,7 @@ impl Prober {
             pace: Pace::unsolicited(),
             results: BTreeMap::new(),
             monitored: BTreeMap::new(),
+            unanswered: BTreeSet::new(),
             arrivals: BTreeMap::new(),
         }
     }
@@ -163,7 +167,8 @@ impl Prober {
     }
 
     /// Asks once whether any machine, or the machine `target`, has `address`. The result is [`ProbeResult::Answered`],
-    /// [`ProbeResult::Unanswered`] or [`ProbeResult::NoLink`]. Does nothing while the address is probed for.
+    /// [`ProbeResult::Unanswered`] or [`ProbeResult::NoLink`]; an answer that comes later is another result. Does nothing while the
+    /// address is probed for.
     pub fn check(
         &mut self,
         address: IpAddr,
@@ -211,6 +216,7 @@ impl Prober {
     fn drop_question(&mut self, address: IpAddr) {
         self.end(address);
         self.results.remove(&address);
+        self.unanswered.remove(&address);
     }
 
     /// Whether `address` was checked and may be checked again.
@@ -242,7 +248,7 @@ impl Prober {
     /// address. Every frame since [`Prober::probe`] counts, not only an answer to a question.
     pub fn handle_received(&mut self, link: LinkIndex, received: &ReceivedFrame) {
         // Most of the time nothing is probed, and then a frame costs next to nothing.
-        if self.probes.is_empty() {
+        if self.probes.is_empty() && self.unanswered.is_empty() {
             return;
         }
         let Some(sighting) = received.sighting() else {
@@ -250,6 +256,9 @@ impl Prober {
         };
         let (Sighting::Claims(address, mac) | Sighting::Probes(address, mac)) = sighting;
         let Some(probe) = self.probes.get_mut(&address) else {
+            if matches!(sighting, Sighting::Claims(..)) {
+                self.handle_late_answer(link, received, address, mac);
+            }
             return;
         };
         if !probe.links.contains(&link) || !received.is_of_another(mac, &self.links) {
@@ -310,6 +319,9 @@ impl Prober {
         let Some(probe) = self.end(address) else {
             unreachable!("a scheduled address is being probed");
         };
+        if matches!(probe.kind, Kind::Check(_)) {
+            self.unanswered.insert(address);
+        }
         let result = match (probe.kind, probe.contender) {
             (Kind::Probe, Some(contender)) => ProbeResult::Contended(contender),
             (Kind::Probe, None) => ProbeResult::Silence,

@@ -1,5 +1,5 @@
-//! The thread of gossip, or that of the agent, does not run, while the others go on. A wire thread that does not run answers for
-//! nothing; the liveness probe ends its process.
+//! The thread of gossip, or that of the agent, does not run, while the others go on. A wire thread that does not run at all answers
+//! for nothing; the liveness probe ends its process.
 
 use std::time::Duration;
 
@@ -50,6 +50,26 @@ fn while_the_thread_of_gossip_or_agent_does_not_run_all_addresses_are_served_and
                 );
                 assert_eq!(world.followed(), owners, "{part:?}, {pause} ms: the client");
             }
+        }
+    });
+}
+
+/// The processor is so busy that the thread gets it for a moment two to five times a second. An answer takes longer than a check waits for it.
+#[test]
+fn a_wire_thread_that_seldom_runs_keeps_its_addresses() {
+    for_each_seed(12, |seed| {
+        let mut world = World::new(3, 6, seed);
+        // Each backup has checked its owners.
+        world.run_for(Duration::from_secs(12));
+        let before = world.judge().owners();
+        let victim = before[0][0];
+        for _ in 0..240 {
+            let pause = 200 + world.roll(300);
+            world.pause_part(victim, Part::Wire);
+            world.run_for(Duration::from_millis(pause));
+            world.resume(victim);
+            world.run_for(Duration::from_millis(10));
+            assert_eq!(world.judge().owners(), before);
         }
     });
 }

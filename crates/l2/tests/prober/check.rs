@@ -4,13 +4,13 @@ use std::net::IpAddr;
 
 use herald_core::{Prefix, Time};
 use herald_l2::wire::MAX_FRAME_LENGTH;
-use herald_l2::wire::arp::Arp;
+use herald_l2::wire::arp::{Arp, Operation};
 use herald_l2::wire::ethernet::Frame;
-use herald_l2::wire::ndp::{Ndp, solicited_node};
+use herald_l2::wire::ndp::{Advertisement, Ndp, solicited_node};
 use herald_l2::{Announcer, Link, LinkIndex, MacAddr, ProbeResult, ReceivedFrame};
 use std::time::Duration;
 
-use super::frames::sign;
+use super::frames::{frame, sign};
 use super::{MILLISECOND, OTHER, STEP, Simulation, THIRD, V4, V6, link, mac};
 
 const WAIT: Duration = Duration::from_millis(100);
@@ -42,6 +42,43 @@ fn a_check_is_one_question_and_a_wait() {
     let sent = simulation.run(Duration::from_secs(10));
     assert_eq!(sent.len(), 1);
     assert_eq!(simulation.found, [(WAIT, V4.into(), UNANSWERED)]);
+}
+
+#[test]
+fn an_answer_counts_however_late_it_comes_and_an_announcement_does_not() {
+    let answer = Arp {
+        operation: Operation::Reply,
+        sender_mac: OTHER,
+        sender_ip: V4,
+        target_mac: mac(2),
+        target_ip: V4,
+    };
+    let advertisement = Advertisement {
+        source: V6,
+        destination: V6,
+        router: false,
+        solicited: true,
+        overriding: true,
+        target: V6,
+        link_address: Some(OTHER),
+    };
+    for (address, answer) in [
+        (IpAddr::V4(V4), frame(|buffer| answer.emit(mac(2), OTHER, buffer))),
+        (
+            V6.into(),
+            frame(|buffer| advertisement.emit(mac(2), OTHER, buffer)),
+        ),
+    ] {
+        let mut simulation = checking(address, Some(OTHER));
+        simulation.run(WAIT * 3);
+        assert_eq!(simulation.found.split_off(0), [(WAIT, address, UNANSWERED)]);
+        let announcement = sign(address, true, OTHER);
+        assert_eq!(simulation.results_after(2, &announcement), []);
+        assert_eq!(simulation.results_after(3, &answer), []);
+        let answered = (address, ProbeResult::Answered(OTHER));
+        assert_eq!(simulation.results_after(2, &answer), [answered]);
+        assert_eq!(simulation.results_after(2, &answer), []);
+    }
 }
 
 #[test]
