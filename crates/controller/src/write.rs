@@ -63,10 +63,13 @@ async fn send(
 ) -> kube::Result<Option<String>> {
     let params = PatchParams::default();
     match target {
-        StatusTarget::Service(ServiceKey { namespace, name }) => {
+        StatusTarget::Service(service) => {
             // Of the answer only the version matters. That the rest cannot be parsed is no failure of the write.
-            let api: Api<Item<PartialObjectMeta<Service>>> = Api::namespaced_with(client, &namespace, &());
-            let object = api.patch_status(&name, &params, &Patch::Strategic(patch)).await?;
+            let api: Api<Item<PartialObjectMeta<Service>>> =
+                Api::namespaced_with(client, &service.namespace, &());
+            let object = api
+                .patch_status(&service.name, &params, &Patch::Strategic(patch))
+                .await?;
             Ok(object.resource_version())
         }
         StatusTarget::Resource(ResourceId {

@@ -1,26 +1,41 @@
 //! Names of Kubernetes objects, one type for each kind, so that they cannot be confused.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::fmt;
 use core::hash::{Hash, Hasher};
+use core::ops::Deref;
 
-/// Namespace and name of a Service; written `namespace/name`. Clones share the text: many maps have each Service as a key.
+/// The key of a Service: its namespace and name, written `namespace/name`. Many maps have each Service as a key, so a key is one
+/// pointer, and its clones share the text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ServiceKey {
-    /// The Service's namespace.
+pub struct ServiceKey(Arc<NamespacedName>);
+
+/// Namespace and name of an object.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NamespacedName {
+    /// `metadata.namespace`.
     pub namespace: Arc<str>,
-    /// The Service's name.
-    pub name: Arc<str>,
+    /// `metadata.name`.
+    pub name: Box<str>,
 }
 
 impl ServiceKey {
     /// Creates the key of the Service `name` in `namespace`.
     pub fn new(namespace: impl AsRef<str>, name: impl AsRef<str>) -> Self {
-        Self {
+        Self(Arc::new(NamespacedName {
             namespace: namespace.as_ref().into(),
             name: name.as_ref().into(),
-        }
+        }))
+    }
+}
+
+impl Deref for ServiceKey {
+    type Target = NamespacedName;
+
+    fn deref(&self) -> &NamespacedName {
+        &self.0
     }
 }
 

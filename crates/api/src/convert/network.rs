@@ -77,10 +77,9 @@ pub fn endpoint_slice(slice: &discovery_v1::EndpointSlice) -> EndpointSlice {
         .collect();
     let nodes = usable.iter().copied().filter_map(node_name);
     EndpointSlice {
-        service: label.filter(|name| !name.is_empty()).map(|name| ServiceKey {
-            namespace: Arc::clone(&namespace),
-            name: name.as_str().into(),
-        }),
+        service: label
+            .filter(|name| !name.is_empty())
+            .map(|name| ServiceKey::new(&namespace, name)),
         id: SliceId {
             namespace,
             name: metadata.name.as_deref().unwrap_or_default().into(),

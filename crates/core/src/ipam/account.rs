@@ -5,7 +5,6 @@ mod shortage;
 
 use alloc::collections::BTreeSet;
 use alloc::string::ToString;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
@@ -25,7 +24,7 @@ pub(super) struct Account<'a> {
     pub(super) ledger: &'a mut Ledger,
     /// Pools of which no version is in force; Services keep the addresses that they have of them.
     pub(super) withheld: &'a BTreeSet<PoolName>,
-    pub(super) key: &'a Arc<ServiceKey>,
+    pub(super) key: &'a ServiceKey,
     pub(super) service: &'a Service,
     pub(super) held: &'a mut Option<Assignment>,
     pub(super) notes: Vec<Note>,
@@ -45,9 +44,9 @@ impl Account<'_> {
     /// Returns a refusal if `address` of the pool at `index` is reserved for another Service.
     fn reserved_for_other(&self, index: PoolIndex, address: IpAddr) -> Option<Refusal> {
         let owner = self.ledger.pool(index).pool.reservations.get(&address)?;
-        (*owner != **self.key).then(|| Refusal::AddressReserved {
+        (owner != self.key).then(|| Refusal::AddressReserved {
             address,
-            service: ServiceKey::clone(self.key),
+            service: self.key.clone(),
             owner: owner.clone(),
         })
     }

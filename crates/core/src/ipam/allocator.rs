@@ -2,7 +2,6 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
@@ -48,7 +47,7 @@ pub struct Allocator {
     state: State,
     /// Boxed, so that a growing map moves pointers instead of Services. Found by hash, because their names are long and
     /// have common prefixes. Never iterated without sorting.
-    services: HashMap<Arc<ServiceKey>, Box<ServiceEntry>>,
+    services: HashMap<ServiceKey, Box<ServiceEntry>>,
     has_pools: bool,
     is_activated: bool,
 }
@@ -109,8 +108,8 @@ impl Allocator {
     }
 
     fn add_service(&mut self, service: Service, now: Time) {
-        let key = Arc::new(service.key.clone());
-        let mut entry = Box::new(ServiceEntry::new(key.clone(), service));
+        let key = service.key.clone();
+        let mut entry = Box::new(ServiceEntry::new(service));
         if self.is_ready() {
             self.state
                 .apply(&mut entry, now, |decider| decider.adopt(StatusOrigin::Unknown));
@@ -196,7 +195,7 @@ impl Allocator {
     pub fn quarantined(&self, now: Time) -> impl Iterator<Item = (IpAddr, &ServiceKey, Time)> {
         let quarantined = self.state.ledger.quarantined();
         let lasting = quarantined.filter(move |(_, quarantined)| quarantined.end > now);
-        lasting.map(|(address, quarantined)| (address, &*quarantined.last, quarantined.end))
+        lasting.map(|(address, quarantined)| (address, &quarantined.last, quarantined.end))
     }
 
     /// Returns when the quarantine of an address ends that a Service waits for.
@@ -273,7 +272,10 @@ impl Allocator {
 
     fn for_each_by_age(&mut self, mut step: impl FnMut(&mut State, &mut ServiceEntry)) {
         let mut entries: Vec<&mut Box<ServiceEntry>> = self.services.values_mut().collect();
-        entries.sort_unstable_by(|a, b| (a.service.created, &a.key).cmp(&(b.service.created, &b.key)));
+        entries.sort_unstable_by(|a, b| {
+            let (a, b) = (&a.service, &b.service);
+            (a.created, &a.key).cmp(&(b.created, &b.key))
+        });
         for entry in entries {
             step(&mut self.state, entry);
         }

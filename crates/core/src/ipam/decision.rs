@@ -1,6 +1,5 @@
 //! Decisions of the allocator: the addresses of a Service or the reason why it has none, and what to report.
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::IpAddr;
@@ -15,7 +14,7 @@ use crate::{Addresses, PoolName, ServiceKey};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     /// The Service.
-    pub service: Arc<ServiceKey>,
+    pub service: ServiceKey,
     /// Its addresses, or why it has none.
     pub outcome: AllocationOutcome,
     /// What is not as it should be although the Service has addresses: the last note that lasts ([`Note::lasts`]).

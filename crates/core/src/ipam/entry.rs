@@ -10,12 +10,11 @@ use super::decision::{AllocationOutcome, Assignment, Decision, Note};
 use super::ledger::Ledger;
 use super::refusal::Refusal;
 use super::waiting::{ServiceAge, WaitKey};
-use crate::{PoolName, Service, ServiceKey, Time};
+use crate::{PoolName, Service, Time};
 
 /// What the allocator knows of one Service.
 #[derive(Debug, Clone)]
 pub(super) struct ServiceEntry {
-    pub(super) key: Arc<ServiceKey>,
     pub(super) service: Service,
     pub(super) held: Option<Assignment>,
     refusal: Option<Refusal>,
@@ -30,9 +29,8 @@ pub(super) struct ServiceEntry {
 
 impl ServiceEntry {
     /// Creates the record of a Service that is not decided on yet.
-    pub(super) fn new(key: Arc<ServiceKey>, service: Service) -> Self {
+    pub(super) fn new(service: Service) -> Self {
         Self {
-            key,
             service,
             held: None,
             refusal: None,
@@ -48,7 +46,7 @@ impl ServiceEntry {
     pub(super) fn age(&self) -> ServiceAge {
         ServiceAge {
             created: self.service.created,
-            key: self.key.clone(),
+            key: self.service.key.clone(),
         }
     }
 
@@ -63,7 +61,7 @@ impl ServiceEntry {
             account: Account {
                 ledger,
                 withheld,
-                key: &self.key,
+                key: &self.service.key,
                 service: &self.service,
                 held: &mut self.held,
                 notes: core::mem::take(&mut self.happened),
@@ -101,7 +99,7 @@ impl ServiceEntry {
         let mut notes = happened;
         notes.extend(self.lasting.iter().cloned());
         Some(Decision {
-            service: self.key.clone(),
+            service: self.service.key.clone(),
             outcome,
             caveat: self.lasting.last().cloned(),
             notes,

@@ -5,7 +5,6 @@ mod release;
 mod tenancy;
 
 use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
@@ -242,7 +241,7 @@ impl Ledger {
     }
 
     /// Removes `key` from the holders of `address`. The address is free at once when it has no other holder.
-    pub(super) fn vacate(&mut self, key: &Arc<ServiceKey>, address: IpAddr) {
+    pub(super) fn vacate(&mut self, key: &ServiceKey, address: IpAddr) {
         let Some(occupancy) = self.occupied.get_mut(&address) else {
             return;
         };

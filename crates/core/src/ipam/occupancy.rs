@@ -22,7 +22,7 @@ const NAMED_HOLDERS: usize = 10;
 /// A Service that asks for an address: what decides whether it may share one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Requester<'a> {
-    pub(super) key: &'a Arc<ServiceKey>,
+    pub(super) key: &'a ServiceKey,
     pub(super) sharing: &'a Arc<str>,
     pub(super) backend: &'a str,
     /// Whether its policy is Local.
@@ -31,7 +31,7 @@ pub(super) struct Requester<'a> {
 }
 
 impl<'a> Requester<'a> {
-    pub(super) fn new(key: &'a Arc<ServiceKey>, service: &'a Service) -> Self {
+    pub(super) fn new(key: &'a ServiceKey, service: &'a Service) -> Self {
         Self {
             key,
             sharing: &service.sharing_key,
@@ -55,7 +55,7 @@ impl<'a> Requester<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Occupancy {
     /// One Service that does not share.
-    Sole(Arc<ServiceKey>),
+    Sole(ServiceKey),
     /// One or more Services that share under one key.
     Shared(Box<SharedOccupancy>),
 }
@@ -65,8 +65,8 @@ pub(super) enum Occupancy {
 pub(super) struct SharedOccupancy {
     pub(super) sharing: Arc<str>,
     backend: String,
-    holders: HashMap<Arc<ServiceKey>, Holder>,
-    ports: BTreeMap<Port, Arc<ServiceKey>>,
+    holders: HashMap<ServiceKey, Holder>,
+    ports: BTreeMap<Port, ServiceKey>,
     /// The number of holders in each namespace.
     namespaces: BTreeMap<Arc<str>, usize>,
     /// The number of holders with the policy Local.
@@ -165,7 +165,7 @@ impl Occupancy {
     }
 
     /// Removes `key`. Returns the ports that it had, or `None` when no other holder is left.
-    pub(super) fn leave(&mut self, key: &Arc<ServiceKey>) -> Option<PortList> {
+    pub(super) fn leave(&mut self, key: &ServiceKey) -> Option<PortList> {
         match self {
             Self::Sole(holder) => (holder != key).then(PortList::new),
             Self::Shared(shared) => shared.leave(key),
@@ -190,13 +190,13 @@ impl Occupancy {
     /// Returns whether the Service `key` is a holder.
     pub(super) fn has_holder(&self, key: &ServiceKey) -> bool {
         match self {
-            Self::Sole(holder) => **holder == *key,
+            Self::Sole(holder) => holder == key,
             Self::Shared(shared) => shared.holders.contains_key(key),
         }
     }
 
     /// Returns the holders.
-    pub(super) fn holders(&self) -> Vec<Arc<ServiceKey>> {
+    pub(super) fn holders(&self) -> Vec<ServiceKey> {
         match self {
             Self::Sole(holder) => Vec::from([holder.clone()]),
             Self::Shared(shared) => shared.holders.keys().cloned().collect(),
@@ -311,7 +311,7 @@ impl SharedOccupancy {
         self.ports.contains_key(&port)
     }
 
-    fn leave(&mut self, key: &Arc<ServiceKey>) -> Option<PortList> {
+    fn leave(&mut self, key: &ServiceKey) -> Option<PortList> {
         let Some(Holder { ports, is_local }) = self.holders.remove(key) else {
             return Some(PortList::new());
         };
@@ -343,7 +343,7 @@ impl SharedOccupancy {
     }
 
     /// Returns the holders of the lowest ports, except `key`.
-    fn others(&self, key: &Arc<ServiceKey>) -> Vec<ServiceKey> {
+    fn others(&self, key: &ServiceKey) -> Vec<ServiceKey> {
         let mut others: Vec<ServiceKey> = Vec::new();
         for holder in self.ports.values().filter(|holder| *holder != key) {
             if others.len() == NAMED_HOLDERS {

@@ -2,7 +2,6 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
-use alloc::sync::Arc;
 use core::net::IpAddr;
 
 use hashbrown::HashMap;
@@ -20,10 +19,10 @@ const CAPACITY: usize = 65_536;
 #[derive(Debug, Clone, Default)]
 pub(super) struct PastAssignments {
     /// Addresses by Service, the last ones first, with the number of the entry.
-    services: HashMap<Arc<ServiceKey>, (u64, Addresses)>,
+    services: HashMap<ServiceKey, (u64, Addresses)>,
     addresses: BTreeMap<IpAddr, PastHolders>,
     /// Services by number of the entry: the oldest entry is the first.
-    by_number: BTreeMap<u64, Arc<ServiceKey>>,
+    by_number: BTreeMap<u64, ServiceKey>,
     last_number: u64,
 }
 
@@ -31,13 +30,13 @@ pub(super) struct PastAssignments {
 #[derive(Debug, Clone)]
 struct PastHolders {
     sharing: String,
-    services: BTreeSet<Arc<ServiceKey>>,
+    services: BTreeSet<ServiceKey>,
 }
 
 impl PastAssignments {
     /// Records that `key` had `addresses`, shared under the key `sharing` if that is not empty. An address of another family
     /// that it had before stays in the record.
-    pub(super) fn remember(&mut self, key: &Arc<ServiceKey>, sharing: &str, addresses: &[IpAddr]) {
+    pub(super) fn remember(&mut self, key: &ServiceKey, sharing: &str, addresses: &[IpAddr]) {
         for address in addresses {
             self.supersede(*address, sharing);
             if let Some(older) = self.last_of_family(key, Family::of(*address)) {
@@ -67,7 +66,7 @@ impl PastAssignments {
 
     /// Lists the addresses that `key` had in the order in which it had them together, the others after them: they may have been
     /// recorded one by one.
-    pub(super) fn arrange(&mut self, key: &Arc<ServiceKey>, together: &[IpAddr]) {
+    pub(super) fn arrange(&mut self, key: &ServiceKey, together: &[IpAddr]) {
         if let Some((_, addresses)) = self.services.get_mut(key) {
             let place = |address: &IpAddr| together.iter().position(|other| other == address);
             addresses.sort_by_key(|address| place(address).unwrap_or(together.len()));
@@ -75,12 +74,12 @@ impl PastAssignments {
     }
 
     /// Returns the addresses that `key` had, the last ones first.
-    pub(super) fn recall(&self, key: &Arc<ServiceKey>) -> Option<&[IpAddr]> {
+    pub(super) fn recall(&self, key: &ServiceKey) -> Option<&[IpAddr]> {
         self.services.get(key).map(|(_, addresses)| addresses.as_slice())
     }
 
     /// Returns the Services that had `address` last.
-    pub(super) fn holders(&self, address: IpAddr) -> impl Iterator<Item = &Arc<ServiceKey>> {
+    pub(super) fn holders(&self, address: IpAddr) -> impl Iterator<Item = &ServiceKey> {
         self.addresses
             .get(&address)
             .into_iter()
@@ -93,7 +92,7 @@ impl PastAssignments {
     }
 
     /// Forgets that `key` had `addresses`, because it has them again.
-    pub(super) fn reclaim(&mut self, key: &Arc<ServiceKey>, addresses: &[IpAddr]) {
+    pub(super) fn reclaim(&mut self, key: &ServiceKey, addresses: &[IpAddr]) {
         for address in addresses {
             self.forget_address(key, *address);
         }
@@ -111,12 +110,12 @@ impl PastAssignments {
         }
     }
 
-    fn last_of_family(&self, key: &Arc<ServiceKey>, family: Family) -> Option<IpAddr> {
+    fn last_of_family(&self, key: &ServiceKey, family: Family) -> Option<IpAddr> {
         let mut addresses = self.recall(key)?.iter().copied();
         addresses.find(|address| Family::of(*address) == family)
     }
 
-    fn forget_address(&mut self, key: &Arc<ServiceKey>, address: IpAddr) {
+    fn forget_address(&mut self, key: &ServiceKey, address: IpAddr) {
         let Some((number, addresses)) = self.services.get_mut(key) else {
             return;
         };
@@ -143,8 +142,8 @@ impl PastAssignments {
 mod tests {
     use super::*;
 
-    fn key(name: &str) -> Arc<ServiceKey> {
-        Arc::new(ServiceKey::new("default", name))
+    fn key(name: &str) -> ServiceKey {
+        ServiceKey::new("default", name)
     }
 
     fn ip(last: u32) -> IpAddr {

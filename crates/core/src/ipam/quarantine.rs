@@ -1,7 +1,6 @@
 //! Quarantine: the time for which a released address is kept from other Services.
 
 use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::sync::Arc;
 
 use crate::{ServiceKey, Time};
 
@@ -14,7 +13,7 @@ pub(super) struct Quarantined {
     /// release: who requests the address again meanwhile and releases it does not prolong it. Never later than `end`.
     pub(super) claim_end: Time,
     /// The Service that released the address last.
-    pub(super) last: Arc<ServiceKey>,
+    pub(super) last: ServiceKey,
 }
 
 /// Free positions in quarantine, by position and by the time when their quarantine ends.
@@ -81,7 +80,7 @@ mod tests {
     #[test]
     fn positions_leave_quarantine_in_the_order_in_which_it_ends() {
         let at = |seconds| Time::ZERO + Duration::from_secs(seconds);
-        let key = Arc::new(ServiceKey::new("default", "s"));
+        let key = ServiceKey::new("default", "s");
         let until = |end| Quarantined {
             end,
             claim_end: end,

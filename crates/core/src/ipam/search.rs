@@ -199,7 +199,7 @@ impl Search<'_> {
     /// Returns whether `address` is not reserved for another Service.
     fn is_unreserved(&self, pool: &Pool, address: IpAddr) -> bool {
         let owner = pool.reservations.get(&address);
-        owner.is_none_or(|owner| *owner == **self.requester.key)
+        owner.is_none_or(|owner| owner == self.requester.key)
     }
 
     fn may_have(&self, ledger: &Ledger, address: IpAddr, supply: Option<Supply>) -> bool {

@@ -21,7 +21,7 @@ pub(super) struct State {
     /// When the quarantine of an address ends that a Service requests, or requested: the end of each wait is not recorded.
     pub(super) quarantine_ends: BTreeSet<(Time, IpAddr)>,
     /// Services whose decision may differ from the last one that was polled.
-    pub(super) undelivered: VecDeque<Arc<ServiceKey>>,
+    pub(super) undelivered: VecDeque<ServiceKey>,
 }
 
 impl State {
@@ -49,9 +49,11 @@ impl State {
         self.ledger.is_awaited = !self.waiting.is_empty();
         let mut decided = entry.decider(&mut self.ledger, &self.withheld, now).decide();
         // A decision may release one address after the other; a standby sees them leave the status at once.
-        self.ledger.past.arrange(&entry.key, &entry.service.assigned);
+        self.ledger
+            .past
+            .arrange(&entry.service.key, &entry.service.assigned);
         let held = entry.held.as_ref().map_or(&[][..], |held| &held.addresses);
-        let external = self.ledger.external_notes(held, &entry.key);
+        let external = self.ledger.external_notes(held, &entry.service.key);
         // The last note that lasts is shown in the status: a request that is not met comes first.
         decided.notes.splice(0..0, external);
         if entry.wait_key.as_deref() != decided.wait_key.as_ref() {
@@ -64,7 +66,7 @@ impl State {
         self.quarantine_ends.extend(decided.quarantine_end);
         entry.record(decided.refusal, decided.notes);
         if !core::mem::replace(&mut entry.is_undelivered, true) {
-            self.undelivered.push_back(entry.key.clone());
+            self.undelivered.push_back(entry.service.key.clone());
         }
     }
 
@@ -86,11 +88,11 @@ impl State {
         let left: Addresses = left.collect();
         for address in &left {
             self.ledger.past.supersede(*address, sharing);
-            self.ledger.quarantine(*address, &entry.key, now);
+            self.ledger.quarantine(*address, &entry.service.key, now);
         }
-        self.ledger.past.reclaim(&entry.key, after);
+        self.ledger.past.reclaim(&entry.service.key, after);
         if !left.is_empty() && is_valid_assignment(before) {
-            self.ledger.past.remember(&entry.key, sharing, &left);
+            self.ledger.past.remember(&entry.service.key, sharing, &left);
         }
     }
 
@@ -98,10 +100,10 @@ impl State {
     pub(super) fn retire(&mut self, entry: &mut ServiceEntry, now: Time) {
         if let Some(held) = entry.held.take() {
             for address in &held.addresses {
-                self.ledger.vacate(&entry.key, *address);
+                self.ledger.vacate(&entry.service.key, *address);
             }
             self.follow(entry, &held.addresses, &entry.service.assigned, now);
         }
-        *entry = ServiceEntry::new(entry.key.clone(), entry.service.clone());
+        *entry = ServiceEntry::new(entry.service.clone());
     }
 }

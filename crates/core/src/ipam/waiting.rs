@@ -17,7 +17,7 @@ use crate::{Family, Port, ServiceKey};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ServiceAge {
     pub(super) created: i64,
-    pub(super) key: Arc<ServiceKey>,
+    pub(super) key: ServiceKey,
 }
 
 /// What a Service waits for: everything that decides whether the Service can get it.
@@ -60,7 +60,7 @@ pub(super) struct Sharing {
 /// One Service and the addresses reserved for it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Individual {
-    pub(super) key: Arc<ServiceKey>,
+    pub(super) key: ServiceKey,
     pub(super) reserved: Vec<IpAddr>,
 }
 

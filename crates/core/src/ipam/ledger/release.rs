@@ -13,7 +13,7 @@ use crate::{Family, ServiceKey, Time};
 impl Ledger {
     /// Puts `address`, which `key` released, in quarantine from now on if it is free: until its end only a Service of the
     /// same namespace that requests the address, or one that finds no other address, gets it.
-    pub(in crate::ipam) fn quarantine(&mut self, address: IpAddr, key: &Arc<ServiceKey>, now: Time) {
+    pub(in crate::ipam) fn quarantine(&mut self, address: IpAddr, key: &ServiceKey, now: Time) {
         if self.occupied.contains_key(&address) {
             return;
         }
@@ -74,7 +74,7 @@ impl Ledger {
     }
 
     /// Records for waiting Services that `key` released `address`, or a part of what it used of it.
-    pub(in crate::ipam) fn note_release(&mut self, key: &Arc<ServiceKey>, address: IpAddr) {
+    pub(in crate::ipam) fn note_release(&mut self, key: &ServiceKey, address: IpAddr) {
         if !self.is_awaited {
             return;
         }

@@ -1,6 +1,5 @@
 //! What keeps an address from Services of other namespaces: the scopes of its pool, and its quarantine.
 
-use alloc::sync::Arc;
 use core::net::IpAddr;
 
 use super::Ledger;
@@ -42,7 +41,7 @@ impl Ledger {
     pub(in crate::ipam) fn allows_request(
         &self,
         index: PoolIndex,
-        key: &Arc<ServiceKey>,
+        key: &ServiceKey,
         address: IpAddr,
         now: Time,
     ) -> Result<(), Refusal> {
@@ -64,7 +63,7 @@ impl Ledger {
                 }
             }
             RequestScope::Reserved => {
-                if pool.reservations.get(&address) != Some(&**key) {
+                if pool.reservations.get(&address) != Some(key) {
                     let pool = pool.name.clone();
                     return Err(Refusal::AddressNotReserved { address, pool });
                 }
