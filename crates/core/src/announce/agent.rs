@@ -325,7 +325,7 @@ impl Agent {
             let (before, after) = (change.before.as_ref(), change.after.as_ref());
             self.takeover
                 .set_role(&change.service, change.address, before, after, now);
-            let service = self.facts.services().get(&change.service);
+            let service = self.facts.service(&change.service);
             self.statuses.handle_role(&change, service);
             let event = AgentEvent::RoleChanged(change.service, change.address, change.after);
             self.events.push_back(event);

@@ -3,10 +3,13 @@
 //! Each setter replaces what was known and returns the change, if there is one. Every protocol handles the change and decides
 //! again what depends on it.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
+
+use smallvec::SmallVec;
 
 use super::eligibility::{Endpoints, Exposure, Node, View};
 use crate::config::Pool;
@@ -20,9 +23,10 @@ pub struct Facts {
     /// The nodes that have an address: in most cases one.
     node_addresses: BTreeMap<IpAddr, BTreeSet<NodeName>>,
     members: Option<BTreeMap<NodeName, Member>>,
-    services: BTreeMap<ServiceKey, Exposure>,
+    /// Boxed, because a B-tree has room for almost twice as many values as it holds.
+    services: BTreeMap<ServiceKey, Box<Exposure>>,
     /// The Services on each address, oldest first.
-    sharers: BTreeMap<IpAddr, Vec<ServiceKey>>,
+    sharers: BTreeMap<IpAddr, SmallVec<[ServiceKey; 1]>>,
     /// Many Services have their endpoints on the same nodes, and share one value.
     endpoints: BTreeMap<ServiceKey, Arc<Endpoints>>,
     ignore_exclude_label: bool,
@@ -125,14 +129,13 @@ impl Facts {
 
     /// Adds or replaces a Service.
     pub fn set_service(&mut self, service: Exposure) -> Option<FactChange> {
-        if self.services.get(&service.key) == Some(&service) {
+        if self.service(&service.key) == Some(&service) {
             return None;
         }
         let key = service.key.clone();
         let mut addresses = self.take_service(&key).unwrap_or_default();
         for address in &service.addresses {
-            let sharers = self.sharers.entry(*address);
-            let sharers = sharers.or_insert_with(|| Vec::with_capacity(1));
+            let sharers = self.sharers.entry(*address).or_default();
             let is_older = |other: &ServiceKey| {
                 self.services
                     .get(other)
@@ -144,7 +147,7 @@ impl Facts {
             }
         }
         addresses.extend(&service.addresses);
-        self.services.insert(key.clone(), service);
+        self.services.insert(key.clone(), Box::new(service));
         Some(FactChange::Service(key, addresses))
     }
 
@@ -193,9 +196,9 @@ impl Facts {
         self.members.as_ref()
     }
 
-    /// Returns the Services.
-    pub const fn services(&self) -> &BTreeMap<ServiceKey, Exposure> {
-        &self.services
+    /// Returns a Service.
+    pub fn service(&self, key: &ServiceKey) -> Option<&Exposure> {
+        self.services.get(key).map(Box::as_ref)
     }
 
     /// Returns the addresses that Services have, in ascending order.
@@ -206,7 +209,7 @@ impl Facts {
     /// Returns the Services on an address, oldest first; of two that were created in the same second the first by namespace
     /// and name.
     pub fn sharers(&self, address: IpAddr) -> &[ServiceKey] {
-        self.sharers.get(&address).map_or(&[], Vec::as_slice)
+        self.sharers.get(&address).map_or(&[], SmallVec::as_slice)
     }
 
     /// Returns the usable endpoints of a Service.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
+use herald_api::convert::EndpointSlice;
 use herald_core::announce::agent::{Agent, SpeakerNode};
 use herald_core::config::{Catalog, ConfigChange, Problem};
 use herald_core::{NodeName, PoolName, ServiceKey};
@@ -44,7 +45,16 @@ impl Cluster {
                 }
                 Update::Synced => return Some(Awaiting::Services),
             },
-            Input::Slices(update) => {
+            Input::Slices(mut update) => {
+                if let Update::Applied(EndpointSlice {
+                    service: Some(service),
+                    ..
+                }) = &mut update
+                    && let Some((known, _)) = self.services.get_key_value(service)
+                {
+                    // One copy of the names.
+                    service.clone_from(known);
+                }
                 let is_synced = matches!(update, Update::Synced);
                 self.stale_endpoints.extend(self.slices.update(update));
                 return is_synced.then_some(Awaiting::EndpointSlices);

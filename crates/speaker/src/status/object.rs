@@ -58,7 +58,8 @@ pub(super) struct StatusObjects {
     is_listed: bool,
     /// Whether the agent has had the time to decide on every Service.
     has_settled: bool,
-    records: BTreeMap<ServiceKey, StatusRecord>,
+    /// Boxed, because a B-tree has room for almost twice as many values as it holds.
+    records: BTreeMap<ServiceKey, Box<StatusRecord>>,
     /// The objects of this Pod that the watch shows, by name: their Services and versions.
     observed: BTreeMap<Box<str>, (ServiceKey, Option<u64>)>,
     restorations: Restorations,
@@ -80,7 +81,7 @@ pub(super) struct ObservedObject {
 struct StatusRecord {
     desired: Desired,
     /// What is being written; after a failure it stays until the pause is over.
-    in_flight: Option<Desired>,
+    in_flight: Option<Box<Desired>>,
     /// Whether the object exists, as far as is known.
     exists: bool,
     /// Whether the object was deleted while a write was in flight: before or after it.
@@ -216,12 +217,10 @@ impl StatusObjects {
             return;
         }
         let record = self.records.entry(service.clone());
-        let record = record.or_insert_with(|| StatusRecord {
-            desired: Desired {
-                status: None,
-                since: now,
-            },
-            ..StatusRecord::default()
+        let record = record.or_insert_with(|| {
+            let mut new = Box::<StatusRecord>::default();
+            new.desired.since = now;
+            new
         });
         let was_inherited = std::mem::take(&mut record.is_inherited);
         let desired = &mut record.desired;
@@ -256,7 +255,7 @@ impl StatusObjects {
                 is_withdrawal: record.desired.status.is_none(),
                 patch: patch(&service, &self.node, &record.desired),
             };
-            record.in_flight = Some(record.desired.clone());
+            record.in_flight = Some(Box::new(record.desired.clone()));
             return Some((service, write));
         }
         None
@@ -274,7 +273,7 @@ impl StatusObjects {
         record.written = *version;
         // A withdrawn object is deleted sooner or later.
         record.exists = sent.as_ref().is_some_and(|sent| sent.status.is_some());
-        if sent.as_ref() != Some(&record.desired) || record.desired.status.is_none() {
+        if sent.as_deref() != Some(&record.desired) || record.desired.status.is_none() {
             self.stale.push(service.namespace.clone(), service.clone());
         }
         if std::mem::take(&mut record.is_deleted) {

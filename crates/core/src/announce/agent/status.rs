@@ -156,7 +156,7 @@ impl Agent {
     /// Returns what this node publishes about a Service. `Some(None)` is nothing. `None` leaves what it has published: the
     /// elected node is about to announce the Service, or to find out why it cannot.
     pub(super) fn status(&self, service: &ServiceKey) -> Option<Option<AnnouncementStatus>> {
-        let Some(exposure) = self.facts.services().get(service) else {
+        let Some(exposure) = self.facts.service(service) else {
             return Some(None);
         };
         let mut status = AnnouncementStatus {

@@ -7,11 +7,14 @@
 mod election;
 mod role;
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 use core::net::IpAddr;
+
+use smallvec::SmallVec;
 
 use crate::announce::eligibility::{Exclusion, Exposure, View};
 use crate::announce::facts::{FactChange, Facts};
@@ -34,7 +37,8 @@ pub struct Ownership {
     named_interfaces: BTreeSet<u32>,
     placement: Placement,
     interfaces: Option<Interfaces>,
-    decided: BTreeMap<IpAddr, DecidedAddress>,
+    /// Boxed, because a B-tree has room for almost twice as many values as it holds.
+    decided: BTreeMap<IpAddr, Box<DecidedAddress>>,
     /// Addresses whose roles may have changed.
     stale: BTreeSet<IpAddr>,
     /// The changed roles that [`Ownership::poll_change`] has not returned.
@@ -50,13 +54,13 @@ pub struct Interfaces {
     pub ipv6: BTreeSet<String>,
 }
 
-/// What was decided for an address.
+/// What was decided for an address. Almost every address has one Service and one election.
 #[derive(Debug, Default)]
 struct DecidedAddress {
     /// The roles for all Services on the address, in ascending order of the Services.
-    roles: Vec<(ServiceKey, Role)>,
+    roles: SmallVec<[(ServiceKey, Role); 1]>,
     /// One for each of [`Ownership::electorates`].
-    elections: Vec<DecidedElection>,
+    elections: SmallVec<[DecidedElection; 1]>,
 }
 
 /// What a later change of other nodes is compared with.
@@ -208,7 +212,7 @@ impl Ownership {
             }
         }
         if !decided.roles.is_empty() {
-            self.decided.insert(address, decided);
+            self.decided.insert(address, Box::new(decided));
         }
     }
 
@@ -267,9 +271,6 @@ impl Ownership {
         decided
             .roles
             .sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        // Almost every address has one of each; a vector that grows has room for four.
-        decided.roles.shrink_to_fit();
-        decided.elections.shrink_to_fit();
         decided
     }
 

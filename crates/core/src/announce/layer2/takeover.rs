@@ -22,6 +22,7 @@ mod queries;
 #[cfg(test)]
 mod tests;
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -78,7 +79,8 @@ pub enum Effect {
 pub struct Takeover {
     /// Whether addresses are probed at all.
     verification: bool,
-    machines: BTreeMap<IpAddr, AddressMachine>,
+    /// Boxed, because a B-tree has room for almost twice as many values as it holds.
+    machines: BTreeMap<IpAddr, Box<AddressMachine>>,
     peers: Peers,
     identification: Identification,
     timeouts: BTreeSet<(Time, IpAddr)>,
@@ -143,7 +145,8 @@ impl Takeover {
             (Interest { duty, interfaces }, grant.conflict_detection)
         });
         if interest.is_some() {
-            self.machines.entry(address).or_insert_with(AddressMachine::new);
+            let machine = self.machines.entry(address);
+            machine.or_insert_with(|| Box::new(AddressMachine::new()));
         }
         let event = Event::Interest {
             service,
@@ -257,7 +260,7 @@ impl Takeover {
 
     /// Whether this node answers for no address.
     pub fn is_empty(&self) -> bool {
-        !self.machines.values().any(AddressMachine::answers)
+        !self.machines.values().any(|machine| machine.answers())
     }
 
     /// Whether this node announces an address as the elected node. A node that only hands it over does not, nor does the acting
@@ -271,7 +274,7 @@ impl Takeover {
     /// Returns the Services that use an address.
     pub fn services_of(&self, address: IpAddr) -> impl Iterator<Item = &ServiceKey> {
         let machine = self.machines.get(&address).into_iter();
-        machine.flat_map(AddressMachine::services)
+        machine.flat_map(|machine| machine.services())
     }
 
     /// Returns the stage of each address in which this node has a part, whether the node answers, and since when.
@@ -285,7 +288,7 @@ impl Takeover {
 
     /// Returns how many peers still answer on the wire although they are down by membership.
     pub fn deferred(&self) -> usize {
-        let nodes = self.machines.values().filter_map(AddressMachine::deferred_to);
+        let nodes = self.machines.values().filter_map(|machine| machine.deferred_to());
         let down = nodes.filter(|node| self.peers.is_down(node));
         down.collect::<BTreeSet<_>>().len()
     }
@@ -371,7 +374,7 @@ impl Takeover {
 }
 
 /// Returns the active addresses in ascending order.
-fn active(machines: &BTreeMap<IpAddr, AddressMachine>) -> impl Iterator<Item = IpAddr> + Clone {
+fn active(machines: &BTreeMap<IpAddr, Box<AddressMachine>>) -> impl Iterator<Item = IpAddr> + Clone {
     let active = machines
         .iter()
         .filter(|(_, machine)| machine.stage() == Stage::Active);

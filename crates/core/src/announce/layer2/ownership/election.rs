@@ -120,7 +120,7 @@ impl Ownership {
         let mut seen: Vec<Sharer<'a>> = Vec::with_capacity(sharers.len());
         // Services with policy Cluster and the same advertisements may use the same nodes.
         let mut counted = None;
-        for service in sharers.iter().filter_map(|key| facts.services().get(key)) {
+        for service in sharers.iter().filter_map(|key| facts.service(key)) {
             let endpoints = facts.endpoints(&service.key);
             let advertisements = view.advertisements_of(&self.advertisements, service, address, endpoints);
             let is_cluster = service.traffic_policy == TrafficPolicy::Cluster;
@@ -226,7 +226,7 @@ impl Ownership {
         service: &ServiceKey,
         address: IpAddr,
     ) -> Result<BTreeMap<&'a NodeName, Result<i64, Exclusion>>, Exclusion> {
-        let exposure = facts.services().get(service).ok_or(Exclusion::NoAddress)?;
+        let exposure = facts.service(service).ok_or(Exclusion::NoAddress)?;
         let endpoints = facts.endpoints(service);
         let view = facts.view();
         let advertisements = view.advertisements_of(&self.advertisements, exposure, address, endpoints)?;
@@ -258,10 +258,8 @@ impl Ownership {
         address: IpAddr,
     ) -> BTreeSet<&'static str> {
         let mut reasons = BTreeSet::new();
-        let (Ok(explained), Some(exposure)) = (
-            self.explain(facts, service, address),
-            facts.services().get(service),
-        ) else {
+        let (Ok(explained), Some(exposure)) = (self.explain(facts, service, address), facts.service(service))
+        else {
             return reasons;
         };
         let endpoints = facts.endpoints(service);

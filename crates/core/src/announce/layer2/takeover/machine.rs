@@ -60,8 +60,8 @@ pub(super) struct AddressMachine {
     attempt: Option<Box<TakeoverAttempt>>,
     /// The peers that claim the address, too; most are claimed by none.
     rivalry: Option<Box<Rivalry>>,
-    /// The last reply of a peer whether it announces the address.
-    reply: Option<Reply>,
+    /// The last reply of a peer whether it announces the address; most were never asked about.
+    reply: Option<Box<Reply>>,
     /// When stage or duty last changed.
     changed: Time,
     /// When this node lost its part in a Service to a node that has to announce the address before this one stops.

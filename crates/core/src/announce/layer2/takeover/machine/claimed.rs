@@ -9,6 +9,7 @@
 //!                                                                    stop at its next claim and probe again
 //! ```
 
+use alloc::boxed::Box;
 use core::time::Duration;
 
 use super::rivalry::{DisputeStage, REPLY_VALIDITY, Rivalry};
@@ -130,11 +131,11 @@ impl AddressMachine {
             reply.peer == *peer && !reply.announces && age <= DENIAL_VALIDITY
         });
         let denied = denied.map(|reply| reply.at);
-        self.reply = Some(Reply {
+        self.reply = Some(Box::new(Reply {
             peer: peer.clone(),
             announces,
             at: ctx.now,
-        });
+        }));
         if announces {
             ctx.history.record(ctx.address, ctx.now);
         }
@@ -199,7 +200,7 @@ impl AddressMachine {
 
     /// Returns what a peer has replied lately.
     pub(super) fn recent_reply(&self, peer: &NodeName, now: Time) -> Option<&Reply> {
-        let reply = self.reply.as_ref().filter(|reply| reply.peer == *peer);
+        let reply = self.reply.as_deref().filter(|reply| reply.peer == *peer);
         reply.filter(|reply| now.saturating_since(reply.at) <= REPLY_VALIDITY)
     }
 
