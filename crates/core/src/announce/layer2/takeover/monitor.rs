@@ -21,12 +21,13 @@ use crate::{MacAddr, Time};
 /// Each address is checked once in this time, as long as there are few.
 const ROUND: Duration = Duration::from_secs(5);
 
-/// Checks are sent in small batches, so that neither side wakes up for each.
-const BATCH_INTERVAL: Duration = Duration::from_millis(200);
+/// Checks are sent in batches, so that neither side wakes up for each.
+const BATCH_INTERVAL: Duration = Duration::from_millis(400);
 
 /// Limits the checks to fifty a second: of ten thousand addresses on three nodes each is checked once a minute. That is
-/// enough, because one unanswered address puts all other addresses of its owner under suspicion.
-const MAX_BATCH: u32 = 10;
+/// enough, because one unanswered address puts all other addresses of its owner under suspicion. The wire thread sends no more
+/// frames than these at once.
+const MAX_BATCH: u32 = 20;
 
 /// Pause between unanswered checks: longer than an answer takes where the processor is busy.
 const RECHECK: Duration = Duration::from_millis(300);
