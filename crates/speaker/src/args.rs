@@ -1,17 +1,15 @@
 //! The speaker's flags, named as MetalLB's.
 
-use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::Context;
 use herald_core::NodeName;
 use herald_membership::Timings;
-use herald_membership::codec::seal::Secret;
 use herald_runtime::admin::MetricsArgs;
 use herald_runtime::log::LogLevel;
+use tokio::sync::watch;
 
-use crate::gossip::GossipOptions;
+use crate::gossip::{GossipOptions, keys};
 
 /// The speaker's flags.
 #[derive(Debug, Clone, clap::Args)]
@@ -36,8 +34,8 @@ pub struct Args {
     pub ml_labels: String,
     /// Directory with the gossip key in the file `secretkey`; without it gossip is not encrypted.
     ///
-    /// The files `secretkey.next` and `secretkey.previous` may have keys that only open what peers sealed. To change the
-    /// key, take three steps, and restart all speakers after each, because they read the files only when they start:
+    /// The files `secretkey.next` and `secretkey.previous` may have keys that only open what peers sealed. The files are
+    /// read again every two seconds. To change the key, take three steps, and let all speakers read the files after each:
     /// (1) add the new key as `secretkey.next`; (2) make the new key `secretkey` and the old key `secretkey.previous`,
     /// and remove `secretkey.next`; (3) remove `secretkey.previous`.
     #[arg(long, env = "METALLB_ML_SECRET_KEY_PATH")]
@@ -101,8 +99,8 @@ impl Args {
             return Ok(None);
         };
         let secrets = match &self.ml_secret_key_path {
-            Some(directory) => read_secrets(directory)?,
-            None => Vec::new(),
+            Some(directory) => keys::follow(directory)?,
+            None => watch::channel(Vec::new()).1,
         };
         Ok(Some(GossipOptions {
             node: node.clone(),
@@ -114,86 +112,5 @@ impl Args {
                 Timings::FAST
             },
         }))
-    }
-}
-
-/// Reads the key that seals, followed by the keys that only open.
-fn read_secrets(directory: &Path) -> anyhow::Result<Vec<Secret>> {
-    let file = directory.join("secretkey");
-    let own = read_secret(&file)?.with_context(|| {
-        format!(
-            "there is no gossip key {}: mount the memberlist Secret there",
-            file.display()
-        )
-    })?;
-    let mut secrets = vec![own];
-    for name in ["secretkey.next", "secretkey.previous"] {
-        secrets.extend(read_secret(&directory.join(name))?);
-    }
-    Ok(secrets)
-}
-
-/// Reads the key in `file`; `None` if there is no such file.
-fn read_secret(file: &Path) -> anyhow::Result<Option<Secret>> {
-    let bytes = match std::fs::read(file) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => {
-            return Err(error).with_context(|| format!("cannot read the gossip key {}", file.display()));
-        }
-    };
-    let secret =
-        Secret::new(bytes).with_context(|| format!("the gossip key {} cannot be used", file.display()))?;
-    Ok(Some(secret))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn secret(byte: u8) -> Secret {
-        Secret::new([byte; 16]).expect("long enough")
-    }
-
-    /// Names of files, each with 16 times a byte.
-    type Files<'a> = &'a [(&'a str, u8)];
-
-    fn directory(files: Files<'_>) -> tempfile::TempDir {
-        let directory = tempfile::tempdir().expect("a directory");
-        for (name, byte) in files {
-            std::fs::write(directory.path().join(name), [*byte; 16]).expect("writes");
-        }
-        directory
-    }
-
-    #[test]
-    fn the_present_key_comes_first_in_every_step_of_a_rotation() {
-        let steps: [(Files<'_>, &[u8]); 4] = [
-            (&[("secretkey", 1)], &[1]),
-            (&[("secretkey", 1), ("secretkey.next", 2)], &[1, 2]),
-            (&[("secretkey", 2), ("secretkey.previous", 1)], &[2, 1]),
-            (&[("secretkey", 2)], &[2]),
-        ];
-        for (files, expected) in steps {
-            let read = read_secrets(directory(files).path()).expect("reads");
-            let expected: Vec<Secret> = expected.iter().copied().map(secret).collect();
-            assert!(read == expected, "{files:?}");
-        }
-    }
-
-    #[test]
-    fn a_missing_present_key_is_refused_with_the_remedy() {
-        let directory = directory(&[("secretkey.next", 2)]);
-        let error = read_secrets(directory.path()).expect_err("refused");
-        assert!(error.to_string().contains("mount the memberlist Secret there"));
-    }
-
-    #[test]
-    fn a_short_key_is_refused_by_the_name_of_its_file() {
-        let directory = directory(&[("secretkey", 1)]);
-        let short = directory.path().join("secretkey.previous");
-        std::fs::write(&short, "short").expect("writes");
-        let error = read_secrets(directory.path()).expect_err("refused");
-        assert!(error.to_string().contains(&short.display().to_string()));
     }
 }

@@ -3,6 +3,7 @@
 //! [`Gossip`] is the handle. A thread of its own drives [`Membership`], so that no burst from the API server delays an
 //! answer to a probe.
 
+pub(crate) mod keys;
 mod metrics;
 mod new_sessions;
 mod random;
@@ -37,8 +38,9 @@ pub(crate) struct GossipOptions {
     pub(crate) node: NodeName,
     /// The address to listen at, and that peers send to: an address of this node, not the unspecified one.
     pub(crate) bind: SocketAddr,
-    /// The shared keys: the first one seals, all open. Without a key, gossip is neither secret nor authentic.
-    pub(crate) secrets: Vec<Secret>,
+    /// The shared keys: the first one seals, all open. Without a key, gossip is neither secret nor authentic. The thread
+    /// follows their changes within a second.
+    pub(crate) secrets: watch::Receiver<Vec<Secret>>,
     /// How fast a failure is detected.
     pub(crate) timings: Timings,
 }
@@ -116,7 +118,7 @@ impl Gossip {
         let GossipOptions {
             node,
             bind,
-            secrets,
+            mut secrets,
             timings,
         } = options;
         ensure!(
@@ -129,7 +131,8 @@ impl Gossip {
             !bind.ip().is_unspecified(),
             "gossip cannot listen on {bind}: peers send to this address, so it must be one of this node's"
         );
-        if secrets.is_empty() {
+        let keys = secrets.borrow_and_update().clone();
+        if keys.is_empty() {
             tracing::warn!("gossip runs without a key: every host on the network can read and forge it");
         }
         let metrics = GossipMetrics::register(registry)?;
@@ -143,7 +146,7 @@ impl Gossip {
         let now = SystemTime::now();
         let epoch = Epoch::at(since_1970(now), rand::random());
         let membership = Membership::new(node, address, epoch, timings, rand::random());
-        let seal = Seal::new(secrets, random.bytes()?);
+        let seal = Seal::new(keys, random.bytes()?);
         let poller = Poller::new().context("cannot wait for gossip")?;
         poller
             .add(&socket, SOCKET)
@@ -156,6 +159,7 @@ impl Gossip {
         let task = GossipTask {
             socket,
             seal,
+            secrets,
             membership,
             metrics,
             commands: receiver,

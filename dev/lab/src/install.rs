@@ -10,7 +10,9 @@ use anyhow::{Context, ensure};
 use herald_netns::wait_for;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{ConfigMap, EnvVar, PodSpec, PodTemplateSpec, Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, EnvVar, PodSpec, PodTemplateSpec, Secret, ServiceAccount, Volume,
+};
 use kube::api::PostParams;
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -59,7 +61,7 @@ impl Installation {
         match cluster.control_plane().kubernetes() {
             None => {
                 cluster.prepare().await?;
-                Ok(Self::Plain(Plain::new(directory)?))
+                Ok(Self::Plain(Plain::new(directory)))
             }
             Some(kubernetes) => {
                 let mut chart = Chart::new(directory)?;
@@ -85,19 +87,33 @@ impl Installation {
         }
     }
 
-    /// The speaker.
-    pub fn speaker(&self, place: &Place<'_>) -> anyhow::Result<Program> {
+    /// Reads what is installed by now.
+    ///
+    /// # Errors
+    /// Without a real control plane, and when Herald is not installed.
+    pub async fn read(&mut self, cluster: &Cluster, kubernetes: &Kubernetes) -> anyhow::Result<()> {
         match self {
-            Self::Plain(plain) => Ok(plain.speaker(place)),
-            Self::Chart(chart) => chart.program("speaker", &chart.speaker, place),
+            Self::Plain(_) => anyhow::bail!("Herald was installed by hand"),
+            Self::Chart(chart) => chart.read(cluster, kubernetes).await,
         }
     }
 
-    /// The controller.
-    pub fn controller(&self, place: &Place<'_>) -> anyhow::Result<Program> {
+    /// The speaker. Waits until the files exist that its Pod mounts.
+    pub async fn speaker(&self, cluster: &Cluster, place: &Place<'_>) -> anyhow::Result<Program> {
+        match self {
+            Self::Plain(plain) => plain.speaker(place),
+            Self::Chart(chart) => chart.program("speaker", &chart.speaker, cluster, place).await,
+        }
+    }
+
+    /// The controller. Waits until the files exist that its Pod mounts.
+    pub async fn controller(&self, cluster: &Cluster, place: &Place<'_>) -> anyhow::Result<Program> {
         match self {
             Self::Plain(plain) => Ok(plain.controller(place)),
-            Self::Chart(chart) => chart.program("controller", &chart.controller, place),
+            Self::Chart(chart) => {
+                let template = &chart.controller;
+                chart.program("controller", template, cluster, place).await
+            }
         }
     }
 
@@ -121,35 +137,36 @@ impl Installation {
 /// Herald without a chart.
 pub struct Plain {
     kubeconfig: PathBuf,
-    /// Directory with the gossip key in the file `secretkey`.
-    secret: PathBuf,
+    directory: PathBuf,
+    /// The gossip key.
+    key: String,
 }
 
 impl Plain {
-    fn new(directory: &Path) -> anyhow::Result<Self> {
-        let plain = Self {
-            kubeconfig: directory.join("kubeconfig-inside"),
-            secret: directory.join("memberlist"),
-        };
-        fs::create_dir(&plain.secret)?;
+    fn new(directory: &Path) -> Self {
         let key: [u8; 16] = std::array::from_fn(|_| rand::random());
-        let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-        write(&plain.secret.join("secretkey"), key.as_bytes())?;
-        Ok(plain)
+        Self {
+            kubeconfig: directory.join("kubeconfig-inside"),
+            directory: directory.join("memberlist"),
+            key: key.iter().map(|byte| format!("{byte:02x}")).collect(),
+        }
     }
 
-    fn speaker(&self, place: &Place<'_>) -> Program {
+    fn speaker(&self, place: &Place<'_>) -> anyhow::Result<Program> {
         let labels = SPEAKER_LABELS.map(|(name, value)| format!("{name}={value}"));
-        self.program(vec![
+        let secret = self.directory.join(place.pod);
+        fs::create_dir_all(&secret)?;
+        write(&secret.join("secretkey"), self.key.as_bytes())?;
+        Ok(self.program(vec![
             "speaker".to_owned(),
             format!("--node-name={}", place.node),
             format!("--pod-name={}", place.pod),
             format!("--namespace={NAMESPACE}"),
             format!("--ml-bindaddr={}", place.address),
             format!("--ml-labels={}", labels.join(",")),
-            format!("--ml-secret-key-path={}", self.secret.display()),
+            format!("--ml-secret-key-path={}", secret.display()),
             PLAIN_METRICS.to_owned(),
-        ])
+        ]))
     }
 
     fn controller(&self, place: &Place<'_>) -> Program {
@@ -184,8 +201,6 @@ struct Template {
     labels: BTreeMap<String, String>,
     spec: PodSpec,
     kubeconfig: PathBuf,
-    /// Where each volume's files are.
-    volumes: BTreeMap<String, PathBuf>,
 }
 
 impl Chart {
@@ -226,6 +241,11 @@ impl Chart {
         kubernetes
             .helm(&self.kubeconfig, &arguments.map(str::to_owned))
             .await?;
+        self.read(cluster, kubernetes).await
+    }
+
+    /// Reads what is installed, as kubelets do.
+    async fn read(&mut self, cluster: &Cluster, kubernetes: &Kubernetes) -> anyhow::Result<()> {
         let client = cluster.client();
         let accounts = Api::<ServiceAccount>::namespaced(client.clone(), NAMESPACE);
         let made = wait_for("Pods can be made", DEADLINE, async || {
@@ -256,24 +276,20 @@ impl Chart {
         let token = token(client.clone(), &account).await?;
         let text = kubernetes.with_token(&cluster.control_plane().inside(), &token);
         write(&kubeconfig, text.as_bytes())?;
-        let mut volumes = BTreeMap::new();
-        for volume in spec.volumes.iter().flatten() {
-            let directory = self.directory.join(&volume.name);
-            fs::create_dir_all(&directory)?;
-            for (name, content) in content(client.clone(), volume).await? {
-                write(&directory.join(name), &content)?;
-            }
-            volumes.insert(volume.name.clone(), directory);
-        }
         Ok(Template {
             labels: template.metadata.and_then(|meta| meta.labels).unwrap_or_default(),
             spec,
             kubeconfig,
-            volumes,
         })
     }
 
-    fn program(&self, role: &str, template: &Template, place: &Place<'_>) -> anyhow::Result<Program> {
+    async fn program(
+        &self,
+        role: &str,
+        template: &Template,
+        cluster: &Cluster,
+        place: &Place<'_>,
+    ) -> anyhow::Result<Program> {
         let container = template
             .spec
             .containers
@@ -293,10 +309,11 @@ impl Chart {
         }
         // The lab's programs share a file system, so each volume is where its files are and not where it is mounted.
         for mount in container.volume_mounts.iter().flatten() {
-            let files = template
-                .volumes
-                .get(&mount.name)
-                .context("a mount without a volume")?;
+            let mut volumes = template.spec.volumes.iter().flatten();
+            let volume = volumes.find(|volume| volume.name == mount.name);
+            let volume = volume.context("a mount without a volume")?;
+            let files = self.directory.join(place.pod).join(&volume.name);
+            mount_volume(cluster, volume, &files).await?;
             let path = files.display().to_string();
             for (_, value) in &mut environment {
                 if *value == mount.mount_path {
@@ -345,11 +362,22 @@ fn value(variable: &EnvVar, place: &Place<'_>) -> anyhow::Result<String> {
     })
 }
 
+/// Writes the files of a volume, as a kubelet would: it waits until the object exists.
+async fn mount_volume(cluster: &Cluster, volume: &Volume, directory: &Path) -> anyhow::Result<()> {
+    let what = format!("volume {} can be mounted", volume.name);
+    let files = wait_for(&what, DEADLINE, async || {
+        content(cluster.client(), volume).await.map(Some)
+    });
+    let files = files.await?;
+    fs::create_dir_all(directory)?;
+    for (name, content) in files {
+        write(&directory.join(name), &content)?;
+    }
+    Ok(())
+}
+
 /// The files of a volume.
-async fn content(
-    client: Client,
-    volume: &k8s_openapi::api::core::v1::Volume,
-) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
+async fn content(client: Client, volume: &Volume) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
     if let Some(source) = &volume.secret {
         let name = source.secret_name.as_deref().context("a Secret without a name")?;
         let secret = Api::<Secret>::namespaced(client, NAMESPACE).get(name).await?;

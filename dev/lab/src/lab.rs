@@ -21,10 +21,6 @@ use crate::prober::{Pace, Prober};
 use crate::process::{Process, Program};
 use crate::switch::{Host, Switch};
 
-/// How a speaker gets its key.
-const KEY_FLAG: &str = "--ml-secret-key-path=";
-const KEY_VARIABLE: &str = "METALLB_ML_SECRET_KEY_PATH";
-
 /// A cluster in a box. Dropping it ends every process and removes every file of it.
 // Fields are dropped in this order: processes before the namespaces and files that they use.
 pub struct Lab {
@@ -115,10 +111,11 @@ impl Builder {
             logs,
             directory,
         };
+        // First: by the chart, the controller makes the gossip key without which no speaker starts.
+        lab.start_controller().await?;
         for index in 0..self.nodes {
             lab.add_node(index).await?;
         }
-        lab.start_controller().await?;
         Ok(lab)
     }
 }
@@ -144,7 +141,7 @@ impl Lab {
         );
         self.cluster.add_pod(&pod).await?;
         let programs = Programs {
-            speaker: self.speaker(index)?,
+            speaker: self.speaker(index).await?,
             proxy: self.proxy(&name)?,
         };
         let mut node = Node::attach(&self.switch, index, programs, self.logs.clone()).await?;
@@ -177,18 +174,19 @@ impl Lab {
             node: &node,
             address: addresses[0],
         };
-        let controller = self.installation.controller(&place)?;
+        let controller = self.installation.controller(&self.cluster, &place).await?;
         Ok(self.in_place_of(controller).command())
     }
 
     /// The speaker of node `index`, as it is installed now.
-    fn speaker(&self, index: usize) -> anyhow::Result<Program> {
+    async fn speaker(&self, index: usize) -> anyhow::Result<Program> {
         let node = Node::name_of(index);
-        let speaker = self.installation.speaker(&Place {
+        let place = Place {
             pod: &format!("speaker-{node}"),
             node: &node,
             address: plan::node(index)[0],
-        })?;
+        };
+        let speaker = self.installation.speaker(&self.cluster, &place).await?;
         Ok(self.in_place_of(speaker))
     }
 
@@ -201,24 +199,6 @@ impl Lab {
             part.arguments.insert(0, "exec".to_owned());
         }
         part
-    }
-
-    /// Makes the speaker of node `index` gossip with another key, or with the right one, from its next start on.
-    pub fn set_wrong_key(&mut self, index: usize, wrong: bool) -> anyhow::Result<()> {
-        let mut speaker = self.speaker(index)?;
-        if wrong {
-            let directory = self.directory.path().join("wrong-key");
-            fs::create_dir_all(&directory)?;
-            fs::write(directory.join("secretkey"), [b'x'; 16])?;
-            speaker.environment.retain(|(name, _)| name != KEY_VARIABLE);
-            speaker
-                .arguments
-                .retain(|argument| !argument.starts_with(KEY_FLAG));
-            let key = directory.display().to_string();
-            speaker.environment.push((KEY_VARIABLE.to_owned(), key));
-        }
-        self.nodes[index].set_speaker(speaker);
-        Ok(())
     }
 
     fn proxy(&self, node: &str) -> anyhow::Result<Program> {
@@ -259,8 +239,25 @@ impl Lab {
             .upgrade(&self.cluster, kubernetes, values)
             .await?;
         for index in 0..self.nodes.len() {
-            let speaker = self.speaker(index)?;
+            let speaker = self.speaker(index).await?;
             self.nodes[index].set_speaker(speaker);
+        }
+        Ok(())
+    }
+
+    /// Starts the controller and the speakers as they are installed by now. None may be running.
+    ///
+    /// # Errors
+    /// In a lab without a real control plane, and when Herald is not installed.
+    pub async fn start_installed(&mut self) -> anyhow::Result<()> {
+        let kubernetes = self.cluster.control_plane().kubernetes();
+        let kubernetes = kubernetes.context("only a real control plane has installations")?;
+        self.installation.read(&self.cluster, kubernetes).await?;
+        self.start_controller().await?;
+        for index in 0..self.nodes.len() {
+            let speaker = self.speaker(index).await?;
+            self.nodes[index].set_speaker(speaker);
+            self.nodes[index].start_speaker().await?;
         }
         Ok(())
     }

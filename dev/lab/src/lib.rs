@@ -14,6 +14,7 @@ pub mod hostile;
 pub mod install;
 pub mod interrupt;
 pub mod keepalived;
+mod keys;
 pub mod kubelet;
 pub mod lab;
 pub mod manifest;

@@ -17,6 +17,7 @@
 //! * Without a secret, datagrams are plain: format 0 and the content. A member with a key refuses plain datagrams.
 
 use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -49,9 +50,9 @@ const INFO: &[&[u8]] = &[b"herald gossip v1"];
 
 type Session = [u8; SESSION_LEN];
 
-/// A shared secret of at least 16 bytes, the value of the Secret's `secretkey`.
+/// A shared secret of at least 16 bytes, the value of the Secret's `secretkey`. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Vec<u8>);
+pub struct Secret(Arc<[u8]>);
 
 /// The error of a secret that is too short to protect anything.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -72,12 +73,27 @@ impl Secret {
     ///
     /// # Errors
     /// If there are fewer than [`Secret::MIN_LEN`].
-    pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, SecretTooShort> {
+    pub fn new(bytes: impl Into<Arc<[u8]>>) -> Result<Self, SecretTooShort> {
         let bytes = bytes.into();
         if bytes.len() < Self::MIN_LEN {
             return Err(SecretTooShort { length: bytes.len() });
         }
         Ok(Self(bytes))
+    }
+
+    /// Returns a number by which administrators recognise the secret in logs. Nothing else follows from the number.
+    pub fn fingerprint(&self) -> u32 {
+        let mut bytes = [0; 4];
+        let secret = Salt::new(HKDF_SHA256, &[]).extract(&self.0);
+        let okm = secret.expand(&[b"herald gossip fingerprint"], HKDF_SHA256);
+        okm.and_then(|okm| {
+            let mut full = [0; 32];
+            okm.fill(&mut full)?;
+            bytes.copy_from_slice(&full[..4]);
+            Ok(())
+        })
+        .expect("one output is shorter than HKDF's limit");
+        u32::from_be_bytes(bytes)
     }
 
     fn session_key(&self, session: Session) -> LessSafeKey {
@@ -129,6 +145,19 @@ impl Seal {
             key: secret.session_key(session),
             sequence: 0,
         });
+    }
+
+    /// Replaces the secrets, as [`Seal::new`] takes them, and starts a new session if another one seals. A secret that is not
+    /// among them opens nothing from now on, not even datagrams of sessions that it opened before.
+    pub fn set_secrets(&mut self, secrets: Vec<Secret>, session: [u8; SESSION_LEN]) {
+        let seals_otherwise = secrets.first() != self.secrets.first();
+        self.secrets = secrets;
+        self.received
+            .sessions
+            .retain(|_, received| self.secrets.contains(&received.secret));
+        if seals_otherwise {
+            self.start_session(session);
+        }
     }
 
     /// Returns the datagram that carries `content`. `nonce` has to be random: the cipher is broken if two datagrams of one
@@ -197,7 +226,7 @@ impl Seal {
             if let Ok(content) = decrypt(&key, datagram) {
                 let mut window = Window::new();
                 window.record(sequence);
-                self.received.insert(session, key, window);
+                self.received.insert(session, secret.clone(), key, window);
                 return Ok(content);
             }
         }
@@ -231,6 +260,8 @@ struct ReceivedSessions {
 }
 
 struct ReceivedSession {
+    /// The secret that opened it first.
+    secret: Secret,
     key: LessSafeKey,
     window: Window,
     used: u64,
@@ -244,7 +275,7 @@ impl ReceivedSessions {
         Some(received)
     }
 
-    fn insert(&mut self, session: Session, key: LessSafeKey, window: Window) {
+    fn insert(&mut self, session: Session, secret: Secret, key: LessSafeKey, window: Window) {
         if self.sessions.len() >= MAX_SESSIONS {
             let oldest = self.sessions.iter().min_by_key(|(_, received)| received.used);
             if let Some((&oldest, _)) = oldest {
@@ -252,8 +283,13 @@ impl ReceivedSessions {
             }
         }
         let used = self.uses;
-        self.sessions
-            .insert(session, ReceivedSession { key, window, used });
+        let received = ReceivedSession {
+            secret,
+            key,
+            window,
+            used,
+        };
+        self.sessions.insert(session, received);
     }
 }
 
@@ -356,6 +392,35 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_that_is_removed_opens_nothing_more_and_one_that_stays_keeps_its_windows() {
+        let (mut old, mut new) = (seal([1]), seal([2]));
+        let mut receiver = seal([1, 2]);
+        let [known_old, known_new] = [old.seal(b"x", unique()), new.seal(b"x", unique())];
+        assert!(receiver.open(&known_old).is_ok());
+        assert!(receiver.open(&known_new).is_ok());
+        receiver.set_secrets([secret(2)].into(), unique());
+        assert_eq!(
+            receiver.open(&old.seal(b"x", unique())),
+            Err(Rejection::Unauthentic)
+        );
+        assert_eq!(receiver.open(&known_new), Err(Rejection::Replayed));
+        assert_eq!(receiver.open(&new.seal(b"x", unique())), Ok(b"x".to_vec()));
+    }
+
+    #[test]
+    fn another_first_secret_starts_a_session_and_the_same_one_goes_on() {
+        let mut sender = seal([1]);
+        let session = |datagram: &[u8]| -> Session { field(datagram, 1) };
+        let first = session(&sender.seal(b"x", unique()));
+        sender.set_secrets([secret(1), secret(2)].into(), unique());
+        assert_eq!(session(&sender.seal(b"x", unique())), first);
+        sender.set_secrets([secret(2), secret(1)].into(), unique());
+        let rotated = sender.seal(b"x", unique());
+        assert_ne!(session(&rotated), first);
+        assert_eq!(seal([2]).open(&rotated), Ok(b"x".to_vec()));
+    }
+
+    #[test]
     fn late_datagrams_open_in_any_order_within_the_window() {
         let (mut sender, mut receiver) = (seal([1]), seal([1]));
         let mut seal_one = || sender.seal(b"x", unique());
@@ -428,5 +493,7 @@ mod tests {
             "the gossip key has 15 bytes, at least 16 are needed; make one with `openssl rand -base64 32`"
         );
         assert_eq!(format!("{:?}", secret(7)), "Secret(..)");
+        assert_eq!(secret(7).fingerprint(), secret(7).fingerprint());
+        assert_ne!(secret(7).fingerprint(), secret(8).fingerprint());
     }
 }

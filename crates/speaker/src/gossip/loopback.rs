@@ -16,6 +16,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 
 struct LoopbackSpeaker {
     gossip: Gossip,
+    secrets: watch::Sender<Vec<Secret>>,
     registry: Registry,
 }
 
@@ -26,15 +27,25 @@ fn name(index: u8) -> NodeName {
 /// Starts the speaker of node `index` on 127.0.0.`index`, at any free port or at `port`.
 fn start(index: u8, port: u16, secret: u8) -> LoopbackSpeaker {
     let registry = Registry::new();
+    let (secrets, receiver) = watch::channel(keys([secret]));
     let options = GossipOptions {
         node: name(index),
         bind: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, index)), port),
-        secrets: vec![Secret::new([secret; 32]).expect("long enough")],
+        secrets: receiver,
         // Test machines stall.
         timings: Timings::CALM,
     };
     let gossip = Gossip::start(options, &registry, Beat::default()).expect("starts");
-    LoopbackSpeaker { gossip, registry }
+    LoopbackSpeaker {
+        gossip,
+        secrets,
+        registry,
+    }
+}
+
+fn keys<const N: usize>(bytes: [u8; N]) -> Vec<Secret> {
+    let key = |byte| Secret::new([byte; 32]).expect("long enough");
+    bytes.into_iter().map(key).collect()
 }
 
 fn addresses<'a>(
@@ -123,6 +134,26 @@ async fn three_speakers_crash_leave_and_come_back() {
     one.gossip.leave().await;
     two.sees(1, Liveness::Down, NodeState::Draining).await;
     three.sees(1, Liveness::Down, NodeState::Draining).await;
+}
+
+#[tokio::test]
+async fn keys_are_replaced_while_the_speakers_run() {
+    let (one, two) = (start(1, 0, 1), start(2, 0, 2));
+    let peers = addresses([(1, &one), (2, &two)]);
+    for speaker in [&one, &two] {
+        speaker.gossip.set_peers(peers.clone());
+        wait_for(speaker.gossip.joined(), |joined| *joined).await;
+    }
+    one.sees(2, Liveness::Down, NodeState::Starting).await;
+    // Both open the other's key from now on.
+    one.secrets.send_replace(keys([1, 2]));
+    two.secrets.send_replace(keys([2, 1]));
+    one.sees(2, Liveness::Alive, NodeState::Starting).await;
+    two.sees(1, Liveness::Alive, NodeState::Starting).await;
+    // And neither does.
+    one.secrets.send_replace(keys([1]));
+    two.secrets.send_replace(keys([2]));
+    one.sees(2, Liveness::Down, NodeState::Starting).await;
 }
 
 #[tokio::test]
@@ -254,7 +285,7 @@ fn invalid_options_are_refused_with_the_reason() {
     let options = |node: &str, bind: &str| GossipOptions {
         node: NodeName::from(node),
         bind: bind.parse().expect("an address"),
-        secrets: Vec::new(),
+        secrets: watch::channel(Vec::new()).1,
         timings: Timings::FAST,
     };
     let refused = |options| {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use herald_core::{Liveness, Member, NodeName, NodeState, Time};
 use herald_l2::Link;
 use herald_membership::codec::Rejection;
-use herald_membership::codec::seal::Seal;
+use herald_membership::codec::seal::{Seal, Secret};
 use herald_membership::{LocalLink, Membership, MembershipEvent};
 use herald_netio::Poller;
 use herald_runtime::health::Beat;
@@ -47,6 +47,7 @@ pub(super) enum GossipCommand {
 pub(super) struct GossipTask {
     pub(super) socket: UdpSocket,
     pub(super) seal: Seal,
+    pub(super) secrets: watch::Receiver<Vec<Secret>>,
     pub(super) membership: Membership,
     pub(super) metrics: GossipMetrics,
     pub(super) commands: Receiver<GossipCommand>,
@@ -70,6 +71,7 @@ impl GossipTask {
         let mut left = None;
         loop {
             beat.beat();
+            self.follow_secrets();
             // First, and whatever woke the poller: after a stall the answers are in the socket, while the timers say that they
             // never came.
             self.drain_socket(&mut buffer);
@@ -129,6 +131,20 @@ impl GossipTask {
             }
         }
         None
+    }
+
+    fn follow_secrets(&mut self) {
+        // Without a sender the keys stay as they are.
+        if !self.secrets.has_changed().unwrap_or(false) {
+            return;
+        }
+        match self.random.bytes() {
+            Ok(session) => {
+                let secrets = self.secrets.borrow_and_update().clone();
+                self.seal.set_secrets(secrets, session);
+            }
+            Err(error) => warn!(%error, "going on with the old gossip keys"),
+        }
     }
 
     fn drain_socket(&mut self, buffer: &mut [u8]) {

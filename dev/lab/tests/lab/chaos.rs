@@ -1,5 +1,7 @@
 //! Gossip and wire fail independently: every address keeps one owner, and nothing moves without need.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, ensure};
 use herald_api::ConfigurationState;
 use herald_core::announce::layer2::takeover::{DOWN_PEER_GRACE, REPLY_LIMIT};
@@ -31,6 +33,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             under_watch("speakers_that_start_without_gossip_know_each_other", unintroduced),
         ),
         under_watch("a_speaker_with_another_key_disturbs_no_other", another_key),
+        in_lab("a_rotation_of_the_gossip_key_moves_nothing", rotated_key),
         in_lab(
             "a_proxy_that_answers_for_the_dead_delays_a_takeover_by_a_bounded_time",
             proxy,
@@ -179,7 +182,9 @@ async fn another_key(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
     let fault = Monotonic::now();
     lab.node_mut(scene.owner).stop_speaker().await?;
     let successor = scene.moved(lab, fault).await?;
-    lab.set_wrong_key(scene.owner, true)?;
+    let wrong = BTreeMap::from([("secretkey".to_owned(), vec![b'x'; 16])]);
+    let right = lab.keys(scene.owner)?;
+    lab.set_keys(scene.owner, &wrong)?;
     lab.node_mut(scene.owner).start_speaker().await?;
     let dropped = "herald_gossip_dropped_total{reason=\"unauthentic\"}";
     wait_for("the speaker receives what it cannot open", DEADLINE, async || {
@@ -201,9 +206,48 @@ async fn another_key(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> {
     scene.prober.wait_until_served(fault, 20, DEADLINE).await?;
     lab.node(successor).plug_in().await?;
     lab.node_mut(scene.owner).stop_speaker().await?;
-    lab.set_wrong_key(scene.owner, false)?;
+    lab.set_keys(scene.owner, &right)?;
     lab.node_mut(scene.owner).start_speaker().await?;
     scene.returned(lab).await
+}
+
+/// The three steps of a rotation, in another order of the nodes each.
+async fn rotated_key(lab: &mut Lab) -> anyhow::Result<()> {
+    let sniffer = lab.switch().sniff().await?;
+    let scene = Scene::set_v4(lab, &sniffer).await?;
+    let [own, next, previous] = ["secretkey", "secretkey.next", "secretkey.previous"];
+    let old = lab.keys(0)?.remove(own).context("no key")?;
+    let new = vec![b'n'; 32];
+    let steps = [
+        ([0, 1, 2], [Some((own, &old)), Some((next, &new))]),
+        ([2, 0, 1], [Some((own, &new)), Some((previous, &old))]),
+        ([1, 2, 0], [Some((own, &new)), None]),
+    ];
+    for (read_before, (order, files)) in steps.into_iter().enumerate() {
+        let files = files.into_iter().flatten();
+        let files = files.map(|(name, key)| (name.to_owned(), key.clone())).collect();
+        for index in order {
+            lab.set_keys(index, &files)?;
+            wait_for("the speaker has read its keys again", DEADLINE, async || {
+                let log = lab.logs().join(format!("speaker-{}.log", lab.node(index).name()));
+                let log = std::fs::read_to_string(log)?;
+                let replaced = log.matches("gossip keys were replaced").count();
+                Ok((replaced > read_before).then_some(()))
+            })
+            .await?;
+            scene.ensure_steady(&sniffer, scene.mac, STEADY).await?;
+        }
+    }
+    for node in lab.nodes() {
+        for (metric, expected) in [
+            ("herald_gossip_members{state=\"alive\"}", 3.0),
+            ("herald_gossip_dropped_total{reason=\"unauthentic\"}", 0.0),
+        ] {
+            let value = node.metric(metric).await?;
+            ensure!(value == expected, "{metric} of {} is {value}", node.name());
+        }
+    }
+    Ok(())
 }
 
 /// A machine with the address and with the dead owner's Ethernet address answers, as a switch with ARP suppression does.
