@@ -8,6 +8,7 @@ mod announcements;
 mod configuration;
 mod driver;
 mod effects;
+mod gossip_key;
 mod input;
 mod metrics;
 mod observed;
@@ -26,6 +27,7 @@ use herald_runtime::lease::Lease;
 use herald_runtime::log::LogLevel;
 use herald_runtime::reconcile::object;
 use herald_runtime::{Health, Readiness, Shutdown, admin, client, event::Events, task};
+use kube::Api;
 use tokio::sync::mpsc;
 use tracing::info;
 
@@ -52,6 +54,14 @@ pub struct ControllerArgs {
     /// quarantine.
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     pub quarantine: u64,
+    /// Name of the Secret with the gossip key of the speakers; created when there is none. If empty, none is created.
+    #[arg(
+        long,
+        env = "METALLB_ML_SECRET_NAME",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub ml_secret_name: String,
     /// How /metrics is served.
     #[command(flatten)]
     pub metrics: MetricsArgs,
@@ -103,6 +113,10 @@ async fn serve(args: ControllerArgs) -> anyhow::Result<()> {
     let version_check = Duration::from_secs(args.version_check_interval);
     input::watch_all(&client, &namespace, &args.lb_class, version_check, &sender);
     let (lease, leadership) = Lease::new(client.clone(), &namespace, LEASE, &args.pod_name);
+    if !args.ml_secret_name.is_empty() {
+        let secrets = Api::namespaced(client.clone(), &namespace);
+        task::spawn(gossip_key::keep(secrets, args.ml_secret_name, leadership.clone()));
+    }
     let listing = Listing { awaited, lease };
     let outputs = Outputs {
         writes: write::queue(client, leadership.clone(), namespace.clone()),

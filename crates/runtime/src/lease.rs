@@ -214,8 +214,10 @@ impl Leadership {
     /// Dropping the future loses nothing: the term is a state.
     pub async fn after(&mut self, term: Option<Term>) -> Option<Term> {
         let is_other = |held: &Option<Held>| held.map(|held| held.term) != term;
-        match self.0.wait_for(is_other).await {
-            Ok(held) => held.map(|held| held.term),
+        let shown = self.0.wait_for(is_other).await;
+        let term = shown.map(|held| held.map(|held| held.term));
+        match term {
+            Ok(term) => term,
             // The candidacy has ended.
             Err(_) => std::future::pending().await,
         }

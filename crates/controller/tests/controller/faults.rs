@@ -123,6 +123,7 @@ async fn a_converter_that_panics_ends_the_process_non_zero() {
 /// Runs the controller, and beside its watches one whose converter panics at the first Service.
 async fn run_with_a_converter_that_panics() {
     let args = ControllerArgs {
+        ml_secret_name: String::new(),
         namespace: Some(NAMESPACE.to_owned()),
         pod_name: "panicking".to_owned(),
         lb_class: String::new(),

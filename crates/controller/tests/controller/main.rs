@@ -3,6 +3,7 @@
 mod cluster;
 mod external;
 mod faults;
+mod gossip_key;
 mod handover;
 mod model;
 mod reports;
