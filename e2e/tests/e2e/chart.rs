@@ -26,11 +26,16 @@ pub(crate) fn trials() -> Vec<Trial> {
             each_right,
         ),
         in_cluster("an_upgrade_moves_no_address_and_keeps_the_gossip_key", upgrade),
-        in_cluster("uninstalling_keeps_pools_and_definitions", uninstall),
         in_cluster(
-            "what_gitops_tools_render_and_apply_differs_in_nothing_the_second_time",
-            render,
+            "a_gossip_key_that_an_older_chart_made_survives_upgrade_and_rollback",
+            inherited_key,
         ),
+        in_cluster("the_documented_commands_rotate_the_gossip_key", rotation),
+        in_cluster(
+            "one_manifest_installs_everything_and_does_not_differ_on_the_second_look",
+            manifest,
+        ),
+        in_cluster("uninstalling_keeps_pools_and_definitions", uninstall),
     ]
 }
 
@@ -201,14 +206,7 @@ async fn upgrade(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
     lab.apply("quickstart.yaml", QUICKSTART).await?;
     let single = lab.wait_for_addresses("hello", 1, DEADLINE).await?;
     let dual = lab.wait_for_addresses("hello-dual", 2, DEADLINE).await?;
-    let key = async || {
-        anyhow::Ok(
-            kubectl
-                .get(&["secret", "-n", NAMESPACE, "-l", "app.kubernetes.io/name=herald"])
-                .await?["items"][0]["data"]
-                .clone(),
-        )
-    };
+    let key = async || anyhow::Ok(kubectl.get(&["secret", KEY, "-n", NAMESPACE]).await?["data"].clone());
     let before = key().await?;
     ensure!(before["secretkey"].is_string(), "no gossip key: {before}");
     // An older chart had less in a definition; the upgrade brings it.
@@ -264,6 +262,113 @@ async fn upgrade(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The Secret with the gossip key.
+const KEY: &str = "herald-memberlist";
+
+/// The template of the Secret in charts before 0.2.
+const TEMPLATE_OF_KEY: &str = r#"
+{{- $there := lookup "v1" "Secret" .Release.Namespace "herald-memberlist" }}
+apiVersion: v1
+kind: Secret
+metadata:
+  name: herald-memberlist
+  namespace: {{ .Release.Namespace }}
+  labels:
+    {{- include "herald.labels" . | nindent 4 }}
+  annotations:
+    helm.sh/resource-policy: keep
+type: Opaque
+data:
+  {{- if and $there $there.data }}
+  {{- toYaml $there.data | nindent 2 }}
+  {{- else }}
+  secretkey: {{ randAlphaNum 64 | b64enc }}
+  {{- end }}
+"#;
+
+async fn inherited_key(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
+    lab.kill_controller().await?;
+    lab.helm(&["uninstall", "herald", "--namespace", NAMESPACE])
+        .await?;
+    kubectl.run(["delete", "secret", KEY, "-n", NAMESPACE]).await?;
+    let older = older_chart("metallb.io_ipaddresspools.yaml", "reservations")?;
+    let path = older.path().join("herald");
+    fs::write(path.join("templates/secret.yaml"), TEMPLATE_OF_KEY)?;
+    let path = path.display().to_string();
+    let secret = async || kubectl.get(&["secret", KEY, "-n", NAMESPACE]).await;
+    lab.helm(&["install", "herald", &path, "--namespace", NAMESPACE])
+        .await?;
+    let made = secret().await?;
+    ensure!(made["data"]["secretkey"].is_string(), "no gossip key: {made}");
+    let steps: [&[&str]; 5] = [
+        &["upgrade", "herald", install::CHART],
+        &["rollback", "herald", "1"],
+        &["upgrade", "herald", install::CHART],
+        &["upgrade", "herald", &path],
+        &["upgrade", "herald", install::CHART],
+    ];
+    for step in steps {
+        lab.helm(&[step, &["--namespace", NAMESPACE]].concat()).await?;
+        // The controller of the new chart has nothing to do, that of the old one does nothing.
+        lab.start_controller().await?;
+        wait_for(
+            "the controller has an address for a Service",
+            DEADLINE,
+            async || {
+                lab.apply("quickstart.yaml", QUICKSTART).await?;
+                Ok(Some(lab.wait_for_addresses("hello", 1, DEADLINE).await?))
+            },
+        )
+        .await?;
+        lab.kill_controller().await?;
+        let now = secret().await?;
+        ensure!(now["data"] == made["data"], "{step:?} changed the key");
+        ensure!(
+            now["metadata"]["uid"] == made["metadata"]["uid"],
+            "{step:?} made another Secret"
+        );
+    }
+    Ok(())
+}
+
+async fn rotation(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
+    let guide = include_str!("../../../docs/tasks/rotate-key.md");
+    let prefix = format!("$ kubectl -n {NAMESPACE} patch secret {KEY} ");
+    let commands = guide.lines().filter(|line| line.starts_with(&prefix));
+    let commands: Vec<&str> = commands.map(|line| &line[2..]).collect();
+    ensure!(commands.len() == 3, "{commands:?}");
+    let data = async || {
+        let secret = kubectl.get(&["secret", KEY, "-n", NAMESPACE]).await?;
+        anyhow::Ok(secret["data"].as_object().cloned().unwrap_or_default())
+    };
+    let [own, next, previous] = ["secretkey", "secretkey.next", "secretkey.previous"];
+    let mut seen = vec![data().await?];
+    for command in commands {
+        let status = Command::new("bash")
+            .args(["-c", command])
+            .env("KUBECONFIG", lab.kubeconfig())
+            .status()?;
+        ensure!(status.success(), "{command}: {status}");
+        seen.push(data().await?);
+    }
+    let names: Vec<Vec<&str>> = seen
+        .iter()
+        .map(|data| data.keys().map(String::as_str).collect())
+        .collect();
+    ensure!(
+        names == [vec![own], vec![own, next], vec![own, previous], vec![own]],
+        "{names:?}"
+    );
+    let new = &seen[1][next];
+    ensure!(seen[1][own] == seen[0][own] && *new != seen[0][own], "{seen:?}");
+    ensure!(
+        seen[2][own] == *new && seen[2][previous] == seen[0][own],
+        "{seen:?}"
+    );
+    ensure!(seen[3][own] == *new, "{seen:?}");
+    Ok(())
+}
+
 /// A copy of the chart whose definition in `file` lacks a property.
 fn older_chart(file: &str, property: &str) -> anyhow::Result<TempDir> {
     let directory = tempfile::tempdir()?;
@@ -292,6 +397,45 @@ fn older_chart(file: &str, property: &str) -> anyhow::Result<TempDir> {
         .collect();
     fs::write(&path, kept.join("\n"))?;
     Ok(directory)
+}
+
+async fn manifest(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
+    lab.kill_controller().await?;
+    for index in 0..lab.nodes().len() {
+        lab.node_mut(index).stop_speaker().await?;
+    }
+    lab.helm(&["uninstall", "herald", "--namespace", NAMESPACE])
+        .await?;
+    kubectl.run(["delete", "secret", KEY, "-n", NAMESPACE]).await?;
+    // The definitions of the release before; a cluster without Herald has none.
+    kubectl
+        .run(["delete", "crd", "-l", "app.kubernetes.io/name=herald"])
+        .await?;
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/herald.yaml");
+    kubectl.run(["apply", "-f", file]).await?;
+    lab.start_installed().await?;
+    wait_for("the definitions are in use", DEADLINE, async || {
+        Ok(Some(lab.apply("quickstart.yaml", QUICKSTART).await?))
+    })
+    .await?;
+    lab.wait_for_addresses("hello", 1, DEADLINE).await?;
+    announcer(lab, "hello", None).await?;
+    kubectl.run(["apply", "-f", file]).await?;
+    let differences = kubectl.try_run(["diff", "-f", file]).await?;
+    ensure!(
+        differences.status.success() && differences.stdout.is_empty(),
+        "differs on the second look: {}{}",
+        String::from_utf8_lossy(&differences.stdout),
+        String::from_utf8_lossy(&differences.stderr)
+    );
+    // The ServiceAccounts, roles and programs of the file serve as those of the chart do.
+    let forbidden: Vec<String> = rights::requests(&record(lab)?)?
+        .iter()
+        .filter(|request| request.forbidden)
+        .map(|request| request.right.to_string())
+        .collect();
+    ensure!(forbidden.is_empty(), "needed, but not granted: {forbidden:#?}");
+    Ok(())
 }
 
 async fn uninstall(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
@@ -337,58 +481,6 @@ async fn uninstall(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
     ensure!(
         lab.cluster().addresses("hello").await? == addresses,
         "hello lost {addresses:?}"
-    );
-    Ok(())
-}
-
-/// Follows docs/install/gitops.md and manifest.md beside the release of the lab.
-async fn render(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
-    const RENDERED: &str = "rendered";
-    kubectl.run(["create", "namespace", RENDERED]).await?;
-    let key = "--from-literal=secretkey=0123456789abcdef0123456789abcdef";
-    kubectl
-        .run([
-            "create",
-            "secret",
-            "generic",
-            "herald-gossip",
-            "-n",
-            RENDERED,
-            key,
-        ])
-        .await?;
-    let arguments = [
-        "template",
-        RENDERED,
-        install::CHART,
-        "--namespace",
-        RENDERED,
-        "--set",
-        // The definitions belong to the other release.
-        "speaker.secretName=herald-gossip,crds.enabled=false",
-    ];
-    let first = lab.helm(&arguments).await?;
-    let directory = tempfile::tempdir()?;
-    let file = directory.path().join("herald.yaml").display().to_string();
-    fs::write(&file, &first)?;
-    kubectl.run(["apply", "--server-side", "-f", &file]).await?;
-    let second = lab.helm(&arguments).await?;
-    ensure!(first == second, "the second rendering differs");
-    let difference = kubectl.try_run(["diff", "--server-side", "-f", &file]).await?;
-    ensure!(
-        difference.status.success(),
-        "kubectl diff: {}{}",
-        String::from_utf8_lossy(&difference.stdout),
-        String::from_utf8_lossy(&difference.stderr)
-    );
-    let daemon = kubectl
-        .get(&["daemonset", "rendered-herald-speaker", "-n", RENDERED])
-        .await?;
-    ensure!(
-        daemon
-            .pointer("/spec/template/spec/volumes")
-            .is_some_and(|volumes| volumes.to_string().contains("herald-gossip")),
-        "the speakers do not mount the Secret: {daemon}"
     );
     Ok(())
 }
