@@ -1,9 +1,11 @@
 """Lints the chart, renders many sets of values and validates the output against the Kubernetes schemas. Checks which values
-are refused, that each value has an effect, and that the custom resource definitions are those in crds/."""
+are refused, that each value has an effect, and that deploy/herald.yaml and the custom resource definitions are up to date."""
 
 import copy
 import json
+import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -17,6 +19,10 @@ REPOSITORY = Path(__file__).parent.parent
 COPY = tempfile.TemporaryDirectory()
 CHART = shutil.copytree(REPOSITORY / "charts" / "herald", Path(COPY.name) / "herald")
 KUBERNETES = "1.37"
+MANIFEST = REPOSITORY / "deploy" / "herald.yaml"
+MANIFEST_HEADER = """# Herald without Helm: kubectl apply -f deploy/herald.yaml
+# Generated from charts/herald by charts/check --write.
+"""
 # Kinds that are not in the Kubernetes schemas.
 FOREIGN = {"PodMonitor", "ServiceMonitor", "PrometheusRule"}
 
@@ -34,6 +40,7 @@ EVERYTHING = {
         "prometheusRule": {"enabled": True},
     },
     "networkpolicies": {"enabled": True, "defaultDeny": True},
+    "grafana": {"dashboards": {"enabled": True}},
     "controller": {"image": {"tag": "v1"}},
     "speaker": {"image": {"tag": "v1"}},
 }
@@ -130,25 +137,16 @@ OTHER = {
 }
 
 
-def render(values, **options):
+def render(values, name="release"):
     chart = helm.Chart.load(CHART)
     chart.validate_schema(values)
-    return chart.render(values, name="release", namespace="metallb-system", **options)
+    return chart.render(values, name=name, namespace="metallb-system")
 
 
-def documents(values):
-    rendered = render(values)
+def documents(values, **options):
+    rendered = render(values, **options)
     files = (text for name, text in sorted(rendered.items()) if name.endswith(".yaml"))
     return [document for text in files for document in yaml.safe_load_all(text) if document]
-
-
-def stable(values):
-    """Renders without the gossip key, which differs each time."""
-    found = documents(values)
-    for document in found:
-        if document["kind"] == "Secret":
-            document["data"] = sorted(document.get("data", ()))
-    return found
 
 
 def merged(base, other):
@@ -200,6 +198,50 @@ def check_renders():
                     raise AssertionError(f"{name}: {document['kind']}: {error.message}") from error
 
 
+def check_stable():
+    """For GitOps: nothing depends on the moment or on the cluster, and no secret is rendered."""
+    for values in SETS.values():
+        first = documents(values)
+        assert first == documents(values)
+        # Kubernetes fills in the token of a ServiceAccount.
+        secrets = [document for document in first if document["kind"] == "Secret"]
+        assert not any(secret.get("data") or secret.get("stringData") for secret in secrets)
+    for template in (CHART / "templates").iterdir():
+        words = set(re.findall(r"\w+", template.read_text()))
+        unstable = words & {"lookup", "randAlphaNum", "randAlpha", "randNumeric", "randBytes", "genCA", "uuidv4", "now"}
+        assert not unstable, f"{template.name}: {unstable}"
+
+
+def manifest():
+    """The chart with its defaults as one file for `kubectl apply -f`, without what only Helm reads."""
+    namespace = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": "metallb-system",
+            "labels": {f"pod-security.kubernetes.io/{mode}": "privileged" for mode in ("enforce", "audit", "warn")},
+        },
+    }
+    found = documents({}, name="herald")
+    order = ["CustomResourceDefinition", "ServiceAccount", "ConfigMap", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"]
+    found.sort(key=lambda document: order.index(document["kind"]) if document["kind"] in order else len(order))
+    for document in found:
+        metadata = document["metadata"]
+        del metadata["labels"]["helm.sh/chart"], metadata["labels"]["app.kubernetes.io/managed-by"]
+        metadata.get("annotations", {}).pop("helm.sh/resource-policy", None)
+        if not metadata.get("annotations", True):
+            del metadata["annotations"]
+    return MANIFEST_HEADER + yaml.safe_dump_all([namespace, *found], sort_keys=False, width=120)
+
+
+def check_manifest():
+    text = manifest()
+    assert "kind: Secret" not in text and "helm" not in text.removeprefix(MANIFEST_HEADER).lower()
+    if "--write" in sys.argv:
+        MANIFEST.write_text(text)
+    assert MANIFEST.read_text() == text, f"{MANIFEST} is out of date: run charts/check --write"
+
+
 def check_refusals():
     for values, word in REFUSED:
         try:
@@ -210,14 +252,48 @@ def check_refusals():
             raise AssertionError(f"not refused: {values}")
 
 
+def check_alerts():
+    """The rules are sound, each fires and stays silent in a test, and each has a heading in docs/alerts.md."""
+    rule = next(d for d in documents(EVERYTHING) if d["kind"] == "PrometheusRule")["spec"]
+    rules = [alert for group in rule["groups"] for alert in group["rules"]]
+    tests = REPOSITORY / "charts" / "alerts_test.yaml"
+    with tempfile.TemporaryDirectory() as directory:
+        whole, bare = Path(directory) / "whole.yaml", Path(directory) / "rules.yaml"
+        whole.write_text(yaml.safe_dump(rule))
+        run("promtool", "check", "rules", whole)
+        for alert in rules:
+            annotations = alert.pop("annotations")
+            heading = annotations["runbook_url"].split("#")[1]
+            assert heading in headings(REPOSITORY / "docs" / "alerts.md"), f"docs/alerts.md has no heading {heading}"
+        bare.write_text(yaml.safe_dump(rule))
+        shutil.copy(tests, directory)
+        run("promtool", "test", "rules", Path(directory) / tests.name)
+    outcomes = {
+        (test["alertname"], bool(test["exp_alerts"]))
+        for group in yaml.safe_load(tests.read_text())["tests"]
+        for test in group["alert_rule_test"]
+    }
+    untested = {(alert["alert"], fires) for alert in rules for fires in (True, False)} - outcomes
+    assert not untested, f"not tested: {untested}"
+
+
+def headings(document):
+    return {line.lstrip("# ").lower() for line in document.read_text().splitlines() if line.startswith("#")}
+
+
+def run(*command):
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
 def check_values_matter():
     base = merged(VALUES, EVERYTHING)
 
     def dead(base):
-        before = stable(base)
+        before = documents(base)
         for path, value in leaves(base):
             try:
-                if stable(merged(base, nested(path, another(path[-1], value)))) == before:
+                if documents(merged(base, nested(path, another(path[-1], value)))) == before:
                     yield ".".join(path)
             except helm.HelmError:
                 # A value that is refused has an effect.
@@ -287,7 +363,7 @@ def check_privileges():
 
 
 def main():
-    checks = [check_lint, check_renders, check_refusals, check_values_matter, check_descriptions, check_definitions, check_privileges]
+    checks = [check_lint, check_renders, check_stable, check_manifest, check_refusals, check_alerts, check_values_matter, check_descriptions, check_definitions, check_privileges]
     failed = False
     for check in checks:
         try:

@@ -45,6 +45,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- .Values.speaker.secretName | default (printf "%s-memberlist" (include "herald.fullname" .)) -}}
 {{- end -}}
 
+{{- /* Where an alert is explained. Argument: its heading in docs/alerts.md. */ -}}
+{{- define "herald.runbook" -}}
+https://github.com/herald-lb/herald/blob/main/docs/alerts.md#{{ lower . }}
+{{- end -}}
+
 {{- /* An image. Arguments: the program's values, the chart. */ -}}
 {{- define "herald.image" -}}
 {{- $image := index . 0 -}}

@@ -124,7 +124,7 @@ impl Controller {
                     self.answer(request);
                     continue;
                 }
-                _ = pulse.tick() => continue,
+                _ = pulse.tick() => self.metrics.set_services(&self.reconciler.count_services()),
                 () = reached(deadline) => self.handle_deadline(),
                 () = shutdown.requested() => break,
             }

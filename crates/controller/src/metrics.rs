@@ -1,10 +1,14 @@
 //! The controller's metrics, named as MetalLB names them.
 
+use std::collections::BTreeMap;
+
 use herald_core::PoolName;
 use herald_core::ipam::Usage;
 use herald_runtime::metrics::Register;
 use herald_runtime::reconcile::Written;
-use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, Registry};
+use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+
+use crate::reconciler::ServiceState;
 
 /// A gauge with one series for each pool, and the number that it shows.
 type PoolGauge = (fn(&Usage) -> u128, GaugeVec);
@@ -15,6 +19,7 @@ pub(crate) struct ControllerMetrics {
     pub(crate) updates: IntCounter,
     errors: IntCounter,
     writes: IntCounterVec,
+    services: IntGaugeVec,
     loaded: IntGauge,
     stale: IntGauge,
     /// 1 while this is the active controller; client-go's name.
@@ -75,6 +80,11 @@ impl ControllerMetrics {
                  failed, fenced (the Lease had expired)",
                 &["result"],
             )?,
+            services: register.gauges(
+                "herald_services",
+                "Services by condition: Announced of those with an address, Allocated of those without one",
+                &["condition", "status", "reason"],
+            )?,
             loaded: register.gauge(
                 "metallb_k8s_client_config_loaded_bool",
                 "1 once a configuration was accepted",
@@ -120,6 +130,15 @@ impl ControllerMetrics {
     pub(crate) fn forget_pools(&self) {
         for (_, gauge) in &self.pool {
             gauge.reset();
+        }
+    }
+
+    /// Replaces the numbers of Services by their conditions.
+    pub(crate) fn set_services(&self, counts: &BTreeMap<ServiceState, i64>) {
+        self.services.reset();
+        for (state, count) in counts {
+            let labels = [state.condition, state.status, &state.reason];
+            self.services.with_label_values(&labels).set(*count);
         }
     }
 

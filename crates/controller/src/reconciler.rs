@@ -30,6 +30,7 @@ use crate::announcements::Announcements;
 use crate::observed::{DesiredStatus, ObservedService};
 use crate::published::PublishedAddresses;
 use events::events;
+pub(crate) use reports::ServiceState;
 use reports::{ReportDeadline, Unreported};
 use stale_queue::StaleQueue;
 

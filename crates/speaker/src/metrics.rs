@@ -71,6 +71,10 @@ impl Metrics {
                 "How often a peer reported that this node does not answer on the wire for addresses that it owns",
             )?,
         };
+        // From the start, so that the first event of a reason is an increase.
+        for event in AddressEvent::examples() {
+            metrics.events.with_label_values(&[event.reason()]);
+        }
         registry.register(Box::new(metrics.events.clone()))?;
         registry.register(Box::new(metrics.duplicates.clone()))?;
         registry.register(Box::new(metrics.failovers.clone()))?;

@@ -1,5 +1,7 @@
 //! What the speakers report: whether the addresses of a Service are announced, and which of their objects are superseded.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use herald_core::ipam::AllocationOutcome;
@@ -7,7 +9,7 @@ use herald_core::{ServiceKey, Time};
 use herald_runtime::Update;
 
 use super::Reconciler;
-use crate::announced::Announced;
+use crate::announced::{Announced, ConditionStatus};
 use crate::announcements::{PodReadiness, SpeakerStatus, SupersededObject};
 
 /// For how long a Service that no speaker reports keeps its condition `herald.io/Announced`, or has none but
@@ -32,6 +34,15 @@ pub(super) struct ReportDeadline {
     /// [`Unreported::since`].
     since: Time,
     service: ServiceKey,
+}
+
+/// The condition by which a Service is counted.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ServiceState {
+    /// Without its prefix.
+    pub(crate) condition: &'static str,
+    pub(crate) status: &'static str,
+    pub(crate) reason: Cow<'static, str>,
 }
 
 impl Reconciler {
@@ -127,6 +138,34 @@ impl Reconciler {
             }
         }
         Some(before)
+    }
+
+    /// Counts the Services by what their statuses show: those with an address by whether it is announced, the others by why they
+    /// have none. A standby counts none.
+    pub(crate) fn count_services(&self) -> BTreeMap<ServiceState, i64> {
+        let mut counts = BTreeMap::new();
+        for record in self.records.values() {
+            let Some((observed, decided)) = record.observed.as_ref().zip(record.decided.as_ref()) else {
+                continue;
+            };
+            let state = match &decided.outcome {
+                AllocationOutcome::Assigned(_) => {
+                    let announced = observed.announced().unwrap_or(Announced::pending());
+                    ServiceState {
+                        condition: "Announced",
+                        status: announced.status.as_str(),
+                        reason: announced.reason,
+                    }
+                }
+                AllocationOutcome::Unassigned(refusal) => ServiceState {
+                    condition: "Allocated",
+                    status: ConditionStatus::False.as_str(),
+                    reason: Cow::Borrowed(refusal.reason()),
+                },
+            };
+            *counts.entry(state).or_default() += 1;
+        }
+        counts
     }
 
     /// Returns when a Service that was not reported since `since` should have been.

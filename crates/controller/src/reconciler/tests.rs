@@ -176,6 +176,27 @@ fn a_status_that_is_in_flight_is_not_written_twice() {
 }
 
 #[test]
+fn services_are_counted_by_what_they_show_while_the_controller_is_active() {
+    let mut fixture = Fixture::active(&["192.0.2.1/32"]);
+    fixture.served("web", 5);
+    fixture.show(object("api", 7, &json!({})));
+    fixture.show(object("db", 9, &json!({})));
+    fixture.writes();
+    let counts = fixture.reconciler.count_services();
+    let counts: Vec<(&str, &str, &str, i64)> = counts
+        .iter()
+        .map(|(state, count)| (state.condition, state.status, &*state.reason, *count))
+        .collect();
+    let expected = [
+        ("Allocated", "False", "PoolExhausted", 2),
+        ("Announced", "Unknown", "Pending", 1),
+    ];
+    assert_eq!(counts, expected);
+    fixture.reconciler.set_active(false, Time::ZERO);
+    assert_eq!(fixture.reconciler.count_services(), BTreeMap::new());
+}
+
+#[test]
 fn a_refusal_is_in_condition_and_event_and_ends_when_an_address_is_free() {
     let mut fixture = Fixture::active(&["192.0.2.1/32"]);
     fixture.served("web", 5);
