@@ -380,7 +380,7 @@ mod tests {
 
     #[test]
     fn the_ports_of_a_service_that_shares_are_kept_up_to_a_limit_beyond_which_it_gets_no_address() {
-        let with = |ports: u16, annotations: serde_json::Value| {
+        let with = |ports: u16, annotations: Value| {
             let ports: Vec<_> = (1..=ports).rev().map(|port| json!({"port": port})).collect();
             service(&object(
                 json!({"metadata": {"annotations": annotations}, "spec": {"ports": ports}}),
