@@ -277,6 +277,27 @@ def check_alerts():
     assert not untested, f"not tested: {untested}"
 
 
+def check_dashboards():
+    """The queries of all panels can be parsed, and name metrics that the programs have."""
+    reference = (REPOSITORY / "docs" / "reference" / "metrics.md").read_text()
+    rules = []
+    for file in sorted((CHART / "files" / "dashboards").glob("*.json")):
+        panels = json.loads(file.read_text())["panels"]
+        queries = [target["expr"] for panel in panels for target in panel["targets"]]
+        assert queries and all(panel["targets"] for panel in panels)
+        for query in queries:
+            for metric in re.findall(r"\b(?:herald|metallb|leader_election)_\w+", query):
+                name = re.sub(r"_(bucket|count|sum)$", "", metric)
+                assert f"`{name}`" in reference, f"{file.name}: no program has {metric}"
+            rule = query.replace("$__rate_interval", "5m").replace("$instance", ".*")
+            assert "$" not in rule, f"{file.name}: {query}"
+            rules.append({"record": f"query_{len(rules)}", "expr": rule})
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "queries.yaml"
+        path.write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))
+        run("promtool", "check", "rules", path)
+
+
 def headings(document):
     return {line.lstrip("# ").lower() for line in document.read_text().splitlines() if line.startswith("#")}
 
@@ -363,7 +384,7 @@ def check_privileges():
 
 
 def main():
-    checks = [check_lint, check_renders, check_stable, check_manifest, check_refusals, check_alerts, check_values_matter, check_descriptions, check_definitions, check_privileges]
+    checks = [check_lint, check_renders, check_stable, check_manifest, check_refusals, check_alerts, check_dashboards, check_values_matter, check_descriptions, check_definitions, check_privileges]
     failed = False
     for check in checks:
         try:
