@@ -178,23 +178,6 @@ impl Announcer {
         self.restart(address, now);
     }
 
-    /// Announces an active address once, because another machine announces it, too (RFC 5227 section 2.4): at once, or one
-    /// second after the last defence if that was less than 400 ms ago. After six such postponements in a row, a claim so soon
-    /// after a defence stays without an answer. Claims that follow each other within 100 ms are contradicted one second after the
-    /// last one.
-    pub fn defend(&mut self, address: IpAddr, now: Time) {
-        let Some(active) = self.active.get_mut(&address) else {
-            return;
-        };
-        let before = active.defence.due();
-        if let Some(due) = active.defence.begin(now) {
-            self.defences.extend([(due, address)]);
-            if let Some(before) = before {
-                self.defences.remove(&(before, address));
-            }
-        }
-    }
-
     /// Stops answering for `address`. Sends nothing: the announcements of the next owner update the caches.
     pub fn withdraw(&mut self, address: IpAddr) {
         if let Some(active) = self.active.remove(&address) {

@@ -308,12 +308,16 @@ fn the_last_claim_of_another_machine_is_answered_within_a_second() {
 }
 
 /// How often an address is defended within a minute of claims, once every `interval`.
-fn defences(interval: Duration) -> usize {
+fn defences(interval: Duration, is_of_peer: bool) -> usize {
     let mut announcer = announcing(0);
     let (mut now, end) = (at(0), at(60_000));
     let mut defences = 0;
     while now < end {
-        announcer.defend(V6.into(), now);
+        if is_of_peer {
+            announcer.defend_against_peer(V6.into(), now);
+        } else {
+            announcer.defend(V6.into(), now);
+        }
         let next = now + interval;
         defences += sent(&mut announcer, now).len();
         while let Some(due) = announcer.poll_timeout().filter(|due| *due < next) {
@@ -325,23 +329,21 @@ fn defences(interval: Duration) -> usize {
 }
 
 #[test]
-fn a_storm_of_claims_is_not_contradicted_as_long_as_it_goes_on() {
+fn a_storm_of_claims_of_a_peer_is_not_contradicted_as_long_as_it_goes_on() {
     for milliseconds in [1, 10, 50, 99] {
-        assert_eq!(
-            defences(Duration::from_millis(milliseconds)),
-            1,
-            "{milliseconds} ms"
-        );
+        let interval = Duration::from_millis(milliseconds);
+        assert_eq!(defences(interval, true), 1, "{milliseconds} ms");
+        // Clients that follow another machine are not served there.
+        assert!(defences(interval, false) > 6, "{milliseconds} ms");
     }
     for milliseconds in [400, 500, 1000] {
         let claims = 60_000_u64.div_ceil(milliseconds) as usize;
-        assert_eq!(
-            defences(Duration::from_millis(milliseconds)),
-            claims,
-            "{milliseconds} ms"
-        );
+        for is_of_peer in [false, true] {
+            let defences = defences(Duration::from_millis(milliseconds), is_of_peer);
+            assert_eq!(defences, claims, "{milliseconds} ms");
+        }
     }
-    assert!(defences(Duration::from_millis(100)) >= 60);
+    assert!(defences(Duration::from_millis(100), true) >= 60);
 }
 
 fn address(number: u8) -> IpAddr {
@@ -367,7 +369,7 @@ proptest! {
         for (pause, number) in steps {
             now = now + Duration::from_millis(pause);
             let address = address(number);
-            announcer.defend(address, now);
+            announcer.defend_against_peer(address, now);
             let before = claimed.insert(address, now);
             let is_storm = before.is_some_and(|before| now - before < Duration::from_millis(100));
             let is_early = last.get(&address).is_some_and(|last| now - *last < Duration::from_millis(400));

@@ -147,7 +147,7 @@ impl Scene {
 
     fn step(&mut self, command: u8, bytes: &mut Bytes<'_>) {
         let now = self.now;
-        let command = match command % 10 {
+        let command = match command % 11 {
             0 => return self.set_links(bytes.pick(), bytes.pick()),
             1 => Command::Announce(bytes.announcement()),
             2 => Command::Withdraw(bytes.address()),
@@ -165,6 +165,7 @@ impl Scene {
                 let frame = bytes.frame();
                 return self.receive(link, &frame);
             }
+            9 => Command::DefendAgainstPeer(bytes.address()),
             _ => {
                 let (link, length) = (LinkIndex(u32::from(bytes.pick() % 4)), usize::from(bytes.pick()));
                 let (frame, rest) = bytes.0.split_at(length.min(bytes.0.len()));

@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use herald_core::Time;
 
+use super::Announcer;
 use crate::MacAddr;
 
 /// Shortest time between a defence of an address and the next one that is sent at once. Two machines that defend an address
@@ -15,12 +16,11 @@ use crate::MacAddr;
 const INTERVAL: Duration = Duration::from_millis(400);
 
 /// How long after the last defence a claim is answered that comes earlier than [`INTERVAL`], and how long after itself one that
-/// belongs to a storm. It may be the last one of a machine
-/// that has stopped since, and caches would keep its MAC address.
+/// belongs to a storm. It may be the last one of a machine that has stopped since, and caches would keep its MAC address.
 const POSTPONEMENT: Duration = Duration::from_secs(1);
 
-/// Claims that follow each other faster are a storm. Each of them would undo a defence, and clients would change between two
-/// machines in the middle of their connections, so there is no defence until the storm pauses.
+/// Claims of a peer that follow each other faster are a storm. Each of them would undo a defence, and clients would change
+/// between two machines that both serve them in the middle of their connections, so there is no defence until the storm pauses.
 const STORM: Duration = Duration::from_millis(100);
 
 /// How many defences in a row are postponed: longer than two peers need to settle who owns an address, and then two machines
@@ -75,7 +75,7 @@ impl Claims {
 /// State of the defence of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Defence {
-    /// When the last claim was received.
+    /// When the last claim of a peer was received.
     claimed: Option<Time>,
     /// When the last defence was sent.
     sent: Option<Time>,
@@ -86,21 +86,30 @@ pub(super) struct Defence {
 }
 
 impl Defence {
-    /// Makes a defence due: at once, or later if the last one was sent less than [`INTERVAL`] ago or the claim belongs to a storm.
-    /// Returns when, if that has changed.
+    /// Makes a defence due: at once, or after [`POSTPONEMENT`] if the last one was sent less than [`INTERVAL`] ago. Returns
+    /// when, if that has changed.
     pub(super) fn begin(&mut self, now: Time) -> Option<Time> {
-        let before = self.claimed.replace(now);
-        let is_storm = before.is_some_and(|before| now - before < STORM);
         let recent = self.sent.filter(|sent| now - *sent < INTERVAL);
-        let due = if is_storm {
-            now + POSTPONEMENT
-        } else {
-            recent.map_or(now, |sent| sent + POSTPONEMENT)
-        };
-        let is_moved = is_storm && self.due.is_some_and(|known| known > now);
-        if !is_moved && self.due.is_some_and(|known| known <= due) {
+        let due = recent.map_or(now, |sent| sent + POSTPONEMENT);
+        if self.due.is_some_and(|known| known <= due) {
             return None;
         }
+        self.postpone(due, now)
+    }
+
+    /// The same against the claim of a peer: if it belongs to a storm, the defence is due [`POSTPONEMENT`] after it.
+    pub(super) fn begin_after_storm(&mut self, now: Time) -> Option<Time> {
+        let before = self.claimed.replace(now);
+        if before.is_none_or(|before| now - before >= STORM) {
+            return self.begin(now);
+        }
+        if self.due.is_some_and(|known| known <= now) {
+            return None;
+        }
+        self.postpone(now + POSTPONEMENT, now)
+    }
+
+    fn postpone(&mut self, due: Time, now: Time) -> Option<Time> {
         if due == now {
             self.postponed = 0;
         } else if self.due.is_none() {
@@ -122,5 +131,38 @@ impl Defence {
     /// Returns when a defence is due.
     pub(super) const fn due(&self) -> Option<Time> {
         self.due
+    }
+}
+
+impl Announcer {
+    /// Announces an active address once, because another machine announces it, too (RFC 5227 section 2.4): at once, or one
+    /// second after the last defence if that was less than 400 ms ago. After six such postponements in a row, a claim so soon
+    /// after a defence stays without an answer.
+    pub fn defend(&mut self, address: IpAddr, now: Time) {
+        self.begin_defence(address, now, Defence::begin);
+    }
+
+    /// The same against the claim of a peer, where clients are served as well: claims that follow each other within 100 ms are
+    /// contradicted one second after the last one.
+    pub fn defend_against_peer(&mut self, address: IpAddr, now: Time) {
+        self.begin_defence(address, now, Defence::begin_after_storm);
+    }
+
+    fn begin_defence(
+        &mut self,
+        address: IpAddr,
+        now: Time,
+        begin: impl FnOnce(&mut Defence, Time) -> Option<Time>,
+    ) {
+        let Some(active) = self.active.get_mut(&address) else {
+            return;
+        };
+        let before = active.defence.due();
+        if let Some(due) = begin(&mut active.defence, now) {
+            self.defences.extend([(due, address)]);
+            if let Some(before) = before {
+                self.defences.remove(&(before, address));
+            }
+        }
     }
 }

@@ -157,6 +157,7 @@ impl WireTask {
             Command::WithdrawAll
             | Command::Reannounce(_)
             | Command::Defend(_)
+            | Command::DefendAgainstPeer(_)
             | Command::Probe(_)
             | Command::Check { .. }
             | Command::CancelProbe(_) => {}
@@ -360,7 +361,7 @@ impl FilterChange {
                 ..
             } => Self::Admit(*address),
             Command::Withdraw(_) | Command::WithdrawAll | Command::CancelProbe(_) => Self::Narrow,
-            Command::Reannounce(_) | Command::Defend(_) => Self::Keep,
+            Command::Reannounce(_) | Command::Defend(_) | Command::DefendAgainstPeer(_) => Self::Keep,
         }
     }
 }
@@ -538,6 +539,7 @@ mod tests {
             (Command::CancelProbe(ADDRESS), narrow),
             (Command::Reannounce(ADDRESS), keep),
             (Command::Defend(ADDRESS), keep),
+            (Command::DefendAgainstPeer(ADDRESS), keep),
         ] {
             assert_eq!(FilterChange::of(&command), change, "{command:?}");
         }

@@ -246,6 +246,10 @@ fn defend() -> Effect {
     Effect::Command(Command::Defend(ip()))
 }
 
+fn defend_against_peer() -> Effect {
+    Effect::Command(Command::DefendAgainstPeer(ip()))
+}
+
 fn query(node: &str) -> Effect {
     Effect::QueryPeer(node.into(), ip())
 }
@@ -652,10 +656,7 @@ fn an_active_address_is_defended_against_foreign_hosts_and_peers_of_worse_rank()
         world.handle_claim_of(FOREIGN),
         [challenged, Effect::Command(Command::Defend(ip()))]
     );
-    assert_eq!(
-        world.handle_claim_of(mac(LAST)),
-        [Effect::Command(Command::Defend(ip()))]
-    );
+    assert_eq!(world.handle_claim_of(mac(LAST)), [defend_against_peer()]);
 }
 
 #[test]
@@ -663,10 +664,7 @@ fn an_active_address_is_defended_against_peers_that_gossip_reaches() {
     for liveness in [Liveness::Alive, Liveness::Suspect] {
         let mut world = World::active();
         world.gossip(&[(FIRST, liveness), (LAST, Liveness::Down)]);
-        assert_eq!(
-            world.handle_claim_of(mac(FIRST)),
-            [Effect::Command(Command::Defend(ip()))]
-        );
+        assert_eq!(world.handle_claim_of(mac(FIRST)), [defend_against_peer()]);
     }
 }
 

@@ -62,7 +62,11 @@ impl AddressMachine {
         }
         // A peer that gossip reaches knows or will soon learn that this node is elected: its claim crossed ours. Or the
         // claim was the last frame of a peer that has left since.
-        ctx.order(Command::Defend(ctx.address));
+        ctx.order(if peer.is_down() {
+            Command::Defend(ctx.address)
+        } else {
+            Command::DefendAgainstPeer(ctx.address)
+        });
         let has_crossed = ctx.now.saturating_since(self.changed) < HANDOVER_CROSSING;
         if !has_crossed && !peer.is_down() {
             self.ask_claimant(&peer, mac, ctx);
