@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use herald_runtime::client::is_away;
 use herald_runtime::lease::Leadership;
 use herald_runtime::reconcile::{Failure, TIMEOUT, within};
@@ -15,22 +15,26 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use tracing::{info, warn};
 
 /// Time between two looks for the Secret. Speakers that run go on without it, but new ones cannot start.
-const PERIOD: Duration = Duration::from_secs(60);
+const PERIOD: Duration = Duration::from_secs(10);
 /// Time until an attempt that failed is repeated.
 const RETRY: Duration = Duration::from_secs(2);
 /// The file that the speakers read.
 const FIELD: &str = "secretkey";
 
-/// Creates the Secret when there is none, for as long as this controller is the active one. One that exists stays as it is.
+/// Creates the Secret when there is none, for as long as this controller is the active one. One that exists stays as it is. One
+/// that was there and is gone is not made again: speakers that run have the old key, and another key would part them from new ones.
 pub(crate) async fn keep(secrets: Api<Secret>, name: String, mut leadership: Leadership) -> Infallible {
     let mut complaint = None;
+    let mut was_there = false;
     loop {
         if leadership.remaining().is_none() {
             leadership.after(None).await;
+            was_there = false;
         }
-        let pause = match ensure(&secrets, &name).await {
+        let pause = match create_missing(&secrets, &name, was_there).await {
             Ok(()) => {
                 complaint = None;
+                was_there = true;
                 PERIOD
             }
             Err(error) => {
@@ -48,11 +52,15 @@ pub(crate) async fn keep(secrets: Api<Secret>, name: String, mut leadership: Lea
     }
 }
 
-async fn ensure(secrets: &Api<Secret>, name: &str) -> anyhow::Result<()> {
+async fn create_missing(secrets: &Api<Secret>, name: &str, was_there: bool) -> anyhow::Result<()> {
     let found = within(TIMEOUT, secrets.get_metadata_opt(name)).await;
     if found.map_err(refusal)?.is_some() {
         return Ok(());
     }
+    ensure!(
+        !was_there,
+        "it was deleted; restore it with the key that the speakers have, or restart the controller for a new key"
+    );
     let secret = Secret {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),

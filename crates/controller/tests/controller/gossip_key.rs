@@ -61,3 +61,22 @@ async fn a_secret_that_exists_stays_as_it_is() {
         "that of this test"
     );
 }
+
+#[tokio::test]
+async fn a_secret_that_is_deleted_is_not_replaced_by_the_controller_that_saw_it() {
+    let mut cluster = Cluster::start().await;
+    cluster.start_controller_with("first", &ARGUMENTS);
+    wait_for("a key", async || key(&cluster).await.is_some()).await;
+    let secrets: Api<Secret> = Api::namespaced(cluster.client.clone(), NAMESPACE);
+    secrets
+        .delete(NAME, &DeleteParams::default())
+        .await
+        .expect("deleted");
+    let looks = || cluster.server.request_counts().of("get", "secrets");
+    let before = looks();
+    wait_for("the controller looks again, twice", async || {
+        looks() >= before + 2
+    })
+    .await;
+    assert_eq!(key(&cluster).await, None);
+}
