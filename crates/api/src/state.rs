@@ -85,7 +85,7 @@ pub struct ServiceRole {
     pub reason: Option<&'static str>,
 }
 
-/// A node began or ceased to answer for an address.
+/// A node began or ceased to announce an address.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AddressMove {
@@ -95,7 +95,7 @@ pub struct AddressMove {
     pub address: String,
     /// A Service at the address.
     pub service: String,
-    /// Whether the node answers from then on.
+    /// Whether the node announces the address from then on. It may answer for some seconds more while a successor takes over.
     pub answers: bool,
     /// The cause: the new role of the node, `OwnerFailed`, `ServiceGone`, or the reason of an event or condition.
     pub reason: &'static str,

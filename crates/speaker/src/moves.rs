@@ -11,13 +11,13 @@ use herald_core::{NodeName, ServiceKey, Time};
 /// Moves that are kept. Names have 253 bytes at most, so they take less than a megabyte.
 const MOVES: usize = 1000;
 
-/// This node began or ceased to answer for an address.
+/// This node began or ceased to announce an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Move {
     pub(crate) at: Time,
     pub(crate) address: IpAddr,
     pub(crate) service: ServiceKey,
-    /// Whether it answers from then on.
+    /// Whether it announces the address from then on. It may answer for some seconds more while a successor takes over.
     pub(crate) answers: bool,
     pub(crate) reason: &'static str,
     pub(crate) peer: Option<NodeName>,
@@ -76,14 +76,19 @@ impl Moves {
                     taken.after = Some(*after);
                 }
             }
-            AgentEvent::Address(address, event) => self.note(*address, event.reason(), None, now),
+            AgentEvent::Address(address, event) => {
+                if self.answered.contains_key(address) || self.causes.contains_key(address) {
+                    self.note(*address, event.reason(), None, now);
+                }
+            }
             AgentEvent::ReportedUnresponsive(_) | AgentEvent::GossipBlocked { .. } => {}
         }
     }
 
     fn handle_role(&mut self, address: IpAddr, role: Option<&Role>, now: Time) {
         let is_to_answer = matches!(role, Some(Role::Owner(_) | Role::Successor { .. }));
-        if !is_to_answer && !self.answered.contains_key(&address) {
+        if is_to_answer == self.answered.contains_key(&address) {
+            // No move follows.
             self.causes.remove(&address);
             return;
         }
@@ -95,9 +100,11 @@ impl Moves {
         self.note(address, reason, role.and_then(Role::owner).cloned(), now);
     }
 
-    /// Notes the last cause; the time of the first one counts.
+    /// Notes the last cause. Before this node begins to answer, the time of the first cause counts.
     fn note(&mut self, address: IpAddr, reason: &'static str, peer: Option<NodeName>, now: Time) {
-        let at = self.causes.get(&address).map_or(now, |cause| cause.at);
+        let known = self.causes.get(&address);
+        let first = known.filter(|_| !self.answered.contains_key(&address));
+        let at = first.map_or(now, |cause| cause.at);
         self.causes.insert(address, Cause { at, reason, peer });
     }
 
@@ -195,6 +202,34 @@ mod tests {
         let expected = [
             (true, "Owner", None, Some(100)),
             (false, "Standby", peer, Some(250)),
+        ];
+        assert_eq!(moves(&events), expected);
+    }
+
+    #[test]
+    fn what_happened_before_a_move_is_no_cause_of_the_next_one() {
+        let suspect = Role::Successor {
+            of: "node-2".into(),
+            grant: grant(),
+        };
+        let unresponsive = AddressEvent::OwnerUnresponsive("node-2".into());
+        let events = [
+            // This node only monitors the address.
+            (
+                100,
+                AgentEvent::Address(address(1), AddressEvent::OwnerUnheard("node-2".into())),
+            ),
+            (1000, role(Some(suspect))),
+            (1100, announced("a")),
+            (1200, role(Some(Role::Owner(grant())))),
+            (1300, AgentEvent::Address(address(1), unresponsive)),
+            (7_000_000, role(Some(standby()))),
+            (7_000_050, withdrawn("a")),
+        ];
+        let peer = Some("node-2".to_owned());
+        let expected = [
+            (true, "Successor", peer.clone(), Some(100)),
+            (false, "Standby", peer, Some(50)),
         ];
         assert_eq!(moves(&events), expected);
     }
