@@ -138,9 +138,8 @@ pub async fn serve_metrics(
     } else {
         (Some(Reviewer::new(client)), Some(start_tls(args)?))
     };
-    let pages = Pages::default();
-    let router = metrics_router(registry, reviewer.clone(), pages.clone());
-    let router = router.merge(state::router(state, reviewer, pages));
+    let router = metrics_router(registry, reviewer.clone(), Pages::default());
+    let router = router.merge(state::router(state, reviewer, Pages::default()));
     serve("metrics-http", address, router, "--port", Limits::default(), tls).await?;
     Ok(())
 }

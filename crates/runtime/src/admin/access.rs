@@ -120,6 +120,8 @@ impl Access {
         let made = self.requests.iter().filter(|end| now - **end < SECOND).count();
         if made + REQUESTS_OF_A_REVIEW + set_aside <= REQUESTS {
             AccessDecision::Review
+        } else if is_known {
+            self.without_api_server(question, now)
         } else {
             AccessDecision::TooMany
         }
@@ -151,7 +153,8 @@ impl Access {
         }
     }
 
-    fn without_api_server(&self, question: Question, now: Time) -> AccessDecision {
+    /// Decides without asking: by an old yes.
+    pub(super) fn without_api_server(&self, question: Question, now: Time) -> AccessDecision {
         let answered = self.answers.get(&question);
         match answered.filter(|answered| answered.is_old_yes(now)) {
             Some(answered) => AccessDecision::Answer(answered.verdict),

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::access::{Access, AccessDecision, Question, ReviewFailed, Verdict};
+use crate::client::is_away;
 use crate::clock;
 
 /// The time that the API server has for each of the two requests of a review. A scrape takes 10 s at most by default.
@@ -74,7 +75,10 @@ impl Reviewer {
         if known != AccessDecision::Review {
             return known;
         }
-        let mut turn = Arc::clone(&self.0.turn).lock_owned().await;
+        // The reviews of other clients may take long.
+        let Ok(mut turn) = timeout(TIMEOUT, Arc::clone(&self.0.turn).lock_owned()).await else {
+            return self.with(|access, now| access.without_api_server(question, now));
+        };
         // The client before may have had the same question.
         let decision = self.with(|access, now| access.decide(question, now));
         if decision != AccessDecision::Review {
@@ -84,6 +88,7 @@ impl Reviewer {
         let review = self.0.runtime.spawn(async move {
             let result = review(&this.0.client, token, path).await;
             if let Err(error) = &result
+                && !is_away()
                 && turn.is_none_or(|last| last.elapsed() >= REMINDER)
             {
                 *turn = Some(Instant::now());

@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::page::Pages;
 use super::review::{Reviewer, refusal_of};
@@ -24,6 +24,9 @@ const LIMIT: usize = 8_000_000;
 /// The time that the owner of the state has for a copy. It comes round every second.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// From one copy to the next, so that clients take little of the owner's time.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// A request for the state.
 pub type StateRequest = oneshot::Sender<RenderState>;
 
@@ -32,10 +35,17 @@ pub type RenderState = Box<dyn FnOnce(usize) -> serde_json::Result<Vec<u8>> + Se
 
 #[derive(Clone)]
 struct StateSource {
-    /// One client at a time, so that the copies take little of the owner's time.
-    requests: Arc<Mutex<mpsc::Sender<StateRequest>>>,
+    /// One client at a time.
+    owner: Arc<Mutex<Owner>>,
     reviewer: Option<Reviewer>,
     pages: Pages,
+}
+
+/// Whom to ask for the state.
+struct Owner {
+    requests: mpsc::Sender<StateRequest>,
+    /// When the last copy was made.
+    copied: Option<Instant>,
 }
 
 pub(super) fn router(
@@ -43,9 +53,10 @@ pub(super) fn router(
     reviewer: Option<Reviewer>,
     pages: Pages,
 ) -> Router {
-    let requests = Arc::new(Mutex::new(requests));
+    let copied = None;
+    let owner = Arc::new(Mutex::new(Owner { requests, copied }));
     Router::new().route(STATE, get(state)).with_state(StateSource {
-        requests,
+        owner,
         reviewer,
         pages,
     })
@@ -56,8 +67,13 @@ async fn state(State(source): State<StateSource>, headers: HeaderMap) -> Respons
         return refusal;
     }
     let json = {
-        let requests = source.requests.lock().await;
-        let copy = timeout(TIMEOUT, copy(&requests)).await.ok().flatten();
+        let mut owner = source.owner.lock().await;
+        if let Some(copied) = owner.copied {
+            sleep_until(copied + PAUSE).await;
+        }
+        let copy = timeout(TIMEOUT, copy(&owner.requests)).await.ok().flatten();
+        owner.copied = Some(Instant::now());
+        drop(owner);
         copy.map(|render| render(LIMIT))
     };
     match json {
@@ -90,7 +106,10 @@ mod tests {
 
     async fn ask(requests: mpsc::Sender<StateRequest>) -> (StatusCode, Vec<u8>) {
         let source = StateSource {
-            requests: Arc::new(Mutex::new(requests)),
+            owner: Arc::new(Mutex::new(Owner {
+                requests,
+                copied: None,
+            })),
             reviewer: None,
             pages: Pages::default(),
         };
