@@ -108,7 +108,7 @@ impl Controller {
         mut shutdown: Shutdown,
         beat: Beat,
     ) {
-        let mut batch = Vec::with_capacity(BATCH);
+        let (mut batch, mut counts) = (Vec::with_capacity(BATCH), Default::default());
         let mut pulse = tokio::time::interval(PULSE);
         loop {
             beat.beat();
@@ -124,7 +124,7 @@ impl Controller {
                     self.answer(request);
                     continue;
                 }
-                _ = pulse.tick() => self.metrics.set_services(&self.reconciler.count_services()),
+                _ = pulse.tick() => self.metrics.set_services(&mut counts, self.reconciler.count_services()),
                 () = reached(deadline) => self.handle_deadline(),
                 () = shutdown.requested() => break,
             }

@@ -133,13 +133,20 @@ impl ControllerMetrics {
         }
     }
 
-    /// Replaces the numbers of Services by their conditions.
-    pub(crate) fn set_services(&self, counts: &BTreeMap<ServiceState, i64>) {
-        self.services.reset();
-        for (state, count) in counts {
-            let labels = [state.condition, state.status, &state.reason];
-            self.services.with_label_values(&labels).set(*count);
+    /// Replaces the numbers `last` of Services by their conditions. A scrape at the same time misses none.
+    pub(crate) fn set_services(
+        &self,
+        last: &mut BTreeMap<ServiceState, i64>,
+        counts: BTreeMap<ServiceState, i64>,
+    ) {
+        for (state, count) in &counts {
+            self.services.with_label_values(&state.labels()).set(*count);
         }
+        for state in last.keys().filter(|state| !counts.contains_key(state)) {
+            // An error means that there is no such series.
+            let _absent = self.services.remove_label_values(&state.labels());
+        }
+        *last = counts;
     }
 
     pub(crate) fn set_active(&self, active: bool) {

@@ -45,6 +45,12 @@ pub(crate) struct ServiceState {
     pub(crate) reason: Cow<'static, str>,
 }
 
+impl ServiceState {
+    pub(crate) fn labels(&self) -> [&str; 3] {
+        [self.condition, self.status, &self.reason]
+    }
+}
+
 impl Reconciler {
     /// Takes what the speakers report of announcements.
     pub(crate) fn handle_announcements(&mut self, update: Update<Option<SpeakerStatus>>, now: Time) {
