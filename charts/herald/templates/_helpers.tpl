@@ -195,6 +195,9 @@ failureThreshold: {{ $probe.failureThreshold }}
 {{- fail (printf "%s.image.repository: %s is MetalLB's image and has no /herald-%s; name the image that you built of Herald (docs/install/before.md), and remove MetalLB's tag" $program $image.repository $program) -}}
 {{- end -}}
 {{- end -}}
+{{- if and $values.speaker.enabled $values.speaker.memberlist.enabled (not $values.controller.enabled) (not $values.speaker.secretName) -}}
+{{- fail "speaker.secretName: the controller makes the gossip key, and this release has none; name a Secret with the key in its field secretkey" -}}
+{{- end -}}
 {{- if not $values.speaker.memberlist.enabled -}}
 {{- $cause := "" -}}
 {{- if $values.speaker.nodeSelector -}}
