@@ -78,6 +78,31 @@ impl<'a> Prometheus<'a> {
         Ok(answer.data.active_targets)
     }
 
+    /// The values of an instant query, one for each series that it returns.
+    ///
+    /// # Errors
+    /// When the query is wrong.
+    pub async fn query(&self, query: &str) -> anyhow::Result<Vec<f64>> {
+        #[derive(Deserialize)]
+        struct Answer {
+            data: Data,
+        }
+        #[derive(Deserialize)]
+        struct Data {
+            result: Vec<Series>,
+        }
+        #[derive(Deserialize)]
+        struct Series {
+            /// The time, and the value as text.
+            value: (f64, String),
+        }
+        let query: String = form_urlencoded::byte_serialize(query.as_bytes()).collect();
+        let answer = self.get(&format!("/api/v1/query?query={query}")).await?;
+        let answer: Answer = serde_json::from_str(&answer).with_context(|| answer.clone())?;
+        let values = answer.data.result.into_iter();
+        values.map(|series| Ok(series.value.1.parse()?)).collect()
+    }
+
     async fn get(&self, path: &str) -> anyhow::Result<String> {
         let mut stream = self.host.connect(API).await?;
         let request = format!("GET {path} HTTP/1.0\r\n\r\n");

@@ -2,6 +2,7 @@
 
 mod chaos;
 mod conflict;
+mod dashboards;
 mod failover;
 mod foreign;
 mod health;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         hostile::trials(),
         overload::trials(),
         tools::trials(),
+        dashboards::trials(),
         truth::trials(),
         lifetime::trials(),
     ];
