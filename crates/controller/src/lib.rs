@@ -62,7 +62,7 @@ pub struct ControllerArgs {
         hide_default_value = true
     )]
     pub ml_secret_name: String,
-    /// How /metrics is served.
+    /// How /metrics and /state are served.
     #[command(flatten)]
     pub metrics: MetricsArgs,
     /// Port of /healthz and /readyz, on all addresses; 0 disables it.

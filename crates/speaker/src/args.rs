@@ -60,7 +60,7 @@ pub struct Args {
     /// File with regular expressions of the interfaces that never announce; the file may be missing.
     #[arg(long, default_value = "/etc/metallb/excludel2.yaml")]
     pub exclude_interfaces: PathBuf,
-    /// How /metrics is served.
+    /// How /metrics and /state are served.
     #[command(flatten)]
     pub metrics: MetricsArgs,
     /// Port of /healthz and /readyz, on 127.0.0.1; 0 disables it.

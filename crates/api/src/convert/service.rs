@@ -21,7 +21,8 @@ use crate::crd::ALLOCATED;
 const LONGEST_REQUEST: usize = 1024;
 /// The most addresses of a request that is parsed. Two can be met.
 const MOST_ADDRESSES: usize = 4;
-/// The most ports of a Service that shares its address; they are kept, so that no port is used twice.
+/// The most ports of a Service that shares its address; they are kept, so that no port is used twice. A Service that has an address
+/// keeps it with more ports, of which the lowest are kept.
 const MOST_SHARED_PORTS: usize = 1024;
 /// The addresses of `spec.externalIPs` that are kept: more than a Service has in practice, so that one of 10 000 Services cannot
 /// take the memory of the others.
@@ -379,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ports_of_a_service_that_shares_are_kept_up_to_a_limit_beyond_which_it_gets_no_address() {
+    fn the_ports_of_a_service_that_shares_are_kept_up_to_a_limit_beyond_which_it_gets_no_new_address() {
         let with = |ports: u16, annotations: Value| {
             let ports: Vec<_> = (1..=ports).rev().map(|port| json!({"port": port})).collect();
             service(&object(

@@ -20,7 +20,8 @@ const INTERVAL: Duration = Duration::from_millis(400);
 const POSTPONEMENT: Duration = Duration::from_secs(1);
 
 /// Claims of a peer that follow each other faster are a storm. Each of them would undo a defence, and clients would change
-/// between two machines that both serve them in the middle of their connections, so there is no defence until the storm pauses.
+/// between two machines in the middle of their connections, so there is no defence until the storm pauses. With policy `Cluster` both
+/// machines serve them.
 const STORM: Duration = Duration::from_millis(100);
 
 /// How many defences in a row are postponed: longer than two peers need to settle who owns an address, and then two machines
@@ -142,7 +143,7 @@ impl Announcer {
         self.begin_defence(address, now, Defence::begin);
     }
 
-    /// The same against the claim of a peer, where clients are served as well: claims that follow each other within 100 ms are
+    /// The same against the claim of a peer, where clients are served as well with policy `Cluster`: claims that follow each other within 100 ms are
     /// contradicted one second after the last one.
     pub fn defend_against_peer(&mut self, address: IpAddr, now: Time) {
         self.begin_defence(address, now, Defence::begin_after_storm);

@@ -81,7 +81,7 @@ impl Secret {
         Ok(Self(bytes))
     }
 
-    /// Returns a number by which administrators recognise the secret in logs. Nothing else follows from the number.
+    /// Returns a number by which administrators recognise the secret in logs. Nothing else about a random secret follows from it.
     pub fn fingerprint(&self) -> u32 {
         let mut bytes = [0; 4];
         let secret = Salt::new(HKDF_SHA256, &[]).extract(&self.0);

@@ -31,8 +31,8 @@ pub enum Command {
     /// Announce an address once more, because another machine announces it or should (RFC 5227 section 2.4). The rate
     /// for each address is limited.
     Defend(IpAddr),
-    /// The same against the claim of a living peer, which may be forged: clients that follow the claim are served there, so
-    /// claims in quick succession are contradicted when they pause.
+    /// The same against the claim of a living peer, which may be forged: with policy `Cluster` clients
+    /// that follow the claim are served there, so claims in quick succession are contradicted when they pause.
     DefendAgainstPeer(IpAddr),
     /// Probe for an address (RFC 5227 section 2.1.1) and report a [`ProbeResult`].
     Probe(Announcement),
