@@ -85,7 +85,9 @@ fn a_no_replaces_a_yes() {
 #[test]
 fn a_flood_of_forged_tokens_refuses_no_token_that_was_allowed() {
     let mut access = Access::default();
-    access.handle_review(metrics("yes"), Ok(Verdict::Allowed), second(0));
+    for token in ["yes", "another"] {
+        access.handle_review(metrics(token), Ok(Verdict::Allowed), second(0));
+    }
     let mut asked = 0;
     for n in 0..1000 {
         let forged = metrics(&n.to_string());
@@ -103,6 +105,12 @@ fn a_flood_of_forged_tokens_refuses_no_token_that_was_allowed() {
         access.decide(metrics("yes"), millisecond(60_999)),
         AccessDecision::Review
     );
+    let allowed = AccessDecision::Answer(Verdict::Allowed);
+    assert_eq!(
+        access.handle_review(metrics("yes"), Ok(Verdict::Allowed), millisecond(60_999)),
+        allowed
+    );
+    assert_eq!(access.decide(metrics("another"), millisecond(60_999)), allowed);
 }
 
 #[test]
