@@ -346,6 +346,20 @@ fn a_storm_of_claims_of_a_peer_is_not_contradicted_as_long_as_it_goes_on() {
     assert!(defences(Duration::from_millis(100), true) >= 60);
 }
 
+#[test]
+fn claims_of_a_storm_in_the_same_instant_are_contradicted_after_it() {
+    let mut announcer = announcing(0);
+    for _ in 0..3 {
+        announcer.defend_against_peer(V6.into(), at(0));
+    }
+    assert_eq!(sent(&mut announcer, at(0)).len(), 1);
+    for _ in 0..3 {
+        announcer.defend_against_peer(V6.into(), at(10));
+    }
+    assert_eq!(announcer.poll_timeout(), Some(at(1010)));
+    assert_eq!(sent(&mut announcer, at(1010)).len(), 1);
+}
+
 fn address(number: u8) -> IpAddr {
     Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 1, number.into()).into()
 }

@@ -143,8 +143,8 @@ impl Announcer {
         self.begin_defence(address, now, Defence::begin);
     }
 
-    /// The same against the claim of a peer, where clients are served as well with policy `Cluster`: claims that follow each other within 100 ms are
-    /// contradicted one second after the last one.
+    /// The same against the claim of a peer, where clients are served as well with policy `Cluster`: claims that follow each
+    /// other within 100 ms are contradicted one second after the last one.
     pub fn defend_against_peer(&mut self, address: IpAddr, now: Time) {
         self.begin_defence(address, now, Defence::begin_after_storm);
     }
@@ -160,10 +160,10 @@ impl Announcer {
         };
         let before = active.defence.due();
         if let Some(due) = begin(&mut active.defence, now) {
-            self.defences.extend([(due, address)]);
             if let Some(before) = before {
                 self.defences.remove(&(before, address));
             }
+            self.defences.insert((due, address));
         }
     }
 }
