@@ -76,7 +76,7 @@ impl Station {
             Command::WithdrawAll => self.announcer.withdraw_all(),
             Command::Reannounce(address) => self.announcer.reannounce(address, now),
             Command::Defend(address) => self.announcer.defend(address, now),
-            Command::DefendAgainstPeer(address) => self.announcer.defend_against_peer(address, now),
+            Command::DefendAgainstForged(address) => self.announcer.defend_against_forged(address, now),
             Command::Probe(Announcement { address, interfaces }) => {
                 self.prober.probe(address, interfaces, now);
             }

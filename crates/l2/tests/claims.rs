@@ -314,7 +314,7 @@ fn defences(interval: Duration, is_of_peer: bool) -> usize {
     let mut defences = 0;
     while now < end {
         if is_of_peer {
-            announcer.defend_against_peer(V6.into(), now);
+            announcer.defend_against_forged(V6.into(), now);
         } else {
             announcer.defend(V6.into(), now);
         }
@@ -350,11 +350,11 @@ fn a_storm_of_claims_of_a_peer_is_not_contradicted_as_long_as_it_goes_on() {
 fn claims_of_a_storm_in_the_same_instant_are_contradicted_after_it() {
     let mut announcer = announcing(0);
     for _ in 0..3 {
-        announcer.defend_against_peer(V6.into(), at(0));
+        announcer.defend_against_forged(V6.into(), at(0));
     }
     assert_eq!(sent(&mut announcer, at(0)).len(), 1);
     for _ in 0..3 {
-        announcer.defend_against_peer(V6.into(), at(10));
+        announcer.defend_against_forged(V6.into(), at(10));
     }
     assert_eq!(announcer.poll_timeout(), Some(at(1010)));
     assert_eq!(sent(&mut announcer, at(1010)).len(), 1);
@@ -383,7 +383,7 @@ proptest! {
         for (pause, number) in steps {
             now = now + Duration::from_millis(pause);
             let address = address(number);
-            announcer.defend_against_peer(address, now);
+            announcer.defend_against_forged(address, now);
             let before = claimed.insert(address, now);
             let is_storm = before.is_some_and(|before| now - before < Duration::from_millis(100));
             let is_early = last.get(&address).is_some_and(|last| now - *last < Duration::from_millis(400));

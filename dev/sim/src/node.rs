@@ -267,7 +267,7 @@ impl Node {
                 Command::WithdrawAll
                 | Command::Reannounce(_)
                 | Command::Defend(_)
-                | Command::DefendAgainstPeer(_)
+                | Command::DefendAgainstForged(_)
                 | Command::Probe(_)
                 | Command::Check { .. }
                 | Command::CancelProbe(_) => {}

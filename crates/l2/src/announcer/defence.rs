@@ -19,7 +19,7 @@ const INTERVAL: Duration = Duration::from_millis(400);
 /// belongs to a storm. It may be the last one of a machine that has stopped since, and caches would keep its MAC address.
 const POSTPONEMENT: Duration = Duration::from_secs(1);
 
-/// Claims of a peer that follow each other faster are a storm. Each of them would undo a defence, and clients would change
+/// Forged claims that follow each other faster are a storm. Each of them would undo a defence, and clients would change
 /// between two machines in the middle of their connections, so there is no defence until the storm pauses. With policy `Cluster` both
 /// machines serve them.
 const STORM: Duration = Duration::from_millis(100);
@@ -76,7 +76,7 @@ impl Claims {
 /// State of the defence of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Defence {
-    /// When the last claim of a peer was received.
+    /// When the last forged claim was received.
     claimed: Option<Time>,
     /// When the last defence was sent.
     sent: Option<Time>,
@@ -98,7 +98,7 @@ impl Defence {
         self.postpone(due, now)
     }
 
-    /// The same against the claim of a peer: if it belongs to a storm, the defence is due [`POSTPONEMENT`] after it.
+    /// The same against a forged claim: if it belongs to a storm, the defence is due [`POSTPONEMENT`] after it.
     pub(super) fn begin_after_storm(&mut self, now: Time) -> Option<Time> {
         let before = self.claimed.replace(now);
         if before.is_none_or(|before| now - before >= STORM) {
@@ -143,9 +143,9 @@ impl Announcer {
         self.begin_defence(address, now, Defence::begin);
     }
 
-    /// The same against the claim of a peer, where clients are served as well with policy `Cluster`: claims that follow each
+    /// The same against a forged claim of a peer, where clients are served with policy `Cluster`: claims that follow each
     /// other within 100 ms are contradicted one second after the last one.
-    pub fn defend_against_peer(&mut self, address: IpAddr, now: Time) {
+    pub fn defend_against_forged(&mut self, address: IpAddr, now: Time) {
         self.begin_defence(address, now, Defence::begin_after_storm);
     }
 

@@ -157,7 +157,7 @@ impl WireTask {
             Command::WithdrawAll
             | Command::Reannounce(_)
             | Command::Defend(_)
-            | Command::DefendAgainstPeer(_)
+            | Command::DefendAgainstForged(_)
             | Command::Probe(_)
             | Command::Check { .. }
             | Command::CancelProbe(_) => {}
@@ -361,7 +361,7 @@ impl FilterChange {
                 ..
             } => Self::Admit(*address),
             Command::Withdraw(_) | Command::WithdrawAll | Command::CancelProbe(_) => Self::Narrow,
-            Command::Reannounce(_) | Command::Defend(_) | Command::DefendAgainstPeer(_) => Self::Keep,
+            Command::Reannounce(_) | Command::Defend(_) | Command::DefendAgainstForged(_) => Self::Keep,
         }
     }
 }
@@ -539,7 +539,7 @@ mod tests {
             (Command::CancelProbe(ADDRESS), narrow),
             (Command::Reannounce(ADDRESS), keep),
             (Command::Defend(ADDRESS), keep),
-            (Command::DefendAgainstPeer(ADDRESS), keep),
+            (Command::DefendAgainstForged(ADDRESS), keep),
         ] {
             assert_eq!(FilterChange::of(&command), change, "{command:?}");
         }

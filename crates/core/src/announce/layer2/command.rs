@@ -31,9 +31,10 @@ pub enum Command {
     /// Announce an address once more, because another machine announces it or should (RFC 5227 section 2.4). The rate
     /// for each address is limited.
     Defend(IpAddr),
-    /// The same against the claim of a living peer, which may be forged: with policy `Cluster` clients
-    /// that follow the claim are served there, so claims in quick succession are contradicted when they pause.
-    DefendAgainstPeer(IpAddr),
+    /// The same against a claim with the MAC address of a living peer, which says that it does not announce the address. With
+    /// policy `Cluster`, clients that follow the claim are served there, so claims in quick succession are contradicted when they
+    /// pause.
+    DefendAgainstForged(IpAddr),
     /// Probe for an address (RFC 5227 section 2.1.1) and report a [`ProbeResult`].
     Probe(Announcement),
     /// Ask once whether an address is answered for and report a [`ProbeResult`].

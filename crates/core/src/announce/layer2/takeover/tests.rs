@@ -246,8 +246,8 @@ fn defend() -> Effect {
     Effect::Command(Command::Defend(ip()))
 }
 
-fn defend_against_peer() -> Effect {
-    Effect::Command(Command::DefendAgainstPeer(ip()))
+fn defend_against_forged() -> Effect {
+    Effect::Command(Command::DefendAgainstForged(ip()))
 }
 
 fn query(node: &str) -> Effect {
@@ -656,7 +656,7 @@ fn an_active_address_is_defended_against_foreign_hosts_and_peers_of_worse_rank()
         world.handle_claim_of(FOREIGN),
         [challenged, Effect::Command(Command::Defend(ip()))]
     );
-    assert_eq!(world.handle_claim_of(mac(LAST)), [defend_against_peer()]);
+    assert_eq!(world.handle_claim_of(mac(LAST)), [defend()]);
 }
 
 #[test]
@@ -664,7 +664,7 @@ fn an_active_address_is_defended_against_peers_that_gossip_reaches() {
     for liveness in [Liveness::Alive, Liveness::Suspect] {
         let mut world = World::active();
         world.gossip(&[(FIRST, liveness), (LAST, Liveness::Down)]);
-        assert_eq!(world.handle_claim_of(mac(FIRST)), [defend_against_peer()]);
+        assert_eq!(world.handle_claim_of(mac(FIRST)), [defend()]);
     }
 }
 

@@ -62,12 +62,14 @@ impl AddressMachine {
         }
         // A peer that gossip reaches knows or will soon learn that this node is elected: its claim crossed ours. Or the
         // claim was the last frame of a peer that has left since.
-        ctx.order(if peer.is_down() {
-            Command::Defend(ctx.address)
-        } else {
-            Command::DefendAgainstPeer(ctx.address)
-        });
         let has_crossed = ctx.now.saturating_since(self.changed) < HANDOVER_CROSSING;
+        let reply = self.recent_reply(&peer.node, ctx.now);
+        let is_forged = !has_crossed && !peer.is_down() && reply.is_some_and(|reply| !reply.announces);
+        ctx.order(if is_forged {
+            Command::DefendAgainstForged(ctx.address)
+        } else {
+            Command::Defend(ctx.address)
+        });
         if !has_crossed && !peer.is_down() {
             self.ask_claimant(&peer, mac, ctx);
         }

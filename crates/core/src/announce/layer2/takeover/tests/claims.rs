@@ -58,20 +58,14 @@ fn count(effects: &[Effect], effect: &Effect) -> usize {
 fn an_owner_asks_a_living_peer_that_claims_its_address() {
     for peer in [FIRST, LAST] {
         let mut world = active();
+        assert_eq!(world.handle_claim_of(mac(peer)), [defend(), query(peer)]);
         assert_eq!(
             world.handle_claim_of(mac(peer)),
-            [defend_against_peer(), query(peer)]
-        );
-        assert_eq!(
-            world.handle_claim_of(mac(peer)),
-            [defend_against_peer()],
+            [defend()],
             "asked once a second"
         );
         world.now = world.now + Duration::from_secs(1);
-        assert_eq!(
-            world.handle_claim_of(mac(peer)),
-            [defend_against_peer(), query(peer)]
-        );
+        assert_eq!(world.handle_claim_of(mac(peer)), [defend(), query(peer)]);
     }
 }
 
@@ -122,10 +116,7 @@ fn of_two_peers_that_both_announce_for_four_seconds_the_second_by_name_stops() {
     for (peer, stops) in [(FIRST, true), (LAST, false)] {
         let mut world = active();
         let begin = world.now;
-        assert_eq!(
-            world.handle_claim_of(mac(peer)),
-            [defend_against_peer(), query(peer)]
-        );
+        assert_eq!(world.handle_claim_of(mac(peer)), [defend(), query(peer)]);
         assert_eq!(world.replied(peer, true), []);
         assert_eq!(world.until_due(), (2000, vec![query(peer)]));
         // A query or its reply is lost.
@@ -448,18 +439,16 @@ fn a_claim_is_forged_when_the_peer_denies_it_again() {
         },
     );
     // The second claim comes later than the first denial, or so late that it says nothing.
-    for (pause, reports) in [(1, vec![report]), (131, vec![])] {
+    let cases = [
+        (1, vec![report], defend_against_forged()),
+        (131, vec![], defend()),
+    ];
+    for (pause, reports, defence) in cases {
         let mut world = active();
-        assert_eq!(
-            world.handle_claim_of(mac(FIRST)),
-            [defend_against_peer(), query(FIRST)]
-        );
+        assert_eq!(world.handle_claim_of(mac(FIRST)), [defend(), query(FIRST)]);
         assert_eq!(world.replied(FIRST, false), [], "it has handed the address back");
         world.now = world.now + Duration::from_secs(pause);
-        assert_eq!(
-            world.handle_claim_of(mac(FIRST)),
-            [defend_against_peer(), query(FIRST)]
-        );
+        assert_eq!(world.handle_claim_of(mac(FIRST)), [defence, query(FIRST)]);
         assert_eq!(world.replied(FIRST, false), reports, "{pause}");
     }
 }
