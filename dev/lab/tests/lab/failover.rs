@@ -23,8 +23,9 @@ const PER_THOUSAND: Pace = Pace {
     interval: Duration::from_millis(1),
     timeout: Duration::from_millis(500),
 };
-/// Requests answered in a row at this pace that count as "settled".
-const SETTLED: usize = 500;
+/// Requests answered in a row at this pace that count as "settled": longer than the sniffer waits for the machine before, so that it
+/// takes a move and the next one for two things.
+const SETTLED: usize = 600;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -153,6 +154,11 @@ async fn rolling_update(lab: &mut Lab, sniffer: &Sniffer) -> anyhow::Result<()> 
                 wait_for("all speakers are alive", DEADLINE, alive).await?;
             }
             scene.returned(lab).await?;
+            let returned = Monotonic::now();
+            scene
+                .prober
+                .wait_until_served(returned, SETTLED, DEADLINE)
+                .await?;
         }
     }
     scene.ensure_planned(start)
