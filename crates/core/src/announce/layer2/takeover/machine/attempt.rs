@@ -21,7 +21,7 @@ pub(super) struct TakeoverAttempt {
     /// When a foreign host first answered, and the MAC addresses of the last ones that did.
     answered_since: Option<Time>,
     answered: [Option<MacAddr>; REMEMBERED],
-    /// The machine that was asked which node it is. Only one is: a foreign host can use any number of MAC addresses.
+    /// The machine that was asked first which node it is.
     pub(super) identified: Option<MacAddr>,
     /// Whether a contender was reported.
     pub(super) is_contention_reported: bool,

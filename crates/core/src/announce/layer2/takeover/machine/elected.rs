@@ -141,14 +141,14 @@ impl AddressMachine {
     /// Handles the answer of a machine that is no peer as far as this node knows.
     fn handle_foreign_answer(&mut self, mac: MacAddr, ctx: &mut Context<'_>) {
         let is_stable = self.attempt().handle_foreign_answer(mac, ctx.now);
-        if let Some(pause) = self.identify(mac, ctx) {
+        let keeps =
+            self.detection == ConflictDetection::Enforce && !ctx.history.is_recent(ctx.address, ctx.now);
+        if let Some(pause) = self.identify(mac, keeps && is_stable, ctx) {
             return self.defer_for(pause, ctx);
         }
         match self.detection {
             ConflictDetection::Off => self.activate(ctx),
-            ConflictDetection::Enforce if !ctx.history.is_recent(ctx.address, ctx.now) => {
-                self.handle_conflict(mac, is_stable, ctx);
-            }
+            ConflictDetection::Enforce if keeps => self.handle_conflict(mac, is_stable, ctx),
             ConflictDetection::Warn | ConflictDetection::Enforce => {
                 ctx.report(AddressEvent::Duplicate(mac));
                 self.activate(ctx);
@@ -156,19 +156,19 @@ impl AddressMachine {
         }
     }
 
-    /// Asks a machine which node it is. Returns how long the take-over waits for that. One machine is asked, and only during the
-    /// conflict wait, or in a conflict that delays the take-over as well.
-    fn identify(&mut self, mac: MacAddr, ctx: &mut Context<'_>) -> Option<Duration> {
+    /// Asks a machine which node it is. Returns how long the take-over waits for that. A machine that would keep the address as a
+    /// foreign host is asked before that. Otherwise one machine is asked, and only during the conflict wait: a foreign host can
+    /// use any number of MAC addresses.
+    fn identify(&mut self, mac: MacAddr, would_keep: bool, ctx: &mut Context<'_>) -> Option<Duration> {
         let attempt = self.attempt();
-        let is_other = attempt.identified.is_some_and(|asked| asked != mac);
         let left = attempt.wait_left(ctx.now);
-        let is_in_conflict = attempt.conflict.is_some();
-        if is_other || left.is_zero() && !is_in_conflict {
+        let is_other = attempt.identified.is_some_and(|asked| asked != mac);
+        if !would_keep && (is_other || left.is_zero()) {
             return None;
         }
         let pause = ctx.identify(mac)?.saturating_since(ctx.now);
-        attempt.identified = Some(mac);
-        Some(if is_in_conflict { pause } else { pause.min(left) })
+        attempt.identified.get_or_insert(mac);
+        Some(if would_keep { pause } else { pause.min(left) })
     }
 
     /// Handles the answer of a foreign host where the pool enforces that no other machine has the address.

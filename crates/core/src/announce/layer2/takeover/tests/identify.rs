@@ -184,6 +184,67 @@ fn machines_are_asked_one_after_another_and_only_the_asked_one_may_answer() {
     assert_eq!(world.takeover.poll_timeout(), Some(at(400)));
 }
 
+/// `mac` answers for the address of the Service twice, and only then, with a stable MAC address, it is asked.
+fn asked_once_stable(world: &mut World, mac: MacAddr) {
+    assert_eq!(world.probed(ProbeResult::Answered(mac)), []);
+    assert_eq!(world.until_due(), (250, vec![probe()]));
+    assert_eq!(world.probed(ProbeResult::Answered(mac)), questions(mac));
+}
+
+/// `mac` answers for the address of `node`, so that node keeps the address of the Service, and no foreign host does.
+fn identified(world: &mut World, node: &str, mac: MacAddr) {
+    answers_for(world, node, mac);
+    assert_eq!(world.until_due(), (200, vec![probe()]));
+    let deferred = Effect::Event(ip(), AddressEvent::Deferred(node.into()));
+    assert_eq!(world.probed(ProbeResult::Answered(mac)), [deferred]);
+}
+
+/// Three speakers that do not know each other start in the same second: two contend until the wait is over, and one is first.
+#[test]
+fn a_machine_that_answers_after_the_conflict_wait_is_asked_before_it_counts_as_foreign() {
+    let mut world = without_profiles();
+    world.role(Some(elected()));
+    while world.now < at(1_000) {
+        world.probed(ProbeResult::Contended(mac(FIRST)));
+        world.until_due();
+    }
+    asked_once_stable(&mut world, mac(LAST));
+    identified(&mut world, LAST, mac(LAST));
+}
+
+#[test]
+fn a_second_machine_is_asked_before_it_counts_as_foreign() {
+    let mut world = without_profiles();
+    world.role(Some(elected()));
+    unidentified(&mut world, FOREIGN);
+    asked_once_stable(&mut world, mac(LAST));
+    identified(&mut world, LAST, mac(LAST));
+}
+
+/// The address of a foreign host passes to a peer.
+#[test]
+fn another_machine_that_answers_during_a_conflict_is_asked() {
+    let mut world = without_profiles();
+    world.role(Some(elected()));
+    unidentified(&mut world, FOREIGN);
+    unidentified(&mut world, FOREIGN);
+    world.probed(ProbeResult::Answered(FOREIGN));
+    world.until_due();
+    assert_eq!(world.probed(ProbeResult::Answered(mac(LAST))), []);
+    world.until_due();
+    assert_eq!(
+        world.probed(ProbeResult::Answered(mac(LAST))),
+        questions(mac(LAST))
+    );
+    answers_for(&mut world, LAST, mac(LAST));
+    world.until_due();
+    let known = [AddressEvent::Deferred(LAST.into()), AddressEvent::Resolved];
+    assert_eq!(
+        world.probed(ProbeResult::Answered(mac(LAST))),
+        known.map(|report| Effect::Event(ip(), report))
+    );
+}
+
 #[test]
 fn a_claim_of_an_unknown_machine_starts_an_identification_and_rank_decides() {
     let mut world = without_profiles();
