@@ -2,6 +2,7 @@
 //! of a cluster.
 
 mod hold;
+mod late;
 pub mod pod;
 pub mod probe;
 pub mod proxy;
@@ -37,6 +38,8 @@ enum Role {
     Probe(probe::ProbeArgs),
     /// Makes a thread of another process hang.
     Hold(hold::HoldArgs),
+    /// Reports how late it gets the processor.
+    Late,
     /// Any other program, tied to the life of the lab.
     Exec {
         /// The program and its arguments.
@@ -55,6 +58,7 @@ pub fn run(args: RoleArgs) -> anyhow::Result<()> {
         Role::Proxy(args) => block_on(proxy::run(args)),
         Role::Probe(args) => block_on(probe::run(args)),
         Role::Hold(args) => hold::run(args),
+        Role::Late => late::run(),
         Role::Exec { command } => exec(&command),
     }
 }
