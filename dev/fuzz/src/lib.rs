@@ -3,12 +3,14 @@
 //! The targets of `cargo fuzz` in `targets/` call these functions; the tests here replay `corpus/`.
 
 mod announcer;
+mod bgp;
 mod frame;
 mod gossip;
 mod pool;
 mod service;
 
 pub use announcer::announcer;
+pub use bgp::bgp;
 pub use frame::frame;
 pub use gossip::gossip;
 pub use pool::pool;
@@ -18,10 +20,11 @@ pub use service::service;
 pub type Target = fn(&[u8]);
 
 /// Every target by name; its corpus is in `corpus/<name>`.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("pool", pool),
     ("service", service),
     ("frame", frame),
     ("announcer", announcer),
     ("gossip", gossip),
+    ("bgp", bgp),
 ];

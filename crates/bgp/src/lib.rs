@@ -1,0 +1,10 @@
+//! BGP-4 (RFC 4271) of a speaker that announces routes and accepts none, without sockets, clocks and locks.
+//!
+//! [`wire`] reads and writes messages. The caller has the connection, the clock and the source of random bytes.
+#![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod wire;
