@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use herald_api::crd::ConfigurationResult;
 use herald_api::{ConfigurationState, IPAddressPool};
-use k8s_openapi::api::core::v1::Event;
-use kube::api::{Api, DeleteParams, ListParams};
+use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, NAMESPACE, wait_for};
@@ -73,6 +74,59 @@ async fn a_broken_pool_shows_in_the_configuration_state_and_each_change_is_one_w
     assert_eq!(counts.of("patch", "configurationstates/status"), 2);
     assert_eq!(counts.of("patch", "configurationstates"), 0);
     assert_eq!(counts.of("create", "configurationstates"), 0);
+}
+
+/// As beside MetalLB, whose programs keep the same object and add their own Pods to its owners.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_owner_of_the_configuration_state_stays_and_costs_no_write() {
+    let mut cluster = Cluster::start().await;
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), NAMESPACE);
+    let pod = json!({"metadata": {"name": "first"}, "spec": {"containers": [{"name": "controller"}]}});
+    let pod = serde_json::from_value(pod).expect("a Pod");
+    let pod = pods.create(&PostParams::default(), &pod).await.expect("created");
+    cluster.start_controller("first");
+    wait_for("it is valid", async || {
+        result(&cluster).await == Some(ConfigurationResult::Valid)
+    })
+    .await;
+    let states: Api<ConfigurationState> = Api::namespaced(cluster.client.clone(), NAMESPACE);
+    let shown = state(&cluster).await.expect("it exists");
+    let mut owners = shown.metadata.owner_references.expect("an owner");
+    assert_eq!(Some(&owners[0].uid), pod.metadata.uid.as_ref());
+    owners.push(OwnerReference {
+        uid: "another".to_owned(),
+        name: "another".to_owned(),
+        ..owners[0].clone()
+    });
+    let patch = json!({"metadata": {"ownerReferences": owners}});
+    let params = PatchParams::default();
+    let patch = Patch::Merge(patch);
+    let patched = states.patch("controller", &params, &patch).await;
+    patched.expect("patched");
+    let counts = cluster.counts();
+    // By its next write it has seen the new owner.
+    cluster
+        .apply_pool("broken", json!({"addresses": ["192.0.2.2-192.0.2.1"]}))
+        .await;
+    wait_for("it is invalid", async || {
+        result(&cluster).await == Some(ConfigurationResult::Invalid)
+    })
+    .await;
+    let counts = cluster.counts().since(&counts);
+    assert_eq!(counts.of("patch", "configurationstates"), 0);
+    let shown = state(&cluster).await.expect("it exists");
+    assert_eq!(shown.metadata.owner_references, Some(owners.clone()));
+    // Where another program has removed its reference, it adds it again, once.
+    let patch = json!({"metadata": {"ownerReferences": [owners[1]]}});
+    let patch = Patch::Merge(patch);
+    let patched = states.patch("controller", &params, &patch).await;
+    patched.expect("patched");
+    owners.reverse();
+    wait_for("it is an owner again", async || {
+        let shown = state(&cluster).await.expect("it exists");
+        shown.metadata.owner_references.as_ref() == Some(&owners)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -62,7 +62,8 @@ struct ObjectReconciler<K> {
 }
 
 /// Reconciles the object `name` of a kind with a `status` subresource with the desired state in the returned channel; `None`
-/// leaves the object alone. The Pod `pod` owns the object, if there is such a Pod, so that both are deleted together.
+/// leaves the object alone. The Pod `pod` owns the object, if there is such a Pod, so that both are deleted together; other
+/// owners stay.
 pub fn reconcile<K>(
     client: Client,
     namespace: &str,
@@ -199,26 +200,37 @@ where
     }
 
     fn difference(&self, wanted: &DesiredObject, now: Timestamp) -> Option<ObjectRequest> {
-        let owners = json!(self.owner.iter().collect::<Vec<_>>());
-        let metadata = json!({"labels": wanted.labels, "ownerReferences": owners});
         let Some(observed) = &self.observed else {
             let mut object = json!({
                 "apiVersion": K::api_version(&()),
                 "kind": K::kind(&()),
-                "metadata": metadata,
+                "metadata": {"labels": wanted.labels, "ownerReferences": self.owner.iter().collect::<Vec<_>>()},
             });
             object["metadata"]["name"] = json!(self.name);
             return Some(ObjectRequest::Create(object));
         };
         let labels = &observed["metadata"]["labels"];
         let is_labelled = wanted.labels.iter().all(|(key, value)| labels[key] == *value);
-        let found = &observed["metadata"]["ownerReferences"];
-        let has_owner = *found == owners || (found.is_null() && self.owner.is_none());
-        if !is_labelled || !has_owner {
+        let owners = self.with_owner(&observed["metadata"]["ownerReferences"]);
+        if !is_labelled || owners.is_some() {
+            let mut metadata = json!({"labels": wanted.labels});
+            if let Some(owners) = owners {
+                metadata["ownerReferences"] = owners;
+            }
             return Some(ObjectRequest::Patch(json!({"metadata": metadata})));
         }
         let status = with_transition_times(wanted.status.clone(), &observed["status"], now);
         (observed["status"] != status).then(|| ObjectRequest::PatchStatus(json!({"status": status})))
+    }
+
+    /// Returns the owners with this Pod among them; `None` if it is one of them already. Other owners stay: another program, such
+    /// as MetalLB's speaker, may keep the same object, and each would remove the other's reference for ever.
+    fn with_owner(&self, found: &Value) -> Option<Value> {
+        let own = self.owner.as_ref()?;
+        let mut owners = found.as_array().cloned().unwrap_or_default();
+        let is_owner = owners.iter().any(|owner| owner["uid"] == *own.uid);
+        owners.push(json!(own));
+        (!is_owner).then_some(Value::Array(owners))
     }
 
     async fn send(&self, request: ObjectRequest) -> Result<K, Failure> {
