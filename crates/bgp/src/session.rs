@@ -1,0 +1,326 @@
+//! A session with a peer: the state machine of RFC 4271 section 8, without the connection and the clock.
+//!
+//! The caller makes the connection when [`SessionAction::Dial`] asks for it, reports what happens to it by `handle_*`, and
+//! carries out what [`BgpSession::poll_action`] returns until that returns nothing.
+
+mod end;
+mod fsm;
+mod negotiation;
+mod timers;
+
+#[cfg(test)]
+mod tests;
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::mem;
+
+use herald_core::{Family, Time};
+
+pub use end::SessionEnd;
+pub use fsm::SessionState;
+use fsm::{SessionEffect, SessionEvent};
+pub use negotiation::{ExpectedAs, Negotiated, SessionConfig, Survivor, survivor};
+use timers::SessionTimers;
+
+use crate::wire::{
+    BgpMessage, EXTENDED_MAX_LENGTH, MAX_LENGTH, MessageError, RefreshSubtype, UpdateFormat, emit_keepalive,
+    frame,
+};
+
+/// What the caller has to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionAction {
+    /// Connect to the peer.
+    Dial,
+    /// Send these bytes, behind those that are not sent yet.
+    Send(Vec<u8>),
+    /// Send the routes: all of them, then End-of-RIB of each family.
+    Up(Negotiated),
+    /// Send all routes of a family again (RFC 2918).
+    Refresh(Family),
+    /// Send what has to be sent, as far as the peer takes it now, and close the connection, if there is one. No bytes follow.
+    Close,
+    /// The session, or the attempt at one, is over.
+    Ended {
+        /// The state in which it ended: only Established was a session.
+        state: SessionState,
+        /// Why.
+        end: SessionEnd,
+    },
+}
+
+/// A session with one peer.
+#[derive(Debug)]
+pub struct BgpSession {
+    config: SessionConfig,
+    state: SessionState,
+    timers: SessionTimers,
+    /// Bytes of a message that is not whole yet.
+    received: Vec<u8>,
+    negotiated: Option<Negotiated>,
+    /// Whether no session has been established since the process started.
+    is_first: bool,
+    actions: VecDeque<SessionAction>,
+}
+
+impl BgpSession {
+    /// Returns a stopped session. `seed` spreads the timers of many sessions (RFC 4271 section 10).
+    pub fn new(config: SessionConfig, seed: u64) -> Self {
+        let timers = SessionTimers::new(config.connect_retry, seed);
+        Self {
+            config,
+            state: SessionState::Idle,
+            timers,
+            received: Vec::new(),
+            negotiated: None,
+            is_first: true,
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// Returns the state.
+    pub const fn state(&self) -> SessionState {
+        self.state
+    }
+
+    /// Returns what was agreed on, while the session is established or about to be.
+    pub const fn negotiated(&self) -> Option<&Negotiated> {
+        self.negotiated.as_ref()
+    }
+
+    /// Starts to connect.
+    pub fn start(&mut self, now: Time) {
+        self.handle(SessionEvent::Start, None, now);
+    }
+
+    /// Ends the session for good; `end` says why, and what the peer is told.
+    pub fn stop(&mut self, end: SessionEnd, now: Time) {
+        self.handle(SessionEvent::Stop, Some(end), now);
+    }
+
+    /// Notes that the connection that was dialled is there.
+    pub fn handle_connected(&mut self, now: Time) {
+        self.handle(SessionEvent::Connected, None, now);
+    }
+
+    /// Notes that the peer connected. Without a connection of its own the session takes it; otherwise the caller gives it to
+    /// a session of its own, and stops the one that [`survivor`] does not name.
+    pub fn handle_accepted(&mut self, now: Time) {
+        self.handle(SessionEvent::Accepted, None, now);
+    }
+
+    /// Notes that the connection could not be made, or was closed.
+    pub fn handle_closed(&mut self, now: Time) {
+        let end = if self.state == SessionState::Connect {
+            SessionEnd::NotConnected
+        } else {
+            SessionEnd::ConnectionClosed(self.state)
+        };
+        self.handle(SessionEvent::Closed, Some(end), now);
+    }
+
+    /// Notes that BFD lost the peer.
+    pub fn handle_bfd_down(&mut self, now: Time) {
+        self.handle(SessionEvent::BfdDown, Some(SessionEnd::BfdDown), now);
+    }
+
+    /// Ends the pause before the next attempt, because the peer was heard of by other means.
+    pub fn handle_peer_heard(&mut self, now: Time) {
+        if self.state == SessionState::Active {
+            self.handle(SessionEvent::RetryTimer, None, now);
+        }
+    }
+
+    /// Notes that the connection took bytes, and whether some are left to be sent (RFC 9687 section 3).
+    pub fn handle_sent(&mut self, is_left: bool, now: Time) {
+        if !self.has_connection() {
+            return;
+        }
+        let hold_time = self
+            .negotiated
+            .as_ref()
+            .and_then(|both| both.hold_time.duration());
+        self.timers.restart_send_hold(is_left, hold_time, now);
+    }
+
+    /// Takes bytes of the connection.
+    pub fn handle_bytes(&mut self, bytes: &[u8], now: Time) {
+        let mut stream = mem::take(&mut self.received);
+        stream.extend_from_slice(bytes);
+        let mut rest = &stream[..];
+        while self.has_connection() {
+            // This side offers extended messages, so it takes them, whatever the peer offers (RFC 8654 section 4).
+            let message = match frame(rest, EXTENDED_MAX_LENGTH) {
+                Ok(None) => break,
+                Ok(Some(raw)) => {
+                    rest = &rest[raw.length()..];
+                    BgpMessage::parse(raw, &self.format())
+                }
+                Err(error) => Err(MessageError::from(error)),
+            };
+            match message {
+                Ok(message) => self.handle_message(message, now),
+                Err(error) => {
+                    let end = SessionEnd::BadMessage(error);
+                    self.handle(SessionEvent::BadMessage, Some(end), now);
+                }
+            }
+        }
+        if self.has_connection() {
+            self.received.extend_from_slice(rest);
+        }
+    }
+
+    /// Acts on timers that are due.
+    pub fn handle_timeout(&mut self, now: Time) {
+        while let Some(event) = self.timers.poll_expired(now) {
+            let end = match event {
+                SessionEvent::HoldTimer => Some(SessionEnd::HoldTimerExpired),
+                SessionEvent::SendHoldTimer => Some(SessionEnd::SendHoldTimerExpired),
+                // Outside of Connect, this timer ends nothing.
+                SessionEvent::RetryTimer => Some(SessionEnd::NotConnected),
+                SessionEvent::Start
+                | SessionEvent::Stop
+                | SessionEvent::Connected
+                | SessionEvent::Accepted
+                | SessionEvent::Closed
+                | SessionEvent::Open
+                | SessionEvent::Keepalive
+                | SessionEvent::Update
+                | SessionEvent::RouteRefresh
+                | SessionEvent::Notification
+                | SessionEvent::BadMessage
+                | SessionEvent::BfdDown
+                | SessionEvent::KeepaliveTimer => None,
+            };
+            self.handle(event, end, now);
+        }
+    }
+
+    /// Returns when [`BgpSession::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.timers.next()
+    }
+
+    /// Returns what to do next.
+    pub fn poll_action(&mut self) -> Option<SessionAction> {
+        self.actions.pop_front()
+    }
+
+    const fn has_connection(&self) -> bool {
+        matches!(
+            self.state,
+            SessionState::OpenSent | SessionState::OpenConfirm | SessionState::Established
+        )
+    }
+
+    fn format(&self) -> UpdateFormat {
+        let before = UpdateFormat {
+            four_octet_as: true,
+            max_length: MAX_LENGTH,
+            internal: false,
+        };
+        self.negotiated.as_ref().map_or(before, |both| both.format)
+    }
+
+    fn handle_message(&mut self, message: BgpMessage, now: Time) {
+        let (event, end) = match message {
+            BgpMessage::Open(open) if self.state == SessionState::OpenSent => {
+                match self.config.negotiate(&open) {
+                    Ok(negotiated) => {
+                        self.negotiated = Some(negotiated);
+                        (SessionEvent::Open, None)
+                    }
+                    Err(end) => (SessionEvent::BadMessage, Some(end)),
+                }
+            }
+            BgpMessage::Open(_) => (SessionEvent::Open, None),
+            BgpMessage::Keepalive => (SessionEvent::Keepalive, None),
+            // Routes are not accepted: that an UPDATE can be read is all that counts.
+            BgpMessage::Update(_) => (SessionEvent::Update, None),
+            BgpMessage::Notification(notification) => (
+                SessionEvent::Notification,
+                Some(SessionEnd::Received(notification)),
+            ),
+            BgpMessage::RouteRefresh(refresh) if self.state == SessionState::Established => {
+                let family = refresh.family.family();
+                let is_carried = |family: &Family| {
+                    let families = self.negotiated.as_ref().map(|both| &both.families);
+                    families.is_some_and(|families| families.contains(family))
+                };
+                // RFC 7313 section 5: other subtypes are ignored; RFC 2918 section 4: so are other families.
+                if let (RefreshSubtype::Request, Some(family)) = (refresh.subtype, family.filter(is_carried))
+                {
+                    self.actions.push_back(SessionAction::Refresh(family));
+                }
+                (SessionEvent::RouteRefresh, None)
+            }
+            BgpMessage::RouteRefresh(_) => (SessionEvent::RouteRefresh, None),
+        };
+        self.handle(event, end, now);
+    }
+
+    /// Takes a step of the state machine.
+    fn handle(&mut self, event: SessionEvent, mut end: Option<SessionEnd>, now: Time) {
+        let before = self.state;
+        let (state, effects) = fsm::next(before, event);
+        self.state = state;
+        for effect in effects {
+            match effect {
+                SessionEffect::Dial => {
+                    self.timers.start_connect(now);
+                    self.actions.push_back(SessionAction::Dial);
+                }
+                SessionEffect::SendOpen => {
+                    self.received.clear();
+                    self.timers.start_open(now);
+                    let mut bytes = Vec::new();
+                    let open = self.config.open(self.is_first);
+                    open.emit(&mut bytes)
+                        .expect("a dozen capabilities fit into a message");
+                    self.actions.push_back(SessionAction::Send(bytes));
+                }
+                SessionEffect::SendKeepalive => {
+                    let mut bytes = Vec::new();
+                    emit_keepalive(&mut bytes);
+                    self.actions.push_back(SessionAction::Send(bytes));
+                    let pause = self.negotiated.as_ref().and_then(|both| both.keepalive);
+                    self.timers.restart_keepalive(pause, now);
+                }
+                SessionEffect::RestartHold => {
+                    let time = self
+                        .negotiated
+                        .as_ref()
+                        .and_then(|both| both.hold_time.duration());
+                    self.timers.restart_hold(time, now);
+                }
+                SessionEffect::Up => {
+                    self.is_first = false;
+                    self.timers.note_established(now);
+                    self.actions
+                        .extend(self.negotiated.clone().map(SessionAction::Up));
+                }
+                SessionEffect::Unexpected => end = Some(SessionEnd::UnexpectedMessage(before)),
+                SessionEffect::Notify => {
+                    let mut bytes = Vec::new();
+                    let notification = end.as_ref().and_then(SessionEnd::notification);
+                    if notification.is_some_and(|notification| notification.emit(&mut bytes).is_ok()) {
+                        self.actions.push_back(SessionAction::Send(bytes));
+                    }
+                }
+                SessionEffect::Close => {
+                    self.timers.stop();
+                    self.negotiated = None;
+                    self.received.clear();
+                    self.actions.push_back(SessionAction::Close);
+                }
+                SessionEffect::End => {
+                    let ended = end.take().map(|end| SessionAction::Ended { state: before, end });
+                    self.actions.extend(ended);
+                }
+                SessionEffect::Retry => self.timers.start_retry(now),
+            }
+        }
+    }
+}

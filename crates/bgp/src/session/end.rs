@@ -1,0 +1,101 @@
+//! The reasons why a session, or an attempt at one, ended.
+
+use alloc::string::String;
+
+use crate::wire::notification::{CeaseSubcode, ErrorCode, FsmSubcode, Notification, OpenSubcode};
+use crate::wire::{Asn, BgpIdentifier, MessageError};
+
+use super::SessionState;
+
+/// Why a session, or an attempt at one, ended. [`SessionEnd::reason`] is the word for events and metric labels.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SessionEnd {
+    /// No connection could be made within the time limit, or it was refused.
+    #[error("no connection to the peer could be made")]
+    NotConnected,
+    /// The peer or the network closed the connection without a NOTIFICATION.
+    #[error("the connection was closed in state {0}")]
+    ConnectionClosed(SessionState),
+    /// The peer sent a NOTIFICATION.
+    #[error("the peer sent the NOTIFICATION {0}")]
+    Received(Notification),
+    /// The peer sent a malformed message.
+    #[error(transparent)]
+    BadMessage(MessageError),
+    /// The peer sent a message in a state that does not expect it.
+    #[error("the peer sent a message that state {0} does not expect")]
+    UnexpectedMessage(SessionState),
+    /// The peer has another AS number than configured.
+    #[error("the peer has AS number {0}, which is not the expected one")]
+    PeerAs(Asn),
+    /// A peer of the own AS has this side's BGP identifier (RFC 6286 section 2.2).
+    #[error("the peer has this speaker's BGP identifier, {0}")]
+    SameIdentifier(BgpIdentifier),
+    /// No family is common to both sides (RFC 5492 section 5).
+    #[error("the peer carries none of the families that are configured")]
+    NoCommonFamily,
+    /// Nothing was heard for the hold time (RFC 4271 section 6.5).
+    #[error("the peer was silent for the hold time")]
+    HoldTimerExpired,
+    /// The peer took nothing for the send hold time (RFC 9687).
+    #[error("the peer took no data for the send hold time")]
+    SendHoldTimerExpired,
+    /// BFD lost the peer (RFC 9384).
+    #[error("BFD lost the peer")]
+    BfdDown,
+    /// Another connection to the same peer survives (RFC 4271 section 6.8).
+    #[error("another connection to the peer survives")]
+    Collision,
+    /// This side does not want the session any more.
+    #[error("the session was stopped: {0}")]
+    Stopped(CeaseSubcode, String),
+    /// This process ends; graceful restart keeps the routes, so the peer hears nothing (RFC 4724 section 4).
+    #[error("the speaker restarts")]
+    Restart,
+}
+
+impl SessionEnd {
+    /// Returns the value of the metric label and of the event's reason.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::NotConnected => "not_connected",
+            Self::ConnectionClosed(_) => "connection_closed",
+            Self::Received(_) => "notification_received",
+            Self::BadMessage(_) => "bad_message",
+            Self::UnexpectedMessage(_) => "unexpected_message",
+            Self::PeerAs(_) => "peer_as",
+            Self::SameIdentifier(_) => "same_identifier",
+            Self::NoCommonFamily => "no_common_family",
+            Self::HoldTimerExpired => "hold_timer_expired",
+            Self::SendHoldTimerExpired => "send_hold_timer_expired",
+            Self::BfdDown => "bfd_down",
+            Self::Collision => "collision",
+            Self::Stopped(..) => "stopped",
+            Self::Restart => "restart",
+        }
+    }
+
+    /// Returns what the peer is told; nothing if the peer ended the session, or is not to notice.
+    pub fn notification(&self) -> Option<Notification> {
+        let plain = |error| Some(Notification::new(error, alloc::vec::Vec::new()));
+        let cease = |subcode| Some(Notification::cease(subcode, ""));
+        match self {
+            Self::NotConnected | Self::ConnectionClosed(_) | Self::Received(_) | Self::Restart => None,
+            Self::BadMessage(error) => error.notification(),
+            Self::UnexpectedMessage(state) => plain(ErrorCode::FiniteStateMachine(match state {
+                SessionState::OpenSent => FsmSubcode::OpenSent,
+                SessionState::OpenConfirm => FsmSubcode::OpenConfirm,
+                SessionState::Established => FsmSubcode::Established,
+                SessionState::Idle | SessionState::Connect | SessionState::Active => FsmSubcode::Unspecific,
+            })),
+            Self::PeerAs(_) => plain(ErrorCode::Open(OpenSubcode::BadPeerAs)),
+            Self::SameIdentifier(_) => plain(ErrorCode::Open(OpenSubcode::BadBgpIdentifier)),
+            Self::NoCommonFamily => plain(ErrorCode::Open(OpenSubcode::UnsupportedCapability)),
+            Self::HoldTimerExpired => plain(ErrorCode::HoldTimerExpired),
+            Self::SendHoldTimerExpired => plain(ErrorCode::SendHoldTimerExpired),
+            Self::BfdDown => cease(CeaseSubcode::BfdDown),
+            Self::Collision => cease(CeaseSubcode::ConnectionCollision),
+            Self::Stopped(subcode, text) => Some(Notification::cease(*subcode, text)),
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! What this side offers in its OPEN, and what follows from the peer's.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use herald_core::Family;
+
+use super::SessionEnd;
+use crate::wire::{
+    AfiSafi, Asn, BgpIdentifier, Capability, EXTENDED_MAX_LENGTH, HoldTime, MAX_LENGTH, Open, RestartFamily,
+    UpdateFormat,
+};
+
+/// Which AS number a peer may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExpectedAs {
+    /// This one.
+    Exactly(Asn),
+    /// The own one.
+    Internal,
+    /// Any other than the own one.
+    External,
+}
+
+/// The configuration of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionConfig {
+    /// The AS number that this side shows to the peer.
+    pub local_asn: Asn,
+    /// The AS number that the peer may have.
+    pub peer_asn: ExpectedAs,
+    /// This speaker's identifier.
+    pub identifier: BgpIdentifier,
+    /// The hold time to propose.
+    pub hold_time: HoldTime,
+    /// The pause between KEEPALIVE messages; at most, and without a value, a third of the hold time.
+    pub keepalive: Option<Duration>,
+    /// The pause between attempts; without a value it grows from 1 to 30 s.
+    pub connect_retry: Option<Duration>,
+    /// The families to announce routes of.
+    pub families: Vec<Family>,
+    /// Whether IPv4 routes may have IPv6 next hops (RFC 8950).
+    pub extended_next_hop: bool,
+    /// Seconds for which the peer keeps routes while this speaker restarts (RFC 4724); nothing without graceful restart.
+    pub restart_time: Option<u16>,
+}
+
+/// What both sides agreed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Negotiated {
+    /// The peer's AS number.
+    pub peer_asn: Asn,
+    /// The peer's identifier.
+    pub peer_identifier: BgpIdentifier,
+    /// The shorter of both hold times (RFC 4271 section 4.2).
+    pub hold_time: HoldTime,
+    /// The pause between KEEPALIVE messages; nothing if none are sent.
+    pub keepalive: Option<Duration>,
+    /// The families that both sides carry.
+    pub families: Vec<Family>,
+    /// The form of UPDATE messages.
+    pub format: UpdateFormat,
+    /// The peer takes IPv6 next hops of IPv4 routes (RFC 8950).
+    pub extended_next_hop: bool,
+    /// The peer marks begin and end of an answer to ROUTE-REFRESH (RFC 7313).
+    pub enhanced_refresh: bool,
+    /// The peer keeps routes while this speaker restarts (RFC 4724), and after a NOTIFICATION too (RFC 8538).
+    pub graceful_restart: bool,
+}
+
+impl SessionConfig {
+    /// Returns the OPEN. `restarted` is whether this is the first session since the process started (RFC 4724 section 3).
+    pub(super) fn open(&self, restarted: bool) -> Open {
+        let families = self.families.iter().copied().map(AfiSafi::unicast);
+        let mut capabilities: Vec<_> = families.clone().map(Capability::Multiprotocol).collect();
+        capabilities.push(Capability::RouteRefresh);
+        capabilities.push(Capability::EnhancedRouteRefresh);
+        capabilities.push(Capability::ExtendedMessage);
+        if self.extended_next_hop {
+            let ipv6 = AfiSafi::unicast(Family::V6).afi;
+            capabilities.push(Capability::ExtendedNextHop(Vec::from([(
+                AfiSafi::unicast(Family::V4),
+                ipv6,
+            )])));
+        }
+        if let Some(time) = self.restart_time {
+            let forwarding = true;
+            capabilities.push(Capability::GracefulRestart {
+                restarted,
+                notification: true,
+                time,
+                families: families
+                    .map(|family| RestartFamily { family, forwarding })
+                    .collect(),
+            });
+        }
+        Open::new(self.local_asn, self.hold_time, self.identifier, capabilities)
+    }
+
+    /// Returns what follows from the peer's OPEN (RFC 4271 section 6.2).
+    pub(super) fn negotiate(&self, open: &Open) -> Result<Negotiated, SessionEnd> {
+        let peer_asn = open.asn();
+        let internal = peer_asn == self.local_asn;
+        let is_expected = match self.peer_asn {
+            ExpectedAs::Exactly(asn) => peer_asn == asn,
+            ExpectedAs::Internal => internal,
+            ExpectedAs::External => !internal,
+        };
+        // RFC 7607: AS 0 is no AS.
+        if !is_expected || peer_asn == Asn(0) {
+            return Err(SessionEnd::PeerAs(peer_asn));
+        }
+        // RFC 6286 section 2.2: identifiers have to differ only within an AS.
+        if internal && open.identifier == self.identifier {
+            return Err(SessionEnd::SameIdentifier(open.identifier));
+        }
+        let has = |wanted: &Capability| open.capabilities.contains(wanted);
+        let names_families = open
+            .capabilities
+            .iter()
+            .any(|capability| matches!(capability, Capability::Multiprotocol(_)));
+        // RFC 4760 section 8: a peer without the capability carries IPv4.
+        let carries = |family: &Family| {
+            (*family == Family::V4 && !names_families)
+                || has(&Capability::Multiprotocol(AfiSafi::unicast(*family)))
+        };
+        let families: Vec<_> = self.families.iter().copied().filter(carries).collect();
+        if families.is_empty() {
+            return Err(SessionEnd::NoCommonFamily);
+        }
+        let hold_time = self.hold_time.min(open.hold_time);
+        let third = hold_time.duration().map(|time| time / 3);
+        Ok(Negotiated {
+            peer_asn,
+            peer_identifier: open.identifier,
+            hold_time,
+            keepalive: third.map(|third| self.keepalive.unwrap_or(third).min(third)),
+            families,
+            format: UpdateFormat {
+                four_octet_as: open.four_octet_as().is_some(),
+                max_length: if has(&Capability::ExtendedMessage) {
+                    EXTENDED_MAX_LENGTH
+                } else {
+                    MAX_LENGTH
+                },
+                internal,
+            },
+            extended_next_hop: self.extended_next_hop && takes_ipv6_next_hops(open),
+            enhanced_refresh: has(&Capability::EnhancedRouteRefresh),
+            graceful_restart: self.restart_time.is_some() && helps_restart(open),
+        })
+    }
+}
+
+fn takes_ipv6_next_hops(open: &Open) -> bool {
+    let encoding = (AfiSafi::unicast(Family::V4), AfiSafi::unicast(Family::V6).afi);
+    open.capabilities.iter().any(|capability| {
+        matches!(capability, Capability::ExtendedNextHop(encodings) if encodings.contains(&encoding))
+    })
+}
+
+fn helps_restart(open: &Open) -> bool {
+    let is_it = |capability: &Capability| matches!(capability, Capability::GracefulRestart { .. });
+    open.capabilities.iter().any(is_it)
+}
+
+/// Which of two connections between the same speakers survives (RFC 4271 section 6.8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Survivor {
+    /// The connection that this side dialled.
+    Dialled,
+    /// The connection that the peer dialled.
+    Accepted,
+}
+
+/// Returns the survivor: the connection of the side with the higher identifier, and with equal ones that of the side with the
+/// higher AS number (RFC 6286 section 2.3).
+pub fn survivor(local: (BgpIdentifier, Asn), peer: (BgpIdentifier, Asn)) -> Survivor {
+    if local > peer {
+        Survivor::Dialled
+    } else {
+        Survivor::Accepted
+    }
+}

@@ -1,0 +1,236 @@
+//! What ends a session, and what the peer is told.
+
+use std::time::Duration;
+use std::vec::Vec;
+
+use super::*;
+use crate::wire::notification::{CeaseSubcode, ErrorCode, FsmSubcode, HeaderSubcode, OpenSubcode};
+use crate::wire::update::emit_end_of_rib;
+use crate::wire::{AfiSafi, Open, RouteRefresh};
+
+fn bytes_of(open: &Open) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    open.emit(&mut bytes).expect("short");
+    bytes
+}
+
+fn keepalive() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    emit_keepalive(&mut bytes);
+    bytes
+}
+
+/// A session in this state whose peer is that of `config(65_000, 65_001)`.
+fn session_in(state: SessionState) -> BgpSession {
+    let mut session = BgpSession::new(config(65_001, 65_000), 1);
+    session.start(Time::ZERO);
+    session.handle_connected(Time::ZERO);
+    if state != SessionState::OpenSent {
+        session.handle_bytes(&bytes_of(&config(65_000, 65_001).open(false)), Time::ZERO);
+    }
+    if state == SessionState::Established {
+        session.handle_bytes(&keepalive(), Time::ZERO);
+    }
+    assert_eq!(session.state(), state);
+    let _actions = actions(&mut session);
+    session
+}
+
+/// What the session told the peer, and why it ended. Checks that it closed the connection and waits to try again.
+fn end_of(session: &mut BgpSession) -> (Option<ErrorCode>, SessionEnd) {
+    let (mut told, mut closed) = (None, false);
+    for action in actions(session) {
+        match action {
+            SessionAction::Send(bytes) => {
+                assert!(!closed, "bytes after the end");
+                let raw = frame(&bytes, MAX_LENGTH).expect("valid").expect("whole");
+                if let Ok(BgpMessage::Notification(notification)) = BgpMessage::parse(raw, &session.format())
+                {
+                    told = Some(notification.error);
+                }
+            }
+            SessionAction::Close => closed = true,
+            SessionAction::Ended { end, .. } => {
+                assert!(closed);
+                assert_eq!(session.state(), SessionState::Active);
+                assert!(session.poll_timeout().is_some());
+                return (told, end);
+            }
+            other @ (SessionAction::Dial | SessionAction::Up(_) | SessionAction::Refresh(_)) => {
+                panic!("{other:?}")
+            }
+        }
+    }
+    panic!("it did not end");
+}
+
+const STATES: [(SessionState, FsmSubcode); 3] = [
+    (SessionState::OpenSent, FsmSubcode::OpenSent),
+    (SessionState::OpenConfirm, FsmSubcode::OpenConfirm),
+    (SessionState::Established, FsmSubcode::Established),
+];
+
+#[test]
+fn an_open_that_does_not_fit_is_answered_with_the_reason() {
+    let mut session = session_in(SessionState::OpenSent);
+    session.handle_bytes(&bytes_of(&config(65_009, 65_001).open(false)), Time::ZERO);
+    let expected = (
+        Some(ErrorCode::Open(OpenSubcode::BadPeerAs)),
+        SessionEnd::PeerAs(Asn(65_009)),
+    );
+    assert_eq!(end_of(&mut session), expected);
+    // RFC 6286 section 2.2: within an AS two speakers with one identifier are a mistake, across ASes they are none.
+    let mut internal = config(65_001, 65_001);
+    internal.peer_asn = ExpectedAs::Internal;
+    let mut session = BgpSession::new(internal.clone(), 1);
+    session.start(Time::ZERO);
+    session.handle_connected(Time::ZERO);
+    session.handle_bytes(&bytes_of(&internal.open(false)), Time::ZERO);
+    let _open = session.poll_action();
+    let _sent = session.poll_action();
+    let expected = (
+        Some(ErrorCode::Open(OpenSubcode::BadBgpIdentifier)),
+        SessionEnd::SameIdentifier(internal.identifier),
+    );
+    assert_eq!(end_of(&mut session), expected);
+}
+
+#[test]
+fn a_peer_without_a_common_family_is_refused_and_one_without_the_capability_carries_ipv4() {
+    let mut open = config(65_000, 65_001).open(false);
+    open.capabilities
+        .retain(|capability| !matches!(capability, crate::wire::Capability::Multiprotocol(_)));
+    let mut session = session_in(SessionState::OpenSent);
+    session.handle_bytes(&bytes_of(&open), Time::ZERO);
+    assert_eq!(session.negotiated().expect("accepted").families, [Family::V4]);
+    let vpn = AfiSafi { afi: 25, safi: 70 };
+    open.capabilities
+        .push(crate::wire::Capability::Multiprotocol(vpn));
+    let mut session = session_in(SessionState::OpenSent);
+    session.handle_bytes(&bytes_of(&open), Time::ZERO);
+    let expected = ErrorCode::Open(OpenSubcode::UnsupportedCapability);
+    assert_eq!(end_of(&mut session), (Some(expected), SessionEnd::NoCommonFamily));
+}
+
+#[test]
+fn a_message_in_the_wrong_state_is_answered_with_the_state() {
+    let open = bytes_of(&config(65_000, 65_001).open(false));
+    let mut update = Vec::new();
+    emit_end_of_rib(&mut update, Family::V4);
+    for (state, subcode) in STATES {
+        let unexpected = match state {
+            SessionState::OpenSent => std::vec![keepalive(), update.clone()],
+            SessionState::OpenConfirm => std::vec![open.clone(), update.clone()],
+            SessionState::Established | SessionState::Idle | SessionState::Connect | SessionState::Active => {
+                std::vec![open.clone()]
+            }
+        };
+        for bytes in unexpected {
+            let mut session = session_in(state);
+            session.handle_bytes(&bytes, Time::ZERO);
+            let expected = (
+                Some(ErrorCode::FiniteStateMachine(subcode)),
+                SessionEnd::UnexpectedMessage(state),
+            );
+            assert_eq!(end_of(&mut session), expected);
+        }
+    }
+}
+
+#[test]
+fn in_every_state_garbage_a_close_and_a_notification_end_the_session() {
+    for (state, _) in STATES {
+        let mut session = session_in(state);
+        session.handle_bytes(b"SSH-2.0-OpenSSH_9.2p1\r\n", Time::ZERO);
+        let told = ErrorCode::MessageHeader(HeaderSubcode::ConnectionNotSynchronized);
+        let (answer, end) = end_of(&mut session);
+        assert_eq!((answer, end.reason()), (Some(told), "bad_message"));
+
+        let mut session = session_in(state);
+        session.handle_closed(Time::ZERO);
+        assert_eq!(end_of(&mut session), (None, SessionEnd::ConnectionClosed(state)));
+
+        let mut session = session_in(state);
+        let cease = crate::wire::Notification::cease(CeaseSubcode::PeerDeconfigured, "");
+        let mut bytes = Vec::new();
+        cease.emit(&mut bytes).expect("short");
+        session.handle_bytes(&bytes, Time::ZERO);
+        assert_eq!(end_of(&mut session), (None, SessionEnd::Received(cease)));
+
+        let mut session = session_in(state);
+        session.handle_bfd_down(Time::ZERO);
+        let told = ErrorCode::Cease(CeaseSubcode::BfdDown);
+        assert_eq!(end_of(&mut session), (Some(told), SessionEnd::BfdDown));
+    }
+}
+
+#[test]
+fn a_peer_that_takes_nothing_is_lost_after_the_send_hold_time() {
+    let mut session = session_in(SessionState::Established);
+    let mut now = Time::ZERO;
+    session.handle_sent(true, now);
+    // It lives, but it does not read.
+    for _ in 0..31 {
+        assert_eq!(session.state(), SessionState::Established);
+        now = now + Duration::from_secs(15);
+        session.handle_bytes(&keepalive(), now);
+        session.handle_timeout(now);
+    }
+    now = now + Duration::from_secs(15);
+    session.handle_timeout(now);
+    assert_eq!(
+        end_of(&mut session),
+        (
+            Some(ErrorCode::SendHoldTimerExpired),
+            SessionEnd::SendHoldTimerExpired
+        )
+    );
+}
+
+#[test]
+fn a_route_refresh_asks_for_the_routes_of_a_carried_family_only() {
+    let mut session = session_in(SessionState::Established);
+    let request = |family, subtype| {
+        let mut bytes = Vec::new();
+        RouteRefresh { family, subtype }.emit(&mut bytes);
+        bytes
+    };
+    let ipv6 = AfiSafi::unicast(Family::V6);
+    session.handle_bytes(
+        &request(AfiSafi { afi: 25, safi: 70 }, RefreshSubtype::Request),
+        Time::ZERO,
+    );
+    session.handle_bytes(&request(ipv6, RefreshSubtype::Other(9)), Time::ZERO);
+    assert_eq!(actions(&mut session), []);
+    session.handle_bytes(&request(ipv6, RefreshSubtype::Request), Time::ZERO);
+    assert_eq!(actions(&mut session), [SessionAction::Refresh(Family::V6)]);
+}
+
+#[test]
+fn of_two_connections_that_of_the_higher_identifier_survives() {
+    let (low, high) = ((identifier(1), Asn(9)), (identifier(2), Asn(1)));
+    assert_eq!(survivor(high, low), Survivor::Dialled);
+    assert_eq!(survivor(low, high), Survivor::Accepted);
+    // RFC 6286 section 2.3.
+    assert_eq!(
+        survivor((identifier(1), Asn(2)), (identifier(1), Asn(1))),
+        Survivor::Dialled
+    );
+}
+
+#[test]
+fn the_restart_bit_is_in_the_first_open_only() {
+    let mut config = config(65_001, 65_000);
+    config.restart_time = Some(30);
+    let mut session = BgpSession::new(config.clone(), 1);
+    session.start(Time::ZERO);
+    session.handle_connected(Time::ZERO);
+    let open = |restarted| SessionAction::Send(bytes_of(&config.open(restarted)));
+    assert_eq!(actions(&mut session), [SessionAction::Dial, open(true)]);
+    session.handle_bytes(&bytes_of(&super::config(65_000, 65_001).open(false)), Time::ZERO);
+    session.handle_bytes(&keepalive(), Time::ZERO);
+    session.handle_closed(Time::ZERO);
+    let _actions = actions(&mut session);
+    session.handle_accepted(Time::ZERO);
+    assert_eq!(actions(&mut session), [open(false)]);
+}
