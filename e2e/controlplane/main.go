@@ -1,5 +1,5 @@
 // Command controlplane is a Kubernetes control plane in one program: etcd, kube-apiserver, kube-controller-manager,
-// kube-proxy and helm, each as its project publishes it. It becomes the one that it is called as, so that links to it
+// kube-scheduler, kube-proxy, kubelet and helm, each as its project publishes it. It becomes the one that it is called as, so that links to it
 // stand for the programs themselves:
 //
 //	controlplane kube-apiserver --etcd-servers=...
@@ -7,6 +7,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -24,6 +25,8 @@ import (
 	kubeapiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	kubecontrollermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	kubeproxy "k8s.io/kubernetes/cmd/kube-proxy/app"
+	kubescheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 )
 
 // programs are what this one can be; each takes its arguments from os.Args and returns its exit status.
@@ -33,6 +36,8 @@ var programs = map[string]func() int{
 	"kube-apiserver":          kubernetes(kubeapiserver.NewAPIServerCommand),
 	"kube-controller-manager": kubernetes(kubecontrollermanager.NewControllerManagerCommand),
 	"kube-proxy":              kubernetes(kubeproxy.NewProxyCommand),
+	"kube-scheduler":          kubernetes(func() *cobra.Command { return kubescheduler.NewSchedulerCommand() }),
+	"kubelet":                 func() int { return cli.Run(kubelet.NewKubeletCommand(context.Background())) },
 }
 
 func main() {

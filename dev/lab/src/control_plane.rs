@@ -9,7 +9,7 @@ mod programs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use herald_devkube::{Options, RequestCounts, Server};
 
 use self::forward::Forwarder;
@@ -40,6 +40,25 @@ enum Backend {
 impl ControlPlane {
     /// Starts Kubernetes' programs if `HERALD_CONTROL_PLANE` says where they are, otherwise the embedded server.
     pub async fn start(switch: &Switch, directory: &Path) -> anyhow::Result<Self> {
+        Self::start_with(switch, directory, &[]).await
+    }
+
+    /// Starts Kubernetes' programs for nodes of these names, on which kubelets will run.
+    ///
+    /// # Errors
+    /// When `HERALD_CONTROL_PLANE` names no programs: the embedded server makes no Pods of a template.
+    pub async fn start_for_kubelets(
+        switch: &Switch,
+        directory: &Path,
+        kubelets: &[String],
+    ) -> anyhow::Result<Self> {
+        let control_plane = Self::start_with(switch, directory, kubelets).await?;
+        let real = control_plane.kubernetes().is_some();
+        ensure!(real, "{} is not set", programs::VARIABLE);
+        Ok(control_plane)
+    }
+
+    async fn start_with(switch: &Switch, directory: &Path, kubelets: &[String]) -> anyhow::Result<Self> {
         let door = TcpListener::bind(("127.0.0.1", 0)).context("cannot listen on 127.0.0.1")?;
         let outside = door.local_addr()?;
         let inside = SocketAddr::new(plan::switch()[0], plan::API_PORT);
@@ -56,7 +75,8 @@ impl ControlPlane {
             Some(programs) => {
                 let way_in = Forwarder::start(door, switch.netns().clone(), inside)?;
                 let place = Some(switch.netns().clone());
-                let kubernetes = Kubernetes::start(programs, place, inside, outside, directory).await?;
+                let kubernetes = Kubernetes::start(programs, place, [inside, outside], directory, kubelets);
+                let kubernetes = kubernetes.await?;
                 Backend::Kubernetes {
                     kubernetes: Box::new(kubernetes),
                     _way_in: Some(way_in),
@@ -85,7 +105,7 @@ impl ControlPlane {
             }
             Some(programs) => {
                 drop(door);
-                let kubernetes = Kubernetes::start(programs, None, address, address, directory).await?;
+                let kubernetes = Kubernetes::start(programs, None, [address; 2], directory, &[]).await?;
                 Backend::Kubernetes {
                     kubernetes: Box::new(kubernetes),
                     _way_in: None,

@@ -14,10 +14,10 @@ use nix::unistd::Pid;
 const PERIOD: u32 = 100_000;
 
 /// Where control groups are mounted.
-const ROOT: &str = "/sys/fs/cgroup";
+pub(crate) const ROOT: &str = "/sys/fs/cgroup";
 
 /// The name of a group begins so; the id of the process that made it follows.
-const PREFIX: &str = "herald-lab-";
+pub(crate) const PREFIX: &str = "herald-lab-";
 
 /// How often it is tried to remove a group, 10 ms apart: a process leaves it some time after it was killed.
 const ATTEMPTS: u32 = 200;
@@ -83,22 +83,37 @@ impl Drop for CpuLimit {
             // It may have ended meanwhile.
             let _ended = kill(Pid::from_raw(member), Signal::SIGKILL);
         }
-        let mut removed = fs::remove_dir(&self.directory);
-        for _ in 0..ATTEMPTS {
-            if removed.is_ok() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-            removed = fs::remove_dir(&self.directory);
-        }
-        if let Err(error) = removed {
-            tracing::warn!("cannot remove {}: {error}", self.directory.display());
-        }
+        remove(&self.directory);
     }
 }
 
+/// Removes a group whose processes were killed, with the groups in it.
+pub(crate) fn remove(group: &Path) {
+    let mut removed = remove_now(group);
+    for _ in 0..ATTEMPTS {
+        if removed.is_ok() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+        removed = remove_now(group);
+    }
+    if let Err(error) = removed {
+        tracing::warn!("cannot remove {}: {error}", group.display());
+    }
+}
+
+fn remove_now(group: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(group)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_now(&entry.path())?;
+        }
+    }
+    fs::remove_dir(group)
+}
+
 /// Removes the groups of processes that were killed.
-fn remove_abandoned(parent: &Path) {
+pub(crate) fn remove_abandoned(parent: &Path) {
     let groups = fs::read_dir(parent).into_iter().flatten().flatten();
     for group in groups {
         let name = group.file_name();
@@ -107,7 +122,7 @@ fn remove_abandoned(parent: &Path) {
             .and_then(|name| name.strip_prefix(PREFIX)?.split('-').next());
         if owner.is_some_and(|owner| !Path::new("/proc").join(owner).exists()) {
             // Its processes may still be ending; the next group removes it then.
-            let _busy = fs::remove_dir(group.path());
+            let _busy = remove_now(&group.path());
         }
     }
 }

@@ -17,6 +17,7 @@ pub mod keepalived;
 mod keys;
 pub mod kubelet;
 pub mod lab;
+pub mod machine;
 pub mod manifest;
 pub mod node;
 pub mod objects;

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use herald_netns::MacAddr;
+use ipnet::IpNet;
 
 /// Prefix length of the segment, IPv4.
 pub const PREFIX_V4: u8 = 24;
@@ -50,6 +51,12 @@ pub fn pod(node: usize, pod: usize) -> [IpAddr; 2] {
         Ipv4Addr::from([10, 244, low_byte(node), low_byte(pod)]).into(),
         Ipv6Addr::new(0xfd00, 0x244, node, 0, 0, 0, 0, pod).into(),
     ]
+}
+
+/// The IPv4 addresses that a real kubelet gives to pods of node `index`.
+pub fn pods(index: usize) -> IpNet {
+    let network = Ipv4Addr::from([10, 244, low_byte(number(index) + 1), 0]);
+    IpNet::new_assert(network.into(), 24)
 }
 
 /// The Ethernet address of the machine with these addresses: locally administered, and easy to recognise.

@@ -3,6 +3,7 @@
 
 mod hold;
 mod late;
+mod machine;
 pub mod pod;
 pub mod probe;
 pub mod proxy;
@@ -40,6 +41,8 @@ enum Role {
     Hold(hold::HoldArgs),
     /// Reports how late it gets the processor.
     Late,
+    /// The first process of a node with a real kubelet.
+    Machine(machine::MachineArgs),
     /// Any other program, tied to the life of the lab.
     Exec {
         /// The program and its arguments.
@@ -59,6 +62,7 @@ pub fn run(args: RoleArgs) -> anyhow::Result<()> {
         Role::Probe(args) => block_on(probe::run(args)),
         Role::Hold(args) => hold::run(args),
         Role::Late => late::run(),
+        Role::Machine(args) => machine::run(&args),
         Role::Exec { command } => exec(&command),
     }
 }

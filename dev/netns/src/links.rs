@@ -234,8 +234,14 @@ impl Links {
 
     /// Routes one address through a gateway.
     pub async fn add_route(&self, to: IpAddr, gateway: IpAddr) -> anyhow::Result<()> {
+        self.add_network_route(IpNet::new(to, host_prefix(to))?, gateway)
+            .await
+    }
+
+    /// Routes a prefix through a gateway.
+    pub async fn add_network_route(&self, to: IpNet, gateway: IpAddr) -> anyhow::Result<()> {
         let route = RouteMessageBuilder::<IpAddr>::new()
-            .destination_prefix(to, host_prefix(to))?
+            .destination_prefix(to.network(), to.prefix_len())?
             .gateway(gateway)?
             .build();
         let added = self.handle.route().add(route).execute().await;

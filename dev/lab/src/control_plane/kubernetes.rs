@@ -1,4 +1,4 @@
-//! etcd, kube-apiserver and kube-controller-manager, as processes of a lab.
+//! etcd, kube-apiserver, kube-controller-manager and, for kubelets, kube-scheduler, as processes of a lab.
 
 use std::fmt::Write;
 use std::fs;
@@ -23,22 +23,25 @@ use crate::objects::NAMESPACE;
 use crate::process::{Process, Program};
 
 /// The user that may do everything.
-const ADMIN: User = User("admin", "system:masters");
+const ADMIN: User<'static> = User("admin", "system:masters");
 /// The identities that Kubernetes' own roles are for.
-const CONTROLLER_MANAGER: User = User("system:kube-controller-manager", "");
-const PROXY: User = User("system:kube-proxy", "");
+const CONTROLLER_MANAGER: User<'static> = User("system:kube-controller-manager", "");
+const PROXY: User<'static> = User("system:kube-proxy", "");
+const SCHEDULER: User<'static> = User("system:kube-scheduler", "");
+/// The group of all kubelets.
+const NODES: &str = "system:nodes";
 
 /// Addresses of Services inside the cluster, as the embedded server has them.
 const SERVICE_RANGE: &str = "10.96.0.0/16,fd00:10:96::/112";
 /// Addresses of pods, see [`crate::plan::pod`].
 const POD_RANGE: &str = "10.244.0.0/16,fd00:244::/32";
-/// No kubelet runs, so no Pods are made of a template; the lab makes them.
+/// Where no kubelet runs, no Pods are made of a template; the lab makes them.
 const CONTROLLERS: &str = "*,-daemonset-controller,-deployment-controller,-replicaset-controller";
 /// How long the server may take to come up on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// A name and a group.
-struct User(&'static str, &'static str);
+struct User<'a>(&'a str, &'a str);
 
 /// Kubernetes' own control plane.
 pub struct Kubernetes {
@@ -50,7 +53,10 @@ pub struct Kubernetes {
     /// Where etcd listens.
     store: SocketAddr,
     token: String,
+    /// Whether Pods are scheduled to nodes with kubelets.
+    has_kubelets: bool,
     // Dropped in this order: clients before servers.
+    scheduler: Option<Process>,
     controller_manager: Option<Process>,
     server: Option<Process>,
     _etcd: Process,
@@ -76,19 +82,19 @@ struct Files {
 
 impl Kubernetes {
     /// Starts everything in the namespace `place`, or in that of the calling thread; the server at `address`, which the
-    /// lab itself reaches at `door`. Returns when the server is ready and Pods can be created in the namespace `default`.
+    /// lab itself reaches at `door`. Kubelets will run on the nodes `kubelets`. Returns when the server is ready and Pods can be created in the namespace `default`.
     ///
     /// # Errors
     /// With the end of a program's log if it does not come up.
     pub async fn start(
         programs: Programs,
         place: Option<Arc<Netns>>,
-        address: SocketAddr,
-        door: SocketAddr,
+        [address, door]: [SocketAddr; 2],
         directory: &Path,
+        kubelets: &[String],
     ) -> anyhow::Result<Self> {
         let token = random_token();
-        let files = Files::write(directory, &token)?;
+        let files = Files::write(directory, &token, kubelets)?;
         let [store, peer] = [
             free_address(place.as_deref()).await?,
             free_address(place.as_deref()).await?,
@@ -112,6 +118,8 @@ impl Kubernetes {
             files,
             store,
             token,
+            has_kubelets: !kubelets.is_empty(),
+            scheduler: None,
             controller_manager: None,
             server: None,
             _etcd: etcd,
@@ -123,7 +131,7 @@ impl Kubernetes {
 
     async fn bring_up(&mut self) -> anyhow::Result<()> {
         self.start_server().await?;
-        let arguments = [
+        let mut arguments = vec![
             format!("--kubeconfig={}", self.write_kubeconfig(&CONTROLLER_MANAGER)?),
             "--use-service-account-credentials".to_owned(),
             format!(
@@ -131,12 +139,21 @@ impl Kubernetes {
                 self.files.signing_key.display()
             ),
             format!("--root-ca-file={}", self.files.authority().display()),
-            format!("--controllers={CONTROLLERS}"),
-            // No kubelet reports that a node lives.
-            "--node-monitor-grace-period=24h".to_owned(),
             "--leader-elect=false".to_owned(),
             "--secure-port=0".to_owned(),
         ];
+        if self.has_kubelets {
+            let arguments = [
+                format!("--kubeconfig={}", self.write_kubeconfig(&SCHEDULER)?),
+                "--leader-elect=false".to_owned(),
+                "--secure-port=0".to_owned(),
+            ];
+            self.scheduler = Some(self.launch("kube-scheduler", &arguments).await?);
+        } else {
+            arguments.push(format!("--controllers={CONTROLLERS}"));
+            // No kubelet reports that a node lives.
+            arguments.push("--node-monitor-grace-period=24h".to_owned());
+        }
         let manager = self.launch("kube-controller-manager", &arguments).await?;
         self.controller_manager = Some(manager);
         let accounts = Api::<ServiceAccount>::namespaced(self.client().await?, "default");
@@ -148,7 +165,8 @@ impl Kubernetes {
     }
 
     async fn start_server(&mut self) -> anyhow::Result<()> {
-        let arguments = [
+        let authorizers = if self.has_kubelets { "Node,RBAC" } else { "RBAC" };
+        let mut arguments = vec![
             format!("--etcd-servers=http://{}", self.store),
             "--bind-address=0.0.0.0".to_owned(),
             format!("--secure-port={}", self.address.port()),
@@ -164,12 +182,16 @@ impl Kubernetes {
                 self.files.verification_key.display()
             ),
             format!("--token-auth-file={}", self.files.tokens.display()),
-            "--authorization-mode=RBAC".to_owned(),
+            format!("--authorization-mode={authorizers}"),
             format!("--audit-policy-file={}", self.files.audit_policy.display()),
             format!("--audit-log-path={}", self.files.audit.display()),
             format!("--service-cluster-ip-range={SERVICE_RANGE}"),
             "--allow-privileged".to_owned(),
         ];
+        if self.has_kubelets {
+            arguments.push("--enable-admission-plugins=NodeRestriction".to_owned());
+            arguments.push("--kubelet-preferred-address-types=InternalIP".to_owned());
+        }
         self.server = Some(self.launch("kube-apiserver", &arguments).await?);
         let ready = wait_for("the API server is ready", DEADLINE, async || {
             let ended = self
@@ -216,6 +238,18 @@ impl Kubernetes {
             "--conntrack-tcp-timeout-close-wait=0".to_owned(),
         ];
         Ok(program(&self.programs, "kube-proxy", &arguments))
+    }
+
+    /// kubelet for the node `node`, at this address and with a configuration in this file.
+    pub fn kubelet(&self, node: &str, address: IpAddr, configuration: &Path) -> anyhow::Result<Program> {
+        let user = format!("system:node:{node}");
+        let arguments = [
+            format!("--kubeconfig={}", self.write_kubeconfig(&User(&user, NODES))?),
+            format!("--config={}", configuration.display()),
+            format!("--hostname-override={node}"),
+            format!("--node-ip={address}"),
+        ];
+        Ok(program(&self.programs, "kubelet", &arguments))
     }
 
     /// Runs helm against it, from outside; returns what it printed.
@@ -270,7 +304,7 @@ impl Kubernetes {
         Ok(metrics::request_counts(&metrics))
     }
 
-    fn write_kubeconfig(&self, user: &User) -> anyhow::Result<String> {
+    fn write_kubeconfig(&self, user: &User<'_>) -> anyhow::Result<String> {
         let path = self
             .files
             .directory
@@ -293,7 +327,7 @@ impl Kubernetes {
     }
 }
 
-impl User {
+impl User<'_> {
     /// The bearer token of this user, made of the lab's secret.
     fn token(&self, secret: &str) -> String {
         format!("{}.{secret}", self.0)
@@ -301,7 +335,7 @@ impl User {
 }
 
 impl Files {
-    fn write(directory: &Path, secret: &str) -> anyhow::Result<Self> {
+    fn write(directory: &Path, secret: &str, kubelets: &[String]) -> anyhow::Result<Self> {
         let directory = directory.join("control-plane");
         let files = Self {
             certificates: directory.join("certificates"),
@@ -319,7 +353,15 @@ impl Files {
         }
         let key = KeyPair::generate().context("cannot make a key for service account tokens")?;
         let mut tokens = String::new();
-        for user in [ADMIN, CONTROLLER_MANAGER, PROXY] {
+        let kubelets: Vec<String> = kubelets
+            .iter()
+            .map(|node| format!("system:node:{node}"))
+            .collect();
+        let kubelets = kubelets.iter().map(|name| User(name, NODES));
+        for user in [ADMIN, CONTROLLER_MANAGER, PROXY, SCHEDULER]
+            .into_iter()
+            .chain(kubelets)
+        {
             // Writing to a String cannot fail.
             let _ = writeln!(
                 tokens,

@@ -8,12 +8,14 @@ use anyhow::{Context, ensure};
 pub(super) const VARIABLE: &str = "HERALD_CONTROL_PLANE";
 
 /// All that a lab needs.
-const NEEDED: [&str; 5] = [
+const NEEDED: [&str; 7] = [
     "etcd",
     "helm",
     "kube-apiserver",
     "kube-controller-manager",
     "kube-proxy",
+    "kube-scheduler",
+    "kubelet",
 ];
 
 /// A directory with Kubernetes' own programs.
@@ -68,7 +70,7 @@ mod tests {
         let error = Programs::in_directory(directory.path()).expect_err("envtest's three do not do");
         let text = error.to_string();
         assert!(
-            text.contains("lacks helm, kube-controller-manager, kube-proxy;"),
+            text.contains("lacks helm, kube-controller-manager, kube-proxy, kube-scheduler, kubelet;"),
             "{text}"
         );
     }
