@@ -48,7 +48,16 @@ EVERYTHING = {
 # Instead of the PodMonitor.
 MONITORED = {"podMonitor": {"enabled": False}, "serviceMonitor": {"enabled": True}, "serviceAccount": "prometheus", "namespace": "monitoring"}
 
+# Beside MetalLB, whose ports, definitions and Secret stay its own.
+BESIDE = {
+    "migration": {"besideMetalLB": True},
+    "crds": {"enabled": False},
+    "prometheus": {"metricsPort": 9130},
+    "speaker": {"memberlist": {"mlBindPort": 7956}, "livenessProbe": {"port": 17482}},
+}
+
 SETS = {
+    "beside MetalLB": BESIDE,
     "defaults": {},
     "everything": EVERYTHING,
     "no gossip": {"speaker": {"memberlist": {"enabled": False}}},
@@ -116,6 +125,12 @@ REFUSED = [
     ({"speaker": {"excludeInterface": {}}}, "excludeInterface"),
     ({"controller": {"replicas": -1}}, "replicas"),
     ({"loadbalancerClass": "x"}, "loadbalancerClass"),
+    ({**BESIDE, "crds": {"enabled": True}}, "crds.enabled"),
+    ({**BESIDE, "prometheus": {}}, "prometheus.metricsPort"),
+    ({**BESIDE, "speaker": {"livenessProbe": {"port": 17482}}}, "mlBindPort"),
+    ({**BESIDE, "speaker": {"memberlist": {"mlBindPort": 7956}}}, "livenessProbe.port"),
+    ({**BESIDE, "speaker": {**BESIDE["speaker"], "secretName": "metallb-memberlist"}}, "speaker.secretName"),
+    ({**BESIDE, "nameOverride": "metallb"}, "nameOverride"),
 ]
 
 # Another value, where it cannot be the opposite, one more, or another text.

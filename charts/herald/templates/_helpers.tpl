@@ -45,6 +45,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- .Values.speaker.secretName | default (printf "%s-memberlist" (include "herald.fullname" .)) -}}
 {{- end -}}
 
+{{- /* The ConfigMap with the interfaces that never announce. MetalLB has one with the same name as Herald. */ -}}
+{{- define "herald.excludeName" -}}
+{{- ternary (printf "%s-excludel2" (include "herald.fullname" .)) "metallb-excludel2" .Values.migration.besideMetalLB -}}
+{{- end -}}
+
 {{- /* Where an alert is explained. Argument: its heading in docs/alerts.md. */ -}}
 {{- define "herald.runbook" -}}
 https://github.com/herald-lb/herald/blob/main/docs/alerts.md#{{ lower . }}
@@ -172,6 +177,26 @@ failureThreshold: {{ $probe.failureThreshold }}
 {{- end -}}
 {{- if eq (default "disabled" $values.controller.webhookMode) "enabled" -}}
 {{- fail "controller.webhookMode: Herald has no admission webhook, its custom resource definitions have the rules; remove the value or set it to disabled" -}}
+{{- end -}}
+{{- if $values.migration.besideMetalLB -}}
+{{- if eq (include "herald.name" .) "metallb" -}}
+{{- fail "migration.besideMetalLB: the Pods of Herald must not have the name of MetalLB's; set another nameOverride than metallb" -}}
+{{- end -}}
+{{- if $values.crds.enabled -}}
+{{- fail "migration.besideMetalLB: the definitions are MetalLB's until it is removed; set crds.enabled to false" -}}
+{{- end -}}
+{{- if has (int $values.speaker.memberlist.mlBindPort) (list 7946 7473) -}}
+{{- fail "migration.besideMetalLB: MetalLB has this port on the nodes; set speaker.memberlist.mlBindPort to another one, such as 7956" -}}
+{{- end -}}
+{{- if has (int $values.prometheus.metricsPort) (list 7472 9120) -}}
+{{- fail "migration.besideMetalLB: MetalLB has this port on the nodes; set prometheus.metricsPort to another one, such as 9130" -}}
+{{- end -}}
+{{- if eq (int $values.speaker.livenessProbe.port) 17472 -}}
+{{- fail "migration.besideMetalLB: MetalLB may have this port on the nodes; set speaker.livenessProbe.port to another one, such as 17482" -}}
+{{- end -}}
+{{- if has $values.speaker.secretName (list "memberlist" "metallb-memberlist") -}}
+{{- fail "migration.besideMetalLB: this Secret is MetalLB's; remove speaker.secretName" -}}
+{{- end -}}
 {{- end -}}
 {{- with $values.tls -}}
 {{- if and .cipherSuites (ne .minVersion "VersionTLS12") -}}

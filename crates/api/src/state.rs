@@ -24,6 +24,10 @@ pub struct SpeakerState {
     pub truncated: bool,
     /// Whether gossip does not reach most speakers that are alive; `null` without gossip, and until it is known.
     pub gossip_blocked: Option<bool>,
+    /// Whether MetalLB's speakers run on these nodes, so that this speaker writes nothing.
+    pub beside_metallb: bool,
+    /// The addresses that another node will be elected for when MetalLB's speakers have ended, in ascending order.
+    pub election_differences: Vec<ElectionDifferenceState>,
     /// The speakers, as this one sees them by gossip.
     pub members: Vec<MemberState>,
     /// The last addresses that this node began or ceased to answer for, oldest first.
@@ -48,6 +52,20 @@ pub struct MemberState {
     pub flaps: u8,
     /// The nodes of which it reports that they do not answer on the wire.
     pub unresponsive: Vec<String>,
+}
+
+/// An address that another node will be elected for when MetalLB's speakers have ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ElectionDifferenceState {
+    /// The address.
+    pub address: String,
+    /// The Service: its namespace, `/`, and its name.
+    pub service: String,
+    /// The node that is elected beside MetalLB.
+    pub beside: Option<String>,
+    /// The node that is elected without it.
+    pub alone: Option<String>,
 }
 
 /// What a node does about an address, and why.
@@ -119,6 +137,8 @@ pub struct ControllerState {
     pub truncated: bool,
     /// Whether this controller decides and writes. Otherwise it is a standby, which follows what the active one writes.
     pub active: bool,
+    /// Whether this controller only stands by because MetalLB's controller is ready.
+    pub waits_for_metallb: bool,
     /// The released addresses that are kept from other Services.
     pub quarantine: Vec<QuarantinedAddress>,
 }
@@ -143,6 +163,7 @@ impl SpeakerState {
     pub fn to_json(mut self, limit: usize) -> serde_json::Result<Vec<u8>> {
         let mut left = limit.saturating_sub(FRAME);
         self.truncated |= cut(&mut self.members, &mut left)?;
+        self.truncated |= cut(&mut self.election_differences, &mut left)?;
         self.truncated |= cut(&mut self.moves, &mut left)?;
         self.truncated |= cut(&mut self.addresses, &mut left)?;
         serde_json::to_vec(&self)
@@ -191,6 +212,7 @@ mod tests {
             time: String::new(),
             truncated: false,
             active: true,
+            waits_for_metallb: false,
             quarantine: (0..entries).map(quarantined).collect(),
         };
         let limit = 64 * 1024;

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use herald_api::convert::{MetalLbProgram, metallb_program};
 use herald_api::crd::{ANNOUNCED, ServiceL2Status};
 use herald_api::reason::ConditionReason;
 use herald_core::ServiceKey;
@@ -81,6 +82,7 @@ pub(crate) struct PodReadiness {
     name: String,
     uid: Box<str>,
     is_ready: bool,
+    is_metallb_controller: bool,
 }
 
 impl PodReadiness {
@@ -91,7 +93,17 @@ impl PodReadiness {
             name: pod.name_any(),
             uid: pod.uid().unwrap_or_default().into(),
             is_ready: conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True"),
+            is_metallb_controller: metallb_program(pod.labels()) == Some(MetalLbProgram::Controller),
         }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it is a Pod of MetalLB's controller that is ready.
+    pub(crate) const fn is_ready_metallb(&self) -> bool {
+        self.is_metallb_controller && self.is_ready
     }
 }
 

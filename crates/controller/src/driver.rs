@@ -3,6 +3,7 @@
 mod clock;
 mod log;
 mod resources;
+mod standing;
 mod state;
 
 use std::net::IpAddr;
@@ -13,7 +14,7 @@ use herald_core::{NodeName, PoolName, ServiceKey, Time};
 use herald_runtime::admin::StateRequest;
 use herald_runtime::event::Events;
 use herald_runtime::health::Beat;
-use herald_runtime::lease::{Candidacy, Leadership, Lease, Term};
+use herald_runtime::lease::{Candidacy, Leadership, Lease};
 use herald_runtime::readiness::Awaited;
 use herald_runtime::reconcile::QueueEvent;
 use herald_runtime::reconcile::object::DesiredObject;
@@ -32,6 +33,7 @@ use crate::resources::{ResourceId, Resources};
 use crate::write::{StatusTarget, Writes};
 use clock::Clock;
 use log::{log_decision, log_failure};
+pub(crate) use standing::Standing;
 
 /// Inputs that are handled before their consequences are computed: enough that a list of pools or namespaces costs little,
 /// few enough that writes start early.
@@ -49,8 +51,7 @@ pub(crate) struct Controller {
     /// From then on.
     candidacy: Option<Candidacy>,
     leadership: Leadership,
-    /// While it is ours, this controller decides and writes; the others stand by with warm caches.
-    term: Option<Term>,
+    standing: Standing,
     writes: Writes,
     events: Events,
     /// The `ConfigurationState` of the controller.
@@ -78,6 +79,7 @@ impl Controller {
         allocator: Allocator,
         listing: Listing,
         leadership: Leadership,
+        standing: Standing,
         outputs: Outputs,
     ) -> Self {
         Self {
@@ -88,7 +90,7 @@ impl Controller {
             listing: Some(listing),
             candidacy: None,
             leadership,
-            term: None,
+            standing,
             writes: outputs.writes,
             events: outputs.events,
             state: outputs.state,
@@ -119,7 +121,10 @@ impl Controller {
                     self.handle_inputs(batch.drain(..).flatten());
                 }
                 event = self.writes.next() => self.handle_queue(event),
-                term = self.leadership.after(self.term) => self.set_term(term),
+                term = self.leadership.after(self.standing.held()) => {
+                    self.standing.set_held(term);
+                    self.follow_standing();
+                }
                 Some(request) = states.recv() => {
                     self.answer(request);
                     continue;
@@ -234,7 +239,11 @@ impl Controller {
                     let now = self.now();
                     self.reconciler.handle_announcements(update, now);
                 }
-                ClusterChange::Pods(update) => self.reconciler.handle_pods(update),
+                ClusterChange::Pods(update) => {
+                    self.standing.handle_pods(&update);
+                    self.follow_standing();
+                    self.reconciler.handle_pods(update);
+                }
                 ClusterChange::Speakers(update) => self.resources.effects.update_speakers(update),
             }
         }
@@ -274,7 +283,7 @@ impl Controller {
             let namespace = self.configuration.namespace();
             warn!(namespace, "failed to parse the configuration: {problem}");
         }
-        if self.term.is_some() {
+        if self.standing.is_active() {
             let events = problems.iter();
             for event in events.filter_map(|problem| self.configuration.event(problem)) {
                 self.emit(event);
@@ -283,32 +292,9 @@ impl Controller {
         self.show_state();
     }
 
-    /// Makes this controller the active one, or a standby.
-    fn set_term(&mut self, term: Option<Term>) {
-        let now = self.now();
-        if self.term.is_some() {
-            info!("standing by");
-            self.reconciler.set_active(false, now);
-            self.writes.cancel_all();
-            self.resources.handle_cancelled();
-            self.metrics.forget_pools();
-        }
-        self.term = term;
-        self.metrics.set_active(term.is_some());
-        if term.is_some() {
-            info!("active: deciding from now on");
-            self.reconciler.set_active(true, now);
-            let problems = self.configuration.problems().iter();
-            for event in problems.filter_map(|problem| self.configuration.event(problem)) {
-                self.emit(event);
-            }
-        }
-        self.show_state();
-    }
-
     /// Writes the `ConfigurationState` of the active controller.
     fn show_state(&self) {
-        let desired = self.term.map(|_| self.configuration.state());
+        let desired = self.standing.active().map(|_| self.configuration.state());
         self.state.send_if_modified(|state| {
             let differs = *state != desired;
             *state = desired;
@@ -325,7 +311,7 @@ impl Controller {
                 self.emit(event);
             }
         }
-        if self.term.is_some() {
+        if self.standing.is_active() {
             self.drain_resources();
         }
         // Statuses and deletions take turns.
@@ -441,6 +427,7 @@ mod tests {
             allocator,
             listing,
             leadership,
+            Standing::default(),
             outputs,
         );
         (controller, sent)
@@ -501,7 +488,8 @@ mod tests {
         let (mut controller, sent) = controller(&Readiness::default());
         controller.handle_inputs([pool(), service()].into_iter());
         controller.drain();
-        controller.set_term(None);
+        controller.standing.set_held(None);
+        controller.follow_standing();
         controller.drain();
         assert!(controller.writes.is_idle());
         assert!(sent.lock().expect("no panic").is_empty());

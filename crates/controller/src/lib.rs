@@ -31,7 +31,7 @@ use kube::Api;
 use tokio::sync::mpsc;
 use tracing::info;
 
-use crate::driver::{Controller, Listing, Outputs};
+use crate::driver::{Controller, Listing, Outputs, Standing};
 use crate::input::ListedKind;
 use crate::metrics::{ControllerMetrics, LEASE};
 
@@ -62,6 +62,9 @@ pub struct ControllerArgs {
         hide_default_value = true
     )]
     pub ml_secret_name: String,
+    /// Run beside MetalLB: decide and write nothing while the namespace has a ready Pod of MetalLB's controller.
+    #[arg(long)]
+    pub beside_metallb: bool,
     /// How /metrics and /state are served.
     #[command(flatten)]
     pub metrics: MetricsArgs,
@@ -125,7 +128,14 @@ async fn serve(args: ControllerArgs) -> anyhow::Result<()> {
         metrics: ControllerMetrics::register(&registry)?,
     };
     let allocator = Allocator::with_quarantine(Duration::from_secs(args.quarantine));
-    let driver = Controller::new(namespace.clone(), allocator, listing, leadership, outputs);
+    let driver = Controller::new(
+        namespace.clone(),
+        allocator,
+        listing,
+        leadership,
+        Standing::new(args.beside_metallb),
+        outputs,
+    );
     info!(namespace, "controller started");
     driver
         .run(inputs, states, shutdown, health.beat_of("driver"))

@@ -41,6 +41,27 @@ impl Member {
     pub fn is_usable(&self) -> bool {
         self.liveness != Liveness::Down && self.state == NodeState::Ready
     }
+
+    /// Whether it can own addresses and MetalLB's speakers run on the same nodes.
+    pub fn is_usable_beside_metallb(&self) -> bool {
+        let profile = self.profile.as_ref().filter(|_| self.is_usable());
+        profile.is_some_and(|profile| profile.features.contains(Features::BESIDE_METALLB))
+    }
+
+    /// Returns the member as it is without MetalLB's speakers.
+    #[must_use]
+    pub fn without_metallb(&self) -> Self {
+        let profile = self.profile.as_ref().map(|profile| {
+            Arc::new(Profile {
+                features: profile.features.without(Features::BESIDE_METALLB),
+                ..Profile::clone(profile)
+            })
+        });
+        Self {
+            profile,
+            ..self.clone()
+        }
+    }
 }
 
 /// Returns a usable peer that reports that `me` does not answer on the wire for addresses that it owns.
@@ -80,6 +101,9 @@ impl Features {
     /// The features of this version.
     pub const OF_THIS_VERSION: Self = Self(Self::ELECTION_PER_ADDRESS.0 | Self::OWNERSHIP_QUERY.0);
 
+    /// MetalLB's speakers run on the same nodes: as long as one speaker reports that, all elect as MetalLB does.
+    pub const BESIDE_METALLB: Self = Self(1 << 2);
+
     /// Returns the features that a report encodes as `bits`; unknown bits are features of later versions.
     pub const fn from_bits(bits: u32) -> Self {
         Self(bits)
@@ -88,6 +112,18 @@ impl Features {
     /// Returns the bits that a report encodes.
     pub const fn bits(self) -> u32 {
         self.0
+    }
+
+    /// Returns these and `others`.
+    #[must_use]
+    pub const fn with(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
+    /// Returns these without `others`.
+    #[must_use]
+    pub const fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
     }
 
     /// Whether all of `features` are among these.

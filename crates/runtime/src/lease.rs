@@ -72,6 +72,11 @@ pub struct Leadership(watch::Receiver<Option<Held>>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Term(u64);
 
+impl Term {
+    /// The first term of a process.
+    pub const FIRST: Self = Self(1);
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Held {
     term: Term,
@@ -229,7 +234,7 @@ impl Leadership {
     /// A Lease that is held for `remaining`, or not at all.
     pub(crate) fn of_test(remaining: Option<Duration>) -> Self {
         let held = remaining.map(|remaining| Held {
-            term: Term(1),
+            term: Term::FIRST,
             until: uptime() + remaining,
         });
         Self(watch::channel(held).1)

@@ -51,6 +51,10 @@ pub struct Args {
     /// cannot work.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub takeover_verification: bool,
+    /// Run beside MetalLB. While the namespace has Pods of MetalLB's speaker, elect as MetalLB does, announce no address that
+    /// MetalLB on another node answers for, hand nothing over at the end, and write nothing to the API server.
+    #[arg(long)]
+    pub beside_metallb: bool,
     /// Announce from nodes with the label node.kubernetes.io/exclude-from-external-load-balancers as well.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     pub ignore_exclude_lb: bool,

@@ -1,6 +1,8 @@
 //! The driver: the task that feeds the agent from watches, gossip and the wire, and carries out its outputs.
 
+mod beside;
 mod cluster;
+mod configuration;
 mod log;
 mod notice;
 mod slices;
@@ -10,7 +12,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use herald_api::convert;
 use herald_core::announce::agent::{Agent, AgentEvent, AgentReport, Options};
 use herald_core::announce::layer2::ownership::Interfaces;
 use herald_core::{Member, NodeName, Time};
@@ -23,7 +24,6 @@ use herald_runtime::readiness::Awaited;
 use herald_runtime::reconcile::object::DesiredObject;
 use prometheus::Registry;
 use regex::Regex;
-use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
@@ -34,6 +34,7 @@ use crate::moves::Moves;
 use crate::status::Statuses;
 use crate::wire::{self, Wire, WireEvent};
 use crate::{Args, sleep_until};
+use beside::BesideMetalLb;
 use cluster::Cluster;
 use log::log_role;
 
@@ -56,6 +57,8 @@ pub(crate) struct Driver {
     handles: Handles,
     metrics: Metrics,
     moves: Moves,
+    /// For a speaker that may run beside MetalLB.
+    beside: Option<BesideMetalLb>,
 }
 
 /// The other tasks and threads of the speaker.
@@ -86,9 +89,15 @@ impl Driver {
             takeover_verification: args.takeover_verification,
             seed: rand::random(),
         };
+        let mut agent = Agent::new(options);
+        if args.beside_metallb {
+            agent.set_beside_metallb(true);
+            handles.statuses.set_paused(true);
+        }
         Ok(Self {
             metrics: Metrics::register(&node, registry)?,
-            agent: Agent::new(options),
+            agent,
+            beside: args.beside_metallb.then(BesideMetalLb::start),
             node,
             gossip_port: args.ml_bindport,
             cluster: Cluster::default(),
@@ -161,7 +170,10 @@ impl Driver {
                     self.answer(request);
                     continue;
                 }
-                _ = pulse.tick() => continue,
+                _ = pulse.tick() => {
+                    self.log_differences();
+                    continue;
+                }
                 () = sleep_until(due) => self.agent.handle_timeout(self.now()),
                 error = &mut wire_failed => return Err(error),
                 () = shutdown.requested(), if !is_stopping => {
@@ -197,6 +209,7 @@ impl Driver {
     /// Hands over what follows from all inputs so far: peers, endpoints and configuration.
     fn apply_inputs(&mut self) {
         let now = self.now();
+        self.follow_metallb();
         if !self.awaited.contains(Awaiting::SpeakerPods)
             && let Some(peers) = self.cluster.poll_peers()
         {
@@ -277,6 +290,7 @@ impl Driver {
         match report {
             AgentReport::State(state) => gossip.set_state(state),
             AgentReport::Unresponsive(nodes) => gossip.set_unresponsive(nodes),
+            AgentReport::Features(features) => gossip.set_features(features),
             AgentReport::Flapped => gossip.handle_flap(),
             AgentReport::ReportedUnresponsive => gossip.handle_reported_unresponsive(),
             AgentReport::QueryPeer { peer, address } => gossip.query(peer, address),
@@ -327,6 +341,9 @@ impl Driver {
                 self.publish_state();
             }
         }
+        if self.is_beside_metallb() {
+            return;
+        }
         for notice in notice::notices(event, &self.agent, &self.node, self.gossip_port) {
             let about = match notice.service {
                 Some(service) => self.cluster.reference(&service),
@@ -337,36 +354,6 @@ impl Driver {
                 events.emit(&about, notice.severity, notice.reason, notice.message);
             }
         }
-    }
-
-    /// Publishes the problems of pools and advertisements and the reachability of gossip in the `ConfigurationState`, once
-    /// the configuration is complete.
-    fn publish_state(&self) {
-        if self.awaited.contains(Awaiting::Pools) || self.awaited.contains(Awaiting::Advertisements) {
-            return;
-        }
-        let mut status = convert::configuration_state("configReconcilerValid", self.cluster.problems());
-        let interfaces = self.agent.named_interfaces();
-        status.interfaces = interfaces.map(|names| names.into_iter().cloned().collect());
-        if let Some(is_blocked) = self.agent.is_gossip_blocked() {
-            let obstacle = is_blocked.then(|| notice::gossip_obstacle(self.gossip_port));
-            status
-                .conditions
-                .push(convert::gossip_reachable(obstacle.as_deref()));
-        }
-        let desired = DesiredObject {
-            labels: [
-                ("metallb.io/component-type".to_owned(), "speaker".to_owned()),
-                ("metallb.io/node-name".to_owned(), self.node.to_string()),
-            ]
-            .into(),
-            status: json!(status),
-        };
-        self.handles.state.send_if_modified(|published| {
-            let differs = published.as_ref() != Some(&desired);
-            *published = Some(desired);
-            differs
-        });
     }
 }
 

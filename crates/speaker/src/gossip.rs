@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, ensure};
 use herald_core::announce::agent::Agent;
-use herald_core::{Member, NodeName, NodeState, Time};
+use herald_core::{Features, Member, NodeName, NodeState, Time};
 use herald_l2::Link;
 use herald_membership::codec::report;
 use herald_membership::codec::seal::{Seal, Secret};
@@ -204,6 +204,11 @@ impl Gossip {
     /// their acting owner; four are reported.
     pub(crate) fn set_unresponsive(&self, unresponsive: Vec<u32>) {
         self.send(GossipCommand::SetUnresponsive(unresponsive));
+    }
+
+    /// Reports what this speaker can do; what its version knows at first.
+    pub(crate) fn set_features(&self, features: Features) {
+        self.send(GossipCommand::SetFeatures(features));
     }
 
     /// Counts a flap: this node was cut off, for example unplugged, and is back. A node that flaps ranks after all others.

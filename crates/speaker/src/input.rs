@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use herald_api::convert::MetalLbProgram;
 use herald_api::{IPAddressPool, L2Advertisement, convert};
 use herald_core::announce::eligibility::{Exposure, Node};
 use herald_core::config::{RawL2Advertisement, RawPool};
@@ -14,8 +15,8 @@ use herald_runtime::{Update, task};
 use k8s_openapi::api::core::v1 as core_v1;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::discovery::v1 as discovery_v1;
-use kube::api::{Api, ListParams};
-use kube::{Client, Resource};
+use kube::api::{Api, ListParams, PartialObjectMeta};
+use kube::{Client, Resource, ResourceExt};
 use tokio::sync::mpsc;
 
 use crate::Args;
@@ -35,6 +36,8 @@ pub(crate) enum Input {
     Advertisements(Update<RawL2Advertisement>),
     /// The Pods of the speakers.
     SpeakerPods(Update<SpeakerPod>),
+    /// The Pods of the namespace, beside MetalLB.
+    Pods(Update<PodLabels>),
 }
 
 /// What a speaker waits for before it owns addresses.
@@ -48,11 +51,12 @@ pub(crate) enum Awaiting {
     Interfaces,
     SpeakerPods,
     Gossip,
+    MetalLbPods,
 }
 
 impl Awaiting {
     /// Returns what a speaker waits for.
-    pub(crate) fn of_speaker(has_gossip: bool) -> impl Iterator<Item = Self> {
+    pub(crate) fn of_speaker(has_gossip: bool, is_beside_metallb: bool) -> impl Iterator<Item = Self> {
         const ALWAYS: [Awaiting; 6] = [
             Awaiting::Services,
             Awaiting::EndpointSlices,
@@ -62,7 +66,9 @@ impl Awaiting {
             Awaiting::Interfaces,
         ];
         let gossip = [Self::SpeakerPods, Self::Gossip].into_iter();
-        ALWAYS.into_iter().chain(gossip.filter(move |_| has_gossip))
+        let metallb = is_beside_metallb.then_some(Self::MetalLbPods);
+        let gossip = gossip.filter(move |_| has_gossip);
+        ALWAYS.into_iter().chain(gossip).chain(metallb)
     }
 }
 
@@ -77,6 +83,7 @@ impl Precondition for Awaiting {
             Self::Interfaces => "network interfaces",
             Self::SpeakerPods => "Pods of speakers",
             Self::Gossip => "gossip",
+            Self::MetalLbPods => "Pods of MetalLB",
         }
     }
 }
@@ -128,6 +135,13 @@ pub(crate) struct SpeakerPod {
     pub(crate) node: Option<(NodeName, IpAddr)>,
     /// Whether the API server considers it ready.
     pub(crate) is_ready: bool,
+}
+
+/// A Pod, reduced to what shows whether it is one of MetalLB's speakers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PodLabels {
+    pub(crate) name: String,
+    pub(crate) is_metallb_speaker: bool,
 }
 
 /// Starts the watches.
@@ -191,6 +205,17 @@ pub(crate) fn watch_all(client: &Client, namespace: &str, args: &Args, inputs: &
         Input::Advertisements,
         inputs.clone(),
     ));
+    if args.beside_metallb {
+        let pods = Api::<PartialObjectMeta<core_v1::Pod>>::namespaced(client.clone(), namespace);
+        task::spawn(watch(
+            pods,
+            all.clone(),
+            check,
+            |pod| pod_labels(&pod),
+            Input::Pods,
+            inputs.clone(),
+        ));
+    }
     if args.gossip_address().is_some() {
         let pods = Api::<core_v1::Pod>::namespaced(client.clone(), namespace);
         let speakers = all.labels(&args.ml_labels);
@@ -202,6 +227,13 @@ pub(crate) fn watch_all(client: &Client, namespace: &str, args: &Args, inputs: &
             Input::SpeakerPods,
             inputs.clone(),
         ));
+    }
+}
+
+fn pod_labels(pod: &PartialObjectMeta<core_v1::Pod>) -> PodLabels {
+    PodLabels {
+        name: pod.name_any(),
+        is_metallb_speaker: convert::metallb_program(pod.labels()) == Some(MetalLbProgram::Speaker),
     }
 }
 

@@ -73,7 +73,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     // A thread has the priority of the one that starts it, so the threads of wire and gossip run before this one from now on.
     priority::lower();
     let readiness = Readiness::default();
-    let awaited = readiness.require(Awaiting::of_speaker(gossip.is_some()));
+    let awaited = readiness.require(Awaiting::of_speaker(gossip.is_some(), args.beside_metallb));
     let (state_requests, states) = mpsc::channel(1);
     admin::serve_metrics(&args.metrics, registry.clone(), client.clone(), state_requests).await?;
     if args.health_probe_port != 0 {

@@ -46,6 +46,8 @@ enum Change {
     Status(ServiceKey, Option<AnnouncementStatus>),
     /// From now on it decides.
     Started,
+    /// Whether nothing is to be written for now.
+    Paused(bool),
 }
 
 /// Handle of the writing task. Never waits.
@@ -57,6 +59,11 @@ impl Statuses {
     pub(crate) fn set(&self, service: ServiceKey, status: Option<AnnouncementStatus>) {
         // Fails only while the program ends.
         let _ended = self.0.send(Change::Status(service, status));
+    }
+
+    /// Stops to write, or writes again all that differs.
+    pub(crate) fn set_paused(&self, is_paused: bool) {
+        let _ended = self.0.send(Change::Paused(is_paused));
     }
 
     /// Takes that the agent decides from now on.
@@ -93,18 +100,14 @@ async fn run(api: StatusApi, node: String, pod: String, mut changes: mpsc::Unbou
     let mut objects = StatusObjects::new(node.clone());
     let zero = Instant::now();
     let now = || Time::since_zero(zero.elapsed());
-    let mut settles_at = None;
-    let handle_change = |objects: &mut StatusObjects, settles_at: &mut Option<Instant>, change| match change {
-        Change::Status(service, status) => objects.set(service, status, Timestamp::now()),
-        Change::Started => *settles_at = Some(Instant::now() + SETTLE_TIME),
-    };
+    let mut phase = Phase::default();
     let mut pod_owner = Box::pin(read_owner(api.pods.clone(), pod));
     // Cancel safety: `recv` loses nothing when the other branch wins, and the read goes on in the next round.
     let pod_owner = loop {
         tokio::select! {
             biased;
             change = changes.recv() => match change {
-                Some(change) => handle_change(&mut objects, &mut settles_at, change),
+                Some(change) => phase.handle_change(change, &mut objects),
                 None => return,
             },
             pod_owner = &mut pod_owner => break pod_owner,
@@ -125,7 +128,8 @@ async fn run(api: StatusApi, node: String, pod: String, mut changes: mpsc::Unbou
     let mut is_failing = false;
     // Cancel safety: neither `recv` nor `next` loses anything when another branch wins, and the times stay.
     loop {
-        while writes.has_room()
+        while !phase.is_paused
+            && writes.has_room()
             && let Some((service, write)) = objects.poll_write()
         {
             writes.submit(service, write);
@@ -134,7 +138,7 @@ async fn run(api: StatusApi, node: String, pod: String, mut changes: mpsc::Unbou
         tokio::select! {
             biased;
             change = changes.recv() => match change {
-                Some(change) => handle_change(&mut objects, &mut settles_at, change),
+                Some(change) => phase.handle_change(change, &mut objects),
                 None => return,
             },
             Some(updates) = updates.recv() => for update in updates {
@@ -152,10 +156,28 @@ async fn run(api: StatusApi, node: String, pod: String, mut changes: mpsc::Unbou
                 QueueEvent::PauseOver(service) => objects.handle_pause_over(&service),
             },
             () = sleep_until(due) => objects.handle_timeout(now()),
-            () = sleep_until(settles_at) => {
-                settles_at = None;
+            () = sleep_until(phase.settles_at) => {
+                phase.settles_at = None;
                 objects.settle();
             }
+        }
+    }
+}
+
+/// What the task waits for.
+#[derive(Default)]
+struct Phase {
+    /// When the objects that an earlier container wrote are withdrawn.
+    settles_at: Option<Instant>,
+    is_paused: bool,
+}
+
+impl Phase {
+    fn handle_change(&mut self, change: Change, objects: &mut StatusObjects) {
+        match change {
+            Change::Status(service, status) => objects.set(service, status, Timestamp::now()),
+            Change::Started => self.settles_at = Some(Instant::now() + SETTLE_TIME),
+            Change::Paused(is_paused) => self.is_paused = is_paused,
         }
     }
 }

@@ -281,6 +281,7 @@ impl Node {
             match report {
                 AgentReport::State(state) => self.membership.set_state(state, now),
                 AgentReport::Unresponsive(nodes) => self.membership.set_unresponsive(nodes, now),
+                AgentReport::Features(features) => self.membership.set_features(features, now),
                 AgentReport::Flapped => self.membership.handle_flap(now),
                 AgentReport::ReportedUnresponsive => self.membership.handle_reported_unresponsive(now),
                 AgentReport::QueryPeer { peer, address } => self.membership.query(peer, address, now),

@@ -19,7 +19,8 @@ impl Controller {
             version: VERSION,
             time: Timestamp::now().to_string(),
             truncated: false,
-            active: self.term.is_some(),
+            active: self.standing.is_active(),
+            waits_for_metallb: self.standing.waits_for_metallb(),
             quarantine: quarantine.collect(),
         };
         // Fails only when the client is gone.

@@ -127,6 +127,7 @@ async fn run_with_a_converter_that_panics() {
         namespace: Some(NAMESPACE.to_owned()),
         pod_name: "panicking".to_owned(),
         lb_class: String::new(),
+        beside_metallb: false,
         quarantine: 0,
         metrics: MetricsArgs::default(),
         health_probe_port: 0,

@@ -13,21 +13,24 @@
 //!
 //! Nothing leaves the agent before [`Agent::start`]: a speaker whose lists are not complete owns nothing.
 
+mod beside;
 mod output;
 mod peer_view;
 mod query;
 mod reporters;
+mod shutdown;
 mod stage;
 mod status;
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use core::net::IpAddr;
-use core::time::Duration;
 
+pub use beside::ElectionDifference;
 pub use output::{AgentEvent, AgentReport};
 use peer_view::PeerView;
 pub use peer_view::SpeakerNode;
+pub use shutdown::DRAIN_LIMIT;
 pub use stage::AddressStage;
 pub use status::AnnouncementStatus;
 use status::StatusFacts;
@@ -40,11 +43,6 @@ use super::layer2::{Command, WireEvent};
 use crate::config::{L2Advertisement, Pool};
 use crate::member::reporter;
 use crate::{Member, NodeName, NodeState, ServiceKey, Time};
-
-/// How long a speaker that stops keeps answering at most, after it has reported that it is draining: its successors need some
-/// 150 ms to announce an address, or longer for many thousands of addresses. Less than the two seconds that MetalLB's
-/// manifests grant a speaker.
-pub const DRAIN_LIMIT: Duration = Duration::from_millis(1500);
 
 /// How an agent behaves.
 #[derive(Debug, Clone)]
@@ -66,6 +64,7 @@ pub struct Options {
 pub struct Agent {
     options: Options,
     has_started: bool,
+    is_beside_metallb: bool,
     /// When the speaker ends at the latest, after [`Agent::handle_shutdown`].
     stop_at: Option<Time>,
     facts: Facts,
@@ -88,6 +87,7 @@ impl Agent {
             takeover: Takeover::new(node, options.takeover_verification, options.seed),
             options,
             has_started: false,
+            is_beside_metallb: false,
             stop_at: None,
             peers: PeerView {
                 is_stale: true,
@@ -213,23 +213,6 @@ impl Agent {
         if !core::mem::replace(&mut self.has_started, true) {
             self.report(AgentReport::State(NodeState::Ready));
         }
-    }
-
-    /// Prepares the end of the speaker: successors announce first, then this node stops. [`Self::has_stopped`] returns when.
-    pub fn handle_shutdown(&mut self, now: Time) {
-        let until = if self.options.has_gossip {
-            now + DRAIN_LIMIT
-        } else {
-            now
-        };
-        self.stop_at = Some(until);
-        self.report(AgentReport::State(NodeState::Draining));
-    }
-
-    /// Whether the speaker may end: it answers for no address, or its successors have had their time.
-    pub fn has_stopped(&self, now: Time) -> bool {
-        let is_over = |at: Time| at <= now || self.takeover.is_empty();
-        self.stop_at.is_some_and(is_over)
     }
 
     /// Does what is due.

@@ -233,6 +233,8 @@ pub struct View<'a> {
     pub members: Option<&'a BTreeMap<NodeName, Member>>,
     /// Whether nodes with [`EXCLUDE_LABEL`] announce, too.
     pub ignore_exclude_label: bool,
+    /// Whether nodes with [`DRAIN_ANNOTATION`] announce, too, as by MetalLB.
+    pub ignore_drain: bool,
     /// The addresses of all nodes, with the nodes that have them.
     pub node_addresses: &'a BTreeMap<IpAddr, BTreeSet<NodeName>>,
 }
@@ -305,7 +307,7 @@ impl<'a> View<'a> {
         if !self.ignore_exclude_label && node.labels.contains_key(EXCLUDE_LABEL) {
             return Err(Exclusion::ExcludedByLabel);
         }
-        if node.draining {
+        if node.draining && !self.ignore_drain {
             return Err(Exclusion::Drained);
         }
         if service.traffic_policy == TrafficPolicy::Local && !endpoints.nodes.contains(&node.name) {

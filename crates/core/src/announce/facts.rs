@@ -16,7 +16,7 @@ use crate::config::Pool;
 use crate::{Member, NodeName, ServiceKey};
 
 /// Pools, Services, endpoints and Nodes from the API server, and the members from gossip.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Facts {
     pools: Vec<Pool>,
     nodes: BTreeMap<NodeName, Node>,
@@ -30,6 +30,8 @@ pub struct Facts {
     /// Many Services have their endpoints on the same nodes, and share one value.
     endpoints: BTreeMap<ServiceKey, Arc<Endpoints>>,
     ignore_exclude_label: bool,
+    /// Whether a usable member reports [`Features::BESIDE_METALLB`](crate::Features::BESIDE_METALLB).
+    is_beside_metallb: bool,
 }
 
 /// What a setter has changed.
@@ -68,6 +70,7 @@ impl Facts {
             sharers: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             ignore_exclude_label,
+            is_beside_metallb: false,
         }
     }
 
@@ -123,6 +126,7 @@ impl Facts {
     /// Replaces the members. Without gossip this has no effect.
     pub fn set_members(&mut self, members: &[Member]) -> Option<FactChange> {
         let known = self.members.as_mut()?;
+        self.is_beside_metallb = members.iter().any(Member::is_usable_beside_metallb);
         let next = members.iter().map(|m| (m.node.clone(), m.clone())).collect();
         Some(FactChange::Members(core::mem::replace(known, next)))
     }
@@ -219,12 +223,28 @@ impl Facts {
             .map_or(NO_ENDPOINTS, |endpoints| endpoints)
     }
 
+    /// Returns these facts as they are without MetalLB's speakers.
+    pub fn without_metallb(&self) -> Self {
+        let members = self.members.as_ref().map(|members| {
+            let members = members.iter();
+            members
+                .map(|(node, member)| (node.clone(), member.without_metallb()))
+                .collect()
+        });
+        Self {
+            members,
+            is_beside_metallb: false,
+            ..self.clone()
+        }
+    }
+
     /// Returns what eligibility depends on.
     pub fn view(&self) -> View<'_> {
         View {
             pools: &self.pools,
             members: self.members.as_ref(),
             ignore_exclude_label: self.ignore_exclude_label,
+            ignore_drain: self.is_beside_metallb,
             node_addresses: &self.node_addresses,
         }
     }

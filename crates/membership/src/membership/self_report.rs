@@ -61,7 +61,7 @@ impl Membership {
         self.report(|report| report.profile_mut().unresponsive = nodes, now);
     }
 
-    /// Reports the features of another version than this one, and behaves like it.
+    /// Reports the features of this speaker; those of another version make it behave like that version.
     pub fn set_features(&mut self, features: Features, now: Time) {
         self.report(|report| report.profile_mut().features = features, now);
     }

@@ -8,10 +8,11 @@ use herald_core::announce::agent::{Agent, SpeakerNode};
 use herald_core::config::{Catalog, ConfigChange, Problem};
 use herald_core::{NodeName, PoolName, ServiceKey};
 use herald_runtime::Update;
+use herald_runtime::watch::ObjectKey;
 use k8s_openapi::api::core::v1::ObjectReference;
 
 use super::slices::Slices;
-use crate::input::{Awaiting, Input, ServiceInput, ServiceVersion, SpeakerPod};
+use crate::input::{Awaiting, Input, PodLabels, ServiceInput, ServiceVersion, SpeakerPod};
 
 /// What the driver keeps of the watched objects. The agent keeps the rest.
 #[derive(Debug, Default)]
@@ -22,6 +23,8 @@ pub(super) struct Cluster {
     /// Services whose endpoints the agent may not know.
     stale_endpoints: BTreeSet<ServiceKey>,
     pods: BTreeMap<String, SpeakerPod>,
+    /// The names of the Pods of MetalLB's speaker.
+    metallb: BTreeSet<String>,
     /// The nodes that run a speaker, as last returned; `None` before the first time.
     peers: Option<BTreeMap<NodeName, SpeakerNode>>,
     /// Whether `peers` may differ from `pods`.
@@ -100,6 +103,15 @@ impl Cluster {
                     Update::Synced => return Some(Awaiting::SpeakerPods),
                 }
             }
+            Input::Pods(update) => match update {
+                Update::Applied(pod) if pod.is_metallb_speaker => {
+                    self.metallb.insert(pod.name);
+                }
+                Update::Applied(PodLabels { name, .. }) | Update::Deleted(ObjectKey { name, .. }) => {
+                    self.metallb.remove(&name);
+                }
+                Update::Synced => return Some(Awaiting::MetalLbPods),
+            },
         }
         None
     }
@@ -150,6 +162,11 @@ impl Cluster {
         }
         self.peers = Some(peers);
         self.peers.as_ref()
+    }
+
+    /// Whether the namespace has Pods of MetalLB's speaker.
+    pub(super) fn has_metallb(&self) -> bool {
+        !self.metallb.is_empty()
     }
 
     pub(super) fn problems(&self) -> &[Problem] {

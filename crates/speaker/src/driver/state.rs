@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use herald_api::state::{AddressMove, AddressState, MemberState, ServiceRole, SpeakerState, VERSION};
-use herald_core::announce::agent::AddressStage;
+use herald_api::state::{
+    AddressMove, AddressState, ElectionDifferenceState, MemberState, ServiceRole, SpeakerState, VERSION,
+};
+use herald_core::announce::agent::{AddressStage, ElectionDifference};
 use herald_core::announce::layer2::ownership::Role;
 use herald_core::{Member, NodeName, ServiceKey, Time};
 use herald_runtime::admin::StateRequest;
@@ -28,12 +30,15 @@ impl Driver {
             .iter()
             .map(|member| (member.node.tag(), &member.node))
             .collect();
+        let differences = self.agent.election_differences();
         SpeakerState {
             version: VERSION,
             node: self.node.to_string(),
             time: today.to_string(),
             truncated: false,
             gossip_blocked: self.agent.is_gossip_blocked(),
+            beside_metallb: self.is_beside_metallb(),
+            election_differences: differences.iter().map(election_difference).collect(),
             members: members
                 .iter()
                 .map(|member| member_state(member, &names))
@@ -61,6 +66,16 @@ fn member_state(member: &Member, names: &BTreeMap<u32, &NodeName>) -> MemberStat
         unresponsive: unresponsive
             .filter_map(|tag| names.get(tag).map(ToString::to_string))
             .collect(),
+    }
+}
+
+fn election_difference(difference: &ElectionDifference) -> ElectionDifferenceState {
+    let name = |node: &Option<NodeName>| node.as_ref().map(ToString::to_string);
+    ElectionDifferenceState {
+        address: difference.address.to_string(),
+        service: difference.service.to_string(),
+        beside: name(&difference.beside),
+        alone: name(&difference.alone),
     }
 }
 

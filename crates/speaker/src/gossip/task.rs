@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
-use herald_core::{Liveness, Member, NodeName, NodeState, Time};
+use herald_core::{Features, Liveness, Member, NodeName, NodeState, Time};
 use herald_l2::Link;
 use herald_membership::codec::Rejection;
 use herald_membership::codec::seal::{Seal, Secret};
@@ -31,6 +31,7 @@ pub(super) enum GossipCommand {
     SetState(NodeState),
     SetLinks(Vec<Link>),
     SetUnresponsive(Vec<u32>),
+    SetFeatures(Features),
     /// This node was cut off and is back.
     Flap,
     /// A peer reports that this node does not answer on the wire.
@@ -119,6 +120,7 @@ impl GossipTask {
                 self.membership.set_links(&links, now);
             }
             GossipCommand::SetUnresponsive(nodes) => self.membership.set_unresponsive(nodes, now),
+            GossipCommand::SetFeatures(features) => self.membership.set_features(features, now),
             GossipCommand::Flap => self.membership.handle_flap(now),
             GossipCommand::ReportedUnresponsive => self.membership.handle_reported_unresponsive(now),
             GossipCommand::Query(peer, address) => self.membership.query(peer, address, now),

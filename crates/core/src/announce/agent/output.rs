@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use crate::announce::layer2::ownership::Role;
 use crate::announce::layer2::takeover::AddressEvent;
-use crate::{NodeName, NodeState, ServiceKey};
+use crate::{Features, NodeName, NodeState, ServiceKey};
 
 /// What the agent reports to membership, which disseminates it to the peers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub enum AgentReport {
     State(NodeState),
     /// The nodes ([`NodeName::tag`]) that do not answer on the wire, so that this node answers for them.
     Unresponsive(Vec<u32>),
+    /// What this speaker can do, and whether MetalLB's speakers run on the same nodes.
+    Features(Features),
     /// This node was unplugged and is back.
     Flapped,
     /// A peer has reported that this node does not answer on the wire.

@@ -11,6 +11,9 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
+use core::time::Duration;
+
+mod beside;
 
 /// This node owns [`ADDRESS`] by MetalLB's order; the other node owns [`OTHER`].
 const OWN: &str = "iris2";

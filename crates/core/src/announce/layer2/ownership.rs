@@ -87,6 +87,16 @@ impl Ownership {
         }
     }
 
+    /// Returns the ownership with the same advertisements and interfaces that follows from other facts.
+    pub fn of_facts(&self, facts: &Facts) -> Self {
+        let mut other = Self::new(self.own_node.clone());
+        other.set_advertisements(facts, &self.advertisements);
+        other.interfaces.clone_from(&self.interfaces);
+        other.handle_members(facts, &BTreeMap::new());
+        other.mark_all_stale(facts);
+        other
+    }
+
     /// Replaces the advertisements.
     pub fn set_advertisements(&mut self, facts: &Facts, advertisements: &[L2Advertisement]) {
         if self.advertisements != advertisements {

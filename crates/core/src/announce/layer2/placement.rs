@@ -1,7 +1,8 @@
 //! Placement: how the speakers compare in where they are connected and in how stable they are, and which rule all of them know.
 //!
 //! All follow from what the speakers report of themselves, so that all speakers come to the same result. As long as one
-//! usable speaker reports nothing, because its version does not, none counts: it could not come to the same result.
+//! usable speaker reports nothing, because its version does not, none counts: it could not come to the same result. Nor does
+//! any while one reports that it runs beside MetalLB, whose elections know none of this.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -19,7 +20,7 @@ const ABOVE_MEDIAN: u8 = 2;
 /// What the usable speakers report of themselves, compared.
 #[derive(Debug, Default)]
 pub(crate) struct Placement {
-    /// Empty unless all usable speakers have reported.
+    /// Empty unless all usable speakers have reported, and beside MetalLB.
     profiles: BTreeMap<NodeName, Arc<Profile>>,
     rule: ElectionRule,
     flapping: BTreeSet<NodeName>,
@@ -71,7 +72,10 @@ impl Placement {
     pub(crate) fn of<'a>(members: impl Iterator<Item = &'a Member>) -> Self {
         let usable = members.filter(|member| member.is_usable());
         let reported = usable.map(|member| Some((member.node.clone(), member.profile.clone()?)));
-        let Some(profiles) = reported.collect::<Option<BTreeMap<_, _>>>() else {
+        let reported = reported.collect::<Option<BTreeMap<_, _>>>();
+        let is_beside = |profile: &Arc<Profile>| profile.features.contains(Features::BESIDE_METALLB);
+        let reported = reported.filter(|profiles| !profiles.values().any(is_beside));
+        let Some(profiles) = reported else {
             return Self {
                 rule: ElectionRule::PerService,
                 ..Self::default()

@@ -121,6 +121,11 @@ impl Takeover {
         self.beacon.set(self.peers.has_lost(now), self.peers.alive(), now);
     }
 
+    /// Records whether MetalLB's speakers run on these nodes, too (`machine::beside`).
+    pub const fn set_beside_metallb(&mut self, is_beside: bool) {
+        self.peers.set_beside_metallb(is_beside);
+    }
+
     /// Replaces the addresses of the speakers' nodes as Kubernetes knows them.
     pub fn set_nodes(&mut self, nodes: BTreeMap<NodeName, IpAddr>, now: Time) {
         self.identification.set_nodes(nodes);
@@ -264,11 +269,14 @@ impl Takeover {
     }
 
     /// Whether this node announces an address as the elected node. A node that only hands it over does not, nor does the acting
-    /// owner, which leaves the address to the elected node.
+    /// owner, which leaves the address to the elected node. Beside MetalLB both count: the elected node waits until it knows
+    /// that not MetalLB answers here.
     pub fn announces(&self, address: IpAddr) -> bool {
-        let machine = self.machines.get(&address);
-        machine
-            .is_some_and(|machine| machine.stage() == Stage::Active && machine.duty() == Some(Duty::Answer))
+        let Some(machine) = self.machines.get(&address) else {
+            return false;
+        };
+        let is_elected = machine.stage() == Stage::Active && machine.duty() == Some(Duty::Answer);
+        is_elected || self.peers.is_beside_metallb() && machine.answers()
     }
 
     /// Returns the Services that use an address.

@@ -25,6 +25,9 @@ pub enum AddressEvent {
     /// A peer that membership considers down still answers after five seconds, and this node sees at most half of the speakers
     /// alive: the peer keeps the address.
     Delayed(NodeName),
+    /// Beside MetalLB: a living peer answers and says that it does not announce the address, so MetalLB announces it there. The
+    /// address stays there.
+    AnsweredByMetalLb(NodeName),
     /// Two living speakers both announced the address for four seconds, as each told the other in a sealed datagram: the first of
     /// them by name keeps it.
     Disputed(NodeName),
@@ -51,7 +54,7 @@ pub enum AddressEvent {
 
 impl AddressEvent {
     /// Returns one value of each variant, for tests and documents.
-    pub fn examples() -> [Self; 14] {
+    pub fn examples() -> [Self; 15] {
         let node = || NodeName::from("node-1");
         [
             Self::Conflict(MacAddr::ZERO),
@@ -61,6 +64,7 @@ impl AddressEvent {
             Self::Challenged(MacAddr::ZERO),
             Self::Deferred(node()),
             Self::Delayed(node()),
+            Self::AnsweredByMetalLb(node()),
             Self::Disputed(node()),
             Self::ForeignClaim {
                 mac: MacAddr::ZERO,
@@ -84,6 +88,7 @@ impl AddressEvent {
             Self::Challenged(_) => "AddressChallenged",
             Self::Deferred(_) => "TakeoverDeferred",
             Self::Delayed(_) => "TakeoverDelayed",
+            Self::AnsweredByMetalLb(_) => "AnsweredByMetalLB",
             Self::Disputed(_) => "AddressDisputed",
             Self::ForeignClaim { .. } => "ForeignClaim",
             Self::TakeoverForced(_) => "TakeoverForced",
@@ -108,7 +113,9 @@ impl AddressEvent {
             | Self::OwnerUnresponsive(_)
             | Self::OwnerUnheard(_)
             | Self::OwnerRecovered(_) => true,
-            Self::Deferred(_) | Self::TakeoverForced(_) | Self::Preempted(_) => false,
+            Self::Deferred(_) | Self::AnsweredByMetalLb(_) | Self::TakeoverForced(_) | Self::Preempted(_) => {
+                false
+            }
         }
     }
 
@@ -118,6 +125,7 @@ impl AddressEvent {
             self,
             Self::Conflict(_)
                 | Self::Delayed(_)
+                | Self::AnsweredByMetalLb(_)
                 | Self::Disputed(_)
                 | Self::OwnerUnresponsive(_)
                 | Self::OwnerUnheard(_)
@@ -142,6 +150,7 @@ impl AddressEvent {
             | Self::Resolved
             | Self::Deferred(_)
             | Self::Delayed(_)
+            | Self::AnsweredByMetalLb(_)
             | Self::TakeoverForced(_)
             | Self::OwnerUnresponsive(_)
             | Self::OwnerUnheard(_)
@@ -179,6 +188,10 @@ impl fmt::Display for AddressEvent {
             Self::Delayed(node) => write!(
                 f,
                 "not announced from here: gossip considers node {node} down, but a machine still answers for it"
+            ),
+            Self::AnsweredByMetalLb(node) => write!(
+                f,
+                "not announced from here: MetalLB has elected node {node}, and this node is elected without MetalLB"
             ),
             Self::Disputed(node) => write!(
                 f,

@@ -22,6 +22,7 @@
 
 mod attempt;
 mod backup;
+mod beside;
 mod claimed;
 mod context;
 mod elected;

@@ -34,6 +34,10 @@ pub(super) struct Peers {
     down: BTreeSet<NodeName>,
     /// Since when a peer is suspect or down without having announced that it leaves.
     doubted: BTreeMap<NodeName, Time>,
+    /// The peers that gossip has reached since this speaker started. Any other one is not dead: it may never have run.
+    reached: BTreeSet<NodeName>,
+    /// Whether MetalLB's speakers run on these nodes, too.
+    is_beside_metallb: bool,
     /// The peers that have answered for an address since they were last down.
     answered: BTreeSet<NodeName>,
     pub(super) queries: PeerQueries,
@@ -64,6 +68,10 @@ pub(super) struct Peer {
     pub(super) needs_proof: bool,
     /// Whether it reports that this node does not answer on the wire, so that it may be the acting owner.
     pub(super) reports_unresponsive: bool,
+    /// Whether it is starting, as far as it has reported: it owns nothing.
+    pub(super) is_starting: bool,
+    /// Whether gossip has reached it since this speaker started.
+    was_reached: bool,
     liveness: Liveness,
     /// Whether it has announced that it leaves, and was not seen again since.
     is_leaving: bool,
@@ -105,6 +113,8 @@ impl Peers {
             by_mac: BTreeMap::new(),
             down: BTreeSet::new(),
             doubted: BTreeMap::new(),
+            reached: BTreeSet::new(),
+            is_beside_metallb: false,
             answered: BTreeSet::new(),
             queries: PeerQueries::new(),
             reannounced: BTreeMap::new(),
@@ -125,7 +135,12 @@ impl Peers {
             .filter(|m| m.liveness != Liveness::Alive && m.state != NodeState::Draining);
         let since = |node: &NodeName| self.doubted.get(node).copied().unwrap_or(now);
         self.doubted = doubtful.map(|m| (m.node.clone(), since(&m.node))).collect();
-        self.alive = members.iter().filter(|m| !is_down(m)).count();
+        self.reached
+            .retain(|node| members.iter().any(|member| member.node == *node));
+        let alive = members.iter().filter(|m| !is_down(m));
+        self.reached
+            .extend(alive.clone().map(|member| member.node.clone()));
+        self.alive = alive.count();
         let others = members.iter().filter(|member| member.node != self.own_node);
         self.members = others.cloned().collect();
         self.queries
@@ -159,6 +174,8 @@ impl Peers {
                     can_reply: can_reply(member),
                     needs_proof: can_reply(member) || is_unknown(member),
                     reports_unresponsive: reports_unresponsive(member, own_tag),
+                    is_starting: member.state == NodeState::Starting,
+                    was_reached: self.reached.contains(&member.node),
                     liveness: member.liveness,
                     is_leaving: member.state == NodeState::Draining
                         && !known.is_some_and(|known| is_down && known.is_back()),
@@ -189,6 +206,22 @@ impl Peers {
 
     pub(super) fn get(&self, mac: MacAddr) -> Option<&Peer> {
         self.by_mac.get(&mac)
+    }
+
+    /// Records whether MetalLB's speakers run on these nodes, too.
+    pub(super) const fn set_beside_metallb(&mut self, is_beside: bool) {
+        self.is_beside_metallb = is_beside;
+    }
+
+    /// Whether MetalLB's speakers run on these nodes, too: then a node that answers may not have heard of this one's election.
+    pub(super) const fn is_beside_metallb(&self) -> bool {
+        self.is_beside_metallb
+    }
+
+    /// Whether a peer is alive and can own addresses.
+    pub(super) fn is_usable(&self, node: &NodeName) -> bool {
+        let mut members = self.members.iter();
+        members.any(|member| member.node == *node && member.liveness == Liveness::Alive && member.is_usable())
     }
 
     /// Records that a peer announced an address. Returns whether all active addresses are to be announced again: membership
@@ -282,13 +315,16 @@ impl Peers {
         self.doubted.get(node).copied()
     }
 
-    /// Whether answers from this MAC address no longer delay a take-over: the majority considers the peer down, and it does not
-    /// reply to queries. A peer of a version that cannot reply has [`DOWN_PEER_GRACE`], and longer if it announces addresses, but
+    /// Whether answers from this MAC address no longer delay a take-over: the majority considers the peer down, which was alive
+    /// since this speaker started, and it does not reply to queries. A peer of a version that cannot reply has [`DOWN_PEER_GRACE`], and longer if it announces addresses, but
     /// not once `is_limit_over`.
     pub(super) fn is_grace_over(&self, mac: MacAddr, is_limit_over: bool, now: Time) -> bool {
         let Some(peer) = self.by_mac.get(&mac) else {
             return false;
         };
+        if !peer.was_reached || self.is_beside_metallb {
+            return false;
+        }
         let (Some(since), false) = (peer.down_since, self.is_minority()) else {
             return false;
         };

@@ -8,6 +8,7 @@ use crate::{Features, Liveness, NodeState, Profile};
 use alloc::vec;
 use alloc::vec::Vec;
 
+mod beside;
 mod claims;
 mod heal_beacon;
 mod identify;

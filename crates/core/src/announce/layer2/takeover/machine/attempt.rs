@@ -31,6 +31,10 @@ pub(super) struct TakeoverAttempt {
     pub(super) deferral: Option<Deferral>,
     /// The living peer that keeps the address after a dispute.
     pub(super) lost_to: Option<NodeName>,
+    /// The living peer whose MetalLB may keep the address, and whether that was reported.
+    pub(super) metallb: Option<(NodeName, bool)>,
+    /// Since when a machine answers for a peer that is starting.
+    pub(super) starting_since: Option<Time>,
 }
 
 /// A peer that is suspect or down and answers for the address.
@@ -64,6 +68,8 @@ impl TakeoverAttempt {
             conflict: None,
             deferral: None,
             lost_to: None,
+            metallb: None,
+            starting_since: None,
         }
     }
 
@@ -74,6 +80,9 @@ impl TakeoverAttempt {
         }
         if let Some(node) = &self.lost_to {
             return Some(AddressEvent::Disputed(node.clone()));
+        }
+        if let Some((node, true)) = &self.metallb {
+            return Some(AddressEvent::AnsweredByMetalLb(node.clone()));
         }
         let delay = self
             .deferral

@@ -149,7 +149,7 @@ impl AddressMachine {
             Stage::Active if self.duty() == Some(Duty::Answer) => {
                 self.handle_reply_of_claimant(peer, announces, denied, ctx);
             }
-            Stage::Deferred if !announces && self.is_deferred_to(peer) => self.activate(ctx),
+            Stage::Deferred if self.is_deferred_to(peer) => self.handle_reply_of_keeper(peer, announces, ctx),
             Stage::Idle
             | Stage::Monitoring
             | Stage::Probing

@@ -25,7 +25,7 @@ const CONFLICT_RETRY: [Duration; 4] = [
 const STABILITY_RETRY: Duration = Duration::from_millis(250);
 
 /// How long a peer that is down and of a version that answers no queries can keep the address by its announcements, against the
-/// majority.
+/// majority; and how long one that is starting can keep it, which answers for no address itself.
 const DEFERRAL_LIMIT: Duration = Duration::from_secs(10);
 
 /// Users are told when a peer that is down keeps the address for longer.
@@ -47,6 +47,7 @@ impl AddressMachine {
             // The result of a check that was in progress when the probe began.
             ProbeResult::Unanswered { .. } => {}
             ProbeResult::Answered(mac) => match ctx.peers.get(mac).cloned() {
+                Some(peer) if ctx.peers.is_beside_metallb() => self.handle_answer_beside_metallb(peer, ctx),
                 None => self.handle_foreign_answer(mac, ctx),
                 Some(peer) if peer.is_alive() => self.handle_answer_of_living(&peer, ctx),
                 Some(peer) => self.handle_answer_of_doubted(peer, mac, ctx),
@@ -70,8 +71,15 @@ impl AddressMachine {
     }
 
     /// Handles the answer of a peer that is alive. If it is not elected, it stops as soon as it receives our announcement. But
-    /// if this node has lost a dispute, the peer keeps the address until it says that it does not announce it.
+    /// if this node has lost a dispute, the peer keeps the address until it says that it does not announce it. A peer that is
+    /// starting announces nothing, so another program on its node answers.
     fn handle_answer_of_living(&mut self, peer: &Peer, ctx: &mut Context<'_>) {
+        if peer.is_starting {
+            let since = *self.attempt().starting_since.get_or_insert(ctx.now);
+            if ctx.now.saturating_since(since) < DEFERRAL_LIMIT {
+                return self.defer_for(RETRY, ctx);
+            }
+        }
         let says_no = self
             .recent_reply(&peer.node, ctx.now)
             .is_some_and(|reply| !reply.announces);
@@ -141,14 +149,15 @@ impl AddressMachine {
     /// Handles the answer of a machine that is no peer as far as this node knows.
     fn handle_foreign_answer(&mut self, mac: MacAddr, ctx: &mut Context<'_>) {
         let is_stable = self.attempt().handle_foreign_answer(mac, ctx.now);
-        let keeps =
-            self.detection == ConflictDetection::Enforce && !ctx.history.is_recent(ctx.address, ctx.now);
+        // Beside MetalLB, the machine may be a node with only MetalLB's speaker.
+        let keeps = ctx.peers.is_beside_metallb()
+            || self.detection == ConflictDetection::Enforce && !ctx.history.is_recent(ctx.address, ctx.now);
         if let Some(pause) = self.identify(mac, keeps && is_stable, ctx) {
             return self.defer_for(pause, ctx);
         }
         match self.detection {
+            _ if keeps => self.handle_conflict(mac, is_stable, ctx),
             ConflictDetection::Off => self.activate(ctx),
-            ConflictDetection::Enforce if keeps => self.handle_conflict(mac, is_stable, ctx),
             ConflictDetection::Warn | ConflictDetection::Enforce => {
                 ctx.report(AddressEvent::Duplicate(mac));
                 self.activate(ctx);
@@ -210,10 +219,11 @@ impl AddressMachine {
     }
 
     /// Leaves the address to a peer that is suspect or down, and probes again later.
-    fn defer_to(&mut self, node: NodeName, ctx: &mut Context<'_>) {
+    pub(super) fn defer_to(&mut self, node: NodeName, ctx: &mut Context<'_>) {
         self.defer_for(RETRY, ctx);
         let attempt = self.attempt();
         attempt.handle_deferral(ctx.peers.is_minority(), ctx.now);
+        attempt.metallb = None;
         let was_conflict = attempt.conflict.take().is_some();
         let before = attempt.deferral.take();
         let mut deferral = Deferral {
@@ -239,7 +249,8 @@ impl AddressMachine {
         let attempt = self.attempt.as_ref();
         attempt.is_some_and(|attempt| {
             let deferral = attempt.deferral.as_ref().map(|deferral| &deferral.node);
-            attempt.lost_to.as_ref() == Some(peer) || deferral == Some(peer)
+            let metallb = attempt.metallb.as_ref().map(|(node, _)| node);
+            [attempt.lost_to.as_ref(), deferral, metallb].contains(&Some(peer))
         })
     }
 

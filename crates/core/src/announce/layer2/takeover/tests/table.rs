@@ -82,7 +82,7 @@ const STAGES: [Stage; 11] = [
     ("HandingOver, backup", || first_is_down(handing_over_as_backup())),
 ];
 
-const EVENTS: [Event; 22] = [
+const EVENTS: [Event; 23] = [
     ("elected", |world| world.role(Some(elected()))),
     ("backup", |world| world.role(Some(backup()))),
     ("standby", |world| world.role(Some(standby()))),
@@ -93,6 +93,19 @@ const EVENTS: [Event; 22] = [
     ("silence", |world| world.probed(ProbeResult::Silence)),
     ("no link", |world| world.probed(ProbeResult::NoLink)),
     ("answer of an alive peer", |world| {
+        world.probed(ProbeResult::Answered(mac(LAST)))
+    }),
+    ("answer of a starting peer", |world| {
+        let starting = Member {
+            state: NodeState::Starting,
+            ..member(LAST, Liveness::Alive)
+        };
+        let members = [
+            member(FIRST, Liveness::Down),
+            member(ME, Liveness::Alive),
+            starting,
+        ];
+        world.takeover.set_members(&members, world.now);
         world.probed(ProbeResult::Answered(mac(LAST)))
     }),
     ("answer of a lost peer", |world| {

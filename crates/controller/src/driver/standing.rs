@@ -1,0 +1,194 @@
+//! Whether this controller decides and writes: it has the Lease, and no MetalLB does.
+
+use std::collections::BTreeSet;
+
+use herald_runtime::Update;
+use herald_runtime::lease::Term;
+use tracing::{info, warn};
+
+use super::Controller;
+use crate::announcements::PodReadiness;
+
+/// Whether this controller may decide and write, and whether it does.
+#[derive(Debug, Default)]
+pub(crate) struct Standing {
+    /// While the Lease is ours.
+    held: Option<Term>,
+    /// The term in which this controller decides and writes; the others stand by with warm caches.
+    active: Option<Term>,
+    metallb: Option<MetalLbControllers>,
+}
+
+/// The Pods of MetalLB's controller that are ready, for a controller that may run beside them.
+#[derive(Debug, Default)]
+struct MetalLbControllers {
+    is_listed: bool,
+    ready: BTreeSet<String>,
+    is_reported: bool,
+}
+
+impl Standing {
+    /// Starts as a standby. With `is_beside_metallb` this controller stays one as long as MetalLB's controller is ready.
+    pub(crate) fn new(is_beside_metallb: bool) -> Self {
+        Self {
+            metallb: is_beside_metallb.then(MetalLbControllers::default),
+            ..Self::default()
+        }
+    }
+
+    /// Sets the term in which the Lease is ours.
+    pub(super) const fn set_held(&mut self, term: Option<Term>) {
+        self.held = term;
+    }
+
+    pub(super) const fn held(&self) -> Option<Term> {
+        self.held
+    }
+
+    pub(super) const fn active(&self) -> Option<Term> {
+        self.active
+    }
+
+    pub(super) const fn is_active(&self) -> bool {
+        self.active.is_some()
+    }
+
+    /// Whether only MetalLB's controller keeps this one from deciding.
+    pub(super) fn waits_for_metallb(&self) -> bool {
+        self.held.is_some() && self.is_kept()
+    }
+
+    fn is_kept(&self) -> bool {
+        let metallb = self.metallb.as_ref();
+        metallb.is_some_and(|metallb| !metallb.is_listed || !metallb.ready.is_empty())
+    }
+
+    /// Takes a change of the Pods in our namespace.
+    pub(super) fn handle_pods(&mut self, update: &Update<PodReadiness>) {
+        let Some(metallb) = &mut self.metallb else { return };
+        match update {
+            Update::Applied(pod) if pod.is_ready_metallb() => {
+                metallb.ready.insert(pod.name().to_owned());
+            }
+            Update::Applied(pod) => {
+                metallb.ready.remove(pod.name());
+            }
+            Update::Deleted(key) => {
+                metallb.ready.remove(&key.name);
+            }
+            Update::Synced => metallb.is_listed = true,
+        }
+    }
+
+    /// Returns the active term before and from now on, if it has changed.
+    pub(super) fn poll_change(&mut self) -> Option<(Option<Term>, Option<Term>)> {
+        let is_waiting = self.waits_for_metallb();
+        if let Some(metallb) = self.metallb.as_mut().filter(|metallb| metallb.is_listed) {
+            let was_reported = std::mem::replace(&mut metallb.is_reported, is_waiting);
+            match (was_reported, is_waiting) {
+                (false, true) => {
+                    let pods: Vec<&str> = metallb.ready.iter().map(String::as_str).collect();
+                    let pods = pods.join(", ");
+                    warn!(
+                        pods,
+                        "MetalLB's controller is ready: deciding and writing nothing until it is gone"
+                    );
+                }
+                (true, false) => info!("no Pod of MetalLB's controller is ready any more"),
+                (true, true) | (false, false) => {}
+            }
+        }
+        let term = self.held.filter(|_| !self.is_kept());
+        let before = std::mem::replace(&mut self.active, term);
+        (before != term).then_some((before, term))
+    }
+}
+
+impl Controller {
+    /// Makes this controller the active one, or a standby.
+    pub(super) fn follow_standing(&mut self) {
+        let Some((before, term)) = self.standing.poll_change() else {
+            return;
+        };
+        let now = self.now();
+        if before.is_some() {
+            info!("standing by");
+            self.reconciler.set_active(false, now);
+            self.writes.cancel_all();
+            self.resources.handle_cancelled();
+            self.metrics.forget_pools();
+        }
+        self.metrics.set_active(term.is_some());
+        if term.is_some() {
+            info!("active: deciding from now on");
+            self.reconciler.set_active(true, now);
+            let problems = self.configuration.problems().iter();
+            for event in problems.filter_map(|problem| self.configuration.event(problem)) {
+                self.emit(event);
+            }
+        }
+        self.show_state();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use herald_runtime::watch::ObjectKey;
+    use serde_json::json;
+
+    fn pod(app: &str, is_ready: bool) -> Update<PodReadiness> {
+        let status = if is_ready { "True" } else { "False" };
+        let pod = json!({
+            "metadata": {"name": "controller", "uid": "1", "labels": {"app": app, "component": "controller"}},
+            "status": {"conditions": [{"type": "Ready", "status": status}]},
+        });
+        Update::Applied(PodReadiness::new(&serde_json::from_value(pod).expect("a Pod")))
+    }
+
+    fn deleted() -> Update<PodReadiness> {
+        Update::Deleted(ObjectKey {
+            namespace: "metallb-system".to_owned(),
+            name: "controller".to_owned(),
+        })
+    }
+
+    /// Returns whether the controller is active after each of these changes.
+    fn active_after(is_beside: bool, updates: Vec<Update<PodReadiness>>) -> Vec<bool> {
+        let mut standing = Standing::new(is_beside);
+        standing.set_held(Some(Term::FIRST));
+        let after = |update| {
+            standing.handle_pods(&update);
+            standing.poll_change();
+            standing.is_active()
+        };
+        updates.into_iter().map(after).collect()
+    }
+
+    #[test]
+    fn a_controller_beside_metallb_decides_only_while_no_controller_of_metallb_is_ready() {
+        let updates = || {
+            vec![
+                pod("metallb", true),
+                Update::Synced,
+                pod("metallb", false),
+                pod("metallb", true),
+                deleted(),
+                pod("herald", true),
+            ]
+        };
+        assert_eq!(
+            active_after(true, updates()),
+            [false, false, true, false, true, true]
+        );
+        assert_eq!(active_after(false, updates()), [true; 6]);
+    }
+
+    #[test]
+    fn without_the_lease_no_controller_decides() {
+        let mut standing = Standing::new(true);
+        standing.handle_pods(&Update::Synced);
+        assert_eq!(standing.poll_change(), None);
+        assert!(!standing.waits_for_metallb());
+    }
+}

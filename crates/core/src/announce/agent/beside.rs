@@ -1,0 +1,72 @@
+//! Beside MetalLB: its speakers run on the same nodes, until one takes the place of the other.
+
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use super::{Agent, AgentReport};
+use crate::announce::layer2::ownership::Role;
+use crate::{Features, Member, NodeName, ServiceKey};
+
+/// A Service at an address for which another node is elected without MetalLB's speakers than beside them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ElectionDifference {
+    /// The address.
+    pub address: IpAddr,
+    /// The Service.
+    pub service: ServiceKey,
+    /// The node that is elected beside MetalLB.
+    pub beside: Option<NodeName>,
+    /// The node that is elected without it.
+    pub alone: Option<NodeName>,
+}
+
+impl Agent {
+    /// Records whether MetalLB's speakers run on the same nodes. While they do, the speakers elect as MetalLB does, announce
+    /// nothing that the MetalLB of another node answers for, and hand nothing over when they stop.
+    pub fn set_beside_metallb(&mut self, is_beside: bool) {
+        self.is_beside_metallb = is_beside;
+        self.takeover.set_beside_metallb(is_beside);
+        let features = Features::OF_THIS_VERSION;
+        self.report(AgentReport::Features(if is_beside {
+            features.with(Features::BESIDE_METALLB)
+        } else {
+            features
+        }));
+    }
+
+    /// Whether the elections are those of MetalLB, because a usable speaker runs beside it.
+    pub fn elects_beside_metallb(&self) -> bool {
+        self.peers.members.iter().any(Member::is_usable_beside_metallb)
+    }
+
+    /// Returns what the end of MetalLB's speakers will change: the addresses that another node is elected for then, as far as
+    /// this node has a part in them. It decides all elections again, so do not call it often.
+    pub fn election_differences(&self) -> Vec<ElectionDifference> {
+        if !self.elects_beside_metallb() {
+            return Vec::new();
+        }
+        let alone = self.facts.without_metallb();
+        let node = &self.options.node;
+        let mut ownership = self.ownership.of_facts(&alone);
+        let owner = |role: Option<&Role>| -> Option<NodeName> {
+            let role = role?;
+            let is_own = matches!(role, Role::Owner(_));
+            role.owner().or(is_own.then_some(node)).cloned()
+        };
+        let mut differences = Vec::new();
+        while let Some(change) = ownership.poll_change(&alone) {
+            let beside = owner(self.ownership.role(&change.service, change.address));
+            let alone = owner(change.after.as_ref());
+            if beside != alone {
+                differences.push(ElectionDifference {
+                    address: change.address,
+                    service: change.service,
+                    beside,
+                    alone,
+                });
+            }
+        }
+        differences.sort_by(|a, b| (a.address, &a.service).cmp(&(b.address, &b.service)));
+        differences
+    }
+}

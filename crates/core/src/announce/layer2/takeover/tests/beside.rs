@@ -1,0 +1,163 @@
+//! Machines that answer although no speaker of this cluster announces the address: MetalLB on the node of a peer.
+
+use super::*;
+
+/// Gossip reaches all speakers, and MetalLB's run on the same nodes.
+fn beside_metallb() -> World {
+    let mut world = World::new();
+    world.takeover.set_beside_metallb(true);
+    world.gossip_of_able(&[(FIRST, Liveness::Alive), (LAST, Liveness::Alive)]);
+    world.effects();
+    world
+}
+
+fn with_starting(world: &mut World, node: &str) {
+    let starting = Member {
+        state: NodeState::Starting,
+        ..able(node, Liveness::Alive)
+    };
+    let members = [able(ME, Liveness::Alive), starting];
+    world.takeover.set_members(&members, world.now);
+}
+
+fn answered_by(node: &str) -> impl Fn(u32) -> ProbeResult {
+    move |_| ProbeResult::Answered(mac(node))
+}
+
+fn answered_by_metallb(node: &str) -> Effect {
+    Effect::Event(ip(), AddressEvent::AnsweredByMetalLb(node.into()))
+}
+
+#[test]
+fn a_living_peer_that_is_starting_and_answers_keeps_the_address_for_ten_seconds() {
+    let mut world = World::probing();
+    with_starting(&mut world, LAST);
+    let (after, events) = world.until_active(answered_by(LAST));
+    let after = after.expect("it takes the address at last");
+    assert!(after >= Duration::from_secs(10), "{after:?}");
+    assert_eq!(events, []);
+}
+
+#[test]
+fn what_a_peer_kept_while_it_was_starting_is_taken_when_it_is_ready_or_silent() {
+    for is_ready in [true, false] {
+        let mut world = World::probing();
+        with_starting(&mut world, LAST);
+        assert_eq!(world.probed(ProbeResult::Answered(mac(LAST))), []);
+        assert_eq!(world.until_due().1, [probe()]);
+        if is_ready {
+            world.gossip_of_able(&[(LAST, Liveness::Alive)]);
+            assert_eq!(
+                world.probed(ProbeResult::Answered(mac(LAST))),
+                [announce(), gained()]
+            );
+        } else {
+            assert_eq!(world.probed(ProbeResult::Silence), [announce(), gained()]);
+        }
+    }
+}
+
+#[test]
+fn a_peer_that_gossip_never_reached_is_not_dead_and_keeps_the_address() {
+    for is_reached in [true, false] {
+        let mut world = World::with(Takeover::new(ME.into(), true, 1));
+        let members = |liveness| {
+            ["c", "d", "e"]
+                .map(|node| able(node, Liveness::Alive))
+                .into_iter()
+                .chain([able(ME, Liveness::Alive), able(FIRST, liveness)])
+                .collect::<Vec<_>>()
+        };
+        world.takeover = Takeover::new(ME.into(), true, 1);
+        if is_reached {
+            world.takeover.set_members(&members(Liveness::Alive), world.now);
+        }
+        world.takeover.set_members(&members(Liveness::Down), world.now);
+        world.role(Some(elected()));
+        let (after, events) = world.until_active(answered_by(FIRST));
+        assert_eq!(after.is_some(), is_reached);
+        let forced = AddressEvent::TakeoverForced(FIRST.into());
+        assert_eq!(events.contains(&forced), is_reached);
+    }
+}
+
+#[test]
+fn beside_metallb_a_living_peer_that_announces_the_address_hands_it_over() {
+    let mut world = beside_metallb();
+    world.role(Some(elected()));
+    assert_eq!(world.probed(ProbeResult::Answered(mac(LAST))), [query(LAST)]);
+    assert_eq!(world.replied(LAST, true), [announce(), gained()]);
+}
+
+#[test]
+fn beside_metallb_an_address_stays_where_metallb_answers_until_it_stops() {
+    let mut world = beside_metallb();
+    world.role(Some(elected()));
+    assert_eq!(world.probed(ProbeResult::Answered(mac(LAST))), [query(LAST)]);
+    assert_eq!(world.takeover.obstacle(ip()), None);
+    assert_eq!(world.replied(LAST, false), [answered_by_metallb(LAST)]);
+    let obstacle = AddressEvent::AnsweredByMetalLb(LAST.into());
+    assert_eq!(world.takeover.obstacle(ip()), Some(obstacle));
+    for _ in 0..100 {
+        assert_eq!(world.until_due(), (500, vec![probe()]));
+        assert_eq!(world.probed(ProbeResult::Answered(mac(LAST))), [query(LAST)]);
+        assert_eq!(world.replied(LAST, false), [], "it was reported");
+    }
+    world.until_due();
+    assert_eq!(world.probed(ProbeResult::Silence), [announce(), gained()]);
+}
+
+#[test]
+fn beside_metallb_no_answer_of_a_node_is_ever_overruled() {
+    for detection in [
+        ConflictDetection::Enforce,
+        ConflictDetection::Warn,
+        ConflictDetection::Off,
+    ] {
+        for machine in [mac(FIRST), mac(LAST), FOREIGN] {
+            let mut world = beside_metallb();
+            let grant = Grant {
+                conflict_detection: detection,
+                ..grant()
+            };
+            world.role(Some(Role::Owner(grant)));
+            let others = [
+                (FIRST, Liveness::Down),
+                (LAST, Liveness::Alive),
+                ("d", Liveness::Alive),
+            ];
+            world.gossip_of_able(&others);
+            world.effects();
+            let (after, events) = world.until_active(|_| ProbeResult::Answered(machine));
+            assert_eq!(after, None, "{detection:?} {machine} {events:?}");
+        }
+    }
+}
+
+/// The peers said no while MetalLB answered there; what still answers now is a speaker that stops.
+#[test]
+fn without_metallb_the_usual_rules_hold_again() {
+    let mut world = beside_metallb();
+    world.role(Some(elected()));
+    world.probed(ProbeResult::Answered(mac(LAST)));
+    world.replied(LAST, false);
+    world.takeover.set_beside_metallb(false);
+    world.until_due();
+    assert_eq!(
+        world.probed(ProbeResult::Answered(mac(LAST))),
+        [announce(), gained()]
+    );
+}
+
+#[test]
+fn beside_metallb_a_speaker_that_hands_an_address_over_says_that_it_announces_it() {
+    for is_beside in [true, false] {
+        let mut world = World::active();
+        world.takeover.set_beside_metallb(is_beside);
+        assert!(world.takeover.announces(ip()));
+        world.role(Some(standby()));
+        assert_eq!(world.takeover.announces(ip()), is_beside);
+        world.handle_claim_of(mac(FIRST));
+        assert!(!world.takeover.announces(ip()));
+    }
+}
