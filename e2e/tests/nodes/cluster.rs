@@ -105,6 +105,16 @@ impl Cluster {
         let extra = ["delete", "deployments,daemonsets,services", "--wait", "-l", EXTRA];
         self.kubectl.run(extra).await?;
         self.install(&[]).await?;
+        // Of a node that was just started again, the API server says for a while what was true before.
+        for node in 0..self.machines.len() {
+            wait_for("all speakers are alive", DEADLINE, async || {
+                let alive = self
+                    .metric(node, "herald_gossip_members{state=\"alive\"}")
+                    .await?;
+                Ok((alive == NODES as f64).then_some(()))
+            })
+            .await?;
+        }
         wait_for("the definitions are in use", DEADLINE, async || {
             self.kubectl.apply(MANIFEST).await.map(Some)
         })

@@ -46,8 +46,10 @@ async fn killed_node(cluster: &mut Cluster) -> anyhow::Result<()> {
     sniffer.watch(&[address]);
     let start = Monotonic::now();
     cluster.machine_mut(owner).power_off().await?;
-    let successor = moved(cluster, address, owner).await?;
-    ensure!(cluster.settled_owner("hello").await? == successor);
+    moved(cluster, address, owner).await?;
+    // A node that is slow may let the other one stand in until it is elected itself.
+    let successor = cluster.settled_owner("hello").await?;
+    ensure!(successor != owner, "the node that is off has the address");
     cluster.machine_mut(owner).power_on().await?;
     let name = cluster.machine(owner).name().to_owned();
     wait_for("the node has its address again", DEADLINE, async || {
@@ -58,10 +60,9 @@ async fn killed_node(cluster: &mut Cluster) -> anyhow::Result<()> {
     ensure!(cluster.settled_owner("hello").await? == owner);
     let [first, second] = [owner, successor].map(|index| cluster.machine(index).host().mac());
     let owners = sniffer.sightings().since(start).owners(address);
-    let ends = (owners.first(), owners.last());
     ensure!(
-        owners == [first, second, first] || owners == [second, first],
-        "{ends:?}: {address} was at {owners:?}"
+        owners.contains(&second) && owners.last() == Some(&first),
+        "{address} was at {owners:?}, not at {second} and then at {first}"
     );
     Ok(())
 }
