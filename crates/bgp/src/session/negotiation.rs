@@ -11,6 +11,9 @@ use crate::wire::{
     UpdateFormat,
 };
 
+/// RFC 4271 section 4.4: KEEPALIVE messages are at least this far apart. The least hold time is three times as long.
+pub(super) const LEAST_KEEPALIVE: Duration = Duration::from_secs(1);
+
 /// Which AS number a peer may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExpectedAs {
@@ -33,7 +36,7 @@ pub struct SessionConfig {
     pub identifier: BgpIdentifier,
     /// The hold time to propose.
     pub hold_time: HoldTime,
-    /// The pause between KEEPALIVE messages; at most, and without a value, a third of the hold time.
+    /// The pause between KEEPALIVE messages: at least 1 s; at most, and without a value or with zero, a third of the hold time.
     pub keepalive: Option<Duration>,
     /// The pause between attempts; without a value it grows from 1 to 30 s.
     pub connect_retry: Option<Duration>,
@@ -134,7 +137,10 @@ impl SessionConfig {
             peer_asn,
             peer_identifier: open.identifier,
             hold_time,
-            keepalive: third.map(|third| self.keepalive.unwrap_or(third).min(third)),
+            keepalive: third.map(|third| {
+                let wanted = self.keepalive.filter(|pause| !pause.is_zero());
+                wanted.unwrap_or(third).clamp(LEAST_KEEPALIVE, third)
+            }),
             families,
             format: UpdateFormat {
                 four_octet_as: open.four_octet_as().is_some(),

@@ -5,6 +5,7 @@ use core::time::Duration;
 use herald_core::{Backoff, Time};
 
 use super::fsm::SessionEvent;
+use super::negotiation::LEAST_KEEPALIVE;
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -68,7 +69,7 @@ impl SessionTimers {
     }
 
     pub(super) fn restart_keepalive(&mut self, pause: Option<Duration>, now: Time) {
-        self.keepalive = pause.map(|pause| now + self.jittered(pause));
+        self.keepalive = pause.map(|pause| now + self.jittered(pause).max(LEAST_KEEPALIVE));
     }
 
     pub(super) fn restart_send_hold(&mut self, is_left: bool, hold_time: Option<Duration>, now: Time) {

@@ -234,3 +234,21 @@ fn the_restart_bit_is_in_the_first_open_only() {
     session.handle_accepted(Time::ZERO);
     assert_eq!(actions(&mut session), [open(false)]);
 }
+
+/// RFC 4271 section 4.4: at most one KEEPALIVE a second, and a third of the hold time at most between two.
+#[test]
+fn a_pause_between_keepalives_of_less_than_a_second_is_not_taken() {
+    for (keepalive, hold_time, expected) in [(0, 90, 30), (500, 90, 1), (500, 3, 1), (60_000, 90, 30)] {
+        let mut config = config(65_001, 65_000);
+        config.keepalive = Some(Duration::from_millis(keepalive));
+        config.hold_time = HoldTime::new(hold_time).expect("long enough");
+        let mut session = BgpSession::new(config, 1);
+        session.start(Time::ZERO);
+        session.handle_connected(Time::ZERO);
+        session.handle_bytes(&bytes_of(&super::config(65_000, 65_001).open(false)), Time::ZERO);
+        let negotiated = session.negotiated().expect("accepted");
+        assert_eq!(negotiated.keepalive, Some(Duration::from_secs(expected)));
+        // The jitter does not shorten the pause to less than a second either.
+        assert!(session.poll_timeout() >= Some(Time::ZERO + Duration::from_secs(1)));
+    }
+}
