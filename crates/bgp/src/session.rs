@@ -104,8 +104,9 @@ impl BgpSession {
         self.handle(SessionEvent::Connected, None, now);
     }
 
-    /// Notes that the peer connected. Without a connection of its own the session takes it; otherwise the caller gives it to
-    /// a session of its own, and stops the one that [`survivor`] does not name.
+    /// Notes that the peer connected. The session takes the connection in Active. In Connect and later it has a connection, or
+    /// is about to have one, and ignores the other: the caller gives that to a session of its own, and stops the session that
+    /// [`survivor`] does not name.
     pub fn handle_accepted(&mut self, now: Time) {
         self.handle(SessionEvent::Accepted, None, now);
     }

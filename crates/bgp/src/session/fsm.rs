@@ -157,7 +157,7 @@ pub(super) const fn next(
         (Idle, _) => (Idle, &[]),
 
         (Connect | Active, On::Stop) => (Idle, &[Do::Close]),
-        (Connect, On::Connected) | (Connect | Active, On::Accepted) => (OpenSent, &[Do::SendOpen]),
+        (Connect, On::Connected) | (Active, On::Accepted) => (OpenSent, &[Do::SendOpen]),
         (Connect, On::Closed | On::RetryTimer) => (Active, LOST),
         (Active, On::RetryTimer) => (Connect, &[Do::Dial]),
         // A connection that came after its time limit.

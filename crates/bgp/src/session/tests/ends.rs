@@ -252,3 +252,18 @@ fn a_pause_between_keepalives_of_less_than_a_second_is_not_taken() {
         assert!(session.poll_timeout() >= Some(Time::ZERO + Duration::from_secs(1)));
     }
 }
+
+#[test]
+fn a_connection_of_the_peer_does_not_touch_the_one_that_is_being_made() {
+    let mut session = BgpSession::new(config(65_001, 65_000), 1);
+    session.start(Time::ZERO);
+    assert_eq!(actions(&mut session), [SessionAction::Dial]);
+    session.handle_accepted(Time::ZERO);
+    assert_eq!(session.state(), SessionState::Connect);
+    assert_eq!(actions(&mut session), []);
+    session.handle_closed(Time::ZERO);
+    assert_eq!(end_of(&mut session), (None, SessionEnd::NotConnected));
+    // Now there is nothing to collide with.
+    session.handle_accepted(Time::ZERO);
+    assert_eq!(session.state(), SessionState::OpenSent);
+}

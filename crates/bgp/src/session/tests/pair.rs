@@ -55,8 +55,8 @@ impl Pair {
                 self.sides[0].handle_connected(now);
                 self.sides[1].handle_accepted(now);
             }
-            // The second side only listens.
-            SessionAction::Dial => {}
+            // The first side does not listen.
+            SessionAction::Dial => self.sides[1].handle_closed(now),
             SessionAction::Send(bytes) => {
                 if self.connected {
                     for chunk in bytes.chunks(self.chunk) {
@@ -67,12 +67,16 @@ impl Pair {
             SessionAction::Up(_) => self.ups[index] += 1,
             SessionAction::Refresh(_) => {}
             SessionAction::Close => {
-                if self.connected {
+                if self.connected && self.sides[1 - index].has_connection() {
                     self.connected = false;
                     self.sides[1 - index].handle_closed(now);
                 }
             }
-            SessionAction::Ended { end, .. } => self.ends[index].push(end),
+            SessionAction::Ended { end, .. } => {
+                if end != SessionEnd::NotConnected {
+                    self.ends[index].push(end);
+                }
+            }
         }
     }
 
