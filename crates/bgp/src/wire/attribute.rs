@@ -117,7 +117,7 @@ pub struct PathAttributes {
     pub as_path: AsPath,
     /// MULTI_EXIT_DISC (RFC 4271 section 5.1.4).
     pub med: Option<u32>,
-    /// LOCAL_PREF, only towards peers of the own AS (section 5.1.5).
+    /// LOCAL_PREF, which only peers of the own AS get (section 5.1.5); without a value they get 100.
     pub local_pref: Option<u32>,
     /// Communities, ascending and without duplicates when they are sent.
     pub communities: Vec<Community>,

@@ -13,6 +13,9 @@ use super::error::TooLong;
 use super::header::{self, MessageType};
 use super::nlri::Nlri;
 
+/// What routers take for LOCAL_PREF where nothing is configured.
+const DEFAULT_LOCAL_PREF: u32 = 100;
+
 /// What a session negotiated about its UPDATE messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UpdateFormat {
@@ -20,7 +23,7 @@ pub struct UpdateFormat {
     pub four_octet_as: bool,
     /// Bytes of the longest message.
     pub max_length: usize,
-    /// The peer is of the own AS, so it may send LOCAL_PREF.
+    /// The peer is of the own AS, so both sides send LOCAL_PREF.
     pub internal: bool,
 }
 
@@ -268,7 +271,9 @@ fn emit_attributes(
     if let Some(med) = attributes.med {
         emit(out, OPTIONAL, attribute::MULTI_EXIT_DISC, &med.to_be_bytes());
     }
-    if let Some(local_pref) = attributes.local_pref {
+    // RFC 4271 section 5.1.5: it always goes to internal peers, and never to others.
+    if format.internal {
+        let local_pref = attributes.local_pref.unwrap_or(DEFAULT_LOCAL_PREF);
         emit(out, TRANSITIVE, attribute::LOCAL_PREF, &local_pref.to_be_bytes());
     }
     let mut value = Vec::new();

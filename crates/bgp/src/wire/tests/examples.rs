@@ -43,29 +43,36 @@ fn an_as_number_of_four_octets_stands_in_the_capability() {
 }
 
 #[test]
-fn attributes_stand_in_ascending_order() {
+fn attributes_stand_in_ascending_order_and_local_pref_goes_to_internal_peers_only() {
     let mut attributes = PathAttributes::originated(std::vec![Asn(65_001)]);
     attributes.med = Some(100);
-    attributes.local_pref = Some(200);
     attributes.communities = std::vec![Community(65_535, 0)];
     attributes.large_communities = std::vec![LargeCommunity(1, 2, 3)];
     let nlri = [
         Nlri::host([192, 0, 2, 1].into()),
         Nlri::new([198, 51, 100, 7].into(), 24).expect("a length of IPv4"),
     ];
-    let mut bytes = Vec::new();
     let next_hop = NextHop::V4([192, 0, 2, 254].into());
-    let count = emit_reachable(&mut bytes, &attributes, next_hop, &nlri, &MODERN);
-    assert_eq!(count, Ok(2));
-    let expected = update(
-        &[],
-        &hex(
-            "400101 00  400206 0201 0000fde9  400304 c00002fe  800404 00000064  400504 000000c8
-            c00804 ffff0000  c0200c 000000010000000200000003",
-        ),
-        &hex("20 c0000201  18 c63364"),
-    );
-    assert_eq!(bytes, expected);
+    let internal = UpdateFormat {
+        internal: true,
+        ..MODERN
+    };
+    // RFC 4271 section 5.1.5: internal peers always get it, others never.
+    for (format, local_pref, expected) in [
+        (MODERN, Some(200), ""),
+        (MODERN, None, ""),
+        (internal, Some(200), "400504 000000c8"),
+        (internal, None, "400504 00000064"),
+    ] {
+        attributes.local_pref = local_pref;
+        let mut bytes = Vec::new();
+        let count = emit_reachable(&mut bytes, &attributes, next_hop, &nlri, &format);
+        assert_eq!(count, Ok(2));
+        let before = "400101 00  400206 0201 0000fde9  400304 c00002fe  800404 00000064";
+        let behind = "c00804 ffff0000  c0200c 000000010000000200000003";
+        let attributes = hex(&[before, expected, behind].concat());
+        assert_eq!(bytes, update(&[], &attributes, &hex("20 c0000201  18 c63364")));
+    }
 }
 
 /// RFC 2545 section 3 and RFC 7606 section 5.1.

@@ -195,7 +195,8 @@ fn attributes(
         let value = PathAttributeValue::MultiExitDiscriminator(attrs::MultiExitDiscriminator::new(med));
         all.push(attribute(true, false, false, value));
     }
-    if let Some(local_pref) = attributes.local_pref {
+    if format.internal {
+        let local_pref = attributes.local_pref.unwrap_or(100);
         let value = PathAttributeValue::LocalPreference(attrs::LocalPreference::new(local_pref));
         all.push(attribute(false, true, false, value));
     }

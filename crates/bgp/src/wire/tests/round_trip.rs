@@ -65,7 +65,11 @@ proptest! {
             prop_assert!(bytes.len() <= format.max_length);
             let update = parse_update(&bytes, &format);
             prop_assert_eq!(&update.faults, &[]);
-            prop_assert_eq!(update.attributes.as_ref(), Some(&attributes));
+            let expected = PathAttributes {
+                local_pref: format.internal.then(|| attributes.local_pref.unwrap_or(100)),
+                ..attributes.clone()
+            };
+            prop_assert_eq!(update.attributes, Some(expected));
             prop_assert_eq!(update.withdrawn, &[]);
             let [Reachable { next_hop: hop, nlri }] = &update.reachable[..] else {
                 panic!("one next hop");

@@ -80,11 +80,12 @@ pub(super) fn format() -> impl Strategy<Value = UpdateFormat> {
     (
         any::<bool>(),
         prop_oneof![Just(MAX_LENGTH), Just(EXTENDED_MAX_LENGTH)],
+        any::<bool>(),
     )
-        .prop_map(|(four_octet_as, max_length)| UpdateFormat {
+        .prop_map(|(four_octet_as, max_length, internal)| UpdateFormat {
             four_octet_as,
             max_length,
-            internal: true,
+            internal,
         })
 }
 
