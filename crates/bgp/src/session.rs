@@ -294,7 +294,10 @@ impl BgpSession {
                         .negotiated
                         .as_ref()
                         .and_then(|both| both.hold_time.duration());
-                    self.timers.restart_hold(time, now);
+                    // Without a hold time, the limit of the OPEN holds until the peer confirms this side's.
+                    if time.is_some() || state == SessionState::Established {
+                        self.timers.restart_hold(time, now);
+                    }
                 }
                 SessionEffect::Up => {
                     self.is_first = false;

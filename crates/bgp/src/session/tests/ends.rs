@@ -267,3 +267,16 @@ fn a_connection_of_the_peer_does_not_touch_the_one_that_is_being_made() {
     session.handle_accepted(Time::ZERO);
     assert_eq!(session.state(), SessionState::OpenSent);
 }
+
+#[test]
+fn without_a_hold_time_a_peer_that_does_not_confirm_the_open_is_lost() {
+    let mut silent = config(65_000, 65_001);
+    silent.hold_time = HoldTime::NONE;
+    let mut session = session_in(SessionState::OpenSent);
+    session.handle_bytes(&bytes_of(&silent.open(false)), Time::ZERO);
+    assert_eq!(session.state(), SessionState::OpenConfirm);
+    let due = session.poll_timeout().expect("a limit");
+    session.handle_timeout(due);
+    let expected = (Some(ErrorCode::HoldTimerExpired), SessionEnd::HoldTimerExpired);
+    assert_eq!(end_of(&mut session), expected);
+}
