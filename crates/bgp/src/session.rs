@@ -253,13 +253,21 @@ impl BgpSession {
                 // RFC 7313 section 5: other subtypes are ignored; RFC 2918 section 4: so are other families.
                 if let (RefreshSubtype::Request, Some(family)) = (refresh.subtype, family.filter(is_carried))
                 {
-                    self.actions.push_back(SessionAction::Refresh(family));
+                    self.refresh(family);
                 }
                 (SessionEvent::RouteRefresh, None)
             }
             BgpMessage::RouteRefresh(_) => (SessionEvent::RouteRefresh, None),
         };
         self.handle(event, end, now);
+    }
+
+    /// Asks for the routes of a family, once until the caller takes that up: a flood of requests costs one answer.
+    fn refresh(&mut self, family: Family) {
+        let action = SessionAction::Refresh(family);
+        if !self.actions.contains(&action) {
+            self.actions.push_back(action);
+        }
     }
 
     /// Takes a step of the state machine.

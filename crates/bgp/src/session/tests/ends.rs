@@ -202,7 +202,13 @@ fn a_route_refresh_asks_for_the_routes_of_a_carried_family_only() {
     );
     session.handle_bytes(&request(ipv6, RefreshSubtype::Other(9)), Time::ZERO);
     assert_eq!(actions(&mut session), []);
-    session.handle_bytes(&request(ipv6, RefreshSubtype::Request), Time::ZERO);
+    // Requests that nobody took up yet are one.
+    let [four, six] = [Family::V4, Family::V6]
+        .map(|family| request(AfiSafi::unicast(family), RefreshSubtype::Request));
+    session.handle_bytes(&[&six[..], &four, &six, &six].concat(), Time::ZERO);
+    let expected = [Family::V6, Family::V4].map(SessionAction::Refresh);
+    assert_eq!(actions(&mut session), expected);
+    session.handle_bytes(&six, Time::ZERO);
     assert_eq!(actions(&mut session), [SessionAction::Refresh(Family::V6)]);
 }
 
