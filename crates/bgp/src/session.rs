@@ -133,16 +133,14 @@ impl BgpSession {
         }
     }
 
-    /// Notes that the connection took bytes, and whether some are left to be sent (RFC 9687 section 3).
-    pub fn handle_sent(&mut self, is_left: bool, now: Time) {
-        if !self.has_connection() {
+    /// Notes after an attempt to send how many bytes the connection took, and whether some are left (RFC 9687 section 3).
+    pub fn handle_sent(&mut self, took: usize, is_left: bool, now: Time) {
+        let Some(negotiated) = self.negotiated.as_ref() else {
+            // Before the peer's OPEN, that one's limit holds.
             return;
-        }
-        let hold_time = self
-            .negotiated
-            .as_ref()
-            .and_then(|both| both.hold_time.duration());
-        self.timers.restart_send_hold(is_left, hold_time, now);
+        };
+        let hold_time = negotiated.hold_time.duration();
+        self.timers.note_sent(took, is_left, hold_time, now);
     }
 
     /// Takes bytes of the connection.

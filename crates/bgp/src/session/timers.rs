@@ -72,9 +72,14 @@ impl SessionTimers {
         self.keepalive = pause.map(|pause| now + self.jittered(pause).max(LEAST_KEEPALIVE));
     }
 
-    pub(super) fn restart_send_hold(&mut self, is_left: bool, hold_time: Option<Duration>, now: Time) {
-        let time = hold_time.map_or(SEND_HOLD, |time| SEND_HOLD.max(time * 2));
-        self.send_hold = is_left.then_some(now + time);
+    /// The timer runs while bytes are left, from the last byte that the peer took. Without a hold time there is none.
+    pub(super) fn note_sent(&mut self, took: usize, is_left: bool, hold_time: Option<Duration>, now: Time) {
+        let due = hold_time.map(|time| now + SEND_HOLD.max(time * 2));
+        if !is_left {
+            self.send_hold = None;
+        } else if took > 0 || self.send_hold.is_none() {
+            self.send_hold = due;
+        }
     }
 
     pub(super) const fn note_established(&mut self, now: Time) {

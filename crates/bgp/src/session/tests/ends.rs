@@ -168,14 +168,21 @@ fn in_every_state_garbage_a_close_and_a_notification_end_the_session() {
 fn a_peer_that_takes_nothing_is_lost_after_the_send_hold_time() {
     let mut session = session_in(SessionState::Established);
     let mut now = Time::ZERO;
-    session.handle_sent(true, now);
-    // It lives, but it does not read.
+    session.handle_sent(0, true, now);
+    // It took something later: the time starts again.
+    now = now + Duration::from_secs(60);
+    session.handle_bytes(&keepalive(), now);
+    session.handle_sent(1, true, now);
+    // It lives, but it does not read, and each KEEPALIVE is tried in vain.
     for _ in 0..31 {
         assert_eq!(session.state(), SessionState::Established);
         now = now + Duration::from_secs(15);
         session.handle_bytes(&keepalive(), now);
         session.handle_timeout(now);
+        session.handle_sent(0, true, now);
+        let _keepalive = actions(&mut session);
     }
+    assert_eq!(session.state(), SessionState::Established);
     now = now + Duration::from_secs(15);
     session.handle_timeout(now);
     assert_eq!(
@@ -285,4 +292,23 @@ fn without_a_hold_time_a_peer_that_does_not_confirm_the_open_is_lost() {
     session.handle_timeout(due);
     let expected = (Some(ErrorCode::HoldTimerExpired), SessionEnd::HoldTimerExpired);
     assert_eq!(end_of(&mut session), expected);
+}
+
+#[test]
+fn a_peer_that_has_taken_everything_or_has_no_hold_time_is_not_lost_for_not_reading() {
+    let mut session = session_in(SessionState::Established);
+    session.handle_sent(1, true, Time::ZERO);
+    let running = session.poll_timeout();
+    session.handle_sent(1, false, Time::ZERO);
+    assert_eq!(session.poll_timeout(), running, "the keepalive timer is the next one");
+    let mut silent = config(65_000, 65_001);
+    silent.hold_time = HoldTime::NONE;
+    let mut session = session_in(SessionState::OpenSent);
+    session.handle_sent(0, true, Time::ZERO);
+    session.handle_bytes(&bytes_of(&silent.open(false)), Time::ZERO);
+    session.handle_bytes(&keepalive(), Time::ZERO);
+    assert_eq!(session.state(), SessionState::Established);
+    // RFC 9687 section 3.1.
+    session.handle_sent(0, true, Time::ZERO);
+    assert_eq!(session.poll_timeout(), None);
 }

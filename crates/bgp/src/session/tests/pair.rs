@@ -241,7 +241,7 @@ proptest! {
                 }
                 6 => session.handle_bytes(&bytes, now),
                 7 => session.stop(SessionEnd::Restart, now),
-                8 => session.handle_sent(bytes.is_empty(), now),
+                8 => session.handle_sent(bytes.len(), bytes.is_empty(), now),
                 _ => {
                     now = now + Duration::from_secs(seconds);
                     session.handle_timeout(now);
