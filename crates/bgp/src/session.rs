@@ -314,7 +314,8 @@ impl BgpSession {
                 SessionEffect::Unexpected => end = Some(SessionEnd::UnexpectedMessage(before)),
                 SessionEffect::Notify => {
                     let mut bytes = Vec::new();
-                    let notification = end.as_ref().and_then(SessionEnd::notification);
+                    let negotiated = self.negotiated.as_ref();
+                    let notification = end.as_ref().and_then(|end| end.notification(negotiated));
                     if notification.is_some_and(|notification| notification.emit(&mut bytes).is_ok()) {
                         self.actions.push_back(SessionAction::Send(bytes));
                     }

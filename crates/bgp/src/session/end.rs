@@ -5,7 +5,7 @@ use alloc::string::String;
 use crate::wire::notification::{CeaseSubcode, ErrorCode, FsmSubcode, Notification, OpenSubcode};
 use crate::wire::{Asn, BgpIdentifier, MessageError};
 
-use super::SessionState;
+use super::{Negotiated, SessionState};
 
 /// Why a session, or an attempt at one, ended. [`SessionEnd::reason`] is the word for events and metric labels.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -75,8 +75,8 @@ impl SessionEnd {
         }
     }
 
-    /// Returns what the peer is told; nothing if the peer ended the session, or is not to notice.
-    pub fn notification(&self) -> Option<Notification> {
+    /// Returns what the peer is told, after this was negotiated; nothing if the peer ended the session, or is not to notice.
+    pub fn notification(&self, negotiated: Option<&Negotiated>) -> Option<Notification> {
         let plain = |error| Some(Notification::new(error, alloc::vec::Vec::new()));
         let cease = |subcode| Some(Notification::cease(subcode, ""));
         match self {
@@ -95,7 +95,12 @@ impl SessionEnd {
             Self::SendHoldTimerExpired => plain(ErrorCode::SendHoldTimerExpired),
             Self::BfdDown => cease(CeaseSubcode::BfdDown),
             Self::Collision => cease(CeaseSubcode::ConnectionCollision),
-            Self::Stopped(subcode, text) => Some(Notification::cease(*subcode, text)),
+            Self::Stopped(subcode, text) => {
+                let cease = Notification::cease(*subcode, text);
+                // RFC 8538 section 4: without a Hard Reset the peer would keep the routes of a session that is not wanted.
+                let keeps_routes = negotiated.is_some_and(|both| both.notification_restart);
+                Some(if keeps_routes { cease.into_hard_reset() } else { cease })
+            }
         }
     }
 }

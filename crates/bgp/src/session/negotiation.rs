@@ -67,8 +67,10 @@ pub struct Negotiated {
     pub extended_next_hop: bool,
     /// The peer marks begin and end of an answer to ROUTE-REFRESH (RFC 7313).
     pub enhanced_refresh: bool,
-    /// The peer keeps routes while this speaker restarts (RFC 4724), and after a NOTIFICATION too (RFC 8538).
+    /// The peer keeps routes while this speaker restarts (RFC 4724).
     pub graceful_restart: bool,
+    /// It keeps them after a NOTIFICATION too, unless that is a Hard Reset (RFC 8538).
+    pub notification_restart: bool,
 }
 
 impl SessionConfig {
@@ -153,7 +155,8 @@ impl SessionConfig {
             },
             extended_next_hop: self.extended_next_hop && takes_ipv6_next_hops(open),
             enhanced_refresh: has(&Capability::EnhancedRouteRefresh),
-            graceful_restart: self.restart_time.is_some() && helps_restart(open),
+            graceful_restart: self.restart_time.is_some() && helps_restart(open, false),
+            notification_restart: self.restart_time.is_some() && helps_restart(open, true),
         })
     }
 }
@@ -165,9 +168,11 @@ fn takes_ipv6_next_hops(open: &Open) -> bool {
     })
 }
 
-fn helps_restart(open: &Open) -> bool {
-    let is_it = |capability: &Capability| matches!(capability, Capability::GracefulRestart { .. });
-    open.capabilities.iter().any(is_it)
+/// Returns whether the peer does graceful restart, and if asked for, after a NOTIFICATION too.
+fn helps_restart(open: &Open, after_notification: bool) -> bool {
+    open.capabilities.iter().any(|capability| {
+        matches!(capability, Capability::GracefulRestart { notification, .. } if *notification || !after_notification)
+    })
 }
 
 /// Which of two connections between the same speakers survives (RFC 4271 section 6.8).

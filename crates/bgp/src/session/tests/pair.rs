@@ -170,6 +170,29 @@ fn a_stop_is_told_to_the_peer_which_tries_again() {
     assert_eq!(notification.communication(), Some("bye"));
 }
 
+/// RFC 8538 section 4.
+#[test]
+fn a_stop_is_a_hard_reset_if_both_sides_keep_routes_after_a_notification() {
+    use crate::wire::notification::{CeaseSubcode, ErrorCode};
+    for (restart_time, is_hard) in [(Some(30), true), (None, false)] {
+        let mut configs = [config(65_001, 65_000), config(65_000, 65_001)];
+        configs[0].restart_time = restart_time;
+        configs[1].restart_time = Some(30);
+        let mut pair = Pair::new(configs, 5000);
+        pair.start();
+        let end = SessionEnd::Stopped(CeaseSubcode::PeerDeconfigured, "".into());
+        pair.sides[0].stop(end, pair.now);
+        pair.settle();
+        let [SessionEnd::Received(notification)] = &pair.ends[1][..] else {
+            panic!("{:?}", pair.ends[1]);
+        };
+        let cease = crate::wire::Notification::cease(CeaseSubcode::PeerDeconfigured, "");
+        assert_eq!(notification.reason(), cease);
+        let hard = notification.error == ErrorCode::Cease(CeaseSubcode::HardReset);
+        assert_eq!(hard, is_hard);
+    }
+}
+
 #[test]
 fn a_restart_with_graceful_restart_is_not_told_to_the_peer() {
     let mut pair = Pair::new([config(65_001, 65_000), config(65_000, 65_001)], 5000);
