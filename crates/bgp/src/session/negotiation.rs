@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use herald_core::Family;
 
-use super::SessionEnd;
+use super::{SessionEnd, SessionState};
 use crate::wire::{
     AfiSafi, Asn, BgpIdentifier, Capability, EXTENDED_MAX_LENGTH, HoldTime, MAX_LENGTH, Open, RestartFamily,
     UpdateFormat,
@@ -184,10 +184,23 @@ pub enum Survivor {
     Accepted,
 }
 
-/// Returns the survivor: the connection of the side with the higher identifier, and with equal ones that of the side with the
-/// higher AS number (RFC 6286 section 2.3).
-pub fn survivor(local: (BgpIdentifier, Asn), peer: (BgpIdentifier, Asn)) -> Survivor {
-    if local > peer {
+/// Returns the survivor of two connections whose sessions have these states: the one that is established already, or else the
+/// one of the side with the higher identifier, and with equal ones that of the side with the higher AS number (RFC 6286
+/// section 2.3).
+pub fn survivor(
+    dialled: SessionState,
+    accepted: SessionState,
+    local: (BgpIdentifier, Asn),
+    peer: (BgpIdentifier, Asn),
+) -> Survivor {
+    let is_established = |state| state == SessionState::Established;
+    if is_established(dialled) != is_established(accepted) {
+        if is_established(dialled) {
+            Survivor::Dialled
+        } else {
+            Survivor::Accepted
+        }
+    } else if local > peer {
         Survivor::Dialled
     } else {
         Survivor::Accepted

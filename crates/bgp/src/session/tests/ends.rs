@@ -222,13 +222,26 @@ fn a_route_refresh_asks_for_the_routes_of_a_carried_family_only() {
 #[test]
 fn of_two_connections_that_of_the_higher_identifier_survives() {
     let (low, high) = ((identifier(1), Asn(9)), (identifier(2), Asn(1)));
-    assert_eq!(survivor(high, low), Survivor::Dialled);
-    assert_eq!(survivor(low, high), Survivor::Accepted);
+    let (sent, confirm) = (SessionState::OpenSent, SessionState::OpenConfirm);
+    assert_eq!(survivor(confirm, sent, high, low), Survivor::Dialled);
+    assert_eq!(survivor(sent, confirm, high, low), Survivor::Dialled);
+    assert_eq!(survivor(confirm, sent, low, high), Survivor::Accepted);
     // RFC 6286 section 2.3.
     assert_eq!(
-        survivor((identifier(1), Asn(2)), (identifier(1), Asn(1))),
+        survivor(sent, sent, (identifier(1), Asn(2)), (identifier(1), Asn(1))),
         Survivor::Dialled
     );
+}
+
+/// RFC 4271 section 6.8.
+#[test]
+fn of_two_connections_an_established_session_survives_whatever_the_identifiers_are() {
+    let (low, high) = ((identifier(1), Asn(9)), (identifier(2), Asn(1)));
+    let (up, confirm) = (SessionState::Established, SessionState::OpenConfirm);
+    for (local, peer) in [(low, high), (high, low)] {
+        assert_eq!(survivor(up, confirm, local, peer), Survivor::Dialled);
+        assert_eq!(survivor(confirm, up, local, peer), Survivor::Accepted);
+    }
 }
 
 #[test]
