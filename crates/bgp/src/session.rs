@@ -24,8 +24,8 @@ pub use negotiation::{ExpectedAs, Negotiated, SessionConfig, Survivor, survivor}
 use timers::SessionTimers;
 
 use crate::wire::{
-    BgpMessage, EXTENDED_MAX_LENGTH, MAX_LENGTH, MessageError, RefreshSubtype, UpdateFormat, emit_keepalive,
-    frame,
+    BgpMessage, EXTENDED_MAX_LENGTH, MAX_LENGTH, MessageError, MessageType, RefreshSubtype, UpdateFormat,
+    emit_keepalive, frame,
 };
 
 /// What the caller has to do.
@@ -224,6 +224,9 @@ impl BgpSession {
     }
 
     fn handle_message(&mut self, message: BgpMessage, now: Time) {
+        // A message that the state expects ends nothing.
+        let state = self.state;
+        let unexpected = |kind| Some(SessionEnd::UnexpectedMessage(state, kind));
         let (event, end) = match message {
             BgpMessage::Open(open) if self.state == SessionState::OpenSent => {
                 match self.config.negotiate(&open) {
@@ -234,10 +237,10 @@ impl BgpSession {
                     Err(end) => (SessionEvent::BadMessage, Some(end)),
                 }
             }
-            BgpMessage::Open(_) => (SessionEvent::Open, None),
-            BgpMessage::Keepalive => (SessionEvent::Keepalive, None),
+            BgpMessage::Open(_) => (SessionEvent::Open, unexpected(MessageType::Open)),
+            BgpMessage::Keepalive => (SessionEvent::Keepalive, unexpected(MessageType::Keepalive)),
             // Routes are not accepted: that an UPDATE can be read is all that counts.
-            BgpMessage::Update(_) => (SessionEvent::Update, None),
+            BgpMessage::Update(_) => (SessionEvent::Update, unexpected(MessageType::Update)),
             BgpMessage::Notification(notification) => (
                 SessionEvent::Notification,
                 Some(SessionEnd::Received(notification)),
@@ -255,7 +258,9 @@ impl BgpSession {
                 }
                 (SessionEvent::RouteRefresh, None)
             }
-            BgpMessage::RouteRefresh(_) => (SessionEvent::RouteRefresh, None),
+            BgpMessage::RouteRefresh(_) => {
+                (SessionEvent::RouteRefresh, unexpected(MessageType::RouteRefresh))
+            }
         };
         self.handle(event, end, now);
     }
@@ -311,7 +316,6 @@ impl BgpSession {
                     self.actions
                         .extend(self.negotiated.clone().map(SessionAction::Up));
                 }
-                SessionEffect::Unexpected => end = Some(SessionEnd::UnexpectedMessage(before)),
                 SessionEffect::Notify => {
                     let mut bytes = Vec::new();
                     let negotiated = self.negotiated.as_ref();

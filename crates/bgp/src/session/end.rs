@@ -1,9 +1,12 @@
 //! The reasons why a session, or an attempt at one, ended.
 
 use alloc::string::String;
+use alloc::vec::Vec;
+
+use herald_core::Family;
 
 use crate::wire::notification::{CeaseSubcode, ErrorCode, FsmSubcode, Notification, OpenSubcode};
-use crate::wire::{Asn, BgpIdentifier, MessageError};
+use crate::wire::{AfiSafi, Asn, BgpIdentifier, Capability, MessageError, MessageType};
 
 use super::{Negotiated, SessionState};
 
@@ -23,17 +26,17 @@ pub enum SessionEnd {
     #[error(transparent)]
     BadMessage(MessageError),
     /// The peer sent a message in a state that does not expect it.
-    #[error("the peer sent a message that state {0} does not expect")]
-    UnexpectedMessage(SessionState),
+    #[error("the peer sent a message that state {0} does not expect, {1:?}")]
+    UnexpectedMessage(SessionState, MessageType),
     /// The peer has another AS number than configured.
     #[error("the peer has AS number {0}, which is not the expected one")]
     PeerAs(Asn),
     /// A peer of the own AS has this side's BGP identifier (RFC 6286 section 2.2).
     #[error("the peer has this speaker's BGP identifier, {0}")]
     SameIdentifier(BgpIdentifier),
-    /// No family is common to both sides (RFC 5492 section 5).
+    /// The peer has none of these families, which are all that are configured (RFC 5492 section 5).
     #[error("the peer carries none of the families that are configured")]
-    NoCommonFamily,
+    NoCommonFamily(Vec<Family>),
     /// Nothing was heard for the hold time (RFC 4271 section 6.5).
     #[error("the peer was silent for the hold time")]
     HoldTimerExpired,
@@ -62,10 +65,10 @@ impl SessionEnd {
             Self::ConnectionClosed(_) => "connection_closed",
             Self::Received(_) => "notification_received",
             Self::BadMessage(_) => "bad_message",
-            Self::UnexpectedMessage(_) => "unexpected_message",
+            Self::UnexpectedMessage(..) => "unexpected_message",
             Self::PeerAs(_) => "peer_as",
             Self::SameIdentifier(_) => "same_identifier",
-            Self::NoCommonFamily => "no_common_family",
+            Self::NoCommonFamily(_) => "no_common_family",
             Self::HoldTimerExpired => "hold_timer_expired",
             Self::SendHoldTimerExpired => "send_hold_timer_expired",
             Self::BfdDown => "bfd_down",
@@ -77,20 +80,22 @@ impl SessionEnd {
 
     /// Returns what the peer is told, after this was negotiated; nothing if the peer ended the session, or is not to notice.
     pub fn notification(&self, negotiated: Option<&Negotiated>) -> Option<Notification> {
-        let plain = |error| Some(Notification::new(error, alloc::vec::Vec::new()));
+        let plain = |error| Some(Notification::new(error, Vec::new()));
         let cease = |subcode| Some(Notification::cease(subcode, ""));
         match self {
             Self::NotConnected | Self::ConnectionClosed(_) | Self::Received(_) | Self::Restart => None,
             Self::BadMessage(error) => error.notification(),
-            Self::UnexpectedMessage(state) => plain(ErrorCode::FiniteStateMachine(match state {
-                SessionState::OpenSent => FsmSubcode::OpenSent,
-                SessionState::OpenConfirm => FsmSubcode::OpenConfirm,
-                SessionState::Established => FsmSubcode::Established,
-                SessionState::Idle | SessionState::Connect | SessionState::Active => FsmSubcode::Unspecific,
-            })),
+            // RFC 6608 section 4: with the type of the message.
+            Self::UnexpectedMessage(state, kind) => {
+                let error = ErrorCode::FiniteStateMachine(subcode(*state));
+                Some(Notification::new(error, Vec::from([kind.code()])))
+            }
             Self::PeerAs(_) => plain(ErrorCode::Open(OpenSubcode::BadPeerAs)),
             Self::SameIdentifier(_) => plain(ErrorCode::Open(OpenSubcode::BadBgpIdentifier)),
-            Self::NoCommonFamily => plain(ErrorCode::Open(OpenSubcode::UnsupportedCapability)),
+            Self::NoCommonFamily(families) => {
+                let error = ErrorCode::Open(OpenSubcode::UnsupportedCapability);
+                Some(Notification::new(error, capabilities(families)))
+            }
             Self::HoldTimerExpired => plain(ErrorCode::HoldTimerExpired),
             Self::SendHoldTimerExpired => plain(ErrorCode::SendHoldTimerExpired),
             Self::BfdDown => cease(CeaseSubcode::BfdDown),
@@ -103,4 +108,23 @@ impl SessionEnd {
             }
         }
     }
+}
+
+const fn subcode(state: SessionState) -> FsmSubcode {
+    match state {
+        SessionState::OpenSent => FsmSubcode::OpenSent,
+        SessionState::OpenConfirm => FsmSubcode::OpenConfirm,
+        SessionState::Established => FsmSubcode::Established,
+        SessionState::Idle | SessionState::Connect | SessionState::Active => FsmSubcode::Unspecific,
+    }
+}
+
+/// Returns the capabilities that the peer lacks, as an OPEN has them (RFC 5492 section 5).
+fn capabilities(families: &[Family]) -> Vec<u8> {
+    let mut data = Vec::new();
+    for family in families {
+        let capability = Capability::Multiprotocol(AfiSafi::unicast(*family));
+        capability.emit(&mut data).expect("four bytes fit");
+    }
+    data
 }

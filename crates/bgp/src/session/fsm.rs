@@ -122,8 +122,6 @@ pub(super) enum SessionEffect {
     RestartHold,
     /// Reports the session up.
     Up,
-    /// Answers a message that the state does not expect (RFC 6608).
-    Unexpected,
     /// Sends the NOTIFICATION of the end.
     Notify,
     /// Closes the connection and stops all timers.
@@ -140,7 +138,6 @@ use SessionEffect as Do;
 const LOST: &[Do] = &[Do::Close, Do::End, Do::Retry];
 /// This side ends it and says why.
 const FAILED: &[Do] = &[Do::Notify, Do::Close, Do::End, Do::Retry];
-const UNEXPECTED: &[Do] = &[Do::Unexpected, Do::Notify, Do::Close, Do::End, Do::Retry];
 const STOPPED: &[Do] = &[Do::Notify, Do::Close, Do::End];
 
 /// Returns the next state and what to do.
@@ -176,16 +173,16 @@ pub(super) const fn next(
         }
 
         (OpenSent, On::Open) => (OpenConfirm, &[Do::SendKeepalive, Do::RestartHold]),
-        (OpenSent, On::Keepalive | On::Update | On::RouteRefresh) => (Active, UNEXPECTED),
+        (OpenSent, On::Keepalive | On::Update | On::RouteRefresh) => (Active, FAILED),
         (OpenSent, On::KeepaliveTimer) => (OpenSent, &[]),
 
         (OpenConfirm, On::Keepalive) => (Established, &[Do::RestartHold, Do::Up]),
-        (OpenConfirm, On::Open | On::Update | On::RouteRefresh) => (Active, UNEXPECTED),
+        (OpenConfirm, On::Open | On::Update | On::RouteRefresh) => (Active, FAILED),
         (OpenConfirm | Established, On::KeepaliveTimer) => (state, &[Do::SendKeepalive]),
 
         (Established, On::Keepalive | On::Update) => (Established, &[Do::RestartHold]),
         // Only KEEPALIVE and UPDATE restart the hold timer (RFC 4271 section 4.4).
         (Established, On::RouteRefresh) => (Established, &[]),
-        (Established, On::Open) => (Active, UNEXPECTED),
+        (Established, On::Open) => (Active, FAILED),
     }
 }

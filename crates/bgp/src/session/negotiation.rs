@@ -131,7 +131,7 @@ impl SessionConfig {
         };
         let families: Vec<_> = self.families.iter().copied().filter(carries).collect();
         if families.is_empty() {
-            return Err(SessionEnd::NoCommonFamily);
+            return Err(SessionEnd::NoCommonFamily(self.families.clone()));
         }
         let hold_time = self.hold_time.min(open.hold_time);
         let third = hold_time.duration().map(|time| time / 3);

@@ -166,7 +166,7 @@ impl Capability {
     }
 
     /// Appends code, length and value.
-    pub(super) fn emit(&self, out: &mut Vec<u8>) -> Result<(), TooLong> {
+    pub(crate) fn emit(&self, out: &mut Vec<u8>) -> Result<(), TooLong> {
         out.extend([self.code(), 0]);
         let start = out.len();
         match self {

@@ -109,7 +109,7 @@ impl OpenError {
 }
 
 /// What is wrong with an UPDATE as a whole; mistakes in attributes are faults of an [`UpdateMessage`](super::UpdateMessage).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadUpdate {
     /// The lengths of withdrawn routes and attributes exceed the message (RFC 4271 section 6.3).
     #[error("the lengths in the UPDATE exceed it")]
@@ -121,23 +121,38 @@ pub enum BadUpdate {
     #[error("a prefix in the UPDATE is longer than its family allows, or cut short")]
     Network,
     /// The prefixes of MP_REACH_NLRI or MP_UNREACH_NLRI cannot be found (RFC 7606 section 3 j).
-    #[error("attribute {0} of the UPDATE is malformed")]
-    Multiprotocol(u8),
+    #[error("attribute {kind} of the UPDATE is malformed")]
+    Multiprotocol {
+        /// The type.
+        kind: u8,
+        /// Flags, type, length and value.
+        attribute: Vec<u8>,
+    },
     /// An attribute that is not optional is unknown (RFC 4271 section 6.3).
-    #[error("the UPDATE has an unknown well-known attribute, {0}")]
-    WellKnown(u8),
+    #[error("the UPDATE has an unknown well-known attribute, {kind}")]
+    WellKnown {
+        /// The type.
+        kind: u8,
+        /// Flags, type, length and value.
+        attribute: Vec<u8>,
+    },
 }
 
 impl BadUpdate {
-    /// Returns the answer.
-    pub fn notification(self) -> Notification {
-        let subcode = match self {
-            Self::Lengths | Self::Twice(_) => UpdateSubcode::MalformedAttributeList,
-            Self::Network => UpdateSubcode::InvalidNetworkField,
-            Self::Multiprotocol(_) => UpdateSubcode::OptionalAttributeError,
-            Self::WellKnown(_) => UpdateSubcode::UnrecognizedWellKnownAttribute,
+    /// Returns the answer, with the attribute if the attribute is what is wrong (RFC 4271 section 6.3).
+    pub fn notification(&self) -> Notification {
+        let (subcode, attribute) = match self {
+            Self::Lengths | Self::Twice(_) => (UpdateSubcode::MalformedAttributeList, &[][..]),
+            Self::Network => (UpdateSubcode::InvalidNetworkField, &[][..]),
+            Self::Multiprotocol { attribute, .. } => (UpdateSubcode::OptionalAttributeError, &attribute[..]),
+            Self::WellKnown { attribute, .. } => {
+                (UpdateSubcode::UnrecognizedWellKnownAttribute, &attribute[..])
+            }
         };
-        Notification::new(ErrorCode::Update(subcode), Vec::new())
+        let mut data = attribute.to_vec();
+        // The attribute can be of an extended message, and the answer is not one.
+        data.truncate(super::notification::MAX_DATA);
+        Notification::new(ErrorCode::Update(subcode), data)
     }
 }
 

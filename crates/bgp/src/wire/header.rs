@@ -41,7 +41,7 @@ impl MessageType {
         }
     }
 
-    const fn code(self) -> u8 {
+    pub(crate) const fn code(self) -> u8 {
         match self {
             Self::Open => 1,
             Self::Update => 2,

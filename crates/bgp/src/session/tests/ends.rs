@@ -6,7 +6,7 @@ use std::vec::Vec;
 use super::*;
 use crate::wire::notification::{CeaseSubcode, ErrorCode, FsmSubcode, HeaderSubcode, OpenSubcode};
 use crate::wire::update::emit_end_of_rib;
-use crate::wire::{AfiSafi, Open, RouteRefresh};
+use crate::wire::{AfiSafi, MessageType, Notification, Open, RouteRefresh};
 
 fn bytes_of(open: &Open) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -38,6 +38,12 @@ fn session_in(state: SessionState) -> BgpSession {
 
 /// What the session told the peer, and why it ended. Checks that it closed the connection and waits to try again.
 fn end_of(session: &mut BgpSession) -> (Option<ErrorCode>, SessionEnd) {
+    let (told, end) = told_at_end(session);
+    (told.map(|notification| notification.error), end)
+}
+
+/// As [`end_of`], with the data of the NOTIFICATION.
+fn told_at_end(session: &mut BgpSession) -> (Option<Notification>, SessionEnd) {
     let (mut told, mut closed) = (None, false);
     for action in actions(session) {
         match action {
@@ -46,7 +52,7 @@ fn end_of(session: &mut BgpSession) -> (Option<ErrorCode>, SessionEnd) {
                 let raw = frame(&bytes, MAX_LENGTH).expect("valid").expect("whole");
                 if let Ok(BgpMessage::Notification(notification)) = BgpMessage::parse(raw, &session.format())
                 {
-                    told = Some(notification.error);
+                    told = Some(notification);
                 }
             }
             SessionAction::Close => closed = true,
@@ -108,8 +114,13 @@ fn a_peer_without_a_common_family_is_refused_and_one_without_the_capability_carr
         .push(crate::wire::Capability::Multiprotocol(vpn));
     let mut session = session_in(SessionState::OpenSent);
     session.handle_bytes(&bytes_of(&open), Time::ZERO);
-    let expected = ErrorCode::Open(OpenSubcode::UnsupportedCapability);
-    assert_eq!(end_of(&mut session), (Some(expected), SessionEnd::NoCommonFamily));
+    // RFC 5492 section 5: with the capabilities that are missing.
+    let expected = Notification::new(
+        ErrorCode::Open(OpenSubcode::UnsupportedCapability),
+        std::vec![1, 4, 0, 1, 0, 1, 1, 4, 0, 2, 0, 1],
+    );
+    let end = SessionEnd::NoCommonFamily(std::vec![Family::V4, Family::V6]);
+    assert_eq!(told_at_end(&mut session), (Some(expected), end));
 }
 
 #[test]
@@ -118,21 +129,24 @@ fn a_message_in_the_wrong_state_is_answered_with_the_state() {
     let mut update = Vec::new();
     emit_end_of_rib(&mut update, Family::V4);
     for (state, subcode) in STATES {
+        let (open, update) = (
+            (MessageType::Open, open.clone()),
+            (MessageType::Update, update.clone()),
+        );
         let unexpected = match state {
-            SessionState::OpenSent => std::vec![keepalive(), update.clone()],
-            SessionState::OpenConfirm => std::vec![open.clone(), update.clone()],
+            SessionState::OpenSent => std::vec![(MessageType::Keepalive, keepalive()), update],
+            SessionState::OpenConfirm => std::vec![open, update],
             SessionState::Established | SessionState::Idle | SessionState::Connect | SessionState::Active => {
-                std::vec![open.clone()]
+                std::vec![open]
             }
         };
-        for bytes in unexpected {
+        for (kind, bytes) in unexpected {
             let mut session = session_in(state);
             session.handle_bytes(&bytes, Time::ZERO);
-            let expected = (
-                Some(ErrorCode::FiniteStateMachine(subcode)),
-                SessionEnd::UnexpectedMessage(state),
-            );
-            assert_eq!(end_of(&mut session), expected);
+            // RFC 6608 section 4: the data is the type of the message.
+            let told = Notification::new(ErrorCode::FiniteStateMachine(subcode), std::vec![bytes[18]]);
+            let expected = (Some(told), SessionEnd::UnexpectedMessage(state, kind));
+            assert_eq!(told_at_end(&mut session), expected);
         }
     }
 }

@@ -188,7 +188,14 @@ fn an_update_whose_prefixes_cannot_be_found_ends_the_session() {
             UpdateSubcode::UnrecognizedWellKnownAttribute,
         ),
     ] {
-        assert_eq!(answer(&bytes).0, ErrorCode::Update(subcode), "{bytes:02x?}");
+        // RFC 4271 section 6.3: of these two the answer carries the attribute, which is all that is behind the lengths here.
+        let is_with_attribute = matches!(
+            subcode,
+            UpdateSubcode::OptionalAttributeError | UpdateSubcode::UnrecognizedWellKnownAttribute
+        );
+        let data = if is_with_attribute { &bytes[HEADER_LENGTH + 4..] } else { &[] };
+        let expected = (ErrorCode::Update(subcode), data.to_vec());
+        assert_eq!(answer(&bytes), expected, "{bytes:02x?}");
     }
 }
 
@@ -372,4 +379,14 @@ fn routes_of_other_families_are_left_out() {
     let attributes = hex(&[ORIGIN, AS_PATH, reach].concat());
     let parsed = parse_update(&update(&[], &attributes, &[]), &MODERN);
     assert_eq!(parsed, UpdateMessage::default());
+}
+
+#[test]
+fn of_an_attribute_of_an_extended_message_the_answer_has_as_much_as_fits() {
+    let mut attribute = hex("50 c8 27 10");
+    attribute.resize(4 + 10_000, 7);
+    let error = parse(&update(&[], &attribute, &[]), &MODERN).expect_err("unknown, and not optional");
+    let answer = error.notification().expect("an answer");
+    assert_eq!(answer.data, attribute[..notification::MAX_DATA]);
+    answer.emit(&mut Vec::new()).expect("it fits");
 }

@@ -79,7 +79,11 @@ impl Parser {
     fn parse_attributes(&mut self, bytes: &[u8]) -> Result<(), BadUpdate> {
         let mut reader = Reader::new(bytes);
         let mut count = 0;
-        while let Some(flags) = reader.u8() {
+        loop {
+            let rest = reader.rest();
+            let Some(flags) = reader.u8() else {
+                break;
+            };
             let kind = reader.u8();
             let value = if flags & attribute::EXTENDED_LENGTH == 0 {
                 kind.and_then(|_| reader.prefixed_u8())
@@ -93,7 +97,8 @@ impl Parser {
                 break;
             };
             count += 1;
-            self.parse_attribute(flags, kind, value)?;
+            let attribute = &rest[..rest.len() - reader.rest().len()];
+            self.parse_attribute(flags, kind, value, attribute)?;
         }
         if count != 1 || !self.faults.is_empty() {
             self.only_unreach = None;
@@ -101,7 +106,8 @@ impl Parser {
         Ok(())
     }
 
-    fn parse_attribute(&mut self, flags: u8, kind: u8, value: &[u8]) -> Result<(), BadUpdate> {
+    /// Parses an attribute, which is `whole` with flags, type and length.
+    fn parse_attribute(&mut self, flags: u8, kind: u8, value: &[u8], whole: &[u8]) -> Result<(), BadUpdate> {
         if self.has_seen(kind) {
             // RFC 7606 section 3 g: two of these end the session, of others the first counts.
             if matches!(kind, attribute::MP_REACH_NLRI | attribute::MP_UNREACH_NLRI) {
@@ -112,7 +118,10 @@ impl Parser {
         }
         let class = flags & (attribute::OPTIONAL | attribute::TRANSITIVE);
         match class_of(kind) {
-            None if class & attribute::OPTIONAL == 0 => return Err(BadUpdate::WellKnown(kind)),
+            None if class & attribute::OPTIONAL == 0 => {
+                let attribute = whole.to_vec();
+                return Err(BadUpdate::WellKnown { kind, attribute });
+            }
             // Routes are not passed on, so unknown optional attributes have no effect.
             None => return Ok(()),
             // RFC 7606 section 3 c. The attribute is read nevertheless, because it may have the prefixes.
@@ -121,11 +130,13 @@ impl Parser {
             }
             Some(_) => {}
         }
+        let malformed = || {
+            let attribute = whole.to_vec();
+            BadUpdate::Multiprotocol { kind, attribute }
+        };
         match kind {
-            attribute::MP_REACH_NLRI => return self.parse_reach(value).ok_or(BadUpdate::Multiprotocol(kind)),
-            attribute::MP_UNREACH_NLRI => {
-                return self.parse_unreach(value).ok_or(BadUpdate::Multiprotocol(kind));
-            }
+            attribute::MP_REACH_NLRI => return self.parse_reach(value).ok_or_else(malformed),
+            attribute::MP_UNREACH_NLRI => return self.parse_unreach(value).ok_or_else(malformed),
             _ => {}
         }
         if let Err((fault, consequence)) = self.parse_value(kind, value) {
