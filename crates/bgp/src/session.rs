@@ -24,8 +24,8 @@ pub use negotiation::{ExpectedAs, Negotiated, SessionConfig, Survivor, survivor}
 use timers::SessionTimers;
 
 use crate::wire::{
-    BgpMessage, EXTENDED_MAX_LENGTH, MAX_LENGTH, MessageError, MessageType, RefreshSubtype, UpdateFormat,
-    emit_keepalive, frame,
+    BgpMessage, EXTENDED_MAX_LENGTH, MAX_LENGTH, MessageError, MessageType, RawMessage, RefreshSubtype,
+    UpdateFormat, emit_keepalive, frame,
 };
 
 /// What the caller has to do.
@@ -150,20 +150,13 @@ impl BgpSession {
         let mut rest = &stream[..];
         while self.has_connection() {
             // This side offers extended messages, so it takes them, whatever the peer offers (RFC 8654 section 4).
-            let message = match frame(rest, EXTENDED_MAX_LENGTH) {
+            match frame(rest, EXTENDED_MAX_LENGTH) {
                 Ok(None) => break,
                 Ok(Some(raw)) => {
                     rest = &rest[raw.length()..];
-                    BgpMessage::parse(raw, &self.format())
+                    self.handle_frame(raw, now);
                 }
-                Err(error) => Err(MessageError::from(error)),
-            };
-            match message {
-                Ok(message) => self.handle_message(message, now),
-                Err(error) => {
-                    let end = SessionEnd::BadMessage(error);
-                    self.handle(SessionEvent::BadMessage, Some(end), now);
-                }
+                Err(error) => self.handle_bad_message(error.into(), now),
             }
         }
         if self.has_connection() {
@@ -223,6 +216,35 @@ impl BgpSession {
         self.negotiated.as_ref().map_or(before, |both| both.format)
     }
 
+    fn handle_frame(&mut self, raw: RawMessage<'_>, now: Time) {
+        // What is too early is not read: how to read it may not be negotiated yet.
+        let early = match raw.kind {
+            _ if self.state == SessionState::Established => None,
+            MessageType::Update => Some(SessionEvent::Update),
+            MessageType::RouteRefresh => Some(SessionEvent::RouteRefresh),
+            MessageType::Open | MessageType::Notification | MessageType::Keepalive => None,
+        };
+        if let Some(event) = early {
+            let end = SessionEnd::UnexpectedMessage(self.state, raw.kind);
+            return self.handle(event, Some(end), now);
+        }
+        match BgpMessage::parse(raw, &self.format()) {
+            Ok(message) => self.handle_message(message, now),
+            Err(error) => self.handle_bad_message(error, now),
+        }
+    }
+
+    fn handle_bad_message(&mut self, error: MessageError, now: Time) {
+        let has_enhanced_refresh = self.negotiated.as_ref().is_some_and(|both| both.enhanced_refresh);
+        let error = match error {
+            // RFC 7313 section 5: that error is for peers with the capability.
+            MessageError::RouteRefresh(error) if !has_enhanced_refresh => error.header_error().into(),
+            error => error,
+        };
+        let end = SessionEnd::BadMessage(error);
+        self.handle(SessionEvent::BadMessage, Some(end), now);
+    }
+
     fn handle_message(&mut self, message: BgpMessage, now: Time) {
         // A message that the state expects ends nothing.
         let state = self.state;
@@ -240,12 +262,12 @@ impl BgpSession {
             BgpMessage::Open(_) => (SessionEvent::Open, unexpected(MessageType::Open)),
             BgpMessage::Keepalive => (SessionEvent::Keepalive, unexpected(MessageType::Keepalive)),
             // Routes are not accepted: that an UPDATE can be read is all that counts.
-            BgpMessage::Update(_) => (SessionEvent::Update, unexpected(MessageType::Update)),
+            BgpMessage::Update(_) => (SessionEvent::Update, None),
             BgpMessage::Notification(notification) => (
                 SessionEvent::Notification,
                 Some(SessionEnd::Received(notification)),
             ),
-            BgpMessage::RouteRefresh(refresh) if self.state == SessionState::Established => {
+            BgpMessage::RouteRefresh(refresh) => {
                 let family = refresh.family.family();
                 let is_carried = |family: &Family| {
                     let families = self.negotiated.as_ref().map(|both| &both.families);
@@ -257,9 +279,6 @@ impl BgpSession {
                     self.refresh(family);
                 }
                 (SessionEvent::RouteRefresh, None)
-            }
-            BgpMessage::RouteRefresh(_) => {
-                (SessionEvent::RouteRefresh, unexpected(MessageType::RouteRefresh))
             }
         };
         self.handle(event, end, now);

@@ -165,8 +165,18 @@ pub struct RefreshError {
 }
 
 impl RefreshError {
-    /// Returns the answer, which carries the whole message.
+    /// Returns the error that this is for a peer without enhanced route refresh, and for other subtypes than BoRR and EoRR.
+    pub fn header_error(&self) -> HeaderError {
+        let length = super::HEADER_LENGTH + self.body.len();
+        HeaderError::Length(u16::try_from(length).unwrap_or(u16::MAX))
+    }
+
+    /// Returns the answer to a peer with enhanced route refresh, which carries the whole message.
     pub fn notification(&self) -> Notification {
+        // RFC 7313 section 5 defines the error of these two subtypes only.
+        if !matches!(self.body.get(2), Some(1 | 2)) {
+            return self.header_error().notification();
+        }
         let mut data = Vec::new();
         let start = super::header::begin(&mut data, super::MessageType::RouteRefresh);
         data.extend_from_slice(&self.body);

@@ -339,3 +339,47 @@ fn a_peer_that_has_taken_everything_or_has_no_hold_time_is_not_lost_for_not_read
     session.handle_sent(0, true, Time::ZERO);
     assert_eq!(session.poll_timeout(), None);
 }
+
+/// RFC 7313 section 5.
+#[test]
+fn the_error_of_route_refresh_is_for_peers_with_enhanced_route_refresh() {
+    use crate::wire::Capability;
+    use crate::wire::notification::RefreshSubcode;
+    // A BoRR with a byte too many.
+    let mut refresh = std::vec![0xff; 16];
+    refresh.extend([0, 24, 5, 0, 1, 1, 1, 0]);
+    let enhanced = ErrorCode::RouteRefresh(RefreshSubcode::InvalidMessageLength);
+    let plain = ErrorCode::MessageHeader(HeaderSubcode::BadMessageLength);
+    for (capability, expected) in [(true, enhanced), (false, plain)] {
+        let mut open = config(65_000, 65_001).open(false);
+        open.capabilities
+            .retain(|offered| capability || *offered != Capability::EnhancedRouteRefresh);
+        let mut session = session_in(SessionState::OpenSent);
+        session.handle_bytes(&bytes_of(&open), Time::ZERO);
+        session.handle_bytes(&keepalive(), Time::ZERO);
+        let _up = actions(&mut session);
+        session.handle_bytes(&refresh, Time::ZERO);
+        assert_eq!(end_of(&mut session).0, Some(expected));
+    }
+}
+
+#[test]
+fn a_message_that_is_too_early_is_refused_unread() {
+    let header = |kind, body: &[u8]| {
+        let mut bytes = std::vec![0xff; 16];
+        bytes.extend([0, u8::try_from(19 + body.len()).expect("short"), kind]);
+        bytes.extend(body);
+        bytes
+    };
+    // An UPDATE whose lengths exceed it, and a ROUTE-REFRESH of one byte.
+    for (kind, bytes) in [
+        (MessageType::Update, header(2, &[0, 9, 0, 0])),
+        (MessageType::RouteRefresh, header(5, &[0])),
+    ] {
+        for state in [SessionState::OpenSent, SessionState::OpenConfirm] {
+            let mut session = session_in(state);
+            session.handle_bytes(&bytes, Time::ZERO);
+            assert_eq!(end_of(&mut session).1, SessionEnd::UnexpectedMessage(state, kind));
+        }
+    }
+}

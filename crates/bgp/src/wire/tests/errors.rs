@@ -134,10 +134,19 @@ fn capabilities_may_be_spread_over_parameters_repeated_and_malformed() {
 }
 
 #[test]
-fn a_route_refresh_of_another_length_is_answered_with_itself() {
-    let bytes = message(5, &[0, 1, 0, 1, 0]);
-    let expected = ErrorCode::RouteRefresh(RefreshSubcode::InvalidMessageLength);
-    assert_eq!(answer(&bytes), (expected, bytes));
+fn a_route_refresh_of_another_length_is_answered_with_itself_if_it_begins_or_ends_an_answer() {
+    let enhanced = ErrorCode::RouteRefresh(RefreshSubcode::InvalidMessageLength);
+    let plain = ErrorCode::MessageHeader(HeaderSubcode::BadMessageLength);
+    for subtype in 0..=3 {
+        let bytes = message(5, &[0, 1, subtype, 1, 0]);
+        let expected = if matches!(subtype, 1 | 2) {
+            (enhanced, bytes.clone())
+        } else {
+            (plain, std::vec![0, 24])
+        };
+        assert_eq!(answer(&bytes), expected);
+    }
+    assert_eq!(answer(&message(5, &[0, 1])), (plain, std::vec![0, 21]));
 }
 
 #[test]
