@@ -52,7 +52,7 @@ pub enum SessionEnd {
     /// This side does not want the session any more.
     #[error("the session was stopped: {0}")]
     Stopped(CeaseSubcode, String),
-    /// This process ends; graceful restart keeps the routes, so the peer hears nothing (RFC 4724 section 4).
+    /// This process ends. With graceful restart the peer keeps the routes and hears nothing (RFC 4724 section 4).
     #[error("the speaker restarts")]
     Restart,
 }
@@ -83,7 +83,7 @@ impl SessionEnd {
         let plain = |error| Some(Notification::new(error, Vec::new()));
         let cease = |subcode| Some(Notification::cease(subcode, ""));
         match self {
-            Self::NotConnected | Self::ConnectionClosed(_) | Self::Received(_) | Self::Restart => None,
+            Self::NotConnected | Self::ConnectionClosed(_) | Self::Received(_) => None,
             Self::BadMessage(error) => error.notification(),
             // RFC 6608 section 4: with the type of the message.
             Self::UnexpectedMessage(state, kind) => {
@@ -100,11 +100,17 @@ impl SessionEnd {
             Self::SendHoldTimerExpired => plain(ErrorCode::SendHoldTimerExpired),
             Self::BfdDown => cease(CeaseSubcode::BfdDown),
             Self::Collision => cease(CeaseSubcode::ConnectionCollision),
+            Self::Restart if negotiated.is_some_and(|both| both.graceful_restart) => None,
+            Self::Restart => cease(CeaseSubcode::AdministrativeReset),
             Self::Stopped(subcode, text) => {
                 let cease = Notification::cease(*subcode, text);
                 // RFC 8538 section 4: without a Hard Reset the peer would keep the routes of a session that is not wanted.
                 let keeps_routes = negotiated.is_some_and(|both| both.notification_restart);
-                Some(if keeps_routes { cease.into_hard_reset() } else { cease })
+                Some(if keeps_routes {
+                    cease.into_hard_reset()
+                } else {
+                    cease
+                })
             }
         }
     }

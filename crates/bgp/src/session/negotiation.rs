@@ -46,6 +46,8 @@ pub struct SessionConfig {
     pub extended_next_hop: bool,
     /// Seconds for which the peer keeps routes while this speaker restarts (RFC 4724); nothing without graceful restart.
     pub restart_time: Option<u16>,
+    /// Whether packets were, and will be, forwarded while this speaker restarts: the F bit (RFC 4724 section 3).
+    pub forwarding: bool,
 }
 
 /// What both sides agreed on.
@@ -89,7 +91,7 @@ impl SessionConfig {
             )])));
         }
         if let Some(time) = self.restart_time {
-            let forwarding = true;
+            let forwarding = self.forwarding;
             capabilities.push(Capability::GracefulRestart {
                 restarted,
                 notification: true,

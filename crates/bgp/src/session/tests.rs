@@ -25,6 +25,7 @@ fn config(asn: u32, peer: u32) -> SessionConfig {
         families: std::vec![Family::V4, Family::V6],
         extended_next_hop: false,
         restart_time: None,
+        forwarding: true,
     }
 }
 

@@ -165,7 +165,7 @@ fn in_every_state_garbage_a_close_and_a_notification_end_the_session() {
         assert_eq!(end_of(&mut session), (None, SessionEnd::ConnectionClosed(state)));
 
         let mut session = session_in(state);
-        let cease = crate::wire::Notification::cease(CeaseSubcode::PeerDeconfigured, "");
+        let cease = Notification::cease(CeaseSubcode::PeerDeconfigured, "");
         let mut bytes = Vec::new();
         cease.emit(&mut bytes).expect("short");
         session.handle_bytes(&bytes, Time::ZERO);
@@ -224,8 +224,8 @@ fn a_route_refresh_asks_for_the_routes_of_a_carried_family_only() {
     session.handle_bytes(&request(ipv6, RefreshSubtype::Other(9)), Time::ZERO);
     assert_eq!(actions(&mut session), []);
     // Requests that nobody took up yet are one.
-    let [four, six] = [Family::V4, Family::V6]
-        .map(|family| request(AfiSafi::unicast(family), RefreshSubtype::Request));
+    let [four, six] =
+        [Family::V4, Family::V6].map(|family| request(AfiSafi::unicast(family), RefreshSubtype::Request));
     session.handle_bytes(&[&six[..], &four, &six, &six].concat(), Time::ZERO);
     let expected = [Family::V6, Family::V4].map(SessionAction::Refresh);
     assert_eq!(actions(&mut session), expected);
@@ -327,7 +327,11 @@ fn a_peer_that_has_taken_everything_or_has_no_hold_time_is_not_lost_for_not_read
     session.handle_sent(1, true, Time::ZERO);
     let running = session.poll_timeout();
     session.handle_sent(1, false, Time::ZERO);
-    assert_eq!(session.poll_timeout(), running, "the keepalive timer is the next one");
+    assert_eq!(
+        session.poll_timeout(),
+        running,
+        "the keepalive timer is the next one"
+    );
     let mut silent = config(65_000, 65_001);
     silent.hold_time = HoldTime::NONE;
     let mut session = session_in(SessionState::OpenSent);
@@ -381,5 +385,27 @@ fn a_message_that_is_too_early_is_refused_unread() {
             session.handle_bytes(&bytes, Time::ZERO);
             assert_eq!(end_of(&mut session).1, SessionEnd::UnexpectedMessage(state, kind));
         }
+    }
+}
+
+#[test]
+fn an_open_says_whether_packets_were_forwarded() {
+    use crate::wire::{Capability, RestartFamily};
+    for forwarding in [true, false] {
+        let mut config = config(65_001, 65_000);
+        config.restart_time = Some(30);
+        config.forwarding = forwarding;
+        let expected = Capability::GracefulRestart {
+            restarted: true,
+            notification: true,
+            time: 30,
+            families: [Family::V4, Family::V6]
+                .map(|family| RestartFamily {
+                    family: AfiSafi::unicast(family),
+                    forwarding,
+                })
+                .to_vec(),
+        };
+        assert!(config.open(true).capabilities.contains(&expected));
     }
 }

@@ -194,15 +194,26 @@ fn a_stop_is_a_hard_reset_if_both_sides_keep_routes_after_a_notification() {
 }
 
 #[test]
-fn a_restart_with_graceful_restart_is_not_told_to_the_peer() {
-    let mut pair = Pair::new([config(65_001, 65_000), config(65_000, 65_001)], 5000);
-    pair.start();
-    pair.sides[0].stop(SessionEnd::Restart, pair.now);
-    pair.settle();
-    assert_eq!(
-        pair.ends[1],
-        [SessionEnd::ConnectionClosed(SessionState::Established)]
-    );
+fn a_restart_is_told_to_the_peer_unless_it_keeps_the_routes_meanwhile() {
+    use crate::wire::notification::CeaseSubcode;
+    let reset = crate::wire::Notification::cease(CeaseSubcode::AdministrativeReset, "");
+    let closed = SessionEnd::ConnectionClosed(SessionState::Established);
+    for (restart_times, expected) in [
+        ([Some(30), Some(30)], closed),
+        ([Some(30), None], SessionEnd::Received(reset.clone())),
+        ([None, Some(30)], SessionEnd::Received(reset.clone())),
+        ([None, None], SessionEnd::Received(reset.clone())),
+    ] {
+        let mut configs = [config(65_001, 65_000), config(65_000, 65_001)];
+        for (config, restart_time) in configs.iter_mut().zip(restart_times) {
+            config.restart_time = restart_time;
+        }
+        let mut pair = Pair::new(configs, 5000);
+        pair.start();
+        pair.sides[0].stop(SessionEnd::Restart, pair.now);
+        pair.settle();
+        assert_eq!(pair.ends[1], [expected]);
+    }
 }
 
 #[test]

@@ -202,7 +202,11 @@ fn an_update_whose_prefixes_cannot_be_found_ends_the_session() {
             subcode,
             UpdateSubcode::OptionalAttributeError | UpdateSubcode::UnrecognizedWellKnownAttribute
         );
-        let data = if is_with_attribute { &bytes[HEADER_LENGTH + 4..] } else { &[] };
+        let data = if is_with_attribute {
+            &bytes[HEADER_LENGTH + 4..]
+        } else {
+            &[]
+        };
         let expected = (ErrorCode::Update(subcode), data.to_vec());
         assert_eq!(answer(&bytes), expected, "{bytes:02x?}");
     }
