@@ -295,6 +295,26 @@ impl Lab {
         Ok(())
     }
 
+    /// Waits until the speakers of all nodes are ready and know that all are alive: until then addresses may still move to a node
+    /// whose speaker started late.
+    ///
+    /// # Errors
+    /// When that takes longer than `limit`.
+    pub async fn wait_for_speakers(&self, limit: Duration) -> anyhow::Result<()> {
+        let alive = Some(self.nodes.len().to_string());
+        for node in &self.nodes {
+            let what = format!("the speaker of {} is ready and knows the others", node.name());
+            wait_for(&what, limit, async || {
+                // It may not listen yet.
+                let is_ready = node.is_ready().await.unwrap_or(false);
+                let members = node.metric("herald_gossip_members{state=\"alive\"}").await.ok();
+                Ok((is_ready && members.map(|members| members.to_string()) == alive).then_some(()))
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
     /// A pod is ready when it accepts connections; so a kubelet would find by a readiness probe.
     async fn wait_for_pod(&self, pod: &Pod) -> anyhow::Result<()> {
         let node = self

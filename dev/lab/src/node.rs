@@ -152,6 +152,16 @@ impl Node {
         Ok(())
     }
 
+    /// Whether the speaker is ready, as a kubelet finds by the readiness probe.
+    ///
+    /// # Errors
+    /// When the speaker does not listen yet.
+    pub async fn is_ready(&self) -> anyhow::Result<bool> {
+        let answer = self.get(HEALTH, "/readyz").await?;
+        let status = answer.lines().next().unwrap_or_default();
+        Ok(status.contains(" 200 "))
+    }
+
     async fn get(&self, port: u16, path: &str) -> anyhow::Result<String> {
         let mut stream = self.host.connect((Ipv4Addr::LOCALHOST, port).into()).await?;
         stream

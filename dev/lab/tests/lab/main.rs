@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use herald_lab::sniffer::Sniffer;
-use herald_lab::{Lab, cli};
+use herald_lab::{DEADLINE, Lab, cli};
 use herald_netns::{sandbox, tool};
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -80,6 +80,7 @@ where
     Trial::test(name, move || {
         block_on(async {
             let mut lab = Lab::builder().start().await?;
+            lab.wait_for_speakers(DEADLINE).await?;
             lab.run_app("hello", 8080, &[0, 1, 2]).await?;
             match body(&mut lab).await {
                 Ok(()) => Ok(()),

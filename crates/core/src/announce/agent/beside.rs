@@ -51,7 +51,7 @@ impl Agent {
         let owner = |role: Option<&Role>| -> Option<NodeName> {
             let role = role?;
             let is_own = matches!(role, Role::Owner(_));
-            role.owner().or(is_own.then_some(node)).cloned()
+            role.owner().or_else(|| is_own.then_some(node)).cloned()
         };
         let mut differences = Vec::new();
         while let Some(change) = ownership.poll_change(&alone) {
