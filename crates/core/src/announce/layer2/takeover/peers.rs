@@ -34,8 +34,6 @@ pub(super) struct Peers {
     down: BTreeSet<NodeName>,
     /// Since when a peer is suspect or down without having announced that it leaves.
     doubted: BTreeMap<NodeName, Time>,
-    /// The peers that gossip has reached since this speaker started. Any other one is not dead: it may never have run.
-    reached: BTreeSet<NodeName>,
     /// Whether MetalLB's speakers run on these nodes, too.
     is_beside_metallb: bool,
     /// The peers that have answered for an address since they were last down.
@@ -70,8 +68,6 @@ pub(super) struct Peer {
     pub(super) reports_unresponsive: bool,
     /// Whether it is starting, as far as it has reported: it owns nothing.
     pub(super) is_starting: bool,
-    /// Whether gossip has reached it since this speaker started.
-    was_reached: bool,
     liveness: Liveness,
     /// Whether it has announced that it leaves, and was not seen again since.
     is_leaving: bool,
@@ -113,7 +109,6 @@ impl Peers {
             by_mac: BTreeMap::new(),
             down: BTreeSet::new(),
             doubted: BTreeMap::new(),
-            reached: BTreeSet::new(),
             is_beside_metallb: false,
             answered: BTreeSet::new(),
             queries: PeerQueries::new(),
@@ -135,12 +130,7 @@ impl Peers {
             .filter(|m| m.liveness != Liveness::Alive && m.state != NodeState::Draining);
         let since = |node: &NodeName| self.doubted.get(node).copied().unwrap_or(now);
         self.doubted = doubtful.map(|m| (m.node.clone(), since(&m.node))).collect();
-        self.reached
-            .retain(|node| members.iter().any(|member| member.node == *node));
-        let alive = members.iter().filter(|m| !is_down(m));
-        self.reached
-            .extend(alive.clone().map(|member| member.node.clone()));
-        self.alive = alive.count();
+        self.alive = members.iter().filter(|m| !is_down(m)).count();
         let others = members.iter().filter(|member| member.node != self.own_node);
         self.members = others.cloned().collect();
         self.queries
@@ -175,7 +165,6 @@ impl Peers {
                     needs_proof: can_reply(member) || is_unknown(member),
                     reports_unresponsive: reports_unresponsive(member, own_tag),
                     is_starting: member.state == NodeState::Starting,
-                    was_reached: self.reached.contains(&member.node),
                     liveness: member.liveness,
                     is_leaving: member.state == NodeState::Draining
                         && !known.is_some_and(|known| is_down && known.is_back()),
@@ -315,14 +304,14 @@ impl Peers {
         self.doubted.get(node).copied()
     }
 
-    /// Whether answers from this MAC address no longer delay a take-over: the majority considers the peer down, which was alive
-    /// since this speaker started, and it does not reply to queries. A peer of a version that cannot reply has [`DOWN_PEER_GRACE`], and longer if it announces addresses, but
-    /// not once `is_limit_over`.
+    /// Whether answers from this MAC address no longer delay a take-over: the majority considers the peer down, and it does not
+    /// reply to queries. A peer of a version that cannot reply has [`DOWN_PEER_GRACE`], and longer if it announces addresses, but
+    /// not once `is_limit_over`. Beside MetalLB they always do.
     pub(super) fn is_grace_over(&self, mac: MacAddr, is_limit_over: bool, now: Time) -> bool {
         let Some(peer) = self.by_mac.get(&mac) else {
             return false;
         };
-        if !peer.was_reached || self.is_beside_metallb {
+        if self.is_beside_metallb {
             return false;
         }
         let (Some(since), false) = (peer.down_since, self.is_minority()) else {

@@ -58,26 +58,18 @@ fn what_a_peer_kept_while_it_was_starting_is_taken_when_it_is_ready_or_silent() 
 }
 
 #[test]
-fn a_peer_that_gossip_never_reached_is_not_dead_and_keeps_the_address() {
-    for is_reached in [true, false] {
+fn a_node_that_was_dead_before_this_speaker_started_keeps_no_address_except_beside_metallb() {
+    for is_beside in [false, true] {
         let mut world = World::with(Takeover::new(ME.into(), true, 1));
-        let members = |liveness| {
-            ["c", "d", "e"]
-                .map(|node| able(node, Liveness::Alive))
-                .into_iter()
-                .chain([able(ME, Liveness::Alive), able(FIRST, liveness)])
-                .collect::<Vec<_>>()
-        };
-        world.takeover = Takeover::new(ME.into(), true, 1);
-        if is_reached {
-            world.takeover.set_members(&members(Liveness::Alive), world.now);
-        }
-        world.takeover.set_members(&members(Liveness::Down), world.now);
+        world.takeover.set_beside_metallb(is_beside);
+        let others = ["c", "d", "e", ME].map(|node| able(node, Liveness::Alive));
+        let members: Vec<_> = others.into_iter().chain([able(FIRST, Liveness::Down)]).collect();
+        world.takeover.set_members(&members, world.now);
         world.role(Some(elected()));
         let (after, events) = world.until_active(answered_by(FIRST));
-        assert_eq!(after.is_some(), is_reached);
+        assert_eq!(after.is_none(), is_beside, "{after:?}");
         let forced = AddressEvent::TakeoverForced(FIRST.into());
-        assert_eq!(events.contains(&forced), is_reached);
+        assert_eq!(events.contains(&forced), !is_beside);
     }
 }
 
