@@ -42,10 +42,9 @@ impl Member {
         self.liveness != Liveness::Down && self.state == NodeState::Ready
     }
 
-    /// Whether it can own addresses and MetalLB's speakers run on the same nodes.
-    pub fn is_usable_beside_metallb(&self) -> bool {
-        let profile = self.profile.as_ref().filter(|_| self.is_usable());
-        profile.is_some_and(|profile| profile.features.contains(Features::BESIDE_METALLB))
+    fn has_reported(&self, features: Features) -> bool {
+        let profile = self.profile.as_ref();
+        profile.is_some_and(|profile| profile.features.contains(features))
     }
 
     /// Returns the member as it is without MetalLB's speakers.
@@ -81,10 +80,21 @@ pub fn reporter<'a>(members: &'a [Member], me: &NodeName) -> Option<&'a NodeName
 pub fn all_know(members: &[Member], features: Features) -> bool {
     let has_reported = |member: &&Member| member.profile.is_some() || member.state != NodeState::Starting;
     let living = members.iter().filter(|member| member.liveness != Liveness::Down);
-    living.filter(has_reported).all(|member| {
-        let profile = member.profile.as_ref();
-        profile.is_some_and(|profile| profile.features.contains(features))
-    })
+    living
+        .filter(has_reported)
+        .all(|member| member.has_reported(features))
+}
+
+/// Whether the usable members elect as MetalLB does: one reports that it runs beside MetalLB, and all know what that means, as
+/// all have to come to the same result.
+pub fn elect_as_metallb<'a>(members: impl Iterator<Item = &'a Member>) -> bool {
+    let mut usable = members.filter(|member| member.is_usable());
+    let mut is_beside = false;
+    let all_know = usable.all(|member| {
+        is_beside |= member.has_reported(Features::BESIDE_METALLB);
+        member.has_reported(Features::ELECTION_AS_METALLB)
+    });
+    is_beside && all_know
 }
 
 /// What a speaker can do beyond the first versions: the rules of elections and kinds of datagrams that its version knows.
@@ -98,11 +108,14 @@ impl Features {
     pub const ELECTION_PER_ADDRESS: Self = Self(1);
     /// Answers ownership queries.
     pub const OWNERSHIP_QUERY: Self = Self(1 << 1);
-    /// The features of this version.
-    pub const OF_THIS_VERSION: Self = Self(Self::ELECTION_PER_ADDRESS.0 | Self::OWNERSHIP_QUERY.0);
-
-    /// MetalLB's speakers run on the same nodes: as long as one speaker reports that, all elect as MetalLB does.
+    /// MetalLB's speakers run on the same nodes: as long as one usable speaker reports that, all elect as MetalLB does, if all know
+    /// how.
     pub const BESIDE_METALLB: Self = Self(1 << 2);
+    /// Elects as MetalLB does while a usable speaker reports [`Self::BESIDE_METALLB`].
+    pub const ELECTION_AS_METALLB: Self = Self(1 << 3);
+    /// The features of this version.
+    pub const OF_THIS_VERSION: Self =
+        Self(Self::ELECTION_PER_ADDRESS.0 | Self::OWNERSHIP_QUERY.0 | Self::ELECTION_AS_METALLB.0);
 
     /// Returns the features that a report encodes as `bits`; unknown bits are features of later versions.
     pub const fn from_bits(bits: u32) -> Self {

@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 
 use super::eligibility::{Endpoints, Exposure, Node, View};
 use crate::config::Pool;
+use crate::member::elect_as_metallb;
 use crate::{Member, NodeName, ServiceKey};
 
 /// Pools, Services, endpoints and Nodes from the API server, and the members from gossip.
@@ -30,8 +31,8 @@ pub struct Facts {
     /// Many Services have their endpoints on the same nodes, and share one value.
     endpoints: BTreeMap<ServiceKey, Arc<Endpoints>>,
     ignore_exclude_label: bool,
-    /// Whether a usable member reports [`Features::BESIDE_METALLB`](crate::Features::BESIDE_METALLB).
-    is_beside_metallb: bool,
+    /// Whether the members elect as MetalLB does.
+    elects_as_metallb: bool,
 }
 
 /// What a setter has changed.
@@ -70,7 +71,7 @@ impl Facts {
             sharers: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             ignore_exclude_label,
-            is_beside_metallb: false,
+            elects_as_metallb: false,
         }
     }
 
@@ -126,7 +127,7 @@ impl Facts {
     /// Replaces the members. Without gossip this has no effect.
     pub fn set_members(&mut self, members: &[Member]) -> Option<FactChange> {
         let known = self.members.as_mut()?;
-        self.is_beside_metallb = members.iter().any(Member::is_usable_beside_metallb);
+        self.elects_as_metallb = elect_as_metallb(members.iter());
         let next = members.iter().map(|m| (m.node.clone(), m.clone())).collect();
         Some(FactChange::Members(core::mem::replace(known, next)))
     }
@@ -233,7 +234,7 @@ impl Facts {
         });
         Self {
             members,
-            is_beside_metallb: false,
+            elects_as_metallb: false,
             ..self.clone()
         }
     }
@@ -244,7 +245,7 @@ impl Facts {
             pools: &self.pools,
             members: self.members.as_ref(),
             ignore_exclude_label: self.ignore_exclude_label,
-            ignore_drain: self.is_beside_metallb,
+            ignore_drain: self.elects_as_metallb,
             node_addresses: &self.node_addresses,
         }
     }

@@ -5,7 +5,8 @@ use core::net::IpAddr;
 
 use super::{Agent, AgentReport};
 use crate::announce::layer2::ownership::Role;
-use crate::{Features, Member, NodeName, ServiceKey};
+use crate::member::elect_as_metallb;
+use crate::{Features, NodeName, ServiceKey};
 
 /// A Service at an address for which another node is elected without MetalLB's speakers than beside them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,9 +35,9 @@ impl Agent {
         }));
     }
 
-    /// Whether the elections are those of MetalLB, because a usable speaker runs beside it.
+    /// Whether the elections are those of MetalLB, because a usable speaker runs beside it and all know what that means.
     pub fn elects_beside_metallb(&self) -> bool {
-        self.peers.members.iter().any(Member::is_usable_beside_metallb)
+        elect_as_metallb(self.peers.members.iter())
     }
 
     /// Returns what the end of MetalLB's speakers will change: the addresses that another node is elected for then, as far as

@@ -2,7 +2,7 @@
 //!
 //! All follow from what the speakers report of themselves, so that all speakers come to the same result. As long as one
 //! usable speaker reports nothing, because its version does not, none counts: it could not come to the same result. Nor does
-//! any while one reports that it runs beside MetalLB, whose elections know none of this.
+//! any while the speakers elect as MetalLB does, whose elections know none of this.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 use core::net::IpAddr;
 
+use crate::member::elect_as_metallb;
 use crate::{Features, Member, NodeName, Profile};
 
 /// A node whose flap count exceeds the median by this much is damped. Comparing with the median ignores outages that all
@@ -22,6 +23,8 @@ const ABOVE_MEDIAN: u8 = 2;
 pub(crate) struct Placement {
     /// Empty unless all usable speakers have reported, and beside MetalLB.
     profiles: BTreeMap<NodeName, Arc<Profile>>,
+    /// Whether the speakers elect as MetalLB does.
+    is_as_metallb: bool,
     rule: ElectionRule,
     flapping: BTreeSet<NodeName>,
 }
@@ -70,13 +73,15 @@ impl Fitness {
 
 impl Placement {
     pub(crate) fn of<'a>(members: impl Iterator<Item = &'a Member>) -> Self {
-        let usable = members.filter(|member| member.is_usable());
-        let reported = usable.map(|member| Some((member.node.clone(), member.profile.clone()?)));
+        let usable: Vec<&Member> = members.filter(|member| member.is_usable()).collect();
+        let is_as_metallb = elect_as_metallb(usable.iter().copied());
+        let reported = usable
+            .into_iter()
+            .map(|member| Some((member.node.clone(), member.profile.clone()?)));
         let reported = reported.collect::<Option<BTreeMap<_, _>>>();
-        let is_beside = |profile: &Arc<Profile>| profile.features.contains(Features::BESIDE_METALLB);
-        let reported = reported.filter(|profiles| !profiles.values().any(is_beside));
-        let Some(profiles) = reported else {
+        let Some(profiles) = reported.filter(|_| !is_as_metallb) else {
             return Self {
+                is_as_metallb,
                 rule: ElectionRule::PerService,
                 ..Self::default()
             };
@@ -95,6 +100,7 @@ impl Placement {
         Self {
             flapping: flapping.map(|(node, _)| node.clone()).collect(),
             profiles,
+            is_as_metallb,
             rule,
         }
     }
@@ -154,6 +160,7 @@ impl Placement {
         let mut in_both = in_both.filter_map(|(node, now)| Some((node, now, before.profiles.get(node)?)));
         self.profiles.is_empty() != before.profiles.is_empty()
             || self.rule != before.rule
+            || self.is_as_metallb != before.is_as_metallb
             || in_both.any(|(node, now, then)| {
                 now.subnets != then.subnets
                     || named(&now.interfaces) != named(&then.interfaces)

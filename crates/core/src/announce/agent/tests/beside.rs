@@ -64,6 +64,28 @@ fn elections_are_those_of_metallb_as_long_as_one_speaker_runs_beside_it() {
     assert!(!rig.commands().iter().any(probes), "the peer is elected");
 }
 
+/// A version that does not know the mode elects as usual, so all have to.
+#[test]
+fn a_usable_speaker_of_a_version_that_does_not_know_the_mode_keeps_all_from_it() {
+    let mut rig = Rig::new(true, &[ADDRESS]);
+    let set = |rig: &mut Rig, is_known: bool| {
+        let mut peer = placed(PEER, &[subnet()], false);
+        if !is_known {
+            let profile = Arc::make_mut(peer.profile.as_mut().unwrap());
+            profile.features = Features::from_bits(0b11);
+        }
+        let members = [peer, placed(OWN, &[], true)];
+        rig.agent.set_members(members.into(), rig.now);
+    };
+    set(&mut rig, false);
+    rig.agent.start();
+    let probes = |command: &Command| matches!(command, Command::Probe(_));
+    assert!(!rig.commands().iter().any(probes), "the peer is elected");
+    assert!(!rig.agent.elects_beside_metallb());
+    set(&mut rig, true);
+    assert_eq!(rig.commands(), [Command::Probe(announcement(ADDRESS))]);
+}
+
 #[test]
 fn the_drain_annotation_has_no_effect() {
     let mut rig = Rig::new(true, &[ADDRESS]);
