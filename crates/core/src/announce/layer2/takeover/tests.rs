@@ -140,8 +140,8 @@ impl World {
     fn until_due(&mut self) -> (u128, Vec<Effect>) {
         let due = self.takeover.poll_timeout().expect("something is due");
         let passed = due.saturating_since(self.now).as_millis();
-        self.now = due;
-        self.takeover.handle_timeout(due);
+        self.now = due.max(self.now);
+        self.takeover.handle_timeout(self.now);
         (passed, self.effects())
     }
 

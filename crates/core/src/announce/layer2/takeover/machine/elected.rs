@@ -206,7 +206,9 @@ impl AddressMachine {
             repeats,
             reported: kept.map_or(ctx.now, |kept| kept.reported),
         });
-        let pause = CONFLICT_RETRY.get(repeats).or(CONFLICT_RETRY.last());
+        // Beside MetalLB the machine may be a node with only MetalLB's speaker, which may end at any time.
+        let pauses = CONFLICT_RETRY.get(repeats).or(CONFLICT_RETRY.last());
+        let pause = pauses.filter(|_| !ctx.peers.is_beside_metallb());
         self.defer_for(pause.copied().unwrap_or(RETRY), ctx);
     }
 

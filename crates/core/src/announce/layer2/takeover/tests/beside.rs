@@ -126,6 +126,28 @@ fn beside_metallb_no_answer_of_a_node_is_ever_overruled() {
     }
 }
 
+#[test]
+fn what_was_left_to_metallb_is_probed_for_at_once_when_metallb_has_ended() {
+    for machine in [mac(LAST), FOREIGN] {
+        let mut world = beside_metallb();
+        world.role(Some(elected()));
+        // For long enough that a foreign host would be asked every five seconds.
+        let end = world.now + Duration::from_secs(20);
+        while world.now < end {
+            world.probed(ProbeResult::Answered(machine));
+            let (passed, _) = world.until_due();
+            assert!(passed <= 500, "{passed} ms");
+        }
+        world.probed(ProbeResult::Answered(machine));
+        world.takeover.set_beside_metallb(false);
+        assert!(world.takeover.poll_timeout().expect("a probe is due") <= world.now);
+        world.takeover.handle_timeout(world.now);
+        assert_eq!(world.effects(), [probe()]);
+        let effects = world.probed(ProbeResult::Silence);
+        assert!(effects.contains(&announce()), "{effects:?}");
+    }
+}
+
 /// The peers said no while MetalLB answered there; what still answers now is a speaker that stops.
 #[test]
 fn without_metallb_the_usual_rules_hold_again() {
