@@ -58,6 +58,8 @@ BESIDE = {
 
 SETS = {
     "beside MetalLB": BESIDE,
+    # The last step of docs/install/migrate.md: MetalLB is gone, and its definitions become Herald's.
+    "after MetalLB": {**BESIDE, "crds": {"enabled": True}},
     "defaults": {},
     "everything": EVERYTHING,
     "no gossip": {"speaker": {"memberlist": {"enabled": False}}},
@@ -125,7 +127,6 @@ REFUSED = [
     ({"speaker": {"excludeInterface": {}}}, "excludeInterface"),
     ({"controller": {"replicas": -1}}, "replicas"),
     ({"loadbalancerClass": "x"}, "loadbalancerClass"),
-    ({**BESIDE, "crds": {"enabled": True}}, "crds.enabled"),
     ({**BESIDE, "prometheus": {}}, "prometheus.metricsPort"),
     ({**BESIDE, "speaker": {"livenessProbe": {"port": 17482}}}, "mlBindPort"),
     ({**BESIDE, "speaker": {"memberlist": {"mlBindPort": 7956}}}, "livenessProbe.port"),

@@ -182,9 +182,6 @@ failureThreshold: {{ $probe.failureThreshold }}
 {{- if eq (include "herald.name" .) "metallb" -}}
 {{- fail "migration.besideMetalLB: the Pods of Herald must not have the name of MetalLB's; set another nameOverride than metallb" -}}
 {{- end -}}
-{{- if $values.crds.enabled -}}
-{{- fail "migration.besideMetalLB: the definitions are MetalLB's until it is removed; set crds.enabled to false" -}}
-{{- end -}}
 {{- if has (int $values.speaker.memberlist.mlBindPort) (list 7946 7473) -}}
 {{- fail "migration.besideMetalLB: MetalLB has this port on the nodes; set speaker.memberlist.mlBindPort to another one, such as 7956" -}}
 {{- end -}}
