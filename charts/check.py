@@ -132,6 +132,8 @@ REFUSED = [
     ({**BESIDE, "speaker": {"memberlist": {"mlBindPort": 7956}}}, "livenessProbe.port"),
     ({**BESIDE, "speaker": {**BESIDE["speaker"], "secretName": "metallb-memberlist"}}, "speaker.secretName"),
     ({**BESIDE, "nameOverride": "metallb"}, "nameOverride"),
+    ({**BESIDE, "speaker": {**BESIDE["speaker"], "takeoverVerification": False}}, "speaker.takeoverVerification"),
+    ({**BESIDE, "speaker": {**BESIDE["speaker"], "memberlist": {"enabled": False}}}, "speaker.memberlist.enabled"),
 ]
 
 # Another value, where it cannot be the opposite, one more, or another text.

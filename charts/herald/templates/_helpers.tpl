@@ -182,6 +182,12 @@ failureThreshold: {{ $probe.failureThreshold }}
 {{- if eq (include "herald.name" .) "metallb" -}}
 {{- fail "migration.besideMetalLB: the Pods of Herald must not have the name of MetalLB's; set another nameOverride than metallb" -}}
 {{- end -}}
+{{- if not $values.speaker.takeoverVerification -}}
+{{- fail "migration.besideMetalLB: the speakers must probe which addresses MetalLB answers for; set speaker.takeoverVerification to true" -}}
+{{- end -}}
+{{- if not $values.speaker.memberlist.enabled -}}
+{{- fail "migration.besideMetalLB: the speakers must know each other; set speaker.memberlist.enabled to true" -}}
+{{- end -}}
 {{- if has (int $values.speaker.memberlist.mlBindPort) (list 7946 7473) -}}
 {{- fail "migration.besideMetalLB: MetalLB has this port on the nodes; set speaker.memberlist.mlBindPort to another one, such as 7956" -}}
 {{- end -}}

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use anyhow::ensure;
 use herald_core::NodeName;
 use herald_membership::Timings;
 use herald_runtime::admin::MetricsArgs;
@@ -97,6 +98,24 @@ impl Args {
         Some(SocketAddr::new(address, self.ml_bindport))
     }
 
+    /// Checks what a speaker beside MetalLB needs.
+    ///
+    /// # Errors
+    /// When it could not notice what MetalLB on another node answers for.
+    pub(crate) fn check_beside_metallb(&self) -> anyhow::Result<()> {
+        if self.beside_metallb {
+            ensure!(
+                self.takeover_verification,
+                "--beside-metallb needs probes of what MetalLB answers for: remove --takeover-verification=false"
+            );
+            ensure!(
+                self.gossip_address().is_some(),
+                "--beside-metallb needs gossip: set --ml-bindaddr and --ml-labels"
+            );
+        }
+        Ok(())
+    }
+
     /// Returns the options of gossip; `None` without gossip.
     pub(crate) fn gossip(&self, node: &NodeName) -> anyhow::Result<Option<GossipOptions>> {
         let Some(bind) = self.gossip_address() else {
@@ -116,5 +135,36 @@ impl Args {
                 Timings::FAST
             },
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Program {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn beside_metallb_a_speaker_needs_probes_and_gossip() {
+        let refusal = |flags: &[&str]| {
+            let always = ["speaker", "--node-name=a", "--pod-name=a"];
+            let args = Program::parse_from(always.iter().chain(flags)).args;
+            args.check_beside_metallb().err().map(|error| error.to_string())
+        };
+        let beside = "--beside-metallb";
+        let gossip = ["--ml-bindaddr=192.0.2.1", "--ml-labels=a=b"];
+        assert_eq!(refusal(&["--takeover-verification=false"]), None);
+        assert_eq!(refusal(&[beside, gossip[0], gossip[1]]), None);
+        let no_probes = refusal(&[beside, gossip[0], gossip[1], "--takeover-verification=false"]);
+        assert!(no_probes.is_some_and(|error| error.contains("--takeover-verification")));
+        for flag in gossip {
+            let no_gossip = refusal(&[beside, flag]);
+            assert!(no_gossip.is_some_and(|error| error.contains("needs gossip")));
+        }
     }
 }

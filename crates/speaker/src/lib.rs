@@ -53,6 +53,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 async fn serve(args: Args) -> anyhow::Result<()> {
+    args.check_beside_metallb()?;
     let shutdown = Shutdown::on_signals()?;
     let namespace = client::namespace(args.namespace.as_deref())?;
     let node = NodeName::new(args.node_name.clone());
