@@ -9,7 +9,7 @@ mod state;
 
 pub use config::{l2_advertisement, pool};
 pub use labels::has_too_long_labels;
-pub use metallb::{MetalLbProgram, metallb_program};
+pub use metallb::{MetalLbPod, MetalLbProgram, metallb_pod};
 pub use network::{EndpointSlice, SliceId, endpoint_slice, node};
 pub use service::{exposure, external_ips, ingress_addresses, is_ours, key, service};
 pub use state::{configuration_state, gossip_reachable};

@@ -137,7 +137,7 @@ pub struct ControllerState {
     pub truncated: bool,
     /// Whether this controller decides and writes. Otherwise it is a standby, which follows what the active one writes.
     pub active: bool,
-    /// Whether this controller only stands by because MetalLB's controller is ready.
+    /// Whether this controller only stands by because MetalLB's controller has a Pod.
     pub waits_for_metallb: bool,
     /// The released addresses that are kept from other Services.
     pub quarantine: Vec<QuarantinedAddress>,

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use herald_api::convert::{MetalLbProgram, metallb_program};
+use herald_api::convert::{MetalLbPod, MetalLbProgram, metallb_pod};
 use herald_api::crd::{ANNOUNCED, ServiceL2Status};
 use herald_api::reason::ConditionReason;
 use herald_core::ServiceKey;
@@ -82,7 +82,8 @@ pub(crate) struct PodReadiness {
     name: String,
     uid: Box<str>,
     is_ready: bool,
-    is_metallb_controller: bool,
+    /// If it is one of MetalLB's controller.
+    metallb: Option<MetalLbPod>,
 }
 
 impl PodReadiness {
@@ -93,7 +94,7 @@ impl PodReadiness {
             name: pod.name_any(),
             uid: pod.uid().unwrap_or_default().into(),
             is_ready: conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True"),
-            is_metallb_controller: metallb_program(pod.labels()) == Some(MetalLbProgram::Controller),
+            metallb: metallb_pod(pod).filter(|pod| pod.program == MetalLbProgram::Controller),
         }
     }
 
@@ -101,9 +102,9 @@ impl PodReadiness {
         &self.name
     }
 
-    /// Whether it is a Pod of MetalLB's controller that is ready.
-    pub(crate) const fn is_ready_metallb(&self) -> bool {
-        self.is_metallb_controller && self.is_ready
+    /// Returns it if it is a Pod of MetalLB's controller.
+    pub(crate) const fn metallb(&self) -> Option<&MetalLbPod> {
+        self.metallb.as_ref()
     }
 }
 

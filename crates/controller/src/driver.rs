@@ -129,7 +129,11 @@ impl Controller {
                     self.answer(request);
                     continue;
                 }
-                _ = pulse.tick() => self.metrics.set_services(&mut counts, self.reconciler.count_services()),
+                _ = pulse.tick() => {
+                    self.metrics.set_services(&mut counts, self.reconciler.count_services());
+                    // A Pod of MetalLB's controller counts as gone some time after its deletion.
+                    self.follow_standing();
+                }
                 () = reached(deadline) => self.handle_deadline(),
                 () = shutdown.requested() => break,
             }
@@ -392,11 +396,14 @@ mod tests {
     use herald_core::Labels;
     use herald_core::config::RawPool;
     use herald_runtime::Readiness;
+    use herald_runtime::lease::Term;
     use herald_runtime::reconcile::WriteQueue;
+    use herald_runtime::watch::ObjectKey;
     use k8s_openapi::api::core::v1::ObjectReference;
     use kube::{Client, Config};
     use prometheus::Registry;
 
+    use crate::announcements::PodReadiness;
     use crate::input::WrittenPool;
     use crate::observed::ObservedService;
     use crate::resources::ObservedResource;
@@ -494,5 +501,39 @@ mod tests {
         assert!(controller.writes.is_idle());
         assert!(sent.lock().expect("no panic").is_empty());
         assert_eq!(*controller.state.borrow(), None);
+    }
+
+    #[tokio::test]
+    async fn beside_the_controller_of_metallb_this_one_writes_nothing_and_becomes_active_when_that_is_gone() {
+        let (mut controller, _) = controller(&Readiness::default());
+        controller.standing = Standing::new(true);
+        let metallb = json!({
+            "metadata": {"name": "controller", "uid": "1", "labels": {"app": "metallb", "component": "controller"}},
+        });
+        let metallb = PodReadiness::new(&serde_json::from_value(metallb).expect("a Pod"));
+        let pods = [Update::Applied(metallb), Update::Synced].map(ClusterChange::Pods);
+        let namespace = Update::Applied(("default".to_owned(), Labels::default()));
+        let lists = [
+            pool(),
+            ClusterChange::Pools(Update::Synced),
+            ClusterChange::Namespaces(namespace),
+            ClusterChange::Namespaces(Update::Synced),
+            service(),
+            ClusterChange::Services(Update::Synced),
+        ];
+        controller.handle_inputs(lists.into_iter().chain(pods));
+        controller.standing.set_held(Some(Term::FIRST));
+        controller.follow_standing();
+        controller.drain();
+        assert!(controller.writes.is_idle());
+        assert_eq!(*controller.state.borrow(), None);
+        let deleted = Update::Deleted(ObjectKey {
+            namespace: "metallb-system".to_owned(),
+            name: "controller".to_owned(),
+        });
+        controller.handle_inputs([ClusterChange::Pods(deleted)].into_iter());
+        controller.drain();
+        assert!(!controller.writes.is_idle(), "it gives the Service an address");
+        assert!(controller.state.borrow().is_some());
     }
 }

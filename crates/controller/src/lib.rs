@@ -62,7 +62,7 @@ pub struct ControllerArgs {
         hide_default_value = true
     )]
     pub ml_secret_name: String,
-    /// Run beside MetalLB: decide and write nothing while the namespace has a ready Pod of MetalLB's controller.
+    /// Run beside MetalLB: decide and write nothing while the namespace has a Pod of MetalLB's controller.
     #[arg(long)]
     pub beside_metallb: bool,
     /// How /metrics and /state are served.

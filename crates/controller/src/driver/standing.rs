@@ -1,9 +1,11 @@
 //! Whether this controller decides and writes: it has the Lease, and no MetalLB does.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
+use herald_api::convert::MetalLbPod;
 use herald_runtime::Update;
 use herald_runtime::lease::Term;
+use jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::Controller;
@@ -19,16 +21,17 @@ pub(crate) struct Standing {
     metallb: Option<MetalLbControllers>,
 }
 
-/// The Pods of MetalLB's controller that are ready, for a controller that may run beside them.
+/// The Pods of MetalLB's controller, for a controller that may run beside them.
 #[derive(Debug, Default)]
 struct MetalLbControllers {
     is_listed: bool,
-    ready: BTreeSet<String>,
+    pods: BTreeMap<String, MetalLbPod>,
     is_reported: bool,
 }
 
 impl Standing {
-    /// Starts as a standby. With `is_beside_metallb` this controller stays one as long as MetalLB's controller is ready.
+    /// Starts as a standby. With `is_beside_metallb` this controller stays one as long as MetalLB's controller may run.
+    /// One that is not ready decides and writes as well.
     pub(crate) fn new(is_beside_metallb: bool) -> Self {
         Self {
             metallb: is_beside_metallb.then(MetalLbControllers::default),
@@ -54,51 +57,54 @@ impl Standing {
     }
 
     /// Whether only MetalLB's controller keeps this one from deciding.
-    pub(super) fn waits_for_metallb(&self) -> bool {
-        self.held.is_some() && self.is_kept()
+    pub(super) fn waits_for_metallb(&self, now: Timestamp) -> bool {
+        self.held.is_some() && self.is_kept(now)
     }
 
-    fn is_kept(&self) -> bool {
+    fn is_kept(&self, now: Timestamp) -> bool {
         let metallb = self.metallb.as_ref();
-        metallb.is_some_and(|metallb| !metallb.is_listed || !metallb.ready.is_empty())
+        metallb.is_some_and(|metallb| !metallb.is_listed || metallb.pods.values().any(|pod| pod.is_left(now)))
     }
 
     /// Takes a change of the Pods in our namespace.
     pub(super) fn handle_pods(&mut self, update: &Update<PodReadiness>) {
         let Some(metallb) = &mut self.metallb else { return };
         match update {
-            Update::Applied(pod) if pod.is_ready_metallb() => {
-                metallb.ready.insert(pod.name().to_owned());
-            }
-            Update::Applied(pod) => {
-                metallb.ready.remove(pod.name());
-            }
+            Update::Applied(pod) => match pod.metallb() {
+                Some(controller) => {
+                    metallb.pods.insert(pod.name().to_owned(), controller.clone());
+                }
+                None => {
+                    metallb.pods.remove(pod.name());
+                }
+            },
             Update::Deleted(key) => {
-                metallb.ready.remove(&key.name);
+                metallb.pods.remove(&key.name);
             }
             Update::Synced => metallb.is_listed = true,
         }
     }
 
     /// Returns the active term before and from now on, if it has changed.
-    pub(super) fn poll_change(&mut self) -> Option<(Option<Term>, Option<Term>)> {
-        let is_waiting = self.waits_for_metallb();
+    pub(super) fn poll_change(&mut self, now: Timestamp) -> Option<(Option<Term>, Option<Term>)> {
+        let is_waiting = self.waits_for_metallb(now);
         if let Some(metallb) = self.metallb.as_mut().filter(|metallb| metallb.is_listed) {
             let was_reported = std::mem::replace(&mut metallb.is_reported, is_waiting);
             match (was_reported, is_waiting) {
                 (false, true) => {
-                    let pods: Vec<&str> = metallb.ready.iter().map(String::as_str).collect();
+                    let left = metallb.pods.iter().filter(|(_, pod)| pod.is_left(now));
+                    let pods: Vec<&str> = left.map(|(name, _)| name.as_str()).collect();
                     let pods = pods.join(", ");
                     warn!(
                         pods,
-                        "MetalLB's controller is ready: deciding and writing nothing until it is gone"
+                        "MetalLB's controller is there: deciding and writing nothing until it is gone"
                     );
                 }
-                (true, false) => info!("no Pod of MetalLB's controller is ready any more"),
+                (true, false) => info!("no Pod of MetalLB's controller is left"),
                 (true, true) | (false, false) => {}
             }
         }
-        let term = self.held.filter(|_| !self.is_kept());
+        let term = self.held.filter(|_| !self.is_kept(now));
         let before = std::mem::replace(&mut self.active, term);
         (before != term).then_some((before, term))
     }
@@ -107,7 +113,7 @@ impl Standing {
 impl Controller {
     /// Makes this controller the active one, or a standby.
     pub(super) fn follow_standing(&mut self) {
-        let Some((before, term)) = self.standing.poll_change() else {
+        let Some((before, term)) = self.standing.poll_change(Timestamp::now()) else {
             return;
         };
         let now = self.now();
@@ -137,11 +143,10 @@ mod tests {
     use herald_runtime::watch::ObjectKey;
     use serde_json::json;
 
-    fn pod(app: &str, is_ready: bool) -> Update<PodReadiness> {
-        let status = if is_ready { "True" } else { "False" };
+    fn pod(app: &str, phase: &str) -> Update<PodReadiness> {
         let pod = json!({
             "metadata": {"name": "controller", "uid": "1", "labels": {"app": app, "component": "controller"}},
-            "status": {"conditions": [{"type": "Ready", "status": status}]},
+            "status": {"phase": phase},
         });
         Update::Applied(PodReadiness::new(&serde_json::from_value(pod).expect("a Pod")))
     }
@@ -159,22 +164,22 @@ mod tests {
         standing.set_held(Some(Term::FIRST));
         let after = |update| {
             standing.handle_pods(&update);
-            standing.poll_change();
+            standing.poll_change(Timestamp::UNIX_EPOCH);
             standing.is_active()
         };
         updates.into_iter().map(after).collect()
     }
 
     #[test]
-    fn a_controller_beside_metallb_decides_only_while_no_controller_of_metallb_is_ready() {
+    fn a_controller_beside_metallb_decides_only_while_no_controller_of_metallb_may_run() {
         let updates = || {
             vec![
-                pod("metallb", true),
+                pod("metallb", "Running"),
                 Update::Synced,
-                pod("metallb", false),
-                pod("metallb", true),
+                pod("metallb", "Failed"),
+                pod("metallb", "Pending"),
                 deleted(),
-                pod("herald", true),
+                pod("herald", "Running"),
             ]
         };
         assert_eq!(
@@ -188,7 +193,7 @@ mod tests {
     fn without_the_lease_no_controller_decides() {
         let mut standing = Standing::new(true);
         standing.handle_pods(&Update::Synced);
-        assert_eq!(standing.poll_change(), None);
-        assert!(!standing.waits_for_metallb());
+        assert_eq!(standing.poll_change(Timestamp::UNIX_EPOCH), None);
+        assert!(!standing.waits_for_metallb(Timestamp::UNIX_EPOCH));
     }
 }

@@ -20,7 +20,7 @@ impl Controller {
             time: Timestamp::now().to_string(),
             truncated: false,
             active: self.standing.is_active(),
-            waits_for_metallb: self.standing.waits_for_metallb(),
+            waits_for_metallb: self.standing.waits_for_metallb(Timestamp::now()),
             quarantine: quarantine.collect(),
         };
         // Fails only when the client is gone.
