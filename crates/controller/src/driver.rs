@@ -527,6 +527,10 @@ mod tests {
         controller.drain();
         assert!(controller.writes.is_idle());
         assert_eq!(*controller.state.borrow(), None);
+        assert!(
+            controller.metrics.is_leader(),
+            "no alert says that no controller has the Lease"
+        );
         let deleted = Update::Deleted(ObjectKey {
             namespace: "metallb-system".to_owned(),
             name: "controller".to_owned(),

@@ -22,8 +22,8 @@ pub(crate) struct ControllerMetrics {
     services: IntGaugeVec,
     loaded: IntGauge,
     stale: IntGauge,
-    /// 1 while this is the active controller; client-go's name.
-    active: IntGauge,
+    /// 1 while this controller has the Lease, even if it waits for MetalLB's; client-go's name.
+    leader: IntGauge,
 }
 
 /// Name of the Lease by which controllers agree on the active one.
@@ -33,13 +33,13 @@ impl ControllerMetrics {
     pub(crate) fn register(registry: &Registry) -> prometheus::Result<Self> {
         let register = Register(registry);
         let pool = |name: &str, help: &str| register.float_gauges(name, help, &["pool"]);
-        let active = register.gauges(
+        let leader = register.gauges(
             "leader_election_master_status",
             "1 if this process holds the lease, 0 if it stands by",
             &["name"],
         )?;
         Ok(Self {
-            active: active.with_label_values(&[LEASE]),
+            leader: leader.with_label_values(&[LEASE]),
             pool: [
                 (
                     |u| sum(u.capacity.v4, u.capacity.v6),
@@ -149,8 +149,13 @@ impl ControllerMetrics {
         *last = counts;
     }
 
-    pub(crate) fn set_active(&self, active: bool) {
-        self.active.set(i64::from(active));
+    pub(crate) fn set_leader(&self, is_leader: bool) {
+        self.leader.set(i64::from(is_leader));
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_leader(&self) -> bool {
+        self.leader.get() == 1
     }
 
     pub(crate) fn set_config(&self, loaded: bool, stale: bool) {

@@ -113,6 +113,7 @@ impl Standing {
 impl Controller {
     /// Makes this controller the active one, or a standby.
     pub(super) fn follow_standing(&mut self) {
+        self.metrics.set_leader(self.standing.held().is_some());
         let Some((before, term)) = self.standing.poll_change(Timestamp::now()) else {
             return;
         };
@@ -124,7 +125,6 @@ impl Controller {
             self.resources.handle_cancelled();
             self.metrics.forget_pools();
         }
-        self.metrics.set_active(term.is_some());
         if term.is_some() {
             info!("active: deciding from now on");
             self.reconciler.set_active(true, now);
