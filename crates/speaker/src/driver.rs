@@ -184,6 +184,7 @@ impl Driver {
             if joined.as_ref().is_some_and(|joined| *joined.borrow()) {
                 self.awaited.meet(Awaiting::Gossip);
             }
+            self.follow_metallb();
             self.start_if_ready();
             self.carry_out();
             if self.agent.has_stopped(self.now()) {
@@ -209,7 +210,6 @@ impl Driver {
     /// Hands over what follows from all inputs so far: peers, endpoints and configuration.
     fn apply_inputs(&mut self) {
         let now = self.now();
-        self.follow_metallb();
         if !self.awaited.contains(Awaiting::SpeakerPods)
             && let Some(peers) = self.cluster.poll_peers()
         {
