@@ -172,13 +172,16 @@ impl Driver {
                 }
                 _ = pulse.tick() => {
                     self.log_differences();
-                    continue;
+                    // A Pod of MetalLB counts as gone some time after its deletion.
+                    if !self.follow_metallb() {
+                        continue;
+                    }
                 }
                 () = sleep_until(due) => self.agent.handle_timeout(self.now()),
                 error = &mut wire_failed => return Err(error),
                 () = shutdown.requested(), if !is_stopping => {
                     is_stopping = true;
-                    self.agent.handle_shutdown(self.now());
+                    self.agent.handle_shutdown(self.is_metallb_here(), self.now());
                 }
             }
             if joined.as_ref().is_some_and(|joined| *joined.borrow()) {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use herald_api::convert::MetalLbProgram;
+use herald_api::convert::{MetalLbPod, MetalLbProgram};
 use herald_api::{IPAddressPool, L2Advertisement, convert};
 use herald_core::announce::eligibility::{Exposure, Node};
 use herald_core::config::{RawL2Advertisement, RawPool};
@@ -15,7 +15,7 @@ use herald_runtime::{Update, task};
 use k8s_openapi::api::core::v1 as core_v1;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::discovery::v1 as discovery_v1;
-use kube::api::{Api, ListParams, PartialObjectMeta};
+use kube::api::{Api, ListParams};
 use kube::{Client, Resource, ResourceExt};
 use tokio::sync::mpsc;
 
@@ -37,7 +37,7 @@ pub(crate) enum Input {
     /// The Pods of the speakers.
     SpeakerPods(Update<SpeakerPod>),
     /// The Pods of the namespace, beside MetalLB.
-    Pods(Update<PodLabels>),
+    Pods(Update<NamespacePod>),
 }
 
 /// What a speaker waits for before it owns addresses.
@@ -137,11 +137,12 @@ pub(crate) struct SpeakerPod {
     pub(crate) is_ready: bool,
 }
 
-/// A Pod, reduced to what shows whether it is one of MetalLB's speakers.
+/// A Pod of the namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PodLabels {
+pub(crate) struct NamespacePod {
     pub(crate) name: String,
-    pub(crate) is_metallb_speaker: bool,
+    /// If it is one of MetalLB's speaker.
+    pub(crate) metallb: Option<MetalLbPod>,
 }
 
 /// Starts the watches.
@@ -206,12 +207,12 @@ pub(crate) fn watch_all(client: &Client, namespace: &str, args: &Args, inputs: &
         inputs.clone(),
     ));
     if args.beside_metallb {
-        let pods = Api::<PartialObjectMeta<core_v1::Pod>>::namespaced(client.clone(), namespace);
+        let pods = Api::<core_v1::Pod>::namespaced(client.clone(), namespace);
         task::spawn(watch(
             pods,
             all.clone(),
             check,
-            |pod| pod_labels(&pod),
+            |pod| namespace_pod(&pod),
             Input::Pods,
             inputs.clone(),
         ));
@@ -230,10 +231,10 @@ pub(crate) fn watch_all(client: &Client, namespace: &str, args: &Args, inputs: &
     }
 }
 
-fn pod_labels(pod: &PartialObjectMeta<core_v1::Pod>) -> PodLabels {
-    PodLabels {
+fn namespace_pod(pod: &core_v1::Pod) -> NamespacePod {
+    NamespacePod {
         name: pod.name_any(),
-        is_metallb_speaker: convert::metallb_program(pod.labels()) == Some(MetalLbProgram::Speaker),
+        metallb: convert::metallb_pod(pod).filter(|pod| pod.program == MetalLbProgram::Speaker),
     }
 }
 

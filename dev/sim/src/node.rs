@@ -160,7 +160,7 @@ impl Node {
 
     pub(crate) fn stop(&mut self, now: Time) {
         self.is_stopping = true;
-        self.agent.handle_shutdown(now);
+        self.agent.handle_shutdown(false, now);
     }
 
     /// Does what is due, by the threads that run. Returns whether the speaker keeps running.

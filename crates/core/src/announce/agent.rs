@@ -64,7 +64,6 @@ pub struct Options {
 pub struct Agent {
     options: Options,
     has_started: bool,
-    is_beside_metallb: bool,
     /// When the speaker ends at the latest, after [`Agent::handle_shutdown`].
     stop_at: Option<Time>,
     facts: Facts,
@@ -87,7 +86,6 @@ impl Agent {
             takeover: Takeover::new(node, options.takeover_verification, options.seed),
             options,
             has_started: false,
-            is_beside_metallb: false,
             stop_at: None,
             peers: PeerView {
                 is_stale: true,

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use herald_api::convert::MetalLbPod;
 use herald_core::NodeName;
 use herald_core::announce::agent::{Agent, ElectionDifference};
+use k8s_openapi::jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::Driver;
@@ -18,6 +20,8 @@ const LOGGED: usize = 5;
 #[derive(Debug)]
 pub(super) struct BesideMetalLb {
     pub(super) is_running: bool,
+    /// The Pods that were logged last: none of them is ready, and they keep this speaker from electing as usual.
+    leftover: Vec<String>,
     /// The differences between the elections that were logged last.
     logged: Option<Vec<ElectionDifference>>,
     next: Instant,
@@ -28,9 +32,36 @@ impl BesideMetalLb {
     pub(super) fn start() -> Self {
         Self {
             is_running: true,
+            leftover: Vec::new(),
             logged: None,
             next: Instant::now(),
         }
+    }
+
+    /// Takes the Pods of MetalLB's speaker that may run. Returns whether that begins or ends a time beside MetalLB: it begins with
+    /// the first Pod that is ready, because a Pod that is not may never be, and ends with the last one.
+    fn set_pods<'a>(&mut self, pods: impl Iterator<Item = (&'a str, &'a MetalLbPod)>) -> bool {
+        let (mut is_any_ready, mut names) = (false, Vec::new());
+        for (name, pod) in pods {
+            is_any_ready |= pod.is_ready;
+            names.push(name.to_owned());
+        }
+        let was_running = self.is_running;
+        self.is_running = is_any_ready || was_running && !names.is_empty();
+        let leftover = if self.is_running && !is_any_ready {
+            names
+        } else {
+            Vec::new()
+        };
+        if self.leftover != leftover && !leftover.is_empty() {
+            let pods = leftover.join(", ");
+            warn!(
+                pods,
+                "no Pod of MetalLB's speaker is ready, but these exist: electing as MetalLB does, and writing nothing, until they are deleted"
+            );
+        }
+        self.leftover = leftover;
+        was_running != self.is_running
     }
 
     /// Logs what the end of MetalLB's speakers will change, if that is something else than before.
@@ -68,17 +99,24 @@ impl Driver {
         self.beside.as_ref().is_some_and(|beside| beside.is_running)
     }
 
-    /// Follows whether MetalLB's speakers run.
-    pub(super) fn follow_metallb(&mut self) {
-        let Some(beside) = &mut self.beside else { return };
-        if self.awaited.contains(Awaiting::MetalLbPods) {
-            return;
+    /// Whether MetalLB's speaker answers on this node.
+    pub(super) fn is_metallb_here(&self) -> bool {
+        let mut pods = self.cluster.metallb(Timestamp::now());
+        self.is_beside_metallb()
+            && pods.any(|(_, pod)| pod.is_ready && pod.node.as_deref() == Some(self.node.as_str()))
+    }
+
+    /// Follows whether MetalLB's speakers run. Returns whether that has changed.
+    pub(super) fn follow_metallb(&mut self) -> bool {
+        let Some(beside) = &mut self.beside else {
+            return false;
+        };
+        if self.awaited.contains(Awaiting::MetalLbPods)
+            || !beside.set_pods(self.cluster.metallb(Timestamp::now()))
+        {
+            return false;
         }
-        let is_running = self.cluster.has_metallb();
-        if beside.is_running == is_running {
-            return;
-        }
-        beside.is_running = is_running;
+        let is_running = beside.is_running;
         self.agent.set_beside_metallb(is_running);
         self.handles.statuses.set_paused(is_running);
         if is_running {
@@ -88,6 +126,7 @@ impl Driver {
             info!("no Pod of MetalLB's speaker is left: electing and writing as usual");
             self.publish_state();
         }
+        true
     }
 
     /// Logs what the end of MetalLB's speakers will change.
@@ -96,6 +135,43 @@ impl Driver {
             && self.has_started
         {
             beside.log_differences(&self.agent, Instant::now());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use herald_api::convert::metallb_pod;
+    use serde_json::json;
+
+    fn pod(is_ready: bool) -> MetalLbPod {
+        let status = if is_ready { "True" } else { "False" };
+        let pod = json!({
+            "metadata": {"labels": {"app": "metallb", "component": "speaker"}},
+            "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": status}]},
+        });
+        metallb_pod(&serde_json::from_value(pod).expect("a Pod")).expect("one of MetalLB")
+    }
+
+    #[test]
+    fn a_time_beside_metallb_begins_with_its_first_ready_pod_and_ends_with_its_last_pod() {
+        let mut beside = BesideMetalLb::start();
+        let steps: [(&[bool], bool, usize); 7] = [
+            (&[false], true, 1),
+            (&[false, true], true, 0),
+            (&[false, false], true, 2),
+            (&[], false, 0),
+            (&[false], false, 0),
+            (&[false, true], true, 0),
+            (&[], false, 0),
+        ];
+        for (pods, is_running, leftover) in steps {
+            let was_running = beside.is_running;
+            let pods: Vec<_> = pods.iter().map(|is_ready| pod(*is_ready)).collect();
+            let has_changed = beside.set_pods(["a", "b"].into_iter().zip(&pods));
+            assert_eq!(has_changed, was_running != is_running);
+            assert_eq!((beside.is_running, beside.leftover.len()), (is_running, leftover));
         }
     }
 }

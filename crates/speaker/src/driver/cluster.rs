@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use herald_api::convert::EndpointSlice;
+use herald_api::convert::{EndpointSlice, MetalLbPod};
 use herald_core::announce::agent::{Agent, SpeakerNode};
 use herald_core::config::{Catalog, ConfigChange, Problem};
 use herald_core::{NodeName, PoolName, ServiceKey};
 use herald_runtime::Update;
 use herald_runtime::watch::ObjectKey;
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::jiff::Timestamp;
 
 use super::slices::Slices;
-use crate::input::{Awaiting, Input, PodLabels, ServiceInput, ServiceVersion, SpeakerPod};
+use crate::input::{Awaiting, Input, NamespacePod, ServiceInput, ServiceVersion, SpeakerPod};
 
 /// What the driver keeps of the watched objects. The agent keeps the rest.
 #[derive(Debug, Default)]
@@ -23,8 +24,8 @@ pub(super) struct Cluster {
     /// Services whose endpoints the agent may not know.
     stale_endpoints: BTreeSet<ServiceKey>,
     pods: BTreeMap<String, SpeakerPod>,
-    /// The names of the Pods of MetalLB's speaker.
-    metallb: BTreeSet<String>,
+    /// The Pods of MetalLB's speaker, by name.
+    metallb: BTreeMap<String, MetalLbPod>,
     /// The nodes that run a speaker, as last returned; `None` before the first time.
     peers: Option<BTreeMap<NodeName, SpeakerNode>>,
     /// Whether `peers` may differ from `pods`.
@@ -104,10 +105,13 @@ impl Cluster {
                 }
             }
             Input::Pods(update) => match update {
-                Update::Applied(pod) if pod.is_metallb_speaker => {
-                    self.metallb.insert(pod.name);
+                Update::Applied(NamespacePod {
+                    name,
+                    metallb: Some(pod),
+                }) => {
+                    self.metallb.insert(name, pod);
                 }
-                Update::Applied(PodLabels { name, .. }) | Update::Deleted(ObjectKey { name, .. }) => {
+                Update::Applied(NamespacePod { name, .. }) | Update::Deleted(ObjectKey { name, .. }) => {
                     self.metallb.remove(&name);
                 }
                 Update::Synced => return Some(Awaiting::MetalLbPods),
@@ -164,9 +168,10 @@ impl Cluster {
         self.peers.as_ref()
     }
 
-    /// Whether the namespace has Pods of MetalLB's speaker.
-    pub(super) fn has_metallb(&self) -> bool {
-        !self.metallb.is_empty()
+    /// Returns the Pods of MetalLB's speaker that run or may run, with their names.
+    pub(super) fn metallb(&self, now: Timestamp) -> impl Iterator<Item = (&str, &MetalLbPod)> {
+        let left = self.metallb.iter().filter(move |(_, pod)| pod.is_left(now));
+        left.map(|(name, pod)| (name.as_str(), pod))
     }
 
     pub(super) fn problems(&self) -> &[Problem] {

@@ -22,10 +22,9 @@ pub struct ElectionDifference {
 }
 
 impl Agent {
-    /// Records whether MetalLB's speakers run on the same nodes. While they do, the speakers elect as MetalLB does, announce
-    /// nothing that the MetalLB of another node answers for, and hand nothing over when they stop.
+    /// Records whether MetalLB's speakers run on the same nodes. While they do, the speakers elect as MetalLB does, and
+    /// announce nothing that the MetalLB of another node answers for.
     pub fn set_beside_metallb(&mut self, is_beside: bool) {
-        self.is_beside_metallb = is_beside;
         self.takeover.set_beside_metallb(is_beside);
         let features = Features::OF_THIS_VERSION;
         self.report(AgentReport::Features(if is_beside {

@@ -11,10 +11,10 @@ use crate::{NodeState, Time};
 pub const DRAIN_LIMIT: Duration = Duration::from_millis(1500);
 
 impl Agent {
-    /// Prepares the end of the speaker: successors announce first, then this node stops. Beside MetalLB this node stops at once,
-    /// as MetalLB goes on answering here. [`Self::has_stopped`] returns when.
-    pub fn handle_shutdown(&mut self, now: Time) {
-        let hands_over = self.options.has_gossip && !self.is_beside_metallb;
+    /// Prepares the end of the speaker: successors announce first, then this node stops. If MetalLB goes on answering on this
+    /// node, it stops at once. [`Self::has_stopped`] returns when.
+    pub fn handle_shutdown(&mut self, is_metallb_here: bool, now: Time) {
+        let hands_over = self.options.has_gossip && !is_metallb_here;
         self.stop_at = Some(if hands_over { now + DRAIN_LIMIT } else { now });
         self.report(AgentReport::State(NodeState::Draining));
     }

@@ -571,7 +571,7 @@ fn a_backup_reports_the_owner_that_it_answers_for() {
 fn a_speaker_that_stops_waits_for_its_successor_until_the_limit() {
     for is_claimed in [true, false] {
         let mut rig = Rig::announcing(&[ADDRESS]);
-        rig.agent.handle_shutdown(rig.now);
+        rig.agent.handle_shutdown(false, rig.now);
         assert_eq!(rig.reports(), [AgentReport::State(NodeState::Draining)]);
         let draining = Member {
             state: NodeState::Draining,
@@ -599,7 +599,7 @@ fn without_gossip_a_speaker_reports_nothing_and_stops_at_once() {
     let mut rig = Rig::new(false, &[ADDRESS]);
     rig.agent.start();
     assert_eq!(rig.commands(), [Command::Probe(announcement(ADDRESS))]);
-    rig.agent.handle_shutdown(rig.now);
+    rig.agent.handle_shutdown(false, rig.now);
     assert!(rig.agent.has_stopped(rig.now));
     assert_eq!(rig.reports(), []);
 }
@@ -641,7 +641,7 @@ fn the_explanation_names_each_node_and_agrees_with_the_role() {
 #[test]
 fn a_speaker_that_stops_before_its_start_takes_nothing() {
     let mut rig = Rig::new(true, &[ADDRESS]);
-    rig.agent.handle_shutdown(rig.now);
+    rig.agent.handle_shutdown(false, rig.now);
     assert_eq!(rig.commands(), []);
     assert!(rig.agent.has_stopped(rig.now));
 }

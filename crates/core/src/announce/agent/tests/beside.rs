@@ -34,10 +34,20 @@ fn a_speaker_that_stops_hands_nothing_over() {
     rig.agent.set_beside_metallb(true);
     let features = Features::OF_THIS_VERSION.with(Features::BESIDE_METALLB);
     assert_eq!(rig.reports(), [AgentReport::Features(features)]);
-    rig.agent.handle_shutdown(rig.now);
+    rig.agent.handle_shutdown(true, rig.now);
     assert_eq!(rig.reports(), [AgentReport::State(NodeState::Draining)]);
     assert!(rig.agent.has_stopped(rig.now));
     assert_eq!(rig.commands(), []);
+}
+
+/// Another node has to announce the address, as MetalLB does not answer for it here.
+#[test]
+fn a_speaker_that_stops_hands_over_if_metallb_does_not_run_on_its_node() {
+    let mut rig = Rig::announcing(&[ADDRESS]);
+    rig.agent.set_beside_metallb(true);
+    rig.agent.handle_shutdown(false, rig.now);
+    assert!(!rig.agent.has_stopped(rig.now));
+    assert!(rig.agent.has_stopped(rig.now + DRAIN_LIMIT));
 }
 
 /// MetalLB elects this node although it is not in the subnet of the address, and the peer is.
