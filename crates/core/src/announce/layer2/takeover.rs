@@ -307,8 +307,12 @@ impl Takeover {
         })
     }
 
-    /// Returns how many peers still answer on the wire although they are down by membership.
+    /// Returns how many peers still answer on the wire although they are down by membership; none beside MetalLB, which answers
+    /// whether the peer runs or not.
     pub fn deferred(&self) -> usize {
+        if self.peers.is_beside_metallb() {
+            return 0;
+        }
         let nodes = self.machines.values().filter_map(|machine| machine.deferred_to());
         let down = nodes.filter(|node| self.peers.is_down(node));
         down.collect::<BTreeSet<_>>().len()

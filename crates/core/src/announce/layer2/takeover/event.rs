@@ -25,8 +25,8 @@ pub enum AddressEvent {
     /// A peer that membership considers down still answers after five seconds, and this node sees at most half of the speakers
     /// alive: the peer keeps the address.
     Delayed(NodeName),
-    /// Beside MetalLB: a living peer answers and says that it does not announce the address, so MetalLB announces it there. The
-    /// address stays there.
+    /// Beside MetalLB: a living peer answers for the address or claims it, and says that it does not announce it, so MetalLB
+    /// announces it there. A node that does not announce it yet leaves it there.
     AnsweredByMetalLb(NodeName),
     /// Two living speakers both announced the address for four seconds, as each told the other in a sealed datagram: the first of
     /// them by name keeps it.
@@ -191,7 +191,7 @@ impl fmt::Display for AddressEvent {
             ),
             Self::AnsweredByMetalLb(node) => write!(
                 f,
-                "not announced from here: MetalLB has elected node {node}, and this node is elected without MetalLB"
+                "MetalLB has elected node {node} and announces it there, while Herald has elected this node"
             ),
             Self::Disputed(node) => write!(
                 f,

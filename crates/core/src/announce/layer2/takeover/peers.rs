@@ -207,10 +207,19 @@ impl Peers {
         self.is_beside_metallb
     }
 
+    /// Whether a peer is alive.
+    pub(super) fn is_living(&self, node: &NodeName) -> bool {
+        self.living(node).is_some()
+    }
+
     /// Whether a peer is alive and can own addresses.
     pub(super) fn is_usable(&self, node: &NodeName) -> bool {
+        self.living(node).is_some_and(Member::is_usable)
+    }
+
+    fn living(&self, node: &NodeName) -> Option<&Member> {
         let mut members = self.members.iter();
-        members.any(|member| member.node == *node && member.liveness == Liveness::Alive && member.is_usable())
+        members.find(|member| member.node == *node && member.liveness == Liveness::Alive)
     }
 
     /// Records that a peer announced an address. Returns whether all active addresses are to be announced again: membership

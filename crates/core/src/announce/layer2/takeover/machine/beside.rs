@@ -4,7 +4,7 @@
 //! ```text
 //!   a peer that is alive answers      it says that it does not announce the address: MetalLB answers, so wait
 //!                                     it says that it does: its speaker answers, which stops when this node announces
-//!   the node of another peer answers  wait
+//!   the node of another peer answers  wait; report it only if the peer is lost, as speakers that start or stop are usual
 //! ```
 
 use super::{AddressMachine, Context};
@@ -16,13 +16,13 @@ use crate::announce::layer2::takeover::peers::Peer;
 impl AddressMachine {
     /// Handles the answer of a peer's node.
     pub(super) fn handle_answer_beside_metallb(&mut self, peer: Peer, ctx: &mut Context<'_>) {
-        if !ctx.peers.is_usable(&peer.node) {
+        if peer.is_lost() {
             return self.defer_to(peer.node, ctx);
         }
         if self.is_announced_by(&peer.node, ctx) {
             return self.activate(ctx);
         }
-        if peer.can_reply {
+        if peer.is_alive() && peer.can_reply {
             ctx.ask_claimant(&peer.node);
         }
         let attempt = self.attempt();
@@ -44,7 +44,9 @@ impl AddressMachine {
             return self.activate(ctx);
         }
         let metallb = self.attempt().metallb.as_mut();
+        // MetalLB elects a node on which the speaker starts or stops as before.
         if let Some((_, is_reported)) = metallb.filter(|(node, _)| node == peer && !announces)
+            && ctx.peers.is_usable(peer)
             && !core::mem::replace(is_reported, true)
         {
             ctx.report(AddressEvent::AnsweredByMetalLb(peer.clone()));
@@ -54,6 +56,6 @@ impl AddressMachine {
     /// Whether a living peer has said lately that it announces the address.
     fn is_announced_by(&self, peer: &NodeName, ctx: &Context<'_>) -> bool {
         let reply = self.recent_reply(peer, ctx.now);
-        reply.is_some_and(|reply| reply.announces) && ctx.peers.is_usable(peer)
+        reply.is_some_and(|reply| reply.announces) && ctx.peers.is_living(peer)
     }
 }

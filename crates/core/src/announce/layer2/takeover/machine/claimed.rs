@@ -126,7 +126,11 @@ impl AddressMachine {
         let is_acting = ctx.peers.get(mac).is_some_and(|peer| peer.reports_unresponsive);
         if is_settled && !is_acting && self.rivalry().poll_forged(ctx.now) {
             let node = node.clone();
-            ctx.report(AddressEvent::ForeignClaim { mac, node });
+            ctx.report(if ctx.peers.is_beside_metallb() {
+                AddressEvent::AnsweredByMetalLb(node)
+            } else {
+                AddressEvent::ForeignClaim { mac, node }
+            });
         }
     }
 

@@ -100,6 +100,85 @@ fn beside_metallb_an_address_stays_where_metallb_answers_until_it_stops() {
 }
 
 #[test]
+fn beside_metallb_an_address_waits_for_a_speaker_that_starts_or_stops_without_a_report() {
+    for (liveness, state) in [
+        (Liveness::Alive, NodeState::Starting),
+        (Liveness::Alive, NodeState::Draining),
+        (Liveness::Down, NodeState::Draining),
+    ] {
+        let mut world = beside_metallb();
+        let peer = Member {
+            state,
+            ..able(LAST, liveness)
+        };
+        let members = [able(ME, Liveness::Alive), peer];
+        world.takeover.set_members(&members, world.now);
+        world.role(Some(elected()));
+        for _ in 0..20 {
+            let effects = world.probed(ProbeResult::Answered(mac(LAST)));
+            assert!(effects.into_iter().filter_map(event).next().is_none());
+            if liveness == Liveness::Alive {
+                assert_eq!(world.replied(LAST, false), []);
+            }
+            assert_eq!(world.takeover.obstacle(ip()), None);
+            assert_eq!(world.until_due(), (500, vec![probe()]));
+        }
+    }
+}
+
+#[test]
+fn beside_metallb_a_node_that_answers_for_a_dead_speaker_is_no_sign_of_blocked_gossip() {
+    for is_beside in [false, true] {
+        let mut world = World::new();
+        world.takeover.set_beside_metallb(is_beside);
+        world.gossip_of_able(&[(FIRST, Liveness::Down)]);
+        world.role(Some(elected()));
+        let effects = world.probed(ProbeResult::Answered(mac(FIRST)));
+        let deferred = Effect::Event(ip(), AddressEvent::Deferred(FIRST.into()));
+        assert!(effects.contains(&deferred), "{effects:?}");
+        assert_eq!(world.takeover.deferred(), usize::from(!is_beside));
+    }
+}
+
+#[test]
+fn beside_metallb_a_speaker_that_stops_hands_over_what_it_announces() {
+    let mut world = beside_metallb();
+    let stopping = Member {
+        state: NodeState::Draining,
+        ..able(LAST, Liveness::Alive)
+    };
+    let members = [able(ME, Liveness::Alive), stopping];
+    world.takeover.set_members(&members, world.now);
+    world.role(Some(elected()));
+    assert_eq!(world.probed(ProbeResult::Answered(mac(LAST))), [query(LAST)]);
+    assert_eq!(world.replied(LAST, true), [announce(), gained()]);
+}
+
+#[test]
+fn beside_metallb_a_claim_for_a_living_peer_is_one_of_metallb() {
+    for is_beside in [false, true] {
+        let mut world = World::active();
+        world.takeover.set_beside_metallb(is_beside);
+        world.gossip_of_able(&[(FIRST, Liveness::Alive), (LAST, Liveness::Alive)]);
+        let end = world.now + Duration::from_secs(60);
+        let mut events = Vec::new();
+        while world.now < end {
+            world.now = world.now + Duration::from_secs(1);
+            let mut effects = world.handle_claim_of(mac(LAST));
+            effects.extend(world.replied(LAST, false));
+            events.extend(effects.into_iter().filter_map(event));
+        }
+        let foreign = AddressEvent::ForeignClaim {
+            mac: mac(LAST),
+            node: LAST.into(),
+        };
+        let metallb = AddressEvent::AnsweredByMetalLb(LAST.into());
+        assert_eq!(events.contains(&foreign), !is_beside, "{events:?}");
+        assert_eq!(events.contains(&metallb), is_beside, "{events:?}");
+    }
+}
+
+#[test]
 fn beside_metallb_no_answer_of_a_node_is_ever_overruled() {
     for detection in [
         ConflictDetection::Enforce,
