@@ -27,6 +27,8 @@ struct MetalLbControllers {
     is_listed: bool,
     pods: BTreeMap<String, MetalLbPod>,
     is_reported: bool,
+    was_seen: bool,
+    is_absence_reported: bool,
 }
 
 impl Standing {
@@ -72,6 +74,7 @@ impl Standing {
         match update {
             Update::Applied(pod) => match pod.metallb() {
                 Some(controller) => {
+                    metallb.was_seen = true;
                     metallb.pods.insert(pod.name().to_owned(), controller.clone());
                 }
                 None => {
@@ -98,6 +101,14 @@ impl Standing {
                     warn!(
                         pods,
                         "MetalLB's controller is there: deciding and writing nothing until it is gone"
+                    );
+                }
+                (false, false) if !metallb.was_seen && !metallb.is_absence_reported => {
+                    metallb.is_absence_reported = true;
+                    warn!(
+                        "this namespace has no Pod with the labels of MetalLB's controller \
+                         (app.kubernetes.io/name=metallb and app.kubernetes.io/component=controller, or app=metallb and \
+                         component=controller): this controller does not wait for MetalLB's"
                     );
                 }
                 (true, false) => info!("no Pod of MetalLB's controller is left"),

@@ -20,6 +20,8 @@ const LOGGED: usize = 5;
 #[derive(Debug)]
 pub(super) struct BesideMetalLb {
     pub(super) is_running: bool,
+    /// Whether a Pod of MetalLB's speaker was seen.
+    was_seen: bool,
     /// The Pods that were logged last: none of them is ready, and they keep this speaker from electing as usual.
     leftover: Vec<String>,
     /// The differences between the elections that were logged last.
@@ -32,6 +34,7 @@ impl BesideMetalLb {
     pub(super) fn start() -> Self {
         Self {
             is_running: true,
+            was_seen: false,
             leftover: Vec::new(),
             logged: None,
             next: Instant::now(),
@@ -46,6 +49,7 @@ impl BesideMetalLb {
             is_any_ready |= pod.is_ready;
             names.push(name.to_owned());
         }
+        self.was_seen |= !names.is_empty();
         let was_running = self.is_running;
         self.is_running = is_any_ready || was_running && !names.is_empty();
         let leftover = if self.is_running && !is_any_ready {
@@ -116,14 +120,22 @@ impl Driver {
         {
             return false;
         }
-        let is_running = beside.is_running;
+        let (is_running, was_seen) = (beside.is_running, beside.was_seen);
         self.agent.set_beside_metallb(is_running);
         self.handles.statuses.set_paused(is_running);
         if is_running {
             info!("running beside MetalLB: electing as it does, and writing nothing");
             self.handles.state.send_replace(None);
         } else {
-            info!("no Pod of MetalLB's speaker is left: electing and writing as usual");
+            if was_seen {
+                info!("no Pod of MetalLB's speaker is left: electing and writing as usual");
+            } else {
+                warn!(
+                    "this namespace has no Pod with the labels of MetalLB's speaker \
+                     (app.kubernetes.io/name=metallb and app.kubernetes.io/component=speaker, or app=metallb and component=speaker): \
+                     electing and writing as usual"
+                );
+            }
             self.publish_state();
         }
         true
