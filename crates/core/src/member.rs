@@ -47,12 +47,16 @@ impl Member {
         profile.is_some_and(|profile| profile.features.contains(features))
     }
 
-    /// Returns the member as it is without MetalLB's speakers.
+    /// Returns the member as it is with or without MetalLB's speakers on the same nodes.
     #[must_use]
-    pub fn without_metallb(&self) -> Self {
+    pub fn with_metallb(&self, is_beside: bool) -> Self {
         let profile = self.profile.as_ref().map(|profile| {
             Arc::new(Profile {
-                features: profile.features.without(Features::BESIDE_METALLB),
+                features: if is_beside {
+                    profile.features.with(Features::BESIDE_METALLB)
+                } else {
+                    profile.features.without(Features::BESIDE_METALLB)
+                },
                 ..Profile::clone(profile)
             })
         });

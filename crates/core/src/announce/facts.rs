@@ -224,17 +224,17 @@ impl Facts {
             .map_or(NO_ENDPOINTS, |endpoints| endpoints)
     }
 
-    /// Returns these facts as they are without MetalLB's speakers.
-    pub fn without_metallb(&self) -> Self {
-        let members = self.members.as_ref().map(|members| {
+    /// Returns these facts as they are with or without MetalLB's speakers on the same nodes.
+    pub fn with_metallb(&self, is_beside: bool) -> Self {
+        let members: Option<BTreeMap<_, _>> = self.members.as_ref().map(|members| {
             let members = members.iter();
             members
-                .map(|(node, member)| (node.clone(), member.without_metallb()))
+                .map(|(node, member)| (node.clone(), member.with_metallb(is_beside)))
                 .collect()
         });
         Self {
+            elects_as_metallb: elect_as_metallb(members.iter().flat_map(BTreeMap::values)),
             members,
-            elects_as_metallb: false,
             ..self.clone()
         }
     }

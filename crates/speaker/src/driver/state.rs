@@ -30,7 +30,8 @@ impl Driver {
             .iter()
             .map(|member| (member.node.tag(), &member.node))
             .collect();
-        let differences = self.agent.election_differences();
+        let may_be_beside = self.beside.as_ref();
+        let differences = may_be_beside.map_or_else(Vec::new, |_| self.agent.election_differences());
         SpeakerState {
             version: VERSION,
             node: self.node.to_string(),

@@ -39,24 +39,23 @@ impl Agent {
         elect_as_metallb(self.peers.members.iter())
     }
 
-    /// Returns what the end of MetalLB's speakers will change: the addresses that another node is elected for then, as far as
-    /// this node has a part in them. It decides all elections again, so do not call it often.
+    /// Returns what the end of MetalLB's speakers will change, or their start if none runs: the addresses that another node is
+    /// elected for then, as far as this node has a part in them. It decides all elections again, so do not call it often.
     pub fn election_differences(&self) -> Vec<ElectionDifference> {
-        if !self.elects_beside_metallb() {
-            return Vec::new();
-        }
-        let alone = self.facts.without_metallb();
+        let is_beside = self.elects_beside_metallb();
+        let other = self.facts.with_metallb(!is_beside);
         let node = &self.options.node;
-        let mut ownership = self.ownership.of_facts(&alone);
+        let mut ownership = self.ownership.of_facts(&other);
         let owner = |role: Option<&Role>| -> Option<NodeName> {
             let role = role?;
             let is_own = matches!(role, Role::Owner(_));
             role.owner().or_else(|| is_own.then_some(node)).cloned()
         };
         let mut differences = Vec::new();
-        while let Some(change) = ownership.poll_change(&alone) {
-            let beside = owner(self.ownership.role(&change.service, change.address));
-            let alone = owner(change.after.as_ref());
+        while let Some(change) = ownership.poll_change(&other) {
+            let now = owner(self.ownership.role(&change.service, change.address));
+            let then = owner(change.after.as_ref());
+            let (beside, alone) = if is_beside { (now, then) } else { (then, now) };
             if beside != alone {
                 differences.push(ElectionDifference {
                     address: change.address,

@@ -67,11 +67,12 @@ fn elections_are_those_of_metallb_as_long_as_one_speaker_runs_beside_it() {
         beside: Some(OWN.into()),
         alone: Some(PEER.into()),
     };
-    assert_eq!(rig.agent.election_differences(), [difference]);
+    assert_eq!(rig.agent.election_differences(), [difference.clone()]);
     set(&mut rig, false);
-    assert_eq!(rig.agent.election_differences(), []);
+    assert!(!rig.agent.elects_beside_metallb());
     let probes = |command: &Command| matches!(command, Command::Probe(_));
     assert!(!rig.commands().iter().any(probes), "the peer is elected");
+    assert_eq!(rig.agent.election_differences(), [difference]);
 }
 
 /// A version that does not know the mode elects as usual, so all have to.
