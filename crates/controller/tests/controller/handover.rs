@@ -172,3 +172,40 @@ async fn the_lease_of_a_controller_that_could_not_release_it_goes_with_its_insta
     cluster.await_leader("second").await;
     assert!(!cluster.log_of("second").contains("standing by"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beside_metallb_nothing_is_written_until_the_pod_of_its_controller_is_gone() {
+    let mut cluster = Cluster::start().await;
+    cluster
+        .apply_pool("pool", json!({"addresses": ["192.0.2.1-192.0.2.20"]}))
+        .await;
+    let pods = format!("/api/v1/namespaces/{NAMESPACE}/pods");
+    // It is not ready.
+    let metallb = json!({
+        "metadata": {"name": "controller", "labels": {"app": "metallb", "component": "controller"}},
+        "spec": {"containers": [{"name": "controller", "image": "metallb"}]},
+    });
+    cluster.create(&pods, metallb).await;
+    cluster.create_service("web", json!({})).await;
+    let counts = cluster.counts();
+    cluster.start_controller_with("herald", &["--beside-metallb"]);
+    cluster.await_leader("herald").await;
+    wait_for("it waits", async || {
+        cluster.log_of("herald").contains("MetalLB's controller is there")
+    })
+    .await;
+    // Long enough for every write that it could have decided.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let written = cluster.counts().since(&counts);
+    assert_eq!(written.of("patch", "services/status"), 0);
+    assert!(!cluster.log_of("herald").contains("active: deciding"));
+    let pod = format!("{pods}/controller");
+    let now = json!({"gracePeriodSeconds": 0});
+    let deleted = cluster.send("DELETE", &pod, "application/json", now).await;
+    deleted.expect("deleted");
+    wait_for("the Service has an address", async || {
+        cluster.all_assigned().await
+    })
+    .await;
+    assert_eq!(cluster.counts().since(&counts).of("patch", "services/status"), 1);
+}
