@@ -25,6 +25,7 @@ pub struct SpeakerState {
     /// Whether gossip does not reach most speakers that are alive; `null` without gossip, and until it is known.
     pub gossip_blocked: Option<bool>,
     /// Whether MetalLB's speakers run on these nodes, so that this speaker writes nothing.
+    #[serde(rename = "besideMetalLB")]
     pub beside_metallb: bool,
     /// The addresses that another node will be elected for when MetalLB's speakers have ended, in ascending order.
     pub election_differences: Vec<ElectionDifferenceState>,
@@ -138,6 +139,7 @@ pub struct ControllerState {
     /// Whether this controller decides and writes. Otherwise it is a standby, which follows what the active one writes.
     pub active: bool,
     /// Whether this controller only stands by because MetalLB's controller has a Pod.
+    #[serde(rename = "waitsForMetalLB")]
     pub waits_for_metallb: bool,
     /// The released addresses that are kept from other Services.
     pub quarantine: Vec<QuarantinedAddress>,

@@ -61,7 +61,7 @@ impl Statuses {
         let _ended = self.0.send(Change::Status(service, status));
     }
 
-    /// Stops to write, or writes again all that differs.
+    /// Stops writing, or writes again all that differs.
     pub(crate) fn set_paused(&self, is_paused: bool) {
         let _ended = self.0.send(Change::Paused(is_paused));
     }

@@ -61,7 +61,8 @@ impl BesideMetalLb {
             let pods = leftover.join(", ");
             warn!(
                 pods,
-                "no Pod of MetalLB's speaker is ready, but these exist: electing as MetalLB does, and writing nothing, until they are deleted"
+                "no Pod of MetalLB's speaker is ready, but these exist: electing as MetalLB does, and writing nothing, until \
+                 they are deleted"
             );
         }
         self.leftover = leftover;

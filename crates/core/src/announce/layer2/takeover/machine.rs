@@ -9,7 +9,9 @@
 //!           Deferred: a peer that is down answers,                  HandingOver ──► Idle or Monitoring:
 //!                     a foreign host answers (conflict),                            its claim arrives,
 //!                     another machine probes, too,                                  or the time is over
-//!                     a living peer has won a dispute
+//!                     a living peer has won a dispute,
+//!                     a peer that is starting answers,
+//!                     any node answers beside MetalLB
 //!
 //!          backup             several checks unanswered             silence
 //!   Idle ───────────► Monitoring ───────────────────────► Probing ──────────► Active as the acting owner

@@ -31,8 +31,8 @@ pub(super) struct TakeoverAttempt {
     pub(super) deferral: Option<Deferral>,
     /// The living peer that keeps the address after a dispute.
     pub(super) lost_to: Option<NodeName>,
-    /// The living peer whose MetalLB may keep the address, and whether that was reported.
-    pub(super) metallb: Option<(NodeName, bool)>,
+    /// The peer whose MetalLB may keep the address.
+    pub(super) metallb: Option<MetalLbAnswer>,
     /// Since when a machine answers for a peer that is starting.
     pub(super) starting_since: Option<Time>,
 }
@@ -45,6 +45,14 @@ pub(super) struct Deferral {
     pub(super) since: Time,
     /// Whether users were told that the address is not announced.
     pub(super) is_delay_reported: bool,
+}
+
+/// The node of a peer answers beside MetalLB.
+#[derive(Debug)]
+pub(super) struct MetalLbAnswer {
+    pub(super) node: NodeName,
+    /// Whether it was reported that MetalLB answers there.
+    pub(super) is_reported: bool,
 }
 
 /// A foreign host that keeps the address.
@@ -81,8 +89,8 @@ impl TakeoverAttempt {
         if let Some(node) = &self.lost_to {
             return Some(AddressEvent::Disputed(node.clone()));
         }
-        if let Some((node, true)) = &self.metallb {
-            return Some(AddressEvent::AnsweredByMetalLb(node.clone()));
+        if let Some(answer) = self.metallb.as_ref().filter(|answer| answer.is_reported) {
+            return Some(AddressEvent::AnsweredByMetalLb(answer.node.clone()));
         }
         let delay = self
             .deferral

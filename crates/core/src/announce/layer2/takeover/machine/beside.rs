@@ -7,6 +7,7 @@
 //!   the node of another peer answers  wait; report it only if the peer is lost, as speakers that start or stop are usual
 //! ```
 
+use super::attempt::MetalLbAnswer;
 use super::{AddressMachine, Context};
 use crate::NodeName;
 use crate::announce::layer2::takeover::RETRY;
@@ -27,8 +28,11 @@ impl AddressMachine {
         }
         let attempt = self.attempt();
         (attempt.conflict, attempt.deferral) = (None, None);
-        let known = attempt.metallb.take().filter(|(node, _)| *node == peer.node);
-        attempt.metallb = known.or(Some((peer.node, false)));
+        let known = attempt.metallb.take().filter(|answer| answer.node == peer.node);
+        attempt.metallb = known.or(Some(MetalLbAnswer {
+            node: peer.node,
+            is_reported: false,
+        }));
         self.defer_for(RETRY, ctx);
     }
 
@@ -45,9 +49,9 @@ impl AddressMachine {
         }
         let metallb = self.attempt().metallb.as_mut();
         // MetalLB elects a node on which the speaker starts or stops as before.
-        if let Some((_, is_reported)) = metallb.filter(|(node, _)| node == peer && !announces)
+        if let Some(answer) = metallb.filter(|answer| answer.node == *peer && !announces)
             && ctx.peers.is_usable(peer)
-            && !core::mem::replace(is_reported, true)
+            && !core::mem::replace(&mut answer.is_reported, true)
         {
             ctx.report(AddressEvent::AnsweredByMetalLb(peer.clone()));
         }

@@ -251,7 +251,7 @@ impl AddressMachine {
         let attempt = self.attempt.as_ref();
         attempt.is_some_and(|attempt| {
             let deferral = attempt.deferral.as_ref().map(|deferral| &deferral.node);
-            let metallb = attempt.metallb.as_ref().map(|(node, _)| node);
+            let metallb = attempt.metallb.as_ref().map(|answer| &answer.node);
             [attempt.lost_to.as_ref(), deferral, metallb].contains(&Some(peer))
         })
     }
