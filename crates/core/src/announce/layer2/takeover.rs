@@ -10,6 +10,7 @@
 //! considers a peer down, its answers delay a take-over by [`DOWN_PEER_GRACE`] only. Its announcements, which no proxy makes,
 //! keep counting.
 
+mod beside;
 mod event;
 mod heal_beacon;
 mod history;
@@ -119,24 +120,6 @@ impl Takeover {
             self.reannounce_except(None);
         }
         self.beacon.set(self.peers.has_lost(now), self.peers.alive(), now);
-    }
-
-    /// Records whether MetalLB's speakers run on these nodes, too (`machine::beside`). When they have ended, no machine answers
-    /// any more for what this node has left to them, so it probes for these addresses at once.
-    pub fn set_beside_metallb(&mut self, is_beside: bool) {
-        let was_beside = self.peers.is_beside_metallb();
-        self.peers.set_beside_metallb(is_beside);
-        if !was_beside || is_beside {
-            return;
-        }
-        let machines = self.machines.iter_mut();
-        for (address, machine) in machines.filter(|(_, machine)| machine.stage() == Stage::Deferred) {
-            if let Some(before) = machine.due() {
-                self.timeouts.remove(&(before, *address));
-            }
-            machine.set_due(Time::ZERO);
-            self.timeouts.insert((Time::ZERO, *address));
-        }
     }
 
     /// Replaces the addresses of the speakers' nodes as Kubernetes knows them.
