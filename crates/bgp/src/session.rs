@@ -236,10 +236,13 @@ impl BgpSession {
 
     fn handle_bad_message(&mut self, error: MessageError, now: Time) {
         let has_enhanced_refresh = self.negotiated.as_ref().is_some_and(|both| both.enhanced_refresh);
-        let error = match error {
-            // RFC 7313 section 5: that error is for peers with the capability.
-            MessageError::RouteRefresh(error) if !has_enhanced_refresh => error.header_error().into(),
-            error => error,
+        // RFC 7313 section 5: that error is for peers with the capability.
+        let error = if let MessageError::RouteRefresh(refresh) = &error
+            && !has_enhanced_refresh
+        {
+            refresh.header_error().into()
+        } else {
+            error
         };
         let end = SessionEnd::BadMessage(error);
         self.handle(SessionEvent::BadMessage, Some(end), now);
