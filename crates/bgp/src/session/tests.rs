@@ -1,6 +1,7 @@
 //! The table of the state machine, and sessions of two sides with each other in virtual time.
 
 mod ends;
+mod hostile;
 mod pair;
 mod table;
 

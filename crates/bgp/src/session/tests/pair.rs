@@ -3,8 +3,6 @@
 use std::time::Duration;
 use std::vec::Vec;
 
-use proptest::prelude::*;
-
 use super::*;
 
 /// Two sides, of which the first dials, and the bytes on their way.
@@ -202,7 +200,7 @@ fn a_restart_is_told_to_the_peer_unless_it_keeps_the_routes_meanwhile() {
         ([Some(30), Some(30)], closed),
         ([Some(30), None], SessionEnd::Received(reset.clone())),
         ([None, Some(30)], SessionEnd::Received(reset.clone())),
-        ([None, None], SessionEnd::Received(reset.clone())),
+        ([None, None], SessionEnd::Received(reset)),
     ] {
         let mut configs = [config(65_001, 65_000), config(65_000, 65_001)];
         for (config, restart_time) in configs.iter_mut().zip(restart_times) {
@@ -235,6 +233,7 @@ fn the_pause_between_attempts_can_be_fixed() {
     let mut session = BgpSession::new(fixed, 7);
     session.start(Time::ZERO);
     let mut now = Time::ZERO;
+    let mut pauses = std::collections::BTreeSet::new();
     for _ in 0..10 {
         assert_eq!(actions(&mut session)[0], SessionAction::Dial);
         session.handle_closed(now);
@@ -243,62 +242,10 @@ fn the_pause_between_attempts_can_be_fixed() {
             (Duration::from_secs(6)..=Duration::from_secs(8)).contains(&pause),
             "{pause:?}"
         );
+        pauses.insert(pause);
         now = now + pause;
         let _closed = actions(&mut session);
         session.handle_timeout(now);
     }
-}
-
-proptest! {
-    /// Whatever happens in whatever order: nothing panics, timers that are due do not stay, every session that is reported up
-    /// is reported ended before the next, and a stopped session wants nothing.
-    #[test]
-    fn any_sequence_of_events_is_survived(
-        steps in prop::collection::vec((0..10_u8, prop::collection::vec(any::<u8>(), 0..40), 0..300_u64), 0..60),
-    ) {
-        let mut session = BgpSession::new(config(65_001, 65_000), 3);
-        let mut peer = Vec::new();
-        config(65_000, 65_001).open(false).emit(&mut peer).expect("short");
-        let mut now = Time::ZERO;
-        let mut is_up = false;
-        for (step, bytes, seconds) in steps {
-            match step {
-                0 => session.start(now),
-                1 => session.handle_connected(now),
-                2 => session.handle_accepted(now),
-                3 => session.handle_closed(now),
-                4 => session.handle_bytes(&peer, now),
-                5 => {
-                    let mut keepalive = Vec::new();
-                    emit_keepalive(&mut keepalive);
-                    session.handle_bytes(&keepalive, now);
-                }
-                6 => session.handle_bytes(&bytes, now),
-                7 => session.stop(SessionEnd::Restart, now),
-                8 => session.handle_sent(bytes.len(), bytes.is_empty(), now),
-                _ => {
-                    now = now + Duration::from_secs(seconds);
-                    session.handle_timeout(now);
-                }
-            }
-            prop_assert!(session.poll_timeout().is_none_or(|next| next >= now));
-            for action in actions(&mut session) {
-                match action {
-                    SessionAction::Up(_) => {
-                        prop_assert!(!is_up);
-                        is_up = true;
-                    }
-                    SessionAction::Ended { state, .. } => {
-                        prop_assert_eq!(state == SessionState::Established, is_up);
-                        is_up = false;
-                    }
-                    SessionAction::Dial | SessionAction::Send(_) | SessionAction::Refresh(_) | SessionAction::Close => {}
-                }
-            }
-            prop_assert_eq!(is_up, session.state() == SessionState::Established);
-            if session.state() == SessionState::Idle {
-                prop_assert_eq!(session.poll_timeout(), None);
-            }
-        }
-    }
+    assert!(pauses.len() > 5, "jitter: {pauses:?}");
 }
