@@ -4,6 +4,7 @@
 
 mod announcer;
 mod bgp;
+mod bgp_session;
 mod frame;
 mod gossip;
 mod pool;
@@ -11,6 +12,7 @@ mod service;
 
 pub use announcer::announcer;
 pub use bgp::bgp;
+pub use bgp_session::bgp_session;
 pub use frame::frame;
 pub use gossip::gossip;
 pub use pool::pool;
@@ -20,11 +22,12 @@ pub use service::service;
 pub type Target = fn(&[u8]);
 
 /// Every target by name; its corpus is in `corpus/<name>`.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("pool", pool),
     ("service", service),
     ("frame", frame),
     ("announcer", announcer),
     ("gossip", gossip),
     ("bgp", bgp),
+    ("bgp_session", bgp_session),
 ];
