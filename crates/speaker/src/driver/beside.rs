@@ -88,7 +88,10 @@ impl BesideMetalLb {
                 "without MetalLB other nodes will be elected for some addresses"
             );
         }
-        let name = |node: &Option<NodeName>| node.as_ref().map_or("none".to_owned(), ToString::to_string);
+        let name = |node: &Option<NodeName>| {
+            node.as_ref()
+                .map_or_else(|| "none".to_owned(), ToString::to_string)
+        };
         for difference in differences.iter().take(LOGGED) {
             let (service, address) = (&difference.service, difference.address);
             let (beside, alone) = (name(&difference.beside), name(&difference.alone));

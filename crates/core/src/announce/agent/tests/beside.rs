@@ -67,7 +67,10 @@ fn elections_are_those_of_metallb_as_long_as_one_speaker_runs_beside_it() {
         beside: Some(OWN.into()),
         alone: Some(PEER.into()),
     };
-    assert_eq!(rig.agent.election_differences(), [difference.clone()]);
+    assert_eq!(
+        rig.agent.election_differences(),
+        core::slice::from_ref(&difference)
+    );
     set(&mut rig, false);
     assert!(!rig.agent.elects_beside_metallb());
     let probes = |command: &Command| matches!(command, Command::Probe(_));
