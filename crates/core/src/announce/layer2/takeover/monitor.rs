@@ -47,6 +47,8 @@ pub(super) struct Monitor {
     /// Consecutive checks without an answer, and since when.
     unanswered: u8,
     since: Option<Time>,
+    /// Whether this node has taken over because of them, and that was counted.
+    is_takeover_counted: bool,
     /// Whether enough checks in a row were not answered by an owner that has never answered one.
     is_unheard: bool,
     /// Whether the owner has announced the address and was not contradicted since.
@@ -73,6 +75,7 @@ impl Monitor {
             mac: None,
             unanswered: 0,
             since: None,
+            is_takeover_counted: false,
             is_unheard: false,
             is_announced: false,
             contradicted: None,
@@ -85,15 +88,18 @@ impl Monitor {
         self.mac.filter(|_| self.unanswered == 0)
     }
 
-    /// Returns when the first of the unanswered checks ended.
-    pub(super) const fn unanswered_since(&self) -> Option<Time> {
-        self.since
+    /// Returns how long ago the first of the unanswered checks ended, when this node takes over from the owner; once, until the
+    /// owner answers again.
+    pub(super) fn poll_takeover(&mut self, now: Time) -> Option<Duration> {
+        let is_counted = core::mem::replace(&mut self.is_takeover_counted, true);
+        (!is_counted).then(|| now.saturating_since(self.since.unwrap_or(now)))
     }
 
     /// Forgets unanswered checks.
     pub(super) const fn reset(&mut self) {
         self.unanswered = 0;
         self.since = None;
+        self.is_takeover_counted = false;
     }
 
     /// Records an answer, which is the owner's if `owner` is given. Returns whether the owner was unheard until now.

@@ -809,6 +809,27 @@ fn a_take_over_is_counted_once_and_from_its_own_beginning() {
     }
 }
 
+/// Of a node that failed, one successor took the address. When another node is elected after that, nothing fails over.
+#[test]
+fn an_address_that_a_living_peer_answers_for_is_not_taken_over_from_the_owner_before() {
+    for is_taken in [true, false] {
+        let mut world = World::new();
+        world.role(Some(standby()));
+        world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Alive)]);
+        assert_eq!(world.role(Some(elected())), [probe()]);
+        let result = if is_taken {
+            ProbeResult::Answered(mac(LAST))
+        } else {
+            ProbeResult::Silence
+        };
+        let effects = world.probed(result);
+        let took_over = effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::TookOver(..)));
+        assert_eq!(took_over, !is_taken, "{effects:?}");
+    }
+}
+
 #[test]
 fn a_shared_address_is_active_until_its_last_service_is_gone_and_probed_once() {
     let mut world = World::active();

@@ -90,13 +90,13 @@ impl AddressMachine {
     }
 
     fn act_as_owner(&mut self, ctx: &mut Context<'_>) {
-        let since = self.monitor.unanswered_since().unwrap_or(ctx.now);
         self.activate(ctx);
         let Some(owner) = self.owner.clone() else {
             return;
         };
         ctx.report(AddressEvent::OwnerUnresponsive(owner));
-        let after = ctx.now.saturating_since(since);
-        ctx.effects.push_back(Effect::TookOver(ctx.address, after));
+        if let Some(after) = self.monitor.poll_takeover(ctx.now) {
+            ctx.effects.push_back(Effect::TookOver(ctx.address, after));
+        }
     }
 }

@@ -90,7 +90,11 @@ impl AddressMachine {
                 ctx.ask_rival(&peer.node);
                 self.defer_for(DISPUTE_RETRY, ctx);
             }
-            Some(_) | None => self.activate(ctx),
+            Some(_) | None => {
+                // Whoever failed before that, the address was taken over from it already.
+                self.owner = None;
+                self.activate(ctx);
+            }
         }
     }
 

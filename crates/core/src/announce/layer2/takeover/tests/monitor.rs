@@ -240,6 +240,18 @@ fn an_acting_owner_that_was_paused_probes_before_it_continues() {
 }
 
 #[test]
+fn an_acting_owner_that_was_paused_and_finds_no_other_machine_has_taken_over_once() {
+    let mut world = acting_owner();
+    world.now = world.now + Duration::from_secs(60);
+    world.takeover.handle_absence(world.now);
+    world.effects();
+    let effects = world.probed(ProbeResult::Silence);
+    assert!(effects.contains(&announce()), "{effects:?}");
+    let is_take_over = |effect: &Effect| matches!(effect, Effect::TookOver(..));
+    assert!(!effects.iter().any(is_take_over), "{effects:?}");
+}
+
+#[test]
 fn one_unanswered_address_hastens_the_checks_of_the_others_of_its_owner() {
     let mut world = monitoring();
     let others: Vec<IpAddr> = (2..200).map(|i| IpAddr::from([192, 0, 2, i])).collect();
