@@ -72,9 +72,10 @@ impl AddressMachine {
 
     /// Handles the answer of a peer that is alive. If it is not elected, it stops as soon as it receives our announcement. But
     /// if this node has lost a dispute, the peer keeps the address until it says that it does not announce it. A peer that is
-    /// starting announces nothing, so another program on its node answers.
+    /// starting announces nothing, so another program on its node answers; if this cluster announced the address lately, only a
+    /// machine that uses the peer's MAC address does.
     fn handle_answer_of_living(&mut self, peer: &Peer, ctx: &mut Context<'_>) {
-        if peer.is_starting {
+        if peer.is_starting && !ctx.history.is_recent(ctx.address, ctx.now) {
             let since = *self.attempt().starting_since.get_or_insert(ctx.now);
             if ctx.now.saturating_since(since) < DEFERRAL_LIMIT {
                 return self.defer_for(RETRY, ctx);
