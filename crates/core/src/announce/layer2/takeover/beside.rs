@@ -18,6 +18,7 @@ impl Takeover {
             if let Some(before) = machine.due() {
                 self.timeouts.remove(&(before, *address));
             }
+            machine.forget_metallb();
             machine.set_due(Time::ZERO);
             self.timeouts.insert((Time::ZERO, *address));
         }

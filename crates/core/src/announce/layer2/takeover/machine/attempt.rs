@@ -23,6 +23,8 @@ pub(super) struct TakeoverAttempt {
     answered: [Option<MacAddr>; REMEMBERED],
     /// The machine that was asked first which node it is.
     pub(super) identified: Option<MacAddr>,
+    /// Since when machines are asked which nodes they are, although one of them would keep the address as a foreign host.
+    pub(super) identifying_since: Option<Time>,
     /// Whether a contender was reported.
     pub(super) is_contention_reported: bool,
     /// The foreign host that keeps the address.
@@ -72,6 +74,7 @@ impl TakeoverAttempt {
             answered_since: None,
             answered: [None; REMEMBERED],
             identified: None,
+            identifying_since: None,
             is_contention_reported: false,
             conflict: None,
             deferral: None,

@@ -57,6 +57,12 @@ impl AddressMachine {
         }
     }
 
+    /// Forgets which machines answered beside MetalLB: what they still answer for is found anew, and reported.
+    pub(in crate::announce::layer2::takeover) fn forget_metallb(&mut self) {
+        let attempt = self.attempt();
+        (attempt.metallb, attempt.conflict) = (None, None);
+    }
+
     /// Whether a living peer has said lately that it announces the address.
     fn is_announced_by(&self, peer: &NodeName, ctx: &Context<'_>) -> bool {
         let reply = self.recent_reply(peer, ctx.now);

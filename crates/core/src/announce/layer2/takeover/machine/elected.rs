@@ -31,6 +31,10 @@ const DEFERRAL_LIMIT: Duration = Duration::from_secs(10);
 /// Users are told when a peer that is down keeps the address for longer.
 const REPORTED_DELAY: Duration = Duration::from_secs(5);
 
+/// How long a report of a conflict waits until the machine is identified. One machine is asked at a time, for all addresses, so
+/// many of them could keep others waiting.
+const IDENTIFICATION_LIMIT: Duration = Duration::from_secs(2);
+
 /// Shortest time between two reports of a conflict whose foreign host has changed.
 const CONFLICT_REPORT: Duration = Duration::from_secs(60);
 
@@ -171,18 +175,28 @@ impl AddressMachine {
     }
 
     /// Asks a machine which node it is. Returns how long the take-over waits for that. A machine that would keep the address as a
-    /// foreign host is asked before that. Otherwise one machine is asked, and only during the conflict wait: a foreign host can
-    /// use any number of MAC addresses.
+    /// foreign host is asked before that, unless others are asked for too long. Otherwise one machine is asked, and only during the
+    /// conflict wait: a foreign host can use any number of MAC addresses.
     fn identify(&mut self, mac: MacAddr, would_keep: bool, ctx: &mut Context<'_>) -> Option<Duration> {
         let attempt = self.attempt();
         let left = attempt.wait_left(ctx.now);
         let is_other = attempt.identified.is_some_and(|asked| asked != mac);
-        if !would_keep && (is_other || left.is_zero()) {
+        let since = attempt.identifying_since.unwrap_or(ctx.now);
+        let is_over = if would_keep {
+            ctx.now.saturating_since(since) >= IDENTIFICATION_LIMIT
+        } else {
+            is_other || left.is_zero()
+        };
+        if is_over {
             return None;
         }
         let pause = ctx.identify(mac)?.saturating_since(ctx.now);
         attempt.identified.get_or_insert(mac);
-        Some(if would_keep { pause } else { pause.min(left) })
+        if !would_keep {
+            return Some(pause.min(left));
+        }
+        attempt.identifying_since.get_or_insert(since);
+        Some(pause)
     }
 
     /// Handles the answer of a foreign host where the pool enforces that no other machine has the address.
@@ -205,7 +219,7 @@ impl AddressMachine {
             ctx.report(AddressEvent::Conflict(mac));
         }
         let repeats = before.map_or(0, |before| before.repeats + 1);
-        attempt.deferral = None;
+        (attempt.deferral, attempt.metallb, attempt.identifying_since) = (None, None, None);
         attempt.conflict = Some(Conflict {
             mac: kept.map_or(mac, |kept| kept.mac),
             repeats,

@@ -38,6 +38,24 @@ fn a_living_peer_that_is_starting_and_answers_keeps_the_address_for_ten_seconds(
     assert_eq!(events, []);
 }
 
+/// Where this cluster announced the address lately, the machine that answers uses the MAC address of the peer.
+#[test]
+fn the_mac_address_of_a_peer_that_is_starting_delays_no_failover() {
+    let mut world = World::new();
+    world.role(Some(Role::Backup {
+        of: FIRST.into(),
+        grant: grant(),
+    }));
+    world.until_due();
+    world.probed(ProbeResult::Answered(mac(FIRST)));
+    with_starting(&mut world, LAST);
+    assert_eq!(world.role(Some(elected())), [probe()]);
+    assert_eq!(
+        world.probed(ProbeResult::Answered(mac(LAST))),
+        [announce(), gained()]
+    );
+}
+
 #[test]
 fn what_a_peer_kept_while_it_was_starting_is_taken_when_it_is_ready_or_silent() {
     for is_ready in [true, false] {

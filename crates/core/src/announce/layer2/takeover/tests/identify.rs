@@ -221,6 +221,49 @@ fn a_second_machine_is_asked_before_it_counts_as_foreign() {
     identified(&mut world, LAST, mac(LAST));
 }
 
+/// One machine is asked at a time, for all addresses, and a host can use any number of MAC addresses.
+#[test]
+fn machines_that_claim_other_addresses_delay_the_report_of_a_conflict_for_a_few_seconds_at_most() {
+    let mut world = without_profiles();
+    let other: IpAddr = [192, 0, 2, 2].into();
+    let grant = Grant {
+        address: other,
+        ..grant()
+    };
+    let service = ServiceKey::new("default", "other");
+    let role = Role::Owner(grant);
+    world
+        .takeover
+        .set_role(&service, other, None, Some(&role), world.now);
+    world
+        .takeover
+        .handle_probed(other, ProbeResult::Silence, world.now);
+    world.role(Some(elected()));
+    let begin = world.now;
+    let conflict = Effect::Event(ip(), AddressEvent::Conflict(FOREIGN));
+    for step in 0_u8.. {
+        assert!(
+            world.now < begin + Duration::from_secs(5),
+            "no conflict is reported"
+        );
+        let claimant = MacAddr([100, 0, 0, 0, 0, step % 50]);
+        world
+            .takeover
+            .handle_claim(other, claimant, |_, _| false, world.now);
+        world.takeover.handle_timeout(world.now);
+        let effects = world.effects();
+        if effects.contains(&probe()) || step == 0 {
+            world
+                .takeover
+                .handle_probed(ip(), ProbeResult::Answered(FOREIGN), world.now);
+            if world.effects().contains(&conflict) {
+                break;
+            }
+        }
+        world.now = world.now + Duration::from_millis(50);
+    }
+}
+
 /// The address of a foreign host passes to a peer.
 #[test]
 fn another_machine_that_answers_during_a_conflict_is_asked() {
