@@ -47,7 +47,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{- /* The ConfigMap with the interfaces that never announce. MetalLB has one with the same name as Herald. */ -}}
 {{- define "herald.excludeName" -}}
-{{- ternary (printf "%s-excludel2" (include "herald.fullname" .)) "metallb-excludel2" .Values.migration.besideMetalLB -}}
+{{- ternary (printf "%s-excludel2" (include "herald.fullname" .)) "metallb-excludel2" (default false (.Values.migration).besideMetalLB) -}}
 {{- end -}}
 
 {{- /* Where an alert is explained. Argument: its heading in docs/alerts.md. */ -}}
@@ -178,7 +178,7 @@ failureThreshold: {{ $probe.failureThreshold }}
 {{- if eq (default "disabled" $values.controller.webhookMode) "enabled" -}}
 {{- fail "controller.webhookMode: Herald has no admission webhook, its custom resource definitions have the rules; remove the value or set it to disabled" -}}
 {{- end -}}
-{{- if $values.migration.besideMetalLB -}}
+{{- if ($values.migration).besideMetalLB -}}
 {{- if eq (include "herald.name" .) "metallb" -}}
 {{- fail "migration.besideMetalLB: the Pods of Herald must not have the name of MetalLB's; set another nameOverride than metallb" -}}
 {{- end -}}
