@@ -24,6 +24,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::DEADLINE;
+use crate::traffic::PACE;
 
 /// Archives of the images: of Herald, and of the Pods in the tests.
 const IMAGES: [&str; 2] = ["HERALD_IMAGE", "HERALD_POD_IMAGE"];
@@ -125,7 +126,7 @@ impl Cluster {
             let target = SocketAddr::new(address, 80);
             // The client must not ask before kube-proxy has its rules: see `Lab::probe`.
             wait_for(&format!("{service} is served"), DEADLINE, async || {
-                let connect = move || std::net::TcpStream::connect_timeout(&target, Pace::default().timeout);
+                let connect = move || std::net::TcpStream::connect_timeout(&target, PACE.timeout);
                 Ok(Some(self.switch.netns().run(connect).await?))
             })
             .await?;
@@ -301,7 +302,7 @@ impl Cluster {
                 NAMESPACE,
                 "-l",
                 "app.kubernetes.io/name=herald",
-                "--tail=60",
+                "--tail=400",
                 "--prefix",
             ],
         ];

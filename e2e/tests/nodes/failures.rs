@@ -1,19 +1,20 @@
 //! What happens when something fails.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use herald_lab::clock::Monotonic;
 use herald_lab::objects::NAMESPACE;
-use herald_lab::prober::Pace;
 use herald_netns::wait_for;
 use libtest_mimic::Trial;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::cluster::{Cluster, STREAK};
-use crate::traffic::{ensure_served, takeovers};
+use crate::traffic::{PACE, ensure_served, takeovers};
 use crate::{DEADLINE, Stage};
 
 pub(crate) fn trials(stage: &Arc<Stage>) -> Vec<Trial> {
@@ -28,7 +29,7 @@ pub(crate) fn trials(stage: &Arc<Stage>) -> Vec<Trial> {
 }
 
 /// Waits until the client's kernel has learnt another owner than `node`. Nothing is sent beside its own requests.
-async fn moved(cluster: &Cluster, address: std::net::IpAddr, node: usize) -> anyhow::Result<usize> {
+async fn moved(cluster: &Cluster, address: IpAddr, node: usize) -> anyhow::Result<usize> {
     wait_for("the client learns another owner", DEADLINE, async || {
         cluster.client().poke(address).await?;
         Ok(cluster
@@ -82,35 +83,61 @@ spec: {{type: LoadBalancer, selector: {{app: hello}}, ports: [{{port: 80, target
     (0..count).map(service).collect()
 }
 
+/// Cuts the link of a node other than that whose failure another test made: a node that fails twice within minutes ranks last.
 async fn cut_link(cluster: &mut Cluster) -> anyhow::Result<()> {
     cluster.kubectl.apply(&services(8)).await?;
-    let address = cluster.address("hello").await?;
-    let owner = cluster.settled_owner("hello").await?;
+    let other = cluster.settled_owner("hello").await?;
     let before = wait_for("all Services are announced", DEADLINE, async || {
         let announcers = cluster.announcers().await?;
         Ok((announcers.len() == 10).then_some(announcers))
     });
     let before = before.await?;
-    let name = cluster.machine(owner).name().to_owned();
-    let own = before.values().filter(|&node| *node == name).count();
+    let cut = (other + 1) % cluster.machines().len();
+    let name = cluster.machine(cut).name().to_owned();
+    let mut addresses = Vec::new();
+    for service in before.keys() {
+        addresses.push(cluster.address(service).await?);
+    }
+    let own: Vec<&String> = before
+        .iter()
+        .filter_map(|(service, node)| (*node == name).then_some(service))
+        .collect();
+    let address = cluster.address(own.first().context("the node has no address")?).await?;
     let takeovers_before = takeovers(cluster).await?;
-    cluster.machine(owner).host().set_plugged(false).await?;
-    moved(cluster, address, owner).await?;
+    let sniffer = cluster.switch().sniff().await?;
+    sniffer.watch(&addresses);
+    let start = Monotonic::now();
+    wait_for("all addresses are seen", DEADLINE, async || {
+        let seen = sniffer.sightings().since(start);
+        let is_seen = |address: &IpAddr| !seen.owners(*address).is_empty();
+        Ok(addresses.iter().all(is_seen).then_some(()))
+    })
+    .await?;
+    cluster.machine(cut).host().set_plugged(false).await?;
+    moved(cluster, address, cut).await?;
     wait_for("others announce what the node had", DEADLINE, async || {
         let announcers = cluster.announcers().await?;
         Ok((announcers.len() == 10 && announcers.values().all(|node| *node != name)).then_some(()))
     })
     .await?;
     // A speaker that stands still for a moment takes nothing over once more.
-    cluster.machine(owner).host().set_plugged(true).await?;
-    wait_for("the node has its addresses again", DEADLINE, async || {
-        Ok((cluster.announcers().await? == before).then_some(()))
+    cluster.machine(cut).host().set_plugged(true).await?;
+    wait_for("the node has an address again", DEADLINE, async || {
+        let announcers = cluster.announcers().await?;
+        Ok((announcers.len() == 10 && announcers.values().any(|node| *node == name)).then_some(()))
     })
     .await?;
     let made = takeovers(cluster).await? - takeovers_before;
+    // On a busy machine other speakers may be taken for failed, too. Each failover changes where the address is.
+    let sightings = sniffer.sightings().since(start);
+    let changes: usize = addresses
+        .iter()
+        .map(|address| sightings.owners(*address).len() - 1)
+        .sum();
     ensure!(
-        made == own as f64,
-        "{own} addresses moved, {made} failovers were counted"
+        own.len() as f64 <= made && made <= changes as f64,
+        "{} addresses were at the node, {changes} changes were seen, {made} failovers were counted",
+        own.len()
     );
     Ok(())
 }
@@ -130,7 +157,7 @@ async fn crashes(cluster: &mut Cluster) -> anyhow::Result<()> {
     let before = restarts(cluster).await?;
     let owner = cluster.settled_owner("hello").await?;
     let other = (owner + 1) % cluster.machines().len();
-    let mut prober = cluster.probe("hello", Pace::default()).await?;
+    let mut prober = cluster.probe("hello", PACE).await?;
     let start = Monotonic::now();
     cluster.set_api_away(true).await?;
     let controllers = cluster
@@ -151,8 +178,7 @@ async fn crashes(cluster: &mut Cluster) -> anyhow::Result<()> {
         .await?;
     }
     // Longer than a kubelet waits before it starts a container for the second time.
-    let begin = Monotonic::now();
-    prober.wait_until_served(begin, 1500, DEADLINE).await?;
+    tokio::time::sleep(Duration::from_secs(15)).await;
     cluster.set_api_away(false).await?;
     let expected: BTreeMap<String, u64> = {
         let pods = cluster.pods().await?;

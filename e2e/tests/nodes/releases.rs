@@ -6,13 +6,12 @@ use anyhow::{Context, ensure};
 use herald_lab::clock::Monotonic;
 use herald_lab::install::CHART;
 use herald_lab::objects::NAMESPACE;
-use herald_lab::prober::Pace;
 use herald_netns::wait_for;
 use libtest_mimic::Trial;
 use serde_json::Value;
 
 use crate::cluster::{Cluster, STREAK};
-use crate::traffic::ensure_served;
+use crate::traffic::{PACE, ensure_served};
 use crate::{DEADLINE, Stage};
 
 pub(crate) fn trials(stage: &Arc<Stage>) -> Vec<Trial> {
@@ -24,7 +23,7 @@ pub(crate) fn trials(stage: &Arc<Stage>) -> Vec<Trial> {
 }
 
 async fn upgrade(cluster: &mut Cluster) -> anyhow::Result<()> {
-    let mut prober = cluster.probe("hello", Pace::default()).await?;
+    let mut prober = cluster.probe("hello", PACE).await?;
     let address = cluster.address("hello").await?;
     let start = Monotonic::now();
     let history = cluster
@@ -127,7 +126,7 @@ spec:
         address.to_string().starts_with("192.168.67.15"),
         "{address} is of the other pool"
     );
-    cluster.probe("second", Pace::default()).await?;
+    cluster.probe("second", PACE).await?;
     for machine in cluster.machines() {
         let speakers = machine.processes("/herald-speaker").len();
         ensure!(speakers == 2, "{speakers} speakers on {}", machine.name());

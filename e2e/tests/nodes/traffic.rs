@@ -1,5 +1,6 @@
 //! What clients meet while all goes as planned.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +15,11 @@ use libtest_mimic::Trial;
 use crate::cluster::{Cluster, EXTRA, STREAK};
 use crate::{DEADLINE, Stage};
 
-/// 1 000 requests a second.
-pub(crate) const PER_THOUSAND: Pace = Pace {
-    interval: Duration::from_millis(1),
-    timeout: Duration::from_millis(500),
+/// 100 requests a second: more than the Pods answer beside the kubelets of three nodes would not show who loses them. A kernel sends a
+/// lost segment again after a second, and then the request is served.
+pub(crate) const PACE: Pace = Pace {
+    interval: Duration::from_millis(10),
+    timeout: Duration::from_secs(3),
 };
 
 pub(crate) fn trials(stage: &Arc<Stage>) -> Vec<Trial> {
@@ -60,18 +62,20 @@ async fn served(cluster: &mut Cluster) -> anyhow::Result<()> {
 /// Fails if a request that began since `start` met no server.
 pub(crate) fn ensure_served(prober: &Prober, start: Monotonic) -> anyhow::Result<()> {
     let outage = prober.history().outage(start).context("nothing was answered")?;
-    let unserved: Vec<&String> = outage.unserved().collect();
+    let mut unserved: BTreeMap<&str, usize> = BTreeMap::new();
+    for loss in outage.unserved() {
+        *unserved.entry(loss).or_default() += 1;
+    }
     ensure!(
         unserved.is_empty(),
-        "{} of {} requests were lost: {unserved:?}",
-        unserved.len(),
-        unserved.len() + outage.answered
+        "requests were lost, {} were answered: {unserved:?}",
+        outage.answered
     );
     Ok(())
 }
 
 async fn rolling_update(cluster: &mut Cluster) -> anyhow::Result<()> {
-    let mut prober = cluster.probe("hello", PER_THOUSAND).await?;
+    let mut prober = cluster.probe("hello", PACE).await?;
     let start = Monotonic::now();
     for what in ["daemonset/herald-speaker", "deployment/herald-controller"] {
         cluster
@@ -86,7 +90,7 @@ async fn rolling_update(cluster: &mut Cluster) -> anyhow::Result<()> {
     ensure_served(&prober, start)
 }
 
-/// Two Pods on two nodes, and a Service with policy Local.
+/// A Pod on each node, and a Service with policy Local. A Pod that is evicted has no other node to go to, so the address moves once.
 const LOCAL: &str = "
 apiVersion: v1
 kind: Service
@@ -97,7 +101,7 @@ apiVersion: apps/v1
 kind: Deployment
 metadata: {name: drained, labels: {herald.io/e2e: extra}}
 spec:
-  replicas: 2
+  replicas: 3
   selector: {matchLabels: {app: drained}}
   template:
     metadata: {labels: {app: drained}}
@@ -123,7 +127,7 @@ async fn drained(cluster: &mut Cluster) -> anyhow::Result<()> {
     cluster.kubectl.apply(LOCAL).await?;
     cluster.rolled_out("default", "deployment/drained").await?;
     let owner = cluster.settled_owner("drained").await?;
-    let mut prober = cluster.probe("drained", Pace::default()).await?;
+    let mut prober = cluster.probe("drained", PACE).await?;
     let speaker = cluster.machine(owner).processes("/herald-speaker");
     let start = Monotonic::now();
     let name = cluster.machine(owner).name();
@@ -183,7 +187,7 @@ async fn busy(cluster: &mut Cluster) -> anyhow::Result<()> {
     let sniffer = cluster.switch().sniff().await?;
     sniffer.watch(&[address]);
     let start = Monotonic::now();
-    let mut prober = cluster.probe("hello", Pace::default()).await?;
+    let mut prober = cluster.probe("hello", PACE).await?;
     let asked = |history: &herald_lab::prober::History| history.outcomes().len() >= BUSY_REQUESTS;
     prober.wait_for(DEADLINE, asked).await?;
     let owners = sniffer.sightings().since(start).owners(address);
