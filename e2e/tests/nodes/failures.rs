@@ -102,7 +102,9 @@ async fn cut_link(cluster: &mut Cluster) -> anyhow::Result<()> {
         .iter()
         .filter_map(|(service, node)| (*node == name).then_some(service))
         .collect();
-    let address = cluster.address(own.first().context("the node has no address")?).await?;
+    let address = cluster
+        .address(own.first().context("the node has no address")?)
+        .await?;
     let takeovers_before = takeovers(cluster).await?;
     let sniffer = cluster.switch().sniff().await?;
     sniffer.watch(&addresses);

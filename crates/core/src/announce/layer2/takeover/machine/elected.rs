@@ -96,7 +96,7 @@ impl AddressMachine {
                 self.defer_for(DISPUTE_RETRY, ctx);
             }
             Some(_) | None => {
-                // Whoever failed before that, the address was taken over from it already.
+                // The peer took it over from the owner before, if that failed.
                 self.owner = None;
                 self.activate(ctx);
             }
