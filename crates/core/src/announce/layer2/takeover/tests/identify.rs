@@ -51,6 +51,21 @@ fn unidentified(world: &mut World, mac: MacAddr) {
     assert_eq!((waited, effects), (200, vec![probe()]));
 }
 
+/// `node` answers during a conflict, is asked at the second time, and turns out to be that node.
+fn identified_in_conflict(world: &mut World, node: &str) {
+    let answered = ProbeResult::Answered(mac(node));
+    assert_eq!(world.probed(answered), []);
+    world.until_due();
+    assert_eq!(world.probed(answered), questions(mac(node)));
+    answers_for(world, node, mac(node));
+    world.until_due();
+    let known = [AddressEvent::Deferred(node.into()), AddressEvent::Resolved];
+    assert_eq!(
+        world.probed(answered),
+        known.map(|report| Effect::Event(ip(), report))
+    );
+}
+
 #[test]
 fn a_machine_that_answers_for_the_address_of_a_node_is_that_node() {
     let mut world = without_profiles();
@@ -136,19 +151,7 @@ fn a_foreign_host_is_asked_again_and_a_late_identification_ends_the_conflict() {
     );
     let (waited, _) = world.until_due();
     assert_eq!(waited, 1000);
-    assert_eq!(world.probed(ProbeResult::Answered(mac(LAST))), []);
-    world.until_due();
-    assert_eq!(
-        world.probed(ProbeResult::Answered(mac(LAST))),
-        questions(mac(LAST))
-    );
-    answers_for(&mut world, LAST, mac(LAST));
-    world.until_due();
-    let known = [AddressEvent::Deferred(LAST.into()), AddressEvent::Resolved];
-    assert_eq!(
-        world.probed(ProbeResult::Answered(mac(LAST))),
-        known.map(|report| Effect::Event(ip(), report))
-    );
+    identified_in_conflict(&mut world, LAST);
     assert_eq!(world.takeover.obstacle(ip()), None);
 }
 
@@ -273,19 +276,7 @@ fn another_machine_that_answers_during_a_conflict_is_asked() {
     unidentified(&mut world, FOREIGN);
     world.probed(ProbeResult::Answered(FOREIGN));
     world.until_due();
-    assert_eq!(world.probed(ProbeResult::Answered(mac(LAST))), []);
-    world.until_due();
-    assert_eq!(
-        world.probed(ProbeResult::Answered(mac(LAST))),
-        questions(mac(LAST))
-    );
-    answers_for(&mut world, LAST, mac(LAST));
-    world.until_due();
-    let known = [AddressEvent::Deferred(LAST.into()), AddressEvent::Resolved];
-    assert_eq!(
-        world.probed(ProbeResult::Answered(mac(LAST))),
-        known.map(|report| Effect::Event(ip(), report))
-    );
+    identified_in_conflict(&mut world, LAST);
 }
 
 #[test]
