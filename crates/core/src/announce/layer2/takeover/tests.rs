@@ -809,6 +809,19 @@ fn a_take_over_is_counted_once_and_from_its_own_beginning() {
     }
 }
 
+/// A node whose own link is cut hears no answer either: it replaces nobody, now or when it has a link again.
+#[test]
+fn a_node_without_a_link_takes_nothing_over() {
+    let mut world = World::new();
+    world.role(Some(standby()));
+    world.gossip(&[(FIRST, Liveness::Down), (LAST, Liveness::Alive)]);
+    assert_eq!(world.role(Some(elected())), [probe()]);
+    assert_eq!(world.probed(ProbeResult::NoLink), [announce(), gained()]);
+    world.takeover.handle_absence(world.now);
+    assert_eq!(world.effects(), [withdraw(), lost(), probe()]);
+    assert_eq!(world.probed(ProbeResult::Silence), [announce(), gained()]);
+}
+
 /// Of a node that failed, one successor took the address. When another node is elected after that, nothing fails over.
 #[test]
 fn an_address_that_a_living_peer_answers_for_is_not_taken_over_from_the_owner_before() {

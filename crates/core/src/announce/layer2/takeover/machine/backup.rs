@@ -82,9 +82,9 @@ impl AddressMachine {
     /// Handles the result of the probe before this node becomes the acting owner.
     pub(super) fn handle_probed_as_backup(&mut self, result: ProbeResult, ctx: &mut Context<'_>) {
         match result {
-            ProbeResult::Silence | ProbeResult::NoLink => self.act_as_owner(ctx),
-            // Another machine has the address, or is about to take it.
-            ProbeResult::Answered(_) | ProbeResult::Contended(_) => self.monitor(ctx),
+            ProbeResult::Silence => self.act_as_owner(ctx),
+            // Another machine has the address, or is about to take it; or it was this node that heard nothing.
+            ProbeResult::Answered(_) | ProbeResult::Contended(_) | ProbeResult::NoLink => self.monitor(ctx),
             ProbeResult::Unanswered { .. } => {}
         }
     }

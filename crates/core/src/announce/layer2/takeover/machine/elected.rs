@@ -47,7 +47,12 @@ impl AddressMachine {
     pub(super) fn handle_probed(&mut self, result: ProbeResult, ctx: &mut Context<'_>) {
         self.note_yielded(result, ctx.now);
         match result {
-            ProbeResult::Silence | ProbeResult::NoLink => self.activate(ctx),
+            ProbeResult::Silence => self.activate(ctx),
+            ProbeResult::NoLink => {
+                // No client reaches this node, so it has not replaced the owner before. It probes when it has a link.
+                self.owner = None;
+                self.activate(ctx);
+            }
             // The result of a check that was in progress when the probe began.
             ProbeResult::Unanswered { .. } => {}
             ProbeResult::Answered(mac) => match ctx.peers.get(mac).cloned() {
