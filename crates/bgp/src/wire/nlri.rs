@@ -54,7 +54,7 @@ impl Nlri {
     }
 
     /// Returns the bytes that [`Nlri::emit`] appends.
-    pub(super) const fn wire_length(&self) -> usize {
+    pub(crate) const fn wire_length(&self) -> usize {
         1 + (self.length as usize).div_ceil(8)
     }
 

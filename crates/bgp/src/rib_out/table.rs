@@ -1,0 +1,325 @@
+//! The routes of one family in the order in which they changed last, and the messages that bring peers up to date.
+//!
+//! ```text
+//!  change   1    2    3    4    5    6    7         each prefix stands at its last change only
+//!           a    b    .    d    e    .    c         c changed again: its change 3 is gone, nobody is sent it any more
+//!                     ^              ^
+//!                   peer 1         peer 2           a peer is the number of the last change that it was sent
+//! ```
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::Bound;
+
+use herald_core::Family;
+
+use crate::wire::update::{Encoding, UnsendableRoute, emit_reachable, emit_withdrawn};
+use crate::wire::{NextHop, Nlri, PathAttributes, UpdateFormat};
+
+/// What peers have in common that are sent the same messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct UpdateGroup {
+    pub(super) format: UpdateFormat,
+    pub(super) next_hop: NextHop,
+}
+
+/// How far a peer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub(super) struct Position {
+    /// The number of the last change that was sent.
+    pub(super) sent: u64,
+    /// The peer has no route that was withdrawn by a change up to this one, so it need not be told.
+    pub(super) without_withdrawn: u64,
+}
+
+impl Position {
+    /// Returns the position before the first change, with what the peer has.
+    pub(super) fn rewound(self) -> Self {
+        Self {
+            sent: 0,
+            without_withdrawn: self.needs_no_withdrawal(),
+        }
+    }
+
+    /// Returns the change up to which the peer needs no withdrawal.
+    fn needs_no_withdrawal(self) -> u64 {
+        self.sent.max(self.without_withdrawn)
+    }
+}
+
+/// Bytes of a batch, about: what a connection takes at once, and what waits at most to be sent to a peer.
+const BATCH_BYTES: usize = 64 * 1024;
+/// Batches that a group keeps for those of its peers that have not come so far: peers that read about equally fast share all.
+const KEPT_BATCHES: usize = 16;
+
+#[derive(Debug)]
+struct Route {
+    /// Nothing after a withdrawal, while a peer may have the route.
+    attributes: Option<Arc<PathAttributes>>,
+    changed: u64,
+}
+
+/// Whole messages that bring a peer from one position to another.
+#[derive(Debug, Clone)]
+pub(super) struct Batch {
+    from: Position,
+    /// The number of the last change in it.
+    pub(super) to: u64,
+    /// Whether it depends on what the peer was ever sent.
+    has_withdrawn: bool,
+    pub(super) bytes: Arc<[u8]>,
+}
+
+impl Batch {
+    fn is_for(&self, from: Position) -> bool {
+        self.from == from || (!self.has_withdrawn && self.from.sent == from.sent)
+    }
+}
+
+#[derive(Debug, Default)]
+struct GroupState {
+    kept: VecDeque<Batch>,
+    unsendable: BTreeMap<Nlri, UnsendableRoute>,
+}
+
+/// The routes of one family.
+#[derive(Debug)]
+pub(super) struct RouteTable {
+    family: Family,
+    routes: BTreeMap<Nlri, Route>,
+    /// The prefixes by their last change.
+    changes: BTreeMap<u64, Nlri>,
+    /// The changes that are withdrawals.
+    withdrawn: BTreeSet<u64>,
+    last: u64,
+    groups: BTreeMap<UpdateGroup, GroupState>,
+}
+
+impl RouteTable {
+    pub(super) const fn new(family: Family) -> Self {
+        Self {
+            family,
+            routes: BTreeMap::new(),
+            changes: BTreeMap::new(),
+            withdrawn: BTreeSet::new(),
+            last: 0,
+            groups: BTreeMap::new(),
+        }
+    }
+
+    /// Announces or withdraws a prefix. Returns the attributes that are replaced; nothing changes if they are the same.
+    pub(super) fn set(
+        &mut self,
+        nlri: Nlri,
+        attributes: Option<Arc<PathAttributes>>,
+    ) -> Option<Arc<PathAttributes>> {
+        let before = self.routes.get(&nlri);
+        if before.and_then(|route| route.attributes.as_ref()) == attributes.as_ref() {
+            return None;
+        }
+        if let Some(changed) = before.map(|route| route.changed) {
+            self.forget_change(changed);
+        }
+        self.last += 1;
+        let changed = self.last;
+        self.changes.insert(changed, nlri);
+        if attributes.is_none() {
+            self.withdrawn.insert(changed);
+        }
+        for group in self.groups.values_mut() {
+            group.unsendable.remove(&nlri);
+        }
+        let route = Route { attributes, changed };
+        self.routes.insert(nlri, route).and_then(|route| route.attributes)
+    }
+
+    /// Returns the position of a peer that has no routes.
+    pub(super) const fn start(&self) -> Position {
+        Position {
+            sent: 0,
+            without_withdrawn: self.last,
+        }
+    }
+
+    /// Returns whether changes behind this one wait.
+    pub(super) fn has_changes_behind(&self, sent: u64) -> bool {
+        self.changes.range(behind(sent)).next().is_some()
+    }
+
+    /// Returns the messages for the changes behind a position, or for the first of them; nothing if there are none.
+    pub(super) fn batch(&mut self, group: UpdateGroup, from: Position) -> Option<Batch> {
+        let kept = self.groups.entry(group).or_default().kept.iter();
+        if let Some(batch) = kept.rev().find(|batch| batch.is_for(from)) {
+            return Some(batch.clone());
+        }
+        let (batch, unsendable) = self.encode(group, from)?;
+        let state = self.groups.entry(group).or_default();
+        state.unsendable.extend(unsendable);
+        if state.kept.len() == KEPT_BATCHES {
+            state.kept.pop_front();
+        }
+        state.kept.push_back(batch.clone());
+        Some(batch)
+    }
+
+    /// Returns the routes that no message of the group can have, with the reason. The group's peers do not have them.
+    pub(super) fn unsendable(&self, group: UpdateGroup) -> impl Iterator<Item = (Nlri, UnsendableRoute)> {
+        let group = self.groups.get(&group);
+        group
+            .into_iter()
+            .flat_map(|group| &group.unsendable)
+            .map(|(nlri, reason)| (*nlri, *reason))
+    }
+
+    /// Forgets what no peer has to be told of any more: groups without peers, batches, and withdrawals. `peers` are all peers of
+    /// this family.
+    pub(super) fn collect(&mut self, peers: &[(UpdateGroup, Position)]) {
+        self.groups.retain(|group, state| {
+            let of_group = peers.iter().filter(|(other, _)| other == group);
+            let Some(slowest) = of_group.map(|(_, position)| position.sent).min() else {
+                return false;
+            };
+            state.kept.retain(|batch| batch.from.sent >= slowest);
+            true
+        });
+        let told = peers.iter().map(|(_, position)| position.needs_no_withdrawal());
+        let told = told.min().unwrap_or(u64::MAX);
+        while let Some(first) = self.withdrawn.first().copied().filter(|first| *first <= told) {
+            if let Some(nlri) = self.changes.get(&first).copied() {
+                self.routes.remove(&nlri);
+            }
+            self.forget_change(first);
+        }
+    }
+
+    /// Returns whether [`RouteTable::collect`] may find something.
+    pub(super) fn has_garbage(&self) -> bool {
+        !self.withdrawn.is_empty() || self.groups.values().any(|group| !group.kept.is_empty())
+    }
+
+    /// Returns how many prefixes are remembered, withdrawn ones too.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// Returns how many batches are kept.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> usize {
+        self.groups.values().map(|group| group.kept.len()).sum()
+    }
+
+    /// Removes a change, and the batches that have it: nobody is sent what is not true any more.
+    fn forget_change(&mut self, changed: u64) {
+        self.changes.remove(&changed);
+        self.withdrawn.remove(&changed);
+        for group in self.groups.values_mut() {
+            group
+                .kept
+                .retain(|batch| changed <= batch.from.sent || batch.to < changed);
+        }
+    }
+
+    fn encode(&self, group: UpdateGroup, from: Position) -> Option<(Batch, BTreeMap<Nlri, UnsendableRoute>)> {
+        let mut withdrawn = Vec::new();
+        let mut announced = BTreeMap::<&PathAttributes, Vec<Nlri>>::new();
+        let mut has_withdrawn = false;
+        let mut to = None;
+        let mut length = 0;
+        let changes = self.changes.range(behind(from.sent));
+        let routes = changes.filter_map(|(changed, nlri)| Some((changed, nlri, self.routes.get(nlri)?)));
+        for (changed, nlri, route) in routes {
+            let is_new = |attributes: &PathAttributes| !announced.contains_key(attributes);
+            let attributes = route.attributes.as_deref();
+            length += length_in_batch(*nlri, attributes, attributes.is_some_and(is_new), group.format);
+            if to.is_some() && length > BATCH_BYTES {
+                break;
+            }
+            match route.attributes.as_deref() {
+                None => {
+                    has_withdrawn = true;
+                    if *changed > from.without_withdrawn {
+                        withdrawn.push(*nlri);
+                    }
+                }
+                Some(attributes) => announced.entry(attributes).or_default().push(*nlri),
+            }
+            to = Some(*changed);
+        }
+        let to = to?;
+        let (mut messages, mut unsendable) = (Vec::new(), BTreeMap::new());
+        for (attributes, nlri) in announced {
+            if let Err(reason) = emit_all(&mut messages, attributes, group, &nlri) {
+                unsendable.extend(nlri.iter().map(|nlri| (*nlri, reason)));
+                // The peer may have the route with other attributes.
+                withdrawn.extend(nlri);
+            }
+        }
+        // Withdrawals come first: packets for them have nowhere to go.
+        let mut bytes = Vec::new();
+        let encoding = Encoding::of(self.family, group.next_hop);
+        let encoding = encoding.unwrap_or(Encoding::Multiprotocol(self.family));
+        let mut rest = &withdrawn[..];
+        while !rest.is_empty() {
+            let count = emit_withdrawn(&mut bytes, encoding, rest, &group.format);
+            assert!(
+                count > 0,
+                "each message has room for a prefix of the table's family"
+            );
+            rest = &rest[count..];
+        }
+        bytes.append(&mut messages);
+        let batch = Batch {
+            from,
+            to,
+            has_withdrawn,
+            bytes: bytes.into(),
+        };
+        Some((batch, unsendable))
+    }
+}
+
+/// Estimates the bytes that a prefix adds to a batch. Attributes are repeated in each message, so that a prefix with long ones
+/// stands for many bytes.
+fn length_in_batch(
+    nlri: Nlri,
+    attributes: Option<&PathAttributes>,
+    are_new: bool,
+    format: UpdateFormat,
+) -> usize {
+    /// The header of a message, the lengths in it, and the attributes that all routes have.
+    const FIXED: usize = 128;
+    let attributes = attributes.map_or(FIXED, |attributes| {
+        FIXED + 4 * attributes.communities.len() + 12 * attributes.large_communities.len()
+    });
+    let prefix = nlri.wire_length();
+    let in_message = (format.max_length.saturating_sub(attributes) / prefix).max(1);
+    let first = if are_new { attributes } else { 0 };
+    prefix + attributes.div_ceil(in_message) + first
+}
+
+/// Appends as many messages as the prefixes need; none if they cannot be sent.
+fn emit_all(
+    out: &mut Vec<u8>,
+    attributes: &PathAttributes,
+    group: UpdateGroup,
+    nlri: &[Nlri],
+) -> Result<(), UnsendableRoute> {
+    let start = out.len();
+    let mut rest = nlri;
+    while !rest.is_empty() {
+        match emit_reachable(out, attributes, group.next_hop, rest, &group.format) {
+            Ok(count) => rest = &rest[count..],
+            Err(reason) => {
+                out.truncate(start);
+                return Err(reason);
+            }
+        }
+    }
+    Ok(())
+}
+
+const fn behind(sent: u64) -> (Bound<u64>, Bound<u64>) {
+    (Bound::Excluded(sent), Bound::Unbounded)
+}
