@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use herald_core::config::Catalog;
 use herald_core::ipam::{AllocationOutcome, Allocator, ExternalUser, Note};
-use herald_core::{ServiceKey, Time};
+use herald_core::{ServiceKey, Time, queue};
 use herald_runtime::event::Severity;
 use herald_runtime::reconcile::Written;
 use jiff::Timestamp;
@@ -296,7 +296,7 @@ impl Reconciler {
 
     /// Returns the next Event for users.
     pub(crate) fn poll_event(&mut self) -> Option<ServiceEvent> {
-        self.events.pop_front()
+        queue::pop(&mut self.events)
     }
 
     /// Returns the next write; `wall` is the time of conditions that change.

@@ -16,6 +16,7 @@ pub mod mac;
 pub mod member;
 pub mod name;
 mod prefix;
+pub mod queue;
 pub mod selector;
 pub mod service;
 pub mod time;

@@ -25,7 +25,7 @@ use core::ops::Bound;
 use core::time::Duration;
 
 use hashbrown::HashSet;
-use herald_core::Time;
+use herald_core::{Time, queue};
 
 pub use answer::{Answer, Ignored};
 pub use defence::Claim;
@@ -317,7 +317,7 @@ impl Announcer {
         let active = &self.active;
         // An address that was withdrawn since then may be active again, and not announced yet.
         let is_announced = |address: &IpAddr| active.get(address).is_some_and(|active| active.is_announced);
-        core::iter::from_fn(|| self.announced.pop_front()).find(is_announced)
+        core::iter::from_fn(|| queue::pop(&mut self.announced)).find(is_announced)
     }
 
     /// Whether [`Announcer::poll_announced`] may have an address.

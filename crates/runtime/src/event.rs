@@ -186,7 +186,11 @@ impl EventTask {
         // As client-go: events about objects without a namespace are in the namespace `default`.
         let namespace = about.namespace.as_deref().unwrap_or("default");
         let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
-        let name = format!("{}.{:x}", about.name.as_deref().unwrap_or_default(), write.id);
+        let (object, first) = (
+            about.name.as_deref().unwrap_or_default(),
+            write.first.as_nanosecond(),
+        );
+        let name = format!("{object}.{first:x}");
         if write.exists {
             let patch = json!({
                 "count": write.count,

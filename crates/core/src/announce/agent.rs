@@ -42,7 +42,7 @@ use super::layer2::takeover::{Effect, Takeover};
 use super::layer2::{Command, WireEvent};
 use crate::config::{L2Advertisement, Pool};
 use crate::member::reporter;
-use crate::{Member, NodeName, NodeState, ServiceKey, Time};
+use crate::{Member, NodeName, NodeState, ServiceKey, Time, queue};
 
 /// How an agent behaves.
 #[derive(Debug, Clone)]
@@ -246,17 +246,17 @@ impl Agent {
 
     /// Returns the next command for the station.
     pub fn poll_command(&mut self) -> Option<Command> {
-        self.commands.pop_front()
+        queue::pop(&mut self.commands)
     }
 
     /// Returns the next report for membership.
     pub fn poll_report(&mut self) -> Option<AgentReport> {
-        self.reports.pop_front()
+        queue::pop(&mut self.reports)
     }
 
     /// Returns the next event for users and operators.
     pub fn poll_event(&mut self) -> Option<AgentEvent> {
-        self.events.pop_front()
+        queue::pop(&mut self.events)
     }
 
     /// Returns the next Service whose status may have changed, with that status; `None` if this node has none to publish.

@@ -17,7 +17,7 @@ use super::external::{ExternalUser, PoolOverlap};
 use super::occupancy::Occupancy;
 use super::state::State;
 use super::waiting::Released;
-use crate::{Catalog, PoolName, Service, ServiceKey, Time};
+use crate::{Catalog, PoolName, Service, ServiceKey, Time, queue};
 
 /// How long a released address is kept from other Services, unless nothing else is free: enough for clients and resolvers
 /// with usual time-outs to forget the Service that had it.
@@ -182,7 +182,7 @@ impl Allocator {
 
     /// Returns the next decision: the first one on each Service, then only decisions that differ from the one before.
     pub fn poll_decision(&mut self) -> Option<Decision> {
-        while let Some(key) = self.state.undelivered.pop_front() {
+        while let Some(key) = queue::pop(&mut self.state.undelivered) {
             let decision = self.services.get_mut(&key).and_then(|entry| entry.report());
             if decision.is_some() {
                 return decision;

@@ -3,6 +3,8 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use core::net::{IpAddr, Ipv6Addr};
 
+use herald_core::queue;
+
 use crate::LinkIndex;
 use crate::wire::ndp::solicited_node;
 
@@ -33,7 +35,7 @@ impl GroupMemberships {
     }
 
     pub(super) fn poll(&mut self) -> Option<GroupChange> {
-        self.changes.pop_front()
+        queue::pop(&mut self.changes)
     }
 
     /// Moves `address` from the links `before` to the links `after`.

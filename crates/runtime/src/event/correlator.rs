@@ -15,7 +15,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
-use herald_core::Backoff;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::jiff::Timestamp;
 
@@ -56,11 +55,10 @@ pub(super) struct EventRecord {
 pub(super) struct EventWrite {
     pub(super) record: EventRecord,
     pub(super) series: Digest,
-    /// Distinguishes this Event from others about the object.
-    pub(super) id: i64,
     /// Whether it has been created before.
     pub(super) exists: bool,
     pub(super) count: i32,
+    /// Distinguishes this Event from others about the object, too.
     pub(super) first: Timestamp,
     pub(super) last: Timestamp,
 }
@@ -80,29 +78,33 @@ pub(super) struct Correlator {
     ready: FairQueue<String, Digest>,
     /// Bytes of the events that wait.
     waiting_bytes: usize,
-    hashers: [RandomState; 2],
+    hasher: RandomState,
 }
 
-/// A keyed hash of texts, so long that two of them are not the same by chance or intent.
-pub(super) type Digest = u128;
+/// A keyed hash of texts: two of a few thousand are not the same by chance, nor by intent of who does not know the key.
+pub(super) type Digest = u64;
 
+/// There are ten thousand of them after each Service has moved, so they are small.
 #[derive(Debug)]
 struct Series {
     object: Digest,
-    id: i64,
-    exists: bool,
-    count: i32,
     first: Timestamp,
-    last: Timestamp,
-    /// The latest event, until it is written. Boxed, because most of the series that are remembered have none.
-    waiting: Option<Box<EventRecord>>,
+    count: i32,
+    /// How often it was written.
+    writes: u32,
+    /// Boxed, because most of the series that are remembered have none.
+    waiting: Option<Box<Waiting>>,
     /// The time of the last repetition.
     last_seen: Instant,
-    backoff: Backoff,
-    /// It is not written before.
+    /// It is not written before; also its place among those that are delayed.
     not_before: Instant,
-    /// Its place among those that are delayed.
-    delayed_until: Option<Instant>,
+}
+
+/// The latest event of a series, until it is written.
+#[derive(Debug)]
+struct Waiting {
+    record: EventRecord,
+    last: Timestamp,
 }
 
 #[derive(Debug)]
@@ -145,9 +147,10 @@ impl Correlator {
         let series = self.series.entry(key);
         let series = series.or_insert_with(|| Series::new(object, now, wall));
         series.count = series.count.saturating_add(1);
-        (series.last_seen, series.last) = (now, wall);
-        self.waiting_bytes += record.bytes();
-        match series.waiting.replace(Box::new(record)) {
+        series.last_seen = now;
+        let waiting = Waiting { record, last: wall };
+        self.waiting_bytes += waiting.bytes();
+        match series.waiting.replace(waiting.into()) {
             Some(before) => self.waiting_bytes -= before.bytes(),
             None => delay(series, key, &mut self.delayed),
         }
@@ -164,7 +167,6 @@ impl Correlator {
                 break;
             };
             if let Some(series) = self.series.get_mut(&key) {
-                series.delayed_until = None;
                 self.ready.push(series.namespace().to_owned(), key);
             }
         }
@@ -172,29 +174,28 @@ impl Correlator {
             let Some(series) = self.series.get_mut(&key) else {
                 continue;
             };
-            let Some(record) = series.waiting.take() else {
+            let Some(waiting) = series.waiting.take() else {
                 continue;
             };
             let budget = self.budgets.entry(series.object);
             let budget = budget.or_insert(Budget { left: BURST, at: now });
             if let Err(later) = budget.spend(now) {
-                series.waiting = Some(record);
+                series.waiting = Some(waiting);
                 series.not_before = later;
                 delay(series, key, &mut self.delayed);
                 continue;
             }
-            self.waiting_bytes -= record.bytes();
-            let write = EventWrite {
-                record: *record,
+            self.waiting_bytes -= waiting.bytes();
+            series.not_before = now + gap_after(series.writes);
+            series.writes = series.writes.saturating_add(1);
+            return Some(EventWrite {
+                record: waiting.record,
                 series: key,
-                id: series.id,
-                exists: std::mem::replace(&mut series.exists, true),
+                exists: series.writes > 1,
                 count: series.count,
                 first: series.first,
-                last: series.last,
-            };
-            series.not_before = now + series.backoff.pause();
-            return Some(write);
+                last: waiting.last,
+            });
         }
         None
     }
@@ -211,7 +212,7 @@ impl Correlator {
 
     /// Whether an event is combined with others of its group: there were too many different messages.
     fn is_combined(&mut self, group: Digest, message: &str, now: Instant) -> bool {
-        let message = self.hashers[0].hash_one(message);
+        let message = self.hasher.hash_one(message);
         let messages = self.groups.entry(group).or_insert_with(|| Messages {
             since: now,
             different: Vec::with_capacity(1),
@@ -227,19 +228,16 @@ impl Correlator {
     }
 
     fn digest(&self, texts: &[&str]) -> Digest {
-        let [high, low] = self.hashers.each_ref().map(|hasher| hasher.hash_one(texts));
-        u128::from(high) << 64 | u128::from(low)
+        self.hasher.hash_one(texts)
     }
 
     /// Removes a series, and the event of it that waits. A place in `ready` stays.
-    fn forget(&mut self, key: Digest) -> Option<EventRecord> {
-        let mut series = self.series.remove(&key)?;
-        if let Some(until) = series.delayed_until.take() {
-            self.delayed.remove(&(until, key));
-        }
-        let record = series.waiting.take()?;
-        self.waiting_bytes -= record.bytes();
-        Some(*record)
+    fn forget(&mut self, key: Digest) -> Option<Waiting> {
+        let series = self.series.remove(&key)?;
+        let waiting = series.waiting?;
+        self.delayed.remove(&(series.not_before, key));
+        self.waiting_bytes -= waiting.bytes();
+        Some(*waiting)
     }
 
     /// Removes old entries. If that is not enough, removes the series without a repetition for the longest time; never one
@@ -281,7 +279,7 @@ impl Correlator {
         let mut bytes: BTreeMap<String, usize> = BTreeMap::new();
         for (_, key) in &waiting {
             if let Some(series) = self.series.get(key) {
-                let held = series.waiting.as_ref().map_or(0, |record| record.bytes());
+                let held = series.waiting.as_ref().map_or(0, |waiting| waiting.bytes());
                 *bytes.entry(series.namespace().to_owned()).or_default() += held;
             }
         }
@@ -296,8 +294,8 @@ impl Correlator {
             let Some(held) = bytes.get_mut(namespace).filter(|held| **held > share) else {
                 continue;
             };
-            if let Some(record) = self.forget(key) {
-                *held -= record.bytes();
+            if let Some(waiting) = self.forget(key) {
+                *held -= waiting.bytes();
                 dropped += 1;
             }
         }
@@ -308,15 +306,20 @@ impl Correlator {
 }
 
 /// Makes a series wait until it may be written.
-fn delay(series: &mut Series, key: Digest, delayed: &mut BTreeSet<(Instant, Digest)>) {
-    series.delayed_until = Some(series.not_before);
+fn delay(series: &Series, key: Digest, delayed: &mut BTreeSet<(Instant, Digest)>) {
     delayed.insert((series.not_before, key));
 }
 
-impl EventRecord {
+/// Returns the gap after a write, if there were so many before.
+fn gap_after(writes: u32) -> Duration {
+    let factor = 1_u32.checked_shl(writes).unwrap_or(u32::MAX);
+    FIRST_GAP.saturating_mul(factor).min(LONGEST_GAP)
+}
+
+impl Waiting {
     /// Returns what this event takes in memory.
     fn bytes(&self) -> usize {
-        let about = &self.about;
+        let about = &self.record.about;
         let texts = [
             &about.api_version,
             &about.field_path,
@@ -326,7 +329,7 @@ impl EventRecord {
             &about.resource_version,
             &about.uid,
         ];
-        let texts = texts.into_iter().flatten().chain([&self.message]);
+        let texts = texts.into_iter().flatten().chain([&self.record.message]);
         size_of::<Self>() + texts.map(String::len).sum::<usize>()
     }
 }
@@ -335,22 +338,18 @@ impl Series {
     fn new(object: Digest, now: Instant, wall: Timestamp) -> Self {
         Self {
             object,
-            id: i64::try_from(wall.as_nanosecond()).unwrap_or(i64::MAX),
-            exists: false,
-            count: 0,
             first: wall,
-            last: wall,
+            count: 0,
+            writes: 0,
             waiting: None,
             last_seen: now,
-            backoff: Backoff::new(FIRST_GAP, LONGEST_GAP),
             not_before: now,
-            delayed_until: None,
         }
     }
 
     /// The namespace of the event that waits.
     fn namespace(&self) -> &str {
-        let about = self.waiting.as_ref().map(|record| &record.about);
+        let about = self.waiting.as_ref().map(|waiting| &waiting.record.about);
         about
             .and_then(|about| about.namespace.as_deref())
             .unwrap_or_default()

@@ -7,6 +7,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
+use smallvec::SmallVec;
+
 use super::Agent;
 use super::reporters::Reporters;
 use crate::announce::eligibility::{Exclusion, Exposure};
@@ -32,7 +34,7 @@ pub struct AnnouncementStatus {
 #[derive(Debug, Default)]
 pub(super) struct StatusFacts {
     /// The addresses that this node answers for, by Service.
-    announced: BTreeMap<ServiceKey, BTreeSet<IpAddr>>,
+    announced: BTreeMap<ServiceKey, SmallVec<[IpAddr; 2]>>,
     /// The addresses of which an announcement was sent.
     sent: BTreeSet<IpAddr>,
     reporters: Reporters,
@@ -48,7 +50,9 @@ impl StatusFacts {
     /// Records that this node answers for a Service at an address. Returns whether it is the first address of the Service.
     pub(super) fn gain(&mut self, service: &ServiceKey, address: IpAddr) -> bool {
         let addresses = self.announced.entry(service.clone()).or_default();
-        addresses.insert(address);
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
         let is_first = addresses.len() == 1;
         self.stale.insert(service.clone());
         is_first
@@ -57,7 +61,7 @@ impl StatusFacts {
     /// Records that this node no longer answers for a Service at an address.
     pub(super) fn lose(&mut self, service: &ServiceKey, address: IpAddr) {
         if let Some(addresses) = self.announced.get_mut(service) {
-            addresses.remove(&address);
+            addresses.retain(|held| *held != address);
             if addresses.is_empty() {
                 self.announced.remove(service);
             }

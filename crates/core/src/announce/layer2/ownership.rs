@@ -23,7 +23,7 @@ use crate::announce::layer2::node_selection::interfaces;
 use crate::announce::layer2::placement::Placement;
 use crate::config::L2Advertisement;
 use crate::name::tag;
-use crate::{Liveness, Member, NodeName, NodeState, ServiceKey};
+use crate::{Liveness, Member, NodeName, NodeState, ServiceKey, queue};
 
 use election::Threshold;
 pub use role::{Grant, Role, RoleChange};
@@ -169,11 +169,13 @@ impl Ownership {
 
     /// Returns the next role that differs from what was returned before.
     pub fn poll_change(&mut self, facts: &Facts) -> Option<RoleChange> {
-        while self.changes.is_empty() {
+        loop {
+            if let Some(change) = queue::pop(&mut self.changes) {
+                return Some(change);
+            }
             let address = self.stale.pop_first()?;
             self.update(facts, address);
         }
-        self.changes.pop_front()
     }
 
     /// Decides for an address again, and queues the changed roles.

@@ -41,7 +41,7 @@ pub use queries::REPLY_LIMIT;
 
 use super::ownership::{Grant, Role};
 use super::{Announcement, Command, ProbeResult};
-use crate::{MacAddr, Member, NodeName, ServiceKey, Time};
+use crate::{MacAddr, Member, NodeName, ServiceKey, Time, queue};
 
 /// How long an answer from a peer that the majority considers down can still delay a take-over. Long enough for a speaker
 /// that was cut off for a moment to be seen by gossip again, short enough for an outage that a proxy prolongs.
@@ -256,7 +256,7 @@ impl Takeover {
 
     /// Returns the next output.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
+        queue::pop(&mut self.effects)
     }
 
     /// Whether this node answers for no address.

@@ -4,7 +4,7 @@ impl Correlator {
     /// Returns what this correlator takes in memory.
     pub(in crate::event) fn bytes(&self) -> usize {
         let waiting = self.series.values().filter_map(|series| series.waiting.as_ref());
-        let waiting: usize = waiting.map(|record| record.bytes()).sum();
+        let waiting: usize = waiting.map(|waiting| waiting.bytes()).sum();
         assert_eq!(waiting, self.waiting_bytes);
         let groups = self.groups.values();
         waiting
@@ -97,7 +97,10 @@ fn a_repetition_is_counted_on_the_same_event_with_a_delay() {
     world.pass(SECOND);
     assert_eq!(world.written.len(), 2);
     let (first, second) = (&world.written[0], &world.written[1]);
-    assert_eq!((second.id, second.exists, second.count), (first.id, true, 10));
+    assert_eq!(
+        (second.first, second.exists, second.count),
+        (first.first, true, 10)
+    );
 }
 
 #[test]
@@ -124,7 +127,7 @@ fn a_repetition_after_a_long_time_is_a_new_event() {
     world.say("web", "Assigned", "one");
     assert_eq!(world.written.len(), 2);
     assert_eq!((world.written[1].exists, world.written[1].count), (false, 1));
-    assert_ne!(world.written[0].id, world.written[1].id);
+    assert_ne!(world.written[0].first, world.written[1].first);
 }
 
 #[test]
@@ -161,9 +164,9 @@ fn a_service_that_flaps_for_a_day_causes_a_few_hundred_writes_with_the_right_cou
         "{}",
         world.written.len()
     );
-    let mut counts: HashMap<i64, i32> = HashMap::new();
+    let mut counts: HashMap<Timestamp, i32> = HashMap::new();
     for write in &world.written {
-        counts.insert(write.id, write.count);
+        counts.insert(write.first, write.count);
     }
     assert_eq!(counts.values().sum::<i32>(), 864_000);
 }
