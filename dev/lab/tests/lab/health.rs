@@ -8,12 +8,13 @@ use anyhow::{Context, ensure};
 use herald_lab::kubelet::LivenessProbe;
 use herald_lab::node::Node;
 use herald_lab::process::{self, Process};
+use herald_lab::scene::Scene;
 use herald_lab::{DEADLINE, Lab};
 use herald_netns::wait_for;
 use libtest_mimic::Trial;
 use tokio::time::{Instant, sleep};
 
-use crate::trial;
+use crate::{in_lab_of, trial};
 
 /// How long a speaker with a thread that hangs lasts at most.
 const RESTART: Duration = Duration::from_secs(40);
@@ -24,12 +25,21 @@ const LONGEST: Duration = Duration::from_secs(180);
 /// A sleep of [`note_lost`], about as long as those of the speakers' watch of their threads, and how late it may end.
 const SLEEP: Duration = Duration::from_millis(500);
 const LATE: Duration = Duration::from_millis(20);
+/// Answers that a machine has to give in a row.
+const STEADY: usize = 20;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial(
-        "health::a_thread_that_hangs_costs_a_restart_and_a_stop_of_thirty_seconds_does_not",
-        hanging_threads,
-    )]
+    vec![
+        trial(
+            "health::a_thread_that_hangs_costs_a_restart_and_a_stop_of_thirty_seconds_does_not",
+            hanging_threads,
+        ),
+        in_lab_of(
+            2,
+            "health::of_two_nodes_one_answers_for_the_other_whose_wire_thread_hangs",
+            hanging_owner,
+        ),
+    ]
 }
 
 /// On each node something else happens to the speaker, at the same time.
@@ -86,6 +96,28 @@ async fn hanging_threads() -> anyhow::Result<()> {
         "the speaker that stood still: {of_stopped:?}"
     );
     stopped.ensure_healthy(limit).await
+}
+
+/// The speaker that hangs is alive for gossip, and there is no third node to confirm that it does not answer.
+async fn hanging_owner(lab: &mut Lab) -> anyhow::Result<()> {
+    let sniffer = lab.switch().sniff().await?;
+    let scene = Scene::set_v4(lab, &sniffer).await?;
+    let backup = lab.node(1 - scene.owner);
+    wait_for("the owner has answered its backup", DEADLINE, async || {
+        let answered = "herald_layer2_probes_total{result=\"answered\"}";
+        Ok((backup.metric(answered).await? > 0.0).then_some(()))
+    })
+    .await?;
+    let held = hold(lab, lab.node(scene.owner), Some("wire")).await?;
+    wait_for("the backup answers", DEADLINE, async || {
+        let owner = lab.learnt_owner(scene.address).await?;
+        Ok((owner == Some(1 - scene.owner)).then_some(()))
+    })
+    .await?;
+    drop(held);
+    // The owner goes on with what it had not received yet.
+    let settled = scene.settled(&sniffer, STEADY).await?;
+    scene.ensure_steady(&sniffer, settled, STEADY).await
 }
 
 /// Makes a thread of the speaker of `node` hang, the main thread if it has no name, until the process that is returned ends.

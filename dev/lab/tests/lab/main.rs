@@ -71,17 +71,25 @@ where
     })
 }
 
-/// A test in a cluster of three nodes with a pod of the quickstart's app on each; when it fails, events,
-/// neighbour tables and logs are shown.
+/// A test in a cluster of three nodes, as [`in_lab_of`].
 fn in_lab<F>(name: &str, body: F) -> Trial
+where
+    F: AsyncFnOnce(&mut Lab) -> anyhow::Result<()> + Send + 'static,
+{
+    in_lab_of(3, name, body)
+}
+
+/// A test in a cluster with a pod of the quickstart's app on each node; when it fails, events, neighbour tables and logs are
+/// shown.
+fn in_lab_of<F>(nodes: usize, name: &str, body: F) -> Trial
 where
     F: AsyncFnOnce(&mut Lab) -> anyhow::Result<()> + Send + 'static,
 {
     Trial::test(name, move || {
         block_on(async {
-            let mut lab = Lab::builder().start().await?;
+            let mut lab = Lab::builder().nodes(nodes).start().await?;
             lab.wait_for_speakers(DEADLINE).await?;
-            lab.run_app("hello", 8080, &[0, 1, 2]).await?;
+            lab.run_app("hello", 8080, &Vec::from_iter(0..nodes)).await?;
             match body(&mut lab).await {
                 Ok(()) => Ok(()),
                 Err(error) => anyhow::bail!("{error:#}\n{}", lab.report().await),
