@@ -31,7 +31,7 @@ pub use config::{
 pub use ipam::{AllocationOutcome, Allocator, Assignment, Decision, Note, Refusal, Usage};
 pub use mac::MacAddr;
 pub use member::{Features, Liveness, Member, NodeState, Profile};
-pub use name::{NamespacedName, NodeName, PoolName, ServiceKey};
+pub use name::{Namespace, NamespacedName, NodeName, PoolName, ServiceKey};
 pub use prefix::Prefix;
 pub use selector::{Labels, RawRequirement, RawSelector, Selector, SelectorError};
 pub use service::{AddressRequest, Family, FamilyPolicy, Port, RequestError, Service, Transport};

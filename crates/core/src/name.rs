@@ -1,24 +1,28 @@
 //! Names of Kubernetes objects, one type for each kind, so that they cannot be confused.
 
-use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::fmt;
 use core::hash::{Hash, Hasher};
 use core::ops::Deref;
 
+use smol_str::SmolStr;
+
 /// The key of a Service: its namespace and name, written `namespace/name`. Many maps have each Service as a key, so a key is one
 /// pointer, and its clones share the text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ServiceKey(Arc<NamespacedName>);
 
-/// Namespace and name of an object.
+/// The name of a namespace. Its clones cost no allocation.
+pub type Namespace = SmolStr;
+
+/// Namespace and name of an object. Each is a part of this value if it has 23 bytes at most, as most have.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NamespacedName {
     /// `metadata.namespace`.
-    pub namespace: Arc<str>,
+    pub namespace: Namespace,
     /// `metadata.name`.
-    pub name: Box<str>,
+    pub name: SmolStr,
 }
 
 impl ServiceKey {

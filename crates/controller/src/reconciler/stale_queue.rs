@@ -1,14 +1,12 @@
 //! The Services whose status has to be compared.
 
-use std::sync::Arc;
-
-use herald_core::ServiceKey;
+use herald_core::{Namespace, ServiceKey};
 use herald_runtime::fair_queue::FairQueue;
 
 /// Services in the order in which they became stale, each once: decisions come oldest Service first. The namespaces take
 /// turns.
 #[derive(Debug, Default)]
-pub(super) struct StaleQueue(FairQueue<Arc<str>, ServiceKey>);
+pub(super) struct StaleQueue(FairQueue<Namespace, ServiceKey>);
 
 impl StaleQueue {
     pub(super) fn insert(&mut self, service: ServiceKey) {

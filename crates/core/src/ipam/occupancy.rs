@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::refusal::Refusal;
-use crate::{Pool, Port, Service, ServiceKey};
+use crate::{Namespace, Pool, Port, Service, ServiceKey};
 
 /// The ports of one Service: in most cases so few that they need no allocation.
 pub(super) type PortList = SmallVec<[Port; 4]>;
@@ -68,7 +68,7 @@ pub(super) struct SharedOccupancy {
     holders: HashMap<ServiceKey, Holder>,
     ports: BTreeMap<Port, ServiceKey>,
     /// The number of holders in each namespace.
-    namespaces: BTreeMap<Arc<str>, usize>,
+    namespaces: BTreeMap<Namespace, usize>,
     /// The number of holders with the policy Local.
     locals: usize,
     /// The namespaces of the groups in which the free list has the address.

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use super::pool_ledger::PoolIndex;
-use crate::{Family, Port, ServiceKey};
+use crate::{Family, Namespace, Port, ServiceKey};
 
 /// Waiting Services are served in this order: creation time in seconds since 1970, then name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,7 +34,7 @@ pub(super) struct WaitKey {
     /// The pools that have a quota.
     pub(super) quotas: Vec<PoolIndex>,
     /// The Service's namespace, if quotas, sharers or requested addresses make it different from others.
-    pub(super) namespace: Option<Arc<str>>,
+    pub(super) namespace: Option<Namespace>,
     /// The Service itself, if its addresses, past or present, or its reservations make it different from all others.
     pub(super) individual: Option<Individual>,
 }
@@ -74,7 +74,7 @@ pub(super) enum Released {
     /// The same for an address that is shared under this key.
     Sharing(Arc<str>),
     /// The namespace has one address less of the pool.
-    Quota(PoolIndex, Arc<str>),
+    Quota(PoolIndex, Namespace),
 }
 
 /// All waiting Services, oldest first.

@@ -8,13 +8,12 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
 
 use herald_api::ServiceL2Status;
 use herald_api::crd::{ANNOUNCED, ServiceL2StatusFields};
 use herald_api::reason::ConditionReason;
 use herald_core::announce::agent::AnnouncementStatus;
-use herald_core::{ServiceKey, Time as MonotonicTime};
+use herald_core::{Namespace, ServiceKey, Time as MonotonicTime};
 use herald_runtime::Update;
 use herald_runtime::fair_queue::FairQueue;
 use herald_runtime::log::shorten;
@@ -64,7 +63,7 @@ pub(super) struct StatusObjects {
     observed: BTreeMap<Box<str>, (ServiceKey, Option<u64>)>,
     restorations: Restorations,
     /// Services whose objects may differ from what they should be. The namespaces take turns.
-    stale: FairQueue<Arc<str>, ServiceKey>,
+    stale: FairQueue<Namespace, ServiceKey>,
 }
 
 /// An object of this node as the watch shows it.
