@@ -37,6 +37,7 @@ mod ledger;
 mod occupancy;
 mod past_assignments;
 mod pool_ledger;
+mod preview;
 mod quarantine;
 mod refusal;
 mod requirement;

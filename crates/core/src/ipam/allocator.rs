@@ -44,10 +44,10 @@ pub const DEFAULT_QUARANTINE: Duration = Duration::from_secs(60);
 /// gets an address back nor which address is given out next.
 #[derive(Debug, Clone)]
 pub struct Allocator {
-    state: State,
+    pub(super) state: State,
     /// Boxed, so that a growing map moves pointers instead of Services. Found by hash, because their names are long and
     /// have common prefixes. Never iterated without sorting.
-    services: HashMap<ServiceKey, Box<ServiceEntry>>,
+    pub(super) services: HashMap<ServiceKey, Box<ServiceEntry>>,
     has_pools: bool,
     is_activated: bool,
 }
@@ -242,7 +242,7 @@ impl Allocator {
         self.services.get(key)?.outcome()
     }
 
-    const fn is_ready(&self) -> bool {
+    pub(super) const fn is_ready(&self) -> bool {
         self.has_pools && self.is_activated
     }
 

@@ -4,6 +4,7 @@ mod changes;
 mod choice;
 mod external;
 mod model;
+mod preview;
 mod properties;
 mod sharing;
 mod standby;

@@ -7,7 +7,7 @@ use super::Ledger;
 use crate::ipam::decision::Note;
 use crate::ipam::external::{ExternalUser, PoolOverlap};
 use crate::ipam::waiting::Released;
-use crate::{Family, PoolName, ServiceKey};
+use crate::{Family, Pool, PoolName, ServiceKey};
 
 impl Ledger {
     /// Replaces the addresses of `user`. Returns those that it uses now and did not before, or the other way round.
@@ -73,6 +73,20 @@ impl Ledger {
             })
         };
         addresses.iter().filter_map(note).collect()
+    }
+
+    /// Returns the addresses of nodes that `pool` gives out.
+    pub(in crate::ipam) fn node_overlap(&self, pool: &Pool) -> Option<PoolOverlap> {
+        let mut overlap: Option<PoolOverlap> = None;
+        let addresses = self.external.addresses().into_iter();
+        for address in addresses.filter(|address| pool.owns(*address)) {
+            let user = self.external.user_beside(address, |_| true);
+            if let Some(user) = user {
+                let overlap = overlap.get_or_insert_with(|| PoolOverlap::new(pool.name.clone()));
+                overlap.add(address, user);
+            }
+        }
+        overlap
     }
 
     /// Returns a pool with addresses that are used externally and were not when this function last returned it.
