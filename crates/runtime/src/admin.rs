@@ -1,11 +1,13 @@
-//! Health and metrics over HTTP.
+//! Health, metrics and admission reviews over HTTP.
 
 mod access;
+mod issue;
 mod page;
 mod review;
 mod server;
 mod state;
 mod tls;
+mod webhook;
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -29,12 +31,13 @@ use tracing::{info, warn};
 
 use crate::health::Health;
 use crate::{Readiness, task};
+pub use issue::IssuedCertificate;
 use page::Pages;
 use review::Reviewer;
 use server::Limits;
 pub use state::{RenderState, StateRequest};
-use tls::Certificate;
-pub use tls::TlsVersion;
+pub use tls::{Certificate, TlsVersion};
+pub use webhook::{Review, serve_webhook};
 
 /// How often the files of a mounted certificate are compared with those in use. The kubelet takes a minute or so to bring a
 /// changed Secret.

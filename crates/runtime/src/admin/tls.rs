@@ -1,4 +1,4 @@
-//! TLS of the metrics: which versions and ciphers, and the certificate.
+//! TLS: which versions and ciphers, and the certificate.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -92,10 +92,13 @@ fn chosen<T: Copy, N: PartialEq + ToString>(
 
 /// The certificate of a server. It can be replaced while connections use it.
 #[derive(Debug)]
-pub(super) struct Certificate {
-    current: RwLock<Arc<CertifiedKey>>,
-    /// The directory with the files, and what was read from them last; `None` for a self-made certificate.
-    files: Option<(PathBuf, RwLock<Files>)>,
+pub struct Certificate {
+    /// `None` until there is one: handshakes fail.
+    current: RwLock<Option<Arc<CertifiedKey>>>,
+    /// What was read last from files or an object; `None` for a self-made certificate.
+    read: RwLock<Option<Files>>,
+    /// The directory with the files, if it has one.
+    directory: Option<PathBuf>,
 }
 
 /// The contents of `tls.crt` and `tls.key`.
@@ -106,6 +109,15 @@ struct Files {
 }
 
 impl Certificate {
+    /// The certificate of a server that gets one later, by [`Self::replace`].
+    pub fn awaited() -> Self {
+        Self {
+            current: RwLock::default(),
+            read: RwLock::default(),
+            directory: None,
+        }
+    }
+
     /// Makes a certificate for `localhost` that no authority has signed, as MetalLB does.
     ///
     /// # Errors
@@ -117,8 +129,8 @@ impl Certificate {
             .map_err(|error| anyhow::anyhow!("the key that was made: {error}"))?;
         let certified = CertifiedKey::from_der(vec![made.cert.der().clone()], key, &provider())?;
         Ok(Self {
-            current: RwLock::new(Arc::new(certified)),
-            files: None,
+            current: RwLock::new(Some(Arc::new(certified))),
+            ..Self::awaited()
         })
     }
 
@@ -127,11 +139,12 @@ impl Certificate {
     /// # Errors
     /// When a file cannot be read, or the two are no certificate and its key.
     pub(super) fn read(directory: &Path) -> anyhow::Result<Self> {
-        let files = Files::read(directory)?;
-        Ok(Self {
-            current: RwLock::new(Arc::new(files.parse(directory)?)),
-            files: Some((directory.to_owned(), RwLock::new(files))),
-        })
+        let certificate = Self {
+            directory: Some(directory.to_owned()),
+            ..Self::awaited()
+        };
+        certificate.take(Files::read(directory)?)?;
+        Ok(certificate)
     }
 
     /// Reads the files again. Returns whether the certificate was replaced. A file that is wrong is reported once.
@@ -139,22 +152,36 @@ impl Certificate {
     /// # Errors
     /// When the files changed and cannot be used; the certificate before stays in use.
     pub(super) fn reload(&self) -> anyhow::Result<bool> {
-        let Some((directory, last)) = &self.files else {
-            return Ok(false);
-        };
         // The two files are replaced one after the other where a tool writes them; the next call sees both.
-        let Ok(files) = Files::read(directory) else {
-            return Ok(false);
-        };
-        let before = std::mem::replace(
-            &mut *last.write().unwrap_or_else(PoisonError::into_inner),
-            files.clone(),
-        );
-        if before == files {
+        match self.directory.as_deref().map(Files::read) {
+            Some(Ok(files)) => self.take(files),
+            Some(Err(_)) | None => Ok(false),
+        }
+    }
+
+    /// Replaces the certificate with one in PEM, and returns whether it is another one. A wrong one is reported once.
+    ///
+    /// # Errors
+    /// When it cannot be used; the certificate before stays in use.
+    pub fn replace(&self, chain: &[u8], key: &[u8]) -> anyhow::Result<bool> {
+        let (chain, key) = (chain.to_vec(), key.to_vec());
+        self.take(Files { chain, key })
+    }
+
+    fn take(&self, files: Files) -> anyhow::Result<bool> {
+        let mut read = self.read.write().unwrap_or_else(PoisonError::into_inner);
+        if read.as_ref() == Some(&files) {
             return Ok(false);
         }
-        let certified = Arc::new(files.parse(directory)?);
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = certified;
+        let certified = files.parse();
+        *read = Some(files);
+        let certified = match &self.directory {
+            Some(directory) => {
+                certified.with_context(|| format!("{} has no usable certificate", directory.display()))
+            }
+            None => certified,
+        };
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(certified?));
         Ok(true)
     }
 }
@@ -162,7 +189,7 @@ impl Certificate {
 impl ResolvesServerCert for Certificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        Some(Arc::clone(&current))
+        current.clone()
     }
 }
 
@@ -183,19 +210,16 @@ impl Files {
         })
     }
 
-    fn parse(&self, directory: &Path) -> anyhow::Result<CertifiedKey> {
-        let parsed = || {
-            let chain: Vec<CertificateDer<'static>> =
-                CertificateDer::pem_slice_iter(&self.chain).collect::<Result<_, _>>()?;
-            ensure!(!chain.is_empty(), "tls.crt has no certificate");
-            let key = PrivateKeyDer::from_pem_slice(&self.key).context("tls.key")?;
-            Ok(CertifiedKey::from_der(chain, key, &provider())?)
-        };
-        parsed().with_context(|| format!("{} has no usable certificate", directory.display()))
+    fn parse(&self) -> anyhow::Result<CertifiedKey> {
+        let chain: Vec<CertificateDer<'static>> =
+            CertificateDer::pem_slice_iter(&self.chain).collect::<Result<_, _>>()?;
+        ensure!(!chain.is_empty(), "tls.crt has no certificate");
+        let key = PrivateKeyDer::from_pem_slice(&self.key).context("tls.key")?;
+        Ok(CertifiedKey::from_der(chain, key, &provider())?)
     }
 }
 
-fn provider() -> CryptoProvider {
+pub(super) fn provider() -> CryptoProvider {
     ring::default_provider()
 }
 

@@ -50,7 +50,8 @@ fn config(certificate: &Arc<Certificate>) -> ServerConfig {
 #[tokio::test]
 async fn the_self_made_certificate_is_for_localhost() {
     let certificate = Arc::new(Certificate::self_made().expect("randomness"));
-    let trusted = certificate.current.read().expect("no panic").cert[0].clone();
+    let current = certificate.current.read().expect("no panic").clone();
+    let trusted = current.expect("a certificate").cert[0].clone();
     let versions = [&version::TLS13];
     handshake(config(&certificate), trusted, &versions)
         .await
@@ -95,7 +96,8 @@ async fn a_mounted_certificate_is_replaced_when_its_files_change_and_stays_when_
 #[tokio::test]
 async fn a_client_gets_the_versions_ciphers_and_curves_that_were_chosen() {
     let certificate = Arc::new(Certificate::self_made().expect("randomness"));
-    let trusted = certificate.current.read().expect("no panic").cert[0].clone();
+    let current = certificate.current.read().expect("no panic").clone();
+    let trusted = current.expect("a certificate").cert[0].clone();
     let tls12 = [&version::TLS12];
     let outcome = handshake(config(&certificate), trusted.clone(), &tls12).await;
     assert!(outcome.is_err(), "TLS 1.2 is not the default");
