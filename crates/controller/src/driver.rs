@@ -1,12 +1,12 @@
 //! The task that connects the watches, the configuration, the reconciler and the queue of writes.
 
+mod admission;
 mod clock;
 mod log;
 mod resources;
 mod standing;
 mod state;
 
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use herald_core::ipam::{Allocator, ExternalUser};
@@ -24,6 +24,7 @@ use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
+use crate::admission::ReviewRequest;
 use crate::configuration::Configuration;
 use crate::effects::EffectSource;
 use crate::input::{ClusterChange, ListedKind};
@@ -107,6 +108,7 @@ impl Controller {
         mut self,
         mut inputs: mpsc::Receiver<Vec<ClusterChange>>,
         mut states: mpsc::Receiver<StateRequest>,
+        mut reviews: mpsc::Receiver<ReviewRequest>,
         mut shutdown: Shutdown,
         beat: Beat,
     ) {
@@ -129,6 +131,7 @@ impl Controller {
                     self.answer(request);
                     continue;
                 }
+                Some(request) = reviews.recv() => self.review(request),
                 _ = pulse.tick() => {
                     self.metrics.set_services(&mut counts, self.reconciler.count_services());
                     // A Pod of MetalLB's controller counts as gone some time after its deletion.
@@ -251,11 +254,6 @@ impl Controller {
                 ClusterChange::Speakers(update) => self.resources.effects.update_speakers(update),
             }
         }
-    }
-
-    fn set_external_user(&mut self, user: ExternalUser, addresses: &[IpAddr]) {
-        let now = self.now();
-        self.reconciler.set_external_user(user, addresses, now);
     }
 
     /// Starts the candidacy when all is listed.

@@ -152,9 +152,17 @@ impl Effects {
         self.awaited.is_empty() && std::mem::take(&mut self.is_stale)
     }
 
+    /// Returns why a resource has less effect than it was written for; none before all is listed.
+    pub(crate) fn reasons(&self, catalog: &Catalog, kind: ResourceKind, name: &str) -> Vec<Ineffective> {
+        match self.awaited.is_empty() {
+            true => catalog.ineffective(kind, name, self.nodes.values()),
+            false => Vec::new(),
+        }
+    }
+
     /// Computes the condition of a resource.
     pub(crate) fn effect(&self, catalog: &Catalog, kind: ResourceKind, name: &str) -> Effectiveness {
-        let reasons = catalog.ineffective(kind, name, self.nodes.values());
+        let reasons = self.reasons(catalog, kind, name);
         let Some(first) = reasons.first() else {
             return Effectiveness {
                 is_effective: true,

@@ -3,6 +3,7 @@
 //! Watches become inputs of the driver. The reconciler decides on Services and compares the desired status of each
 //! with the observed one; a queue sends one PATCH of `services/status` for each difference.
 
+mod admission;
 mod announced;
 mod announcements;
 mod configuration;
@@ -15,6 +16,7 @@ mod observed;
 mod published;
 mod reconciler;
 mod resources;
+mod webhook;
 mod write;
 
 use std::time::Duration;
@@ -31,9 +33,11 @@ use kube::Api;
 use tokio::sync::mpsc;
 use tracing::info;
 
+use crate::admission::AdmissionScope;
 use crate::driver::{Controller, Listing, Outputs, Standing};
 use crate::input::ListedKind;
 use crate::metrics::{ControllerMetrics, LEASE};
+pub use crate::webhook::{WebhookArgs, WebhookMode};
 
 /// Inputs that wait for the driver; watches slow down when it is full.
 const INPUTS: usize = 1024;
@@ -68,6 +72,9 @@ pub struct ControllerArgs {
     /// How /metrics and /state are served.
     #[command(flatten)]
     pub metrics: MetricsArgs,
+    /// How resources and Services are checked before they are written.
+    #[command(flatten)]
+    pub webhook: WebhookArgs,
     /// Port of /healthz and /readyz, on all addresses; 0 disables it.
     #[arg(long, default_value_t = 17472)]
     pub health_probe_port: u16,
@@ -120,6 +127,13 @@ async fn serve(args: ControllerArgs) -> anyhow::Result<()> {
         let secrets = Api::namespaced(client.clone(), &namespace);
         task::spawn(gossip_key::keep(secrets, args.ml_secret_name, leadership.clone()));
     }
+    let scope = AdmissionScope {
+        namespace: namespace.clone(),
+        class: Some(args.lb_class).filter(|class| !class.is_empty()),
+    };
+    let (review_requests, reviews) = mpsc::channel(1);
+    let (webhook, tls) = (&args.webhook, &args.metrics);
+    webhook::start(webhook, tls, &client, scope, leadership.clone(), review_requests).await?;
     let listing = Listing { awaited, lease };
     let outputs = Outputs {
         writes: write::queue(client, leadership.clone(), namespace.clone()),
@@ -138,7 +152,7 @@ async fn serve(args: ControllerArgs) -> anyhow::Result<()> {
     );
     info!(namespace, "controller started");
     driver
-        .run(inputs, states, shutdown, health.beat_of("driver"))
+        .run(inputs, states, reviews, shutdown, health.beat_of("driver"))
         .await;
     info!("controller stopped");
     Ok(())

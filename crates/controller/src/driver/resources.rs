@@ -1,7 +1,10 @@
 //! The statuses of pools and advertisements, and the overlaps of pools with what others use.
 
+use std::net::IpAddr;
+
 use herald_core::PoolName;
 use herald_core::config::ResourceKind;
+use herald_core::ipam::ExternalUser;
 use jiff::Timestamp;
 use tracing::warn;
 
@@ -33,5 +36,11 @@ impl Controller {
                 self.writes.submit(StatusTarget::Resource(id), patch);
             }
         }
+    }
+
+    /// Takes the addresses that `user` uses without this controller.
+    pub(super) fn set_external_user(&mut self, user: ExternalUser, addresses: &[IpAddr]) {
+        let now = self.now();
+        self.reconciler.set_external_user(user, addresses, now);
     }
 }

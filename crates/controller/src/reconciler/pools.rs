@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use herald_core::ipam::{ExternalUser, PoolOverlap, Usage};
-use herald_core::{PoolName, ServiceKey, Time};
+use herald_core::{Pool, PoolName, Refusal, Service, ServiceKey, Time};
 
 use super::Reconciler;
 
@@ -31,5 +31,15 @@ impl Reconciler {
     /// Returns how many addresses of a pool are in use.
     pub(crate) fn usage(&self, pool: &PoolName) -> Option<Usage> {
         self.allocator.usage(pool)
+    }
+
+    /// Returns why a Service would not get what it requests.
+    pub(crate) fn check_request(&mut self, service: &Service, now: Time) -> Option<Refusal> {
+        self.allocator.check_request(service, now)
+    }
+
+    /// Returns the addresses of nodes that a pool gives out, whether it is in force or not.
+    pub(crate) fn node_overlap(&self, pool: &Pool) -> Option<PoolOverlap> {
+        self.allocator.node_overlap(pool)
     }
 }

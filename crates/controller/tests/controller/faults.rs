@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use futures::StreamExt;
-use herald_controller::ControllerArgs;
+use herald_controller::{ControllerArgs, WebhookArgs};
 use herald_runtime::admin::MetricsArgs;
 use herald_runtime::log::LogLevel;
 use herald_runtime::watch::{Update, VERSION_CHECK, watch};
@@ -130,6 +130,7 @@ async fn run_with_a_converter_that_panics() {
         beside_metallb: false,
         quarantine: 0,
         metrics: MetricsArgs::default(),
+        webhook: WebhookArgs::default(),
         health_probe_port: 0,
         version_check_interval: VERSION_CHECK.as_secs(),
         log_level: LogLevel::Info,
