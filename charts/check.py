@@ -74,6 +74,8 @@ SETS = {
     "controller alone": {"speaker": {"enabled": False}},
     "speaker alone": {"controller": {"enabled": False}, "speaker": {"secretName": "mine"}},
     "one controller": {"controller": {"replicas": 1}},
+    "no webhook": {"controller": {"webhookMode": "disabled"}, "networkpolicies": {"enabled": True}},
+    "no webhook, no gossip": {"controller": {"webhookMode": "disabled"}, "speaker": {"memberlist": {"enabled": False}}},
     "no metrics": {"prometheus": {"metricsPort": 0}},
     "plain metrics": {"prometheus": {"plainHTTP": True, "metricsBindAddress": "127.0.0.1", "podMonitor": {"enabled": True}, "rbacPrometheus": False}},
     "service monitors": {"prometheus": MONITORED},
@@ -102,7 +104,8 @@ REFUSED = [
     ({"configInline": {"address-pools": []}}, "IPAddressPool"),
     ({"frrk8s": {"enabled": True}}, "layer 2 only"),
     ({"speaker": {"frr": {"enabled": True}}}, "layer 2 only"),
-    ({"controller": {"webhookMode": "enabled"}}, "webhook"),
+    ({"controller": {"webhookMode": "onlywebhook"}}, "webhookMode"),
+    ({"crds": {"validationFailurePolicy": "ignore"}}, "validationFailurePolicy"),
     ({"controller": {"image": {"repository": "quay.io/metallb/controller", "tag": "v0.15.2"}}}, "MetalLB's image"),
     ({"speaker": {"image": {"repository": "quay.io/metallb/speaker"}}}, "MetalLB's image"),
     ({"speaker": {"image": {"repository": "docker.io/bitnami/metallb-speaker"}}}, "MetalLB's image"),
@@ -138,6 +141,8 @@ REFUSED = [
 
 # Another value, where it cannot be the opposite, one more, or another text.
 OTHER = {
+    "validationFailurePolicy": "Fail",
+    "webhookMode": "disabled",
     "minVersion": "VersionTLS13",
     "metricsBindAddress": "127.0.0.1",
     "logLevel": "debug",
@@ -399,7 +404,8 @@ def check_privileges():
     }
     events = {(who, "events", verb) for who in ("controller", "speaker") for verb in ("create", "patch")}
     reviews = {(who, kind, "create") for who in ("controller", "speaker") for kind in ("tokenreviews", "subjectaccessreviews")}
-    assert writes == events | reviews | {("controller", "services/status", "patch")}, writes
+    own = {("controller", "services/status", "patch"), ("controller", "validatingwebhookconfigurations", "patch")}
+    assert writes == events | reviews | own, writes
 
 
 def main():

@@ -50,6 +50,16 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- ternary (printf "%s-excludel2" (include "herald.fullname" .)) "metallb-excludel2" (default false (.Values.migration).besideMetalLB) -}}
 {{- end -}}
 
+{{- /* Whether there is a webhook. Beside MetalLB the webhook is MetalLB's. */ -}}
+{{- define "herald.webhook" -}}
+{{- and .Values.controller.enabled (eq .Values.controller.webhookMode "enabled") (not (.Values.migration).besideMetalLB) -}}
+{{- end -}}
+
+{{- /* The name of the webhook's Service, Secret and configuration. */ -}}
+{{- define "herald.webhookName" -}}
+{{- printf "%s-webhook" (include "herald.fullname" . | trunc 55 | trimSuffix "-") -}}
+{{- end -}}
+
 {{- /* Where an alert is explained. Argument: its heading in docs/alerts.md. */ -}}
 {{- define "herald.runbook" -}}
 https://github.com/herald-lb/herald/blob/main/docs/alerts.md#{{ lower . }}
@@ -174,9 +184,6 @@ failureThreshold: {{ $probe.failureThreshold }}
 {{- if .enabled -}}
 {{- fail "speaker.frr: Herald supports layer 2 only, no BGP; set speaker.frr.enabled to false" -}}
 {{- end -}}
-{{- end -}}
-{{- if eq (default "disabled" $values.controller.webhookMode) "enabled" -}}
-{{- fail "controller.webhookMode: Herald has no admission webhook, its custom resource definitions have the rules; remove the value or set it to disabled" -}}
 {{- end -}}
 {{- if ($values.migration).besideMetalLB -}}
 {{- if eq (include "herald.name" .) "metallb" -}}
