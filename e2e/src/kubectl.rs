@@ -91,6 +91,28 @@ impl Kubectl {
         Ok(String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
+    /// Has a manifest that has to be refused checked, without creating anything if it is not; returns the refusal.
+    ///
+    /// # Errors
+    /// When it is not refused.
+    pub async fn dry_run_refused(&self, yaml: &str) -> anyhow::Result<String> {
+        let file = self.write(yaml)?;
+        let output = self.try_run(["apply", "--dry-run=server", "-f", &file]).await?;
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(!output.status.success(), "accepted: {text}");
+        Ok(text)
+    }
+
+    /// Applies a manifest and returns all that kubectl prints, warnings included.
+    pub async fn apply_and_hear(&self, yaml: &str) -> anyhow::Result<String> {
+        let file = self.write(yaml)?;
+        let output = self.try_run(["apply", "-f", &file]).await?;
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        ensure!(output.status.success(), "kubectl: {text}");
+        Ok(text)
+    }
+
     /// An object, e.g. `["service", "hello"]`.
     pub async fn get(&self, what: &[&str]) -> anyhow::Result<Value> {
         let text = self.run(["get", "-o", "json"].iter().chain(what)).await?;

@@ -68,8 +68,10 @@ async fn each_right(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
             None => announced_by(lab, "hello", &owner).await?,
         };
     }
-    // A mistake that only the programs see: their states of the configuration change.
+    // A mistake that only the programs see: their states of the configuration change. Without a controller it is not refused.
+    lab.kill_controller().await?;
     kubectl.apply("{apiVersion: metallb.io/v1beta1, kind: IPAddressPool, metadata: {name: overlapping, namespace: metallb-system}, spec: {addresses: [192.168.67.0/24]}}").await?;
+    lab.start_controller().await?;
     wait_for("both programs tell of the mistake", DEADLINE, async || {
         let states = kubectl
             .get(&["configurationstates", "-n", NAMESPACE])
@@ -124,6 +126,15 @@ async fn each_right(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
     .await?;
     // Prometheus asks for the metrics, the programs ask who Prometheus is.
     metrics::scrape_all(lab, kubectl).await?;
+    // The certificate of the webhook is replaced in its Secret.
+    wait_for("the webhook has a certificate", DEADLINE, async || {
+        let spoil = r#"{"data": {"tls.crt": ""}}"#;
+        kubectl
+            .run(["patch", "secret", "herald-webhook", "-n", NAMESPACE, "-p", spoil])
+            .await?;
+        Ok(Some(()))
+    })
+    .await?;
     // Everything that a program does at its start, a second time.
     lab.kill_controller().await?;
     lab.start_controller().await?;

@@ -1,5 +1,6 @@
 //! The real programs, installed by the chart, on Kubernetes' own control plane with kube-proxy.
 
+mod admission;
 mod chart;
 mod definitions;
 mod metrics;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
     }
     let all = [
         anywhere(&Place::Lab),
+        admission::trials(),
         chart::trials(),
         metrics::trials(),
         services::trials(),

@@ -186,6 +186,8 @@ impl Kubernetes {
             format!("--audit-policy-file={}", self.files.audit_policy.display()),
             format!("--audit-log-path={}", self.files.audit.display()),
             format!("--service-cluster-ip-range={SERVICE_RANGE}"),
+            // No proxy runs where the API server does: it calls the Pods of webhooks.
+            "--enable-aggregator-routing".to_owned(),
             "--allow-privileged".to_owned(),
         ];
         if self.has_kubelets {
