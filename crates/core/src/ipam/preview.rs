@@ -12,21 +12,33 @@ use super::requirement::FamilyRequirement;
 use crate::{Pool, Service, ServiceKey, Time};
 
 impl Allocator {
-    /// Returns why the addresses or the pool that a Service requests would not be given to it now, and decides nothing. Also a
-    /// standby knows it, from the statuses.
+    /// Returns why a Service would lose an address that it has, or would not be given the addresses or the pool that it requests, and
+    /// decides nothing. Also a standby knows it, from the statuses.
     ///
-    /// A Service without a request, or without cluster IPs, has no reason: it waits at most.
+    /// A Service without an address and a request, or without cluster IPs, has no reason: it waits at most.
     pub fn check_request(&mut self, service: &Service, now: Time) -> Option<Refusal> {
         let requested = match &service.request.addresses {
             Ok(requested) => requested.as_slice(),
             Err(error) => return Some(Refusal::InvalidRequest(error.clone())),
         };
-        let borrowed = self.borrow_from_statuses(requested, &service.key);
-        let refusal = self.refusal_of(service, requested, now);
+        let held = self.held_by(&service.key);
+        let looked_at: Vec<IpAddr> = requested.iter().chain(&held).copied().collect();
+        let borrowed = self.borrow_from_statuses(&looked_at, &service.key);
+        let refusal = self.refusal_of(service, requested, &held, now);
         for (key, address) in borrowed {
             self.state.ledger.vacate(&key, address);
         }
         refusal
+    }
+
+    /// Returns the addresses that a Service has, or that its status shows to a standby.
+    fn held_by(&self, key: &ServiceKey) -> Vec<IpAddr> {
+        let Some(entry) = self.services.get(key) else {
+            return Vec::new();
+        };
+        let held = entry.held.as_ref();
+        held.map_or(&entry.service.assigned, |held| &held.addresses)
+            .to_vec()
     }
 
     /// Returns the addresses of nodes that `pool`, which need not be in force, gives out.
@@ -68,19 +80,23 @@ impl Allocator {
         borrowed
     }
 
-    fn refusal_of(&mut self, service: &Service, requested: &[IpAddr], now: Time) -> Option<Refusal> {
+    fn refusal_of(
+        &mut self,
+        service: &Service,
+        requested: &[IpAddr],
+        held: &[IpAddr],
+        now: Time,
+    ) -> Option<Refusal> {
         if self.state.ledger.is_empty() && (!requested.is_empty() || service.request.pool.is_some()) {
             return Some(Refusal::NoPool);
         }
-        let entry = self.services.get(&service.key);
-        let held: &[IpAddr] = match entry {
-            Some(entry) => entry
-                .held
-                .as_ref()
-                .map_or(&entry.service.assigned, |held| &held.addresses),
-            None => &[],
-        };
-        let (held, mut none) = (held.to_vec(), None);
+        let requester = Requester::new(&service.key, service);
+        let mut lost = held.iter();
+        let lost = lost.find_map(|address| self.state.ledger.admits(&requester, *address).err());
+        if lost.is_some() {
+            return lost;
+        }
+        let mut none = None;
         let account = Account {
             ledger: &mut self.state.ledger,
             withheld: &self.state.withheld,
@@ -91,9 +107,9 @@ impl Allocator {
             now,
         };
         if requested.is_empty() {
-            return account.pool_refusal(&held);
+            return account.pool_refusal(held);
         }
-        account.address_refusal(requested, &held)
+        account.address_refusal(requested, held)
     }
 }
 

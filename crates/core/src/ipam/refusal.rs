@@ -12,12 +12,15 @@
 //!
 //! The addresses that a Service has are checked before all this, by `Account::keepable`.
 
+mod naming;
+
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::IpAddr;
 
 use crate::{Addresses, Family, PoolName, Port, RequestError, ServiceKey, Time};
+use naming::{Anonymous, Naming, others};
 
 /// Why a Service does not get what it asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -210,6 +213,21 @@ impl fmt::Display for Refusal {
     /// Writes MetalLB's message where it has one, then what to do. Names Services of another namespace than that of the
     /// Service that is refused only in the alternate form (`{:#}`), which is for operators.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let naming = match f.alternate() {
+            true => Naming::All,
+            false => Naming::OfSameNamespace,
+        };
+        self.write(f, naming)
+    }
+}
+
+impl Refusal {
+    /// Returns the text for a reader who is not known to belong to the namespace of the Service: it names no other Service.
+    pub const fn anonymous(&self) -> impl fmt::Display + '_ {
+        Anonymous(self)
+    }
+
+    fn write(&self, f: &mut fmt::Formatter<'_>, naming: Naming) -> fmt::Result {
         match self {
             Self::NoPool => f.write_str("there is no usable IPAddressPool; create one"),
             Self::NoPoolMatchesService => f.write_str(
@@ -262,13 +280,13 @@ impl fmt::Display for Refusal {
                 f,
                 "can't change sharing key for \"{service}\", address also in use by {}; \"{address}\" is not \
                  shared: ask for another, or set the same metallb.io/allow-shared-ip on all of them",
-                others(holders, service, f.alternate())
+                others(holders, service, naming)
             ),
             Self::SharingKeyMismatch { address, service, holders } => write!(
                 f,
                 "can't change sharing key for \"{service}\", address also in use by {}; to share \"{address}\" all \
                  need the same metallb.io/allow-shared-ip, and with externalTrafficPolicy Local the same selector",
-                others(holders, service, f.alternate())
+                others(holders, service, naming)
             ),
             Self::PortInUse {
                 address,
@@ -278,7 +296,7 @@ impl fmt::Display for Refusal {
             } => write!(
                 f,
                 "port {port} is already in use on \"{address}\" by {}; use another port or address",
-                others(core::slice::from_ref(holder), service, f.alternate())
+                others(core::slice::from_ref(holder), service, naming)
             ),
             Self::SharingNotAllowed { address, pool } => write!(
                 f,
@@ -307,7 +325,7 @@ impl fmt::Display for Refusal {
             } => write!(
                 f,
                 "address \"{address}\" is reserved for {}; ask for another or change spec.reservations of its pool",
-                others(core::slice::from_ref(owner), service, f.alternate())
+                others(core::slice::from_ref(owner), service, naming)
             ),
             Self::QuotaExceeded { pool, namespace, quota } => write!(
                 f,
@@ -348,21 +366,6 @@ fn named(pools: &[PoolName]) -> String {
         more => alloc::format!(" and {more} more"),
     };
     alloc::format!("{noun} {}{more}", shown.join(", "))
-}
-
-/// Formats the names of `services`, and of those in another namespace than `service` only that there are some, unless
-/// `is_for_operators`.
-fn others(services: &[ServiceKey], service: &ServiceKey, is_for_operators: bool) -> String {
-    let is_shown = |other: &&ServiceKey| is_for_operators || other.namespace == service.namespace;
-    let mut names: Vec<String> = services
-        .iter()
-        .filter(is_shown)
-        .map(ToString::to_string)
-        .collect();
-    if names.len() < services.len() {
-        names.push("a Service of another namespace".to_string());
-    }
-    names.join(",")
 }
 
 fn either(families: &[Family]) -> String {

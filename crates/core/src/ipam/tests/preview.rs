@@ -99,6 +99,71 @@ fn a_service_may_ask_for_what_it_has_and_move_within_its_quota() {
 }
 
 #[test]
+fn an_edit_by_which_a_service_loses_an_address_that_it_shares_is_foreseen() {
+    let held = |service| Service {
+        assigned: ips(&["10.0.0.2"]),
+        ..service
+    };
+    let cases = [
+        (sharing(v4("sharer-2"), "k", 82), ""),
+        (sharing(v4("sharer-2"), "k", 80), "PortInUse"),
+        (sharing(v4("sharer-2"), "l", 81), "SharingKeyMismatch"),
+        (v4("sharer-2"), "AddressInUse"),
+    ];
+    for (edited, expected) in cases {
+        // Also a Service that requests the address that it has.
+        for service in [held(edited.clone()), held(asking(edited.clone(), &["10.0.0.2"]))] {
+            let mut world = world();
+            for (who, allocator) in [("active", &mut world.allocator), ("standby", &mut world.standby)] {
+                let refusal = allocator.check_request(&service, world.now);
+                let reason = refusal.as_ref().map_or("", Refusal::reason);
+                assert_eq!(reason, expected, "{who}: {service:?}");
+            }
+            world.set(service);
+            let keeps = world.ip("sharer-2") == "10.0.0.2";
+            assert_eq!(keeps, expected.is_empty(), "what became of it: {edited:?}");
+        }
+    }
+}
+
+#[test]
+fn an_anonymous_refusal_names_no_other_service() {
+    let keys = |names: &[&str]| names.iter().copied().map(key).collect::<Vec<_>>();
+    let address = ip("10.0.0.1");
+    let refusals = [
+        Refusal::AddressInUse {
+            address,
+            service: key("own"),
+            holders: keys(&["holder", "other/holder"]),
+        },
+        Refusal::SharingKeyMismatch {
+            address,
+            service: key("own"),
+            holders: keys(&["holder"]),
+        },
+        Refusal::PortInUse {
+            address,
+            port: tcp(80),
+            service: key("own"),
+            holder: key("holder"),
+        },
+        Refusal::AddressReserved {
+            address,
+            service: key("own"),
+            owner: key("holder"),
+        },
+    ];
+    for refusal in refusals {
+        assert!(refusal.to_string().contains("holder"), "{refusal}");
+        let text = refusal.anonymous().to_string();
+        assert!(
+            text.contains("another Service") && !text.contains("holder"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn without_pools_only_a_request_is_refused() {
     let mut allocator = Allocator::new();
     assert_eq!(allocator.check_request(&v4("a"), Time::ZERO), None);
