@@ -12,7 +12,7 @@ use kube::{Api, Client};
 use tokio::sync::mpsc;
 
 use crate::admission::{self, AdmissionScope, ReviewRequest};
-use authority::{CertificateKeeper, WebhookSecret};
+use authority::{CertificateIssuer, WebhookSecret};
 
 /// Whether there is a webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -66,12 +66,13 @@ pub(crate) async fn start(
         secrets: Api::namespaced(client.clone(), &scope.namespace),
         name: args.webhook_secret.clone(),
     };
-    let keeper = CertificateKeeper {
+    let issuer = CertificateIssuer {
         secret: secret.clone(),
         configurations: Api::all(client.clone()),
         configuration: args.webhook_configuration.clone(),
         server: format!("{}.{}.svc", args.cert_service_name, scope.namespace),
         validity: Duration::from_secs(args.webhook_certificate_validity),
+        present: None,
     };
     let certificate = Arc::new(Certificate::awaited());
     let scope = Arc::new(scope);
@@ -88,6 +89,6 @@ pub(crate) async fn start(
     )
     .await?;
     task::spawn(authority::follow(secret, certificate));
-    task::spawn(keeper.keep(leadership));
+    task::spawn(issuer.issue(leadership));
     Ok(())
 }

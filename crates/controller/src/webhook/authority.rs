@@ -6,7 +6,8 @@
 //!  a third of its time is left ─► trust the next authority beside this one ─► wait ─► write the Secret ─► controllers serve it
 //! ```
 //!
-//! At each moment the API server trusts the authorities of the present certificate and of the one before or after it.
+//! At each moment the API server trusts the authority of the certificate in the Secret. From before the Secret is written until all
+//! controllers serve what it has, the API server also trusts the authority of the other certificate that may be served.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -23,6 +24,7 @@ use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 /// Time between two looks at the Secret and the configuration.
@@ -31,6 +33,10 @@ const PERIOD: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_secs(2);
 /// Time in which all API servers see a changed webhook configuration.
 const PROPAGATION: Duration = Duration::from_secs(5);
+/// Time after which all controllers serve the certificate of the Secret: several times [`PERIOD`].
+const SUPERSEDED: Duration = Duration::from_secs(60);
+/// The most authorities that are trusted at a time, however often the Secret is deleted.
+const MOST_TRUSTED: usize = 4;
 
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
@@ -82,7 +88,7 @@ fn issued(secret: &Secret) -> Option<IssuedCertificate> {
 }
 
 /// Makes and replaces the certificate while this controller is the active one.
-pub(super) struct CertificateKeeper {
+pub(super) struct CertificateIssuer {
     pub(super) secret: WebhookSecret,
     pub(super) configurations: Api<ValidatingWebhookConfiguration>,
     /// The name of the webhook configuration.
@@ -91,10 +97,12 @@ pub(super) struct CertificateKeeper {
     pub(super) server: String,
     /// How long a certificate is valid.
     pub(super) validity: Duration,
+    /// The authority of the certificate in the Secret, and since when this controller has seen it there.
+    pub(super) present: Option<(String, Instant)>,
 }
 
-impl CertificateKeeper {
-    pub(super) async fn keep(self, mut leadership: Leadership) -> Infallible {
+impl CertificateIssuer {
+    pub(super) async fn issue(mut self, mut leadership: Leadership) -> Infallible {
         let mut complaint = None;
         loop {
             if leadership.remaining().is_none() {
@@ -118,7 +126,7 @@ impl CertificateKeeper {
         }
     }
 
-    async fn step(&self) -> anyhow::Result<()> {
+    async fn step(&mut self) -> anyhow::Result<()> {
         let found = self.secret.read().await.map_err(refusal)?;
         let now = SystemTime::from(Timestamp::now());
         let present = found.as_ref().and_then(issued);
@@ -128,16 +136,33 @@ impl CertificateKeeper {
                 .is_some_and(|present| present.is_accepted(&self.server, time))
         };
         if let Some(present) = present.as_ref().filter(|_| is_accepted(now + self.validity / 3)) {
-            return self.trust(&present.authority).await;
+            let others = match self.is_served_by_all(&present.authority) {
+                true => Others::Dropped,
+                false => Others::Kept,
+            };
+            return self.trust(&[&present.authority], others).await;
         }
         let next = IssuedCertificate::new(&self.server, self.validity, now)?;
-        if is_accepted(now) {
-            self.trust(&next.authority).await?;
+        if let Some(present) = present.as_ref().filter(|_| is_accepted(now)) {
+            // If the Secret cannot be written, the present certificate goes on to be served.
+            self.trust(&[&next.authority, &present.authority], Others::Dropped)
+                .await?;
             tokio::time::sleep(PROPAGATION).await;
         }
         self.write(found.as_ref(), &next).await?;
         info!("made a certificate of the webhook in Secret {}", self.secret.name);
-        self.trust(&next.authority).await
+        self.trust(&[&next.authority], Others::Kept).await
+    }
+
+    /// Whether the Secret has had the certificate of `authority` for so long that all controllers serve it.
+    fn is_served_by_all(&mut self, authority: &str) -> bool {
+        match &self.present {
+            Some((present, since)) if present == authority => since.elapsed() >= SUPERSEDED,
+            Some(_) | None => {
+                self.present = Some((authority.to_owned(), Instant::now()));
+                false
+            }
+        }
     }
 
     /// Writes the certificate, unless the Secret has changed since it was `found`.
@@ -174,13 +199,13 @@ impl CertificateKeeper {
         written.map(drop).map_err(refusal)
     }
 
-    /// Has the API server trust `authority`, and for a while the one that it trusted before.
-    async fn trust(&self, authority: &str) -> anyhow::Result<()> {
+    /// Has the API server trust `authorities`, and no others unless they are kept.
+    async fn trust(&self, authorities: &[&str], others: Others) -> anyhow::Result<()> {
         let name = &self.configuration;
         let found = within(TIMEOUT, self.configurations.get(name))
             .await
             .map_err(refusal)?;
-        let Some(patch) = trusting(&found, authority) else {
+        let Some(patch) = trusting(&found, authorities, others) else {
             return Ok(());
         };
         let (params, patch) = (PatchParams::default(), Patch::Strategic(&patch));
@@ -189,18 +214,29 @@ impl CertificateKeeper {
     }
 }
 
+/// What becomes of the other authorities that the API server trusts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Others {
+    Kept,
+    Dropped,
+}
+
 fn refusal(failure: Failure) -> anyhow::Error {
     anyhow::anyhow!("{}", failure.message())
 }
 
-/// Returns the patch after which all webhooks of `configuration` trust `authority`; `None` if they do.
-fn trusting(configuration: &ValidatingWebhookConfiguration, authority: &str) -> Option<Value> {
+/// Returns the patch after which all webhooks of `configuration` trust `authorities`; `None` if they do.
+fn trusting(
+    configuration: &ValidatingWebhookConfiguration,
+    authorities: &[&str],
+    others: Others,
+) -> Option<Value> {
     let webhooks = configuration.webhooks.iter().flatten();
     let changed = webhooks.filter_map(|webhook| {
         let before = webhook.client_config.ca_bundle.as_ref();
         let before = before.map(|bundle| String::from_utf8_lossy(&bundle.0).into_owned());
         let before = before.unwrap_or_default();
-        let bundle = bundle(authority, &before);
+        let bundle = bundle(authorities, others, &before);
         (bundle != before).then(|| {
             let bundle = ByteString(bundle.into_bytes());
             json!({"name": webhook.name, "clientConfig": {"caBundle": bundle}})
@@ -211,72 +247,22 @@ fn trusting(configuration: &ValidatingWebhookConfiguration, authority: &str) -> 
     (!changed.is_empty()).then(|| json!({"metadata": {"resourceVersion": version}, "webhooks": changed}))
 }
 
-/// Returns a bundle with `authority`, and the first other certificate of the bundle `before`.
-fn bundle(authority: &str, before: &str) -> String {
+/// Returns a bundle with `authorities`, and then the other certificates of the bundle `before` if they are kept.
+fn bundle(authorities: &[&str], others: Others, before: &str) -> String {
     const END: &str = "-----END CERTIFICATE-----";
-    let mut certificates = before
-        .split_inclusive(END)
-        .map(str::trim)
-        .filter(|text| text.ends_with(END));
-    let other = certificates.find(|text| *text != authority.trim());
-    let both = [Some(authority.trim()), other];
-    both.into_iter()
-        .flatten()
-        .map(|certificate| format!("{certificate}\n"))
-        .collect()
+    let authorities = authorities.iter().map(|authority| authority.trim());
+    let mut certificates: Vec<&str> = authorities.collect();
+    if others == Others::Kept {
+        let present = before.split_inclusive(END).map(str::trim);
+        for certificate in present.filter(|text| text.ends_with(END)) {
+            if !certificates.contains(&certificate) {
+                certificates.push(certificate);
+            }
+        }
+    }
+    let trusted = certificates.into_iter().take(MOST_TRUSTED);
+    trusted.map(|certificate| format!("{certificate}\n")).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use k8s_openapi::api::admissionregistration::v1::{ValidatingWebhook, WebhookClientConfig};
-
-    fn certificate(name: &str) -> String {
-        format!("-----BEGIN CERTIFICATE-----\n{name}\n-----END CERTIFICATE-----\n")
-    }
-
-    fn certificates(names: &[&str]) -> String {
-        names.iter().map(|name| certificate(name)).collect()
-    }
-
-    #[test]
-    fn a_bundle_has_the_authority_and_one_other() {
-        for (before, expected) in [
-            (&[][..], &["new"][..]),
-            (&["old"], &["new", "old"]),
-            (&["old", "older"], &["new", "old"]),
-            (&["new"], &["new"]),
-            (&["new", "old"], &["new", "old"]),
-            (&["stray", "new"], &["new", "stray"]),
-        ] {
-            let bundle = bundle(&certificate("new"), &certificates(before));
-            assert_eq!(bundle, certificates(expected), "{before:?}");
-        }
-        assert_eq!(bundle(&certificate("new"), "rubbish"), certificate("new"));
-    }
-
-    #[test]
-    fn only_webhooks_that_do_not_trust_the_authority_are_changed() {
-        let webhook = |name: &str, bundle: Option<String>| ValidatingWebhook {
-            name: name.to_owned(),
-            client_config: WebhookClientConfig {
-                ca_bundle: bundle.map(|bundle| ByteString(bundle.into_bytes())),
-                ..WebhookClientConfig::default()
-            },
-            ..ValidatingWebhook::default()
-        };
-        let mut configuration = ValidatingWebhookConfiguration {
-            webhooks: Some(vec![webhook("a", None), webhook("b", Some(certificate("new")))]),
-            ..ValidatingWebhookConfiguration::default()
-        };
-        configuration.metadata.resource_version = Some("7".to_owned());
-        let patch = trusting(&configuration, &certificate("new")).expect("a change");
-        let bundle = json!(ByteString(certificate("new").into_bytes()));
-        assert_eq!(
-            patch,
-            json!({"metadata": {"resourceVersion": "7"}, "webhooks": [{"name": "a", "clientConfig": {"caBundle": bundle}}]})
-        );
-        configuration.webhooks = Some(vec![webhook("b", Some(certificate("new")))]);
-        assert_eq!(trusting(&configuration, &certificate("new")), None);
-    }
-}
+mod tests;

@@ -1,5 +1,6 @@
 //! Certificates of a webhook: an authority that signs one certificate and is forgotten.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,7 +13,8 @@ use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier as _;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::sign::CertifiedKey;
 
 use super::tls::provider;
 
@@ -20,7 +22,7 @@ use super::tls::provider;
 const CLOCK_SKEW: Duration = Duration::from_secs(3600);
 
 /// A certificate in PEM, with its key and the certificate of its authority. The key of the authority exists only while it signs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct IssuedCertificate {
     /// The certificate of the authority.
     pub authority: String,
@@ -65,7 +67,7 @@ impl IssuedCertificate {
         })
     }
 
-    /// Whether a client that trusts the authority accepts the certificate for `name` at `time`.
+    /// Whether a server can serve the certificate, and a client that trusts the authority accepts it for `name` at `time`.
     pub fn is_accepted(&self, name: &str, time: SystemTime) -> bool {
         self.verify(name, time).is_ok()
     }
@@ -80,7 +82,19 @@ impl IssuedCertificate {
         let certificate = CertificateDer::from_pem_slice(self.certificate.as_bytes())?;
         let time = UnixTime::since_unix_epoch(time.duration_since(UNIX_EPOCH)?);
         verifier.verify_server_cert(&certificate, &[], &ServerName::try_from(name)?, &[], time)?;
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes())?;
+        CertifiedKey::from_der(vec![certificate], key, &provider())?;
         Ok(())
+    }
+}
+
+impl fmt::Debug for IssuedCertificate {
+    /// Writes all but the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IssuedCertificate")
+            .field("authority", &self.authority)
+            .field("certificate", &self.certificate)
+            .finish_non_exhaustive()
     }
 }
 
@@ -119,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_certificate_is_not_accepted() {
+    fn what_is_no_certificate_or_not_its_key_is_not_accepted() {
         for text in [
             "",
             "x",
@@ -131,12 +145,17 @@ mod tests {
             };
             assert!(!broken.is_accepted(NAME, at(1)), "{text}");
         }
+        for key in [String::new(), issue().certificate, issue().key] {
+            let broken = IssuedCertificate { key, ..issue() };
+            assert!(!broken.is_accepted(NAME, at(1)), "it has another key");
+        }
     }
 
     #[test]
     fn the_key_of_the_authority_is_in_no_part() {
         let issued = issue();
         assert_eq!(issued.key.matches("PRIVATE KEY-----").count(), 2);
+        assert!(!format!("{issued:?}").contains("PRIVATE"));
         assert!(!(issued.authority + &issued.certificate).contains("KEY"));
     }
 }
