@@ -18,6 +18,7 @@ pub use ip_address_pool::{
 pub use l2_advertisement::{
     L2Advertisement, L2AdvertisementFields, L2AdvertisementSpec, L2AdvertisementStatus, NodePreference,
 };
+pub use schema::MOST_ENTRIES;
 pub use service_l2_status::{
     ALLOCATED, ANNOUNCED, InterfaceInfo, ServiceL2Status, ServiceL2StatusFields, ServiceL2StatusStatus,
 };

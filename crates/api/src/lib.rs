@@ -12,5 +12,5 @@ pub mod state;
 
 pub use crd::{
     ConfigurationState, ConfigurationStateStatus, IPAddressPool, IPAddressPoolSpec, IPAddressPoolStatus,
-    L2Advertisement, L2AdvertisementSpec, ServiceL2Status, ServiceL2StatusStatus, crds,
+    L2Advertisement, L2AdvertisementSpec, MOST_ENTRIES, ServiceL2Status, ServiceL2StatusStatus, crds,
 };

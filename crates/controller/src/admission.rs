@@ -1,4 +1,4 @@
-//! Admission: what the API server is told of a pool, an advertisement or a Service before it is written.
+//! Admission: answers to the API server's reviews of pools, advertisements and Services before they are written.
 
 mod review;
 
@@ -7,7 +7,7 @@ use herald_core::{PoolName, Service, Time};
 use herald_runtime::log::shorten;
 use tokio::sync::oneshot;
 
-use crate::effects::Effects;
+use crate::effects::{Effects, LONGEST_MESSAGE};
 use crate::reconciler::Reconciler;
 pub(crate) use review::{AdmissionScope, PATHS, answer};
 
@@ -16,14 +16,14 @@ const LONGEST_WARNING: usize = 256;
 /// The most warnings of one review.
 const MOST_WARNINGS: usize = 8;
 
-/// A question of the webhook's server to the driver.
-pub(crate) type ReviewRequest = (ProposedChange, oneshot::Sender<AdmissionVerdict>);
+/// A review that the webhook's server asks the driver for.
+pub(crate) type ReviewRequest = (ProposedChange, oneshot::Sender<ReviewAnswer>);
 
 /// A change that a user wants to make.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum ProposedChange {
-    /// Of a pool or an advertisement. One that changes no `spec` is not refused, so that metadata of an invalid resource can be
-    /// changed, for example its finalizers.
+    /// Of a pool or an advertisement. A change that keeps the `spec` is not refused, so that metadata of an invalid resource can
+    /// be changed, for example its finalizers.
     Resource { change: ConfigChange, keeps_spec: bool },
     /// Of a Service of our class, with its annotations that have the deprecated prefix.
     Service {
@@ -32,15 +32,22 @@ pub(crate) enum ProposedChange {
     },
 }
 
-/// What the user is told.
+/// The answer to a review.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct AdmissionVerdict {
+pub(crate) struct ReviewAnswer {
     /// The reason why the change is not made.
     pub(crate) refusal: Option<String>,
     pub(crate) warnings: Vec<String>,
 }
 
-impl AdmissionVerdict {
+impl ReviewAnswer {
+    fn refuse(reason: String) -> Self {
+        Self {
+            refusal: Some(shorten(reason, LONGEST_MESSAGE)),
+            warnings: Vec::new(),
+        }
+    }
+
     /// Permits the change, with warnings as far as they fit.
     fn warn(texts: impl IntoIterator<Item = String>) -> Self {
         let warnings = texts.into_iter().take(MOST_WARNINGS);
@@ -51,30 +58,32 @@ impl AdmissionVerdict {
     }
 }
 
-/// Decides on a change of a pool or an advertisement. Its problems are those of the condition, in the same words.
+/// Decides on a change of a pool or an advertisement. What is wrong with the resource itself is refused, and what depends on other
+/// resources is a warning: `kubectl apply` writes several in any order, and a watch may be behind. The problems are those of the
+/// condition, in the same words.
 pub(crate) fn review_resource(
     change: ConfigChange,
     keeps_spec: bool,
     catalog: &Catalog,
     effects: &Effects,
     reconciler: &Reconciler,
-) -> AdmissionVerdict {
+) -> ReviewAnswer {
     let problems = catalog.check(&change);
     if !problems.is_empty() {
+        let is_wrong = problems
+            .iter()
+            .any(|problem| !problem.error.is_of_another_resource());
         let text = Ineffective::SetAside(problems).to_string();
-        return match keeps_spec {
-            true => AdmissionVerdict::warn([text]),
-            false => AdmissionVerdict {
-                refusal: Some(text),
-                ..AdmissionVerdict::default()
-            },
+        return match is_wrong && !keeps_spec {
+            true => ReviewAnswer::refuse(text),
+            false => ReviewAnswer::warn([text]),
         };
     }
     let (kind, name) = match &change {
         ConfigChange::ApplyPool(raw) => (ResourceKind::Pool, raw.name.clone()),
         ConfigChange::ApplyL2Advertisement(raw) => (ResourceKind::L2Advertisement, raw.name.clone()),
         ConfigChange::DeletePool(_) | ConfigChange::DeleteL2Advertisement(_) => {
-            return AdmissionVerdict::default();
+            return ReviewAnswer::default();
         }
     };
     let mut after = catalog.clone();
@@ -87,26 +96,26 @@ pub(crate) fn review_resource(
         .find(|found| kind == ResourceKind::Pool && found.name == pool);
     let overlap = pool.and_then(|pool| reconciler.node_overlap(pool));
     let overlap = overlap.map(|overlap| overlap.to_string());
-    AdmissionVerdict::warn(reasons.map(|reason| reason.to_string()).chain(overlap))
+    ReviewAnswer::warn(reasons.map(|reason| reason.to_string()).chain(overlap))
 }
 
-/// Decides on a Service: it is permitted, with a warning if it would not get what it requests. The warning names no Service of
-/// another namespace.
+/// Decides on a Service: it is permitted, with a warning if it would not get what it requests, or would lose what it has. The
+/// warning names no other Service, because every Pod may send a review with any namespace in it.
 pub(crate) fn review_service(
     service: &Service,
     deprecated: Vec<String>,
     reconciler: &mut Reconciler,
     now: Time,
-) -> AdmissionVerdict {
+) -> ReviewAnswer {
     let refusal = reconciler.check_request(service, now);
-    let refusal = refusal.map(|refusal| shorten(refusal, LONGEST_WARNING));
+    let refusal = refusal.map(|refusal| refusal.anonymous().to_string());
     let deprecated = deprecated.into_iter().map(|annotation| {
         let current = annotation
             .rsplit_once('/')
             .map_or(annotation.as_str(), |(_, name)| name);
         format!("annotation {annotation} is deprecated; use metallb.io/{current}")
     });
-    AdmissionVerdict::warn(refusal.into_iter().chain(deprecated))
+    ReviewAnswer::warn(refusal.into_iter().chain(deprecated))
 }
 
 #[cfg(test)]

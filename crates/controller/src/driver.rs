@@ -32,6 +32,7 @@ use crate::metrics::ControllerMetrics;
 use crate::reconciler::{Reconciler, ServiceEvent};
 use crate::resources::{ResourceId, Resources};
 use crate::write::{StatusTarget, Writes};
+use admission::Reviews;
 use clock::Clock;
 use log::{log_decision, log_failure};
 pub(crate) use standing::Standing;
@@ -108,12 +109,13 @@ impl Controller {
         mut self,
         mut inputs: mpsc::Receiver<Vec<ClusterChange>>,
         mut states: mpsc::Receiver<StateRequest>,
-        mut reviews: mpsc::Receiver<ReviewRequest>,
+        reviews: mpsc::Receiver<ReviewRequest>,
         mut shutdown: Shutdown,
         beat: Beat,
     ) {
         let (mut batch, mut counts) = (Vec::with_capacity(BATCH), Default::default());
         let mut pulse = tokio::time::interval(PULSE);
+        let mut reviews = Reviews::new(reviews);
         loop {
             beat.beat();
             let deadline = self.deadline();
@@ -131,7 +133,7 @@ impl Controller {
                     self.answer(request);
                     continue;
                 }
-                Some(request) = reviews.recv() => self.review(request),
+                Some(request) = reviews.next() => reviews.rest_after(self.review(request)),
                 _ = pulse.tick() => {
                     self.metrics.set_services(&mut counts, self.reconciler.count_services());
                     // A Pod of MetalLB's controller counts as gone some time after its deletion.

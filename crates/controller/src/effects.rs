@@ -10,8 +10,8 @@ use herald_runtime::Update;
 use herald_runtime::log::shorten;
 use kube::ResourceExt;
 
-/// Longest message of a condition, in bytes: as much as a person reads.
-const LONGEST_MESSAGE: usize = 1024;
+/// Longest message of a condition or a refusal, in bytes: as much as a person reads.
+pub(crate) const LONGEST_MESSAGE: usize = 1024;
 
 /// A kind that a condition depends on. Before all are listed, none is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

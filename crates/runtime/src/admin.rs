@@ -37,7 +37,7 @@ use review::Reviewer;
 use server::Limits;
 pub use state::{RenderState, StateRequest};
 pub use tls::{Certificate, TlsVersion};
-pub use webhook::{Review, serve_webhook};
+pub use webhook::{Review, ReviewError, serve_webhook};
 
 /// How often the files of a mounted certificate are compared with those in use. The kubelet takes a minute or so to bring a
 /// changed Secret.

@@ -54,7 +54,7 @@ pub struct IPAddressPoolSpec {
     /// Addresses of this pool that are reserved for particular Services, whether these exist or not. Not in
     /// MetalLB.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 1024))]
+    #[schemars(length(max = schema::MOST_ENTRIES))]
     pub reservations: Vec<Reservation>,
     /// What to do when a foreign host, a machine without a speaker, answers for an address of this pool: Enforce (do not
     /// announce the address), Warn (announce it and report the conflict) or Off (announce it). Not in MetalLB.

@@ -82,7 +82,7 @@ pub struct L2AdvertisementSpec {
     pub service_selectors: Vec<LabelSelector>,
     /// Preferences among the nodes that may announce: the node with the highest sum of weights comes first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 1024))]
+    #[schemars(length(max = schema::MOST_ENTRIES))]
     pub preferred_node_selectors: Vec<NodePreference>,
 }
 

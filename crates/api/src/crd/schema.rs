@@ -12,15 +12,16 @@ const LABEL_KEY: &str = "^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[
     [A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$";
 /// The length of the longest key: a DNS name of 253 characters, `/`, and 63 characters.
 const LONGEST_KEY: u32 = 317;
-/// The most selectors of a list: more than nodes are named one by one. The API server's cost estimate needs a bound.
-const MOST_SELECTORS: u32 = 1024;
+/// The most entries of `spec.addresses`, of `spec.reservations` and of a list of selectors: more than are written by hand, or than
+/// nodes are named one by one. The API server's cost estimate needs a bound.
+pub const MOST_ENTRIES: usize = 1024;
 /// The most labels of a selector.
 const MOST_LABELS: u32 = 64;
 
 /// Schema of a list of `metav1.LabelSelector`s; an object must match any of them.
 pub(super) fn label_selectors(_: &mut SchemaGenerator) -> Schema {
     let item = Value::from(label_selector_schema());
-    json_schema!({"type": "array", "maxItems": MOST_SELECTORS, "items": item})
+    json_schema!({"type": "array", "maxItems": MOST_ENTRIES, "items": item})
 }
 
 /// Schema of one `metav1.LabelSelector`.
@@ -86,8 +87,7 @@ fn label_selector_schema() -> Schema {
 /// `kubectl apply`. It accepts all that `herald_core::config` accepts, which reports the other problems (a start after
 /// the end, prefix lengths of IPv4-mapped addresses, overlaps).
 ///
-/// The bounds keep the API server's cost estimate for the rules low: 1024 entries are more than any list that is written
-/// by hand, and 128 characters hold two full IPv6 addresses with spaces.
+/// The bounds keep the API server's cost estimate for the rules low; 128 characters hold two full IPv6 addresses with spaces.
 pub(super) fn addresses(_: &mut SchemaGenerator) -> Schema {
     // Kubernetes' functions refuse IPv4-mapped IPv6 addresses, which count as IPv4 here.
     let is_ip = |ip: &str| format!("(isIP({ip}) || {ip}.lowerAscii().startsWith('::ffff:'))");
@@ -95,7 +95,7 @@ pub(super) fn addresses(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",
         "minItems": 1,
-        "maxItems": 1024,
+        "maxItems": MOST_ENTRIES,
         "items": {
             "type": "string",
             "maxLength": 128,

@@ -1,14 +1,15 @@
-//! The JSON of an AdmissionReview: what is asked, and the answer.
+//! The JSON of an AdmissionReview: the request and the answer.
 
-use herald_api::{IPAddressPool, L2Advertisement, annotation, convert};
+use herald_api::{IPAddressPool, L2Advertisement, MOST_ENTRIES, annotation, convert};
 use herald_core::config::ConfigChange;
+use herald_runtime::admin::ReviewError;
 use k8s_openapi::api::core::v1 as core_v1;
 use k8s_openapi::serde::Deserialize;
 use kube::core::DynamicObject;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{AdmissionVerdict, ProposedChange, ReviewRequest};
+use super::{ProposedChange, ReviewAnswer, ReviewRequest};
 
 /// The paths of the webhooks: MetalLB's where it has one.
 pub(crate) const PATHS: [&str; 3] = [
@@ -38,7 +39,6 @@ struct AdmissionReview {
 pub(super) struct AdmissionRequest {
     uid: String,
     kind: RequestKind,
-    operation: Operation,
     object: Option<DynamicObject>,
     /// The object before an update or a deletion.
     old_object: Option<DynamicObject>,
@@ -51,49 +51,36 @@ struct RequestKind {
     kind: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-enum Operation {
-    Create,
-    Update,
-    Delete,
-    Connect,
-}
-
-/// Answers a request; the driver at `reviews` decides. Returns `None` while it has not listed all objects.
+/// Answers a request; the driver at `reviews` decides.
+///
+/// # Errors
+/// When the request is no AdmissionReview, or the driver has not listed all objects.
 pub(crate) async fn answer(
     request: &[u8],
     scope: &AdmissionScope,
     reviews: &mpsc::Sender<ReviewRequest>,
-) -> Option<Vec<u8>> {
-    let refused = |text: String| AdmissionVerdict {
-        refusal: Some(text),
-        ..AdmissionVerdict::default()
-    };
-    let request = match read(request) {
-        Ok(request) => request,
-        Err(error) => return Some(refused(error).response("")),
-    };
+) -> Result<Vec<u8>, ReviewError> {
+    let request = read(request)?;
     let uid = request.uid.clone();
-    let verdict = match scope.proposed(request) {
-        Ok(None) => AdmissionVerdict::default(),
-        Ok(Some(change)) => {
-            let (answer, verdict) = oneshot::channel();
-            reviews.send((change, answer)).await.ok()?;
-            verdict.await.ok()?
+    let answer = match scope.proposed(request) {
+        Ok(change) => {
+            let (sender, answer) = oneshot::channel();
+            let sent = reviews.send((change, sender)).await;
+            sent.map_err(|_| ReviewError::Unavailable)?;
+            answer.await.map_err(|_| ReviewError::Unavailable)?
         }
-        Err(refusal) => refused(refusal),
+        Err(answer) => answer,
     };
-    Some(verdict.response(&uid))
+    Ok(answer.response(&uid))
 }
 
-pub(super) fn read(request: &[u8]) -> Result<AdmissionRequest, String> {
+pub(super) fn read(request: &[u8]) -> Result<AdmissionRequest, ReviewError> {
     let review: AdmissionReview =
-        serde_json::from_slice(request).map_err(|error| format!("not an AdmissionReview: {error}"))?;
+        serde_json::from_slice(request).map_err(|error| ReviewError::Malformed(error.to_string()))?;
     Ok(review.request)
 }
 
-impl AdmissionVerdict {
+impl ReviewAnswer {
     /// Returns the JSON of the answer to the request `uid`.
     fn response(self, uid: &str) -> Vec<u8> {
         let mut response = json!({"uid": uid, "allowed": self.refusal.is_none(), "warnings": self.warnings});
@@ -107,55 +94,82 @@ impl AdmissionVerdict {
 }
 
 impl AdmissionScope {
-    /// Returns what is proposed; `None` if there is nothing to check.
+    /// Returns the change that is to be checked.
     ///
     /// # Errors
-    /// Why the object is refused as it is, whatever else exists.
-    pub(super) fn proposed(&self, request: AdmissionRequest) -> Result<Option<ProposedChange>, String> {
+    /// The answer, if nothing else has to be known for it.
+    pub(super) fn proposed(&self, request: AdmissionRequest) -> Result<ProposedChange, ReviewAnswer> {
         let AdmissionRequest {
             kind,
-            operation,
             object,
             old_object,
             ..
         } = request;
-        let Some(object) = object.filter(|object| object.metadata.deletion_timestamp.is_none()) else {
-            return Ok(None);
-        };
+        let permitted = ReviewAnswer::default;
+        let object = object.filter(|object| object.metadata.deletion_timestamp.is_none());
+        let mut object = object.ok_or_else(permitted)?;
         if kind.kind == "Service" {
             // A Service that this version cannot read is permitted, as all are.
             let service = object.try_parse::<core_v1::Service>().ok();
-            return Ok(service
-                .filter(|service| convert::is_ours(service, self.class.as_deref()))
-                .map(propose));
+            let service = service.filter(|service| convert::is_ours(service, self.class.as_deref()));
+            return service.map(propose).ok_or_else(permitted);
         }
-        let is_ours = object.metadata.namespace.as_deref() == Some(&self.namespace);
-        if !is_ours {
-            return match operation {
-                Operation::Create => Err(format!(
-                    "resource must be created in {} namespace",
-                    self.namespace
-                )),
-                Operation::Update | Operation::Delete | Operation::Connect => Ok(None),
-            };
+        if object.metadata.namespace.as_deref() != Some(&self.namespace) {
+            return Err(ReviewAnswer::warn([format!(
+                "the Herald in namespace {0} reads only the resources of namespace {0}",
+                self.namespace
+            )]));
         }
         let keeps_spec = old_object.is_some_and(|old| old.data.get("spec") == object.data.get("spec"));
+        // Another version may write another status; here it does not matter.
+        if let Some(data) = object.data.as_object_mut() {
+            data.remove("status");
+        }
         let change = match kind.kind.as_str() {
             "IPAddressPool" => {
-                let pool = object
-                    .try_parse::<IPAddressPool>()
-                    .map_err(|error| error.to_string())?;
-                ConfigChange::ApplyPool(convert::pool(&pool))
+                let pool = object.try_parse::<IPAddressPool>();
+                pool.map(|pool| ConfigChange::ApplyPool(convert::pool(&pool)))
             }
             "L2Advertisement" => {
-                let parsed = object
-                    .try_parse::<L2Advertisement>()
-                    .map_err(|error| error.to_string())?;
-                ConfigChange::ApplyL2Advertisement(convert::l2_advertisement(&parsed))
+                let parsed = object.try_parse::<L2Advertisement>();
+                parsed.map(|parsed| ConfigChange::ApplyL2Advertisement(convert::l2_advertisement(&parsed)))
             }
-            _ => return Ok(None),
+            _ => return Err(permitted()),
         };
-        Ok(Some(ProposedChange::Resource { change, keeps_spec }))
+        let change = change.map_err(|error| error.to_string()).and_then(bounded);
+        change
+            .map(|change| ProposedChange::Resource { change, keeps_spec })
+            .map_err(|error| match keeps_spec {
+                true => ReviewAnswer::warn([error]),
+                false => ReviewAnswer::refuse(error),
+            })
+    }
+}
+
+/// Returns a resource whose lists the definition allows. An API server sends no other, but every Pod may reach the port, and the
+/// driver compares the entries with those of all pools and Nodes.
+fn bounded(change: ConfigChange) -> Result<ConfigChange, String> {
+    let lengths = match &change {
+        ConfigChange::ApplyPool(raw) => {
+            let allocation = raw.allocation.as_ref();
+            [
+                raw.addresses.len(),
+                raw.reservations.len(),
+                allocation.map_or(0, |allocation| allocation.namespace_selectors.len()),
+                allocation.map_or(0, |allocation| allocation.service_selectors.len()),
+            ]
+        }
+        ConfigChange::ApplyL2Advertisement(raw) => [
+            raw.pool_selectors.len(),
+            raw.node_selectors.len(),
+            raw.service_selectors.len(),
+            raw.preferred_nodes.len(),
+        ],
+        ConfigChange::DeletePool(_) | ConfigChange::DeleteL2Advertisement(_) => [0; 4],
+    };
+    match lengths.iter().any(|length| *length > MOST_ENTRIES) {
+        true => Err(format!("a list has more than {MOST_ENTRIES} entries")),
+        false => Ok(change),
     }
 }
 

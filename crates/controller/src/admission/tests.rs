@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::effects::EffectSource;
-use herald_api::convert;
+use herald_api::{MOST_ENTRIES, convert};
+use herald_runtime::admin::ReviewError;
 
 const NAMESPACE: &str = "metallb-system";
 
@@ -34,7 +35,7 @@ impl Fixture {
             advertisement(json!({"ipAddressPools": ["first"]})),
         ] {
             let request = review("CREATE", &object, &Value::Null);
-            let Ok(Some(ProposedChange::Resource { change, .. })) = proposed(&request) else {
+            let Ok(ProposedChange::Resource { change, .. }) = proposed(&request) else {
                 panic!("not a resource: {object}");
             };
             fixture.catalog.apply([change]);
@@ -65,7 +66,7 @@ impl Fixture {
         fixture
     }
 
-    fn decide(&mut self, change: ProposedChange) -> AdmissionVerdict {
+    fn decide(&mut self, change: ProposedChange) -> ReviewAnswer {
         match change {
             ProposedChange::Resource { change, keeps_spec } => {
                 review_resource(change, keeps_spec, &self.catalog, &self.effects, &self.reconciler)
@@ -82,8 +83,8 @@ impl Fixture {
         let request = review(operation, object, old).to_string().into_bytes();
         let scope = scope();
         let answer = tokio::spawn(async move { answer(&request, &scope, &reviews).await });
-        while let Some((change, verdict)) = requests.recv().await {
-            verdict.send(self.decide(change)).expect("it is awaited");
+        while let Some((change, answer)) = requests.recv().await {
+            answer.send(self.decide(change)).expect("it is awaited");
         }
         let answer = answer.await.expect("no panic").expect("an answer");
         let review: Value = serde_json::from_slice(&answer).expect("JSON");
@@ -133,9 +134,12 @@ fn review(operation: &str, object: &Value, old: &Value) -> Value {
     }})
 }
 
-fn proposed(request: &Value) -> Result<Option<ProposedChange>, String> {
-    let request = super::review::read(request.to_string().as_bytes()).expect("a review");
-    scope().proposed(request)
+fn read(request: &Value) -> review::AdmissionRequest {
+    review::read(request.to_string().as_bytes()).expect("a review")
+}
+
+fn proposed(request: &Value) -> Result<ProposedChange, ReviewAnswer> {
+    scope().proposed(read(request))
 }
 
 fn resource(kind: &str, name: &str, spec: Value) -> Value {
@@ -161,46 +165,69 @@ fn none() -> (String, Vec<String>) {
     (String::new(), Vec::new())
 }
 
-#[tokio::test]
-async fn a_resource_with_problems_is_refused_in_the_words_of_its_condition() {
-    let mut fixture = Fixture::new(false);
-    let overlapping = pool("second", json!(["192.0.2.8/29"]));
-    let (refusal, warnings) = fixture.create(&overlapping).await;
-    assert!(
-        refusal.starts_with(r#"IPAddressPool "second": spec.addresses[0]: CIDR "192.0.2.8/29""#),
-        "{refusal}"
-    );
-    assert!(warnings.is_empty());
-    // The condition of the same pool, written without a webhook.
-    let Ok(Some(ProposedChange::Resource { change, .. })) =
-        proposed(&review("CREATE", &overlapping, &Value::Null))
+/// Returns the message of the condition of a pool that is written without a webhook.
+fn message_of_condition(fixture: &mut Fixture, object: &Value) -> String {
+    let Ok(ProposedChange::Resource { change, .. }) = proposed(&review("CREATE", object, &Value::Null))
     else {
         panic!("not a resource");
     };
     let ConfigChange::ApplyPool(raw) = change else {
         panic!("not a pool");
     };
+    let name = raw.name.clone();
     let change = ConfigChange::ApplyPool(RawPool { created: 9, ..raw });
     fixture.catalog.apply([change]);
     let effect = fixture
         .effects
-        .effect(&fixture.catalog, ResourceKind::Pool, "second");
-    assert_eq!(effect.message, refusal);
+        .effect(&fixture.catalog, ResourceKind::Pool, &name);
+    effect.message
+}
+
+#[tokio::test]
+async fn a_resource_that_is_wrong_by_itself_is_refused_in_the_words_of_its_condition() {
+    let mut fixture = Fixture::new(false);
+    let twice = pool("second", json!(["203.0.113.0/28", "203.0.113.8/29"]));
+    let (refusal, warnings) = fixture.create(&twice).await;
+    assert!(
+        refusal.starts_with(r#"IPAddressPool "second": spec.addresses[1]: CIDR "203.0.113.8/29""#),
+        "{refusal}"
+    );
+    assert!(warnings.is_empty());
+    assert_eq!(message_of_condition(&mut fixture, &twice), refusal);
     let twice = advertisement(json!({"ipAddressPools": ["first", "first"]}));
     let (refusal, _) = fixture.create(&twice).await;
     assert!(refusal.contains("name each pool once"), "{refusal}");
 }
 
 #[tokio::test]
+async fn a_pool_that_overlaps_with_another_is_permitted_with_a_warning_because_the_other_may_be_next() {
+    let mut fixture = Fixture::new(false);
+    let receiving = pool("second", json!(["192.0.2.8/29"]));
+    let (refusal, warnings) = fixture.create(&receiving).await;
+    assert_eq!(refusal, "");
+    assert_eq!(warnings, [message_of_condition(&mut fixture, &receiving)]);
+    // The pool that gives the range away; now there is nothing to warn of.
+    let giving = pool("first", json!(["192.0.2.0/29"]));
+    let (refusal, _) = texts(&fixture.respond("UPDATE", &giving, &Value::Null).await);
+    assert_eq!(refusal, "");
+    let change = proposed(&review("UPDATE", &giving, &Value::Null));
+    let Ok(ProposedChange::Resource { change, .. }) = change else {
+        panic!("not a resource");
+    };
+    fixture.catalog.apply([change]);
+    let (_, warnings) = fixture.create(&receiving).await;
+    assert!(!warnings.concat().contains("overlaps"), "{warnings:?}");
+}
+
+#[tokio::test]
 async fn metadata_of_an_invalid_resource_can_be_changed_and_it_can_be_deleted() {
     let mut fixture = Fixture::new(false);
-    let broken = pool("second", json!(["192.0.2.8/29"]));
+    let broken = pool("second", json!(["203.0.113.9-203.0.113.1"]));
     let mut labelled = broken.clone();
     labelled["metadata"]["labels"] = json!({"a": "b"});
     let (refusal, warnings) = texts(&fixture.respond("UPDATE", &labelled, &broken).await);
     assert_eq!((refusal.as_str(), warnings.len()), ("", 1));
-    assert!(warnings[0].contains("overlaps"), "{warnings:?}");
-    let other = pool("second", json!(["192.0.2.9/32"]));
+    let other = pool("second", json!(["203.0.113.9-203.0.113.2"]));
     assert_ne!(texts(&fixture.respond("UPDATE", &other, &broken).await).0, "");
     let mut leaving = other;
     leaving["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
@@ -209,6 +236,52 @@ async fn metadata_of_an_invalid_resource_can_be_changed_and_it_can_be_deleted() 
         texts(&fixture.respond("DELETE", &Value::Null, &broken).await),
         none()
     );
+}
+
+#[tokio::test]
+async fn a_resource_that_this_version_cannot_read_is_refused_only_when_its_spec_changes() {
+    let mut fixture = Fixture::new(false);
+    let unreadable = resource("IPAddressPool", "second", json!({"addresses": 7}));
+    let (refusal, _) = fixture.create(&unreadable).await;
+    assert_ne!(refusal, "");
+    let (refusal, warnings) = texts(&fixture.respond("UPDATE", &unreadable, &unreadable).await);
+    assert_eq!((refusal.as_str(), warnings.len()), ("", 1));
+    let mut other_status = pool("second", json!(["203.0.113.0/24"]));
+    other_status["status"] = json!({"conditions": 7});
+    assert_eq!(fixture.create(&other_status).await.0, "");
+}
+
+#[tokio::test]
+async fn lists_that_the_definition_does_not_allow_are_not_compared_with_anything() {
+    let mut fixture = Fixture::new(false);
+    let selector = json!({"matchLabels": {"a": "b"}});
+    let lists = |length: usize| {
+        let selectors = vec![selector.clone(); length];
+        [
+            resource(
+                "IPAddressPool",
+                "second",
+                json!({"addresses": vec!["203.0.113.1/32"; length]}),
+            ),
+            resource(
+                "IPAddressPool",
+                "second",
+                json!({"addresses": ["203.0.113.0/24"], "serviceAllocation": {"namespaceSelectors": &selectors}}),
+            ),
+            advertisement(json!({"nodeSelectors": &selectors})),
+            advertisement(
+                json!({"preferredNodeSelectors": vec![json!({"weight": 1, "preference": &selector}); length]}),
+            ),
+        ]
+    };
+    for object in lists(MOST_ENTRIES + 1) {
+        let (refusal, _) = fixture.create(&object).await;
+        assert_eq!(refusal, "a list has more than 1024 entries");
+    }
+    for object in lists(MOST_ENTRIES) {
+        let change = proposed(&review("CREATE", &object, &Value::Null));
+        assert!(change.is_ok(), "{change:?}");
+    }
 }
 
 #[tokio::test]
@@ -246,21 +319,27 @@ async fn a_resource_without_all_its_effect_is_permitted_with_a_warning() {
 }
 
 #[tokio::test]
-async fn resources_of_another_namespace_are_refused_only_when_they_are_created() {
+async fn resources_of_another_namespace_are_permitted_with_a_warning() {
     let mut fixture = Fixture::new(false);
     let mut elsewhere = pool("second", json!(["192.0.2.8/29"]));
     elsewhere["metadata"]["namespace"] = json!("default");
-    let (refusal, _) = fixture.create(&elsewhere).await;
-    assert_eq!(refusal, "resource must be created in metallb-system namespace");
+    let (refusal, warnings) = fixture.create(&elsewhere).await;
+    assert_eq!(refusal, "");
     assert_eq!(
-        texts(&fixture.respond("UPDATE", &elsewhere, &elsewhere).await),
-        none()
+        warnings,
+        ["the Herald in namespace metallb-system reads only the resources of namespace metallb-system"]
     );
 }
 
 #[tokio::test]
 async fn a_service_is_never_refused_and_warned_of_what_it_would_not_get() {
-    for is_active in [false, true] {
+    // A review may say any namespace, also that of the holder.
+    let namespaces = ["default", "other"];
+    for (is_active, namespace) in [false, true]
+        .into_iter()
+        .zip(namespaces)
+        .chain([(true, "default")])
+    {
         let mut fixture = Fixture::new(is_active);
         let cases = [
             (json!({}), ""),
@@ -279,7 +358,7 @@ async fn a_service_is_never_refused_and_warned_of_what_it_would_not_get() {
             ),
             (
                 json!({"metallb.io/loadBalancerIPs": "192.0.2.1"}),
-                "a Service of another namespace",
+                "address also in use by another Service",
             ),
             (
                 json!({"metallb.universe.tf/address-pool": "first"}),
@@ -288,7 +367,7 @@ async fn a_service_is_never_refused_and_warned_of_what_it_would_not_get() {
         ];
         for (annotations, expected) in cases {
             let (refusal, warnings) = fixture
-                .create(&service("default", "web", annotations.clone()))
+                .create(&service(namespace, "web", annotations.clone()))
                 .await;
             assert_eq!(refusal, "", "{annotations}");
             assert_eq!(
@@ -336,28 +415,46 @@ async fn warnings_are_few_and_short() {
     );
     let deprecated = (0..40).map(|i| format!("metallb.universe.tf/a{i}")).collect();
     let service = serde_json::from_value(service("default", "web", json!({}))).expect("a Service");
-    let verdict = review_service(
+    let answer = review_service(
         &convert::service(&service),
         deprecated,
         &mut fixture.reconciler,
         Time::ZERO,
     );
-    assert_eq!(verdict.warnings.len(), MOST_WARNINGS);
+    assert_eq!(answer.warnings.len(), MOST_WARNINGS);
 }
 
 #[tokio::test]
-async fn what_is_no_review_is_refused_and_without_the_driver_there_is_no_answer() {
+async fn a_refusal_is_short() {
+    let mut fixture = Fixture::new(false);
+    let addresses = vec!["203.0.113.0/28"; 1000];
+    let (refusal, _) = fixture.create(&pool("second", json!(addresses))).await;
+    assert!(
+        !refusal.is_empty() && refusal.len() <= LONGEST_MESSAGE,
+        "{refusal}"
+    );
+    let long = "x".repeat(10_000);
+    let unreadable = resource("IPAddressPool", "second", json!({"addresses": {long: 7}}));
+    let (refusal, _) = fixture.create(&unreadable).await;
+    assert!(
+        !refusal.is_empty() && refusal.len() <= LONGEST_MESSAGE,
+        "{refusal}"
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_review_is_malformed_and_without_the_driver_there_is_no_answer() {
     let (reviews, requests) = mpsc::channel(1);
     for request in [
         "",
         "{}",
         r#"{"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1"}"#,
     ] {
-        let answer = answer(request.as_bytes(), &scope(), &reviews)
-            .await
-            .expect("an answer");
-        let review: Value = serde_json::from_slice(&answer).expect("JSON");
-        assert_eq!(review["response"]["allowed"], false);
+        let answer = answer(request.as_bytes(), &scope(), &reviews).await;
+        assert!(
+            matches!(answer, Err(ReviewError::Malformed(_))),
+            "{request}: {answer:?}"
+        );
     }
     drop(requests);
     let request = review(
@@ -366,5 +463,6 @@ async fn what_is_no_review_is_refused_and_without_the_driver_there_is_no_answer(
         &Value::Null,
     )
     .to_string();
-    assert_eq!(answer(request.as_bytes(), &scope(), &reviews).await, None);
+    let answer = answer(request.as_bytes(), &scope(), &reviews).await;
+    assert_eq!(answer, Err(ReviewError::Unavailable));
 }

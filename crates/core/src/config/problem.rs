@@ -61,6 +61,13 @@ impl fmt::Display for Problem {
     }
 }
 
+impl ConfigError {
+    /// Returns whether another resource is the reason: without it, this one could be used as it is written.
+    pub fn is_of_another_resource(&self) -> bool {
+        matches!(self, Self::Overlap { pool, other_pool, .. } if pool != other_pool)
+    }
+}
+
 /// The kind of a resource that is configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ResourceKind {

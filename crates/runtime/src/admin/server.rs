@@ -4,14 +4,20 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv6Addr};
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -23,8 +29,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What one client, and all together, may use.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// Connections at a time. One more closes the oldest of the host that has the most, so a host that opens many loses its
-    /// own.
+    /// Connections at a time. One more closes the oldest idle one of the host that has the most, so a host that opens many loses
+    /// its own. If requests are answered on all of them, the new one waits.
     pub(super) connections: usize,
     /// The time for the handshake of TLS, for the header of a request, and between two requests.
     pub(super) header_time: Duration,
@@ -56,23 +62,33 @@ pub(super) async fn serve(
     tls: Option<TlsAcceptor>,
 ) -> Infallible {
     let mut connections = JoinSet::new();
-    let mut oldest_first: VecDeque<(Host, AbortHandle)> = VecDeque::new();
+    let mut oldest_first: VecDeque<OpenConnection> = VecDeque::new();
+    let answered = Arc::new(Notify::new());
     loop {
         let accepted = listener.accept().await;
         while connections.try_join_next().is_some() {}
-        oldest_first.retain(|(_, connection)| !connection.is_finished());
+        oldest_first.retain(|connection| !connection.task.is_finished());
         match accepted {
             Ok((stream, client)) => {
                 let host = Host::of(client.ip());
-                if oldest_first.len() >= limits.connections {
-                    let hosts: Vec<Host> = oldest_first.iter().map(|(host, _)| *host).collect();
-                    let (_, surplus) = oldest_first
-                        .remove(surplus(&hosts, host))
-                        .expect("it is the index of a connection");
-                    surplus.abort();
+                while oldest_first.len() >= limits.connections {
+                    let idle = oldest_first
+                        .iter()
+                        .map(|connection| (connection.host, connection.is_idle()));
+                    let idle: Vec<(Host, bool)> = idle.collect();
+                    match surplus(&idle, host).and_then(|index| oldest_first.remove(index)) {
+                        Some(surplus) => surplus.task.abort(),
+                        None => answered.notified().await,
+                    }
+                    oldest_first.retain(|connection| !connection.task.is_finished());
                 }
-                let connection = connections.spawn(accept(stream, router.clone(), limits, tls.clone()));
-                oldest_first.push_back((host, connection));
+                let requests = Requests::new(Arc::clone(&answered));
+                let router = router
+                    .clone()
+                    .layer(middleware::from_fn_with_state(requests.clone(), count))
+                    .layer(Extension(host));
+                let task = connections.spawn(accept(stream, router, limits, tls.clone()));
+                oldest_first.push_back(OpenConnection { host, requests, task });
             }
             Err(error) => {
                 warn!(%error, "a connection could not be accepted");
@@ -82,12 +98,59 @@ pub(super) async fn serve(
     }
 }
 
+struct OpenConnection {
+    host: Host,
+    requests: Requests,
+    task: AbortHandle,
+}
+
+impl OpenConnection {
+    fn is_idle(&self) -> bool {
+        self.requests.open.load(Ordering::Relaxed) == 0
+    }
+}
+
+/// The requests of a connection that are being answered.
+#[derive(Clone)]
+struct Requests {
+    open: Arc<AtomicUsize>,
+    /// Is notified when one has ended.
+    answered: Arc<Notify>,
+}
+
+impl Requests {
+    fn new(answered: Arc<Notify>) -> Self {
+        let open = Arc::default();
+        Self { open, answered }
+    }
+
+    fn begin(self) -> OpenRequest {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        OpenRequest(self)
+    }
+}
+
+/// Counts a request until it is dropped, also when its client is gone.
+struct OpenRequest(Requests);
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.answered.notify_one();
+    }
+}
+
+async fn count(State(requests): State<Requests>, request: Request, next: Next) -> Response {
+    let _open = requests.begin();
+    next.run(request).await
+}
+
 /// The host of a client: its IPv4 address, or the prefix of 64 bits from which a host may take any IPv6 address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Host(IpAddr);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Host(IpAddr);
 
 impl Host {
-    fn of(address: IpAddr) -> Self {
+    pub(super) fn of(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
             IpAddr::V4(address) => address.into(),
             IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
@@ -95,16 +158,22 @@ impl Host {
     }
 }
 
-/// Returns the index of the connection that makes room for one of `host`: the oldest of the host that has the most, the new one
-/// included.
-fn surplus(oldest_first: &[Host], host: Host) -> usize {
-    let count = |of: &Host| {
-        let all = oldest_first.iter().chain([&host]);
+/// Returns the index of the connection that makes room for one of `host`: of those that are idle, the oldest of the host that has
+/// the most connections, the new one included; `None` if none is idle.
+fn surplus(oldest_first: &[(Host, bool)], host: Host) -> Option<usize> {
+    let count = |of: Host| {
+        let all = oldest_first.iter().map(|(host, _)| *host).chain([host]);
         all.filter(|other| *other == of).count()
     };
-    let most = oldest_first.iter().map(count).max();
-    let is_surplus = |of: &Host| Some(count(of)) == most;
-    oldest_first.iter().position(is_surplus).unwrap_or_default()
+    let idle = || {
+        oldest_first
+            .iter()
+            .enumerate()
+            .filter(|(_, (_, is_idle))| *is_idle)
+    };
+    let most = idle().map(|(_, (of, _))| count(*of)).max();
+    let mut surplus = idle().filter(|(_, (of, _))| Some(count(*of)) == most);
+    surplus.next().map(|(index, _)| index)
 }
 
 /// Answers the requests of one connection. What goes wrong on it concerns its client only.
@@ -137,22 +206,32 @@ mod tests {
 
     #[test]
     fn the_host_with_the_most_connections_loses_its_oldest() {
-        let hosts = |names: &str| -> Vec<Host> {
-            let host = |name: char| Host(Ipv6Addr::from_bits(u128::from(u32::from(name))).into());
+        // An upper-case letter is a connection on which a request is answered.
+        let hosts = |names: &str| -> Vec<(Host, bool)> {
+            let host = |name: char| {
+                let number = u128::from(u32::from(name.to_ascii_lowercase()));
+                (
+                    Host(Ipv6Addr::from_bits(number).into()),
+                    name.is_ascii_lowercase(),
+                )
+            };
             names.chars().map(host).collect()
         };
         let cases = [
-            ("aaaa", "a", 0),
-            ("abaa", "a", 0),
-            ("baaa", "a", 1),
-            ("baaa", "b", 1),
-            ("bbaa", "a", 2),
-            ("bbaa", "c", 0),
-            ("abcd", "e", 0),
-            ("abcd", "d", 3),
+            ("aaaa", "a", Some(0)),
+            ("abaa", "a", Some(0)),
+            ("baaa", "a", Some(1)),
+            ("baaa", "b", Some(1)),
+            ("bbaa", "a", Some(2)),
+            ("bbaa", "c", Some(0)),
+            ("abcd", "e", Some(0)),
+            ("abcd", "d", Some(3)),
+            ("AAab", "a", Some(2)),
+            ("AAAb", "a", Some(3)),
+            ("AAAB", "a", None),
         ];
         for (open, new, expected) in cases {
-            assert_eq!(surplus(&hosts(open), hosts(new)[0]), expected, "{open} {new}");
+            assert_eq!(surplus(&hosts(open), hosts(new)[0].0), expected, "{open} {new}");
         }
     }
 

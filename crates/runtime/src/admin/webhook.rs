@@ -1,31 +1,35 @@
 //! The server of an admission webhook. Its clients are API servers, but every Pod may reach the port.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing;
+use axum::{Extension, Router};
+use futures::StreamExt as _;
 use futures::future::BoxFuture;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
-use super::server::Limits;
+use super::server::{Host, Limits};
 use super::tls::{Certificate, server_config};
 use super::{MetricsArgs, everywhere, serve};
 
 /// The longest request in bytes, with the object before and after a change. A pool with 1024 ranges takes a tenth of it; parsed, JSON
-/// takes many times its size.
+/// takes many times its size. The requests of one host may take as much together.
 const LONGEST: usize = 1 << 20;
-/// The bytes that the requests of all clients may take together.
-const BUDGET: usize = 2 * LONGEST;
+/// The bytes that the requests of all clients may take together. Bytes count when they have arrived.
+const BUDGET: usize = 8 * LONGEST;
+/// How long the body of a request may take to arrive: an API server sends it at once.
+const BODY_TIME: Duration = Duration::from_millis(500);
 /// How long a request may take to arrive, and its answer to be found. An API server waits 2 s.
-const TIMEOUT: Duration = Duration::from_secs(2);
-/// API servers keep a connection for as long as they can; one that is closed while a request is on its way fails that request.
+const TIMEOUT: Duration = Duration::from_millis(1500);
+/// API servers keep a connection for as long as they can; closing it while a request is on its way fails that request.
 const LIMITS: Limits = Limits {
     connections: 32,
     header_time: Duration::from_secs(60),
@@ -34,13 +38,24 @@ const LIMITS: Limits = Limits {
     response_time: Duration::from_secs(10),
 };
 
-/// Answers the JSON of an AdmissionReview; `None` if it cannot yet.
-pub type Review = Arc<dyn Fn(Vec<u8>) -> BoxFuture<'static, Option<Vec<u8>>> + Send + Sync>;
+/// Answers the JSON of an AdmissionReview.
+pub type Review = Arc<dyn Fn(Vec<u8>) -> BoxFuture<'static, Result<Vec<u8>, ReviewError>> + Send + Sync>;
+
+/// The reason why a request has no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReviewError {
+    /// The request is no AdmissionReview, for this reason.
+    Malformed(String),
+    /// Not all objects are listed, or the program ends.
+    Unavailable,
+}
 
 #[derive(Clone)]
 struct Webhook {
     review: Review,
     budget: Arc<Semaphore>,
+    /// What is left of the bytes of each host that has a request.
+    hosts: Arc<Mutex<HashMap<Host, Weak<Semaphore>>>>,
 }
 
 /// Serves reviews at `paths` over HTTPS, on a thread of its own. `args` says which versions and ciphers of TLS.
@@ -72,14 +87,64 @@ fn router(paths: &[&'static str], review: Review) -> Router {
     let webhook = Webhook {
         review,
         budget: Arc::new(Semaphore::new(BUDGET)),
+        hosts: Arc::default(),
     };
-    let router = paths
-        .iter()
-        .fold(Router::new(), |router, path| router.route(path, post(answer)));
+    let router = paths.iter().fold(Router::new(), |router, path| {
+        router.route(path, routing::post(answer))
+    });
     router.with_state(webhook)
 }
 
-async fn answer(State(webhook): State<Webhook>, headers: HeaderMap, body: Body) -> Response {
+impl Webhook {
+    /// Returns what is left of the bytes of `host`.
+    fn share_of(&self, host: Host) -> Arc<Semaphore> {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.retain(|_, share| share.strong_count() > 0);
+        let known = hosts.get(&host).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let share = Arc::new(Semaphore::new(LONGEST));
+            hosts.insert(host, Arc::downgrade(&share));
+            share
+        })
+    }
+
+    /// Reads a request of `length` bytes, and answers it.
+    async fn answer(&self, host: Host, length: u32, body: Body) -> Result<Vec<u8>, ReviewError> {
+        let share = self.share_of(host);
+        let unavailable = |_| ReviewError::Unavailable;
+        let _share = share.acquire_many(length).await.map_err(unavailable)?;
+        let read = timeout(BODY_TIME, self.read(length as usize, body)).await;
+        let (request, _taken) = read.ok().flatten().ok_or(ReviewError::Unavailable)?;
+        (self.review)(request).await
+    }
+
+    /// Reads a body, and takes its bytes from the budget as they arrive.
+    async fn read(&self, length: usize, body: Body) -> Option<(Vec<u8>, SemaphorePermit<'_>)> {
+        let mut taken = self.budget.acquire_many(0).await.ok()?;
+        let (mut request, mut data) = (Vec::new(), body.into_data_stream());
+        while let Some(bytes) = data.next().await {
+            let bytes = bytes.ok()?;
+            if request.len() + bytes.len() > length {
+                return None;
+            }
+            taken.merge(
+                self.budget
+                    .acquire_many(u32::try_from(bytes.len()).ok()?)
+                    .await
+                    .ok()?,
+            );
+            request.extend_from_slice(&bytes);
+        }
+        Some((request, taken))
+    }
+}
+
+async fn answer(
+    State(webhook): State<Webhook>,
+    Extension(host): Extension<Host>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
     let length = headers.get(header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse::<u32>().ok());
     let Some(length) = length else {
@@ -88,80 +153,112 @@ async fn answer(State(webhook): State<Webhook>, headers: HeaderMap, body: Body) 
     if length as usize > LONGEST {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     }
-    let reviewed = timeout(TIMEOUT, async {
-        let _share = webhook.budget.acquire_many(length).await.ok()?;
-        let request = to_bytes(body, LONGEST).await.ok()?;
-        (webhook.review)(request.into()).await
-    });
-    match reviewed.await.ok().flatten() {
-        Some(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
-        None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    let reviewed = timeout(TIMEOUT, webhook.answer(host, length, body)).await;
+    match reviewed.unwrap_or(Err(ReviewError::Unavailable)) {
+        Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
+        Err(ReviewError::Malformed(reason)) => {
+            let text = format!("not an AdmissionReview: {reason}");
+            (StatusCode::BAD_REQUEST, text).into_response()
+        }
+        Err(ReviewError::Unavailable) => {
+            let text = "reviews are not answered at the moment; try again later";
+            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use axum::http::Request;
+    use futures::FutureExt as _;
     use hyper::service::Service as _;
     use hyper_util::service::TowerToHyperService;
+    use std::net::{IpAddr, Ipv4Addr};
 
     use super::*;
 
-    fn echo() -> Review {
-        Arc::new(|request| Box::pin(async move { (!request.is_empty()).then_some(request) }))
+    type Service = TowerToHyperService<Router>;
+
+    fn service() -> Service {
+        let echo: Review = Arc::new(|request| {
+            Box::pin(async move {
+                match request.as_slice() {
+                    b"malformed" => Err(ReviewError::Malformed("x".to_owned())),
+                    b"early" => Err(ReviewError::Unavailable),
+                    _ => Ok(request),
+                }
+            })
+        });
+        TowerToHyperService::new(router(&["/validate"], echo))
     }
 
-    async fn post_to(path: &str, length: Option<&str>, body: Body) -> StatusCode {
-        let mut request = Request::post(path);
+    async fn post(service: Service, host: u8, path: &str, length: Option<&str>, body: Body) -> StatusCode {
+        let host = Host::of(IpAddr::V4(Ipv4Addr::new(192, 0, 2, host)));
+        let mut request = Request::post(path).extension(host);
         if let Some(length) = length {
             request = request.header(header::CONTENT_LENGTH, length);
         }
-        let service = TowerToHyperService::new(router(&["/validate"], echo()));
         let request = request.body(body).expect("a request");
         service.call(request).await.expect("infallible").status()
+    }
+
+    /// A request of the longest length of which all but the last byte arrives.
+    async fn slow(service: Service, host: u8) -> StatusCode {
+        let arrived = futures::stream::iter([Ok::<_, axum::Error>(vec![b'x'; LONGEST - 1])]);
+        let body = Body::from_stream(arrived.chain(futures::stream::pending()));
+        post(service, host, "/validate", Some(&LONGEST.to_string()), body).await
+    }
+
+    async fn quick(service: Service, host: u8) -> StatusCode {
+        post(service, host, "/validate", Some("1"), Body::from("x")).await
     }
 
     #[tokio::test]
     async fn only_requests_of_a_known_and_bounded_length_are_read() {
         let cases = [
-            ("/validate", Some("1"), StatusCode::OK),
-            ("/validate", None, StatusCode::LENGTH_REQUIRED),
-            ("/validate", Some("-1"), StatusCode::LENGTH_REQUIRED),
-            ("/validate", Some("1048577"), StatusCode::PAYLOAD_TOO_LARGE),
-            ("/validate", Some("99999999999"), StatusCode::LENGTH_REQUIRED),
-            ("/other", Some("1"), StatusCode::NOT_FOUND),
+            ("/validate", Some("1"), "x", StatusCode::OK),
+            ("/validate", None, "x", StatusCode::LENGTH_REQUIRED),
+            ("/validate", Some("-1"), "x", StatusCode::LENGTH_REQUIRED),
+            ("/validate", Some("1048577"), "x", StatusCode::PAYLOAD_TOO_LARGE),
+            ("/validate", Some("99999999999"), "x", StatusCode::LENGTH_REQUIRED),
+            ("/validate", Some("1"), "xx", StatusCode::SERVICE_UNAVAILABLE),
+            ("/validate", Some("5"), "early", StatusCode::SERVICE_UNAVAILABLE),
+            ("/validate", Some("9"), "malformed", StatusCode::BAD_REQUEST),
+            ("/other", Some("1"), "x", StatusCode::NOT_FOUND),
         ];
-        for (path, length, expected) in cases {
-            let status = post_to(path, length, Body::from("x")).await;
-            assert_eq!(status, expected, "{path} {length:?}");
+        for (path, length, body, expected) in cases {
+            let status = post(service(), 1, path, length, Body::from(body)).await;
+            assert_eq!(status, expected, "{path} {length:?} {body}");
         }
-        let status = post_to("/validate", Some("0"), Body::empty()).await;
-        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "it cannot be answered");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_requests_stop_no_request_of_another_host() {
+        let service = service();
+        let all = (1..=7).map(|host| tokio::spawn(slow(service.clone(), host)));
+        let all: Vec<_> = all.collect();
+        tokio::task::yield_now().await;
+        for host in [8, 9] {
+            let status = quick(service.clone(), host).now_or_never();
+            assert_eq!(status, Some(StatusCode::OK), "it waits for nothing");
+        }
+        for status in futures::future::join_all(all).await {
+            assert_eq!(status.expect("no panic"), StatusCode::SERVICE_UNAVAILABLE);
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_does_not_arrive_gives_its_share_back() {
-        let never = || Body::from_stream(futures::stream::pending::<Result<Vec<u8>, axum::Error>>());
-        let service = TowerToHyperService::new(router(&["/validate"], echo()));
-        let request = |length: usize, body| {
-            let request = Request::post("/validate").header(header::CONTENT_LENGTH, length);
-            service.call(request.body(body).expect("a request"))
-        };
-        let slow = [request(LONGEST, never()), request(LONGEST, never())];
-        let slow = futures::future::join_all(slow.map(tokio::spawn));
+        let service = service();
+        // More than the budget holds, and two of one host.
+        let hosts = [1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
+        let all = hosts.map(|host| tokio::spawn(slow(service.clone(), host)));
         tokio::task::yield_now().await;
-        let late = request(1, Body::from("x")).await.expect("infallible");
-        let slow = slow.await.into_iter().map(|response| {
-            let response = response.expect("no panic").expect("infallible");
-            response.status()
-        });
-        assert!(
-            slow.into_iter()
-                .all(|status| status == StatusCode::SERVICE_UNAVAILABLE)
-        );
-        // It waited for a share for as long as they did.
-        assert!([StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE].contains(&late.status()));
-        let next = request(1, Body::from("x")).await.expect("infallible");
-        assert_eq!(next.status(), StatusCode::OK);
+        let late = tokio::spawn(quick(service.clone(), 1));
+        for status in futures::future::join_all(all).await {
+            assert_eq!(status.expect("no panic"), StatusCode::SERVICE_UNAVAILABLE);
+        }
+        assert_eq!(late.await.expect("no panic"), StatusCode::OK);
+        assert_eq!(quick(service, 11).await, StatusCode::OK);
     }
 }
