@@ -52,7 +52,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{- /* Whether there is a webhook. Beside MetalLB the webhook is MetalLB's. */ -}}
 {{- define "herald.webhook" -}}
-{{- and .Values.controller.enabled (eq .Values.controller.webhookMode "enabled") (not (.Values.migration).besideMetalLB) -}}
+{{- and .Values.controller.enabled (ne (default "disabled" .Values.controller.webhookMode) "disabled") (not (.Values.migration).besideMetalLB) -}}
 {{- end -}}
 
 {{- /* The name of the webhook's Service, Secret and configuration. */ -}}
@@ -230,7 +230,8 @@ failureThreshold: {{ $probe.failureThreshold }}
 {{- fail (printf "%s.image.repository: %s is MetalLB's image and has no /herald-%s; name the image that you built of Herald (docs/install/before.md), and remove MetalLB's tag" $program $image.repository $program) -}}
 {{- end -}}
 {{- end -}}
-{{- if and $values.speaker.enabled $values.speaker.memberlist.enabled (not $values.controller.enabled) (not $values.speaker.secretName) -}}
+{{- $decides := and $values.controller.enabled (ne $values.controller.webhookMode "onlywebhook") -}}
+{{- if and $values.speaker.enabled $values.speaker.memberlist.enabled (not $decides) (not $values.speaker.secretName) -}}
 {{- fail "speaker.secretName: the controller makes the gossip key, and this release has none; name a Secret with the key in its field secretkey" -}}
 {{- end -}}
 {{- if not $values.speaker.memberlist.enabled -}}

@@ -42,6 +42,9 @@ pub use crate::webhook::{WebhookArgs, WebhookMode};
 /// Inputs that wait for the driver; watches slow down when it is full.
 const INPUTS: usize = 1024;
 
+/// The Lease of the controllers that only serve the webhook: one of them makes the certificate.
+const WEBHOOK_LEASE: &str = "herald-webhook";
+
 /// The controller's flags.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ControllerArgs {
@@ -122,8 +125,10 @@ async fn serve(args: ControllerArgs) -> anyhow::Result<()> {
     let (sender, inputs) = mpsc::channel(INPUTS);
     let version_check = Duration::from_secs(args.version_check_interval);
     input::watch_all(&client, &namespace, &args.lb_class, version_check, &sender);
-    let (lease, leadership) = Lease::new(client.clone(), &namespace, LEASE, &args.pod_name);
-    if !args.ml_secret_name.is_empty() {
+    let only_reviews = args.webhook.webhook_mode == WebhookMode::OnlyWebhook;
+    let lease = if only_reviews { WEBHOOK_LEASE } else { LEASE };
+    let (lease, leadership) = Lease::new(client.clone(), &namespace, lease, &args.pod_name);
+    if !args.ml_secret_name.is_empty() && !only_reviews {
         let secrets = Api::namespaced(client.clone(), &namespace);
         task::spawn(gossip_key::keep(secrets, args.ml_secret_name, leadership.clone()));
     }
@@ -147,7 +152,10 @@ async fn serve(args: ControllerArgs) -> anyhow::Result<()> {
         allocator,
         listing,
         leadership,
-        Standing::new(args.beside_metallb),
+        match only_reviews {
+            true => Standing::only_reviews(),
+            false => Standing::new(args.beside_metallb),
+        },
         outputs,
     );
     info!(namespace, "controller started");

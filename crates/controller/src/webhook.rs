@@ -22,6 +22,9 @@ pub enum WebhookMode {
     /// The controller serves no webhook.
     #[default]
     Disabled,
+    /// The controller serves the webhook, and neither decides nor writes anything but its certificate.
+    #[value(name = "onlywebhook")]
+    OnlyWebhook,
 }
 
 /// The flags of the webhook, named as MetalLB's where it has them. Its default value disables the webhook.

@@ -18,6 +18,8 @@ pub(crate) struct Standing {
     held: Option<Term>,
     /// The term in which this controller decides and writes; the others stand by with warm caches.
     active: Option<Term>,
+    /// Whether this controller never decides.
+    only_reviews: bool,
     metallb: Option<MetalLbControllers>,
 }
 
@@ -37,6 +39,14 @@ impl Standing {
     pub(crate) fn new(is_beside_metallb: bool) -> Self {
         Self {
             metallb: is_beside_metallb.then(MetalLbControllers::default),
+            ..Self::default()
+        }
+    }
+
+    /// Starts as a standby that answers reviews, and stays one also with the Lease.
+    pub(crate) fn only_reviews() -> Self {
+        Self {
+            only_reviews: true,
             ..Self::default()
         }
     }
@@ -115,7 +125,7 @@ impl Standing {
                 (true, true) | (false, false) => {}
             }
         }
-        let term = self.held.filter(|_| !self.is_kept(now));
+        let term = self.held.filter(|_| !self.is_kept(now) && !self.only_reviews);
         let before = std::mem::replace(&mut self.active, term);
         (before != term).then_some((before, term))
     }
@@ -198,6 +208,14 @@ mod tests {
             [false, false, true, false, true, true]
         );
         assert_eq!(active_after(false, updates()), [true; 6]);
+    }
+
+    #[test]
+    fn a_controller_that_only_reviews_never_decides() {
+        let mut standing = Standing::only_reviews();
+        standing.set_held(Some(Term::FIRST));
+        assert_eq!(standing.poll_change(Timestamp::UNIX_EPOCH), None);
+        assert!(!standing.is_active() && !standing.waits_for_metallb(Timestamp::UNIX_EPOCH));
     }
 
     #[test]
