@@ -73,6 +73,12 @@ impl Kubectl {
         self.run(["apply", "-f", &file]).await
     }
 
+    /// Applies a manifest; each request to the API server may take as long as `limit` says, e.g. `3s`.
+    pub async fn apply_within(&self, limit: &str, yaml: &str) -> anyhow::Result<String> {
+        let file = self.write(yaml)?;
+        self.run(["apply", "--request-timeout", limit, "-f", &file]).await
+    }
+
     /// Applies a manifest without holding it against the schemas first.
     pub async fn apply_unchecked(&self, yaml: &str) -> anyhow::Result<String> {
         let file = self.write(yaml)?;
@@ -103,10 +109,10 @@ impl Kubectl {
         Ok(text)
     }
 
-    /// Applies a manifest and returns all that kubectl prints, warnings included.
-    pub async fn apply_and_hear(&self, yaml: &str) -> anyhow::Result<String> {
+    /// Has a manifest checked without creating anything, and returns all that kubectl prints, warnings included.
+    pub async fn dry_run_with_warnings(&self, yaml: &str) -> anyhow::Result<String> {
         let file = self.write(yaml)?;
-        let output = self.try_run(["apply", "-f", &file]).await?;
+        let output = self.try_run(["apply", "--dry-run=server", "-f", &file]).await?;
         let text = [output.stdout, output.stderr].concat();
         let text = String::from_utf8_lossy(&text).into_owned();
         ensure!(output.status.success(), "kubectl: {text}");

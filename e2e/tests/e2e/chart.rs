@@ -68,10 +68,8 @@ async fn each_right(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
             None => announced_by(lab, "hello", &owner).await?,
         };
     }
-    // A mistake that only the programs see: their states of the configuration change. Without a controller it is not refused.
-    lab.kill_controller().await?;
+    // A mistake that only the programs see: their states of the configuration change.
     kubectl.apply("{apiVersion: metallb.io/v1beta1, kind: IPAddressPool, metadata: {name: overlapping, namespace: metallb-system}, spec: {addresses: [192.168.67.0/24]}}").await?;
-    lab.start_controller().await?;
     wait_for("both programs tell of the mistake", DEADLINE, async || {
         let states = kubectl
             .get(&["configurationstates", "-n", NAMESPACE])
