@@ -60,6 +60,11 @@ impl Standing {
         self.held
     }
 
+    /// Whether this controller has the Lease of those that decide.
+    pub(super) const fn is_leader(&self) -> bool {
+        self.held.is_some() && !self.only_reviews
+    }
+
     pub(super) const fn active(&self) -> Option<Term> {
         self.active
     }
@@ -125,7 +130,7 @@ impl Standing {
                 (true, true) | (false, false) => {}
             }
         }
-        let term = self.held.filter(|_| !self.is_kept(now) && !self.only_reviews);
+        let term = self.held.filter(|_| self.is_leader() && !self.is_kept(now));
         let before = std::mem::replace(&mut self.active, term);
         (before != term).then_some((before, term))
     }
@@ -134,7 +139,7 @@ impl Standing {
 impl Controller {
     /// Makes this controller the active one, or a standby.
     pub(super) fn follow_standing(&mut self) {
-        self.metrics.set_leader(self.standing.held().is_some());
+        self.metrics.set_leader(self.standing.is_leader());
         let Some((before, term)) = self.standing.poll_change(Timestamp::now()) else {
             return;
         };
@@ -215,7 +220,11 @@ mod tests {
         let mut standing = Standing::only_reviews();
         standing.set_held(Some(Term::FIRST));
         assert_eq!(standing.poll_change(Timestamp::UNIX_EPOCH), None);
-        assert!(!standing.is_active() && !standing.waits_for_metallb(Timestamp::UNIX_EPOCH));
+        assert!(
+            !standing.is_active() && !standing.is_leader(),
+            "its Lease is another one"
+        );
+        assert!(!standing.waits_for_metallb(Timestamp::UNIX_EPOCH));
     }
 
     #[test]
