@@ -70,12 +70,12 @@ async fn each_right(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
     }
     // A mistake that only the programs see: their states of the configuration change.
     kubectl.apply("{apiVersion: metallb.io/v1beta1, kind: IPAddressPool, metadata: {name: overlapping, namespace: metallb-system}, spec: {addresses: [192.168.67.0/24]}}").await?;
-    wait_for("both programs tell of the mistake", DEADLINE, async || {
-        let states = kubectl
-            .get(&["configurationstates", "-n", NAMESPACE])
-            .await?
-            .to_string();
-        Ok((states.matches("overlaps").count() >= 2).then_some(()))
+    let programs = lab.nodes().len() + 1;
+    wait_for("all programs tell of the mistake", DEADLINE, async || {
+        let states = kubectl.get(&["configurationstates", "-n", NAMESPACE]).await?;
+        let states = states["items"].as_array().context("no list")?.iter();
+        let told = states.filter(|state| state.to_string().contains("overlaps"));
+        Ok((told.count() == programs).then_some(()))
     })
     .await?;
     // A user removes their labels; they are put back.
