@@ -93,7 +93,7 @@ struct Series {
     /// How often it was written.
     writes: u32,
     /// Boxed, because most of the series that are remembered have none.
-    waiting: Option<Box<Waiting>>,
+    waiting: Option<Box<LatestEvent>>,
     /// The time of the last repetition.
     last_seen: Instant,
     /// It is not written before; also its place among those that are delayed.
@@ -102,7 +102,7 @@ struct Series {
 
 /// The latest event of a series, until it is written.
 #[derive(Debug)]
-struct Waiting {
+struct LatestEvent {
     record: EventRecord,
     last: Timestamp,
 }
@@ -148,7 +148,7 @@ impl Correlator {
         let series = series.or_insert_with(|| Series::new(object, now, wall));
         series.count = series.count.saturating_add(1);
         series.last_seen = now;
-        let waiting = Waiting { record, last: wall };
+        let waiting = LatestEvent { record, last: wall };
         self.waiting_bytes += waiting.bytes();
         match series.waiting.replace(waiting.into()) {
             Some(before) => self.waiting_bytes -= before.bytes(),
@@ -232,7 +232,7 @@ impl Correlator {
     }
 
     /// Removes a series, and the event of it that waits. A place in `ready` stays.
-    fn forget(&mut self, key: Digest) -> Option<Waiting> {
+    fn forget(&mut self, key: Digest) -> Option<LatestEvent> {
         let series = self.series.remove(&key)?;
         let waiting = series.waiting?;
         self.delayed.remove(&(series.not_before, key));
@@ -316,7 +316,7 @@ fn gap_after(writes: u32) -> Duration {
     FIRST_GAP.saturating_mul(factor).min(LONGEST_GAP)
 }
 
-impl Waiting {
+impl LatestEvent {
     /// Returns what this event takes in memory.
     fn bytes(&self) -> usize {
         let about = &self.record.about;

@@ -169,13 +169,11 @@ impl Ownership {
 
     /// Returns the next role that differs from what was returned before.
     pub fn poll_change(&mut self, facts: &Facts) -> Option<RoleChange> {
-        loop {
-            if let Some(change) = queue::pop(&mut self.changes) {
-                return Some(change);
-            }
+        while self.changes.is_empty() {
             let address = self.stale.pop_first()?;
             self.update(facts, address);
         }
+        queue::pop(&mut self.changes)
     }
 
     /// Decides for an address again, and queues the changed roles.
