@@ -175,6 +175,11 @@ def documents(values, **options):
     return [document for text in files for document in yaml.safe_load_all(text) if document]
 
 
+def is_test(document):
+    """Whether only `helm test` creates the object."""
+    return document["metadata"].get("annotations", {}).get("helm.sh/hook") == "test"
+
+
 def merged(base, other):
     result = copy.deepcopy(base)
     for key, value in other.items():
@@ -248,7 +253,7 @@ def manifest():
             "labels": {f"pod-security.kubernetes.io/{mode}": "privileged" for mode in ("enforce", "audit", "warn")},
         },
     }
-    found = documents({}, name="herald")
+    found = [document for document in documents({}, name="herald") if not is_test(document)]
     order = ["CustomResourceDefinition", "ServiceAccount", "ConfigMap", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"]
     found.sort(key=lambda document: order.index(document["kind"]) if document["kind"] in order else len(order))
     for document in found:
@@ -388,6 +393,17 @@ def check_privileges():
         assert pod["containers"][0]["resources"]["requests"].keys() == {"cpu", "memory"}
         assert "limits" not in pod["containers"][0]["resources"]
         assert pod["priorityClassName"].startswith("system-")
+    tests = [d for d in found if is_test(d)]
+    assert [d["kind"] for d in tests] == ["Pod"]
+    # What the policies of a namespace demand of the controller, its test meets as well.
+    test = tests[0]["spec"]
+    for field in ("serviceAccountName", "securityContext", "nodeSelector", "priorityClassName"):
+        assert test[field] == controller[field], field
+    for field in ("image", "resources", "securityContext"):
+        assert test["containers"][0][field] == controller["containers"][0][field], field
+    policy = next(d for d in documents(EVERYTHING) if d["metadata"]["name"] == "release-herald-controller" and d["kind"] == "NetworkPolicy")
+    admitted = policy["spec"]["podSelector"]["matchExpressions"][0]["values"]
+    assert tests[0]["metadata"]["labels"]["app.kubernetes.io/component"] in admitted
     # Pod Security, level restricted.
     assert controller["securityContext"]["runAsNonRoot"] and controller["securityContext"]["runAsGroup"] > 0
     assert not {"hostNetwork", "hostPID", "hostIPC", "volumes"} & controller.keys()

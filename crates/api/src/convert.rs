@@ -12,4 +12,4 @@ pub use labels::has_too_long_labels;
 pub use metallb::{MetalLbPod, MetalLbProgram, metallb_pod};
 pub use network::{EndpointSlice, SliceId, endpoint_slice, node};
 pub use service::{exposure, external_ips, ingress_addresses, is_ours, key, service};
-pub use state::{configuration_state, gossip_reachable};
+pub use state::{GOSSIP_REACHABLE, configuration_state, gossip_reachable};

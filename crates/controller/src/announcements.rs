@@ -102,6 +102,10 @@ impl PodReadiness {
         &self.name
     }
 
+    pub(crate) const fn is_ready(&self) -> bool {
+        self.is_ready
+    }
+
     /// Returns it if it is a Pod of MetalLB's controller.
     pub(crate) const fn metallb(&self) -> Option<&MetalLbPod> {
         self.metallb.as_ref()

@@ -15,6 +15,7 @@ mod metrics;
 mod observed;
 mod published;
 mod reconciler;
+mod release_check;
 mod resources;
 mod webhook;
 mod write;
@@ -37,6 +38,7 @@ use crate::admission::AdmissionScope;
 use crate::driver::{Controller, Listing, Outputs, Standing};
 use crate::input::ListedKind;
 use crate::metrics::{ControllerMetrics, LEASE};
+use crate::release_check::ReleaseParts;
 pub use crate::webhook::{WebhookArgs, WebhookMode};
 
 /// Inputs that wait for the driver; watches slow down when it is full.
@@ -72,6 +74,18 @@ pub struct ControllerArgs {
     /// Run beside MetalLB: decide and write nothing while the namespace has a Pod of MetalLB's controller.
     #[arg(long)]
     pub beside_metallb: bool,
+    /// Run no controller, but check whether the release works, for a minute at most: the definitions, the active controller, and
+    /// the speakers of --ml-labels. The exit status is 0 if it works.
+    #[arg(long)]
+    pub check_release: bool,
+    /// With --check-release: label selector of the speaker Pods; if empty, the release has no speakers.
+    #[arg(
+        long,
+        env = "METALLB_ML_LABELS",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub ml_labels: String,
     /// How /metrics and /state are served.
     #[command(flatten)]
     pub metrics: MetricsArgs,
@@ -89,10 +103,10 @@ pub struct ControllerArgs {
     pub log_level: LogLevel,
 }
 
-/// Runs the controller until shutdown is requested.
+/// Runs the controller until shutdown is requested, or checks the release.
 ///
 /// # Errors
-/// When it cannot start: no kubeconfig, no namespace, a port in use.
+/// When it cannot start: no kubeconfig, no namespace, a port in use. When the release does not work.
 pub fn run(args: ControllerArgs) -> anyhow::Result<()> {
     herald_runtime::memory::init();
     herald_runtime::log::init(args.log_level);
@@ -102,9 +116,19 @@ pub fn run(args: ControllerArgs) -> anyhow::Result<()> {
 }
 
 async fn serve(args: ControllerArgs) -> anyhow::Result<()> {
-    let shutdown = Shutdown::on_signals()?;
     let namespace = client::namespace(args.namespace.as_deref())?;
     let client = client::connect(concat!("herald-controller/", env!("CARGO_PKG_VERSION"))).await?;
+    let only_reviews = args.webhook.webhook_mode == WebhookMode::OnlyWebhook;
+    let lease = if only_reviews { WEBHOOK_LEASE } else { LEASE };
+    if args.check_release {
+        let parts = ReleaseParts {
+            lease,
+            speaker_labels: args.ml_labels,
+            is_beside_metallb: args.beside_metallb,
+        };
+        return release_check::run(&client, &namespace, &parts).await;
+    }
+    let shutdown = Shutdown::on_signals()?;
     let registry = admin::registry()?;
     let readiness = Readiness::default();
     let health = Health::start().context("starting the watch of the threads")?;
@@ -125,8 +149,6 @@ async fn serve(args: ControllerArgs) -> anyhow::Result<()> {
     let (sender, inputs) = mpsc::channel(INPUTS);
     let version_check = Duration::from_secs(args.version_check_interval);
     input::watch_all(&client, &namespace, &args.lb_class, version_check, &sender);
-    let only_reviews = args.webhook.webhook_mode == WebhookMode::OnlyWebhook;
-    let lease = if only_reviews { WEBHOOK_LEASE } else { LEASE };
     let (lease, leadership) = Lease::new(client.clone(), &namespace, lease, &args.pod_name);
     if !args.ml_secret_name.is_empty() && !only_reviews {
         let secrets = Api::namespaced(client.clone(), &namespace);

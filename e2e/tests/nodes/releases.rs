@@ -1,4 +1,4 @@
-//! Helm: upgrade, rollback, uninstall, install again, and two releases beside each other.
+//! Helm: test, upgrade, rollback, uninstall, install again, and two releases beside each other.
 
 use std::sync::Arc;
 
@@ -16,10 +16,25 @@ use crate::{DEADLINE, Stage};
 
 pub(crate) fn trials(stage: &Arc<Stage>) -> Vec<Trial> {
     vec![
+        stage.trial("helm_test_finds_that_the_release_works", helm_test),
         stage.trial("an_upgrade_and_its_rollback_lose_no_request", upgrade),
         stage.trial("two_releases_share_each_node", two_releases),
         stage.trial("an_uninstalled_release_leaves_its_lease_to_the_next", reinstall),
     ]
+}
+
+async fn helm_test(cluster: &mut Cluster) -> anyhow::Result<()> {
+    let output = cluster
+        .helm(&["test", "herald", "--namespace", NAMESPACE, "--logs"])
+        .await?;
+    ensure!(output.contains("the release works"), "{output}");
+    let pods = cluster.pods().await?;
+    ensure!(
+        pods.len() == 5,
+        "the Pod of the test is left: {} Pods",
+        pods.len()
+    );
+    Ok(())
 }
 
 async fn upgrade(cluster: &mut Cluster) -> anyhow::Result<()> {

@@ -11,7 +11,7 @@ use crate::reason::ConditionReason;
 const LONGEST_MESSAGE: usize = 32_768;
 
 /// Type of the condition that says whether gossip reaches the speakers that exist. Not in MetalLB.
-const GOSSIP_REACHABLE: &str = "herald.io/GossipReachable";
+pub const GOSSIP_REACHABLE: &str = "herald.io/GossipReachable";
 
 /// Returns the status for `problems`. It has one condition of the type that MetalLB's component has: `poolReconcilerValid` in
 /// the controller, `configReconcilerValid` in a speaker. The caller sets its time.

@@ -128,6 +128,8 @@ async fn run_with_a_converter_that_panics() {
         pod_name: "panicking".to_owned(),
         lb_class: String::new(),
         beside_metallb: false,
+        check_release: false,
+        ml_labels: String::new(),
         quarantine: 0,
         metrics: MetricsArgs::default(),
         webhook: WebhookArgs::default(),

@@ -6,6 +6,7 @@ mod faults;
 mod gossip_key;
 mod handover;
 mod model;
+mod release_check;
 mod reports;
 mod restore;
 mod schema;
