@@ -282,6 +282,9 @@ mod tests {
         }))
     }
 
+    /// Pods, states, and the faults.
+    type Case<'a> = (Vec<Pod>, Option<&'a [ConfigurationState]>, &'a str);
+
     #[test]
     fn each_speaker_must_be_ready_have_a_state_of_its_own_and_gossip() {
         let [speaker, other] = ["speaker", "other"].map(ready);
@@ -296,7 +299,7 @@ mod tests {
         let [blocked, unreported] = [[state("speaker", Some("False"))], [state("other", None)]];
         let own = [speaker.clone()];
         let no_pod = "there is no Pod of a speaker";
-        let cases: [(Vec<Pod>, Option<&[ConfigurationState]>, &str); 7] = [
+        let cases: [Case<'_>; 7] = [
             (
                 vec![speaker.clone(), other, evicted.clone(), leaving.clone()],
                 Some(&states),
