@@ -13,7 +13,8 @@ mod service_l2_status;
 
 pub use configuration_state::{ConfigurationResult, ConfigurationState, ConfigurationStateStatus};
 pub use ip_address_pool::{
-    EFFECTIVE, IPAddressPool, IPAddressPoolSpec, IPAddressPoolStatus, Quota, Reservation, ServiceAllocation,
+    EFFECTIVE, IPAddressPool, IPAddressPoolSpec, IPAddressPoolStatus, Quota, READY, Reservation,
+    ServiceAllocation,
 };
 pub use l2_advertisement::{
     L2Advertisement, L2AdvertisementFields, L2AdvertisementSpec, L2AdvertisementStatus, NodePreference,

@@ -78,7 +78,7 @@ pub enum ConditionReason {
     NoSpeaker,
     /// `poolReconcilerValid`, `configReconcilerValid`: True. Every resource is in force.
     Reconciled,
-    /// `poolReconcilerValid`, `configReconcilerValid`: False. A resource is set aside.
+    /// `poolReconcilerValid`, `configReconcilerValid`, `Ready`: False. A resource is set aside.
     ConfigurationError,
     /// `herald.io/GossipReachable`: True. Gossip reaches the speakers that exist.
     Reached,
@@ -86,11 +86,13 @@ pub enum ConditionReason {
     GossipBlocked,
     /// `herald.io/Effective`: True. The pool is in force and announced; the advertisement announces something somewhere.
     Effective,
+    /// `Ready`: True. The resource is in force as it is written.
+    InForce,
 }
 
 impl ConditionReason {
     /// All reasons.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Allocated,
         Self::Announced,
         Self::Pending,
@@ -101,6 +103,7 @@ impl ConditionReason {
         Self::Reached,
         Self::GossipBlocked,
         Self::Effective,
+        Self::InForce,
     ];
 
     /// Returns the `reason` of the condition.
@@ -116,6 +119,7 @@ impl ConditionReason {
             Self::Reached => "Reached",
             Self::GossipBlocked => "GossipBlocked",
             Self::Effective => "Effective",
+            Self::InForce => "InForce",
         }
     }
 }

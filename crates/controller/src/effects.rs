@@ -1,4 +1,4 @@
-//! The conditions `herald.io/Effective` of pools and advertisements, and what is known of the nodes, on which they depend.
+//! The conditions `Ready` and `herald.io/Effective` of pools and advertisements, and what is known of the nodes, on which they depend.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,9 +22,11 @@ pub(crate) enum EffectSource {
     Speakers,
 }
 
-/// What a condition `herald.io/Effective` says.
+/// What the conditions `Ready` and `herald.io/Effective` say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Effectiveness {
+    /// Whether the resource is in force as it is written. What else exists in the cluster does not matter.
+    pub(crate) is_in_force: bool,
     pub(crate) is_effective: bool,
     pub(crate) reason: &'static str,
     pub(crate) message: String,
@@ -165,6 +167,7 @@ impl Effects {
         let reasons = self.reasons(catalog, kind, name);
         let Some(first) = reasons.first() else {
             return Effectiveness {
+                is_in_force: true,
                 is_effective: true,
                 reason: ConditionReason::Effective.reason(),
                 message: String::new(),
@@ -172,6 +175,7 @@ impl Effects {
         };
         let texts: Vec<String> = reasons.iter().map(Ineffective::to_string).collect();
         Effectiveness {
+            is_in_force: !matches!(first, Ineffective::SetAside(_)),
             is_effective: false,
             reason: first.reason(),
             message: shorten(texts.join("; "), LONGEST_MESSAGE),

@@ -1,9 +1,10 @@
-//! The observed statuses of pools and advertisements, and the desired ones: the counts of a pool, and the condition
+//! The observed statuses of pools and advertisements, and the desired ones: the counts of a pool, and the conditions `Ready` and
 //! `herald.io/Effective`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use herald_api::crd::EFFECTIVE;
+use herald_api::crd::{EFFECTIVE, READY};
+use herald_api::reason::ConditionReason;
 use herald_core::config::{Catalog, ResourceKind};
 use herald_core::ipam::Usage;
 use herald_runtime::reconcile::Written;
@@ -119,22 +120,18 @@ impl Resources {
             return None;
         }
         let observed = &record.observed;
-        let own = observed
-            .conditions
-            .iter()
-            .find(|condition| condition.type_ == EFFECTIVE);
         let effect = record.effect.as_ref();
-        let condition = effect.map(|effect| condition(effect, observed.generation, own, now));
-        let condition = condition.filter(|condition| own != Some(condition));
+        let conditions = effect.map(|effect| conditions(effect, observed, now));
+        let conditions = conditions.filter(|own| own.iter().any(|own| !observed.conditions.contains(own)));
         let counts = match id.kind {
             ResourceKind::L2Advertisement => None,
             // The definition requires counts beside the condition, also of a pool of which no version is in force.
             ResourceKind::Pool => usage
                 .map(PoolCounts::new)
                 .or(observed.counts)
-                .or_else(|| condition.as_ref().map(|_| PoolCounts::default())),
+                .or_else(|| conditions.as_ref().map(|_| PoolCounts::default())),
         };
-        if condition.is_none() && counts == observed.counts {
+        if conditions.is_none() && counts == observed.counts {
             return None;
         }
         let mut desired = ObservedResource {
@@ -142,13 +139,14 @@ impl Resources {
             ..observed.clone()
         };
         let mut patch = json!({"status": counts.map_or_else(|| json!({}), PoolCounts::status)});
-        if let Some(condition) = condition {
+        if let Some(own) = conditions {
             // The patch replaces the list, so it is for the version whose conditions of others it keeps.
             desired
                 .conditions
-                .retain(|condition| condition.type_ != EFFECTIVE);
-            desired.conditions.push(condition);
+                .retain(|condition| own.iter().all(|own| own.type_ != condition.type_));
+            desired.conditions.extend(own);
             patch["status"]["conditions"] = json!(desired.conditions);
+            patch["status"]["observedGeneration"] = json!(desired.generation);
             patch["metadata"] = json!({"resourceVersion": desired.version});
         }
         record.in_flight = Some(desired);
@@ -202,26 +200,29 @@ impl PoolCounts {
     }
 }
 
-/// Returns the condition. It has its status since `before`, if that has the same one.
-fn condition(
-    effect: &Effectiveness,
-    generation: Option<i64>,
-    before: Option<&Condition>,
-    now: Timestamp,
-) -> Condition {
-    let status = match effect.is_effective {
-        true => ConditionStatus::True,
-        false => ConditionStatus::False,
+/// Returns the conditions. Each has its status since the observed one, if that has the same status.
+fn conditions(effect: &Effectiveness, observed: &ObservedResource, now: Timestamp) -> [Condition; 2] {
+    let ready = match effect.is_in_force {
+        true => (READY, true, ConditionReason::InForce.reason(), ""),
+        false => (READY, false, effect.reason, &*effect.message),
     };
-    let before = before.filter(|before| before.status == status.as_str());
-    Condition {
-        type_: EFFECTIVE.to_owned(),
-        status: status.as_str().to_owned(),
-        reason: effect.reason.to_owned(),
-        message: effect.message.clone(),
-        observed_generation: generation,
-        last_transition_time: before.map_or(Time(now), |before| before.last_transition_time.clone()),
-    }
+    let effective = (EFFECTIVE, effect.is_effective, effect.reason, &*effect.message);
+    [ready, effective].map(|(type_, is_true, reason, message)| {
+        let status = match is_true {
+            true => ConditionStatus::True,
+            false => ConditionStatus::False,
+        };
+        let mut before = observed.conditions.iter();
+        let before = before.find(|before| before.type_ == type_ && before.status == status.as_str());
+        Condition {
+            type_: type_.to_owned(),
+            status: status.as_str().to_owned(),
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            observed_generation: observed.generation,
+            last_transition_time: before.map_or(Time(now), |before| before.last_transition_time.clone()),
+        }
+    })
 }
 
 #[cfg(test)]
@@ -245,6 +246,7 @@ mod tests {
 
     fn ineffective() -> Effectiveness {
         Effectiveness {
+            is_in_force: true,
             is_effective: false,
             reason: "NoAdvertisement",
             message: "why".to_owned(),
@@ -326,16 +328,21 @@ mod tests {
     }
 
     #[test]
-    fn the_condition_of_a_pool_goes_into_the_same_patch_as_its_counts_and_is_written_once() {
+    fn the_conditions_of_a_pool_go_into_the_same_patch_as_its_counts_and_are_written_once() {
         let mut resources = Resources::default();
         resources.set(pool(), observed(None));
         set_ineffective(&mut resources);
         let patch = reconcile(&mut resources, 1).expect("a write");
-        let condition = json!({
+        let ready = json!({
+            "type": "Ready", "status": "True", "reason": "InForce", "message": "",
+            "observedGeneration": 3, "lastTransitionTime": "1970-01-01T00:00:09Z",
+        });
+        let effective = json!({
             "type": "herald.io/Effective", "status": "False", "reason": "NoAdvertisement", "message": "why",
             "observedGeneration": 3, "lastTransitionTime": "1970-01-01T00:00:09Z",
         });
-        assert_eq!(patch["status"]["conditions"], json!([condition]));
+        assert_eq!(patch["status"]["conditions"], json!([ready, effective]));
+        assert_eq!(patch["status"]["observedGeneration"], 3);
         assert_eq!(patch["status"]["assignedIPv4"], 1);
         assert_eq!(patch["metadata"], json!({"resourceVersion": "70"}));
         end(&mut resources, &pool(), Written::Version(Some(71)));
@@ -346,33 +353,83 @@ mod tests {
     }
 
     #[test]
-    fn an_advertisement_has_only_the_condition_beside_those_of_others() {
+    fn a_resource_that_is_set_aside_is_not_ready_and_the_other_version_of_it_is() {
+        let mut resources = Resources::default();
+        let mut seen = Vec::new();
+        let bad = Effectiveness {
+            is_in_force: false,
+            reason: "ConfigurationError",
+            ..ineffective()
+        };
+        for (generation, effect) in [(1, &bad), (2, &bad), (3, &ineffective())] {
+            resources.set(
+                pool(),
+                ObservedResource {
+                    conditions: resources
+                        .records
+                        .get(&pool())
+                        .map_or_else(Vec::new, |record| record.observed.conditions.clone()),
+                    generation: Some(generation),
+                    ..observed(None)
+                },
+            );
+            let record = resources.records.get_mut(&pool()).expect("just set");
+            record.effect = Some(effect.clone());
+            let patch = resources
+                .reconcile(&pool(), None, at(generation))
+                .expect("a write");
+            assert_eq!(patch["status"]["observedGeneration"], generation);
+            let ready = &patch["status"]["conditions"][0];
+            assert_eq!(ready["type"], "Ready");
+            seen.push(
+                ["status", "reason", "message", "lastTransitionTime"].map(|field| ready[field].clone()),
+            );
+            end(&mut resources, &pool(), Written::Version(Some(71)));
+        }
+        let since = |second| format!("1970-01-01T00:00:0{second}Z");
+        assert_eq!(
+            json!(seen),
+            json!([
+                ["False", "ConfigurationError", "why", since(1)],
+                ["False", "ConfigurationError", "why", since(1)],
+                ["True", "InForce", "", since(3)],
+            ])
+        );
+    }
+
+    #[test]
+    fn an_advertisement_has_only_the_conditions_beside_those_of_others() {
         let id = ResourceId::l2_advertisement("a");
         let mut resources = Resources::default();
+        let older = ObservedResource {
+            generation: Some(2),
+            ..observed(None)
+        };
+        let [ready, effective] = conditions(&ineffective(), &older, at(5));
         let of_another = Condition {
             type_: "Other".to_owned(),
-            ..condition(&ineffective(), None, None, at(1))
+            ..ready.clone()
         };
-        let before = condition(&ineffective(), Some(2), None, at(5));
         resources.set(
             id.clone(),
             ObservedResource {
-                conditions: vec![before, of_another],
+                conditions: vec![ready, of_another, effective],
                 ..observed(None)
             },
         );
         assert_eq!(resources.reconcile(&id, None, at(9)), None, "it is not known yet");
         set_ineffective(&mut resources);
         let patch = resources.reconcile(&id, None, at(9)).expect("another generation");
-        let status = &patch["status"];
-        assert_eq!(status.as_object().map(serde_json::Map::len), Some(1));
-        let conditions = &status["conditions"];
-        assert_eq!(
-            (&conditions[0]["type"], &conditions[2]),
-            (&json!("Other"), &Value::Null)
-        );
-        let time = &conditions[1]["lastTransitionTime"];
-        assert_eq!(*time, "1970-01-01T00:00:05Z", "the status is the same");
+        let status = patch["status"].as_object().expect("an object");
+        let fields: Vec<&String> = status.keys().collect();
+        assert_eq!(fields, ["conditions", "observedGeneration"]);
+        let conditions = status["conditions"].as_array().expect("a list");
+        let types: Vec<&Value> = conditions.iter().map(|condition| &condition["type"]).collect();
+        assert_eq!(types, ["Other", "Ready", "herald.io/Effective"]);
+        for condition in conditions {
+            let time = &condition["lastTransitionTime"];
+            assert_eq!(*time, "1970-01-01T00:00:05Z", "the status is the same");
+        }
         end(&mut resources, &id, Written::Version(Some(71)));
         assert_eq!(resources.reconcile(&id, None, at(10)), None);
     }

@@ -1,6 +1,6 @@
 //! Events and conditions with their reasons.
 
-use herald_api::crd::{ALLOCATED, ANNOUNCED, EFFECTIVE};
+use herald_api::crd::{ALLOCATED, ANNOUNCED, EFFECTIVE, READY};
 use herald_core::announce::layer2::takeover::AddressEvent;
 
 use crate::page::{Page, code};
@@ -77,6 +77,12 @@ pub(crate) fn conditions() -> anyhow::Result<String> {
     table(&mut page, obstacles.into_iter().filter(is_obstacle).collect());
     page.paragraph("False, because no node may announce the Service:");
     table(&mut page, source::reasons(EXCLUSIONS, "Exclusion", &[])?);
+    page.heading(&format!("{READY} of IPAddressPool and L2Advertisement"));
+    page.paragraph(
+        "Whether the resource, as it is written (`observedGeneration`, also in the status itself), is in force. Tools such as Flux \
+         and `helm --wait` wait for it.",
+    );
+    table(&mut page, of(READY));
     page.heading(&format!("{EFFECTIVE} of IPAddressPool and L2Advertisement"));
     page.paragraph("Whether the resource, as it is written (`observedGeneration`), has the effect that it is written for.");
     table(&mut page, of(EFFECTIVE));

@@ -183,6 +183,10 @@ pub struct Quota {
 /// Type of the condition that shows whether a pool or an advertisement has the effect that it is written for.
 pub const EFFECTIVE: &str = "herald.io/Effective";
 
+/// Type of the condition that shows whether a pool or an advertisement is in force as it is written. It has no prefix, so that
+/// tools which wait for what they have applied wait for it.
+pub const READY: &str = "Ready";
+
 /// IPAddressPoolStatus defines the observed state of IPAddressPool.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct IPAddressPoolStatus {
@@ -198,8 +202,15 @@ pub struct IPAddressPoolStatus {
     /// AvailableIPv6 is the number of available IPv6 addresses.
     #[serde(rename = "availableIPv6")]
     pub available_ipv6: i64,
-    /// Conditions contains herald.io/Effective: whether the addresses of the pool can be used and are announced, and if not,
-    /// why. Not in MetalLB.
+    /// ObservedGeneration is the generation of the pool that the conditions are about. Not in MetalLB.
+    #[serde(
+        default,
+        rename = "observedGeneration",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub observed_generation: Option<i64>,
+    /// Conditions contains Ready: whether the pool is in force as it is written; and herald.io/Effective: whether its addresses
+    /// can be used and are announced, and if not, why. Not in MetalLB.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,

@@ -100,8 +100,15 @@ pub struct NodePreference {
 /// L2AdvertisementStatus defines the observed state of L2Advertisement.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct L2AdvertisementStatus {
-    /// Conditions contains herald.io/Effective: whether the advertisement has the effect that it is written for, and if not,
-    /// why. Not in MetalLB.
+    /// ObservedGeneration is the generation of the advertisement that the conditions are about. Not in MetalLB.
+    #[serde(
+        default,
+        rename = "observedGeneration",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub observed_generation: Option<i64>,
+    /// Conditions contains Ready: whether the advertisement is in force as it is written; and herald.io/Effective: whether it has
+    /// the effect that it is written for, and if not, why. Not in MetalLB.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,

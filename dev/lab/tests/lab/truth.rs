@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use anyhow::ensure;
-use herald_api::crd::{ANNOUNCED, EFFECTIVE};
+use herald_api::crd::{ANNOUNCED, EFFECTIVE, READY};
 use herald_api::{IPAddressPool, L2Advertisement, ServiceL2Status};
 use herald_lab::Lab;
 use herald_lab::objects::NAMESPACE;
@@ -76,6 +76,11 @@ apiVersion: metallb.io/v1beta1
 kind: L2Advertisement
 metadata: {name: unplugged, namespace: metallb-system}
 spec: {ipAddressPools: [first-pool], interfaces: [eth9]}
+---
+apiVersion: metallb.io/v1beta1
+kind: IPAddressPool
+metadata: {name: overlapping, namespace: metallb-system}
+spec: {addresses: [192.168.67.130/32], autoAssign: false}
 ";
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -174,18 +179,26 @@ async fn superseded(lab: &mut Lab) -> anyhow::Result<()> {
 async fn without_effect(lab: &mut Lab) -> anyhow::Result<()> {
     lab.apply("quickstart.yaml", QUICKSTART).await?;
     lab.apply("without.yaml", WITHOUT_EFFECT).await?;
-    let good = ["True", "Effective"];
+    let good = [["True", "InForce"], ["True", "Effective"]];
+    let without = |reason| [["True", "InForce"], ["False", reason]];
+    let set_aside = [["False", "ConfigurationError"]; 2];
     wait_for_effect::<IPAddressPool>(lab, "first-pool", good).await?;
-    wait_for_effect::<IPAddressPool>(lab, "spare", ["False", "NoAdvertisement"]).await?;
+    wait_for_effect::<IPAddressPool>(lab, "spare", without("NoAdvertisement")).await?;
+    wait_for_effect::<IPAddressPool>(lab, "overlapping", set_aside).await?;
     for (name, expected) in [
         ("example", good),
-        ("unknown", ["False", "UnknownPool"]),
-        ("nowhere", ["False", "NoNode"]),
-        ("unplugged", ["False", "NoInterface"]),
+        ("unknown", without("UnknownPool")),
+        ("nowhere", without("NoNode")),
+        ("unplugged", without("NoInterface")),
     ] {
         wait_for_effect::<L2Advertisement>(lab, name, expected).await?;
     }
-    let corrections = [("spaer", "spare"), ("node-9", "node-1"), ("eth9", "eth0")];
+    let corrections = [
+        ("spaer", "spare"),
+        ("node-9", "node-1"),
+        ("eth9", "eth0"),
+        ("192.168.67.130", "192.168.67.230"),
+    ];
     let corrected = corrections
         .iter()
         .fold(WITHOUT_EFFECT.to_owned(), |yaml, (wrong, right)| {
@@ -193,14 +206,15 @@ async fn without_effect(lab: &mut Lab) -> anyhow::Result<()> {
         });
     lab.apply("corrected.yaml", &corrected).await?;
     wait_for_effect::<IPAddressPool>(lab, "spare", good).await?;
+    wait_for_effect::<IPAddressPool>(lab, "overlapping", without("NoAdvertisement")).await?;
     for name in ["unknown", "nowhere", "unplugged"] {
         wait_for_effect::<L2Advertisement>(lab, name, good).await?;
     }
     Ok(())
 }
 
-/// Waits until the condition `herald.io/Effective` of the present generation has this status and reason.
-async fn wait_for_effect<K>(lab: &Lab, name: &str, expected: [&str; 2]) -> anyhow::Result<()>
+/// Waits until the conditions `Ready` and `herald.io/Effective` of the present generation have these statuses and reasons.
+async fn wait_for_effect<K>(lab: &Lab, name: &str, expected: [[&str; 2]; 2]) -> anyhow::Result<()>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
         + Clone
@@ -211,12 +225,19 @@ where
     let api = Api::<K>::namespaced(lab.cluster().client(), NAMESPACE);
     wait_for(&format!("{name} is {expected:?}"), DEADLINE, async || {
         let object = serde_json::to_value(api.get(name).await?)?;
-        let mut conditions = object["status"]["conditions"].as_array().into_iter().flatten();
-        let is_so = conditions.any(|condition| {
-            condition["type"] == EFFECTIVE
-                && condition["observedGeneration"] == object["metadata"]["generation"]
-                && [&condition["status"], &condition["reason"]] == expected
-        });
+        let status = &object["status"];
+        let generation = &object["metadata"]["generation"];
+        let has = |type_: &str, expected: [&str; 2]| {
+            let mut conditions = status["conditions"].as_array().into_iter().flatten();
+            conditions.any(|condition| {
+                condition["type"] == type_
+                    && condition["observedGeneration"] == *generation
+                    && [&condition["status"], &condition["reason"]] == expected
+            })
+        };
+        let is_so = status["observedGeneration"] == *generation
+            && has(READY, expected[0])
+            && has(EFFECTIVE, expected[1]);
         Ok(is_so.then_some(()))
     })
     .await
