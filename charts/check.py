@@ -26,6 +26,14 @@ MANIFEST_HEADER = """# Herald without Helm: kubectl apply -f deploy/herald.yaml
 # Kinds that are not in the Kubernetes schemas.
 FOREIGN = {"PodMonitor", "ServiceMonitor", "PrometheusRule"}
 
+def merged(base, other):
+    result = copy.deepcopy(base)
+    for key, value in other.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if both else value
+    return result
+
+
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 
 EVERYTHING = {
@@ -86,7 +94,7 @@ SETS = {
     },
     "network policies": {"networkpolicies": {"enabled": True}, "prometheus": {"metricsPort": 0}},
     "IPv6": {"speaker": {"memberlist": {"mlBindAddrOverride": "fc00::1"}}},
-    "long names": {"fullnameOverride": "x" * 80},
+    "long names": {**merged(EVERYTHING, {"prometheus": MONITORED}), "fullnameOverride": "x" * 80, "nameOverride": "y" * 80},
     "placed": {
         "controller": {"nodeSelector": {"a": "b"}, "tolerations": [{"operator": "Exists"}], "resources": {"limits": {"cpu": "1"}}},
         "speaker": {"tolerateMaster": False, "tolerations": [{"operator": "Exists"}], "priorityClassName": "mine"},
@@ -180,14 +188,6 @@ def is_test(document):
     return document["metadata"].get("annotations", {}).get("helm.sh/hook") == "test"
 
 
-def merged(base, other):
-    result = copy.deepcopy(base)
-    for key, value in other.items():
-        both = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = merged(result[key], value) if both else value
-    return result
-
-
 def leaves(values, path=()):
     for key, value in values.items():
         if isinstance(value, dict) and value and key != "labels" and key != "securityContext":
@@ -227,6 +227,19 @@ def check_renders():
                     kubernetes_validate.validate(document, KUBERNETES, strict=True)
                 except kubernetes_validate.ValidationError as error:
                     raise AssertionError(f"{name}: {document['kind']}: {error.message}") from error
+            check_names(name, document)
+
+
+def check_names(where, document):
+    """What the schemas leave out: names and labels that the API server refuses."""
+    kind, metadata = document["kind"], document["metadata"]
+    is_role = kind.startswith(("ClusterRole", "Role"))
+    pattern = r"[a-z0-9.:-]+" if is_role else r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
+    longest = 63 if kind in ("Service", "Namespace") else 253
+    assert re.fullmatch(pattern, metadata["name"]) and len(metadata["name"]) <= longest, f"{where}: {kind}: {metadata['name']}"
+    pod = document["spec"]["template"]["metadata"] if kind in ("Deployment", "DaemonSet") else {}
+    for value in (*metadata.get("labels", {}).values(), *pod.get("labels", {}).values()):
+        assert re.fullmatch(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?", value), f"{where}: {kind}: label {value}"
 
 
 def check_stable():
