@@ -1,5 +1,7 @@
 //! Which authorities the webhook configuration has.
 
+mod rotation;
+
 use k8s_openapi::api::admissionregistration::v1::{ValidatingWebhook, WebhookClientConfig};
 
 use super::*;

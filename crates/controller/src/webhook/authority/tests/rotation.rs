@@ -1,0 +1,187 @@
+//! The steps of a rotation, in the objects of an API server that can refuse to write the Secret.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::{Json, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use kube::Client;
+
+use super::*;
+
+const SERVER: &str = "herald-webhook.metallb-system.svc";
+const VALIDITY: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// An API server with one Secret and one webhook configuration.
+#[derive(Clone)]
+struct ApiServer(Arc<Objects>);
+
+struct Objects {
+    refuses_secrets: AtomicBool,
+    secret: Mutex<Option<Value>>,
+    configuration: Mutex<Value>,
+}
+
+impl ApiServer {
+    fn new() -> Self {
+        let configuration = json!({
+            "metadata": {"name": "w", "resourceVersion": "1"},
+            "webhooks": [{"name": "a", "admissionReviewVersions": ["v1"], "sideEffects": "None", "clientConfig": {}}],
+        });
+        Self(Arc::new(Objects {
+            refuses_secrets: AtomicBool::new(false),
+            secret: Mutex::default(),
+            configuration: Mutex::new(configuration),
+        }))
+    }
+
+    fn issuer(&self) -> CertificateIssuer {
+        let configuration = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/w";
+        let secrets = "/api/v1/namespaces/metallb-system/secrets";
+        let router = Router::new()
+            .route(secrets, axum::routing::post(write_secret))
+            .route(&format!("{secrets}/w"), get(read_secret).patch(write_secret))
+            .route(configuration, get(read_configuration).patch(patch_configuration));
+        let client = Client::new(router.with_state(self.clone()), "metallb-system");
+        CertificateIssuer {
+            secret: WebhookSecret {
+                secrets: Api::namespaced(client.clone(), "metallb-system"),
+                name: "w".to_owned(),
+            },
+            configurations: Api::all(client),
+            configuration: "w".to_owned(),
+            server: SERVER.to_owned(),
+            validity: VALIDITY,
+            present: None,
+        }
+    }
+
+    fn refuse_secrets(&self, refuses: bool) {
+        self.0.refuses_secrets.store(refuses, Ordering::SeqCst);
+    }
+
+    fn issued(&self) -> IssuedCertificate {
+        let secret = self.0.secret.lock().expect("no panic").clone();
+        let secret = serde_json::from_value(secret.expect("a Secret")).expect("a Secret");
+        issued(&secret).expect("a certificate")
+    }
+
+    fn put(&self, issued: &IssuedCertificate) {
+        let bytes = |text: &String| ByteString(text.clone().into_bytes());
+        *self.0.secret.lock().expect("no panic") = Some(json!({
+            "metadata": {"name": "w", "resourceVersion": "1"},
+            "data": {"ca.crt": bytes(&issued.authority), "tls.crt": bytes(&issued.certificate), "tls.key": bytes(&issued.key)},
+        }));
+    }
+
+    /// Returns the authorities that the API server trusts.
+    fn trusted(&self) -> Vec<String> {
+        let configuration = self.0.configuration.lock().expect("no panic");
+        let bundle = &configuration["webhooks"][0]["clientConfig"]["caBundle"];
+        let bundle: ByteString = serde_json::from_value(bundle.clone()).unwrap_or_default();
+        let bundle = String::from_utf8(bundle.0).expect("PEM");
+        let certificates = bundle.split_inclusive("-----END CERTIFICATE-----\n");
+        certificates.map(str::to_owned).collect()
+    }
+}
+
+async fn read_secret(State(server): State<ApiServer>) -> Response {
+    match server.0.secret.lock().expect("no panic").clone() {
+        Some(secret) => Json(secret).into_response(),
+        None => {
+            let status = json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404, "message": "none"});
+            (StatusCode::NOT_FOUND, Json(status)).into_response()
+        }
+    }
+}
+
+async fn write_secret(State(server): State<ApiServer>, body: axum::body::Bytes) -> Response {
+    if server.0.refuses_secrets.load(Ordering::SeqCst) {
+        let status = json!({"kind": "Status", "status": "Failure", "reason": "Forbidden", "code": 403, "message": "no"});
+        return (StatusCode::FORBIDDEN, Json(status)).into_response();
+    }
+    let mut secret: Value = serde_json::from_slice(&body).expect("JSON");
+    secret["metadata"]["resourceVersion"] = json!("2");
+    *server.0.secret.lock().expect("no panic") = Some(secret.clone());
+    Json(secret).into_response()
+}
+
+async fn read_configuration(State(server): State<ApiServer>) -> Json<Value> {
+    Json(server.0.configuration.lock().expect("no panic").clone())
+}
+
+async fn patch_configuration(State(server): State<ApiServer>, body: axum::body::Bytes) -> Json<Value> {
+    let patch: Value = serde_json::from_slice(&body).expect("JSON");
+    let mut configuration = server.0.configuration.lock().expect("no panic");
+    configuration["webhooks"][0]["clientConfig"] = patch["webhooks"][0]["clientConfig"].clone();
+    Json(configuration.clone())
+}
+
+/// Returns a certificate of which less than a third of its time is left.
+fn due() -> IssuedCertificate {
+    let made = SystemTime::from(Timestamp::now()) - VALIDITY * 3 / 4;
+    IssuedCertificate::new(SERVER, VALIDITY, made).expect("randomness")
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_certificate_that_is_served_stays_trusted_while_the_secret_cannot_be_written() {
+    let server = ApiServer::new();
+    let present = due();
+    server.put(&present);
+    server.refuse_secrets(true);
+    let mut issuer = server.issuer();
+    for attempt in 0..3 {
+        let failed = issuer.step().await;
+        assert!(failed.is_err(), "the Secret was written");
+        let trusted = server.trusted();
+        assert!(
+            trusted.contains(&present.authority) && trusted.len() == 2,
+            "attempt {attempt}: {trusted:?}"
+        );
+    }
+    server.refuse_secrets(false);
+    issuer.step().await.expect("the Secret can be written");
+    let next = server.issued().authority;
+    assert_ne!(next, present.authority);
+    assert_eq!(server.trusted(), [next, present.authority]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_authority_before_is_trusted_until_all_controllers_serve_the_next_certificate() {
+    let server = ApiServer::new();
+    let before = due();
+    server.put(&before);
+    let mut issuer = server.issuer();
+    issuer.step().await.expect("a rotation");
+    issuer.step().await.expect("a look");
+    let next = server.issued().authority;
+    assert_eq!(server.trusted(), [next.clone(), before.authority]);
+    // The controller that is active next has seen nothing of the rotation.
+    let mut issuer = server.issuer();
+    issuer.step().await.expect("a look");
+    assert_eq!(server.trusted().len(), 2);
+    tokio::time::advance(SUPERSEDED).await;
+    issuer.step().await.expect("a look");
+    assert_eq!(server.trusted(), [next]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_is_made_when_there_is_none_or_none_that_can_be_served() {
+    let server = ApiServer::new();
+    let mut issuer = server.issuer();
+    issuer.step().await.expect("there was none");
+    let made = server.issued();
+    assert_eq!(server.trusted(), std::slice::from_ref(&made.authority));
+    let key_of_another = IssuedCertificate {
+        key: due().key,
+        ..made.clone()
+    };
+    server.put(&key_of_another);
+    issuer.step().await.expect("the key does not fit");
+    let next = server.issued();
+    assert!(next.is_accepted(SERVER, SystemTime::from(Timestamp::now())));
+    assert_eq!(server.trusted(), [next.authority, made.authority]);
+}
