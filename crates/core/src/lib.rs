@@ -10,6 +10,7 @@ pub mod address;
 mod allowance;
 pub mod announce;
 mod backoff;
+pub mod bgp;
 pub mod config;
 pub mod ipam;
 pub mod mac;

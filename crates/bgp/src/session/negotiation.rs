@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use herald_core::Family;
+pub use herald_core::bgp::ExpectedAs;
 
 use super::{SessionEnd, SessionState};
 use crate::wire::{
@@ -13,17 +14,6 @@ use crate::wire::{
 
 /// RFC 4271 section 4.4: KEEPALIVE messages are at least this far apart. The least hold time is three times as long.
 pub(super) const LEAST_KEEPALIVE: Duration = Duration::from_secs(1);
-
-/// Which AS number a peer may have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExpectedAs {
-    /// This one.
-    Exactly(Asn),
-    /// The own one.
-    Internal,
-    /// Any other than the own one.
-    External,
-}
 
 /// The configuration of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
