@@ -1,9 +1,10 @@
-//! Configuration: pools and advertisements, as written and as parsed, and their problems.
+//! Configuration: pools, advertisements and peers, as written and as parsed, and their problems.
 //!
 //! Raw resources are parsed once, into types that have no invalid values. A resource with a problem is set aside, with all
 //! its problems; its last good version stays in force, and other resources are not affected.
 
 mod advertisement_scope;
+pub mod bgp;
 mod catalog;
 mod conflict_detection;
 mod l2_advertisement;

@@ -4,14 +4,15 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
+use super::bgp::BgpError;
 use crate::address::AddressError;
 use crate::{PoolName, SelectorError};
 
 /// One error in a resource, with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub struct Problem<K = ResourceKind> {
     /// The kind of the resource.
-    pub kind: ResourceKind,
+    pub kind: K,
     /// The name of the resource.
     pub name: String,
     /// The field, such as `spec.addresses[1]`.
@@ -25,14 +26,9 @@ pub struct Problem {
 /// The errors of one resource, each with its field.
 pub(super) type ConfigErrors = Vec<(String, ConfigError)>;
 
-impl Problem {
+impl<K: Copy> Problem<K> {
     /// Creates the problems of one resource.
-    pub(super) fn all(
-        kind: ResourceKind,
-        name: &str,
-        errors: &ConfigErrors,
-        older_in_force: bool,
-    ) -> Vec<Self> {
+    pub(super) fn all(kind: K, name: &str, errors: &ConfigErrors, older_in_force: bool) -> Vec<Self> {
         let problem = |(field, error): &(String, ConfigError)| Self {
             kind,
             name: name.to_string(),
@@ -44,7 +40,7 @@ impl Problem {
     }
 }
 
-impl fmt::Display for Problem {
+impl<K: fmt::Display> fmt::Display for Problem<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             kind,
@@ -153,4 +149,7 @@ pub enum ConfigError {
     /// A reservation does not name a Service.
     #[error("namespace and service must both be set")]
     ReservationIncomplete,
+    /// A mistake that only a resource of BGP can have.
+    #[error(transparent)]
+    Bgp(#[from] BgpError),
 }
