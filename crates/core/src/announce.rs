@@ -1,6 +1,7 @@
 //! Which node announces which address of a Service, and why another node does not.
 
 pub mod agent;
+pub mod bgp;
 pub mod eligibility;
 pub mod facts;
 pub mod layer2;

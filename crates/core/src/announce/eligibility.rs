@@ -252,17 +252,7 @@ impl<'a> View<'a> {
         address: IpAddr,
         endpoints: &Endpoints,
     ) -> Result<Vec<&'b A>, Exclusion> {
-        if service.foreign_ingress {
-            return Err(Exclusion::InvalidAddress);
-        }
-        if service.addresses.is_empty() {
-            return Err(Exclusion::NoAddress);
-        }
-        let pool = self.pool_of(service)?;
-        let mut nodes = self.node_addresses.get(&address).into_iter().flatten();
-        if let Some(node) = nodes.next() {
-            return Err(Exclusion::AddressOfNode(node.clone()));
-        }
+        let pool = self.pool_at(service, address)?;
         if !endpoints.any {
             return Err(Exclusion::NoEndpoints);
         }
@@ -277,6 +267,25 @@ impl<'a> View<'a> {
             return Err(Exclusion::SharedAddressWithServiceSelector);
         }
         Ok(applying)
+    }
+
+    /// Returns the pool of a Service whose address may be announced, by any protocol.
+    ///
+    /// # Errors
+    /// The first check that fails.
+    pub fn pool_at(&self, service: &Exposure, address: IpAddr) -> Result<&'a Pool, Exclusion> {
+        if service.foreign_ingress {
+            return Err(Exclusion::InvalidAddress);
+        }
+        if service.addresses.is_empty() {
+            return Err(Exclusion::NoAddress);
+        }
+        let pool = self.pool_of(service)?;
+        let mut nodes = self.node_addresses.get(&address).into_iter().flatten();
+        if let Some(node) = nodes.next() {
+            return Err(Exclusion::AddressOfNode(node.clone()));
+        }
+        Ok(pool)
     }
 
     /// Returns the pool that contains the addresses of a Service.

@@ -1,0 +1,365 @@
+//! Announcement by BGP: which routes a node's peers get, and why not.
+//!
+//! Each node decides for itself, without an election: whether it may announce a Service at an address, and which advertisements say
+//! how. What comes out is the difference to what came out before, for each peer and prefix ([`BgpRoutes::poll_change`]).
+
+mod attachment;
+mod exclusion;
+#[cfg(test)]
+mod tests;
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use smallvec::SmallVec;
+
+pub use attachment::{Unattached, attach};
+pub use exclusion::{PeerExclusion, RouteExclusion};
+
+use super::eligibility::Exclusion;
+use super::facts::{FactChange, Facts};
+use crate::config::Pool;
+use crate::config::bgp::{BgpAdvertisement, BgpPeer, Communities};
+use crate::{Family, NodeName, Prefix, ServiceKey};
+
+/// LOCAL_PREF of a route without one, for routers and for MetalLB.
+const DEFAULT_LOCAL_PREF: u32 = 100;
+
+/// The attributes of a route that do not depend on the session.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct RouteAttributes {
+    /// MULTI_EXIT_DISC.
+    pub med: Option<u32>,
+    /// LOCAL_PREF; without one it is 100.
+    pub local_pref: Option<u32>,
+    /// The communities.
+    pub communities: Communities,
+}
+
+/// A route to a peer that differs from before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteChange {
+    /// The name of the peer.
+    pub peer: Arc<str>,
+    /// The prefix.
+    pub prefix: Prefix,
+    /// The attributes; nothing if the route is withdrawn.
+    pub attributes: Option<RouteAttributes>,
+}
+
+/// Decides which routes the peers of one node get. Exactly one task owns it.
+#[derive(Debug)]
+pub struct BgpRoutes {
+    own_node: NodeName,
+    /// MULTI_EXIT_DISC of routes whose advertisements have none.
+    default_med: Option<u32>,
+    advertisements: Vec<BgpAdvertisement>,
+    peers: BTreeMap<Arc<str>, BgpPeer>,
+    /// The routes of each Service: prefix, and place among the advertisements.
+    services: BTreeMap<ServiceKey, Vec<(Prefix, usize)>>,
+    /// The Services and advertisements behind each prefix.
+    prefixes: BTreeMap<Prefix, SmallVec<[(ServiceKey, usize); 1]>>,
+    /// The routes that may have changed, as they were when [`BgpRoutes::poll_change`] returned them last.
+    stale: BTreeMap<(Prefix, Arc<str>), Option<RouteAttributes>>,
+}
+
+impl BgpRoutes {
+    /// Starts without peers. Without `default_med` routes have no MULTI_EXIT_DISC unless their advertisement says so, as with
+    /// MetalLB.
+    pub const fn new(own_node: NodeName, default_med: Option<u32>) -> Self {
+        Self {
+            own_node,
+            default_med,
+            advertisements: Vec::new(),
+            peers: BTreeMap::new(),
+            services: BTreeMap::new(),
+            prefixes: BTreeMap::new(),
+            stale: BTreeMap::new(),
+        }
+    }
+
+    /// Replaces the advertisements, and the peers of this node ([`NodePeers::running`](crate::config::bgp::NodePeers::running)). The
+    /// routes of a peer that is gone are withdrawn.
+    pub fn set_config<'a>(
+        &mut self,
+        facts: &Facts,
+        advertisements: Vec<BgpAdvertisement>,
+        peers: impl IntoIterator<Item = &'a BgpPeer>,
+    ) {
+        let peers = peers
+            .into_iter()
+            .map(|peer| (peer.name.as_str().into(), peer.clone()));
+        let peers: BTreeMap<Arc<str>, BgpPeer> = peers.collect();
+        if self.advertisements == advertisements && self.peers == peers {
+            return;
+        }
+        let before: Vec<Prefix> = self.prefixes.keys().copied().collect();
+        for prefix in before {
+            self.mark(prefix);
+        }
+        self.services.clear();
+        self.prefixes.clear();
+        self.advertisements = advertisements;
+        self.peers = peers;
+        self.decide_all(facts);
+    }
+
+    /// Decides again what depends on a change of the facts.
+    pub fn handle_change(&mut self, facts: &Facts, change: &FactChange) {
+        match change {
+            FactChange::Pools => self.decide_all(facts),
+            FactChange::Node(node, addresses) | FactChange::NodeRemoved(node, addresses) => {
+                if *node == self.own_node {
+                    self.decide_all(facts);
+                }
+                for address in addresses {
+                    for service in facts.sharers(*address) {
+                        self.decide(facts, service);
+                    }
+                }
+            }
+            // No other node matters.
+            FactChange::Members(_) => {}
+            FactChange::Service(service, _) => self.decide(facts, service),
+        }
+    }
+
+    /// Returns the next route that differs from what was returned before.
+    pub fn poll_change(&mut self) -> Option<RouteChange> {
+        loop {
+            let ((prefix, peer), before) = self.stale.pop_first()?;
+            let attributes = self.peers.get(&peer).and_then(|peer| self.route(peer, prefix));
+            if attributes != before {
+                return Some(RouteChange {
+                    peer,
+                    prefix,
+                    attributes,
+                });
+            }
+        }
+    }
+
+    /// Returns the peers that get a route for a Service: what `ServiceBGPStatus` has.
+    pub fn peers_of(&self, service: &ServiceKey) -> BTreeSet<&str> {
+        let routes = self.services.get(service).map_or(&[][..], Vec::as_slice);
+        let gets = |peer: &&BgpPeer| {
+            let mut routes = routes.iter();
+            routes.any(|(prefix, place)| self.is_sent(peer, *prefix, *place))
+        };
+        self.peers
+            .values()
+            .filter(gets)
+            .map(|peer| peer.name.as_str())
+            .collect()
+    }
+
+    /// Explains for each peer why it gets a route for a Service at one of its addresses, or why not.
+    ///
+    /// # Errors
+    /// The reason why no peer gets one.
+    pub fn explain(
+        &self,
+        facts: &Facts,
+        service: &ServiceKey,
+        address: IpAddr,
+    ) -> Result<BTreeMap<&str, Result<Vec<Prefix>, PeerExclusion>>, RouteExclusion> {
+        let advertisements = self.advertisements_of(facts, service, address)?;
+        let family = Family::of(address);
+        let of = |peer: &BgpPeer| {
+            if !peer.carries(family) {
+                return Err(PeerExclusion::FamilyNotCarried(family));
+            }
+            let selecting = advertisements.iter().filter(|one| one.selects_peer(&peer.name));
+            let prefixes: BTreeSet<Prefix> = selecting
+                .map(|one| aggregate(address, one.length(family)))
+                .collect();
+            if prefixes.is_empty() {
+                return Err(PeerExclusion::NotSelected);
+            }
+            Ok(prefixes.into_iter().collect())
+        };
+        let peers = self.peers.values();
+        Ok(peers.map(|peer| (peer.name.as_str(), of(peer))).collect())
+    }
+
+    /// Returns the advertisements that this node does not use for a pool although they select both.
+    pub fn unattached(&self, facts: &Facts) -> Vec<(String, Arc<str>, Unattached)> {
+        let Some(node) = facts.nodes().get(&self.own_node) else {
+            return Vec::new();
+        };
+        let of_pool = |pool: &Pool| {
+            let (_, others) = attach(&self.advertisements, pool, &node.labels);
+            let name = |(advertisement, reason): (&BgpAdvertisement, Unattached)| {
+                (advertisement.name.clone(), pool.name.as_str().into(), reason)
+            };
+            others.into_iter().map(name).collect::<Vec<_>>()
+        };
+        facts.view().pools.iter().flat_map(of_pool).collect()
+    }
+
+    fn decide_all(&mut self, facts: &Facts) {
+        let mut services: BTreeSet<ServiceKey> = self.services.keys().cloned().collect();
+        for address in facts.addresses() {
+            services.extend(facts.sharers(address).iter().cloned());
+        }
+        for service in services {
+            self.decide(facts, &service);
+        }
+    }
+
+    /// Decides the routes of a Service again.
+    fn decide(&mut self, facts: &Facts, service: &ServiceKey) {
+        let after = self.routes_of(facts, service);
+        let before = self.services.get(service).map_or(&[][..], Vec::as_slice);
+        if before == after {
+            return;
+        }
+        let before = before.to_vec();
+        for (prefix, _) in before.iter().chain(&after) {
+            self.mark(*prefix);
+        }
+        for (prefix, place) in before {
+            if let Some(sources) = self.prefixes.get_mut(&prefix) {
+                sources.retain(|source| *source != (service.clone(), place));
+                if sources.is_empty() {
+                    self.prefixes.remove(&prefix);
+                }
+            }
+        }
+        for (prefix, place) in &after {
+            let sources = self.prefixes.entry(*prefix).or_default();
+            sources.push((service.clone(), *place));
+        }
+        if after.is_empty() {
+            self.services.remove(service);
+        } else {
+            self.services.insert(service.clone(), after);
+        }
+    }
+
+    /// Returns the routes of a Service, in ascending order.
+    fn routes_of(&self, facts: &Facts, service: &ServiceKey) -> Vec<(Prefix, usize)> {
+        let mut routes = Vec::new();
+        let addresses = facts
+            .service(service)
+            .map_or(&[][..], |service| &service.addresses);
+        for address in addresses {
+            let Ok(advertisements) = self.advertisements_of(facts, service, *address) else {
+                continue;
+            };
+            for advertisement in advertisements {
+                let length = advertisement.length(Family::of(*address));
+                let places = self
+                    .advertisements
+                    .iter()
+                    .position(|one| one.name == advertisement.name);
+                routes.extend(places.map(|place| (aggregate(*address, length), place)));
+            }
+        }
+        routes.sort();
+        routes.dedup();
+        routes
+    }
+
+    /// Returns the advertisements by which this node announces a Service at one of its addresses.
+    fn advertisements_of(
+        &self,
+        facts: &Facts,
+        key: &ServiceKey,
+        address: IpAddr,
+    ) -> Result<Vec<&BgpAdvertisement>, RouteExclusion> {
+        let service = facts.service(key).ok_or(RouteExclusion::NoService)?;
+        let node = facts.nodes().get(&self.own_node).ok_or(RouteExclusion::NoNode)?;
+        let mut view = facts.view();
+        // The speaker itself decides. It needs no other, and stops its sessions when it stops.
+        view.members = None;
+        let endpoints = facts.endpoints(key);
+        let pool = view.pool_at(service, address)?;
+        let (attached, _) = attach(&self.advertisements, pool, &node.labels);
+        if attached.is_empty() {
+            return Err(RouteExclusion::NoAdvertisementForNode);
+        }
+        let applies = |one: &&BgpAdvertisement| one.scope.selects_service(&service.labels);
+        let applying: Vec<&BgpAdvertisement> = attached.into_iter().filter(applies).collect();
+        if applying.is_empty() {
+            return Err(RouteExclusion::NoAdvertisementForService);
+        }
+        if let Some((one, other)) = attachment::contradiction(&applying, pool) {
+            return Err(RouteExclusion::Contradiction(
+                one.name.clone(),
+                other.name.clone(),
+            ));
+        }
+        view.may_announce(&applying, service, endpoints, node)?;
+        if !endpoints.any {
+            return Err(Exclusion::NoEndpoints.into());
+        }
+        Ok(applying)
+    }
+
+    /// Notes that the routes of all peers for a prefix may change.
+    fn mark(&mut self, prefix: Prefix) {
+        for (name, peer) in &self.peers {
+            let key = (prefix, Arc::clone(name));
+            if !self.stale.contains_key(&key) {
+                let before = self.route(peer, prefix);
+                self.stale.insert(key, before);
+            }
+        }
+    }
+
+    /// Returns the route to a peer for a prefix: all communities, the highest LOCAL_PREF and the lowest MULTI_EXIT_DISC of all
+    /// Services and advertisements behind it.
+    fn route(&self, peer: &BgpPeer, prefix: Prefix) -> Option<RouteAttributes> {
+        let sources = self.prefixes.get(&prefix)?.iter();
+        let places: BTreeSet<usize> = sources
+            .map(|(_, place)| *place)
+            .filter(|place| self.is_sent(peer, prefix, *place))
+            .collect();
+        let mut advertisements = places.iter().filter_map(|place| self.advertisements.get(*place));
+        let mut route = self.attributes(advertisements.next()?);
+        for advertisement in advertisements {
+            let other = self.attributes(advertisement);
+            route.communities.extend(&other.communities);
+            // A route without a MULTI_EXIT_DISC counts as 0 (RFC 4271 section 9.1.2.2).
+            route.med = route.med.min(other.med);
+            if route.local_pref != other.local_pref {
+                let preference = |route: &RouteAttributes| route.local_pref.unwrap_or(DEFAULT_LOCAL_PREF);
+                route.local_pref = Some(preference(&route).max(preference(&other)));
+            }
+        }
+        Some(route)
+    }
+
+    fn is_sent(&self, peer: &BgpPeer, prefix: Prefix, place: usize) -> bool {
+        let advertisement = self.advertisements.get(place);
+        peer.carries(Family::of(prefix.address))
+            && advertisement.is_some_and(|one| one.selects_peer(&peer.name))
+    }
+
+    fn attributes(&self, advertisement: &BgpAdvertisement) -> RouteAttributes {
+        RouteAttributes {
+            med: advertisement.med.or(self.default_med),
+            local_pref: advertisement.local_pref,
+            communities: advertisement.communities.clone(),
+        }
+    }
+}
+
+/// Returns the prefix of this length that has the address.
+fn aggregate(address: IpAddr, length: u8) -> Prefix {
+    let address = match address {
+        IpAddr::V4(v4) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
+            Ipv4Addr::from_bits(v4.to_bits() & mask).into()
+        }
+        IpAddr::V6(v6) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
+            Ipv6Addr::from_bits(v6.to_bits() & mask).into()
+        }
+    };
+    Prefix { address, length }
+}

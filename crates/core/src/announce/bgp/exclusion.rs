@@ -1,0 +1,73 @@
+//! Why a route is not sent.
+
+use alloc::string::String;
+use core::fmt;
+
+use crate::Family;
+use crate::announce::eligibility::Exclusion;
+
+/// The reason why a node announces a Service to no peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RouteExclusion {
+    /// The Service is not known, or is of another load balancer.
+    NoService,
+    /// The Node is not known yet.
+    NoNode,
+    /// No advertisement of the pool selects the node.
+    NoAdvertisementForNode,
+    /// Advertisements select the node, but none selects the Service.
+    NoAdvertisementForService,
+    /// Two advertisements say different LOCAL_PREFs for the same routes of the Service.
+    Contradiction(String, String),
+    /// A reason that holds for any protocol.
+    Any(Exclusion),
+}
+
+impl RouteExclusion {
+    /// Returns the CamelCase word that is the reason in the log.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::NoService => "NoService",
+            Self::NoNode => "NoNode",
+            Self::NoAdvertisementForNode => "NodeNotSelected",
+            Self::NoAdvertisementForService => "NoAdvertisement",
+            Self::Contradiction(..) => "ConflictingAdvertisements",
+            Self::Any(exclusion) => exclusion.reason(),
+        }
+    }
+}
+
+impl fmt::Display for RouteExclusion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoService => f.write_str("the Service is not known"),
+            Self::NoNode => f.write_str("the Node is not known"),
+            Self::NoAdvertisementForNode => f.write_str("no BGPAdvertisement of the pool selects the node"),
+            Self::NoAdvertisementForService => {
+                f.write_str("no BGPAdvertisement of the node selects the Service")
+            }
+            Self::Contradiction(one, other) => write!(
+                f,
+                "the BGPAdvertisements {one:?} and {other:?} have different localPref for the same routes of the Service"
+            ),
+            Self::Any(exclusion) => exclusion.fmt(f),
+        }
+    }
+}
+
+impl From<Exclusion> for RouteExclusion {
+    fn from(exclusion: Exclusion) -> Self {
+        Self::Any(exclusion)
+    }
+}
+
+/// The reason why one peer gets no route for an address that the node announces to others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PeerExclusion {
+    /// No advertisement of the Service names the peer.
+    #[error("no BGPAdvertisement of the Service names the peer")]
+    NotSelected,
+    /// The session carries only the other family.
+    #[error("the session carries no {0} routes; set dualStackAddressFamily")]
+    FamilyNotCarried(Family),
+}
