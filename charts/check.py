@@ -296,6 +296,26 @@ def check_refusals():
             raise AssertionError(f"not refused: {values}")
 
 
+def check_omissions():
+    """What would refuse, or alarm about, an installation that works as its values say is left out."""
+    def kinds(values):
+        return {document["kind"] for document in documents(values)}
+
+    policy = "ValidatingAdmissionPolicy"
+    account = {"serviceAccount": {"create": False}}
+    assert policy in kinds({}), f"no {policy}"
+    assert policy not in kinds({"controller": account, "speaker": account}), f"the {policy} concerns the controller, which has the speaker's ServiceAccount"
+
+    def alerts(values):
+        rule = next(d for d in documents(merged(EVERYTHING, values)) if d["kind"] == "PrometheusRule")
+        return {alert["alert"] for group in rule["spec"]["groups"] for alert in group["rules"]}
+
+    leaderless = "HeraldNoActiveController"
+    assert leaderless in alerts({}), f"no {leaderless}"
+    reviewing = {"controller": {"webhookMode": "onlywebhook"}, "speaker": {"enabled": False}}
+    assert leaderless not in alerts(reviewing), f"{leaderless} of a release whose controller only reviews"
+
+
 def check_alerts():
     """The rules are sound, each fires and stays silent in a test, and each has a heading in docs/alerts.md."""
     rule = next(d for d in documents(EVERYTHING) if d["kind"] == "PrometheusRule")["spec"]
@@ -440,7 +460,7 @@ def check_privileges():
 
 
 def main():
-    checks = [check_lint, check_renders, check_stable, check_manifest, check_refusals, check_alerts, check_dashboards, check_values_matter, check_descriptions, check_definitions, check_privileges]
+    checks = [check_lint, check_renders, check_stable, check_manifest, check_refusals, check_omissions, check_alerts, check_dashboards, check_values_matter, check_descriptions, check_definitions, check_privileges]
     failed = False
     for check in checks:
         try:

@@ -114,6 +114,7 @@ impl WrittenPool {
             observed: ObservedResource {
                 counts,
                 conditions: conditions.unwrap_or_default(),
+                observed_generation: status.and_then(|status| status.observed_generation),
                 generation: pool.metadata.generation,
                 version: pool.metadata.resource_version.clone(),
             },
@@ -123,16 +124,15 @@ impl WrittenPool {
 
 impl WrittenAdvertisement {
     fn new(advertisement: &L2Advertisement) -> Self {
-        let conditions = advertisement
-            .status
-            .as_ref()
-            .map(|status| status.conditions.clone());
+        let status = advertisement.status.as_ref();
+        let conditions = status.map(|status| status.conditions.clone());
         Self {
             raw: convert::l2_advertisement(advertisement),
             reference: advertisement.object_ref(&()),
             observed: ObservedResource {
                 counts: None,
                 conditions: conditions.unwrap_or_default(),
+                observed_generation: status.and_then(|status| status.observed_generation),
                 generation: advertisement.metadata.generation,
                 version: advertisement.metadata.resource_version.clone(),
             },

@@ -40,6 +40,8 @@ pub(crate) struct ObservedResource {
     /// Only of a pool.
     pub(crate) counts: Option<PoolCounts>,
     pub(crate) conditions: Vec<Condition>,
+    /// `status.observedGeneration`.
+    pub(crate) observed_generation: Option<i64>,
     pub(crate) generation: Option<i64>,
     pub(crate) version: Option<String>,
 }
@@ -122,7 +124,10 @@ impl Resources {
         let observed = &record.observed;
         let effect = record.effect.as_ref();
         let conditions = effect.map(|effect| conditions(effect, observed, now));
-        let conditions = conditions.filter(|own| own.iter().any(|own| !observed.conditions.contains(own)));
+        let conditions = conditions.filter(|own| {
+            observed.observed_generation != observed.generation
+                || own.iter().any(|own| !observed.conditions.contains(own))
+        });
         let counts = match id.kind {
             ResourceKind::L2Advertisement => None,
             // The definition requires counts beside the condition, also of a pool of which no version is in force.
@@ -145,6 +150,7 @@ impl Resources {
                 .conditions
                 .retain(|condition| own.iter().all(|own| own.type_ != condition.type_));
             desired.conditions.extend(own);
+            desired.observed_generation = desired.generation;
             patch["status"]["conditions"] = json!(desired.conditions);
             patch["status"]["observedGeneration"] = json!(desired.generation);
             patch["metadata"] = json!({"resourceVersion": desired.version});
@@ -394,6 +400,28 @@ mod tests {
                 ["False", "ConfigurationError", "why", since(1)],
                 ["True", "InForce", "", since(3)],
             ])
+        );
+    }
+
+    /// A definition without the field drops it and keeps the conditions; tools that wait for it would wait for ever.
+    #[test]
+    fn a_generation_that_was_dropped_is_written_again() {
+        let mut resources = Resources::default();
+        resources.set(pool(), observed(None));
+        set_ineffective(&mut resources);
+        let patch = resources.reconcile(&pool(), None, at(9)).expect("a write");
+        end(&mut resources, &pool(), Written::Version(Some(71)));
+        assert_eq!(resources.reconcile(&pool(), None, at(9)), None);
+        let written = resources.records[&pool()].observed.clone();
+        let dropped = ObservedResource {
+            observed_generation: None,
+            ..written
+        };
+        resources.set(pool(), dropped);
+        set_ineffective(&mut resources);
+        assert_eq!(
+            resources.reconcile(&pool(), None, at(9)).expect("a write")["status"],
+            patch["status"]
         );
     }
 

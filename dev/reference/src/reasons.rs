@@ -80,7 +80,7 @@ pub(crate) fn conditions() -> anyhow::Result<String> {
     page.heading(&format!("{READY} of IPAddressPool and L2Advertisement"));
     page.paragraph(
         "Whether the resource, as it is written (`observedGeneration`, also in the status itself), is in force. Tools such as Flux \
-         and `helm --wait` wait for it.",
+         and Helm 4 (`--wait`) wait for it.",
     );
     table(&mut page, of(READY));
     page.heading(&format!("{EFFECTIVE} of IPAddressPool and L2Advertisement"));

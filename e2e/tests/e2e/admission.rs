@@ -199,15 +199,15 @@ async fn rotated(_lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
             Ok((after["ca.crt"] != before["ca.crt"]).then_some(after))
         });
         let after = after.await?;
-        let both = [text(&after["ca.crt"])?, text(&before["ca.crt"])?].concat();
-        wait_for("the API server trusts both authorities", DEADLINE, async || {
+        let authority = text(&after["ca.crt"])?;
+        wait_for("the API server trusts the new authority", DEADLINE, async || {
             let configuration = kubectl.get(&["validatingwebhookconfiguration", WEBHOOK]).await?;
             let webhooks = configuration["webhooks"].as_array().context("no webhooks")?;
             let bundles = webhooks
                 .iter()
                 .map(|webhook| text(&webhook["clientConfig"]["caBundle"]));
             let bundles: Vec<String> = bundles.collect::<anyhow::Result<_>>()?;
-            let are_trusted = bundles.iter().all(|bundle| bundle.starts_with(&both));
+            let are_trusted = bundles.iter().all(|bundle| bundle.starts_with(&authority));
             Ok((bundles.len() == WEBHOOKS && are_trusted).then_some(()))
         })
         .await?;

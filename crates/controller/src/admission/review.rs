@@ -146,31 +146,41 @@ impl AdmissionScope {
     }
 }
 
+/// The most entries of a list of names, which the definitions do not limit.
+const MOST_NAMES: usize = 10_000;
+
 /// Returns a resource whose lists the definition allows. An API server sends no other, but every Pod may reach the port, and the
 /// driver compares the entries with those of all pools and Nodes.
 fn bounded(change: ConfigChange) -> Result<ConfigChange, String> {
-    let lengths = match &change {
+    let (lengths, names) = match &change {
         ConfigChange::ApplyPool(raw) => {
             let allocation = raw.allocation.as_ref();
-            [
+            let lengths = [
                 raw.addresses.len(),
                 raw.reservations.len(),
                 allocation.map_or(0, |allocation| allocation.namespace_selectors.len()),
                 allocation.map_or(0, |allocation| allocation.service_selectors.len()),
-            ]
+            ];
+            let namespaces = allocation.map_or(0, |allocation| allocation.namespaces.len());
+            (lengths, [namespaces, 0])
         }
-        ConfigChange::ApplyL2Advertisement(raw) => [
-            raw.pool_selectors.len(),
-            raw.node_selectors.len(),
-            raw.service_selectors.len(),
-            raw.preferred_nodes.len(),
-        ],
-        ConfigChange::DeletePool(_) | ConfigChange::DeleteL2Advertisement(_) => [0; 4],
+        ConfigChange::ApplyL2Advertisement(raw) => (
+            [
+                raw.pool_selectors.len(),
+                raw.node_selectors.len(),
+                raw.service_selectors.len(),
+                raw.preferred_nodes.len(),
+            ],
+            [raw.pools.len(), raw.interfaces.len()],
+        ),
+        ConfigChange::DeletePool(_) | ConfigChange::DeleteL2Advertisement(_) => return Ok(change),
     };
-    match lengths.iter().any(|length| *length > MOST_ENTRIES) {
-        true => Err(format!("a list has more than {MOST_ENTRIES} entries")),
-        false => Ok(change),
+    for (lengths, most) in [(&lengths[..], MOST_ENTRIES), (&names[..], MOST_NAMES)] {
+        if lengths.iter().any(|length| *length > most) {
+            return Err(format!("a list has more than {most} entries"));
+        }
     }
+    Ok(change)
 }
 
 fn propose(object: core_v1::Service) -> ProposedChange {

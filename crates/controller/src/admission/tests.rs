@@ -278,6 +278,20 @@ async fn lists_that_the_definition_does_not_allow_are_not_compared_with_anything
         let (refusal, _) = fixture.create(&object).await;
         assert_eq!(refusal, "a list has more than 1024 entries");
     }
+    // A megabyte of these is refused as well, though the definitions do not limit them.
+    let names = vec![""; 300_000];
+    for object in [
+        resource(
+            "IPAddressPool",
+            "second",
+            json!({"addresses": ["203.0.113.0/24"], "serviceAllocation": {"namespaces": &names}}),
+        ),
+        advertisement(json!({"ipAddressPools": &names})),
+        advertisement(json!({"interfaces": &names})),
+    ] {
+        let (refusal, _) = fixture.create(&object).await;
+        assert_eq!(refusal, "a list has more than 10000 entries");
+    }
     for object in lists(MOST_ENTRIES) {
         let change = proposed(&review("CREATE", &object, &Value::Null));
         assert!(change.is_ok(), "{change:?}");

@@ -38,9 +38,9 @@ impl Reviews {
 }
 
 impl Controller {
-    /// Answers a review, and returns how long that took; gives no answer before all is listed.
+    /// Answers a review, and returns how long that took; gives no answer before all is listed, or when nobody waits for it any more.
     pub(super) fn review(&mut self, (change, sender): ReviewRequest) -> Duration {
-        if self.listing.is_some() {
+        if self.listing.is_some() || sender.is_closed() {
             return Duration::ZERO;
         }
         self.apply_configuration();

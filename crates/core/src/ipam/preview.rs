@@ -91,7 +91,10 @@ impl Allocator {
             return Some(Refusal::NoPool);
         }
         let requester = Requester::new(&service.key, service);
-        let mut lost = held.iter();
+        // An address that the Service asks to leave may be lost.
+        let mut lost = held
+            .iter()
+            .filter(|address| requested.is_empty() || requested.contains(address));
         let lost = lost.find_map(|address| self.state.ledger.admits(&requester, *address).err());
         if lost.is_some() {
             return lost;

@@ -159,7 +159,8 @@ impl Host {
 }
 
 /// Returns the index of the connection that makes room for one of `host`: of those that are idle, the oldest of the host that has
-/// the most connections, the new one included; `None` if none is idle.
+/// the most connections, the new one included; if none is idle, the oldest of a host that has more than half of all; `None` if there
+/// is no such host.
 fn surplus(oldest_first: &[(Host, bool)], host: Host) -> Option<usize> {
     let count = |of: Host| {
         let all = oldest_first.iter().map(|(host, _)| *host).chain([host]);
@@ -173,7 +174,9 @@ fn surplus(oldest_first: &[(Host, bool)], host: Host) -> Option<usize> {
     };
     let most = idle().map(|(_, (of, _))| count(*of)).max();
     let mut surplus = idle().filter(|(_, (of, _))| Some(count(*of)) == most);
-    surplus.next().map(|(index, _)| index)
+    let is_greedy = |(of, _): &(Host, bool)| 2 * count(*of) > oldest_first.len() + 1;
+    let surplus = surplus.next().map(|(index, _)| index);
+    surplus.or_else(|| oldest_first.iter().position(is_greedy))
 }
 
 /// Answers the requests of one connection. What goes wrong on it concerns its client only.
@@ -228,7 +231,11 @@ mod tests {
             ("abcd", "d", Some(3)),
             ("AAab", "a", Some(2)),
             ("AAAb", "a", Some(3)),
-            ("AAAB", "a", None),
+            ("AAAB", "a", Some(0)),
+            ("BAAA", "c", Some(1)),
+            ("AABB", "c", None),
+            ("AABB", "a", Some(0)),
+            ("ABCD", "e", None),
         ];
         for (open, new, expected) in cases {
             assert_eq!(surplus(&hosts(open), hosts(new)[0].0), expected, "{open} {new}");

@@ -127,6 +127,20 @@ fn an_edit_by_which_a_service_loses_an_address_that_it_shares_is_foreseen() {
 }
 
 #[test]
+fn a_service_that_asks_for_another_address_may_leave_the_one_that_it_shares() {
+    let mut world = world();
+    let service = Service {
+        assigned: ips(&["10.0.0.2"]),
+        ..asking(v4("sharer-2"), &["10.0.0.3"])
+    };
+    for allocator in [&mut world.allocator, &mut world.standby] {
+        assert_eq!(allocator.check_request(&service, world.now), None);
+    }
+    world.set(service);
+    assert_eq!(world.ip("sharer-2"), "10.0.0.3");
+}
+
+#[test]
 fn an_anonymous_refusal_names_no_other_service() {
     let keys = |names: &[&str]| names.iter().copied().map(key).collect::<Vec<_>>();
     let address = ip("10.0.0.1");
