@@ -160,7 +160,16 @@ async fn serve(args: ControllerArgs) -> anyhow::Result<()> {
     };
     let (review_requests, reviews) = mpsc::channel(1);
     let (webhook, tls) = (&args.webhook, &args.metrics);
-    webhook::start(webhook, tls, &client, scope, leadership.clone(), review_requests).await?;
+    webhook::start(
+        webhook,
+        tls,
+        &client,
+        scope,
+        leadership.clone(),
+        review_requests,
+        &registry,
+    )
+    .await?;
     let listing = Listing { awaited, lease };
     let outputs = Outputs {
         writes: write::queue(client, leadership.clone(), namespace.clone()),

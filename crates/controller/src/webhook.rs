@@ -9,6 +9,7 @@ use herald_runtime::admin::{self, Certificate, MetricsArgs, Review};
 use herald_runtime::lease::Leadership;
 use herald_runtime::task;
 use kube::{Api, Client};
+use prometheus::Registry;
 use tokio::sync::mpsc;
 
 use crate::admission::{self, AdmissionScope, ReviewRequest};
@@ -61,6 +62,7 @@ pub(crate) async fn start(
     scope: AdmissionScope,
     leadership: Leadership,
     reviews: mpsc::Sender<ReviewRequest>,
+    registry: &Registry,
 ) -> anyhow::Result<()> {
     if args.webhook_mode == WebhookMode::Disabled {
         return Ok(());
@@ -89,6 +91,7 @@ pub(crate) async fn start(
         tls,
         Arc::clone(&certificate),
         review,
+        registry,
     )
     .await?;
     task::spawn(authority::follow(secret, certificate));

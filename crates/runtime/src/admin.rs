@@ -1,6 +1,7 @@
 //! Health, metrics and admission reviews over HTTP.
 
 mod access;
+mod expiry;
 mod issue;
 mod page;
 mod review;
@@ -139,7 +140,7 @@ pub async fn serve_metrics(
     let (reviewer, tls) = if args.metrics_plain_http {
         (None, None)
     } else {
-        (Some(Reviewer::new(client)), Some(start_tls(args)?))
+        (Some(Reviewer::new(client)), Some(start_tls(args, &registry)?))
     };
     let router = metrics_router(registry, reviewer.clone(), Pages::default());
     let router = router.merge(state::router(state, reviewer, Pages::default()));
@@ -147,11 +148,12 @@ pub async fn serve_metrics(
     Ok(())
 }
 
-fn start_tls(args: &MetricsArgs) -> anyhow::Result<TlsAcceptor> {
+fn start_tls(args: &MetricsArgs, registry: &Registry) -> anyhow::Result<TlsAcceptor> {
     let certificate = Arc::new(match &args.metrics_cert_dir {
         Some(directory) => Certificate::read(directory).context("--metrics-cert-dir")?,
         None => Certificate::self_made()?,
     });
+    expiry::register(registry, "metrics", &certificate)?;
     let (suites, curves) = (&args.tls_cipher_suites, &args.tls_curve_preferences);
     let config = tls::server_config(args.tls_min_version, suites, curves, Arc::clone(&certificate))?;
     if args.metrics_cert_dir.is_some() {

@@ -88,7 +88,7 @@ async fn a_client_that_begins_no_handshake_is_dropped() {
         ..FEW
     };
     let any = (Ipv4Addr::LOCALHOST, 0).into();
-    let tls = start_tls(&MetricsArgs::default()).expect("the defaults");
+    let tls = start_tls(&MetricsArgs::default(), &Registry::new()).expect("the defaults");
     let router = metrics_router(Registry::new(), None, Pages::default());
     let address = serve("test", any, router, "--port", limits, Some(tls)).await;
     let address = address.expect("a free port");

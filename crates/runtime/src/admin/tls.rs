@@ -168,6 +168,12 @@ impl Certificate {
         self.take(Files { chain, key })
     }
 
+    /// Returns the certificate that is served.
+    pub(super) fn current(&self) -> Option<Arc<CertifiedKey>> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        current.clone()
+    }
+
     fn take(&self, files: Files) -> anyhow::Result<bool> {
         let mut read = self.read.write().unwrap_or_else(PoisonError::into_inner);
         if read.as_ref() == Some(&files) {
@@ -188,8 +194,7 @@ impl Certificate {
 
 impl ResolvesServerCert for Certificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        current.clone()
+        self.current()
     }
 }
 

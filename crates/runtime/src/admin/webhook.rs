@@ -13,12 +13,13 @@ use axum::routing;
 use axum::{Extension, Router};
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
+use prometheus::Registry;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::server::{Host, Limits};
 use super::tls::{Certificate, server_config};
-use super::{MetricsArgs, everywhere, serve};
+use super::{MetricsArgs, everywhere, expiry, serve};
 
 /// The longest request in bytes, with the object before and after a change. A pool with 1024 ranges takes a tenth of it; parsed, JSON
 /// takes many times its size. The requests of one host may take as much together.
@@ -58,17 +59,20 @@ struct Webhook {
     hosts: Arc<Mutex<HashMap<Host, Weak<Semaphore>>>>,
 }
 
-/// Serves reviews at `paths` over HTTPS, on a thread of its own. `args` says which versions and ciphers of TLS.
+/// Serves reviews at `paths` over HTTPS, on a thread of its own. `args` says which versions and ciphers of TLS. The registry gets the
+/// expiry of the certificate.
 ///
 /// # Errors
-/// When the port cannot be bound, or an option of TLS cannot be used.
+/// When the port cannot be bound, an option of TLS cannot be used, or the registry has the metric.
 pub async fn serve_webhook(
     port: u16,
     paths: &[&'static str],
     args: &MetricsArgs,
     certificate: Arc<Certificate>,
     review: Review,
+    registry: &Registry,
 ) -> anyhow::Result<SocketAddr> {
+    expiry::register(registry, "webhook", &certificate)?;
     let (suites, curves) = (&args.tls_cipher_suites, &args.tls_curve_preferences);
     let tls = server_config(args.tls_min_version, suites, curves, certificate)?;
     let (router, tls) = (router(paths, review), Arc::new(tls).into());
