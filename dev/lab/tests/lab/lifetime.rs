@@ -166,7 +166,7 @@ async fn kept_demo() -> anyhow::Result<()> {
     let kept = steps
         .iter()
         .find(|step| step["step"] == "kept")
-        .context("the demo was not kept")?;
+        .with_context(|| format!("the demo was not kept: {told:?}"))?;
     ensure!(
         kept["kubeconfig"]
             .as_str()
