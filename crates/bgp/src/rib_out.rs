@@ -135,13 +135,11 @@ impl<K: Ord> RibOut<K> {
     /// Announces a prefix with these attributes, or withdraws it.
     pub fn set_route(&mut self, nlri: Nlri, attributes: Option<PathAttributes>) {
         let attributes = attributes.map(|attributes| self.intern(attributes));
-        let replaced = self.table(nlri.family()).set(nlri, attributes);
+        let peers = self.positions(nlri.family());
+        let replaced = self.table(nlri.family()).set(nlri, attributes, &peers);
         // This set of attributes has two users left, the variable and the set of all: no route has it.
         if let Some(replaced) = replaced.filter(|replaced| Arc::strong_count(replaced) == 2) {
             self.attributes.remove(&replaced);
-        }
-        if self.peers.is_empty() {
-            self.collect(nlri.family());
         }
     }
 
@@ -227,12 +225,17 @@ impl<K: Ord> RibOut<K> {
 
     /// Forgets what no peer has to be told of any more.
     fn collect(&mut self, family: Family) {
+        let positions = self.positions(family);
+        self.table(family).collect(&positions);
+    }
+
+    /// Returns how far the peers are that are sent routes of a family.
+    fn positions(&self, family: Family) -> Vec<(UpdateGroup, Position)> {
         let families = self.peers.values().flat_map(|peer| &peer.families);
-        let positions: Vec<_> = families
+        families
             .filter(|peer| peer.family == family)
             .filter_map(|peer| Some((peer.group?, peer.position)))
-            .collect();
-        self.table(family).collect(&positions);
+            .collect()
     }
 
     const fn table_of(&self, family: Family) -> &RouteTable {

@@ -58,6 +58,8 @@ struct Route {
     /// Nothing after a withdrawal, while a peer may have the route.
     attributes: Option<Arc<PathAttributes>>,
     changed: u64,
+    /// The change since which a peer may have the route, with these attributes or others.
+    since: u64,
 }
 
 /// Whole messages that bring a peer from one position to another.
@@ -109,17 +111,43 @@ impl RouteTable {
     }
 
     /// Announces or withdraws a prefix. Returns the attributes that are replaced; nothing changes if they are the same.
+    ///
+    /// A withdrawal is remembered only if a peer may have the route: however often a route comes and goes while a peer does not read,
+    /// it takes no memory.
     pub(super) fn set(
         &mut self,
         nlri: Nlri,
         attributes: Option<Arc<PathAttributes>>,
+        peers: &[(UpdateGroup, Position)],
     ) -> Option<Arc<PathAttributes>> {
-        let before = self.routes.get(&nlri);
-        if before.and_then(|route| route.attributes.as_ref()) == attributes.as_ref() {
+        let before = self.routes.remove(&nlri);
+        let (before, known) = match before {
+            Some(route) => (route.attributes, Some((route.changed, route.since))),
+            None => (None, None),
+        };
+        if before == attributes {
+            if let Some((changed, since)) = known {
+                self.routes.insert(
+                    nlri,
+                    Route {
+                        attributes,
+                        changed,
+                        since,
+                    },
+                );
+            }
             return None;
         }
-        if let Some(changed) = before.map(|route| route.changed) {
+        if let Some((changed, _)) = known {
             self.forget_change(changed);
+        }
+        for group in self.groups.values_mut() {
+            group.unsendable.remove(&nlri);
+        }
+        let told = peers.iter().map(|(_, position)| position.needs_no_withdrawal());
+        let told = told.max().unwrap_or(0);
+        if attributes.is_none() && known.is_some_and(|(_, since)| since > told) {
+            return before;
         }
         self.last += 1;
         let changed = self.last;
@@ -127,11 +155,16 @@ impl RouteTable {
         if attributes.is_none() {
             self.withdrawn.insert(changed);
         }
-        for group in self.groups.values_mut() {
-            group.unsendable.remove(&nlri);
-        }
-        let route = Route { attributes, changed };
-        self.routes.insert(nlri, route).and_then(|route| route.attributes)
+        let since = known.map_or(changed, |(_, since)| since);
+        self.routes.insert(
+            nlri,
+            Route {
+                attributes,
+                changed,
+                since,
+            },
+        );
+        before
     }
 
     /// Returns the position of a peer that has no routes.
@@ -256,25 +289,23 @@ impl RouteTable {
                 withdrawn.extend(nlri);
             }
         }
-        // Withdrawals come first: packets for them have nowhere to go.
-        let mut bytes = Vec::new();
+        // Withdrawals come last: where longer prefixes replace a shorter one, packets have somewhere to go at each moment.
         let encoding = Encoding::of(self.family, group.next_hop);
         let encoding = encoding.unwrap_or(Encoding::Multiprotocol(self.family));
         let mut rest = &withdrawn[..];
         while !rest.is_empty() {
-            let count = emit_withdrawn(&mut bytes, encoding, rest, &group.format);
+            let count = emit_withdrawn(&mut messages, encoding, rest, &group.format);
             assert!(
                 count > 0,
                 "each message has room for a prefix of the table's family"
             );
             rest = &rest[count..];
         }
-        bytes.append(&mut messages);
         let batch = Batch {
             from,
             to,
             has_withdrawn,
-            bytes: bytes.into(),
+            bytes: messages.into(),
         };
         Some((batch, unsendable))
     }
