@@ -27,10 +27,10 @@ impl fmt::Display for Asn {
 pub enum ExpectedAs {
     /// This one.
     Exactly(Asn),
-    /// The own one.
-    Internal,
-    /// Any other than the own one.
-    External,
+    /// This one, which is that of the cluster, also where the peer is shown another (`spec.localASN`).
+    Internal(Asn),
+    /// Any other than this one, which is that of the cluster.
+    External(Asn),
 }
 
 /// A community (RFC 1997): an AS number and a value that it defines.

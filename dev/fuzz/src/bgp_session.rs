@@ -55,12 +55,13 @@ pub fn bgp_session(bytes: &[u8]) {
 
 fn config(hold_time: u8, keepalive: u8, flags: u8) -> SessionConfig {
     let is = |bit: u8| flags & bit != 0;
+    let own = Asn(65_001);
     SessionConfig {
-        local_asn: Asn(65_001),
+        local_asn: own,
         peer_asn: if is(1) {
-            ExpectedAs::Internal
+            ExpectedAs::Internal(own)
         } else {
-            ExpectedAs::External
+            ExpectedAs::External(own)
         },
         identifier: BgpIdentifier::new([192, 0, 2, 1].into()).expect("not zero"),
         hold_time: HoldTime::new(hold_time.into()).unwrap_or(HoldTime::NONE),

@@ -100,8 +100,8 @@ impl SessionConfig {
         let internal = peer_asn == self.local_asn;
         let is_expected = match self.peer_asn {
             ExpectedAs::Exactly(asn) => peer_asn == asn,
-            ExpectedAs::Internal => internal,
-            ExpectedAs::External => !internal,
+            ExpectedAs::Internal(own) => peer_asn == own,
+            ExpectedAs::External(own) => peer_asn != own,
         };
         // RFC 7607: AS 0 is no AS.
         if !is_expected || peer_asn == Asn(0) {

@@ -87,7 +87,7 @@ fn an_open_that_does_not_fit_is_answered_with_the_reason() {
     assert_eq!(end_of(&mut session), expected);
     // RFC 6286 section 2.2: within an AS two speakers with one identifier are a mistake, across ASes they are none.
     let mut internal = config(65_001, 65_001);
-    internal.peer_asn = ExpectedAs::Internal;
+    internal.peer_asn = ExpectedAs::Internal(Asn(65_001));
     let mut session = BgpSession::new(internal.clone(), 1);
     session.start(Time::ZERO);
     session.handle_connected(Time::ZERO);

@@ -87,7 +87,7 @@ impl BgpPeer {
         };
         let my_asn = parser.my_asn();
         let local_asn = raw.local_asn.map(|number| parser.asn(number, "spec.localASN"));
-        let peer_asn = parser.peer_asn();
+        let peer_asn = parser.peer_asn(my_asn);
         let location = parser.location();
         let source_address = parser.source_address(location.as_ref());
         let (port, router_id) = (parser.port(), parser.router_id());
@@ -173,14 +173,14 @@ impl PeerParser<'_> {
         self.asn(self.raw.my_asn, "spec.myASN")
     }
 
-    fn peer_asn(&mut self) -> ExpectedAs {
+    fn peer_asn(&mut self, my_asn: Asn) -> ExpectedAs {
         // 0 is absent in MetalLB.
         let number = self.raw.peer_asn.filter(|number| *number != 0);
         let word = self.raw.dynamic_asn.as_deref().filter(|word| !word.is_empty());
         match (number, word) {
             (None, None) => self.push("spec.peerASN", BgpError::MissingPeerAsn),
             (Some(_), Some(_)) => self.push("spec.peerASN", BgpError::BothPeerAsns),
-            (None, Some("internal")) => return ExpectedAs::Internal,
+            (None, Some("internal")) => return ExpectedAs::Internal(my_asn),
             (None, Some("external")) => {}
             (None, Some(word)) => self.push("spec.dynamicASN", BgpError::DynamicAsn(word.to_string())),
             (Some(number), None) => {
@@ -191,7 +191,7 @@ impl PeerParser<'_> {
                 return ExpectedAs::Exactly(asn);
             }
         }
-        ExpectedAs::External
+        ExpectedAs::External(my_asn)
     }
 
     fn location(&mut self) -> Option<PeerLocation> {
@@ -200,9 +200,9 @@ impl PeerParser<'_> {
             (None, None) => self.push("spec.peerAddress", BgpError::MissingLocation),
             (Some(_), Some(_)) => self.push("spec.interface", BgpError::BothLocations),
             (None, Some(name)) => return Some(PeerLocation::Interface(name.to_string())),
-            (Some(text), None) => match text.parse() {
-                Ok(address) => return Some(PeerLocation::Address(address)),
-                Err(_) => self.push("spec.peerAddress", BgpError::Address(text.to_string())),
+            (Some(text), None) => match parse_address(text) {
+                Some(address) => return Some(PeerLocation::Address(address)),
+                None => self.push("spec.peerAddress", BgpError::Address(text.to_string())),
             },
         }
         None
@@ -210,7 +210,7 @@ impl PeerParser<'_> {
 
     fn source_address(&mut self, location: Option<&PeerLocation>) -> Option<IpAddr> {
         let text = written(&self.raw.source_address)?;
-        let source = text.parse().ok();
+        let source = parse_address(text);
         let error = match (source, location) {
             (None, _) => BgpError::SourceAddress(text.to_string()),
             (_, Some(PeerLocation::Interface(_))) => BgpError::SourceOfInterface,
@@ -290,6 +290,11 @@ fn secret(name: &str, secrets: &BTreeMap<String, RawSecret>) -> Result<Password,
     }
     let password = secret.password.clone().filter(|password| !password.0.is_empty());
     password.ok_or_else(|| BgpError::SecretWithoutPassword(name()))
+}
+
+/// An IPv4 address may be written as an IPv6 address that has it (`::ffff:192.0.2.1`), as for Go.
+fn parse_address(text: &str) -> Option<IpAddr> {
+    text.parse().ok().map(|address: IpAddr| address.to_canonical())
 }
 
 /// An empty text is absent, as in Go.

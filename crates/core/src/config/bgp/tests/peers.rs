@@ -352,7 +352,27 @@ fn nodes_are_selected_by_any_selector() {
 #[test]
 fn a_peer_may_be_dynamic_unnumbered_or_see_another_as_number() {
     let dynamic = |raw: &mut RawBgpPeer| (raw.peer_asn, raw.dynamic_asn) = (None, text("internal"));
-    assert_eq!(parsed("P17", &of(dynamic)).peer_asn, ExpectedAs::Internal);
+    assert_eq!(
+        parsed("P17", &of(dynamic)).peer_asn,
+        ExpectedAs::Internal(Asn(42))
+    );
+    // The peer's number is compared with that of the cluster, not with the one that the peer is shown.
+    let shown_another = |raw: &mut RawBgpPeer| {
+        dynamic(raw);
+        raw.local_asn = Some(65_410);
+    };
+    let peer = parsed("P17 and P23", &of(shown_another));
+    assert_eq!(
+        (peer.local_asn, peer.peer_asn),
+        (Asn(65_410), ExpectedAs::Internal(Asn(42)))
+    );
+    let mapped = |raw: &mut RawBgpPeer| {
+        raw.address = text("::ffff:10.0.0.1");
+        raw.source_address = text("10.0.0.2");
+    };
+    let peer = parsed("an IPv4 address in an IPv6 address", &of(mapped));
+    assert_eq!(peer.location, PeerLocation::Address(IpAddr::from([10, 0, 0, 1])));
+    assert!(peer.carries(Family::V4));
     let peer = parsed(
         "P19",
         &of(|raw| {
