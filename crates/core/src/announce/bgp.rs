@@ -23,7 +23,7 @@ use super::eligibility::Exclusion;
 use super::facts::{FactChange, Facts};
 use crate::config::Pool;
 use crate::config::bgp::{BgpAdvertisement, BgpPeer, Communities};
-use crate::{Family, NodeName, Prefix, ServiceKey};
+use crate::{Family, NodeName, PoolName, Prefix, ServiceKey};
 
 /// LOCAL_PREF of a route without one, for routers and for MetalLB.
 const DEFAULT_LOCAL_PREF: u32 = 100;
@@ -58,10 +58,12 @@ pub struct BgpRoutes {
     default_med: Option<u32>,
     advertisements: Vec<BgpAdvertisement>,
     peers: BTreeMap<Arc<str>, BgpPeer>,
-    /// The routes of each Service: prefix, and place among the advertisements.
+    /// The places of the advertisements that this node uses for each pool.
+    attached: BTreeMap<PoolName, Vec<usize>>,
+    /// The routes of each Service, in ascending order: prefix, and place among the advertisements.
     services: BTreeMap<ServiceKey, Vec<(Prefix, usize)>>,
-    /// The Services and advertisements behind each prefix.
-    prefixes: BTreeMap<Prefix, SmallVec<[(ServiceKey, usize); 1]>>,
+    /// The places of the advertisements behind each prefix, each with the number of its Services.
+    prefixes: BTreeMap<Prefix, SmallVec<[(usize, usize); 1]>>,
     /// The routes that may have changed, as they were when [`BgpRoutes::poll_change`] returned them last.
     stale: BTreeMap<(Prefix, Arc<str>), Option<RouteAttributes>>,
 }
@@ -75,6 +77,7 @@ impl BgpRoutes {
             default_med,
             advertisements: Vec::new(),
             peers: BTreeMap::new(),
+            attached: BTreeMap::new(),
             services: BTreeMap::new(),
             prefixes: BTreeMap::new(),
             stale: BTreeMap::new(),
@@ -166,13 +169,14 @@ impl BgpRoutes {
         service: &ServiceKey,
         address: IpAddr,
     ) -> Result<BTreeMap<&str, Result<Vec<Prefix>, PeerExclusion>>, RouteExclusion> {
-        let advertisements = self.advertisements_of(facts, service, address)?;
+        let places = self.places_of(facts, service, address)?;
         let family = Family::of(address);
         let of = |peer: &BgpPeer| {
             if !peer.carries(family) {
                 return Err(PeerExclusion::FamilyNotCarried(family));
             }
-            let selecting = advertisements.iter().filter(|one| one.selects_peer(&peer.name));
+            let advertisements = places.iter().map(|place| &self.advertisements[*place]);
+            let selecting = advertisements.filter(|one| one.selects_peer(&peer.name));
             let prefixes: BTreeSet<Prefix> = selecting
                 .map(|one| aggregate(address, one.length(family)))
                 .collect();
@@ -201,6 +205,13 @@ impl BgpRoutes {
     }
 
     fn decide_all(&mut self, facts: &Facts) {
+        self.attached.clear();
+        if let Some(node) = facts.nodes().get(&self.own_node) {
+            for pool in facts.view().pools {
+                let (places, _) = attach(&self.advertisements, pool, &node.labels);
+                self.attached.insert(pool.name.clone(), places);
+            }
+        }
         let mut services: BTreeSet<ServiceKey> = self.services.keys().cloned().collect();
         for address in facts.addresses() {
             services.extend(facts.sharers(address).iter().cloned());
@@ -213,30 +224,48 @@ impl BgpRoutes {
     /// Decides the routes of a Service again.
     fn decide(&mut self, facts: &Facts, service: &ServiceKey) {
         let after = self.routes_of(facts, service);
-        let before = self.services.get(service).map_or(&[][..], Vec::as_slice);
-        if before == after {
-            return;
-        }
-        let before = before.to_vec();
-        for (prefix, _) in before.iter().chain(&after) {
-            self.mark(*prefix);
-        }
-        for (prefix, place) in before {
-            if let Some(sources) = self.prefixes.get_mut(&prefix) {
-                sources.retain(|source| *source != (service.clone(), place));
-                if sources.is_empty() {
-                    self.prefixes.remove(&prefix);
-                }
+        let before = self.services.remove(service).unwrap_or_default();
+        for (prefix, place) in &before {
+            if after.binary_search(&(*prefix, *place)).is_err() {
+                self.remove(*prefix, *place);
             }
         }
         for (prefix, place) in &after {
-            let sources = self.prefixes.entry(*prefix).or_default();
-            sources.push((service.clone(), *place));
+            if before.binary_search(&(*prefix, *place)).is_err() {
+                self.add(*prefix, *place);
+            }
         }
-        if after.is_empty() {
-            self.services.remove(service);
-        } else {
+        if !after.is_empty() {
             self.services.insert(service.clone(), after);
+        }
+    }
+
+    /// Takes that one more Service has a prefix by an advertisement. Only the first changes a route.
+    fn add(&mut self, prefix: Prefix, place: usize) {
+        let counts = self.prefixes.get_mut(&prefix);
+        let known = counts.and_then(|counts| counts.iter_mut().find(|(known, _)| *known == place));
+        if let Some((_, services)) = known {
+            *services += 1;
+            return;
+        }
+        self.mark(prefix);
+        self.prefixes.entry(prefix).or_default().push((place, 1));
+    }
+
+    /// Takes that one Service less has a prefix by an advertisement. Only the last changes a route.
+    fn remove(&mut self, prefix: Prefix, place: usize) {
+        let counts = self.prefixes.get_mut(&prefix);
+        let known = counts.and_then(|counts| counts.iter_mut().find(|(known, _)| *known == place));
+        if let Some((_, services)) = known.filter(|(_, services)| *services > 1) {
+            *services -= 1;
+            return;
+        }
+        self.mark(prefix);
+        if let Some(counts) = self.prefixes.get_mut(&prefix) {
+            counts.retain(|(known, _)| *known != place);
+            if counts.is_empty() {
+                self.prefixes.remove(&prefix);
+            }
         }
     }
 
@@ -247,16 +276,12 @@ impl BgpRoutes {
             .service(service)
             .map_or(&[][..], |service| &service.addresses);
         for address in addresses {
-            let Ok(advertisements) = self.advertisements_of(facts, service, *address) else {
+            let Ok(places) = self.places_of(facts, service, *address) else {
                 continue;
             };
-            for advertisement in advertisements {
-                let length = advertisement.length(Family::of(*address));
-                let places = self
-                    .advertisements
-                    .iter()
-                    .position(|one| one.name == advertisement.name);
-                routes.extend(places.map(|place| (aggregate(*address, length), place)));
+            for place in places {
+                let length = self.advertisements[place].length(Family::of(*address));
+                routes.push((aggregate(*address, length), place));
             }
         }
         routes.sort();
@@ -264,26 +289,29 @@ impl BgpRoutes {
         routes
     }
 
-    /// Returns the advertisements by which this node announces a Service at one of its addresses.
-    fn advertisements_of(
+    /// Returns the places of the advertisements by which this node announces a Service at one of its addresses.
+    fn places_of(
         &self,
         facts: &Facts,
         key: &ServiceKey,
         address: IpAddr,
-    ) -> Result<Vec<&BgpAdvertisement>, RouteExclusion> {
+    ) -> Result<Vec<usize>, RouteExclusion> {
         let service = facts.service(key).ok_or(RouteExclusion::NoService)?;
         let node = facts.nodes().get(&self.own_node).ok_or(RouteExclusion::NoNode)?;
         let mut view = facts.view();
-        // The speaker itself decides. It needs no other, and stops its sessions when it stops.
-        view.members = None;
+        // The speaker itself decides. It needs no other, and stops its sessions when it stops. There is no election, so none that
+        // has to be MetalLB's: a drained node is drained beside MetalLB as well.
+        (view.members, view.ignore_drain) = (None, false);
         let endpoints = facts.endpoints(key);
         let pool = view.pool_at(service, address)?;
-        let (attached, _) = attach(&self.advertisements, pool, &node.labels);
+        let attached = self.attached.get(&pool.name).map_or(&[][..], Vec::as_slice);
         if attached.is_empty() {
             return Err(RouteExclusion::NoAdvertisementForNode);
         }
-        let applies = |one: &&BgpAdvertisement| one.scope.selects_service(&service.labels);
-        let applying: Vec<&BgpAdvertisement> = attached.into_iter().filter(applies).collect();
+        let applies = |place: &usize| self.advertisements[*place].scope.selects_service(&service.labels);
+        let places: Vec<usize> = attached.iter().copied().filter(applies).collect();
+        let applying: Vec<&BgpAdvertisement> =
+            places.iter().map(|place| &self.advertisements[*place]).collect();
         if applying.is_empty() {
             return Err(RouteExclusion::NoAdvertisementForService);
         }
@@ -297,7 +325,7 @@ impl BgpRoutes {
         if !endpoints.any {
             return Err(Exclusion::NoEndpoints.into());
         }
-        Ok(applying)
+        Ok(places)
     }
 
     /// Notes that the routes of all peers for a prefix may change.
@@ -314,12 +342,9 @@ impl BgpRoutes {
     /// Returns the route to a peer for a prefix: all communities, the highest LOCAL_PREF and the lowest MULTI_EXIT_DISC of all
     /// Services and advertisements behind it.
     fn route(&self, peer: &BgpPeer, prefix: Prefix) -> Option<RouteAttributes> {
-        let sources = self.prefixes.get(&prefix)?.iter();
-        let places: BTreeSet<usize> = sources
-            .map(|(_, place)| *place)
-            .filter(|place| self.is_sent(peer, prefix, *place))
-            .collect();
-        let mut advertisements = places.iter().filter_map(|place| self.advertisements.get(*place));
+        let places = self.prefixes.get(&prefix)?.iter().map(|(place, _)| *place);
+        let sent = places.filter(|place| self.is_sent(peer, prefix, *place));
+        let mut advertisements = sent.filter_map(|place| self.advertisements.get(place));
         let mut route = self.attributes(advertisements.next()?);
         for advertisement in advertisements {
             let other = self.attributes(advertisement);

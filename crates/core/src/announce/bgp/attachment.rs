@@ -31,27 +31,31 @@ pub enum Unattached {
     LocalPref(String),
 }
 
-/// Returns the advertisements that are used for a pool on a node with these labels, oldest first, and the others that select both.
+/// Returns the places of the advertisements that are used for a pool on a node with these labels, oldest first, and the others that
+/// select both.
 pub fn attach<'a>(
     advertisements: &'a [BgpAdvertisement],
     pool: &Pool,
     labels: &Labels,
-) -> (Vec<&'a BgpAdvertisement>, Vec<(&'a BgpAdvertisement, Unattached)>) {
-    let scope = |advertisement: &&BgpAdvertisement| {
+) -> (Vec<usize>, Vec<(&'a BgpAdvertisement, Unattached)>) {
+    let scope = |(_, advertisement): &(usize, &BgpAdvertisement)| {
         advertisement.scope.selects_pool(pool) && advertisement.scope.selects_node(labels)
     };
-    let mut selecting: Vec<&BgpAdvertisement> = advertisements.iter().filter(scope).collect();
-    selecting.sort_by_key(|advertisement| (advertisement.created, &advertisement.name));
-    let mut used = Vec::<&BgpAdvertisement>::new();
+    let mut selecting: Vec<_> = advertisements.iter().enumerate().filter(scope).collect();
+    selecting.sort_by_key(|(_, advertisement)| (advertisement.created, &advertisement.name));
+    let mut used = Vec::new();
     let mut others = Vec::new();
-    for advertisement in selecting {
-        let contradicts = |older: &&&BgpAdvertisement| {
+    for (place, advertisement) in selecting {
+        let contradicts = |older: &&BgpAdvertisement| {
             is_unconditional(older, advertisement) && contradicts(older, advertisement, pool)
         };
-        let contradicted = used.iter().find(contradicts);
+        let contradicted = used
+            .iter()
+            .map(|place: &usize| &advertisements[*place])
+            .find(contradicts);
         let contradicted = contradicted.map(|older| Unattached::LocalPref(older.name.clone()));
         match wider_than_pool(advertisement, pool).or(contradicted) {
-            None => used.push(advertisement),
+            None => used.push(place),
             Some(reason) => others.push((advertisement, reason)),
         }
     }

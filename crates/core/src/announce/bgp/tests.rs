@@ -10,7 +10,7 @@ use super::*;
 use crate::announce::eligibility::{EXCLUDE_LABEL, Endpoints, Exposure, Node, TrafficPolicy};
 use crate::config::bgp::{BgpCatalog, BgpChange, RawBgpAdvertisement, RawBgpPeer};
 use crate::config::{Catalog, RawPool};
-use crate::{Labels, RawSelector};
+use crate::{Features, Labels, Liveness, Member, NodeState, Profile, RawSelector};
 
 fn labels(pairs: &[(&str, &str)]) -> Labels {
     let pairs = pairs.iter();
@@ -37,6 +37,19 @@ fn node(name: &str, pairs: &[(&str, &str)]) -> Node {
         draining: false,
         addresses: Vec::new(),
     }
+}
+
+/// The member that is this speaker.
+fn member(is_beside_metallb: bool) -> Member {
+    let profile = Profile {
+        features: Features::OF_THIS_VERSION,
+        ..Profile::default()
+    };
+    let member = Member {
+        profile: Some(Arc::new(profile)),
+        ..Member::new("pandora".into(), Liveness::Alive, NodeState::Ready)
+    };
+    member.with_metallb(is_beside_metallb)
 }
 
 fn service(name: &str, addresses: &[&str]) -> Exposure {
@@ -99,16 +112,19 @@ struct Speaker {
     peers: Vec<RawBgpPeer>,
     advertisements: Vec<RawBgpAdvertisement>,
     routers: BTreeMap<String, BTreeMap<Prefix, RouteAttributes>>,
+    /// Whether several changes are awaited before the differences are polled.
+    is_holding: bool,
 }
 
 impl Speaker {
     fn new(pools: &[(&str, &[&str])], advertisements: &[RawBgpAdvertisement], peers: &[RawBgpPeer]) -> Self {
         let mut speaker = Self {
-            facts: Facts::new(false, false),
+            facts: Facts::new(true, false),
             routes: BgpRoutes::new("pandora".into(), None),
             peers: peers.to_vec(),
             advertisements: advertisements.to_vec(),
             routers: BTreeMap::new(),
+            is_holding: false,
         };
         speaker.change(|facts| facts.set_node(node("pandora", &[])));
         let pool = |(name, addresses): &(&str, &[&str])| RawPool {
@@ -166,6 +182,9 @@ impl Speaker {
 
     /// Sends the differences to the routers.
     fn send(&mut self) {
+        if self.is_holding {
+            return;
+        }
         while let Some(change) = self.routes.poll_change() {
             let router = self.routers.entry(change.peer.to_string()).or_default();
             let before = router.get(&change.prefix).cloned();
@@ -667,13 +686,39 @@ fn routes_have_the_speaker_s_med_unless_their_advertisement_has_one() {
     );
 }
 
+/// Without an election there is nothing that has to be as MetalLB's, which knows no drain.
+#[test]
+fn a_drained_node_sends_nothing_also_beside_metallb() {
+    let mut speaker = Speaker::simple(&[advertisement("adv")]);
+    speaker.change(|facts| facts.set_service(service("test1", &["10.20.30.1"])));
+    for (draining, expected) in [(false, &["10.20.30.1/32"][..]), (true, &[])] {
+        let node = Node {
+            draining,
+            ..node("pandora", &[])
+        };
+        speaker.change(|facts| facts.set_node(node));
+        for is_beside in [true, false, true] {
+            speaker.change(|facts| facts.set_members(&[member(is_beside)]));
+            assert_eq!(
+                speaker.at("peer1"),
+                expected,
+                "drained: {draining}, beside MetalLB: {is_beside}"
+            );
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Service(u8, Vec<u8>, bool),
     RemoveService(u8),
     Endpoints(u8, Vec<bool>),
-    Node(bool, bool),
+    Node(bool, bool, bool),
+    OtherNode(bool),
+    /// Whether MetalLB's speaker runs on the node, too.
+    Members(bool),
     Config(Vec<(u8, u8, u8)>, u8),
+    Poll,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -682,7 +727,10 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..4_u8, prop::collection::vec(0..6_u8, 0..3), any::<bool>()).prop_map(|(n, addresses, local)| Step::Service(n, addresses, local)),
         1 => (0..4_u8).prop_map(Step::RemoveService),
         3 => (0..4_u8, prop::collection::vec(any::<bool>(), 0..3)).prop_map(|(n, own)| Step::Endpoints(n, own)),
-        1 => (any::<bool>(), any::<bool>()).prop_map(|(labelled, unavailable)| Step::Node(labelled, unavailable)),
+        2 => any::<(bool, bool, bool)>().prop_map(|(labelled, unavailable, drained)| Step::Node(labelled, unavailable, drained)),
+        1 => any::<bool>().prop_map(Step::OtherNode),
+        1 => any::<bool>().prop_map(Step::Members),
+        4 => Just(Step::Poll),
         2 => (prop::collection::vec(advertisement, 0..4), 0..4_u8).prop_map(|(all, peers)| Step::Config(all, peers)),
     ]
 }
@@ -711,13 +759,29 @@ impl Speaker {
                 let nodes = own.iter().map(|own| if *own { "pandora" } else { "iris" });
                 self.change(|facts| facts.set_endpoints(key(&name(n)), ready(&nodes.collect::<Vec<_>>())));
             }
-            Step::Node(labelled, network_unavailable) => {
+            Step::Node(labelled, network_unavailable, draining) => {
                 let pairs: &[(&str, &str)] = if labelled { &[("rack", "1")] } else { &[] };
                 let node = Node {
                     network_unavailable,
+                    draining,
                     ..node("pandora", pairs)
                 };
                 self.change(|facts| facts.set_node(node));
+            }
+            Step::OtherNode(draining) => {
+                let node = Node {
+                    draining,
+                    ..node("iris", &[])
+                };
+                self.change(|facts| facts.set_node(node));
+            }
+            Step::Members(is_beside) => {
+                self.change(|facts| facts.set_members(&[member(is_beside)]));
+            }
+            Step::Poll => {
+                self.is_holding = false;
+                self.send();
+                self.is_holding = true;
             }
             Step::Config(advertisements, peers) => {
                 let advertisements = advertisements.into_iter().enumerate();
@@ -741,10 +805,15 @@ impl Speaker {
 proptest! {
     /// Whatever happens in whatever order, the differences add up to what a speaker that starts now sends.
     #[test]
-    fn differences_add_up_to_the_routes_of_a_speaker_that_starts_now(steps in prop::collection::vec(step(), 0..40)) {
+    fn differences_add_up_to_the_routes_of_a_speaker_that_starts_now(steps in prop::collection::vec(step(), 0..60)) {
         let mut speaker = Speaker::simple(&[]);
-        for step in steps {
+        speaker.is_holding = true;
+        for step in steps.into_iter().chain([Step::Poll]) {
+            let is_polled = matches!(step, Step::Poll);
             speaker.take(step);
+            if !is_polled {
+                continue;
+            }
             let mut fresh = BgpRoutes::new("pandora".into(), None);
             let peers = speaker.routes.peers.values().cloned().collect::<Vec<_>>();
             fresh.set_config(&speaker.facts, speaker.routes.advertisements.clone(), &peers);
