@@ -12,6 +12,7 @@ use herald_netns::wait_for;
 use self::story::{Chapter, Story};
 use crate::clock::Monotonic;
 use crate::prober::{Outage, Pace, Prober};
+use crate::scene::settled_owner;
 use crate::{DEADLINE, Lab, QUICKSTART};
 
 /// Its name in messages.
@@ -76,6 +77,8 @@ async fn play(args: &DemoArgs, story: &Story, interrupt: &mut Interrupt) -> anyh
 }
 
 async fn acts(lab: &mut Lab, story: &Story) -> anyhow::Result<()> {
+    // The speaker of a node that starts late would get addresses in the middle of the story.
+    lab.wait_for_speakers(DEADLINE).await?;
     story.write(&Chapter::Started {
         nodes: lab.nodes().iter().map(|node| node.host().into()).collect(),
         client: lab.client().into(),
@@ -106,25 +109,12 @@ async fn acts(lab: &mut Lab, story: &Story) -> anyhow::Result<()> {
 
 /// The owner of the address, by its speaker's status and by the client's neighbour table, and the pod that answers.
 async fn meet(lab: &Lab, story: &Story, service: &'static str, address: IpAddr) -> anyhow::Result<()> {
-    let mac = lab.resolve(address, DEADLINE).await?;
-    let owner = lab
-        .node_with(mac)
-        .with_context(|| format!("{mac}, learnt for {address}, is no node's"))?;
-    let name = lab.node(owner).name();
-    wait_for(
-        &format!("{name} says that it announces {service}"),
-        DEADLINE,
-        async || {
-            let announcer = lab.cluster().announcer(service).await?;
-            Ok((announcer.as_deref() == Some(name)).then_some(()))
-        },
-    )
-    .await?;
+    let owner = lab.node(settled_owner(lab, service, address).await?);
     story.write(&Chapter::Owned {
         service,
         address,
-        node: name.to_owned(),
-        mac: mac.to_string(),
+        node: owner.name().to_owned(),
+        mac: owner.host().mac().to_string(),
     });
     for _ in 0..lab.nodes().len() {
         let target = SocketAddr::new(address, 80);

@@ -172,7 +172,7 @@ impl Scene {
 }
 
 /// The owner, once its speaker has written it to the API: then nothing is moving any more.
-async fn settled_owner(lab: &Lab, service: &str, address: IpAddr) -> anyhow::Result<usize> {
+pub(crate) async fn settled_owner(lab: &Lab, service: &str, address: IpAddr) -> anyhow::Result<usize> {
     wait_for("wire and status agree on the owner", DEADLINE, async || {
         let owner = lab.owner(address, DEADLINE).await?;
         let announcer = lab.cluster().announcer(service).await?;
