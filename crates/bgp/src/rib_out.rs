@@ -135,7 +135,11 @@ impl<K: Ord> RibOut<K> {
     /// Announces a prefix with these attributes, or withdraws it.
     pub fn set_route(&mut self, nlri: Nlri, attributes: Option<PathAttributes>) {
         let attributes = attributes.map(|attributes| self.intern(attributes));
-        let peers = self.positions(nlri.family());
+        // Only a withdrawal depends on what the peers have.
+        let peers = match attributes {
+            Some(_) => Vec::new(),
+            None => self.positions(nlri.family()),
+        };
         let replaced = self.table(nlri.family()).set(nlri, attributes, &peers);
         // This set of attributes has two users left, the variable and the set of all: no route has it.
         if let Some(replaced) = replaced.filter(|replaced| Arc::strong_count(replaced) == 2) {
