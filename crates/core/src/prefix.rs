@@ -1,6 +1,6 @@
 //! Prefixes: the subnets that are directly connected to interfaces.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A prefix of IP addresses (RFC 4291 section 2.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -12,6 +12,21 @@ pub struct Prefix {
 }
 
 impl Prefix {
+    /// Returns the prefix of this length that has `address`, with its first address.
+    pub fn of(address: IpAddr, length: u8) -> Self {
+        let address = match address {
+            IpAddr::V4(v4) => {
+                let host_bits = 32_u32.saturating_sub(length.into());
+                Ipv4Addr::from_bits(v4.to_bits() & u32::MAX.checked_shl(host_bits).unwrap_or(0)).into()
+            }
+            IpAddr::V6(v6) => {
+                let host_bits = 128_u32.saturating_sub(length.into());
+                Ipv6Addr::from_bits(v6.to_bits() & u128::MAX.checked_shl(host_bits).unwrap_or(0)).into()
+            }
+        };
+        Self { address, length }
+    }
+
     /// Returns whether `address` is in the prefix.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address) {

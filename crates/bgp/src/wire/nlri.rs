@@ -21,16 +21,7 @@ impl Nlri {
         if length > width(Family::of(address)) {
             return None;
         }
-        let address = match address {
-            IpAddr::V4(v4) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
-                Ipv4Addr::from_bits(v4.to_bits() & mask).into()
-            }
-            IpAddr::V6(v6) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
-                Ipv6Addr::from_bits(v6.to_bits() & mask).into()
-            }
-        };
+        let address = Prefix::of(address, length).address;
         Some(Self { address, length })
     }
 

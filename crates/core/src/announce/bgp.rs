@@ -12,7 +12,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::IpAddr;
 
 use smallvec::SmallVec;
 
@@ -178,7 +178,7 @@ impl BgpRoutes {
             let advertisements = places.iter().map(|place| &self.advertisements[*place]);
             let selecting = advertisements.filter(|one| one.selects_peer(&peer.name));
             let prefixes: BTreeSet<Prefix> = selecting
-                .map(|one| aggregate(address, one.length(family)))
+                .map(|one| Prefix::of(address, one.length(family)))
                 .collect();
             if prefixes.is_empty() {
                 return Err(PeerExclusion::NotSelected);
@@ -281,7 +281,7 @@ impl BgpRoutes {
             };
             for place in places {
                 let length = self.advertisements[place].length(Family::of(*address));
-                routes.push((aggregate(*address, length), place));
+                routes.push((Prefix::of(*address, length), place));
             }
         }
         routes.sort();
@@ -372,19 +372,4 @@ impl BgpRoutes {
             communities: advertisement.communities.clone(),
         }
     }
-}
-
-/// Returns the prefix of this length that has the address.
-fn aggregate(address: IpAddr, length: u8) -> Prefix {
-    let address = match address {
-        IpAddr::V4(v4) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
-            Ipv4Addr::from_bits(v4.to_bits() & mask).into()
-        }
-        IpAddr::V6(v6) => {
-            let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
-            Ipv6Addr::from_bits(v6.to_bits() & mask).into()
-        }
-    };
-    Prefix { address, length }
 }
