@@ -1,11 +1,9 @@
 //! A Service that a client is being served by, and what is expected of it.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use herald_netns::{MacAddr, wait_for};
-use tokio::time::sleep;
 
 use crate::clock::Monotonic;
 use crate::prober::{Pace, Prober};
@@ -17,9 +15,6 @@ pub const STREAK: usize = 20;
 /// The same after a move, at the usual pace: longer than the sniffer waits for the machine before, so that it takes the move
 /// and whatever the test does next for two things.
 const SETTLED: usize = 60;
-/// For how long Linux ignores another change of a neighbour entry that has changed (`locktime` of arp(7)). After a move
-/// within this time, the client sends to the node before for longer.
-const LOCKTIME: Duration = Duration::from_secs(1);
 /// A Service with policy Local, whose pods are those of the quickstart.
 const LOCAL: &str = "
 apiVersion: v1
@@ -107,7 +102,6 @@ impl Scene {
                 .filter(|&node| node != self.owner))
         })
         .await?;
-        sleep(LOCKTIME).await;
         self.prober.wait_until_served(since, SETTLED, DEADLINE).await?;
         Ok(successor)
     }
@@ -120,7 +114,6 @@ impl Scene {
             async || Ok((lab.learnt_owner(self.address).await? == Some(self.owner)).then_some(())),
         )
         .await?;
-        sleep(LOCKTIME).await;
         let now = Monotonic::now();
         self.prober.wait_until_served(now, STREAK, DEADLINE).await?;
         Ok(())
