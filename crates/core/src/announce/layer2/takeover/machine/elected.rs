@@ -146,14 +146,15 @@ impl AddressMachine {
     }
 
     /// Handles a probe of a foreign host. Such a host has no address yet, and this node is elected: what the host may still
-    /// do is to announce the address at once, if this pool enforces that no other machine does.
+    /// do is to announce the address at once, if this pool enforces that no other machine does. Where clients use the address,
+    /// the announcement tells the host that it is taken (RFC 5227 section 2.1.1).
     fn handle_foreign_contender(&mut self, mac: MacAddr, ctx: &mut Context<'_>) {
         if self.detection == ConflictDetection::Off {
             return self.activate(ctx);
         }
         let left = self.attempt().wait_left(ctx.now);
         self.report_contention(mac, ctx);
-        if self.detection == ConflictDetection::Warn || left.is_zero() {
+        if !self.is_enforced(ctx) || left.is_zero() {
             return self.activate(ctx);
         }
         let pause = ctx.random.duration_between(CONTENTION);
@@ -164,8 +165,7 @@ impl AddressMachine {
     fn handle_foreign_answer(&mut self, mac: MacAddr, ctx: &mut Context<'_>) {
         let is_stable = self.attempt().handle_foreign_answer(mac, ctx.now);
         // Beside MetalLB, the machine may be a node with only MetalLB's speaker.
-        let keeps = ctx.peers.is_beside_metallb()
-            || self.detection == ConflictDetection::Enforce && !ctx.history.is_recent(ctx.address, ctx.now);
+        let keeps = ctx.peers.is_beside_metallb() || self.is_enforced(ctx);
         if let Some(pause) = self.identify(mac, keeps && is_stable, ctx) {
             return self.defer_for(pause, ctx);
         }
@@ -177,6 +177,11 @@ impl AddressMachine {
                 self.activate(ctx);
             }
         }
+    }
+
+    /// Whether a foreign host may keep the address: the pool says so, and this cluster did not announce the address lately.
+    fn is_enforced(&self, ctx: &Context<'_>) -> bool {
+        self.detection == ConflictDetection::Enforce && !ctx.history.is_recent(ctx.address, ctx.now)
     }
 
     /// Asks a machine which node it is. Returns how long the take-over waits for that. A machine that would keep the address as a
