@@ -44,15 +44,26 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     herald_runtime::memory::init();
     herald_runtime::log::init(args.log_level);
     task::abort_on_panic();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+    let background = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
         .on_thread_start(priority::lower)
         .enable_all()
         .build();
-    runtime.context("starting the runtime")?.block_on(serve(args))
+    let background = background.context("starting the runtime of the background")?;
+    let driver = background.block_on(start(args))?;
+    // The driver has a runtime of its own, so that its timers wake no other thread, and neither a list of the API server nor a
+    // page of metrics delays it.
+    let own = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
+    own.context("starting the runtime of the driver")?
+        .block_on(driver)?;
+    info!("speaker stopped");
+    Ok(())
 }
 
-async fn serve(args: Args) -> anyhow::Result<()> {
+/// Starts all tasks and threads but the driver, and returns the driver.
+async fn start(args: Args) -> anyhow::Result<impl Future<Output = anyhow::Result<()>>> {
     args.check_beside_metallb()?;
     let shutdown = Shutdown::on_signals()?;
     let namespace = client::namespace(args.namespace.as_deref())?;
@@ -107,11 +118,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     };
     info!(%node, namespace, "speaker started");
     let driver = Driver::new(node, &args, handles, awaited, &registry)?;
-    driver
-        .run(inputs, interfaces, states, shutdown, health.beat_of("driver"))
-        .await?;
-    info!("speaker stopped");
-    Ok(())
+    Ok(driver.run(inputs, interfaces, states, shutdown, health.beat_of("driver")))
 }
 
 /// Waits for an instant; without one, for ever.
