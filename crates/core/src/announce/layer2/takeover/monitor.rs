@@ -22,12 +22,12 @@ use crate::{MacAddr, Time};
 const ROUND: Duration = Duration::from_secs(5);
 
 /// Checks are sent in batches, so that neither side wakes up for each.
-const BATCH_INTERVAL: Duration = Duration::from_millis(400);
+const BATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Limits the checks to fifty a second: of ten thousand addresses on three nodes each is checked once a minute. That is
 /// enough, because one unanswered address puts all other addresses of its owner under suspicion. The wire thread sends no more
 /// frames than these at once.
-const MAX_BATCH: u32 = 20;
+const MAX_BATCH: u32 = 50;
 
 /// Pause between unanswered checks: longer than an answer takes where the processor is busy.
 const RECHECK: Duration = Duration::from_millis(300);

@@ -307,7 +307,7 @@ fn many_addresses_are_checked_in_turn_at_a_limited_rate() {
     let mut checked = BTreeSet::new();
     while checked.len() < addresses.len() {
         let (pause, effects) = world.until_due();
-        assert_eq!((pause, effects.len()), (400, 20));
+        assert_eq!((pause, effects.len()), (1_000, 50));
         for effect in effects {
             let Effect::Command(Command::Check { announcement, .. }) = effect else {
                 panic!("{effect:?}");
