@@ -36,6 +36,9 @@ use self::table::{Frontend, Table};
 /// Between two tries to reach the API server, or to make a listener that could not be made.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// Changes that are looked at together, at most.
+const MANY: usize = 4096;
+
 /// Arguments of the proxy role. The API server is found by KUBECONFIG.
 #[derive(Debug, Args)]
 pub struct ProxyArgs {
@@ -55,7 +58,8 @@ pub async fn run(args: ProxyArgs) -> anyhow::Result<()> {
         .context("no API server is configured")?;
     let (services, service_events) = follow::<Service>(&client);
     let (slices, slice_events) = follow::<EndpointSlice>(&client);
-    let mut changes = pin!(select(service_events, slice_events));
+    // All that is known by now at once: with thousands of Services, a table for each change would take for ever.
+    let mut changes = pin!(select(service_events, slice_events).ready_chunks(MANY));
     let mut proxy = Proxy::new(Links::new(handle));
     let mut behind = false;
     loop {
