@@ -27,6 +27,29 @@ spec:
   ports: [{port: 80, targetPort: 8080}]
 ";
 
+/// Two Services that share an address, with the pods of the quickstart.
+const SHARED: &str = "
+apiVersion: v1
+kind: Service
+metadata:
+  name: shared-a
+  annotations: {metallb.io/allow-shared-ip: shared, metallb.io/loadBalancerIPs: 192.168.67.137}
+spec:
+  type: LoadBalancer
+  selector: {app: hello}
+  ports: [{name: a, port: 80, targetPort: 8080}]
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: shared-b
+  annotations: {metallb.io/allow-shared-ip: shared, metallb.io/loadBalancerIPs: 192.168.67.137}
+spec:
+  type: LoadBalancer
+  selector: {app: hello}
+  ports: [{name: b, port: 81, targetPort: 8080}]
+";
+
 /// A Service that a client is being served by.
 pub struct Scene {
     /// The address that the client requests.
@@ -67,12 +90,32 @@ impl Scene {
 
     /// A Service with policy Local that has a pod on each node.
     pub async fn set_local(lab: &Lab, sniffer: &Sniffer, pace: Pace) -> anyhow::Result<Self> {
+        Self::set_in_place(lab, sniffer, LOCAL, &["local"], pace).await
+    }
+
+    /// Two Services that share an address, with a pod on each node. The client requests the first.
+    pub async fn set_shared(lab: &Lab, sniffer: &Sniffer, pace: Pace) -> anyhow::Result<Self> {
+        Self::set_in_place(lab, sniffer, SHARED, &["shared-a", "shared-b"], pace).await
+    }
+
+    async fn set_in_place(
+        lab: &Lab,
+        sniffer: &Sniffer,
+        manifest: &str,
+        services: &[&str],
+        pace: Pace,
+    ) -> anyhow::Result<Self> {
         lab.apply("quickstart.yaml", QUICKSTART).await?;
-        lab.apply("local.yaml", LOCAL).await?;
-        let address = lab.wait_for_addresses("local", 1, DEADLINE).await?[0];
-        sniffer.watch(&[address]);
-        let owner = settled_owner(lab, "local", address).await?;
-        Self::requested(lab, address, owner, pace).await
+        lab.apply("services.yaml", manifest).await?;
+        let mut addresses = Vec::new();
+        for service in services {
+            addresses.extend(lab.wait_for_addresses(service, 1, DEADLINE).await?);
+        }
+        addresses.dedup();
+        ensure!(addresses.len() == 1, "{services:?} have {addresses:?}");
+        sniffer.watch(&addresses);
+        let owner = settled_owner(lab, services[0], addresses[0]).await?;
+        Self::requested(lab, addresses[0], owner, pace).await
     }
 
     async fn requested(lab: &Lab, address: IpAddr, owner: usize, pace: Pace) -> anyhow::Result<Self> {
