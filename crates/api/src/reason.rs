@@ -28,11 +28,13 @@ pub enum EventReason {
     GossipBlocked,
     /// A Node: gossip of its speaker reaches most speakers again.
     GossipRestored,
+    /// A ConfigMap of MetalLB that Herald does not read. The message says what to use instead.
+    UnreadConfigMap,
 }
 
 impl EventReason {
     /// All reasons.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::AllocationFailed,
         Self::DeprecatedAnnotation,
         Self::LabelsTooLong,
@@ -43,6 +45,7 @@ impl EventReason {
         Self::NotHeardOnWire,
         Self::GossipBlocked,
         Self::GossipRestored,
+        Self::UnreadConfigMap,
     ];
 
     /// Returns the `reason` of the Event. MetalLB's reasons start in lower case.
@@ -58,6 +61,7 @@ impl EventReason {
             Self::NotHeardOnWire => "NotHeardOnWire",
             Self::GossipBlocked => "GossipBlocked",
             Self::GossipRestored => "GossipRestored",
+            Self::UnreadConfigMap => "UnreadConfigMap",
         }
     }
 }

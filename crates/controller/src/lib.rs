@@ -17,6 +17,7 @@ mod published;
 mod reconciler;
 mod release_check;
 mod resources;
+mod unread;
 mod webhook;
 mod write;
 
@@ -153,6 +154,15 @@ async fn serve(args: ControllerArgs) -> anyhow::Result<()> {
     if !args.ml_secret_name.is_empty() && !only_reviews {
         let secrets = Api::namespaced(client.clone(), &namespace);
         task::spawn(gossip_key::keep(secrets, args.ml_secret_name, leadership.clone()));
+    }
+    if !only_reviews {
+        let maps = Api::namespaced(client.clone(), &namespace);
+        task::spawn(unread::report(
+            maps,
+            args.beside_metallb,
+            events.clone(),
+            leadership.clone(),
+        ));
     }
     let scope = AdmissionScope {
         namespace: namespace.clone(),

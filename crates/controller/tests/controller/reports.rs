@@ -8,6 +8,7 @@ use herald_api::{ConfigurationState, IPAddressPool};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, NAMESPACE, wait_for};
@@ -337,4 +338,46 @@ async fn the_counts_of_a_pool_are_written_once_a_second_at_most_and_are_right_in
         writes <= most.min(SERVICES as u64 / 2),
         "{writes} writes, {most} at most"
     );
+}
+
+#[tokio::test]
+async fn an_event_names_each_config_map_of_metallb_that_herald_does_not_read() {
+    const NAMES: [&str; 2] = ["metallb-memberlist-config", "metallb-excludel2"];
+    let mut cluster = Cluster::start().await;
+    let path = format!("/api/v1/namespaces/{NAMESPACE}/configmaps");
+    for name in NAMES {
+        cluster
+            .create(&path, json!({"metadata": {"name": name}, "data": {"a": "b"}}))
+            .await;
+    }
+    let events_about = async |cluster: &Cluster, name: &str| {
+        let mut events = events(cluster, NAMESPACE).await;
+        events.retain(|event| {
+            let about = &event.involved_object;
+            let is_about = about.kind.as_deref() == Some("ConfigMap") && about.name.as_deref() == Some(name);
+            is_about && event.reason.as_deref() == Some("UnreadConfigMap")
+        });
+        events
+    };
+    let [timings, interfaces] = NAMES;
+    cluster.start_controller("alone");
+    wait_for("an event about the timings", async || {
+        !events_about(&cluster, timings).await.is_empty()
+    })
+    .await;
+    let message = events_about(&cluster, timings).await[0].message.clone();
+    assert!(message.is_some_and(|message| message.contains("speaker.wanConfig")));
+    cluster.signal("alone", Signal::SIGTERM);
+    cluster.end_of("alone").await;
+    assert!(
+        events_about(&cluster, interfaces).await.is_empty(),
+        "without MetalLB the ConfigMap is Herald's"
+    );
+    cluster.start_controller_with("beside", &["--beside-metallb"]);
+    wait_for("an event about the interfaces", async || {
+        !events_about(&cluster, interfaces).await.is_empty()
+    })
+    .await;
+    let message = events_about(&cluster, interfaces).await[0].message.clone();
+    assert!(message.is_some_and(|message| message.contains("announcedInterfacesToExclude")));
 }
