@@ -8,6 +8,10 @@
 //!
 //! At each moment the API server trusts the authority of the certificate in the Secret. From before the Secret is written until all
 //! controllers serve what it has, the API server also trusts the authority of the other certificate that may be served.
+//!
+//! A controller that hangs may wake up when another is active. What it then writes was decided on an older version of the
+//! webhook configuration, from when it was the active one itself, and the API server refuses it: the first thing that a rotation
+//! writes is the configuration.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -108,7 +112,8 @@ impl CertificateIssuer {
             if leadership.remaining().is_none() {
                 leadership.after(None).await;
             }
-            let pause = match self.step().await {
+            let is_active = || leadership.remaining().is_some();
+            let pause = match self.step(is_active).await {
                 Ok(()) => {
                     complaint = None;
                     PERIOD
@@ -126,8 +131,32 @@ impl CertificateIssuer {
         }
     }
 
-    async fn step(&mut self) -> anyhow::Result<()> {
-        let found = self.secret.read().await.map_err(refusal)?;
+    async fn step(&mut self, is_active: impl Fn() -> bool) -> anyhow::Result<()> {
+        match self.look(is_active).await? {
+            Some(seen) => self.follow_up(seen).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Reads the webhook configuration and then the Secret; `None` if this controller was no longer the active one in between.
+    async fn look(&self, is_active: impl Fn() -> bool) -> anyhow::Result<Option<Seen>> {
+        let configuration = within(TIMEOUT, self.configurations.get(&self.configuration)).await;
+        let configuration = configuration.map_err(refusal)?;
+        if !is_active() {
+            return Ok(None);
+        }
+        let secret = self.secret.read().await.map_err(refusal)?;
+        Ok(Some(Seen {
+            configuration,
+            secret,
+        }))
+    }
+
+    async fn follow_up(&mut self, seen: Seen) -> anyhow::Result<()> {
+        let Seen {
+            mut configuration,
+            secret: found,
+        } = seen;
         let now = SystemTime::from(Timestamp::now());
         let present = found.as_ref().and_then(issued);
         let is_accepted = |time| {
@@ -140,18 +169,21 @@ impl CertificateIssuer {
                 true => Others::Dropped,
                 false => Others::Kept,
             };
-            return self.trust(&[&present.authority], others).await;
+            return self
+                .trust(&mut configuration, &[&present.authority], others)
+                .await;
         }
         let next = IssuedCertificate::new(&self.server, self.validity, now)?;
         if let Some(present) = present.as_ref().filter(|_| is_accepted(now)) {
             // If the Secret cannot be written, the present certificate goes on to be served.
-            self.trust(&[&next.authority, &present.authority], Others::Dropped)
-                .await?;
+            let both = [next.authority.as_str(), &present.authority];
+            self.trust(&mut configuration, &both, Others::Dropped).await?;
             tokio::time::sleep(PROPAGATION).await;
         }
         self.write(found.as_ref(), &next).await?;
         info!("made a certificate of the webhook in Secret {}", self.secret.name);
-        self.trust(&[&next.authority], Others::Kept).await
+        self.trust(&mut configuration, &[&next.authority], Others::Kept)
+            .await
     }
 
     /// Whether the Secret has had the certificate of `authority` for so long that all controllers serve it.
@@ -199,19 +231,27 @@ impl CertificateIssuer {
         written.map(drop).map_err(refusal)
     }
 
-    /// Has the API server trust `authorities`, and no others unless they are kept.
-    async fn trust(&self, authorities: &[&str], others: Others) -> anyhow::Result<()> {
-        let name = &self.configuration;
-        let found = within(TIMEOUT, self.configurations.get(name))
-            .await
-            .map_err(refusal)?;
-        let Some(patch) = trusting(&found, authorities, others) else {
+    /// Has the API server trust `authorities`, and no others unless they are kept, if `configuration` is still its version.
+    async fn trust(
+        &self,
+        configuration: &mut ValidatingWebhookConfiguration,
+        authorities: &[&str],
+        others: Others,
+    ) -> anyhow::Result<()> {
+        let Some(patch) = trusting(configuration, authorities, others) else {
             return Ok(());
         };
         let (params, patch) = (PatchParams::default(), Patch::Strategic(&patch));
-        let patched = within(TIMEOUT, self.configurations.patch(name, &params, &patch));
-        patched.await.map(drop).map_err(refusal)
+        let patched = self.configurations.patch(&self.configuration, &params, &patch);
+        *configuration = within(TIMEOUT, patched).await.map_err(refusal)?;
+        Ok(())
     }
+}
+
+/// What a controller saw while it was the active one.
+struct Seen {
+    configuration: ValidatingWebhookConfiguration,
+    secret: Option<Secret>,
 }
 
 /// What becomes of the other authorities that the API server trusts.

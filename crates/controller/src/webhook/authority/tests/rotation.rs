@@ -113,11 +113,18 @@ async fn read_configuration(State(server): State<ApiServer>) -> Json<Value> {
     Json(server.0.configuration.lock().expect("no panic").clone())
 }
 
-async fn patch_configuration(State(server): State<ApiServer>, body: axum::body::Bytes) -> Json<Value> {
+async fn patch_configuration(State(server): State<ApiServer>, body: axum::body::Bytes) -> Response {
     let patch: Value = serde_json::from_slice(&body).expect("JSON");
     let mut configuration = server.0.configuration.lock().expect("no panic");
+    let version = configuration["metadata"]["resourceVersion"].clone();
+    if patch["metadata"]["resourceVersion"] != version {
+        let status = json!({"kind": "Status", "status": "Failure", "reason": "Conflict", "code": 409, "message": "changed"});
+        return (StatusCode::CONFLICT, Json(status)).into_response();
+    }
+    let version: u64 = version.as_str().expect("a version").parse().expect("a number");
+    configuration["metadata"]["resourceVersion"] = json!((version + 1).to_string());
     configuration["webhooks"][0]["clientConfig"] = patch["webhooks"][0]["clientConfig"].clone();
-    Json(configuration.clone())
+    Json(configuration.clone()).into_response()
 }
 
 /// Returns a certificate of which less than a third of its time is left.
@@ -134,7 +141,7 @@ async fn the_certificate_that_is_served_stays_trusted_while_the_secret_cannot_be
     server.refuse_secrets(true);
     let mut issuer = server.issuer();
     for attempt in 0..3 {
-        let failed = issuer.step().await;
+        let failed = issuer.step(|| true).await;
         assert!(failed.is_err(), "the Secret was written");
         let trusted = server.trusted();
         assert!(
@@ -143,7 +150,7 @@ async fn the_certificate_that_is_served_stays_trusted_while_the_secret_cannot_be
         );
     }
     server.refuse_secrets(false);
-    issuer.step().await.expect("the Secret can be written");
+    issuer.step(|| true).await.expect("the Secret can be written");
     let next = server.issued().authority;
     assert_ne!(next, present.authority);
     assert_eq!(server.trusted(), [next, present.authority]);
@@ -155,16 +162,16 @@ async fn the_authority_before_is_trusted_until_all_controllers_serve_the_next_ce
     let before = due();
     server.put(&before);
     let mut issuer = server.issuer();
-    issuer.step().await.expect("a rotation");
-    issuer.step().await.expect("a look");
+    issuer.step(|| true).await.expect("a rotation");
+    issuer.step(|| true).await.expect("a look");
     let next = server.issued().authority;
     assert_eq!(server.trusted(), [next.clone(), before.authority]);
     // The controller that is active next has seen nothing of the rotation.
     let mut issuer = server.issuer();
-    issuer.step().await.expect("a look");
+    issuer.step(|| true).await.expect("a look");
     assert_eq!(server.trusted().len(), 2);
     tokio::time::advance(SUPERSEDED).await;
-    issuer.step().await.expect("a look");
+    issuer.step(|| true).await.expect("a look");
     assert_eq!(server.trusted(), [next]);
 }
 
@@ -172,7 +179,7 @@ async fn the_authority_before_is_trusted_until_all_controllers_serve_the_next_ce
 async fn a_certificate_is_made_when_there_is_none_or_none_that_can_be_served() {
     let server = ApiServer::new();
     let mut issuer = server.issuer();
-    issuer.step().await.expect("there was none");
+    issuer.step(|| true).await.expect("there was none");
     let made = server.issued();
     assert_eq!(server.trusted(), std::slice::from_ref(&made.authority));
     let key_of_another = IssuedCertificate {
@@ -180,8 +187,40 @@ async fn a_certificate_is_made_when_there_is_none_or_none_that_can_be_served() {
         ..made.clone()
     };
     server.put(&key_of_another);
-    issuer.step().await.expect("the key does not fit");
+    issuer.step(|| true).await.expect("the key does not fit");
     let next = server.issued();
     assert!(next.is_accepted(SERVER, SystemTime::from(Timestamp::now())));
     assert_eq!(server.trusted(), [next.authority, made.authority]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_former_leader_that_hung_drops_no_authority_of_the_active_controller() {
+    let server = ApiServer::new();
+    let before = due();
+    server.put(&before);
+    let older = ByteString(due().authority.into_bytes());
+    server.0.configuration.lock().expect("no panic")["webhooks"][0]["clientConfig"] =
+        json!({"caBundle": older});
+    let mut former = server.issuer();
+    // It is sure that all controllers serve what is in the Secret, and takes its certificate for valid long enough.
+    former.validity = VALIDITY / 2;
+    former.step(|| true).await.expect("a look");
+    assert_eq!(server.trusted().len(), 2);
+    tokio::time::advance(SUPERSEDED).await;
+    let first = former.look(|| true).await.expect("answers").expect("active");
+    let second = former.look(|| true).await.expect("answers").expect("active");
+    let mut active = server.issuer();
+    let rotation = tokio::spawn(async move { active.step(|| true).await });
+    // The next authority is trusted, and the Secret is not written yet.
+    tokio::time::sleep(PROPAGATION / 2).await;
+    let both = server.trusted();
+    assert_eq!(both.len(), 2);
+    assert!(former.follow_up(first).await.is_err(), "an older version");
+    assert_eq!(server.trusted(), both);
+    rotation.await.expect("no panic").expect("a rotation");
+    assert!(former.follow_up(second).await.is_err(), "an older version");
+    assert_eq!(server.trusted(), [server.issued().authority, before.authority]);
+    // What it reads when another controller is active, it does not act on.
+    let later = former.look(|| false).await.expect("answers");
+    assert!(later.is_none());
 }
