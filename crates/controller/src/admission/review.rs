@@ -1,6 +1,7 @@
 //! The JSON of an AdmissionReview: the request and the answer.
 
 use herald_api::{IPAddressPool, L2Advertisement, MOST_ENTRIES, annotation, convert};
+use herald_core::RawSelector;
 use herald_core::config::ConfigChange;
 use herald_runtime::admin::ReviewError;
 use k8s_openapi::api::core::v1 as core_v1;
@@ -146,13 +147,14 @@ impl AdmissionScope {
     }
 }
 
-/// The most entries of a list of names, which the definitions do not limit.
+/// The most entries of a list of names, and the most labels, expressions and values of all selectors of a resource, which the
+/// definitions do not limit.
 const MOST_NAMES: usize = 10_000;
 
 /// Returns a resource whose lists the definition allows. An API server sends no other, but every Pod may reach the port, and the
 /// driver compares the entries with those of all pools and Nodes.
 fn bounded(change: ConfigChange) -> Result<ConfigChange, String> {
-    let (lengths, names) = match &change {
+    let (lengths, names, total) = match &change {
         ConfigChange::ApplyPool(raw) => {
             let allocation = raw.allocation.as_ref();
             let lengths = [
@@ -162,7 +164,11 @@ fn bounded(change: ConfigChange) -> Result<ConfigChange, String> {
                 allocation.map_or(0, |allocation| allocation.service_selectors.len()),
             ];
             let namespaces = allocation.map_or(0, |allocation| allocation.namespaces.len());
-            (lengths, [namespaces, 0])
+            let selectors = allocation.into_iter().flat_map(|allocation| {
+                let services = allocation.service_selectors.iter();
+                allocation.namespace_selectors.iter().chain(services)
+            });
+            (lengths, [namespaces, 0], selectors.map(terms).sum::<usize>())
         }
         ConfigChange::ApplyL2Advertisement(raw) => (
             [
@@ -172,6 +178,12 @@ fn bounded(change: ConfigChange) -> Result<ConfigChange, String> {
                 raw.preferred_nodes.len(),
             ],
             [raw.pools.len(), raw.interfaces.len()],
+            {
+                let selectors = raw.pool_selectors.iter().chain(&raw.node_selectors);
+                let preferred = raw.preferred_nodes.iter().map(|(_, selector)| selector);
+                let selectors = selectors.chain(&raw.service_selectors).chain(preferred);
+                selectors.map(terms).sum::<usize>()
+            },
         ),
         ConfigChange::DeletePool(_) | ConfigChange::DeleteL2Advertisement(_) => return Ok(change),
     };
@@ -180,7 +192,19 @@ fn bounded(change: ConfigChange) -> Result<ConfigChange, String> {
             return Err(format!("a list has more than {most} entries"));
         }
     }
+    if total > MOST_NAMES {
+        return Err(format!(
+            "the selectors have more than {MOST_NAMES} labels, expressions and values"
+        ));
+    }
     Ok(change)
+}
+
+/// Returns how many labels, expressions and values a selector has.
+fn terms(selector: &RawSelector) -> usize {
+    let expressions = selector.match_expressions.iter();
+    let expressions: usize = expressions.map(|expression| 1 + expression.values.len()).sum();
+    selector.match_labels.len() + expressions
 }
 
 fn propose(object: core_v1::Service) -> ProposedChange {

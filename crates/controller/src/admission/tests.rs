@@ -292,7 +292,45 @@ async fn lists_that_the_definition_does_not_allow_are_not_compared_with_anything
         let (refusal, _) = fixture.create(&object).await;
         assert_eq!(refusal, "a list has more than 10000 entries");
     }
-    for object in lists(MOST_ENTRIES) {
+    // Nor do they limit what one selector has.
+    let expression = |index| json!({"key": format!("k{index}"), "operator": "Exists"});
+    let values: Vec<String> = (0..10_000).map(|index| format!("v{index}")).collect();
+    let expressions = |length: usize| (0..length).map(expression).collect::<Vec<Value>>();
+    let labels: serde_json::Map<String, Value> = (0..10_001)
+        .map(|index| (format!("k{index}"), json!("v")))
+        .collect();
+    let selectors = [
+        json!({"matchExpressions": expressions(10_001)}),
+        json!({"matchExpressions": [{"key": "a", "operator": "In", "values": values}]}),
+        json!({"matchLabels": labels}),
+    ];
+    let with = |selector: &Value| {
+        [
+            resource(
+                "IPAddressPool",
+                "second",
+                json!({"addresses": ["203.0.113.0/24"], "serviceAllocation": {"namespaceSelectors": [selector]}}),
+            ),
+            resource(
+                "IPAddressPool",
+                "second",
+                json!({"addresses": ["203.0.113.0/24"], "serviceAllocation": {"serviceSelectors": [selector]}}),
+            ),
+            advertisement(json!({"ipAddressPoolSelectors": [selector]})),
+            advertisement(json!({"nodeSelectors": [selector]})),
+            advertisement(json!({"serviceSelectors": [selector]})),
+            advertisement(json!({"preferredNodeSelectors": [{"weight": 1, "preference": selector}]})),
+        ]
+    };
+    for object in selectors.iter().flat_map(with) {
+        let (refusal, _) = fixture.create(&object).await;
+        assert_eq!(
+            refusal,
+            "the selectors have more than 10000 labels, expressions and values"
+        );
+    }
+    let most = json!({"matchExpressions": expressions(10_000)});
+    for object in with(&most).into_iter().chain(lists(MOST_ENTRIES)) {
         let change = proposed(&review("CREATE", &object, &Value::Null));
         assert!(change.is_ok(), "{change:?}");
     }
