@@ -20,6 +20,8 @@ COPY = tempfile.TemporaryDirectory()
 CHART = shutil.copytree(REPOSITORY / "charts" / "herald", Path(COPY.name) / "herald")
 KUBERNETES = "1.37"
 MANIFEST = REPOSITORY / "deploy" / "herald.yaml"
+# The values of MetalLB's chart, charts/metallb/values.yaml of github.com/metallb/metallb at 7938d3f89, without comments.
+METALLB_VALUES = REPOSITORY / "charts" / "metallb-values.yaml"
 MANIFEST_HEADER = """# Herald without Helm: kubectl apply -f deploy/herald.yaml
 # Generated from charts/herald by charts/check --write.
 """
@@ -296,6 +298,26 @@ def check_refusals():
             raise AssertionError(f"not refused: {values}")
 
 
+def check_metallb():
+    """Of the values of MetalLB's own chart, each refusal is a sentence; without what it names, the chart renders."""
+    values = yaml.safe_load(METALLB_VALUES.read_text())
+    refused = [
+        ("frrk8s", {"frrk8s": {"enabled": False}}, "frrk8s: Herald supports layer 2 only"),
+        ("controller.image", {"controller": {"image": {"repository": "registry.example/herald"}}}, "controller.image.repository: quay.io/metallb/controller is MetalLB's image"),
+        ("speaker.image", {"speaker": {"image": {"repository": "registry.example/herald"}}}, "speaker.image.repository: quay.io/metallb/speaker is MetalLB's image"),
+    ]
+    for what, without, sentence in refused:
+        try:
+            render(values)
+        except helm.HelmError as error:
+            assert sentence in str(error), f"{what}: {error}"
+        else:
+            raise AssertionError(f"not refused: {what}")
+        values = merged(values, without)
+    kinds = {document["kind"] for document in documents(values)}
+    assert {"Deployment", "DaemonSet", "CustomResourceDefinition"} <= kinds, kinds
+
+
 def check_omissions():
     """What would refuse, or alarm about, an installation that works as its values say is left out."""
     def kinds(values):
@@ -460,7 +482,7 @@ def check_privileges():
 
 
 def main():
-    checks = [check_lint, check_renders, check_stable, check_manifest, check_refusals, check_omissions, check_alerts, check_dashboards, check_values_matter, check_descriptions, check_definitions, check_privileges]
+    checks = [check_lint, check_renders, check_stable, check_manifest, check_refusals, check_metallb, check_omissions, check_alerts, check_dashboards, check_values_matter, check_descriptions, check_definitions, check_privileges]
     failed = False
     for check in checks:
         try:
