@@ -2,6 +2,7 @@
 
 mod admission;
 mod chart;
+mod conditions;
 mod definitions;
 mod metrics;
 mod outages;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         anywhere(&Place::Lab),
         admission::trials(),
         chart::trials(),
+        conditions::trials(),
         metrics::trials(),
         services::trials(),
         outages::trials(),
