@@ -160,7 +160,7 @@ async fn each_right(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
 }
 
 /// The record, without a line that is just being written.
-fn record(lab: &Lab) -> anyhow::Result<String> {
+pub(crate) fn record(lab: &Lab) -> anyhow::Result<String> {
     let mut log = lab
         .cluster()
         .control_plane()
@@ -171,7 +171,7 @@ fn record(lab: &Lab) -> anyhow::Result<String> {
     Ok(log)
 }
 
-async fn granted(kubectl: &Kubectl) -> anyhow::Result<BTreeSet<Right>> {
+pub(crate) async fn granted(kubectl: &Kubectl) -> anyhow::Result<BTreeSet<Right>> {
     let mut granted = BTreeSet::new();
     for (bindings, roles) in [("clusterrolebindings", "clusterrole"), ("rolebindings", "role")] {
         let what = [bindings, "-n", NAMESPACE, "-l", "app.kubernetes.io/name=herald"];

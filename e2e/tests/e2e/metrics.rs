@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use herald_e2e::kubectl::Kubectl;
+use herald_e2e::rights;
 use herald_lab::Lab;
 use herald_lab::objects::NAMESPACE;
 use herald_lab::plan;
@@ -14,7 +15,7 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{DEADLINE, in_cluster_with};
+use crate::{DEADLINE, chart, in_cluster_with};
 
 /// The chart's values: metrics as they are by default, and the ServiceAccount of Prometheus.
 pub(crate) fn values() -> Value {
@@ -29,7 +30,75 @@ pub(crate) fn trials() -> Vec<Trial> {
             async |lab, kubectl| scrape_all(lab, kubectl).await,
         ),
         in_cluster_with("metrics_need_a_token_whose_user_may_get_them", values(), refused),
+        in_cluster_with(
+            "prometheus_finds_by_a_service_monitor_with_the_rights_of_the_chart_and_needs_each",
+            values(),
+            by_service_monitor,
+        ),
     ]
+}
+
+/// What the chart needs of the Prometheus operator.
+const SERVICE_MONITORS: &str = "{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: servicemonitors.monitoring.coreos.com}, spec: {group: monitoring.coreos.com, scope: Namespaced, names: {kind: ServiceMonitor, plural: servicemonitors}, versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}]}}";
+
+/// The operator has Prometheus find Pods by the Endpoints or the EndpointSlices of Services. Prometheus lists and watches all that
+/// it needs for that, and scrapes what it has found.
+async fn by_service_monitor(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
+    kubectl.apply(SERVICE_MONITORS).await?;
+    let definition = "crd/servicemonitors.monitoring.coreos.com";
+    kubectl
+        .run(["wait", "--for=condition=Established", "--timeout=60s", definition])
+        .await?;
+    let mut values = values();
+    values["prometheus"]["serviceMonitor"] = json!({"enabled": true});
+    lab.upgrade_chart(&values).await?;
+    let monitors = kubectl.get(&["servicemonitors", "-n", NAMESPACE]).await?;
+    ensure!(
+        monitors["items"].as_array().is_some_and(|all| all.len() == 2),
+        "{monitors}"
+    );
+    let files = tempfile::tempdir()?;
+    let token = token(kubectl, "prometheus").await?;
+    let own = with_token(lab, &files, &token)?;
+    for kind in ["services", "endpoints", "endpointslices", "pods"] {
+        list_and_watch(&own, kind).await?;
+    }
+    let programs = lab.nodes().len() + 1;
+    let targets = wait_for("the Services have all programs", DEADLINE, async || {
+        let slices = own.get(&["endpointslices", "-n", NAMESPACE]).await?;
+        let mut targets = Vec::new();
+        for slice in slices["items"].as_array().context("no list")? {
+            let service = slice["metadata"]["labels"]["kubernetes.io/service-name"].as_str();
+            if !service.is_some_and(|service| service.ends_with("-monitor-service")) {
+                continue;
+            }
+            let port = slice["ports"][0]["port"].as_u64().context("no port")?;
+            let endpoints = slice["endpoints"].as_array().into_iter().flatten();
+            let addresses = endpoints.filter_map(|endpoint| endpoint["addresses"][0].as_str());
+            targets.extend(addresses.map(|address| format!("{address}:{port}")));
+        }
+        Ok((targets.len() == programs).then_some(targets))
+    });
+    let mut job = job("herald", Some(&write(&files, "token", &token)?));
+    job["static_configs"] = json!([{"targets": targets.await?}]);
+    let prometheus = start(lab, &[job]).await?;
+    await_targets(&prometheus, |targets| {
+        targets.len() == programs && targets.iter().all(|target| target.health == "up")
+    })
+    .await?;
+    let mut granted = chart::granted(kubectl).await?;
+    granted.retain(|right| right.account == "prometheus");
+    let mut requests = rights::requests(&chart::record(lab)?)?;
+    requests.retain(|request| request.right.account == "prometheus");
+    let unused = rights::unused(&granted, &requests);
+    ensure!(
+        granted.len() == 8 && unused.is_empty(),
+        "{granted:?}, not needed: {unused:?}"
+    );
+    let forbidden = requests.iter().filter(|request| request.forbidden);
+    let forbidden: Vec<String> = forbidden.map(|request| request.right.to_string()).collect();
+    ensure!(forbidden.is_empty(), "needed, but not granted: {forbidden:?}");
+    Ok(())
 }
 
 /// Finds the Pods of Herald as Prometheus would, and has Prometheus scrape them until all are up.
@@ -50,14 +119,24 @@ pub(crate) async fn scrape_all(lab: &Lab, kubectl: &Kubectl) -> anyhow::Result<(
 
 /// Lists and watches the Pods with the token of Prometheus: Debian's Prometheus is built without the discovery in Kubernetes.
 async fn discover(lab: &Lab, files: &TempDir, token: &str) -> anyhow::Result<Vec<String>> {
+    let pods = list_and_watch(&with_token(lab, files, token)?, "pods").await?;
+    let pods = pods["items"].as_array().context("no list")?;
+    let target = |pod: &Value| Some(format!("{}:9120", pod["status"]["podIP"].as_str()?));
+    Ok(pods.iter().filter_map(target).collect())
+}
+
+fn with_token(lab: &Lab, files: &TempDir, token: &str) -> anyhow::Result<Kubectl> {
     let control_plane = lab.cluster().control_plane();
     let kubernetes = control_plane.kubernetes().context("no control plane")?;
     let kubeconfig = kubernetes.with_token(&control_plane.outside(), token);
-    let kubectl = Kubectl::new(&write(files, "kubeconfig", &kubeconfig)?)?;
-    let pods = kubectl.get(&["pods", "-n", NAMESPACE]).await?;
+    Kubectl::new(&write(files, "kubeconfig", &kubeconfig)?)
+}
+
+async fn list_and_watch(kubectl: &Kubectl, kind: &str) -> anyhow::Result<Value> {
+    let list = kubectl.get(&[kind, "-n", NAMESPACE]).await?;
     let watch = [
         "get",
-        "pods",
+        kind,
         "-n",
         NAMESPACE,
         "--watch-only",
@@ -65,9 +144,7 @@ async fn discover(lab: &Lab, files: &TempDir, token: &str) -> anyhow::Result<Vec
     ];
     // It ends when its time is over.
     let _ended = kubectl.try_run(watch).await?;
-    let pods = pods["items"].as_array().context("no list")?;
-    let target = |pod: &Value| Some(format!("{}:9120", pod["status"]["podIP"].as_str()?));
-    Ok(pods.iter().filter_map(target).collect())
+    Ok(list)
 }
 
 /// Neither a client without a token nor one whose user has no right reads the metrics, and they learn why.
