@@ -1,9 +1,11 @@
 //! The admission webhook, and the policy that limits what a speaker may write, as kubectl shows them.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
 use herald_e2e::kubectl::Kubectl;
+use herald_e2e::rights::{self, Right};
 use herald_lab::Lab;
 use herald_lab::node::Node;
 use herald_lab::objects::NAMESPACE;
@@ -11,7 +13,7 @@ use herald_netns::wait_for;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::{DEADLINE, QUICKSTART, in_cluster};
+use crate::{DEADLINE, QUICKSTART, chart, in_cluster};
 
 /// The name of the webhook's Secret and configuration.
 const WEBHOOK: &str = "herald-webhook";
@@ -35,6 +37,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         in_cluster("chart_and_pools_can_be_applied_in_one_go", one_go),
         in_cluster("a_new_certificate_of_the_webhook_is_served_and_trusted", rotated),
         in_cluster("a_speaker_writes_only_the_objects_of_its_node", own_node),
+        in_cluster("a_controller_that_only_reviews_writes_nothing_else", only_webhook),
     ]
 }
 
@@ -110,6 +113,79 @@ async fn standby(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
     active.nft("delete table inet webhook").await?;
     standby.kill().await?;
     refusal(kubectl).await?;
+    Ok(())
+}
+
+/// What a controller that only reviews may write: its Lease and its certificate, and questions who reads its metrics.
+const OF_REVIEWS: [&str; 6] = [
+    "create leases.coordination.k8s.io",
+    "update leases.coordination.k8s.io herald-webhook",
+    "create secrets",
+    "patch secrets herald-webhook",
+    "patch validatingwebhookconfigurations.admissionregistration.k8s.io herald-webhook",
+    "create tokenreviews.authentication.k8s.io",
+];
+
+async fn only_webhook(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
+    kubectl.apply(QUICKSTART).await?;
+    let hello = lab.wait_for_addresses("hello", 1, DEADLINE).await?;
+    refusal(kubectl).await?;
+    lab.kill_controller().await?;
+    lab.upgrade_chart(&json!({
+        "controller": {"webhookMode": "onlywebhook"},
+        "speaker": {"secretName": "herald-memberlist"},
+    }))
+    .await?;
+    // Nothing answers until the controller runs again.
+    let spoil = r#"{"data": {"tls.crt": ""}}"#;
+    kubectl
+        .run(["patch", "secret", WEBHOOK, "-n", NAMESPACE, "-p", spoil])
+        .await?;
+    let before = chart::record(lab)?.len();
+    kubectl.apply(&service("later", "first-pool")).await?;
+    kubectl
+        .apply(&pool(NAMESPACE, "overlapping", "192.168.67.0/24"))
+        .await?;
+    lab.start_controller().await?;
+    refusal(kubectl).await?;
+    let lost = service("lost", "nowhere");
+    wait_for("kubectl prints the warning", DEADLINE, async || {
+        let printed = kubectl.dry_run_with_warnings(&lost).await?;
+        Ok(printed.contains("Warning: unknown pool").then_some(()))
+    })
+    .await?;
+    // What it would write, another controller writes from what this one has read.
+    let requests = rights::requests(&chart::record(lab)?[before..])?;
+    let own = requests
+        .iter()
+        .filter(|request| request.right.account == "herald-controller");
+    let own: Vec<&Right> = own.map(|request| &request.right).collect();
+    let writes = own
+        .iter()
+        .filter(|right| !matches!(right.verb.as_str(), "get" | "list" | "watch"));
+    let writes: BTreeSet<String> = writes.map(ToString::to_string).collect();
+    let is_of_reviews = |write: &&String| OF_REVIEWS.iter().any(|allowed| write.contains(allowed));
+    let others: Vec<&String> = writes.iter().filter(|write| !is_of_reviews(write)).collect();
+    ensure!(others.is_empty(), "written: {others:?}");
+    ensure!(
+        writes
+            .iter()
+            .any(|write| write.contains("patch secrets herald-webhook")),
+        "{writes:?}"
+    );
+    ensure!(
+        lab.cluster().addresses("later").await?.is_empty(),
+        "it has an address"
+    );
+    ensure!(
+        lab.cluster().addresses("hello").await? == hello,
+        "hello lost {hello:?}"
+    );
+    // The same is written by a controller that decides.
+    lab.kill_controller().await?;
+    lab.upgrade_chart(&json!({})).await?;
+    lab.start_controller().await?;
+    lab.wait_for_addresses("later", 1, DEADLINE).await?;
     Ok(())
 }
 
