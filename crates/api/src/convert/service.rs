@@ -186,11 +186,14 @@ fn requested(annotations: &Annotations, field: Option<&str>) -> Result<Vec<IpAdd
         return Err(RequestError::TooLong(excerpt(text).to_owned()));
     }
     let of_list = |list: &str| {
-        let addresses = list
-            .split(',')
-            .map(|ip| address(ip.trim()))
-            .collect::<Option<Vec<_>>>();
-        addresses.ok_or_else(|| RequestError::Annotation(list.to_owned()))
+        let mut addresses = Vec::new();
+        for ip in list.split(',') {
+            let ip = address(ip.trim()).ok_or_else(|| RequestError::Annotation(list.to_owned()))?;
+            if !addresses.contains(&ip) {
+                addresses.push(ip);
+            }
+        }
+        Ok(addresses)
     };
     let of_field = |ip: &str| address(ip).ok_or_else(|| RequestError::Field(ip.to_owned()));
     match (list, field) {
@@ -199,8 +202,8 @@ fn requested(annotations: &Annotations, field: Option<&str>) -> Result<Vec<IpAdd
         (None, Some(ip)) => Ok(vec![of_field(ip)?]),
         (Some(list), Some(ip)) => {
             let (addresses, other) = (of_list(list)?, of_field(ip)?);
-            if addresses.iter().collect::<BTreeSet<_>>() == BTreeSet::from([&other]) {
-                Ok(vec![other])
+            if addresses == [other] {
+                Ok(addresses)
             } else {
                 Err(RequestError::Both)
             }
@@ -330,7 +333,8 @@ mod tests {
             "192.0.2.1,192.0.2.1",
         ] {
             let list = json!({"metallb.universe.tf/loadBalancerIPs": equal});
-            assert_eq!(with_request(list, Some("192.0.2.1")), one, "{equal}");
+            assert_eq!(with_request(list.clone(), Some("192.0.2.1")), one, "{equal}");
+            assert_eq!(with_request(list, None), one, "{equal}");
         }
         let other = json!({"metallb.io/loadBalancerIPs": "192.0.2.2"});
         assert_eq!(with_request(other, Some("192.0.2.1")), Err(RequestError::Both));
