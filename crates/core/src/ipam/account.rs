@@ -41,6 +41,15 @@ impl Account<'_> {
         self.ledger.pool(index).pool.name.clone()
     }
 
+    /// Returns why the Service gets nothing of the pool `name`, of which no version is in force.
+    pub(super) fn refuse_pool(&self, name: &PoolName) -> Refusal {
+        if self.withheld.contains(name) {
+            Refusal::PoolNotInForce(name.clone())
+        } else {
+            Refusal::PoolUnknown(name.clone())
+        }
+    }
+
     /// Returns a refusal if `address` of the pool at `index` is reserved for another Service.
     fn reserved_for_other(&self, index: PoolIndex, address: IpAddr) -> Option<Refusal> {
         let owner = self.ledger.pool(index).pool.reservations.get(&address)?;

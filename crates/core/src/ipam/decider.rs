@@ -248,7 +248,10 @@ impl Decider<'_> {
         match self.account.ledger.find(name) {
             // The Service keeps its addresses while the pool is withheld.
             None if is_in_pool => self.done(),
-            None => self.keep_or_refuse(Refusal::PoolUnknown(name.clone()), None),
+            None => {
+                let refusal = self.account.refuse_pool(name);
+                self.keep_or_refuse(refusal, None)
+            }
             Some(index) if !self.account.ledger.pool(index).pool.allows(self.account.service) => {
                 self.keep_or_refuse(Refusal::PoolNotCompatible(name.clone()), None)
             }

@@ -121,7 +121,7 @@ impl Account<'_> {
         let name = self.service.request.pool.as_ref()?;
         match self.ledger.find(name) {
             None if !held.is_empty() && self.withheld.contains(name) => None,
-            None => Some(Refusal::PoolUnknown(name.clone())),
+            None => Some(self.refuse_pool(name)),
             Some(index) if !self.ledger.pool(index).pool.allows(self.service) => {
                 Some(Refusal::PoolNotCompatible(name.clone()))
             }

@@ -31,6 +31,8 @@ pub enum Refusal {
     NoPoolMatchesService,
     /// The requested pool does not exist.
     PoolUnknown(PoolName),
+    /// The requested pool has a mistake, so it is not in force.
+    PoolNotInForce(PoolName),
     /// The pool's `serviceAllocation` does not select the Service.
     PoolNotCompatible(PoolName),
     /// The requested addresses are not in the requested pool.
@@ -159,6 +161,7 @@ impl Refusal {
             Self::NoPool
                 | Self::NoPoolMatchesService
                 | Self::PoolUnknown(_)
+                | Self::PoolNotInForce(_)
                 | Self::PoolNotCompatible(_)
                 | Self::AddressOutsidePools(_)
         )
@@ -171,6 +174,7 @@ impl Refusal {
             Self::NoPool => "NoPool",
             Self::NoPoolMatchesService => "NoPoolMatchesService",
             Self::PoolUnknown(_) => "PoolUnknown",
+            Self::PoolNotInForce(_) => "PoolNotInForce",
             Self::PoolNotCompatible(_) => "PoolNotCompatible",
             Self::PoolMismatch { .. } => "PoolMismatch",
             Self::PoolExhausted { .. } => "PoolExhausted",
@@ -236,6 +240,9 @@ impl Refusal {
             ),
             Self::PoolUnknown(pool) => {
                 write!(f, "unknown pool \"{pool}\"; correct metallb.io/address-pool or create the pool")
+            }
+            Self::PoolNotInForce(pool) => {
+                write!(f, "pool \"{pool}\" is not in force; correct what its condition Ready names")
             }
             Self::PoolNotCompatible(pool) => write!(
                 f,

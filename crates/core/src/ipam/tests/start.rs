@@ -100,13 +100,25 @@ fn services_of_a_pool_with_a_mistake_keep_their_addresses_after_a_restart() {
     );
     world.set(v4("u"));
     assert_eq!(world.ip("u"), "10.0.1.0");
+    let new = asking_pool(v4("new"), "p");
+    let refusal = Refusal::PoolNotInForce("p".into());
+    assert_eq!(
+        world.allocator.check_request(&new, world.now),
+        Some(refusal.clone())
+    );
+    world.set(new.clone());
+    assert_eq!(
+        world.allocator.outcome(&new.key),
+        Some(AllocationOutcome::Unassigned(refusal))
+    );
     world.pools(&[good, pool("q", &["10.0.1.0/30"])]);
     assert_eq!(
         (world.ip("s"), world.ip("t")),
         ("10.0.0.0".into(), "10.0.0.1".into())
     );
+    assert_eq!(world.ip("new"), "10.0.0.2");
     world.set(v4("w"));
-    assert_eq!(world.ip("w"), "10.0.0.2");
+    assert_eq!(world.ip("w"), "10.0.0.3");
 }
 
 #[test]
