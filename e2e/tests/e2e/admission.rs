@@ -117,13 +117,14 @@ async fn standby(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
 }
 
 /// What a controller that only reviews may write: its Lease and its certificate, and questions who reads its metrics.
-const OF_REVIEWS: [&str; 6] = [
+const OF_REVIEWS: [&str; 7] = [
     "create leases.coordination.k8s.io",
     "update leases.coordination.k8s.io herald-webhook",
     "create secrets",
     "patch secrets herald-webhook",
     "patch validatingwebhookconfigurations.admissionregistration.k8s.io herald-webhook",
     "create tokenreviews.authentication.k8s.io",
+    "create subjectaccessreviews.authorization.k8s.io",
 ];
 
 async fn only_webhook(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
@@ -159,13 +160,11 @@ async fn only_webhook(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
     let own = requests
         .iter()
         .filter(|request| request.right.account == "herald-controller");
-    let own: Vec<&Right> = own.map(|request| &request.right).collect();
-    let writes = own
-        .iter()
-        .filter(|right| !matches!(right.verb.as_str(), "get" | "list" | "watch"));
-    let writes: BTreeSet<String> = writes.map(ToString::to_string).collect();
-    let is_of_reviews = |write: &&String| OF_REVIEWS.iter().any(|allowed| write.contains(allowed));
-    let others: Vec<&String> = writes.iter().filter(|write| !is_of_reviews(write)).collect();
+    let own = own.map(|request| &request.right);
+    let is_write = |right: &&Right| !matches!(right.verb.as_str(), "get" | "list" | "watch");
+    let writes: BTreeSet<String> = own.filter(is_write).map(ToString::to_string).collect();
+    let is_of_others = |write: &&String| !OF_REVIEWS.iter().any(|allowed| write.contains(allowed));
+    let others: Vec<&String> = writes.iter().filter(is_of_others).collect();
     ensure!(others.is_empty(), "written: {others:?}");
     ensure!(
         writes
@@ -173,6 +172,14 @@ async fn only_webhook(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
             .any(|write| write.contains("patch secrets herald-webhook")),
         "{writes:?}"
     );
+    // Nor may it.
+    let granted = chart::granted(kubectl).await?;
+    let granted = granted
+        .iter()
+        .filter(|right| right.account == "herald-controller");
+    let granted: BTreeSet<String> = granted.filter(is_write).map(ToString::to_string).collect();
+    let others: Vec<&String> = granted.iter().filter(is_of_others).collect();
+    ensure!(others.is_empty(), "granted: {others:?}");
     ensure!(
         lab.cluster().addresses("later").await?.is_empty(),
         "it has an address"
