@@ -77,6 +77,7 @@ impl Station {
             Command::Reannounce(address) => self.announcer.reannounce(address, now),
             Command::Defend(address) => self.announcer.defend(address, now),
             Command::DefendAgainstForged(address) => self.announcer.defend_against_forged(address, now),
+            Command::DefendAtOnce(address) => self.announcer.defend_at_once(address, now),
             Command::Probe(Announcement { address, interfaces }) => {
                 self.prober.probe(address, interfaces, now);
             }

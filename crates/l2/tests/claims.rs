@@ -307,6 +307,38 @@ fn the_last_claim_of_another_machine_is_answered_within_a_second() {
     }
 }
 
+/// As at the start or the stop of MetalLB on several nodes.
+#[test]
+fn claims_of_metallb_in_quick_succession_are_each_contradicted_at_once_up_to_a_hundred_in_a_row() {
+    let mut announcer = announcing(0);
+    while let Some(due) = announcer.poll_timeout() {
+        sent(&mut announcer, due);
+    }
+    let defended_at = |announcer: &mut Announcer, now: Time| {
+        announcer.defend_at_once(V4.into(), now);
+        let due = announcer.poll_timeout().expect("a defence").max(now);
+        // Its request and its reply are one claim.
+        announcer.defend_at_once(V4.into(), now);
+        assert_eq!(announcer.poll_timeout().map(|same| same.max(now)), Some(due));
+        due
+    };
+    let mut count = 0;
+    for now in (10_000..).step_by(2).map(at) {
+        let due = defended_at(&mut announcer, now);
+        if due > now {
+            assert!(due - now <= Duration::from_secs(1));
+            break;
+        }
+        assert!(!sent(&mut announcer, now).is_empty());
+        count += 1;
+    }
+    assert_eq!(count, 101, "the first one, and a hundred that follow it");
+    let due = announcer.poll_timeout().expect("a defence");
+    assert!(!sent(&mut announcer, due).is_empty());
+    let later = due + Duration::from_millis(400);
+    assert_eq!(defended_at(&mut announcer, later), later);
+}
+
 /// How often an address is defended within a minute of claims, once every `interval`.
 fn defences(interval: Duration, is_of_peer: bool) -> usize {
     let mut announcer = announcing(0);

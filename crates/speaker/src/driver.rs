@@ -92,6 +92,7 @@ impl Driver {
         let mut agent = Agent::new(options);
         if args.beside_metallb {
             agent.set_beside_metallb(true);
+            agent.set_has_metallb(true);
             handles.statuses.set_paused(true);
         }
         Ok(Self {

@@ -166,6 +166,7 @@ impl Scene {
                 return self.receive(link, &frame);
             }
             9 => Command::DefendAgainstForged(bytes.address()),
+            10 => Command::DefendAtOnce(bytes.address()),
             _ => {
                 let (link, length) = (LinkIndex(u32::from(bytes.pick() % 4)), usize::from(bytes.pick()));
                 let (frame, rest) = bytes.0.split_at(length.min(bytes.0.len()));

@@ -268,6 +268,7 @@ impl Node {
                 | Command::Reannounce(_)
                 | Command::Defend(_)
                 | Command::DefendAgainstForged(_)
+                | Command::DefendAtOnce(_)
                 | Command::Probe(_)
                 | Command::Check { .. }
                 | Command::CancelProbe(_) => {}

@@ -24,6 +24,13 @@ const POSTPONEMENT: Duration = Duration::from_secs(1);
 /// machines serve them.
 const STORM: Duration = Duration::from_millis(100);
 
+/// Shortest time between two defences that are sent at once against the claims of MetalLB: its request and its reply are one claim.
+const GAP: Duration = Duration::from_millis(1);
+
+/// How many defences in a row are sent at once against the claims of MetalLB, without a pause of [`INTERVAL`]: a start of MetalLB
+/// takes two for each node. Other machines that go on to claim the address are then answered as usual.
+const MOST_AT_ONCE: u8 = 100;
+
 /// How many defences in a row are postponed: longer than two peers need to settle who owns an address, and then two machines
 /// that go on to defend it stop to answer each other.
 const MOST_POSTPONED: u8 = 6;
@@ -84,6 +91,8 @@ pub(super) struct Defence {
     due: Option<Time>,
     /// How many of the last ones were postponed in a row, with the next one.
     postponed: u8,
+    /// How many of the last ones were sent at once in a row although others had been sent just before, with the next one.
+    at_once: u8,
 }
 
 impl Defence {
@@ -108,6 +117,21 @@ impl Defence {
             return None;
         }
         self.postpone(now + POSTPONEMENT, now)
+    }
+
+    /// The same against a claim of MetalLB: at once, or [`GAP`] after the last one, up to [`MOST_AT_ONCE`] in a row.
+    pub(super) fn begin_at_once(&mut self, now: Time) -> Option<Time> {
+        let recent = self.sent.filter(|sent| now - *sent < INTERVAL);
+        let at_once = recent.map_or(0, |_| self.at_once + 1);
+        if at_once > MOST_AT_ONCE {
+            return self.begin(now);
+        }
+        let due = recent.map_or(now, |sent| now.max(sent + GAP));
+        if self.due.is_some_and(|known| known <= due) {
+            return None;
+        }
+        (self.at_once, self.postponed, self.due) = (at_once, 0, Some(due));
+        self.due
     }
 
     fn postpone(&mut self, due: Time, now: Time) -> Option<Time> {
@@ -147,6 +171,11 @@ impl Announcer {
     /// other within 100 ms are contradicted one second after the last one.
     pub fn defend_against_forged(&mut self, address: IpAddr, now: Time) {
         self.begin_defence(address, now, Defence::begin_after_storm);
+    }
+
+    /// The same against claims of MetalLB: at once, up to a hundred in a row, and then as [`Self::defend`].
+    pub fn defend_at_once(&mut self, address: IpAddr, now: Time) {
+        self.begin_defence(address, now, Defence::begin_at_once);
     }
 
     fn begin_defence(

@@ -119,9 +119,13 @@ impl Driver {
         let Some(beside) = &mut self.beside else {
             return false;
         };
-        if self.awaited.contains(Awaiting::MetalLbPods)
-            || !beside.set_pods(self.cluster.metallb(Timestamp::now()))
-        {
+        if self.awaited.contains(Awaiting::MetalLbPods) {
+            return false;
+        }
+        let now = Timestamp::now();
+        self.agent
+            .set_has_metallb(self.cluster.metallb(now).next().is_some());
+        if !beside.set_pods(self.cluster.metallb(now)) {
             return false;
         }
         let (is_running, was_seen) = (beside.is_running, beside.was_seen);

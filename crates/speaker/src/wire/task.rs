@@ -158,6 +158,7 @@ impl WireTask {
             | Command::Reannounce(_)
             | Command::Defend(_)
             | Command::DefendAgainstForged(_)
+            | Command::DefendAtOnce(_)
             | Command::Probe(_)
             | Command::Check { .. }
             | Command::CancelProbe(_) => {}
@@ -361,7 +362,10 @@ impl FilterChange {
                 ..
             } => Self::Admit(*address),
             Command::Withdraw(_) | Command::WithdrawAll | Command::CancelProbe(_) => Self::Narrow,
-            Command::Reannounce(_) | Command::Defend(_) | Command::DefendAgainstForged(_) => Self::Keep,
+            Command::Reannounce(_)
+            | Command::Defend(_)
+            | Command::DefendAgainstForged(_)
+            | Command::DefendAtOnce(_) => Self::Keep,
         }
     }
 }
@@ -540,6 +544,7 @@ mod tests {
             (Command::Reannounce(ADDRESS), keep),
             (Command::Defend(ADDRESS), keep),
             (Command::DefendAgainstForged(ADDRESS), keep),
+            (Command::DefendAtOnce(ADDRESS), keep),
         ] {
             assert_eq!(FilterChange::of(&command), change, "{command:?}");
         }

@@ -34,6 +34,12 @@ impl Agent {
         }));
     }
 
+    /// Records whether Pods of MetalLB's speaker exist, ready or not. Before it has joined the speakers of other nodes, and while these
+    /// stop, it claims addresses that it does not keep; so each claim is contradicted at once.
+    pub const fn set_has_metallb(&mut self, has_metallb: bool) {
+        self.takeover.set_has_metallb(has_metallb);
+    }
+
     /// Whether the elections are those of MetalLB, because a usable speaker runs beside it and all know what that means.
     pub fn elects_beside_metallb(&self) -> bool {
         elect_as_metallb(self.peers.members.iter())

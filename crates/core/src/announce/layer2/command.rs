@@ -35,6 +35,9 @@ pub enum Command {
     /// policy `Cluster`, clients that follow the claim are served there, so claims in quick succession are contradicted when they
     /// pause.
     DefendAgainstForged(IpAddr),
+    /// The same where MetalLB may have claimed the address: it sends a few claims from each node, contradicts nothing, and serves no
+    /// open connection. So each claim is contradicted at once, up to a hundred in a row.
+    DefendAtOnce(IpAddr),
     /// Probe for an address (RFC 5227 section 2.1.1) and report a [`ProbeResult`].
     Probe(Announcement),
     /// Ask once whether an address is answered for and report a [`ProbeResult`].

@@ -5,6 +5,11 @@ use super::machine::Stage;
 use crate::Time;
 
 impl Takeover {
+    /// Records whether Pods of MetalLB's speaker exist, ready or not: then each claim is contradicted at once.
+    pub const fn set_has_metallb(&mut self, has_metallb: bool) {
+        self.peers.set_has_metallb(has_metallb);
+    }
+
     /// Records whether MetalLB's speakers run on these nodes, too (`machine::beside`). When they have ended, no machine answers
     /// any more for what this node has left to them, so it probes for these addresses at once.
     pub fn set_beside_metallb(&mut self, is_beside: bool) {

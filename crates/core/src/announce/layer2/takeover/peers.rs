@@ -36,6 +36,8 @@ pub(super) struct Peers {
     doubted: BTreeMap<NodeName, Time>,
     /// Whether MetalLB's speakers run on these nodes, too.
     is_beside_metallb: bool,
+    /// Whether MetalLB may claim addresses: Pods of its speaker exist, ready or not.
+    has_metallb: bool,
     /// The peers that have answered for an address since they were last down.
     answered: BTreeSet<NodeName>,
     pub(super) queries: PeerQueries,
@@ -110,6 +112,7 @@ impl Peers {
             down: BTreeSet::new(),
             doubted: BTreeMap::new(),
             is_beside_metallb: false,
+            has_metallb: false,
             answered: BTreeSet::new(),
             queries: PeerQueries::new(),
             reannounced: BTreeMap::new(),
@@ -205,6 +208,16 @@ impl Peers {
     /// Whether MetalLB's speakers run on these nodes, too: then a node that answers may not have heard of this one's election.
     pub(super) const fn is_beside_metallb(&self) -> bool {
         self.is_beside_metallb
+    }
+
+    /// Records whether Pods of MetalLB's speaker exist, ready or not.
+    pub(super) const fn set_has_metallb(&mut self, has_metallb: bool) {
+        self.has_metallb = has_metallb;
+    }
+
+    /// Whether MetalLB may claim addresses. It does for which it is not elected, when it starts and while other nodes' stop.
+    pub(super) const fn has_metallb(&self) -> bool {
+        self.has_metallb
     }
 
     /// Whether a peer is alive.

@@ -48,7 +48,7 @@ impl AddressMachine {
             if ctx.identify(mac).is_none() && self.rivalry().poll_challenge(ctx.now) {
                 ctx.report(AddressEvent::Challenged(mac));
             }
-            return ctx.order(Command::Defend(ctx.address));
+            return ctx.defend();
         };
         if self.duty() == Some(Duty::Monitor) {
             // Perhaps the owner is back. It gets the address back as soon as it answers.
@@ -65,11 +65,11 @@ impl AddressMachine {
         let has_crossed = ctx.now.saturating_since(self.changed) < HANDOVER_CROSSING;
         let reply = self.recent_reply(&peer.node, ctx.now);
         let is_forged = !has_crossed && !peer.is_down() && reply.is_some_and(|reply| !reply.announces);
-        ctx.order(if is_forged {
-            Command::DefendAgainstForged(ctx.address)
+        if is_forged && !ctx.peers.has_metallb() {
+            ctx.order(Command::DefendAgainstForged(ctx.address));
         } else {
-            Command::Defend(ctx.address)
-        });
+            ctx.defend();
+        }
         if !has_crossed && !peer.is_down() {
             self.ask_claimant(&peer, mac, ctx);
         }
@@ -98,7 +98,7 @@ impl AddressMachine {
             (None, false) => has_better_rank && !peer.needs_proof,
         };
         if !counts || !is_proven && !self.rivalry().may_yield(ctx.now) {
-            ctx.order(Command::Defend(ctx.address));
+            ctx.defend();
             return ctx.ask_lost(peer);
         }
         let node = peer.node.clone();

@@ -30,6 +30,15 @@ impl Context<'_> {
         self.effects.push_back(Effect::Command(command));
     }
 
+    /// Orders to contradict a claim of another machine, which may be one of MetalLB.
+    pub(super) fn defend(&mut self) {
+        self.order(if self.peers.has_metallb() {
+            Command::DefendAtOnce(self.address)
+        } else {
+            Command::Defend(self.address)
+        });
+    }
+
     pub(super) fn report(&mut self, event: AddressEvent) {
         self.effects.push_back(Effect::Event(self.address, event));
     }

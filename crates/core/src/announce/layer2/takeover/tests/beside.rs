@@ -272,3 +272,26 @@ fn beside_metallb_a_speaker_that_hands_an_address_over_says_that_it_announces_it
         assert!(!world.takeover.announces(ip()));
     }
 }
+
+/// As at the start of MetalLB, before a Pod of it is ready.
+#[test]
+fn while_pods_of_metallb_exist_each_claim_is_contradicted_at_once() {
+    for machine in [mac(FIRST), FOREIGN] {
+        for has_metallb in [true, false] {
+            let mut world = World::active();
+            world.gossip_of_able(&[(FIRST, Liveness::Alive), (LAST, Liveness::Alive)]);
+            world.now = world.now + Duration::from_secs(100);
+            world.effects();
+            world.takeover.set_has_metallb(has_metallb);
+            let at_once = Effect::Command(Command::DefendAtOnce(ip()));
+            // The second one is forged, because the peer has denied the first one.
+            for _ in 0..2 {
+                let effects = world.handle_claim_of(machine);
+                assert_eq!(effects.contains(&at_once), has_metallb, "{effects:?}");
+                world.replied(FIRST, false);
+                world.now = world.now + Duration::from_millis(10);
+            }
+            assert!(world.takeover.announces(ip()));
+        }
+    }
+}

@@ -164,7 +164,9 @@ fn describe(effect: &Effect) -> String {
         Effect::Command(Command::Announce(_)) => "Announce",
         Effect::Command(Command::Probe(_)) => "Probe",
         Effect::Command(Command::Withdraw(_)) => "Withdraw",
-        Effect::Command(Command::Defend(_) | Command::DefendAgainstForged(_)) => "Defend",
+        Effect::Command(Command::Defend(_) | Command::DefendAgainstForged(_) | Command::DefendAtOnce(_)) => {
+            "Defend"
+        }
         Effect::Command(Command::CancelProbe(_)) => "CancelProbe",
         Effect::Command(Command::Reannounce(_)) => "Reannounce",
         Effect::Command(Command::WithdrawAll) => "WithdrawAll",
