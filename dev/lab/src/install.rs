@@ -33,6 +33,10 @@ const SPEAKER_LABELS: [(&str, &str); 2] = [
 ];
 /// The flag of programs whose metrics a lab can read without a token.
 const PLAIN_METRICS: &str = "--metrics-plain-http";
+/// The flag of programs that may run beside MetalLB.
+const BESIDE_METALLB: &str = "--beside-metallb";
+/// Memberlist has the default port.
+const OTHER_GOSSIP_PORT: &str = "--ml-bindport=7956";
 /// How long the cluster may take to follow the chart.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -57,11 +61,22 @@ pub enum Installation {
 
 impl Installation {
     /// Installs Herald, by its chart with these values; files that its programs need go to `directory`.
-    pub async fn install(cluster: &Cluster, directory: &Path, values: &Value) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// Where a chart is used, Herald is installed at once, and so not beside MetalLB by `is_beside_metallb`.
+    pub async fn install(
+        cluster: &Cluster,
+        directory: &Path,
+        values: &Value,
+        is_beside_metallb: bool,
+    ) -> anyhow::Result<Self> {
         match cluster.control_plane().kubernetes() {
             None => {
                 cluster.prepare().await?;
-                Ok(Self::Plain(Plain::new(directory)))
+                Ok(Self::Plain(Plain::new(directory, is_beside_metallb)))
+            }
+            Some(_) if is_beside_metallb => {
+                anyhow::bail!("a chart is installed by its values beside MetalLB")
             }
             Some(kubernetes) => {
                 let mut chart = Chart::new(directory)?;
@@ -140,15 +155,17 @@ pub struct Plain {
     directory: PathBuf,
     /// The gossip key.
     key: String,
+    is_beside_metallb: bool,
 }
 
 impl Plain {
-    fn new(directory: &Path) -> Self {
+    fn new(directory: &Path, is_beside_metallb: bool) -> Self {
         let key: [u8; 16] = std::array::from_fn(|_| rand::random());
         Self {
             kubeconfig: directory.join("kubeconfig-inside"),
             directory: directory.join("memberlist"),
             key: key.iter().map(|byte| format!("{byte:02x}")).collect(),
+            is_beside_metallb,
         }
     }
 
@@ -157,7 +174,7 @@ impl Plain {
         let secret = self.directory.join(place.pod);
         fs::create_dir_all(&secret)?;
         write(&secret.join("secretkey"), self.key.as_bytes())?;
-        Ok(self.program(vec![
+        let mut arguments = vec![
             "speaker".to_owned(),
             format!("--node-name={}", place.node),
             format!("--pod-name={}", place.pod),
@@ -166,16 +183,22 @@ impl Plain {
             format!("--ml-labels={}", labels.join(",")),
             format!("--ml-secret-key-path={}", secret.display()),
             PLAIN_METRICS.to_owned(),
-        ]))
+        ];
+        if self.is_beside_metallb {
+            arguments.extend([BESIDE_METALLB.to_owned(), OTHER_GOSSIP_PORT.to_owned()]);
+        }
+        Ok(self.program(arguments))
     }
 
     fn controller(&self, place: &Place<'_>) -> Program {
-        self.program(vec![
+        let mut arguments = vec![
             "controller".to_owned(),
             format!("--namespace={NAMESPACE}"),
             format!("--pod-name={}", place.pod),
             PLAIN_METRICS.to_owned(),
-        ])
+        ];
+        arguments.extend(self.is_beside_metallb.then(|| BESIDE_METALLB.to_owned()));
+        self.program(arguments)
     }
 
     fn program(&self, arguments: Vec<String>) -> Program {

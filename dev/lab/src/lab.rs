@@ -1,6 +1,7 @@
 //! The lab itself: a cluster with nodes and a client, and operations on them.
 
 mod client;
+mod herald;
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
@@ -22,6 +23,8 @@ use crate::plan;
 use crate::process::{Process, Program};
 use crate::switch::{Host, Switch};
 
+/// The name of the controller's Pod.
+const CONTROLLER: &str = "controller";
 /// A cluster in a box. Dropping it ends every process and removes every file of it.
 // Fields are dropped in this order: processes before the namespaces and files that they use.
 pub struct Lab {
@@ -34,6 +37,11 @@ pub struct Lab {
     switch: Switch,
     logs: PathBuf,
     directory: TempDir,
+}
+
+/// The name of the speaker's Pod on node `index`.
+fn speaker_pod(index: usize) -> String {
+    format!("speaker-{}", Node::name_of(index))
 }
 
 /// A second controller.
@@ -55,6 +63,7 @@ pub struct Builder {
     nodes: usize,
     programs: Option<PathBuf>,
     values: Value,
+    is_beside_metallb: bool,
 }
 
 impl Builder {
@@ -74,6 +83,12 @@ impl Builder {
     /// Sets values of the chart, which is used on Kubernetes' own control plane.
     pub fn values(mut self, values: Value) -> Self {
         self.values = values;
+        self
+    }
+
+    /// Lets Herald run beside MetalLB, with [`Lab::start_herald`]: the lab starts without it.
+    pub fn beside_metallb(mut self) -> Self {
+        self.is_beside_metallb = true;
         self
     }
 
@@ -98,7 +113,8 @@ impl Builder {
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
         let cluster = Cluster::new(control_plane).await?;
-        let installation = Installation::install(&cluster, directory.path(), &self.values).await;
+        let installation =
+            Installation::install(&cluster, directory.path(), &self.values, self.is_beside_metallb).await;
         let installation = installation.context("cannot install Herald")?;
         let client = switch.attach("client", plan::client()).await?;
         let mut lab = Lab {
@@ -112,10 +128,15 @@ impl Builder {
             logs,
             directory,
         };
-        // First: by the chart, the controller makes the gossip key without which no speaker starts.
-        lab.start_controller().await?;
+        if !self.is_beside_metallb {
+            // First: by the chart, the controller makes the gossip key without which no speaker starts.
+            lab.start_controller().await?;
+        }
         for index in 0..self.nodes {
             lab.add_node(index).await?;
+            if !self.is_beside_metallb {
+                lab.start_speaker(index).await?;
+            }
         }
         Ok(lab)
     }
@@ -128,34 +149,35 @@ impl Lab {
             nodes: 3,
             programs: None,
             values: json!({}),
+            is_beside_metallb: false,
         }
     }
 
     async fn add_node(&mut self, index: usize) -> anyhow::Result<()> {
         let (name, addresses) = (Node::name_of(index), plan::node(index));
         self.cluster.add_node(&name, addresses).await?;
-        let pod = Pod::herald(
-            &format!("speaker-{name}"),
-            &name,
-            addresses,
-            self.installation.speaker_labels(),
-        );
-        self.cluster.add_pod(&pod).await?;
         let programs = Programs {
             speaker: self.speaker(index).await?,
             proxy: self.proxy(&name)?,
         };
         let mut node = Node::attach(&self.switch, index, programs, self.logs.clone()).await?;
         node.start_proxy().await?;
-        node.start_speaker().await?;
         self.nodes.push(node);
         Ok(())
     }
 
+    /// Starts the speaker of node `index`, whose Pod is created in the API.
+    async fn start_speaker(&mut self, index: usize) -> anyhow::Result<()> {
+        let (node, labels) = (Node::name_of(index), self.installation.speaker_labels());
+        let pod = Pod::herald(&speaker_pod(index), &node, plan::node(index), labels);
+        self.cluster.add_pod(&pod).await?;
+        self.nodes[index].start_speaker().await
+    }
+
     /// Starts the controller, on the switch's own machine so that it outlives every node.
     pub async fn start_controller(&mut self) -> anyhow::Result<()> {
-        let command = self.controller_command("controller", 0, plan::switch()).await?;
-        let controller = Process::start(self.switch.netns(), "controller", command, &self.logs).await?;
+        let command = self.controller_command(CONTROLLER, 0, plan::switch()).await?;
+        let controller = Process::start(self.switch.netns(), CONTROLLER, command, &self.logs).await?;
         self.controller = Some(controller);
         Ok(())
     }
@@ -183,7 +205,7 @@ impl Lab {
     async fn speaker(&self, index: usize) -> anyhow::Result<Program> {
         let node = Node::name_of(index);
         let place = Place {
-            pod: &format!("speaker-{node}"),
+            pod: &speaker_pod(index),
             node: &node,
             address: plan::node(index)[0],
         };
@@ -206,7 +228,7 @@ impl Lab {
         if let Some(kubernetes) = self.cluster.control_plane().kubernetes() {
             return kubernetes.proxy(node);
         }
-        let kubeconfig = self.directory.path().join("kubeconfig-inside");
+        let kubeconfig = self.kubeconfig_inside();
         Ok(Program {
             arguments: vec!["proxy".to_owned(), format!("--node={node}")],
             environment: vec![("KUBECONFIG".to_owned(), kubeconfig.display().to_string())],
@@ -421,6 +443,11 @@ impl Lab {
     /// A kubeconfig that works outside the lab, for kubectl.
     pub fn kubeconfig(&self) -> PathBuf {
         self.directory.path().join("kubeconfig")
+    }
+
+    /// A kubeconfig that works on the lab's machines.
+    pub fn kubeconfig_inside(&self) -> PathBuf {
+        self.directory.path().join("kubeconfig-inside")
     }
 
     /// The directory with the output of all processes.

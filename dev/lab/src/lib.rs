@@ -7,6 +7,7 @@
 pub mod cli;
 pub mod clock;
 pub mod cluster;
+pub mod connections;
 pub mod control_plane;
 pub mod cpu_limit;
 pub mod demo;
@@ -19,6 +20,7 @@ pub mod kubelet;
 pub mod lab;
 pub mod machine;
 pub mod manifest;
+pub mod metallb;
 pub mod node;
 pub mod objects;
 pub mod plan;

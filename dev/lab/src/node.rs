@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use nix::sys::signal::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -160,6 +160,16 @@ impl Node {
         let answer = self.get(HEALTH, "/readyz").await?;
         let status = answer.lines().next().unwrap_or_default();
         Ok(status.contains(" 200 "))
+    }
+
+    /// What the speaker says at `/state`.
+    ///
+    /// # Errors
+    /// When the speaker does not listen yet.
+    pub async fn state(&self) -> anyhow::Result<Value> {
+        let answer = self.get(METRICS, "/state").await?;
+        let (_, body) = answer.split_once("\r\n\r\n").context("the answer ends early")?;
+        Ok(serde_json::from_str(body)?)
     }
 
     async fn get(&self, port: u16, path: &str) -> anyhow::Result<String> {

@@ -22,6 +22,8 @@ pub struct Pace {
     pub interval: Duration,
     /// Until a request counts as lost.
     pub timeout: Duration,
+    /// Requests under way at a time, if not as many as there may be within the timeout.
+    pub most_open: usize,
 }
 
 impl Default for Pace {
@@ -29,6 +31,7 @@ impl Default for Pace {
         Self {
             interval: Duration::from_millis(10),
             timeout: Duration::from_millis(500),
+            most_open: 1000,
         }
     }
 }
@@ -63,6 +66,7 @@ impl Prober {
             format!("--target={target}"),
             format!("--interval-ms={}", pace.interval.as_millis()),
             format!("--timeout-ms={}", pace.timeout.as_millis()),
+            format!("--most-open={}", pace.most_open),
         ];
         let mut command = process::role(&arguments);
         command.stdout(Stdio::piped());

@@ -161,6 +161,11 @@ impl Process {
     /// Asks it to stop (SIGTERM) and waits for that, at most `grace`.
     pub async fn stop(&mut self, grace: Duration) -> anyhow::Result<ExitStatus> {
         self.signal(Signal::SIGTERM)?;
+        self.wait(grace).await
+    }
+
+    /// Waits until it has ended after SIGTERM, at most `grace`.
+    pub async fn wait(&mut self, grace: Duration) -> anyhow::Result<ExitStatus> {
         let ended = timeout(grace, self.child.wait()).await;
         Ok(ended.with_context(|| format!("{} still runs {grace:?} after SIGTERM", self.name))??)
     }

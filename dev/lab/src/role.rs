@@ -4,6 +4,7 @@
 mod hold;
 mod late;
 mod machine;
+mod metallb;
 pub mod pod;
 pub mod probe;
 pub mod proxy;
@@ -41,6 +42,9 @@ enum Role {
     Hold(hold::HoldArgs),
     /// Reports how late it gets the processor.
     Late,
+    /// The stand-in for MetalLB's speaker on one node.
+    #[command(name = "metallb")]
+    MetalLb(metallb::MetalLbArgs),
     /// The first process of a node with a real kubelet.
     Machine(machine::MachineArgs),
     /// Any other program, tied to the life of the lab.
@@ -62,6 +66,7 @@ pub fn run(args: RoleArgs) -> anyhow::Result<()> {
         Role::Probe(args) => block_on(probe::run(args)),
         Role::Hold(args) => hold::run(args),
         Role::Late => late::run(),
+        Role::MetalLb(args) => block_on(metallb::run(args)),
         Role::Machine(args) => machine::run(&args),
         Role::Exec { command } => exec(&command),
     }

@@ -20,6 +20,7 @@ use crate::{DEADLINE, Stage};
 pub(crate) const PACE: Pace = Pace {
     interval: Duration::from_millis(10),
     timeout: Duration::from_secs(3),
+    most_open: 1000,
 };
 
 pub(crate) fn trials(stage: &Arc<Stage>) -> Vec<Trial> {

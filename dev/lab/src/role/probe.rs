@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -9,6 +10,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::pod::Greeting;
@@ -26,6 +28,9 @@ pub struct ProbeArgs {
     /// Milliseconds until a request counts as lost.
     #[arg(long, default_value_t = 500)]
     timeout_ms: u64,
+    /// Requests under way at a time; where the machines are too slow for the pace, there are fewer requests.
+    #[arg(long, default_value_t = 1000)]
+    most_open: usize,
 }
 
 /// How one request went; the probe writes one a line.
@@ -46,13 +51,18 @@ pub async fn run(args: ProbeArgs) -> anyhow::Result<()> {
     // After a stall a burst of requests would say nothing about the time that passed.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let (outcomes, mut finished) = tokio::sync::mpsc::channel(1024);
+    let open = Arc::new(Semaphore::new(args.most_open));
     loop {
         tokio::select! {
             _ = ticks.tick() => {
+                let Ok(permit) = Arc::clone(&open).try_acquire_owned() else {
+                    continue;
+                };
                 let outcomes = outcomes.clone();
                 tokio::spawn(async move {
                     // The receiver lives as long as this process.
                     let _ = outcomes.send(attempt(args.target, limit).await).await;
+                    drop(permit);
                 });
             }
             Some(outcome) = finished.recv() => report(&outcome)?,

@@ -22,6 +22,7 @@ use herald_lab::scene::{STREAK, Scene};
 const PER_THOUSAND: Pace = Pace {
     interval: Duration::from_millis(1),
     timeout: Duration::from_millis(500),
+    most_open: 1000,
 };
 /// Requests answered in a row at this pace that count as "settled": longer than the sniffer waits for the machine before, so that it
 /// takes a move and the next one for two things.

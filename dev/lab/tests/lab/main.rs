@@ -9,6 +9,7 @@ mod health;
 mod hostile;
 mod lifetime;
 mod manifests;
+mod migration;
 mod network;
 mod overload;
 mod services;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         services::trials(),
         shared::trials(),
         manifests::trials(),
+        migration::trials(),
         failover::trials(),
         chaos::trials(),
         conflict::trials(),
