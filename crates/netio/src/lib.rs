@@ -1,4 +1,5 @@
-//! Access to the network of the node: packet sockets for ARP and NDP, multicast groups, and interfaces by netlink.
+//! Access to the network of the node: packet sockets for ARP and NDP, multicast groups, connections for BGP, and interfaces by
+//! netlink.
 //!
 //! The only crate with `unsafe`, in one place: the address that a packet socket binds to has no safe constructor.
 
@@ -10,6 +11,7 @@ pub mod interface;
 pub mod packet;
 pub mod poll;
 mod ranges;
+pub mod tcp;
 mod traffic;
 pub mod watch;
 
@@ -18,5 +20,6 @@ pub use groups::Groups;
 pub use interface::{Interface, Master, Unusable};
 pub use packet::{PacketError, PacketSocket};
 pub use poll::{Mailbox, Poller};
+pub use tcp::{DialError, DialOptions, TcpConnection};
 pub use traffic::Traffic;
 pub use watch::InterfaceWatch;

@@ -15,7 +15,7 @@ const EVENTS: usize = 32;
 /// The token of a wake-up; descriptors must have other tokens.
 const WAKE: u64 = u64::MAX;
 
-/// Waits until a descriptor is readable. The kernel removes a closed descriptor.
+/// Waits until a descriptor is readable, or writable where that is asked for. The kernel removes a closed descriptor.
 pub struct Poller {
     epoll: Epoll,
     wake: Arc<EventFd>,
@@ -65,8 +65,19 @@ impl Poller {
         Ok(self.epoll.add(descriptor, event)?)
     }
 
-    /// Waits until a descriptor is readable, a mailbox is used or `timeout` has passed (`None` is never; rounded
-    /// up to milliseconds), and returns the tokens of the readable ones.
+    /// Reports `descriptor`, which is registered as `token`, also while it is writable, or no longer.
+    ///
+    /// # Errors
+    /// When `descriptor` is not registered.
+    pub fn set_awaits_writable(&self, descriptor: impl AsFd, token: u64, is_awaited: bool) -> io::Result<()> {
+        let mut flags = EpollFlags::EPOLLIN;
+        flags.set(EpollFlags::EPOLLOUT, is_awaited);
+        let mut event = EpollEvent::new(flags, token);
+        Ok(self.epoll.modify(descriptor, &mut event)?)
+    }
+
+    /// Waits until a descriptor is ready, a mailbox is used or `timeout` has passed (`None` is never; rounded
+    /// up to milliseconds), and returns the tokens of the ready ones. One whose connection is lost is ready, too.
     ///
     /// # Errors
     /// Those of epoll_wait(2) except `EINTR`.
@@ -157,6 +168,20 @@ mod tests {
         }
         drop(far);
         assert_eq!(poller.wait(Some(Duration::ZERO)).expect("waited").count(), 0);
+    }
+
+    #[test]
+    fn a_writable_descriptor_is_reported_while_that_is_awaited() {
+        let mut poller = Poller::new().expect("poller");
+        let (near, _far) = UnixStream::pair().expect("pair");
+        poller.add(&near, 7).expect("added");
+        for is_awaited in [true, false] {
+            poller
+                .set_awaits_writable(&near, 7, is_awaited)
+                .expect("registered");
+            let ready = poller.wait(Some(Duration::ZERO)).expect("waited");
+            assert_eq!(ready.count(), usize::from(is_awaited));
+        }
     }
 
     #[test]
