@@ -46,6 +46,7 @@ unsafe impl GlobalAlloc for Counted {
 
 fn negotiated() -> Negotiated {
     Negotiated {
+        local_asn: Asn(65_001),
         peer_asn: Asn(65_000),
         peer_identifier: BgpIdentifier::new([192, 0, 2, 1].into()).expect("not zero"),
         hold_time: HoldTime::NONE,
@@ -64,7 +65,7 @@ fn negotiated() -> Negotiated {
 }
 
 fn set(rib: &mut RibOut<u32>, n: u32, med: u32) {
-    let mut attributes = PathAttributes::originated(vec![Asn(65_001)]);
+    let mut attributes = PathAttributes::originated(Vec::new());
     attributes.med = Some(med);
     let address = Ipv4Addr::from_bits((10 << 24) + n);
     rib.set_route(Nlri::host(address.into()), Some(attributes));

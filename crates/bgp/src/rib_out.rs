@@ -132,7 +132,8 @@ impl<K: Ord> Default for RibOut<K> {
 }
 
 impl<K: Ord> RibOut<K> {
-    /// Announces a prefix with these attributes, or withdraws it.
+    /// Announces a prefix with these attributes, or withdraws it. Their AS_PATH is what peers of other ASes see behind the own AS
+    /// number.
     pub fn set_route(&mut self, nlri: Nlri, attributes: Option<PathAttributes>) {
         let attributes = attributes.map(|attributes| self.intern(attributes));
         // Only a withdrawal depends on what the peers have.
@@ -151,10 +152,7 @@ impl<K: Ord> RibOut<K> {
     pub fn add_peer(&mut self, key: K, negotiated: &Negotiated, next_hops: NextHops) {
         let families = negotiated.families.iter().map(|family| PeerFamily {
             family: *family,
-            group: next_hops.of(*family).map(|next_hop| UpdateGroup {
-                format: negotiated.format,
-                next_hop,
-            }),
+            group: UpdateGroup::of(negotiated, next_hops, *family),
             position: self.table_of(*family).start(),
             pass: Some(Pass::Initial),
             is_refresh_wanted: false,
@@ -165,6 +163,19 @@ impl<K: Ord> RibOut<K> {
         };
         self.remove_peer(&key);
         self.peers.insert(key, peer);
+    }
+
+    /// Replaces the next hops of a peer, which is sent its routes again with them. Where there is none any more, those that it was
+    /// sent stay: the routes of a family cannot be announced without.
+    pub fn set_next_hops(&mut self, key: &K, negotiated: &Negotiated, next_hops: NextHops) {
+        let peer = self.peers.get_mut(key);
+        for peer in peer.into_iter().flat_map(|peer| &mut peer.families) {
+            let group = UpdateGroup::of(negotiated, next_hops, peer.family);
+            if group.is_some() && group != peer.group {
+                peer.group = group;
+                peer.position = peer.position.rewound();
+            }
+        }
     }
 
     /// Removes a peer: [`SessionAction::Ended`](crate::session::SessionAction::Ended).

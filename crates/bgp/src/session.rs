@@ -3,6 +3,7 @@
 //! The caller makes the connection when [`SessionAction::Dial`] asks for it, reports what happens to it by `handle_*`, and
 //! carries out what [`BgpSession::poll_action`] returns until that returns nothing.
 
+mod change;
 mod end;
 mod fsm;
 mod negotiation;

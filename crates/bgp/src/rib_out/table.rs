@@ -14,14 +14,38 @@ use core::ops::Bound;
 
 use herald_core::Family;
 
+use super::NextHops;
+use crate::session::Negotiated;
 use crate::wire::update::{Encoding, UnsendableRoute, emit_reachable, emit_withdrawn};
-use crate::wire::{NextHop, Nlri, PathAttributes, UpdateFormat};
+use crate::wire::{Asn, NextHop, Nlri, PathAttributes, UpdateFormat};
 
 /// What peers have in common that are sent the same messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct UpdateGroup {
     pub(super) format: UpdateFormat,
+    /// The own AS number that the peers see.
+    pub(super) local_asn: Asn,
     pub(super) next_hop: NextHop,
+}
+
+impl UpdateGroup {
+    /// Returns the group of a peer for a family; nothing without a next hop.
+    pub(super) fn of(negotiated: &Negotiated, next_hops: NextHops, family: Family) -> Option<Self> {
+        Some(Self {
+            format: negotiated.format,
+            local_asn: negotiated.local_asn,
+            next_hop: next_hops.of(family)?,
+        })
+    }
+
+    /// Returns the attributes with the AS_PATH that the peers see (RFC 4271 section 5.1.2).
+    fn seen(&self, attributes: &PathAttributes) -> PathAttributes {
+        let mut seen = attributes.clone();
+        if !self.format.internal {
+            seen.as_path.prepend(self.local_asn);
+        }
+        seen
+    }
 }
 
 /// How far a peer is.
@@ -337,10 +361,10 @@ fn emit_all(
     group: UpdateGroup,
     nlri: &[Nlri],
 ) -> Result<(), UnsendableRoute> {
-    let start = out.len();
+    let (start, seen) = (out.len(), group.seen(attributes));
     let mut rest = nlri;
     while !rest.is_empty() {
-        match emit_reachable(out, attributes, group.next_hop, rest, &group.format) {
+        match emit_reachable(out, &seen, group.next_hop, rest, &group.format) {
             Ok(count) => rest = &rest[count..],
             Err(reason) => {
                 out.truncate(start);

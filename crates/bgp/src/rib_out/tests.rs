@@ -12,7 +12,8 @@ use proptest::prelude::*;
 use self::oracle::OraclePeer;
 use super::*;
 use crate::wire::{
-    Asn, BgpIdentifier, BgpMessage, Community, EXTENDED_MAX_LENGTH, HoldTime, MAX_LENGTH, UpdateFormat, frame,
+    AsPath, Asn, BgpIdentifier, BgpMessage, Community, EXTENDED_MAX_LENGTH, HoldTime, MAX_LENGTH,
+    UpdateFormat, frame,
 };
 
 const FORMAT: UpdateFormat = UpdateFormat {
@@ -21,8 +22,11 @@ const FORMAT: UpdateFormat = UpdateFormat {
     internal: false,
 };
 
+const OWN: Asn = Asn(65_001);
+
 fn negotiated(format: UpdateFormat, enhanced_refresh: bool) -> Negotiated {
     Negotiated {
+        local_asn: OWN,
         peer_asn: Asn(65_000),
         peer_identifier: BgpIdentifier::new([192, 0, 2, 1].into()).expect("not zero"),
         hold_time: HoldTime::NONE,
@@ -64,7 +68,7 @@ fn host(family: Family, n: u16) -> Nlri {
 }
 
 fn attributes(med: u32) -> PathAttributes {
-    let mut attributes = PathAttributes::originated(std::vec![Asn(65_001)]);
+    let mut attributes = PathAttributes::originated(Vec::new());
     attributes.med = Some(med);
     attributes
 }
@@ -90,7 +94,14 @@ fn read(mut bytes: &[u8], format: &UpdateFormat) -> Vec<Said> {
                 let end = update.end_of_rib.and_then(AfiSafi::family);
                 said.extend(end.map(Said::EndOfRib));
                 for nlri in update.reachable.iter().flat_map(|reachable| &reachable.nlri) {
-                    let attributes = update.attributes.clone().expect("routes have attributes");
+                    let mut attributes = update.attributes.clone().expect("routes have attributes");
+                    let path = core::mem::take(&mut attributes.as_path);
+                    let own = if format.internal {
+                        Vec::new()
+                    } else {
+                        std::vec![OWN]
+                    };
+                    assert_eq!(path, AsPath::sequence(own));
                     said.push(Said::Announced(*nlri, attributes));
                 }
             }

@@ -52,6 +52,9 @@ pub enum SessionEnd {
     /// This side does not want the session any more.
     #[error("the session was stopped: {0}")]
     Stopped(CeaseSubcode, String),
+    /// The configuration changed in a way that only a new session can follow.
+    #[error("the configuration of the session changed")]
+    Reconfigured,
     /// This process ends. With graceful restart the peer keeps the routes and hears nothing (RFC 4724 section 4).
     #[error("the speaker restarts")]
     Restart,
@@ -74,6 +77,7 @@ impl SessionEnd {
             Self::BfdDown => "bfd_down",
             Self::Collision => "collision",
             Self::Stopped(..) => "stopped",
+            Self::Reconfigured => "reconfigured",
             Self::Restart => "restart",
         }
     }
@@ -100,6 +104,8 @@ impl SessionEnd {
             Self::SendHoldTimerExpired => plain(ErrorCode::SendHoldTimerExpired),
             Self::BfdDown => cease(CeaseSubcode::BfdDown),
             Self::Collision => cease(CeaseSubcode::ConnectionCollision),
+            // The session is wanted again at once, so a peer that does RFC 8538 may keep the routes until then.
+            Self::Reconfigured => cease(CeaseSubcode::OtherConfigurationChange),
             Self::Restart if negotiated.is_some_and(|both| both.graceful_restart) => None,
             Self::Restart => cease(CeaseSubcode::AdministrativeReset),
             Self::Stopped(subcode, text) => {

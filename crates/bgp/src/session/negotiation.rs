@@ -43,6 +43,8 @@ pub struct SessionConfig {
 /// What both sides agreed on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Negotiated {
+    /// The AS number that the peer was shown.
+    pub local_asn: Asn,
     /// The peer's AS number.
     pub peer_asn: Asn,
     /// The peer's identifier.
@@ -98,13 +100,7 @@ impl SessionConfig {
     pub(super) fn negotiate(&self, open: &Open) -> Result<Negotiated, SessionEnd> {
         let peer_asn = open.asn();
         let internal = peer_asn == self.local_asn;
-        let is_expected = match self.peer_asn {
-            ExpectedAs::Exactly(asn) => peer_asn == asn,
-            ExpectedAs::Internal(own) => peer_asn == own,
-            ExpectedAs::External(own) => peer_asn != own,
-        };
-        // RFC 7607: AS 0 is no AS.
-        if !is_expected || peer_asn == Asn(0) {
+        if !self.expects(peer_asn) {
             return Err(SessionEnd::PeerAs(peer_asn));
         }
         // RFC 6286 section 2.2: identifiers have to differ only within an AS.
@@ -126,15 +122,12 @@ impl SessionConfig {
             return Err(SessionEnd::NoCommonFamily(self.families.clone()));
         }
         let hold_time = self.hold_time.min(open.hold_time);
-        let third = hold_time.duration().map(|time| time / 3);
         Ok(Negotiated {
+            local_asn: self.local_asn,
             peer_asn,
             peer_identifier: open.identifier,
             hold_time,
-            keepalive: third.map(|third| {
-                let wanted = self.keepalive.filter(|pause| !pause.is_zero());
-                wanted.unwrap_or(third).clamp(LEAST_KEEPALIVE, third)
-            }),
+            keepalive: self.keepalive_within(hold_time),
             families,
             format: UpdateFormat {
                 four_octet_as: open.four_octet_as().is_some(),
@@ -150,6 +143,24 @@ impl SessionConfig {
             graceful_restart: self.restart_time.is_some() && helps_restart(open, false),
             notification_restart: self.restart_time.is_some() && helps_restart(open, true),
         })
+    }
+
+    /// Returns whether the peer may have this AS number.
+    pub(super) fn expects(&self, peer_asn: Asn) -> bool {
+        let is_expected = match self.peer_asn {
+            ExpectedAs::Exactly(asn) => peer_asn == asn,
+            ExpectedAs::Internal(own) => peer_asn == own,
+            ExpectedAs::External(own) => peer_asn != own,
+        };
+        // RFC 7607: AS 0 is no AS.
+        is_expected && peer_asn != Asn(0)
+    }
+
+    /// Returns the pause between KEEPALIVE messages of a session with this hold time.
+    pub(super) fn keepalive_within(&self, hold_time: HoldTime) -> Option<Duration> {
+        let third = hold_time.duration()? / 3;
+        let wanted = self.keepalive.filter(|pause| !pause.is_zero());
+        Some(wanted.unwrap_or(third).clamp(LEAST_KEEPALIVE, third))
     }
 }
 

@@ -45,6 +45,12 @@ impl SessionTimers {
         }
     }
 
+    /// Replaces the pause between attempts. The next one is the first again: what made attempts fail may be mended.
+    pub(super) const fn set_retry(&mut self, fixed: Option<Duration>) {
+        self.fixed_retry = fixed;
+        self.backoff.reset();
+    }
+
     pub(super) fn start_connect(&mut self, now: Time) {
         self.retry = Some(now + CONNECT);
     }
@@ -70,6 +76,13 @@ impl SessionTimers {
 
     pub(super) fn restart_keepalive(&mut self, pause: Option<Duration>, now: Time) {
         self.keepalive = pause.map(|pause| now + self.jittered(pause).max(LEAST_KEEPALIVE));
+    }
+
+    /// Sets another pause: a shorter one counts at once, a longer one from the next KEEPALIVE on, so that changes postpone none.
+    pub(super) fn change_keepalive(&mut self, pause: Option<Duration>, now: Time) {
+        let before = self.keepalive;
+        self.restart_keepalive(pause, now);
+        self.keepalive = before.into_iter().chain(self.keepalive).min();
     }
 
     /// The timer runs while bytes are left, from the last byte that the peer took. Without a hold time there is none.

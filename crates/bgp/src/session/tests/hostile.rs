@@ -21,6 +21,9 @@ enum Step {
     Closed,
     BfdDown,
     PeerHeard,
+    /// The configuration is replaced.
+    Configured(SessionConfig),
+    Reset,
     /// The connection took that many bytes, and some are left.
     Sent(usize, bool),
     /// The peer sends a message.
@@ -90,7 +93,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => stop.prop_map(Step::Stop),
         4 => Just(Step::Connected),
         2 => Just(Step::Accepted),
-        3 => prop::sample::select(&[Step::Closed, Step::BfdDown, Step::PeerHeard][..]),
+        3 => prop::sample::select(&[Step::Closed, Step::BfdDown, Step::PeerHeard, Step::Reset][..]),
+        1 => prop_oneof![3 => side(65_001), 1 => side(65_002)].prop_map(Step::Configured),
         3 => (0..3_usize, any::<bool>()).prop_map(|(took, is_left)| Step::Sent(took, is_left)),
         10 => message().prop_map(Step::Message),
         10 => any::<prop::sample::Index>().prop_map(Step::Arrive),
@@ -133,6 +137,8 @@ proptest! {
                 Step::Closed => session.handle_closed(now),
                 Step::BfdDown => session.handle_bfd_down(now),
                 Step::PeerHeard => session.handle_peer_heard(now),
+                Step::Configured(config) => session.set_config(config, now),
+                Step::Reset => session.reset(now),
                 Step::Sent(took, is_left) => session.handle_sent(took, is_left, now),
                 Step::Message(bytes) => stream.extend(bytes),
                 Step::Arrive(part) => {

@@ -70,6 +70,22 @@ impl AsPath {
         Self(numbers.chunks(255).map(segment).collect())
     }
 
+    /// Puts the number of an AS in front, as the AS does that sends a route on (RFC 4271 section 5.1.2).
+    pub fn prepend(&mut self, asn: Asn) {
+        let first = self.0.first_mut();
+        let first = first.filter(|first| first.kind == SegmentKind::Sequence && first.numbers.len() < 255);
+        match first {
+            Some(first) => first.numbers.insert(0, asn),
+            None => self.0.insert(
+                0,
+                Segment {
+                    kind: SegmentKind::Sequence,
+                    numbers: Vec::from([asn]),
+                },
+            ),
+        }
+    }
+
     /// Returns whether a peer that knows only two octets needs AS4_PATH.
     pub(in super::super) fn needs_four_octets(&self) -> bool {
         let mut numbers = self.0.iter().flat_map(|segment| &segment.numbers);
