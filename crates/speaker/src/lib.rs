@@ -4,6 +4,7 @@
 //! between them is the task that owns the agent and feeds it from watches.
 
 mod args;
+pub mod bgp;
 mod driver;
 mod exclude;
 mod gossip;

@@ -1,0 +1,143 @@
+//! The BGP thread: owns the connections to routers, and for each of them a [`Peering`](herald_bgp::peering::Peering).
+//!
+//! The thread only dials: nothing listens on the node, so other speakers of BGP may have port 179. Commands and the interfaces
+//! of the node arrive over a bounded channel, [reports](BgpReport) leave over a queue on which this thread never waits.
+
+mod next_hops;
+mod peer;
+mod settings;
+mod task;
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use anyhow::Context;
+use herald_bgp::session::{Negotiated, SessionEnd, SessionState};
+use herald_core::announce::bgp::RouteChange;
+use herald_netio::{DialError, Interface, Mailbox, Poller};
+use herald_runtime::health::Beat;
+use tokio::sync::{mpsc, watch};
+
+pub use settings::{PeerSettings, UnsupportedPeer};
+use task::{BgpInput, BgpTask};
+
+/// Inputs that may wait; with more of them the sender waits.
+const WAITING_INPUTS: usize = 1024;
+
+/// What the BGP thread is to do.
+#[derive(Debug)]
+pub enum BgpCommand {
+    /// Have a session with the peer of this name. A known peer is changed, and keeps its session where the protocol allows that.
+    SetPeer(Arc<str>, Box<PeerSettings>),
+    /// End the session with a peer for good.
+    RemovePeer(Arc<str>),
+    /// Announce a route to a peer, or withdraw it. For an unknown peer it is lost.
+    SetRoute(RouteChange),
+}
+
+/// What happened to the session with a peer.
+#[derive(Debug)]
+pub struct BgpReport {
+    /// The name of the peer.
+    pub peer: Arc<str>,
+    /// What happened.
+    pub event: PeerEvent,
+}
+
+/// What happens to the session with a peer.
+#[derive(Debug)]
+pub enum PeerEvent {
+    /// It is established.
+    Up(Negotiated),
+    /// It, or the attempt at one, is over.
+    Ended {
+        /// The state in which it ended: only Established was a session.
+        state: SessionState,
+        /// Why.
+        end: SessionEnd,
+        /// The error of the connection behind it.
+        cause: Option<DialError>,
+    },
+}
+
+/// Handle of the BGP thread. Dropping it ends all sessions, and waits for the end of the thread.
+pub struct Bgp {
+    inputs: Mailbox<BgpInput>,
+    failure: watch::Receiver<Option<String>>,
+    reports: Option<mpsc::UnboundedReceiver<BgpReport>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Bgp {
+    /// Starts the thread. It serves the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// When the process has no descriptors or threads left.
+    pub fn start(beat: Beat) -> anyhow::Result<Self> {
+        let poller = Poller::new().context("cannot wait for connections")?;
+        let (inputs, received) = poller.mailbox(WAITING_INPUTS);
+        let (failed, failure) = watch::channel(None);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "commands and the pauses between attempts bound the reports"
+        )]
+        let (sender, reports) = mpsc::unbounded_channel();
+        let task = BgpTask::new(received, sender, rand::random());
+        let run = move || {
+            if let Err(error) = task.run(poller, &beat) {
+                failed.send_replace(Some(format!("{error:#}")));
+            }
+        };
+        let thread = std::thread::Builder::new().name("bgp".into()).spawn(run);
+        Ok(Self {
+            inputs,
+            failure,
+            reports: Some(reports),
+            thread: Some(thread.context("cannot start the BGP thread")?),
+        })
+    }
+
+    /// Sends a command. Blocks while 1 024 inputs wait.
+    pub fn send(&self, command: BgpCommand) {
+        self.inputs.send(BgpInput::Command(command));
+    }
+
+    /// Sends commands as [`Self::send`] does, and wakes the thread once for all of them.
+    pub fn send_all(&self, commands: impl IntoIterator<Item = BgpCommand>) {
+        self.inputs.send_all(commands.into_iter().map(BgpInput::Command));
+    }
+
+    /// Replaces the interfaces of the node, which next hops are taken from. Blocks while 1 024 inputs wait.
+    pub fn set_interfaces(&self, interfaces: Vec<Interface>) {
+        self.inputs.send(BgpInput::Interfaces(interfaces));
+    }
+
+    /// Returns the reports from now on; `None` after the first call.
+    pub const fn take_reports(&mut self) -> Option<mpsc::UnboundedReceiver<BgpReport>> {
+        self.reports.take()
+    }
+
+    /// Resolves when the thread has ended although the handle was not dropped: end the program.
+    pub fn failed(&self) -> impl Future<Output = anyhow::Error> + Send + use<> {
+        let mut failure = self.failure.clone();
+        async move {
+            let reason = failure.wait_for(Option::is_some).await;
+            let reason = reason.ok().and_then(|reason| reason.clone());
+            anyhow::anyhow!(
+                "the BGP thread ended: {}",
+                reason.as_deref().unwrap_or("it panicked")
+            )
+        }
+    }
+}
+
+impl Drop for Bgp {
+    fn drop(&mut self) {
+        self.inputs.close();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the BGP thread panicked");
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The shell of a peering: the peering and the connection that the peering asked for.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use herald_bgp::peering::{Peering, PeeringAction};
+use herald_bgp::session::SessionEnd;
+use herald_bgp::wire::notification::CeaseSubcode;
+use herald_core::Time;
+use herald_core::announce::bgp::RouteChange;
+use herald_netio::{DialError, Interface, Poller, TcpConnection};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::next_hops::next_hops;
+use super::{BgpReport, PeerEvent, PeerSettings};
+
+/// Reads from a connection before others have their turn: a peer that floods delays the others by these at most.
+const READS: usize = 4;
+/// Bytes written to a connection before others have their turn.
+const WRITES: usize = 1 << 20;
+
+pub(super) struct PeerShell {
+    name: Arc<str>,
+    /// The token of its connection.
+    token: u64,
+    settings: PeerSettings,
+    peering: Peering,
+    connection: Option<PeerConnection>,
+    /// The error of the connection that ends the session.
+    cause: Option<DialError>,
+}
+
+struct PeerConnection {
+    tcp: TcpConnection,
+    /// The own address, once the connection is made.
+    local: Option<IpAddr>,
+    /// Whether nothing is sent before the connection is reported writable.
+    is_full: bool,
+    awaits_writable: bool,
+}
+
+impl PeerShell {
+    /// Starts a session. `token` is that of no other peer.
+    pub(super) fn new(name: Arc<str>, settings: PeerSettings, token: u64, seed: u64, now: Time) -> Self {
+        let mut peering = Peering::new(settings.session.clone(), seed);
+        peering.start(now);
+        Self {
+            name,
+            token,
+            settings,
+            peering,
+            connection: None,
+            cause: None,
+        }
+    }
+
+    pub(super) const fn token(&self) -> u64 {
+        self.token
+    }
+
+    /// Replaces the settings. The session goes on where the protocol allows that; otherwise there is a new one at once.
+    pub(super) fn set(&mut self, settings: PeerSettings, now: Time) {
+        let before = std::mem::replace(&mut self.settings, settings);
+        let (dial, session) = (&self.settings.dial, &self.settings.session);
+        self.peering.set_config(session.clone(), now);
+        let with_key_of_before = herald_netio::DialOptions {
+            key: before.dial.key.clone(),
+            ..dial.clone()
+        };
+        if with_key_of_before != before.dial {
+            self.peering.reset(now);
+        } else if dial.key != before.dial.key {
+            // The segments of the live connection are signed with the new key from now on. The peer repeats what it drops until it
+            // has the new key, too.
+            let established = self.connection.as_ref().filter(|one| one.local.is_some());
+            let replaced = established.map(|one| one.tcp.set_key(dial.key.as_deref()));
+            match replaced {
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    self.cause = Some(error);
+                    self.peering.reset(now);
+                }
+                None => self.peering.reset(now),
+            }
+        }
+    }
+
+    /// Ends the session because the peer is not configured any more.
+    pub(super) fn remove(&mut self, now: Time) {
+        let text = "the peer was removed from the configuration".to_owned();
+        let end = SessionEnd::Stopped(CeaseSubcode::AdministrativeShutdown, text);
+        self.peering.stop(end, now);
+    }
+
+    /// Ends the session because the process ends.
+    pub(super) fn stop(&mut self, now: Time) {
+        self.peering.stop(SessionEnd::Restart, now);
+    }
+
+    pub(super) fn set_route(&mut self, change: RouteChange) {
+        self.peering.set_route(change.prefix, change.attributes);
+    }
+
+    pub(super) fn set_interfaces(&mut self, interfaces: &[Interface]) {
+        let local = self.connection.as_ref().and_then(|one| one.local);
+        if let Some(local) = local {
+            let peer = self.settings.dial.peer.ip();
+            self.peering.set_next_hops(next_hops(local, peer, interfaces));
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
+        self.peering.poll_timeout()
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Time) {
+        self.peering.handle_timeout(now);
+    }
+
+    /// The connection is readable or writable, or lost.
+    pub(super) fn handle_ready(&mut self, buffer: &mut [u8], interfaces: &[Interface], now: Time) {
+        if let Err(error) = self.receive(buffer, interfaces, now) {
+            self.lose(error, now);
+        }
+    }
+
+    fn receive(&mut self, buffer: &mut [u8], interfaces: &[Interface], now: Time) -> std::io::Result<()> {
+        let Some(connection) = &mut self.connection else {
+            return Ok(());
+        };
+        if connection.local.is_none() {
+            if !connection.tcp.poll_connected()? {
+                return Ok(());
+            }
+            let (local, peer) = (connection.tcp.local_address()?, self.settings.dial.peer.ip());
+            connection.local = Some(local);
+            self.peering
+                .handle_connected(next_hops(local, peer, interfaces), now);
+        }
+        connection.is_full = false;
+        for _ in 0..READS {
+            match connection.tcp.receive(buffer)? {
+                None => break,
+                Some(0) => {
+                    self.connection = None;
+                    self.peering.handle_closed(now);
+                    break;
+                }
+                Some(count) => self.peering.handle_bytes(&buffer[..count], now),
+            }
+        }
+        Ok(())
+    }
+
+    /// Carries out what the peering wants, and sends what the connection takes.
+    pub(super) fn drive(&mut self, poller: &Poller, reports: &UnboundedSender<BgpReport>, now: Time) {
+        loop {
+            while let Some(action) = self.peering.poll_action() {
+                self.act(action, poller, reports, now);
+            }
+            match self.transmit(poller, now) {
+                Ok(()) => return,
+                Err(error) => self.lose(error, now),
+            }
+        }
+    }
+
+    fn act(
+        &mut self,
+        action: PeeringAction,
+        poller: &Poller,
+        reports: &UnboundedSender<BgpReport>,
+        now: Time,
+    ) {
+        let event = match action {
+            PeeringAction::Dial => {
+                self.cause = None;
+                match self.dial(poller) {
+                    Ok(connection) => self.connection = Some(connection),
+                    Err(error) => {
+                        self.cause = Some(error);
+                        self.peering.handle_closed(now);
+                    }
+                }
+                return;
+            }
+            PeeringAction::Close(last) => {
+                if let Some(connection) = self.connection.take() {
+                    connection.tcp.close(&last);
+                }
+                return;
+            }
+            PeeringAction::Up(negotiated) => PeerEvent::Up(negotiated),
+            PeeringAction::Ended { state, end } => PeerEvent::Ended {
+                state,
+                end,
+                cause: self.cause.take(),
+            },
+        };
+        let peer = Arc::clone(&self.name);
+        // Fails only while the program ends.
+        let _ended = reports.send(BgpReport { peer, event });
+    }
+
+    fn dial(&self, poller: &Poller) -> Result<PeerConnection, DialError> {
+        let tcp = TcpConnection::dial(&self.settings.dial)?;
+        poller.add(&tcp, self.token)?;
+        poller.set_awaits_writable(&tcp, self.token, true)?;
+        Ok(PeerConnection {
+            tcp,
+            local: None,
+            is_full: true,
+            awaits_writable: true,
+        })
+    }
+
+    fn transmit(&mut self, poller: &Poller, now: Time) -> std::io::Result<()> {
+        let Some(connection) = &mut self.connection else {
+            return Ok(());
+        };
+        let mut budget = WRITES;
+        while !connection.is_full
+            && let Some(bytes) = self.peering.poll_transmit()
+        {
+            let length = bytes.len();
+            let took = connection.tcp.send(bytes)?.unwrap_or(0);
+            self.peering.handle_sent(took, now);
+            budget = budget.saturating_sub(took);
+            connection.is_full = took < length || budget == 0;
+        }
+        if connection.awaits_writable != connection.is_full {
+            connection.awaits_writable = connection.is_full;
+            poller.set_awaits_writable(&connection.tcp, self.token, connection.is_full)?;
+        }
+        Ok(())
+    }
+
+    fn lose(&mut self, error: std::io::Error, now: Time) {
+        self.cause = Some(error.into());
+        self.connection = None;
+        self.peering.handle_closed(now);
+    }
+}

@@ -1,0 +1,89 @@
+//! GoBGP.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::router::{Neighbour, Routes, Seen};
+
+/// The port of its API, in its own namespace.
+const API: &str = "127.0.0.1:50051";
+
+pub(crate) fn configuration(neighbour: &Neighbour) -> String {
+    let family = |name: &str| {
+        format!("[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"{name}-unicast\"\n")
+    };
+    format!(
+        "[global.config]\nas = {}\nrouter-id = \"10.0.0.1\"\n[[neighbors]]\n[neighbors.config]\n\
+         neighbor-address = \"{}\"\npeer-as = {}\nauth-password = \"{}\"\n\
+         [neighbors.transport.config]\npassive-mode = true\n{}{}",
+        neighbour.router_asn,
+        neighbour.address,
+        neighbour.asn,
+        neighbour.password.unwrap_or_default(),
+        family("ipv4"),
+        family("ipv6"),
+    )
+}
+
+pub(crate) fn command(directory: &Path) -> (&'static str, Vec<String>) {
+    let configuration = directory.join("configuration").display().to_string();
+    let arguments = [
+        "-t",
+        "toml",
+        "-f",
+        &configuration,
+        "--api-hosts",
+        API,
+        "--pprof-disable",
+    ];
+    ("gobgpd", arguments.map(str::to_owned).into())
+}
+
+pub(crate) fn routes(ask: impl Fn(&str, &[&str]) -> Result<String, String>) -> Result<Routes, String> {
+    let mut routes = Routes::new();
+    for family in ["ipv4", "ipv6"] {
+        let text = ask("gobgp", &["global", "rib", "-a", family, "-j"])?;
+        let table: Value = serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))?;
+        for (prefix, paths) in table.as_object().into_iter().flatten() {
+            let mut seen = Seen::default();
+            for attribute in paths[0]["attrs"].as_array().into_iter().flatten() {
+                read(attribute, &mut seen);
+            }
+            routes.insert(prefix.clone(), seen);
+        }
+    }
+    Ok(routes)
+}
+
+/// Reads an attribute by its type code.
+fn read(attribute: &Value, seen: &mut Seen) {
+    let numbers = |value: &Value| -> Vec<u64> {
+        let numbers = value.as_array().into_iter().flatten();
+        numbers.filter_map(Value::as_u64).collect()
+    };
+    match attribute["type"].as_u64() {
+        Some(2) => {
+            let path = numbers(&attribute["as_paths"][0]["asns"]);
+            let path: Vec<String> = path.iter().map(u64::to_string).collect();
+            seen.as_path = path.join(" ");
+        }
+        Some(3 | 14) => {
+            attribute["nexthop"]
+                .as_str()
+                .unwrap_or_default()
+                .clone_into(&mut seen.next_hop);
+        }
+        Some(4) => seen.med = attribute["metric"].as_u64(),
+        Some(5) => seen.local_pref = attribute["value"].as_u64(),
+        Some(8) => {
+            let all = numbers(&attribute["communities"]);
+            let all: Vec<String> = all
+                .iter()
+                .map(|community| format!("{}:{}", community >> 16, community & 0xffff))
+                .collect();
+            seen.communities = all.join(" ");
+        }
+        _ => {}
+    }
+}
