@@ -381,3 +381,37 @@ fn other_next_hops_are_sent_with_all_routes_and_nothing_is_withdrawn() {
     link.settle();
     assert_eq!((link.routes.len(), link.withdrawals), (1, 1));
 }
+
+#[test]
+fn ipv4_routes_have_the_ipv6_next_hop_only_where_there_is_no_other_and_the_peer_takes_it() {
+    let v6 = NextHop::V6 {
+        global: [0xfc00, 0, 0, 0, 0, 0, 0, 1].into(),
+        link_local: None,
+    };
+    for (v4, is_taken, expected) in [
+        (None, true, Some(v6)),
+        (None, false, None),
+        (next_hops(1).v4, true, next_hops(1).v4),
+    ] {
+        let (mut own, mut peer) = (config(OWN, 65_000), config(65_000, OWN));
+        (own.extended_next_hop, peer.extended_next_hop) = (true, is_taken);
+        let mut link = Link::established(own, peer);
+        // Until the interface is known there is none of either family.
+        link.peering.handle_closed(link.now);
+        while link.peering.poll_action().is_some() {}
+        link.peering.reset(link.now);
+        while link.peering.poll_action().is_some() {}
+        link.peer.stop(SessionEnd::Collision, link.now);
+        link.peer.start(link.now);
+        while link.peer.poll_action().is_some() {}
+        link.peer.handle_connected(link.now);
+        link.peering.handle_connected(NextHops::default(), link.now);
+        link.peering.set_route(prefix(1), Some(route(1)));
+        link.settle();
+        assert_eq!(link.routes.len(), 0);
+        link.peering.set_next_hops(NextHops { v4, v6: Some(v6) });
+        link.settle();
+        let seen = link.routes.get(&prefix(1)).map(|(_, _, next_hop)| *next_hop);
+        assert_eq!(seen, expected);
+    }
+}
