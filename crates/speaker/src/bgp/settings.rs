@@ -10,8 +10,6 @@ use herald_netio::DialOptions;
 
 /// The hold time where none is configured (RFC 4271 section 10).
 const HOLD_TIME: u16 = 90;
-/// Seconds for which a peer keeps the routes while this speaker restarts: longer than a container takes to be replaced.
-const RESTART_TIME: u16 = 30;
 
 /// How to have a session with a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +60,8 @@ impl PeerSettings {
                 families: families.collect(),
                 // The interface of an IPv6 connection may have no IPv4 address to be the next hop.
                 extended_next_hop: peer.dual_stack && matches!(address, IpAddr::V6(_)),
-                restart_time: peer.graceful_restart.then_some(RESTART_TIME),
+                // A peer would keep the routes of a speaker that has stopped for good, as long as no stop withdraws them first.
+                restart_time: None,
                 forwarding: true,
             },
         })
@@ -150,10 +149,7 @@ mod tests {
             BgpIdentifier::new([9; 4].into()).expect("not zero")
         );
         assert_eq!(session.families, [Family::V4, Family::V6]);
-        assert_eq!(
-            (session.extended_next_hop, session.restart_time),
-            (true, Some(30))
-        );
+        assert_eq!((session.extended_next_hop, session.restart_time), (true, None));
         assert!(!format!("{settings:?}").contains("secret"));
         written.location = PeerLocation::Interface("eth1".into());
         assert_eq!(
