@@ -14,7 +14,7 @@ use herald_lab::switch::LINK;
 use herald_netns::wait_for;
 use libtest_mimic::Trial;
 
-use crate::under_watch;
+use crate::{embedded_only, under_watch};
 use herald_lab::DEADLINE;
 use herald_lab::scene::{STREAK, Scene};
 
@@ -111,13 +111,7 @@ const OTHER_VERSION: &str = "HERALD_OTHER_LAB";
 fn rolling_update_trials() -> [Trial; 2] {
     let alone = "a_rolling_update_of_all_speakers_loses_no_request";
     let shared = "a_rolling_update_of_all_speakers_loses_no_request_of_an_address_that_is_shared";
-    if std::env::var_os("HERALD_CONTROL_PLANE").is_some() {
-        return [alone, shared].map(|name| {
-            let name = format!("{name} (embedded back end only, e2e has its own)");
-            Trial::test(name, || Ok(())).with_ignored_flag(true)
-        });
-    }
-    [
+    let trials = [
         under_watch(alone, async |lab, sniffer| {
             let scene = Scene::set(lab, sniffer, IpAddr::is_ipv4, PER_THOUSAND).await?;
             rolling_update(lab, scene).await
@@ -126,7 +120,8 @@ fn rolling_update_trials() -> [Trial; 2] {
             let scene = Scene::set_shared(lab, sniffer, PER_THOUSAND).await?;
             rolling_update(lab, scene).await
         }),
-    ]
+    ];
+    trials.map(embedded_only)
 }
 
 async fn rolling_update(lab: &mut Lab, mut scene: Scene) -> anyhow::Result<()> {

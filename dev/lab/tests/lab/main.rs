@@ -43,12 +43,17 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let all = [
-        network::trials(),
         services::trials(),
         shared::trials(),
         manifests::trials(),
         migration::trials(),
         failover::trials(),
+        dashboards::trials(),
+        truth::trials(),
+        lifetime::trials(),
+    ];
+    let of_the_wire = [
+        network::trials(),
         chaos::trials(),
         conflict::trials(),
         health::trials(),
@@ -56,11 +61,20 @@ fn main() -> ExitCode {
         hostile::trials(),
         overload::trials(),
         tools::trials(),
-        dashboards::trials(),
-        truth::trials(),
-        lifetime::trials(),
     ];
-    libtest_mimic::run(&Arguments::from_args(), all.into_iter().flatten().collect()).exit_code()
+    let of_the_wire = of_the_wire.into_iter().flatten().map(embedded_only);
+    let all = all.into_iter().flatten().chain(of_the_wire);
+    libtest_mimic::run(&Arguments::from_args(), all.collect()).exit_code()
+}
+
+/// A test that would show nothing else on Kubernetes' own control plane: of the wire, or with a counterpart in `e2e`. There it shows
+/// as ignored.
+fn embedded_only(trial: Trial) -> Trial {
+    if std::env::var_os("HERALD_CONTROL_PLANE").is_none() {
+        return trial;
+    }
+    let name = format!("{} (embedded back end only)", trial.name());
+    Trial::test(name, || Ok(())).with_ignored_flag(true)
 }
 
 /// A test that needs no cluster.

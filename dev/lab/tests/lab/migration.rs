@@ -27,7 +27,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::trial;
+use crate::{embedded_only, trial};
 
 /// Services, each with an address.
 const SERVICES: u8 = 12;
@@ -65,18 +65,14 @@ const HOLD: &str = include_str!("../../../../examples/hold-metallb.yaml");
 
 pub(crate) fn trials() -> Vec<Trial> {
     let name = "a_cluster_moves_from_metallb_to_herald_and_back";
-    if std::env::var_os("HERALD_CONTROL_PLANE").is_some() {
-        let name = format!("{name} (embedded back end only, e2e runs the commands)");
-        return vec![Trial::test(name, || Ok(())).with_ignored_flag(true)];
-    }
-    vec![trial(name, async || {
+    vec![embedded_only(trial(name, async || {
         let mut lab = Lab::builder().beside_metallb().start().await?;
         lab.run_app("hello", 8080, &[0, 1, 2]).await?;
         match there_and_back(&mut lab).await {
             Ok(()) => Ok(()),
             Err(error) => anyhow::bail!("{error:#}\n{}", lab.report().await),
         }
-    })]
+    }))]
 }
 
 async fn there_and_back(lab: &mut Lab) -> anyhow::Result<()> {
