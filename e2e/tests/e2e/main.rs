@@ -5,6 +5,7 @@ mod chart;
 mod conditions;
 mod definitions;
 mod metrics;
+mod migration;
 mod outages;
 mod place;
 mod services;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         chart::trials(),
         conditions::trials(),
         metrics::trials(),
+        migration::trials(),
         services::trials(),
         outages::trials(),
     ];
