@@ -8,9 +8,9 @@ use herald_core::Time;
 /// share of a 1 Gbit/s link is about 1 %, the storm control threshold that switches commonly suggest.
 const FRAME_GAP: Duration = Duration::from_micros(50);
 
-/// How many frames may be sent back to back; a quarter of what the default send buffer takes, so that there is room for
+/// How many frames may be sent back to back; a tenth of what the default send buffer takes, so that there is room for
 /// answers beside them.
-const FRAMES_AT_ONCE: u32 = 50;
+const FRAMES_AT_ONCE: u32 = 20;
 
 /// How many answers to all nodes may be sent back to back; after that the rate is that of other frames. When an owner of
 /// 10 000 IPv6 addresses is suspect, its successors probe for all of them at the same moment, and would take over those

@@ -27,9 +27,12 @@ const STORM: Duration = Duration::from_millis(100);
 /// Shortest time between two defences that are sent at once against the claims of MetalLB: its request and its reply are one claim.
 const GAP: Duration = Duration::from_millis(1);
 
-/// How many defences in a row are sent at once against the claims of MetalLB, without a pause of [`INTERVAL`]: a start of MetalLB
-/// takes two for each node. Other machines that go on to claim the address are then answered as usual.
+/// How many defences are sent at once against the claims of MetalLB until these pause for [`BURST`]: a start of MetalLB takes two for
+/// each node. Other machines that go on to claim the address are then answered as usual.
 const MOST_AT_ONCE: u8 = 100;
+
+/// For how long MetalLB announces an address after a change.
+const BURST: Duration = Duration::from_secs(5);
 
 /// How many defences in a row are postponed: longer than two peers need to settle who owns an address, and then two machines
 /// that go on to defend it stop to answer each other.
@@ -83,7 +86,7 @@ impl Claims {
 /// State of the defence of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Defence {
-    /// When the last forged claim was received.
+    /// When the last claim was received that was forged or may be MetalLB's.
     claimed: Option<Time>,
     /// When the last defence was sent.
     sent: Option<Time>,
@@ -91,7 +94,7 @@ pub(super) struct Defence {
     due: Option<Time>,
     /// How many of the last ones were postponed in a row, with the next one.
     postponed: u8,
-    /// How many of the last ones were sent at once in a row although others had been sent just before, with the next one.
+    /// How many were sent at once against the claims of MetalLB since these paused, with the next one.
     at_once: u8,
 }
 
@@ -119,18 +122,20 @@ impl Defence {
         self.postpone(now + POSTPONEMENT, now)
     }
 
-    /// The same against a claim of MetalLB: at once, or [`GAP`] after the last one, up to [`MOST_AT_ONCE`] in a row.
+    /// The same against a claim of MetalLB: at once, or [`GAP`] after the last one, up to [`MOST_AT_ONCE`] times.
     pub(super) fn begin_at_once(&mut self, now: Time) -> Option<Time> {
-        let recent = self.sent.filter(|sent| now - *sent < INTERVAL);
-        let at_once = recent.map_or(0, |_| self.at_once + 1);
-        if at_once > MOST_AT_ONCE {
+        let before = self.claimed.replace(now);
+        if before.is_none_or(|before| now - before > BURST) {
+            self.at_once = 0;
+        }
+        if self.at_once == MOST_AT_ONCE {
             return self.begin(now);
         }
-        let due = recent.map_or(now, |sent| now.max(sent + GAP));
+        let due = self.sent.map_or(now, |sent| now.max(sent + GAP));
         if self.due.is_some_and(|known| known <= due) {
             return None;
         }
-        (self.at_once, self.postponed, self.due) = (at_once, 0, Some(due));
+        (self.at_once, self.postponed, self.due) = (self.at_once + 1, 0, Some(due));
         self.due
     }
 
@@ -173,7 +178,7 @@ impl Announcer {
         self.begin_defence(address, now, Defence::begin_after_storm);
     }
 
-    /// The same against claims of MetalLB: at once, up to a hundred in a row, and then as [`Self::defend`].
+    /// The same against claims of MetalLB: at once, up to a hundred until claims pause, and then as [`Self::defend`].
     pub fn defend_at_once(&mut self, address: IpAddr, now: Time) {
         self.begin_defence(address, now, Defence::begin_at_once);
     }

@@ -20,6 +20,8 @@ const LOGGED: usize = 5;
 #[derive(Debug)]
 pub(super) struct BesideMetalLb {
     pub(super) is_running: bool,
+    /// Whether there are Pods of MetalLB's speaker, ready or not.
+    has_metallb: bool,
     /// Whether a Pod of MetalLB's speaker was seen.
     was_seen: bool,
     /// The Pods that were logged last: none of them is ready, and they keep this speaker from electing as usual.
@@ -34,6 +36,7 @@ impl BesideMetalLb {
     pub(super) fn start() -> Self {
         Self {
             is_running: true,
+            has_metallb: true,
             was_seen: false,
             leftover: Vec::new(),
             logged: None,
@@ -123,8 +126,13 @@ impl Driver {
             return false;
         }
         let now = Timestamp::now();
-        self.agent
-            .set_has_metallb(self.cluster.metallb(now).next().is_some());
+        let has_metallb = self.cluster.metallb(now).next().is_some();
+        if std::mem::replace(&mut beside.has_metallb, has_metallb) != has_metallb {
+            info!(
+                "Pods of MetalLB's speaker exist: {has_metallb}; contradicting each claim at once: {has_metallb}"
+            );
+            self.agent.set_has_metallb(has_metallb);
+        }
         if !beside.set_pods(self.cluster.metallb(now)) {
             return false;
         }

@@ -34,8 +34,8 @@ impl Agent {
         }));
     }
 
-    /// Records whether Pods of MetalLB's speaker exist, ready or not. Before it has joined the speakers of other nodes, and while these
-    /// stop, it claims addresses that it does not keep; so each claim is contradicted at once.
+    /// Records whether Pods of MetalLB's speaker exist, ready or not. Such a speaker claims addresses that it
+    /// does not keep before it has joined those of other nodes, and while these stop; so each claim is contradicted at once.
     pub const fn set_has_metallb(&mut self, has_metallb: bool) {
         self.takeover.set_has_metallb(has_metallb);
     }

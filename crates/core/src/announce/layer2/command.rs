@@ -36,7 +36,7 @@ pub enum Command {
     /// pause.
     DefendAgainstForged(IpAddr),
     /// The same where MetalLB may have claimed the address: it sends a few claims from each node, contradicts nothing, and serves no
-    /// open connection. So each claim is contradicted at once, up to a hundred in a row.
+    /// open connection. So each claim is contradicted at once, up to a hundred until claims pause.
     DefendAtOnce(IpAddr),
     /// Probe for an address (RFC 5227 section 2.1.1) and report a [`ProbeResult`].
     Probe(Announcement),

@@ -215,7 +215,8 @@ impl Peers {
         self.has_metallb = has_metallb;
     }
 
-    /// Whether MetalLB may claim addresses. It does for which it is not elected, when it starts and while other nodes' stop.
+    /// Whether MetalLB may claim addresses: its speaker claims those for which it is not elected when it starts, and while those of
+    /// other nodes stop.
     pub(super) const fn has_metallb(&self) -> bool {
         self.has_metallb
     }
