@@ -25,8 +25,8 @@ const ROUND: Duration = Duration::from_secs(5);
 const BATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Limits the checks to fifty a second: of ten thousand addresses on three nodes each is checked once a minute. That is
-/// enough, because one unanswered address puts all other addresses of its owner under suspicion. The wire thread sends no more
-/// frames than these at once.
+/// enough, because one unanswered address puts all other addresses of its owner under suspicion. The wire thread sends
+/// them within two milliseconds.
 const MAX_BATCH: u32 = 50;
 
 /// Pause between unanswered checks: longer than an answer takes where the processor is busy.
