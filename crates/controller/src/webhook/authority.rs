@@ -9,9 +9,9 @@
 //! At each moment the API server trusts the authority of the certificate in the Secret. From before the Secret is written until all
 //! controllers serve what it has, the API server also trusts the authority of the other certificate that may be served.
 //!
-//! A controller that hangs may wake up when another is active. What it then writes was decided on an older version of the
-//! webhook configuration, from when it was the active one itself, and the API server refuses it: the first thing that a rotation
-//! writes is the configuration.
+//! A controller that hangs may wake up when another is active. It asks whether it is the active one before it acts on what it has
+//! read, and again before it writes the Secret. What it then writes was decided on older versions of the webhook configuration and of the
+//! Secret, and the API server refuses it.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -132,14 +132,14 @@ impl CertificateIssuer {
     }
 
     async fn step(&mut self, is_active: impl Fn() -> bool) -> anyhow::Result<()> {
-        match self.look(is_active).await? {
-            Some(seen) => self.follow_up(seen).await,
+        match self.look(&is_active).await? {
+            Some(seen) => self.follow_up(seen, is_active).await,
             None => Ok(()),
         }
     }
 
     /// Reads the webhook configuration and then the Secret; `None` if this controller was no longer the active one in between.
-    async fn look(&self, is_active: impl Fn() -> bool) -> anyhow::Result<Option<Seen>> {
+    async fn look(&self, is_active: &impl Fn() -> bool) -> anyhow::Result<Option<Seen>> {
         let configuration = within(TIMEOUT, self.configurations.get(&self.configuration)).await;
         let configuration = configuration.map_err(refusal)?;
         if !is_active() {
@@ -152,7 +152,7 @@ impl CertificateIssuer {
         }))
     }
 
-    async fn follow_up(&mut self, seen: Seen) -> anyhow::Result<()> {
+    async fn follow_up(&mut self, seen: Seen, is_active: impl Fn() -> bool) -> anyhow::Result<()> {
         let Seen {
             mut configuration,
             secret: found,
@@ -179,6 +179,9 @@ impl CertificateIssuer {
             let both = [next.authority.as_str(), &present.authority];
             self.trust(&mut configuration, &both, Others::Dropped).await?;
             tokio::time::sleep(PROPAGATION).await;
+            if !is_active() {
+                return Ok(());
+            }
         }
         self.write(found.as_ref(), &next).await?;
         info!("made a certificate of the webhook in Secret {}", self.secret.name);

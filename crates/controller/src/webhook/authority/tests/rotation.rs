@@ -207,20 +207,38 @@ async fn a_former_leader_that_hung_drops_no_authority_of_the_active_controller()
     former.step(|| true).await.expect("a look");
     assert_eq!(server.trusted().len(), 2);
     tokio::time::advance(SUPERSEDED).await;
-    let first = former.look(|| true).await.expect("answers").expect("active");
-    let second = former.look(|| true).await.expect("answers").expect("active");
+    let first = former.look(&|| true).await.expect("answers").expect("active");
+    let second = former.look(&|| true).await.expect("answers").expect("active");
     let mut active = server.issuer();
     let rotation = tokio::spawn(async move { active.step(|| true).await });
     // The next authority is trusted, and the Secret is not written yet.
     tokio::time::sleep(PROPAGATION / 2).await;
     let both = server.trusted();
     assert_eq!(both.len(), 2);
-    assert!(former.follow_up(first).await.is_err(), "an older version");
+    assert!(
+        former.follow_up(first, || true).await.is_err(),
+        "an older version"
+    );
     assert_eq!(server.trusted(), both);
     rotation.await.expect("no panic").expect("a rotation");
-    assert!(former.follow_up(second).await.is_err(), "an older version");
+    assert!(
+        former.follow_up(second, || true).await.is_err(),
+        "an older version"
+    );
     assert_eq!(server.trusted(), [server.issued().authority, before.authority]);
     // What it reads when another controller is active, it does not act on.
-    let later = former.look(|| false).await.expect("answers");
+    let later = former.look(&|| false).await.expect("answers");
     assert!(later.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_former_leader_that_hung_during_a_rotation_writes_no_secret() {
+    let server = ApiServer::new();
+    let before = due();
+    server.put(&before);
+    let mut former = server.issuer();
+    let seen = former.look(&|| true).await.expect("answers").expect("active");
+    former.follow_up(seen, || false).await.expect("it stops");
+    assert_eq!(server.issued().authority, before.authority);
+    assert!(server.trusted().contains(&before.authority));
 }
