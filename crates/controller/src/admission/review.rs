@@ -147,9 +147,12 @@ impl AdmissionScope {
     }
 }
 
-/// The most entries of a list of names, and the most labels, expressions and values of all selectors of a resource, which the
-/// definitions do not limit.
+/// The most entries of a list of names, which the definitions do not limit.
 const MOST_NAMES: usize = 10_000;
+
+/// The most labels, expressions and values of all selectors of a resource, which the definitions do not limit: four for each selector of
+/// the longest list. Each Node may be held against each of them.
+const MOST_TERMS: usize = 4 * MOST_ENTRIES;
 
 /// Returns a resource whose lists the definition allows. An API server sends no other, but every Pod may reach the port, and the
 /// driver compares the entries with those of all pools and Nodes.
@@ -192,9 +195,9 @@ fn bounded(change: ConfigChange) -> Result<ConfigChange, String> {
             return Err(format!("a list has more than {most} entries"));
         }
     }
-    if total > MOST_NAMES {
+    if total > MOST_TERMS {
         return Err(format!(
-            "the selectors have more than {MOST_NAMES} labels, expressions and values"
+            "the selectors have more than {MOST_TERMS} labels, expressions and values"
         ));
     }
     Ok(change)
