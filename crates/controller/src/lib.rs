@@ -72,7 +72,7 @@ pub struct ControllerArgs {
         hide_default_value = true
     )]
     pub ml_secret_name: String,
-    /// Run beside MetalLB: decide and write nothing while the namespace has a Pod of MetalLB's controller.
+    /// Run beside MetalLB: decide nothing, and write nothing about Services and pools, while the namespace has a Pod of MetalLB's controller.
     #[arg(long)]
     pub beside_metallb: bool,
     /// Run no controller, but check whether the release works, for a minute at most: the definitions, the active controller, and

@@ -1,6 +1,6 @@
 //! The ConfigMaps of MetalLB that Herald does not read. An event about each says what to use instead.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -42,14 +42,14 @@ pub(crate) async fn report(
     events: Events,
     mut leadership: Leadership,
 ) -> Infallible {
-    let unread = [TIMINGS, INTERFACES];
+    let unread = [INTERFACES, TIMINGS];
     let unread = if is_beside_metallb {
         &unread[..]
     } else {
-        &unread[..1]
+        &unread[1..]
     };
     let mut reported = BTreeSet::new();
-    let mut complaint = None;
+    let mut complaints = BTreeMap::new();
     loop {
         if leadership.remaining().is_none() {
             leadership.after(None).await;
@@ -57,12 +57,15 @@ pub(crate) async fn report(
         let mut pause = PERIOD;
         for UnreadConfigMap { name, instead } in unread {
             let found = match within(TIMEOUT, maps.get_metadata_opt(name)).await {
-                Ok(found) => found,
+                Ok(found) => {
+                    complaints.remove(name);
+                    found
+                }
                 Err(failure) => {
                     let error = failure.message().to_owned();
-                    if !is_away() && complaint.as_ref() != Some(&error) {
+                    if !is_away() && complaints.get(name) != Some(&error) {
                         warn!("cannot see whether there is a ConfigMap {name}: {error}");
-                        complaint = Some(error);
+                        complaints.insert(*name, error);
                     }
                     pause = RETRY;
                     continue;
