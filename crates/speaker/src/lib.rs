@@ -37,6 +37,9 @@ use crate::wire::Wire;
 /// Inputs that wait for the driver; watches slow down when it is full.
 const INPUTS: usize = 1024;
 
+/// Time between two beats of the background: its only thread has to come round, or no watch does.
+const BEAT: Duration = Duration::from_millis(500);
+
 /// Runs the speaker until its shutdown is requested.
 ///
 /// # Errors
@@ -83,6 +86,14 @@ async fn start(args: Args) -> anyhow::Result<impl Future<Output = anyhow::Result
     let gossip = gossip_options
         .map(|options| Gossip::start(options, &registry, health.beat_of("gossip")))
         .transpose()?;
+    let beat = health.beat_of("background");
+    task::spawn(async move {
+        let mut pulse = tokio::time::interval(BEAT);
+        loop {
+            pulse.tick().await;
+            beat.beat();
+        }
+    });
     // A thread has the priority of the one that starts it, so the threads of wire and gossip run before this one from now on.
     priority::lower();
     let readiness = Readiness::default();

@@ -44,7 +44,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 /// On each node something else happens to the speaker, at the same time.
 async fn hanging_threads() -> anyhow::Result<()> {
-    let lab = Lab::builder().nodes(4).start().await?;
+    let lab = Lab::builder().nodes(5).start().await?;
     let probe = LivenessProbe::of_speaker()?;
     let limit = Duration::from_secs(1);
     for node in lab.nodes() {
@@ -53,10 +53,11 @@ async fn hanging_threads() -> anyhow::Result<()> {
         })
         .await?;
     }
-    let [wire, gossip, driver, stopped] = [0, 1, 2, 3].map(|index| lab.node(index));
+    let [wire, gossip, background, driver, stopped] = [0, 1, 2, 3, 4].map(|index| lab.node(index));
     let _held = [
         hold(&lab, wire, Some("wire")).await?,
         hold(&lab, gossip, Some("gossip")).await?,
+        hold(&lab, background, Some("tokio-rt-worker")).await?,
         // The task of the driver runs on the main thread.
         hold(&lab, driver, None).await?,
     ];
@@ -70,6 +71,7 @@ async fn hanging_threads() -> anyhow::Result<()> {
         tokio::join!(
             probe.restart(wire, LONGEST),
             probe.restart(gossip, LONGEST),
+            probe.restart(background, LONGEST),
             probe.restart(driver, LONGEST),
         )
     };
@@ -81,9 +83,14 @@ async fn hanging_threads() -> anyhow::Result<()> {
     };
     let (of_hanging, of_stopped, resumed) = tokio::join!(restarts, probe.restart(stopped, 2 * STOP), go_on);
     resumed?;
-    let (wire, gossip, driver) = of_hanging;
+    let (wire, gossip, background, driver) = of_hanging;
     let lost = lost.get();
-    for (name, after) in [("wire", wire), ("gossip", gossip), ("driver", driver)] {
+    for (name, after) in [
+        ("wire", wire),
+        ("gossip", gossip),
+        ("background", background),
+        ("driver", driver),
+    ] {
         let after = after.with_context(|| format!("no restart because of {name}"))?;
         // The time in which nothing here ran on time does not count for the speakers either.
         ensure!(
