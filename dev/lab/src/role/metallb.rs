@@ -31,6 +31,8 @@ use crate::objects::NAMESPACE;
 
 /// Between two looks at the clock.
 const TICK: Duration = Duration::from_millis(50);
+/// Until the speaker joins the others, for which memberlist needs a few round trips after its start.
+const JOIN: Duration = Duration::from_millis(200);
 /// Between two lists of the Services.
 const LIST: Duration = Duration::from_millis(500);
 
@@ -49,9 +51,6 @@ pub(super) struct MetalLbArgs {
     /// Address of another node with MetalLB's speaker; may be repeated.
     #[arg(long)]
     peer: Vec<IpAddr>,
-    /// Milliseconds until the speaker joins the others.
-    #[arg(long, default_value_t = 200)]
-    join_after_ms: u64,
 }
 
 /// Announces until SIGTERM.
@@ -60,7 +59,7 @@ pub(super) async fn run(args: MetalLbArgs) -> anyhow::Result<()> {
         .await
         .context("no API server is configured")?;
     let mut terminated = signal(SignalKind::terminate())?;
-    let join_at = Instant::now() + Duration::from_millis(args.join_after_ms);
+    let join_at = Instant::now() + JOIN;
     let mut speaker = Speaker {
         membership: Membership::new(&args.node, args.address, args.peer, join_at).await?,
         responder: Responder::start()?,

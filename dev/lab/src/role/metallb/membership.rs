@@ -91,7 +91,7 @@ impl Membership {
         self.members.len() != before
     }
 
-    /// Says good-bye.
+    /// Sends the other speakers the message that this one leaves.
     pub(super) async fn leave(&self) {
         self.send(LEFT).await;
     }

@@ -144,7 +144,7 @@ impl Writer {
         }
     }
 
-    /// Who leads keeps one object of its own and deletes all others about the Service. Who does not deletes its own.
+    /// The node that leads keeps one object of its own and deletes all others about the Service; each other node deletes its own.
     async fn write_status(&self, service: &str) -> anyhow::Result<()> {
         let leads = {
             let led = self.led.lock().unwrap_or_else(PoisonError::into_inner);
