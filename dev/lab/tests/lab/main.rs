@@ -48,6 +48,7 @@ fn main() -> ExitCode {
         manifests::trials(),
         migration::trials(),
         failover::trials(),
+        tools::trials(),
         dashboards::trials(),
         truth::trials(),
         lifetime::trials(),
@@ -60,15 +61,14 @@ fn main() -> ExitCode {
         foreign::trials(),
         hostile::trials(),
         overload::trials(),
-        tools::trials(),
     ];
     let of_the_wire = of_the_wire.into_iter().flatten().map(embedded_only);
     let all = all.into_iter().flatten().chain(of_the_wire);
     libtest_mimic::run(&Arguments::from_args(), all.collect()).exit_code()
 }
 
-/// A test that would show nothing else on Kubernetes' own control plane: of the wire, or with a counterpart in `e2e`. There it shows
-/// as ignored.
+/// A test that would show nothing else on Kubernetes' own control plane, because it is about the wire or has a counterpart in `e2e`, or
+/// that needs Herald without its chart. There it shows as ignored.
 fn embedded_only(trial: Trial) -> Trial {
     if std::env::var_os("HERALD_CONTROL_PLANE").is_none() {
         return trial;
