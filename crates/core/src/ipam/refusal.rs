@@ -31,7 +31,7 @@ pub enum Refusal {
     NoPoolMatchesService,
     /// The requested pool does not exist.
     PoolUnknown(PoolName),
-    /// The requested pool has a mistake, so it is not in force.
+    /// The requested pool has a mistake or overlaps another one, so it is not in force.
     PoolNotInForce(PoolName),
     /// The pool's `serviceAllocation` does not select the Service.
     PoolNotCompatible(PoolName),

@@ -14,7 +14,7 @@ pub enum AddressEvent {
     /// the address already.
     Duplicate(MacAddr),
     /// A foreign host probes for the address, or machines with ever changing MAC addresses answer for it: they delay the
-    /// take-over, but only for a moment.
+    /// take-over by a second at most, and those that only probe do not delay it where the address was announced lately.
     Contended(MacAddr),
     /// The foreign host no longer answers, or was identified as a peer.
     Resolved,

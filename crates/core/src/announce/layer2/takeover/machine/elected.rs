@@ -147,7 +147,7 @@ impl AddressMachine {
 
     /// Handles a probe of a foreign host. Such a host has no address yet, and this node is elected: what the host may still
     /// do is to announce the address at once, if this pool enforces that no other machine does. Where clients use the address,
-    /// the announcement tells the host that it is taken (RFC 5227 section 2.1.1).
+    /// the announcement makes the host choose another one (RFC 5227 section 2.1.1).
     fn handle_foreign_contender(&mut self, mac: MacAddr, ctx: &mut Context<'_>) {
         if self.detection == ConflictDetection::Off {
             return self.activate(ctx);
