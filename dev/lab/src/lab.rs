@@ -280,7 +280,7 @@ impl Lab {
         for index in 0..self.nodes.len() {
             let speaker = self.speaker(index).await?;
             self.nodes[index].set_speaker(speaker);
-            self.nodes[index].start_speaker().await?;
+            self.start_speaker(index).await?;
         }
         Ok(())
     }
