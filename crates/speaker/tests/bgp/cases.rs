@@ -225,8 +225,10 @@ fn a_wrong_as_number_is_named(kind: Kind) {
         router_asn: 65_009,
         ..neighbour
     }));
-    let (end, _) = node.wait_for_end();
-    assert_eq!(end, SessionEnd::PeerAs(herald_core::bgp::Asn(65_000)));
+    // Before the router listens, attempts end for other reasons.
+    let named = SessionEnd::PeerAs(herald_core::bgp::Asn(65_000));
+    let mut ends = (0..20).map(|_| node.wait_for_end().0);
+    assert!(ends.any(|end| end == named), "the AS number is named");
     // The router expects another one than it is shown.
     node.set_peer(settings(&Neighbour {
         asn: 65_009,
