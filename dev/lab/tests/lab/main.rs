@@ -25,9 +25,12 @@ use herald_lab::sniffer::Sniffer;
 use herald_lab::{DEADLINE, Lab, cli};
 use herald_netns::{sandbox, tool};
 use libtest_mimic::{Arguments, Failed, Trial};
+use tokio::sync::RwLock;
 
 /// For how long two machines may answer for an address: until one that was cut off or paused receives a frame of the other.
 const OVERLAP: Duration = Duration::from_secs(1);
+/// The processors of the machine: tests in a cluster share them, and one that needs all of them waits until it has them alone.
+static PROCESSORS: RwLock<()> = RwLock::const_new(());
 /// For how long the soak runs that have a test go on here; `herald-lab soak` goes on for longer.
 fn soak_length() -> Duration {
     let seconds = if std::env::var_os("CI").is_some() { 60 } else { 8 };
@@ -43,10 +46,10 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let all = [
+        migration::trials(),
         services::trials(),
         shared::trials(),
         manifests::trials(),
-        migration::trials(),
         failover::trials(),
         tools::trials(),
         dashboards::trials(),
@@ -103,6 +106,7 @@ where
 {
     Trial::test(name, move || {
         block_on(async {
+            let _shared = PROCESSORS.read().await;
             let mut lab = Lab::builder().nodes(nodes).start().await?;
             lab.wait_for_speakers(DEADLINE).await?;
             lab.run_app("hello", 8080, &Vec::from_iter(0..nodes)).await?;

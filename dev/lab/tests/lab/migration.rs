@@ -27,7 +27,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::{embedded_only, trial};
+use crate::{PROCESSORS, embedded_only, trial};
 
 /// Services, each with an address.
 const SERVICES: u8 = 12;
@@ -69,6 +69,8 @@ const HOLD: &str = include_str!("../../../../examples/hold-metallb.yaml");
 pub(crate) fn trials() -> Vec<Trial> {
     let name = "a_cluster_moves_from_metallb_to_herald_and_back";
     vec![embedded_only(trial(name, async || {
+        // A thousand requests a second take a processor.
+        let _alone = PROCESSORS.write().await;
         let mut lab = Lab::builder().beside_metallb().start().await?;
         lab.run_app("hello", 8080, &[0, 1, 2]).await?;
         match there_and_back(&mut lab).await {
