@@ -313,7 +313,10 @@ impl Kubernetes {
             .join(format!("{}.kubeconfig", user.0.replace(':', "-")));
         let url = format!("https://{}", self.address);
         let text = kubeconfig(&url, &self.files.authority(), &user.token(&self.token));
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        // Another program of the same user may be reading it.
+        let file = tempfile::NamedTempFile::new_in(&self.files.directory)?;
+        fs::write(file.path(), text).with_context(|| format!("cannot write {}", file.path().display()))?;
+        file.persist(&path)?;
         Ok(path.display().to_string())
     }
 
