@@ -111,6 +111,12 @@ pub struct Host {
     netns: Netns,
 }
 
+impl AsRef<Netns> for Host {
+    fn as_ref(&self) -> &Netns {
+        &self.netns
+    }
+}
+
 /// The switch's end of a machine's cable.
 struct Port {
     name: String,

@@ -6,12 +6,11 @@ use std::net::IpAddr;
 use herald_bgp::session::SessionEnd;
 use herald_bgp::wire::notification::{CeaseSubcode, ErrorCode, OpenSubcode};
 use herald_bgp::wire::{BgpIdentifier, HoldTime};
-use herald_netns::blocking::Segment;
+use herald_netns::blocking::{Host, Segment};
+use herald_routers::{Kind, Neighbour, Router, Routes, Seen, wait_for};
 
 use crate::bad_peer::BadPeer;
 use crate::node::{Node, attributes, host_route, settings};
-use crate::router::{Kind, Neighbour, Router, Routes, Seen};
-use crate::wait_for;
 
 /// A test and its name.
 pub(crate) type Case = (&'static str, fn(Kind));
@@ -72,7 +71,7 @@ fn neighbour(is_internal: bool, over_ipv6: bool) -> Neighbour {
 }
 
 /// Returns a router and a node on one segment.
-fn pair(kind: Kind, neighbour: &Neighbour) -> (Router, Node, Segment) {
+fn pair(kind: Kind, neighbour: &Neighbour) -> (Router<Host>, Node, Segment) {
     let segment = Segment::new();
     let host = |(mac, v4, v6): ([u8; 6], &str, &str)| {
         let host = segment.host(mac, &[&format!("{v4}/24"), &format!("{v6}/64")]);
@@ -80,15 +79,15 @@ fn pair(kind: Kind, neighbour: &Neighbour) -> (Router, Node, Segment) {
         host
     };
     let (router, node) = (host(ROUTER), host(NODE));
-    let router = Router::start(kind, router, neighbour);
+    let router = Router::start(kind, router, &[*neighbour]);
     (router, Node::start(node), segment)
 }
 
 /// The route to an address as the router is to show it.
-fn seen(neighbour: &Neighbour, address: IpAddr, med: u64, local_pref: u64) -> Seen {
+fn seen(neighbour: &Neighbour, address: IpAddr, med: u64, local_pref: u64) -> Vec<Seen> {
     let is_internal = neighbour.router_asn == neighbour.asn;
     let (_, v4, v6) = NODE;
-    Seen {
+    vec![Seen {
         next_hop: if address.is_ipv4() { v4 } else { v6 }.to_owned(),
         as_path: if is_internal {
             String::new()
@@ -98,7 +97,7 @@ fn seen(neighbour: &Neighbour, address: IpAddr, med: u64, local_pref: u64) -> Se
         med: Some(med),
         local_pref: is_internal.then_some(local_pref),
         communities: "65001:7".to_owned(),
-    }
+    }]
 }
 
 fn routes(kind: Kind, is_internal: bool, over_ipv6: bool) {

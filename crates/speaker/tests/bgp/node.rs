@@ -11,13 +11,11 @@ use herald_core::bgp::{Asn, ExpectedAs};
 use herald_core::{Family, config::bgp::Communities};
 use herald_netio::{DialOptions, InterfaceWatch};
 use herald_netns::blocking::{Host, block_on};
+use herald_routers::{Neighbour, wait_for};
 use herald_runtime::health::Beat;
 use herald_speaker::bgp::{Bgp, BgpCommand, BgpReport, PeerEvent, PeerSettings};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::mpsc::error::TryRecvError;
-
-use crate::router::Neighbour;
-use crate::wait_for;
 
 const PEER: &str = "router";
 

@@ -18,6 +18,12 @@ pub struct Host {
     links: Links,
 }
 
+impl AsRef<Netns> for Host {
+    fn as_ref(&self) -> &Netns {
+        &self.netns
+    }
+}
+
 impl Host {
     /// Makes a host without any interface that is up. IPv6 addresses are usable on it at once.
     #[expect(clippy::new_without_default, reason = "it makes a namespace")]

@@ -4,26 +4,28 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::router::{Neighbour, Routes, Seen};
+use crate::{Neighbour, Routes, Seen, router};
 
 /// The port of its API, in its own namespace.
 const API: &str = "127.0.0.1:50051";
 
-pub(crate) fn configuration(neighbour: &Neighbour) -> String {
-    let family = |name: &str| {
-        format!("[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"{name}-unicast\"\n")
-    };
-    format!(
-        "[global.config]\nas = {}\nrouter-id = \"10.0.0.1\"\n[[neighbors]]\n[neighbors.config]\n\
-         neighbor-address = \"{}\"\npeer-as = {}\nauth-password = \"{}\"\n\
-         [neighbors.transport.config]\npassive-mode = true\n{}{}",
-        neighbour.router_asn,
-        neighbour.address,
-        neighbour.asn,
-        neighbour.password.unwrap_or_default(),
-        family("ipv4"),
-        family("ipv6"),
-    )
+pub(crate) fn configuration(neighbours: &[Neighbour]) -> String {
+    let asn = router::asn(neighbours);
+    let mut text = format!("[global.config]\nas = {asn}\nrouter-id = \"10.0.0.1\"\n");
+    for neighbour in neighbours {
+        text += &format!(
+            "[[neighbors]]\n[neighbors.config]\nneighbor-address = \"{}\"\npeer-as = {}\nauth-password = \"{}\"\n\
+             [neighbors.transport.config]\npassive-mode = true\n",
+            neighbour.address,
+            neighbour.asn,
+            neighbour.password.unwrap_or_default(),
+        );
+        for family in ["ipv4", "ipv6"] {
+            text += "[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\n";
+            text += &format!("afi-safi-name = \"{family}-unicast\"\n");
+        }
+    }
+    text
 }
 
 pub(crate) fn command(directory: &Path) -> (&'static str, Vec<String>) {
@@ -46,14 +48,21 @@ pub(crate) fn routes(ask: impl Fn(&str, &[&str]) -> Result<String, String>) -> R
         let text = ask("gobgp", &["global", "rib", "-a", family, "-j"])?;
         let table: Value = serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))?;
         for (prefix, paths) in table.as_object().into_iter().flatten() {
-            let mut seen = Seen::default();
-            for attribute in paths[0]["attrs"].as_array().into_iter().flatten() {
-                read(attribute, &mut seen);
-            }
+            let paths = paths.as_array().into_iter().flatten();
+            let mut seen: Vec<Seen> = paths.map(path).collect();
+            seen.sort();
             routes.insert(prefix.clone(), seen);
         }
     }
     Ok(routes)
+}
+
+fn path(path: &Value) -> Seen {
+    let mut seen = Seen::default();
+    for attribute in path["attrs"].as_array().into_iter().flatten() {
+        read(attribute, &mut seen);
+    }
+    seen
 }
 
 /// Reads an attribute by its type code.

@@ -1,79 +1,62 @@
 //! A router in a host of its own, whatever program it is.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use herald_netns::blocking::Host;
-use herald_netns::tool;
+use herald_netns::{Netns, tool};
 use tempfile::TempDir;
 
-use crate::{bird, frr, gobgp, wait_for};
+use crate::{Kind, bird, frr, gobgp, wait_for};
 
-/// The programs that routers run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Frr,
-    Bird,
-    GoBgp,
-}
-
-impl Kind {
-    pub(crate) const ALL: [Self; 3] = [Self::Frr, Self::Bird, Self::GoBgp];
-
-    pub(crate) const fn programs(self) -> &'static [&'static str] {
-        match self {
-            Self::Frr => &["/usr/lib/frr/zebra", "/usr/lib/frr/bgpd", "vtysh"],
-            Self::Bird => &["bird", "birdc"],
-            Self::GoBgp => &["gobgpd", "gobgp"],
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Frr => "frr",
-            Self::Bird => "bird",
-            Self::GoBgp => "gobgp",
-        })
-    }
-}
-
-/// The configuration of a router with one neighbour, which it waits for.
+/// The configuration of a router for one of its neighbours, which it waits for.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Neighbour {
-    pub(crate) router_asn: u32,
-    pub(crate) router: IpAddr,
-    pub(crate) asn: u32,
-    pub(crate) address: IpAddr,
-    pub(crate) password: Option<&'static str>,
+pub struct Neighbour {
+    /// The AS number of the router: the same for all its neighbours.
+    pub router_asn: u32,
+    /// The address of the router in the session.
+    pub router: IpAddr,
+    /// The AS number of the neighbour.
+    pub asn: u32,
+    /// The address of the neighbour.
+    pub address: IpAddr,
+    /// The password of the session (RFC 2385).
+    pub password: Option<&'static str>,
 }
 
-/// A route as a router shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Seen {
-    pub(crate) next_hop: String,
-    pub(crate) as_path: String,
-    pub(crate) med: Option<u64>,
-    pub(crate) local_pref: Option<u64>,
-    pub(crate) communities: String,
+/// A path to a prefix as a router shows it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Seen {
+    /// The next hop; the global address if there is a link-local one too.
+    pub next_hop: String,
+    /// The AS numbers, with spaces between them.
+    pub as_path: String,
+    /// MULTI_EXIT_DISC.
+    pub med: Option<u64>,
+    /// LOCAL_PREF, of internal neighbours only.
+    pub local_pref: Option<u64>,
+    /// The communities, with spaces between them.
+    pub communities: String,
 }
 
-pub(crate) type Routes = BTreeMap<String, Seen>;
+/// The paths to each prefix, in ascending order.
+pub type Routes = BTreeMap<String, Vec<Seen>>;
 
-/// A running router.
-pub(crate) struct Router {
+/// A running router. `H` keeps its network namespace.
+pub struct Router<H> {
     kind: Kind,
-    host: Host,
+    host: H,
     directory: TempDir,
     processes: Vec<Child>,
 }
 
-impl Router {
-    pub(crate) fn start(kind: Kind, host: Host, neighbour: &Neighbour) -> Self {
+impl<H: AsRef<Netns>> Router<H> {
+    /// Starts a router, and waits until it answers. All its neighbours may send it routes of both families.
+    ///
+    /// # Panics
+    /// When it cannot run here ([`Kind::obstacle`]), or does not answer.
+    pub fn start(kind: Kind, host: H, neighbours: &[Neighbour]) -> Self {
         let directory = TempDir::new().expect("a directory can be made");
         let mut router = Self {
             kind,
@@ -82,9 +65,9 @@ impl Router {
             processes: Vec::new(),
         };
         let configuration = match kind {
-            Kind::Frr => frr::configuration(neighbour),
-            Kind::Bird => bird::configuration(neighbour),
-            Kind::GoBgp => gobgp::configuration(neighbour),
+            Kind::Frr => frr::configuration(neighbours),
+            Kind::Bird => bird::configuration(neighbours),
+            Kind::GoBgp => gobgp::configuration(neighbours),
         };
         std::fs::write(router.path().join("configuration"), configuration).expect("it can be written");
         router.run();
@@ -95,8 +78,24 @@ impl Router {
         self.directory.path()
     }
 
-    /// Starts the programs, one after the other, and waits until they answer.
-    pub(crate) fn run(&mut self) {
+    /// Returns what keeps the network namespace.
+    pub const fn host(&self) -> &H {
+        &self.host
+    }
+
+    /// Returns the process that speaks BGP.
+    ///
+    /// # Panics
+    /// When it was killed.
+    pub fn process(&self) -> u32 {
+        self.processes.last().expect("the router runs").id()
+    }
+
+    /// Starts the programs after [`Router::kill`], one after the other, and waits until they answer.
+    ///
+    /// # Panics
+    /// When they do not start or answer.
+    pub fn run(&mut self) {
         match self.kind {
             Kind::Frr => {
                 self.spawn(frr::zebra(self.path()));
@@ -128,27 +127,25 @@ impl Router {
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("it can be shared"))
             .stderr(log);
-        let child = self.host.run(move || command.spawn());
+        let child = self.host.as_ref().run_blocking(move || command.spawn());
         self.processes.push(child.expect("the router starts"));
     }
 
-    fn log(&self) -> String {
+    /// Returns what the programs have logged.
+    pub fn log(&self) -> String {
         std::fs::read_to_string(self.path().join("log")).unwrap_or_default()
     }
 
     /// Kills the programs: their connections end with a reset.
-    pub(crate) fn kill(&mut self) {
-        for mut process in self.processes.drain(..) {
-            let _gone = process.kill();
-            let _status = process.wait();
-        }
+    pub fn kill(&mut self) {
+        kill(&mut self.processes);
     }
 
     /// Returns the output of a program that asks the router.
     fn ask(&self, program: &str, arguments: &[&str]) -> Result<String, String> {
         let mut command = command(program);
         command.args(arguments).stdin(Stdio::null());
-        let output = self.host.run(move || command.output());
+        let output = self.host.as_ref().run_blocking(move || command.output());
         let output = output.map_err(|error| error.to_string())?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         if output.status.success() {
@@ -157,7 +154,11 @@ impl Router {
         Err(format!("{text}{}", String::from_utf8_lossy(&output.stderr)))
     }
 
-    pub(crate) fn try_routes(&self) -> Result<Routes, String> {
+    /// Returns the routes that the router has.
+    ///
+    /// # Errors
+    /// What the router answers instead.
+    pub fn try_routes(&self) -> Result<Routes, String> {
         let ask = |program: &str, arguments: &[&str]| self.ask(program, arguments);
         match self.kind {
             Kind::Frr => frr::routes(self.path(), ask),
@@ -167,7 +168,10 @@ impl Router {
     }
 
     /// Returns the prefixes that the router has routes to.
-    pub(crate) fn try_prefixes(&self) -> Result<BTreeSet<String>, String> {
+    ///
+    /// # Errors
+    /// What the router answers instead.
+    pub fn try_prefixes(&self) -> Result<BTreeSet<String>, String> {
         match self.kind {
             Kind::Frr => frr::prefixes(self.path(), |program, arguments| self.ask(program, arguments)),
             Kind::Bird | Kind::GoBgp => Ok(self.try_routes()?.into_keys().collect()),
@@ -175,7 +179,10 @@ impl Router {
     }
 
     /// Waits until the router has these routes and no others.
-    pub(crate) fn wait_for_routes(&self, expected: &Routes) {
+    ///
+    /// # Panics
+    /// When it has not, with the routes that it has and the log.
+    pub fn wait_for_routes(&self, expected: &Routes) {
         wait_for("the router has the routes", || {
             let routes = self.try_routes()?;
             if routes == *expected {
@@ -189,10 +196,22 @@ impl Router {
     }
 }
 
-impl Drop for Router {
+impl<H> Drop for Router<H> {
     fn drop(&mut self) {
-        self.kill();
+        kill(&mut self.processes);
     }
+}
+
+fn kill(processes: &mut Vec<Child>) {
+    for mut process in processes.drain(..) {
+        let _gone = process.kill();
+        let _status = process.wait();
+    }
+}
+
+/// Returns the AS number of the router.
+pub(crate) fn asn(neighbours: &[Neighbour]) -> u32 {
+    neighbours.first().map_or(0, |neighbour| neighbour.router_asn)
 }
 
 fn command(program: &str) -> Command {

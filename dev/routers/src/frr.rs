@@ -7,26 +7,33 @@ use std::path::Path;
 use nix::unistd::User;
 use serde_json::Value;
 
-use crate::router::{Neighbour, Routes, Seen};
+use crate::{Neighbour, Routes, Seen, router};
 
-pub(crate) fn configuration(neighbour: &Neighbour) -> String {
-    let address = neighbour.address;
-    let password = neighbour.password;
-    let password = password.map(|key| format!(" neighbor {address} password {key}\n"));
-    format!(
-        "router bgp {}\n no bgp ebgp-requires-policy\n no bgp default ipv4-unicast\n bgp router-id 10.0.0.1\n \
-         neighbor {address} remote-as {}\n neighbor {address} passive\n{}\
-         address-family ipv4 unicast\n  neighbor {address} activate\n exit-address-family\n \
-         address-family ipv6 unicast\n  neighbor {address} activate\n exit-address-family\n",
-        neighbour.router_asn,
-        neighbour.asn,
-        password.unwrap_or_default(),
-    )
+pub(crate) fn configuration(neighbours: &[Neighbour]) -> String {
+    let mut text = format!(
+        "router bgp {}\n no bgp ebgp-requires-policy\n no bgp default ipv4-unicast\n bgp router-id 10.0.0.1\n",
+        router::asn(neighbours)
+    );
+    for Neighbour { address, asn, password, .. } in neighbours {
+        text += &format!(" neighbor {address} remote-as {asn}\n neighbor {address} passive\n");
+        if let Some(key) = password {
+            text += &format!(" neighbor {address} password {key}\n");
+        }
+    }
+    for family in ["ipv4", "ipv6"] {
+        text += &format!(" address-family {family} unicast\n");
+        for Neighbour { address, .. } in neighbours {
+            text += &format!("  neighbor {address} activate\n");
+        }
+        text += " exit-address-family\n";
+    }
+    text
 }
 
 /// The socket of zebra.
 pub(crate) const ZEBRA: &str = "zebra.socket";
-const USER: &str = "frr";
+/// The user that zebra changes to.
+pub(crate) const USER: &str = "frr";
 
 pub(crate) fn zebra(directory: &Path) -> (&'static str, Vec<String>) {
     // What vtysh reads for itself, and zebra.
@@ -107,23 +114,28 @@ pub(crate) fn routes(
             &ask,
             &format!("show bgp {family} unicast {prefix} json"),
         )?;
-        let path = &route["paths"][0];
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let as_path = text(&path["aspath"]["string"]);
-        let seen = Seen {
-            next_hop: text(&path["nexthops"][0]["ip"]),
-            as_path: if as_path == "Local" {
-                String::new()
-            } else {
-                as_path
-            },
-            med: path["metric"].as_u64(),
-            local_pref: path["locPrf"].as_u64(),
-            communities: text(&path["community"]["string"]),
-        };
+        let paths = route["paths"].as_array().into_iter().flatten();
+        let mut seen: Vec<Seen> = paths.map(path).collect();
+        seen.sort();
         routes.insert(prefix, seen);
     }
     Ok(routes)
+}
+
+fn path(path: &Value) -> Seen {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let as_path = text(&path["aspath"]["string"]);
+    Seen {
+        next_hop: text(&path["nexthops"][0]["ip"]),
+        as_path: if as_path == "Local" {
+            String::new()
+        } else {
+            as_path
+        },
+        med: path["metric"].as_u64(),
+        local_pref: path["locPrf"].as_u64(),
+        communities: text(&path["community"]["string"]),
+    }
 }
 
 fn show(

@@ -1,0 +1,112 @@
+//! BIRD, which shows text.
+
+use std::path::Path;
+
+use crate::{Neighbour, Routes, Seen};
+
+pub(crate) fn configuration(neighbours: &[Neighbour]) -> String {
+    let mut text = "router id 10.0.0.1;\nprotocol device {}\n".to_owned();
+    for (number, neighbour) in neighbours.iter().enumerate() {
+        let password = neighbour.password;
+        let password = password.map(|key| format!("password \"{key}\";"));
+        // Without the times, BIRD rests for a minute after an error.
+        text += &format!(
+            "protocol bgp node{number} {{\n\
+             local {} as {}; neighbor {} as {}; passive yes; error wait time 1, 2; error forget time 3; {}\n\
+             ipv4 {{ import all; export all; }};\nipv6 {{ import all; export all; }};\n}}\n",
+            neighbour.router,
+            neighbour.router_asn,
+            neighbour.address,
+            neighbour.asn,
+            password.unwrap_or_default(),
+        );
+    }
+    text
+}
+
+pub(crate) fn command(directory: &Path) -> (&'static str, Vec<String>) {
+    let file = |name: &str| directory.join(name).display().to_string();
+    let arguments = [
+        "-f".into(),
+        "-c".into(),
+        file("configuration"),
+        "-s".into(),
+        file("control"),
+        "-P".into(),
+        file("pid"),
+    ];
+    ("bird", arguments.into())
+}
+
+pub(crate) fn routes(
+    directory: &Path,
+    ask: impl Fn(&str, &[&str]) -> Result<String, String>,
+) -> Result<Routes, String> {
+    let control = directory.join("control").display().to_string();
+    let text = ask("birdc", &["-s", &control, "show", "route", "all"])?;
+    Ok(parse(&text))
+}
+
+/// Reads `show route all`: a path starts with its protocol in brackets, the first one of a prefix behind the prefix.
+fn parse(text: &str) -> Routes {
+    let mut routes = Routes::new();
+    let mut prefix = String::new();
+    for line in text.lines() {
+        let word = line.split_whitespace().next().unwrap_or_default();
+        if line.starts_with(|first: char| first.is_ascii_hexdigit()) && word.contains('/') {
+            word.clone_into(&mut prefix);
+        }
+        if line.contains(" [") && !prefix.is_empty() {
+            routes.entry(prefix.clone()).or_default().push(Seen::default());
+        }
+        let seen = routes.get_mut(&prefix).and_then(|paths| paths.last_mut());
+        let (Some(seen), Some((name, value))) = (seen, line.trim().split_once(": ")) else {
+            continue;
+        };
+        match name {
+            // The second address is the link-local one.
+            "BGP.next_hop" => seen.next_hop = value.split(' ').next().unwrap_or_default().to_owned(),
+            "BGP.as_path" => value.clone_into(&mut seen.as_path),
+            "BGP.med" => seen.med = value.parse().ok(),
+            "BGP.local_pref" => seen.local_pref = value.parse().ok(),
+            "BGP.community" => seen.communities = value.replace(['(', ')'], "").replace(',', ":"),
+            _ => {}
+        }
+    }
+    for paths in routes.values_mut() {
+        // BIRD gives routes of other ASes a preference of its own.
+        for seen in paths.iter_mut().filter(|seen| !seen.as_path.is_empty()) {
+            seen.local_pref = None;
+        }
+        paths.sort();
+    }
+    routes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_has_the_paths_of_all_neighbours() {
+        let text = "BIRD 2.0.12 ready.\nTable master4:\n\
+                    198.51.100.1/32      unicast [node1 12:00:00.000] * (100) [AS65001i]\n\tvia 10.0.0.3 on eth0\n\
+                    \tType: BGP univ\n\tBGP.origin: IGP\n\tBGP.as_path: 65001\n\tBGP.next_hop: 10.0.0.3\n\
+                    \tBGP.med: 50\n\tBGP.local_pref: 100\n\tBGP.community: (65001,7)\n\
+                    \x20                    unicast [node0 12:00:00.000] (100) [AS65001i]\n\tvia 10.0.0.2 on eth0\n\
+                    \tBGP.as_path: \n\tBGP.next_hop: 10.0.0.2 fe80::1\n\tBGP.local_pref: 200\n\
+                    198.51.100.2/32      unicast [node0 12:00:00.000] * (100) [AS65001i]\n";
+        let routes = parse(text);
+        let hops = |prefix: &str| -> Vec<&str> {
+            routes[prefix].iter().map(|seen| seen.next_hop.as_str()).collect()
+        };
+        assert_eq!(hops("198.51.100.1/32"), ["10.0.0.2", "10.0.0.3"]);
+        assert_eq!(routes["198.51.100.2/32"], [Seen::default()]);
+        let [internal, external] = &routes["198.51.100.1/32"][..] else {
+            panic!("two paths");
+        };
+        assert_eq!((internal.local_pref, internal.med), (Some(200), None));
+        assert_eq!((external.local_pref, external.med), (None, Some(50)));
+        assert_eq!(external.communities, "65001:7");
+    }
+}
