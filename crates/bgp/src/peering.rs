@@ -26,7 +26,7 @@ use herald_core::{Prefix, Time};
 use crate::rib_out::{NextHops, RibOut};
 use crate::session::{BgpSession, Negotiated, SessionAction, SessionConfig, SessionEnd, SessionState};
 use crate::wire::update::UnsendableRoute;
-use crate::wire::{AsPath, Nlri, Origin, PathAttributes};
+use crate::wire::{AsPath, MessageCounts, Nlri, Origin, PathAttributes};
 use unsent::Unsent;
 
 /// What the shell has to do.
@@ -70,6 +70,26 @@ impl Peering {
     /// Returns the state of the session.
     pub const fn state(&self) -> SessionState {
         self.session.state()
+    }
+
+    /// Returns how many messages the peer was sent, in all sessions.
+    pub const fn sent_messages(&self) -> MessageCounts {
+        self.unsent.counts()
+    }
+
+    /// Returns how many messages the peer has sent, in all sessions.
+    pub const fn received_messages(&self) -> MessageCounts {
+        self.session.received_messages()
+    }
+
+    /// Returns how many prefixes the peer is to have.
+    pub fn wanted(&self) -> usize {
+        self.routes.wanted()
+    }
+
+    /// Returns how many prefixes the peer was sent in this session as they are now. It counts those that wait to be sent.
+    pub fn announced(&self) -> usize {
+        self.routes.announced(&())
     }
 
     /// Starts to connect.

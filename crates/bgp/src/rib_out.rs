@@ -221,6 +221,23 @@ impl<K: Ord> RibOut<K> {
         families.any(|family| family.has_pending(self.table_of(family.family)))
     }
 
+    /// Returns how many prefixes are announced to the peers, whether they were sent or not.
+    pub fn wanted(&self) -> usize {
+        self.v4.announced() + self.v6.announced()
+    }
+
+    /// Returns how many prefixes the peer was sent as they are now; none without a session. It counts those that wait.
+    pub fn announced(&self, key: &K) -> usize {
+        let families = self.peers.get(key).into_iter().flat_map(|peer| &peer.families);
+        let families = families.filter_map(|family| Some((family, family.group?)));
+        families
+            .map(|(family, group)| {
+                let table = self.table_of(family.family);
+                table.announced_to(group, family.position.sent)
+            })
+            .sum()
+    }
+
     /// Returns the routes that cannot be sent to the peer, with the reason, as far as it was tried.
     pub fn unsendable(&self, key: &K) -> impl Iterator<Item = (Nlri, UnsendableRoute)> {
         let families = self.peers.get(key).into_iter().flat_map(|peer| &peer.families);

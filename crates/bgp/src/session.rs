@@ -25,8 +25,8 @@ pub use negotiation::{ExpectedAs, Negotiated, SessionConfig, Survivor, survivor}
 use timers::SessionTimers;
 
 use crate::wire::{
-    BgpMessage, EXTENDED_MAX_LENGTH, MAX_LENGTH, MessageError, MessageType, RawMessage, RefreshSubtype,
-    UpdateFormat, emit_keepalive, frame,
+    BgpMessage, EXTENDED_MAX_LENGTH, MAX_LENGTH, MessageCounts, MessageError, MessageType, RawMessage,
+    RefreshSubtype, UpdateFormat, emit_keepalive, frame,
 };
 
 /// What the caller has to do.
@@ -59,6 +59,7 @@ pub struct BgpSession {
     timers: SessionTimers,
     /// Bytes of a message that is not whole yet.
     received: Vec<u8>,
+    counts: MessageCounts,
     negotiated: Option<Negotiated>,
     /// Whether no session has been established since the process started.
     is_first: bool,
@@ -74,6 +75,7 @@ impl BgpSession {
             state: SessionState::Idle,
             timers,
             received: Vec::new(),
+            counts: MessageCounts::default(),
             negotiated: None,
             is_first: true,
             actions: VecDeque::new(),
@@ -88,6 +90,11 @@ impl BgpSession {
     /// Returns what was agreed on, while the session is established or about to be.
     pub const fn negotiated(&self) -> Option<&Negotiated> {
         self.negotiated.as_ref()
+    }
+
+    /// Returns how many messages the peer has sent, in all sessions.
+    pub const fn received_messages(&self) -> MessageCounts {
+        self.counts
     }
 
     /// Starts to connect.
@@ -155,6 +162,7 @@ impl BgpSession {
                 Ok(None) => break,
                 Ok(Some(raw)) => {
                     rest = &rest[raw.length()..];
+                    self.counts.count(&raw);
                     self.handle_frame(raw, now);
                 }
                 Err(error) => self.handle_bad_message(error.into(), now),

@@ -10,6 +10,7 @@
 
 pub mod attribute;
 pub mod capability;
+mod counts;
 mod error;
 mod header;
 mod nlri;
@@ -24,6 +25,7 @@ mod tests;
 
 pub use attribute::{AsPath, Asn, Community, LargeCommunity, Origin, PathAttributes, Segment, SegmentKind};
 pub use capability::{AfiSafi, Capability, RestartFamily};
+pub use counts::MessageCounts;
 pub use error::{BadUpdate, HeaderError, MessageError, OpenError, RefreshError, TooLong};
 pub use header::{EXTENDED_MAX_LENGTH, HEADER_LENGTH, MAX_LENGTH, MessageType, RawMessage, frame};
 pub use nlri::Nlri;

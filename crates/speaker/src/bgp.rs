@@ -3,6 +3,7 @@
 //! The thread only dials: nothing listens on the node, so other speakers of BGP may have port 179. Commands and the interfaces
 //! of the node arrive over a bounded channel, [reports](BgpReport) leave over a queue on which this thread never waits.
 
+mod metrics;
 mod next_hops;
 mod peer;
 mod settings;
@@ -16,9 +17,11 @@ use herald_bgp::session::{Negotiated, SessionEnd, SessionState};
 use herald_core::announce::bgp::RouteChange;
 use herald_netio::{DialError, Interface, Mailbox, Poller};
 use herald_runtime::health::Beat;
+use prometheus::Registry;
 use tokio::sync::{mpsc, watch};
 
 pub use settings::{PeerSettings, UnsupportedPeer};
+use metrics::BgpMetrics;
 use task::{BgpInput, BgpTask};
 
 /// Inputs that may wait; with more of them the sender waits.
@@ -69,11 +72,12 @@ pub struct Bgp {
 }
 
 impl Bgp {
-    /// Starts the thread. It serves the network namespace of the calling thread.
+    /// Starts the thread and registers its metrics. It serves the network namespace of the calling thread.
     ///
     /// # Errors
-    /// When the process has no descriptors or threads left.
-    pub fn start(beat: Beat) -> anyhow::Result<Self> {
+    /// When the process has no descriptors or threads left, or a metric is registered already.
+    pub fn start(beat: Beat, registry: &Registry) -> anyhow::Result<Self> {
+        let metrics = BgpMetrics::register(registry).context("cannot register the metrics of BGP")?;
         let poller = Poller::new().context("cannot wait for connections")?;
         let (inputs, received) = poller.mailbox(WAITING_INPUTS);
         let (failed, failure) = watch::channel(None);
@@ -82,7 +86,7 @@ impl Bgp {
             reason = "commands and the pauses between attempts bound the reports"
         )]
         let (sender, reports) = mpsc::unbounded_channel();
-        let task = BgpTask::new(received, sender, rand::random());
+        let task = BgpTask::new(received, sender, metrics, rand::random());
         let run = move || {
             if let Err(error) = task.run(poller, &beat) {
                 failed.send_replace(Some(format!("{error:#}")));

@@ -245,6 +245,16 @@ impl<'a> Visit<'a> for Visitor {
         visit::visit_file(self, file);
     }
 
+    fn visit_item_const(&mut self, item: &'a syn::ItemConst) {
+        // A table named by the type of its series.
+        let outer = self.own_kind.clone();
+        if let Some(kind) = kind(&item.ident.to_string()) {
+            self.own_kind = kind;
+        }
+        visit::visit_item_const(self, item);
+        self.own_kind = outer;
+    }
+
     fn visit_local(&mut self, local: &'a Local) {
         if let (Pat::Ident(name), Some(init)) = (&local.pat, &local.init)
             && let Expr::Closure(closure) = &*init.expr
@@ -328,6 +338,8 @@ mod tests {
                 vec!["service", "protocol", "node", "ip"],
             ),
             (&speaker, "metallb_layer2_gratuitous_sent", "counter", vec!["ip"]),
+            (&speaker, "metallb_bgp_session_up", "gauge", vec!["peer", "vrf"]),
+            (&speaker, "metallb_bgp_opens_sent", "counter", vec!["peer", "vrf"]),
             (&speaker, "herald_failover_seconds", "histogram", vec![]),
             (&speaker, "herald_layer2_ignored_total", "counter", vec!["reason"]),
             (&speaker, "herald_gossip_blocked", "gauge", vec![]),

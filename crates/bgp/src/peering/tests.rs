@@ -210,6 +210,42 @@ fn routes_of_before_and_of_later_reach_the_peer_and_withdrawals_do() {
 }
 
 #[test]
+fn messages_and_prefixes_are_counted() {
+    let mut link = Link::new(config(OWN, 65_000), config(65_000, OWN));
+    link.peering.set_route(prefix(1), Some(route(100)));
+    assert_eq!((link.peering.wanted(), link.peering.announced()), (1, 0));
+    link.settle();
+    assert_eq!((link.peering.wanted(), link.peering.announced()), (1, 1));
+    let (sent, received) = (link.peering.sent_messages(), link.peering.received_messages());
+    // A route, and End-of-RIB of both families.
+    assert_eq!((sent.opens, sent.updates, sent.keepalives, sent.total()), (1, 3, 1, 5));
+    assert_eq!((received.opens, received.keepalives, received.total()), (1, 1, 2));
+    // What the connection does not take is not sent.
+    link.room = 0;
+    for last in 2..4 {
+        link.peering.set_route(prefix(last), Some(route(100)));
+    }
+    link.peering.set_route(prefix(1), None);
+    link.settle();
+    let is_taken = link.peering.poll_transmit().is_some();
+    assert!(is_taken);
+    assert_eq!(link.peering.sent_messages().updates, 3);
+    assert_eq!(link.peering.wanted(), 2);
+    link.room = usize::MAX;
+    link.settle();
+    assert_eq!((link.peering.wanted(), link.peering.announced()), (2, 2));
+    let updates = link.peering.sent_messages().updates;
+    assert_eq!(updates, 5, "one announces and one withdraws");
+    // Without a session the peer has nothing. The messages of before still count.
+    let end = SessionEnd::Stopped(CeaseSubcode::AdministrativeShutdown, "gone".into());
+    link.peering.stop(end, link.now);
+    link.settle();
+    assert_eq!((link.peering.wanted(), link.peering.announced()), (2, 0));
+    let sent = link.peering.sent_messages();
+    assert_eq!((sent.notifications, sent.updates), (1, updates));
+}
+
+#[test]
 fn a_peer_that_takes_few_bytes_at_a_time_gets_whole_messages_and_the_newest_routes() {
     let mut link = Link::established(config(OWN, 65_000), config(65_000, OWN));
     link.room = 0;

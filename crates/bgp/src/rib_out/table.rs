@@ -199,6 +199,19 @@ impl RouteTable {
         }
     }
 
+    /// Returns how many prefixes are announced.
+    pub(super) fn announced(&self) -> usize {
+        self.changes.len() - self.withdrawn.len()
+    }
+
+    /// Returns how many prefixes are announced as the peers of a group at this position know them.
+    pub(super) fn announced_to(&self, group: UpdateGroup, sent: u64) -> usize {
+        let waiting = self.changes.range(behind(sent)).count();
+        let withdrawn = self.withdrawn.range(behind(sent)).count();
+        let unsendable = self.groups.get(&group).map_or(0, |group| group.unsendable.len());
+        (self.announced() + withdrawn).saturating_sub(waiting + unsendable)
+    }
+
     /// Returns whether changes behind this one wait.
     pub(super) fn has_changes_behind(&self, sent: u64) -> bool {
         self.changes.range(behind(sent)).next().is_some()

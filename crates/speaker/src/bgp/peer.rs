@@ -11,6 +11,7 @@ use herald_core::announce::bgp::RouteChange;
 use herald_netio::{DialError, Interface, Poller, TcpConnection};
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::metrics::PeerMetrics;
 use super::next_hops::next_hops;
 use super::{BgpReport, PeerEvent, PeerSettings};
 
@@ -28,6 +29,7 @@ pub(super) struct PeerShell {
     connection: Option<PeerConnection>,
     /// The error of the connection that ends the session.
     cause: Option<DialError>,
+    metrics: Arc<PeerMetrics>,
 }
 
 struct PeerConnection {
@@ -41,7 +43,14 @@ struct PeerConnection {
 
 impl PeerShell {
     /// Starts a session. `token` is that of no other peer.
-    pub(super) fn new(name: Arc<str>, settings: PeerSettings, token: u64, seed: u64, now: Time) -> Self {
+    pub(super) fn new(
+        name: Arc<str>,
+        settings: PeerSettings,
+        metrics: Arc<PeerMetrics>,
+        token: u64,
+        seed: u64,
+        now: Time,
+    ) -> Self {
         let mut peering = Peering::new(settings.session.clone(), seed);
         peering.start(now);
         Self {
@@ -51,7 +60,17 @@ impl PeerShell {
             peering,
             connection: None,
             cause: None,
+            metrics,
         }
+    }
+
+    pub(super) const fn settings(&self) -> &PeerSettings {
+        &self.settings
+    }
+
+    /// Counts elsewhere from now on: the peer has another address.
+    pub(super) fn set_metrics(&mut self, metrics: Arc<PeerMetrics>) {
+        self.metrics = metrics;
     }
 
     pub(super) const fn token(&self) -> u64 {
@@ -159,10 +178,13 @@ impl PeerShell {
                 self.act(action, poller, reports, now);
             }
             match self.transmit(poller, now) {
-                Ok(()) => return,
+                Ok(()) => break,
                 Err(error) => self.lose(error, now),
             }
         }
+        let (sent, received) = (self.peering.sent_messages(), self.peering.received_messages());
+        self.metrics.set_messages(sent, received);
+        self.metrics.set_wanted(self.peering.wanted());
     }
 
     fn act(
@@ -190,12 +212,19 @@ impl PeerShell {
                 }
                 return;
             }
-            PeeringAction::Up(negotiated) => PeerEvent::Up(negotiated),
-            PeeringAction::Ended { state, end } => PeerEvent::Ended {
-                state,
-                end,
-                cause: self.cause.take(),
-            },
+            PeeringAction::Up(negotiated) => {
+                self.metrics.set_up(true);
+                PeerEvent::Up(negotiated)
+            }
+            PeeringAction::Ended { state, end } => {
+                self.metrics.set_up(false);
+                self.metrics.set_announced(0);
+                PeerEvent::Ended {
+                    state,
+                    end,
+                    cause: self.cause.take(),
+                }
+            }
         };
         let peer = Arc::clone(&self.name);
         // Fails only while the program ends.
@@ -219,14 +248,19 @@ impl PeerShell {
             return Ok(());
         };
         let mut budget = WRITES;
+        let mut has_sent = false;
         while !connection.is_full
             && let Some(bytes) = self.peering.poll_transmit()
         {
             let length = bytes.len();
             let took = connection.tcp.send(bytes)?.unwrap_or(0);
             self.peering.handle_sent(took, now);
+            has_sent = true;
             budget = budget.saturating_sub(took);
             connection.is_full = took < length || budget == 0;
+        }
+        if has_sent {
+            self.metrics.set_announced(self.peering.announced());
         }
         if connection.awaits_writable != connection.is_full {
             connection.awaits_writable = connection.is_full;

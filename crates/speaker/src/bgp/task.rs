@@ -11,8 +11,9 @@ use herald_netio::{Interface, Poller};
 use herald_runtime::health::Beat;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::metrics::BgpMetrics;
 use super::peer::PeerShell;
-use super::{BgpCommand, BgpReport};
+use super::{BgpCommand, BgpReport, PeerSettings};
 
 /// Commands done before connections are looked at again: a KEEPALIVE is delayed by these at most.
 const CHORES: usize = 256;
@@ -31,6 +32,7 @@ pub(super) enum BgpInput {
 pub(super) struct BgpTask {
     inputs: Receiver<BgpInput>,
     reports: UnboundedSender<BgpReport>,
+    metrics: BgpMetrics,
     peers: BTreeMap<Arc<str>, PeerShell>,
     next_token: u64,
     interfaces: Vec<Interface>,
@@ -48,10 +50,16 @@ enum InputProgress {
 }
 
 impl BgpTask {
-    pub(super) fn new(inputs: Receiver<BgpInput>, reports: UnboundedSender<BgpReport>, seed: u64) -> Self {
+    pub(super) fn new(
+        inputs: Receiver<BgpInput>,
+        reports: UnboundedSender<BgpReport>,
+        metrics: BgpMetrics,
+        seed: u64,
+    ) -> Self {
         Self {
             inputs,
             reports,
+            metrics,
             peers: BTreeMap::new(),
             next_token: 0,
             interfaces: Vec::new(),
@@ -125,13 +133,20 @@ impl BgpTask {
         let now = self.now();
         match command {
             BgpCommand::SetPeer(name, settings) => {
+                let labels = |settings: &PeerSettings| (settings.dial.peer, settings.dial.device.clone());
+                let (address, vrf) = labels(&settings);
+                let add = || self.metrics.add(&name, address, vrf.as_deref());
                 if let Some(peer) = self.peers.get_mut(&name) {
+                    if labels(peer.settings()) != (address, vrf.clone()) {
+                        peer.set_metrics(add());
+                    }
                     peer.set(*settings, now);
                 } else {
+                    let metrics = add();
                     let token = self.next_token;
                     self.next_token += 1;
                     let seed = self.seed.wrapping_add(token);
-                    let peer = PeerShell::new(Arc::clone(&name), *settings, token, seed, now);
+                    let peer = PeerShell::new(Arc::clone(&name), *settings, metrics, token, seed, now);
                     self.peers.insert(name, peer);
                 }
             }
@@ -139,6 +154,7 @@ impl BgpTask {
                 if let Some(mut peer) = self.peers.remove(&name) {
                     peer.remove(now);
                     peer.drive(poller, &self.reports, now);
+                    self.metrics.remove(&name);
                 }
             }
             BgpCommand::SetRoute(change) => {

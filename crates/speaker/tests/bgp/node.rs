@@ -14,6 +14,7 @@ use herald_netns::blocking::{Host, block_on};
 use herald_routers::{Neighbour, wait_for};
 use herald_runtime::health::Beat;
 use herald_speaker::bgp::{Bgp, BgpCommand, BgpReport, PeerEvent, PeerSettings};
+use prometheus::Registry;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::mpsc::error::TryRecvError;
 
@@ -30,7 +31,7 @@ impl Node {
     /// Starts the thread with the interfaces of the host.
     pub(crate) fn start(host: Host) -> Self {
         let (bgp, reports) = host.run(|| {
-            let mut bgp = Bgp::start(Beat::default()).expect("the thread starts");
+            let mut bgp = Bgp::start(Beat::default(), &Registry::new()).expect("the thread starts");
             let reports = bgp.take_reports().expect("the first call");
             let interfaces = block_on(async {
                 let mut watch = InterfaceWatch::open().expect("netlink");
