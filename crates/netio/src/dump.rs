@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use netlink_packet_route::AddressFamily;
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{
     InfoKind, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
 };
@@ -41,7 +41,11 @@ pub(crate) fn interfaces(
         .collect();
     for message in addresses {
         if let Some(interface) = found.get_mut(&message.header.index) {
-            interface.addresses.extend(address(message));
+            let address = address(message);
+            interface.addresses.extend(address);
+            interface
+                .preferred
+                .extend(address.filter(|_| is_preferred(message)));
         }
     }
     for route in routes {
@@ -77,6 +81,7 @@ fn interface(link: &LinkMessage, kinds: &BTreeMap<u32, &InfoKind>) -> Interface 
         loopback: flags.contains(LinkFlags::Loopback),
         master: None,
         addresses: Vec::new(),
+        preferred: Vec::new(),
         routes: Vec::new(),
         advertised: Vec::new(),
     };
@@ -157,6 +162,23 @@ fn address(message: &AddressMessage) -> Option<IpNet> {
         }
     }
     IpNet::new(own?, message.header.prefix_len).ok()
+}
+
+/// Returns whether the kernel chooses an address as source address by itself. Of IPv6, a secondary address is a temporary one.
+fn is_preferred(message: &AddressMessage) -> bool {
+    let header = &message.header;
+    let mut flags = AddressFlags::from_bits_retain(header.flags.bits().into());
+    for attribute in &message.attributes {
+        if let AddressAttribute::Flags(all) = attribute {
+            flags |= *all;
+        }
+    }
+    let avoided = AddressFlags::Secondary
+        | AddressFlags::Tentative
+        | AddressFlags::Dadfailed
+        | AddressFlags::Deprecated;
+    let is_global = header.scope == AddressScope::Universe || header.family == AddressFamily::Inet6;
+    is_global && !flags.intersects(avoided)
 }
 
 /// Returns the on-link destinations of a route; a route over several interfaces may have several.
@@ -287,6 +309,36 @@ mod tests {
         assert_eq!(found[1].addresses, []);
         assert_eq!(found[1].routes, [net("192.0.2.0/24"), net("198.51.100.0/24")]);
         assert_eq!(found[1].advertised, [net("2001:db8::/64")]);
+    }
+
+    #[test]
+    fn the_kernel_chooses_neither_old_nor_unproven_nor_secondary_addresses() {
+        let flagged = |address: &str, flags: AddressFlags| {
+            let mut message = inet(2, 64, vec![AddressAttribute::Address(ip(address))]);
+            message.header.family = AddressFamily::Inet6;
+            message.attributes.push(AddressAttribute::Flags(flags));
+            message
+        };
+        let mut link_scope = inet(2, 24, vec![AddressAttribute::Local(ip("192.0.2.2"))]);
+        link_scope.header.scope = AddressScope::Link;
+        let mut link_local = flagged("fe80::1", AddressFlags::Permanent);
+        link_local.header.scope = AddressScope::Link;
+        let addresses = [
+            inet(2, 24, vec![AddressAttribute::Local(ip("192.0.2.9"))]),
+            inet(2, 24, vec![AddressAttribute::Local(ip("192.0.2.1"))]),
+            link_scope,
+            flagged("2001:db8::1", AddressFlags::Deprecated),
+            flagged("2001:db8::2", AddressFlags::Tentative),
+            flagged("2001:db8::3", AddressFlags::Permanent | AddressFlags::Secondary),
+            flagged("2001:db8::4", AddressFlags::Permanent),
+            link_local,
+        ];
+        let found = interfaces(&[link(2, Vec::new())], &addresses, []);
+        assert_eq!(found[0].addresses.len(), addresses.len());
+        // In the order of the kernel.
+        let preferred: Vec<_> = found[0].preferred.iter().map(IpNet::addr).collect();
+        let expected = ["192.0.2.9", "192.0.2.1", "2001:db8::4", "fe80::1"].map(ip);
+        assert_eq!(preferred, expected);
     }
 
     #[test]

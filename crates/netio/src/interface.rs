@@ -27,6 +27,9 @@ pub struct Interface {
     pub master: Option<Master>,
     /// Addresses of the interface with their prefix lengths, ascending.
     pub addresses: Vec<IpNet>,
+    /// Those that the kernel chooses as source address by itself, in its order: neither tentative nor deprecated (RFC 4862 section
+    /// 5.5.4), temporary (RFC 8981) or secondary, and of IPv4 only those with global scope.
+    pub preferred: Vec<IpNet>,
     /// Destinations of its on-link routes, which have no gateway, ascending.
     pub routes: Vec<IpNet>,
     /// Destinations of on-link IPv6 routes that a router may have advertised (RFC 4861 section 6.3.4), ascending: any host on
@@ -137,6 +140,7 @@ mod tests {
             loopback: false,
             master: None,
             addresses: vec!["192.0.2.1/24".parse().expect("prefix")],
+            preferred: Vec::new(),
             routes: Vec::new(),
             advertised: Vec::new(),
         }

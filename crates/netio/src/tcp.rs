@@ -4,9 +4,10 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use nix::sys::socket::SetSockOpt;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 /// The TTL of all packets: GTSM at the peer asks for it (RFC 5082 section 3), and it also reaches peers behind other routers.
 const TTL: u32 = 255;
@@ -14,6 +15,12 @@ const TTL: u32 = 255;
 const CONTROL: u32 = 0xc0;
 /// `TCP_MD5SIG_MAXKEYLEN` of Linux.
 const LONGEST_KEY: usize = 80;
+/// Bytes that the kernel takes and has not sent: what waits longer is not encoded yet, so that the peer gets the newest routes.
+const UNSENT: u32 = 64 * 1024;
+/// When the kernel asks whether a peer that sends nothing is there, how often in a row, and how long apart.
+const PROBE_AFTER: Duration = Duration::from_secs(60);
+const PROBE_PAUSE: Duration = Duration::from_secs(10);
+const PROBES: u32 = 3;
 /// Reads before a connection is closed: as much as a receive buffer has in the default settings.
 const UNREAD: usize = 64;
 
@@ -90,6 +97,10 @@ impl TcpConnection {
         }
         // Messages are put together before they are sent.
         socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_notsent_lowat(UNSENT)?;
+        // Without a hold time (RFC 4271 section 4.2), nothing else shows that a peer is gone.
+        let probes = TcpKeepalive::new().with_time(PROBE_AFTER);
+        socket.set_tcp_keepalive(&probes.with_interval(PROBE_PAUSE).with_retries(PROBES))?;
         if options.least_ttl > 0 {
             set_least_ttl(&socket, is_v4, options.least_ttl)?;
         }

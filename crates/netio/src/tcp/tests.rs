@@ -113,6 +113,33 @@ fn a_connection_takes_what_the_peer_has_room_for() {
 }
 
 #[test]
+fn little_waits_in_the_kernel_for_a_peer_that_does_not_read() {
+    let (listener, at) = listener(Ipv4Addr::LOCALHOST.into());
+    listener.set_recv_buffer_size(16 * 1024).expect("it can be smaller");
+    let connection = TcpConnection::dial(&options(at)).expect("dialled");
+    connected(&connection).expect("connected");
+    let (_peer, _) = listener.accept().expect("accepted");
+    let mut sent = 0;
+    while let Some(count) = connection.send(&[7; 16 * 1024]).expect("open") {
+        sent += count;
+    }
+    // What the peer has room for, what waits, and the last piece.
+    assert!(sent <= 160 * 1024, "{sent}");
+    assert_eq!(connection.socket.tcp_notsent_lowat().expect("it is set"), UNSENT);
+}
+
+#[test]
+fn the_kernel_notices_a_peer_that_is_gone() {
+    let (_listener, at) = listener(Ipv4Addr::LOCALHOST.into());
+    let connection = TcpConnection::dial(&options(at)).expect("dialled");
+    let socket = &connection.socket;
+    assert!(socket.keepalive().expect("it is set"));
+    assert_eq!(socket.tcp_keepalive_time().expect("it is set"), PROBE_AFTER);
+    assert_eq!(socket.tcp_keepalive_interval().expect("it is set"), PROBE_PAUSE);
+    assert_eq!(socket.tcp_keepalive_retries().expect("it is set"), PROBES);
+}
+
+#[test]
 fn the_last_bytes_arrive_although_some_were_not_read() {
     let (listener, at) = listener(Ipv4Addr::LOCALHOST.into());
     let connection = TcpConnection::dial(&options(at)).expect("dialled");

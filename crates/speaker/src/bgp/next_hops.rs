@@ -5,29 +5,33 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use herald_bgp::rib_out::NextHops;
 use herald_bgp::wire::NextHop;
 use herald_netio::Interface;
+use ipnet::IpNet;
 
-/// Returns the next hops over a connection between these addresses. That of the family of the connection is its own address. That
-/// of the other family is the first address of the same interface: without one there is none.
+/// Returns the next hops over a connection between these addresses.
+///
+/// That of the family of the connection is its own address. That of the other family is an address of the interface of the
+/// connection, the one that the kernel would choose as source there: the first of its [preferred ones](Interface::preferred), those
+/// with a subnet before those without. The interface is one that is up and has the own address, not a loopback interface: the one with
+/// a subnet or an on-link route that covers the peer, or else one that resolves addresses, or else any. An interface that resolves
+/// none (a dummy, a tunnel) lends no address without a subnet: proxies and routers keep addresses of Services there. Where no address is
+/// left, there is no next hop of that family.
 pub(super) fn next_hops(local: IpAddr, peer: IpAddr, interfaces: &[Interface]) -> NextHops {
-    let has_local = |interface: &&Interface| interface.addresses.iter().any(|net| net.addr() == local);
-    let interface = interfaces.iter().find(has_local);
-    let addresses = || {
-        let nets = interface.into_iter().flat_map(|interface| &interface.addresses);
-        nets.map(|net| net.addr())
+    let is_on_link = |interface: &Interface| {
+        let mut nets = interface.addresses.iter().chain(&interface.routes);
+        nets.any(|net| net.contains(&peer))
     };
-    let mut v4 = addresses().filter_map(v4_of);
-    let mut global = addresses()
-        .filter_map(v6_of)
-        .filter(|v6| !v6.is_unicast_link_local());
-    let link_local = addresses()
-        .filter_map(v6_of)
-        .find(Ipv6Addr::is_unicast_link_local);
+    let interface = interfaces
+        .iter()
+        .filter(|interface| interface.up && !interface.loopback && has(interface, local))
+        .min_by_key(|interface| (!is_on_link(interface), interface.noarp));
+    let sources: Vec<IpAddr> = interface.map(sources).unwrap_or_default();
+    let mut v4 = sources.iter().copied().filter_map(v4_of);
+    let v6 = || sources.iter().copied().filter_map(v6_of);
+    let mut global = v6().filter(|v6| !v6.is_unicast_link_local());
     // RFC 2545 section 3: only a peer on the same link gets the link-local address.
-    let is_on_link = interface
-        .into_iter()
-        .flat_map(|interface| interface.addresses.iter().chain(&interface.routes))
-        .any(|net| net.contains(&peer));
-    let link_local = link_local.filter(|_| is_on_link);
+    let link_local = v6()
+        .find(Ipv6Addr::is_unicast_link_local)
+        .filter(|_| interface.is_some_and(is_on_link));
     match local {
         IpAddr::V4(local) => NextHops {
             v4: Some(NextHop::V4(local)),
@@ -41,6 +45,18 @@ pub(super) fn next_hops(local: IpAddr, peer: IpAddr, interfaces: &[Interface]) -
             }),
         },
     }
+}
+
+fn has(interface: &Interface, address: IpAddr) -> bool {
+    interface.addresses.iter().any(|net| net.addr() == address)
+}
+
+/// Returns the addresses that may be a next hop, the best one first.
+fn sources(interface: &Interface) -> Vec<IpAddr> {
+    let is_alone = |net: &&IpNet| net.prefix_len() == net.max_prefix_len();
+    let (alone, with_subnet): (Vec<&IpNet>, Vec<&IpNet>) = interface.preferred.iter().partition(is_alone);
+    let alone = alone.into_iter().filter(|_| !interface.noarp);
+    with_subnet.into_iter().chain(alone).map(IpNet::addr).collect()
 }
 
 const fn v4_of(address: IpAddr) -> Option<Ipv4Addr> {
@@ -75,15 +91,37 @@ mod tests {
             broadcast: true,
             loopback: false,
             master: None,
-            addresses: nets.collect(),
+            addresses: nets.clone().collect(),
+            preferred: nets.collect(),
             routes: Vec::new(),
             advertised: Vec::new(),
         }
     }
 
     fn hops(local: &str, peer: &str) -> (Option<String>, Option<(String, Option<String>)>) {
+        let dummy = |name: &str, addresses: &[&str]| Interface {
+            noarp: true,
+            ..interface(name, addresses)
+        };
+        let mut lo = interface("lo", &["127.0.0.1/8", "203.0.113.9/32", "2001:db8:ffff::1/128"]);
+        lo.loopback = true;
+        // A temporary address, and one that is not used for new connections any more.
+        let mut eth3 = interface(
+            "eth3",
+            &["10.3.0.1/24", "2001:db8:3::a/64", "2001:db8:3::b/64", "2001:db8:3::c/64"],
+        );
+        eth3.preferred = vec!["2001:db8:3::c/64".parse().expect("an address and a length")];
+        let mut down = dummy("kube-ipvs0", &["192.0.2.9/32", "2001:db8:80::1/128"]);
+        down.up = false;
         let interfaces = [
-            interface("lo", &["127.0.0.1/8", "2001:db8:ffff::1/128"]),
+            lo,
+            down,
+            dummy("dummy0", &["192.0.2.9/32", "2001:db8:81::1/128", "2001:db8:81::2/64"]),
+            dummy("dummy1", &["10.4.0.1/32", "2001:db8:82::1/128"]),
+            eth3,
+            // The address of a Service stands before the own one.
+            interface("eth4", &["10.5.0.1/24", "2001:db8:83::80/128", "2001:db8:83::1/64"]),
+            interface("eth5", &["10.6.0.1/24", "2001:db8:84::80/128"]),
             interface(
                 "eth0",
                 &["192.0.2.1/24", "192.0.2.9/24", "2001:db8::1/64", "fe80::1/64"],
@@ -142,6 +180,28 @@ mod tests {
                 "2001:db8:2::2",
                 None,
                 both("2001:db8:2::1", None),
+            ),
+            // Neither loopback, nor a dummy while another interface has the address, lends the other next hop.
+            ("203.0.113.9", "192.0.2.254", text("203.0.113.9"), None),
+            ("10.4.0.1", "192.0.2.254", text("10.4.0.1"), None),
+            (
+                "10.3.0.1",
+                "10.3.0.254",
+                text("10.3.0.1"),
+                both("2001:db8:3::c", None),
+            ),
+            ("2001:db8:3::a", "2001:db8:3::ff", None, both("2001:db8:3::a", None)),
+            (
+                "10.5.0.1",
+                "10.5.0.254",
+                text("10.5.0.1"),
+                both("2001:db8:83::1", None),
+            ),
+            (
+                "10.6.0.1",
+                "10.6.0.254",
+                text("10.6.0.1"),
+                both("2001:db8:84::80", None),
             ),
             // The interfaces are not known yet.
             ("203.0.113.7", "203.0.113.8", text("203.0.113.7"), None),

@@ -102,6 +102,7 @@ mod tests {
             loopback: false,
             master: None,
             addresses: vec!["192.0.2.1/24".parse().expect("prefix")],
+            preferred: Vec::new(),
             routes: vec!["198.51.100.0/24".parse().expect("prefix")],
             advertised: Vec::new(),
         }
