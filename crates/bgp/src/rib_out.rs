@@ -25,9 +25,9 @@ use table::{Position, RouteTable, UpdateGroup};
 /// The next hops of the routes to a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct NextHops {
-    /// That of IPv4 routes; without one, none are sent.
+    /// That of IPv4 routes; without one, the peer has none.
     pub v4: Option<NextHop>,
-    /// That of IPv6 routes; without one, none are sent.
+    /// That of IPv6 routes; without one, the peer has none.
     pub v6: Option<NextHop>,
 }
 
@@ -53,8 +53,7 @@ enum Pass {
 #[derive(Debug)]
 struct PeerFamily {
     family: Family,
-    /// Nothing without a next hop.
-    group: Option<UpdateGroup>,
+    group: UpdateGroup,
     position: Position,
     pass: Option<Pass>,
     is_refresh_wanted: bool,
@@ -79,13 +78,15 @@ impl PeerFamily {
                     return Some(refresh_mark(self.family, RefreshSubtype::Begin));
                 }
             }
-            if let Some(batch) = self.group.and_then(|group| table.batch(group, self.position)) {
+            if let Some(batch) = table.batch(self.group, self.position) {
                 self.position.sent = batch.to;
                 if batch.bytes.is_empty() {
                     continue;
                 }
                 return Some(batch.bytes);
             }
+            // The peer has all routes, or none without a next hop.
+            self.position.left = 0;
             match self.pass.take()? {
                 Pass::Initial => return Some(end_of_rib(self.family)),
                 Pass::Refresh if marks_refresh => {
@@ -97,9 +98,7 @@ impl PeerFamily {
     }
 
     fn has_pending(&self, table: &RouteTable) -> bool {
-        self.pass.is_some()
-            || self.is_refresh_wanted
-            || (self.group.is_some() && table.has_changes_behind(self.position.sent))
+        self.pass.is_some() || self.is_refresh_wanted || table.has_changes_behind(self.position.sent)
     }
 }
 
@@ -165,16 +164,21 @@ impl<K: Ord> RibOut<K> {
         self.peers.insert(key, peer);
     }
 
-    /// Replaces the next hops of a peer, which is sent its routes again with them. Where there is none any more, those that it was
-    /// sent stay: the routes of a family cannot be announced without.
+    /// Replaces the next hops of a peer, which is sent its routes again with them. Where there is none any more, the routes that it
+    /// was sent are withdrawn.
     pub fn set_next_hops(&mut self, key: &K, negotiated: &Negotiated, next_hops: NextHops) {
         let peer = self.peers.get_mut(key);
         for peer in peer.into_iter().flat_map(|peer| &mut peer.families) {
             let group = UpdateGroup::of(negotiated, next_hops, peer.family);
-            if group.is_some() && group != peer.group {
-                peer.group = group;
-                peer.position = peer.position.rewound();
+            if group == peer.group {
+                continue;
             }
+            peer.position = if peer.group.next_hop.is_some() && group.next_hop.is_none() {
+                peer.position.without_next_hop()
+            } else {
+                peer.position.rewound()
+            };
+            peer.group = group;
         }
     }
 
@@ -229,11 +233,10 @@ impl<K: Ord> RibOut<K> {
     /// Returns how many prefixes the peer was sent as they are now; none without a session. It counts those that wait.
     pub fn announced(&self, key: &K) -> usize {
         let families = self.peers.get(key).into_iter().flat_map(|peer| &peer.families);
-        let families = families.filter_map(|family| Some((family, family.group?)));
         families
-            .map(|(family, group)| {
+            .map(|family| {
                 let table = self.table_of(family.family);
-                table.announced_to(group, family.position.sent)
+                table.announced_to(family.group, family.position.sent)
             })
             .sum()
     }
@@ -241,9 +244,7 @@ impl<K: Ord> RibOut<K> {
     /// Returns the routes that cannot be sent to the peer, with the reason, as far as it was tried.
     pub fn unsendable(&self, key: &K) -> impl Iterator<Item = (Nlri, UnsendableRoute)> {
         let families = self.peers.get(key).into_iter().flat_map(|peer| &peer.families);
-        families
-            .filter_map(|family| Some((family.family, family.group?)))
-            .flat_map(move |(family, group)| self.table_of(family).unsendable(group))
+        families.flat_map(|family| self.table_of(family.family).unsendable(family.group))
     }
 
     fn intern(&mut self, attributes: PathAttributes) -> Arc<PathAttributes> {
@@ -266,7 +267,7 @@ impl<K: Ord> RibOut<K> {
         let families = self.peers.values().flat_map(|peer| &peer.families);
         families
             .filter(|peer| peer.family == family)
-            .filter_map(|peer| Some((peer.group?, peer.position)))
+            .map(|peer| (peer.group, peer.position))
             .collect()
     }
 

@@ -399,7 +399,7 @@ fn a_change_or_a_reset_ends_the_pause_before_the_next_attempt() {
 }
 
 #[test]
-fn other_next_hops_are_sent_with_all_routes_and_nothing_is_withdrawn() {
+fn routes_have_the_next_hops_of_now_and_without_one_are_withdrawn() {
     let mut link = Link::established(config(OWN, 65_000), config(65_000, OWN));
     link.peering.set_route(prefix(1), Some(route(1)));
     link.peering.set_route(prefix(2), Some(route(1)));
@@ -409,13 +409,23 @@ fn other_next_hops_are_sent_with_all_routes_and_nothing_is_withdrawn() {
     let hop = NextHop::V4([192, 0, 2, 5].into());
     assert!(link.routes.values().all(|(_, _, next)| *next == hop));
     assert_eq!((link.routes.len(), link.withdrawals, link.dials), (2, 0, 1));
-    // The address is gone: what was sent stays.
+    // The address is gone.
     link.peering.set_next_hops(NextHops::default());
     link.settle();
-    assert_eq!((link.routes.len(), link.withdrawals), (2, 0));
+    assert_eq!((link.routes.len(), link.withdrawals), (0, 2));
+    assert_eq!((link.peering.wanted(), link.peering.announced()), (2, 0));
+    // Nothing is said of routes that the peer does not have.
     link.peering.set_route(prefix(1), None);
+    link.peering.set_route(prefix(2), Some(route(7)));
+    link.peering.set_route(prefix(3), Some(route(1)));
     link.settle();
-    assert_eq!((link.routes.len(), link.withdrawals), (1, 1));
+    assert_eq!((link.routes.len(), link.withdrawals), (0, 2));
+    link.peering.set_next_hops(next_hops(6));
+    link.settle();
+    let hop = NextHop::V4([192, 0, 2, 6].into());
+    let expected = [(prefix(2), (Some(7), 1, hop)), (prefix(3), (Some(1), 1, hop))];
+    assert_eq!(link.routes, BTreeMap::from(expected));
+    assert_eq!((link.withdrawals, link.dials), (2, 1));
 }
 
 #[test]

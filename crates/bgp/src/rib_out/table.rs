@@ -25,17 +25,18 @@ pub(super) struct UpdateGroup {
     pub(super) format: UpdateFormat,
     /// The own AS number that the peers see.
     pub(super) local_asn: Asn,
-    pub(super) next_hop: NextHop,
+    /// Without one, the peers have no routes: those that they were sent are withdrawn.
+    pub(super) next_hop: Option<NextHop>,
 }
 
 impl UpdateGroup {
-    /// Returns the group of a peer for a family; nothing without a next hop.
-    pub(super) fn of(negotiated: &Negotiated, next_hops: NextHops, family: Family) -> Option<Self> {
-        Some(Self {
+    /// Returns the group of a peer for a family.
+    pub(super) const fn of(negotiated: &Negotiated, next_hops: NextHops, family: Family) -> Self {
+        Self {
             format: negotiated.format,
             local_asn: negotiated.local_asn,
-            next_hop: next_hops.of(family)?,
-        })
+            next_hop: next_hops.of(family),
+        }
     }
 
     /// Returns the attributes with the AS_PATH that the peers see (RFC 4271 section 5.1.2).
@@ -55,6 +56,8 @@ pub(super) struct Position {
     pub(super) sent: u64,
     /// The peer has no route that was withdrawn by a change up to this one, so it need not be told.
     pub(super) without_withdrawn: u64,
+    /// While there is no next hop: the peer may have the routes that came up to this change.
+    pub(super) left: u64,
 }
 
 impl Position {
@@ -63,6 +66,15 @@ impl Position {
         Self {
             sent: 0,
             without_withdrawn: self.needs_no_withdrawal(),
+            ..self
+        }
+    }
+
+    /// Returns the position before the first change of a peer whose routes have no next hop any more.
+    pub(super) fn without_next_hop(self) -> Self {
+        Self {
+            left: self.sent.max(self.left),
+            ..self.rewound()
         }
     }
 
@@ -196,6 +208,7 @@ impl RouteTable {
         Position {
             sent: 0,
             without_withdrawn: self.last,
+            left: 0,
         }
     }
 
@@ -206,6 +219,9 @@ impl RouteTable {
 
     /// Returns how many prefixes are announced as the peers of a group at this position know them.
     pub(super) fn announced_to(&self, group: UpdateGroup, sent: u64) -> usize {
+        if group.next_hop.is_none() {
+            return 0;
+        }
         let waiting = self.changes.range(behind(sent)).count();
         let withdrawn = self.withdrawn.range(behind(sent)).count();
         let unsendable = self.groups.get(&group).map_or(0, |group| group.unsendable.len());
@@ -301,15 +317,15 @@ impl RouteTable {
         let routes = changes.filter_map(|(changed, nlri)| Some((changed, nlri, self.routes.get(nlri)?)));
         for (changed, nlri, route) in routes {
             let is_new = |attributes: &PathAttributes| !announced.contains_key(attributes);
-            let attributes = route.attributes.as_deref();
+            let attributes = route.attributes.as_deref().filter(|_| group.next_hop.is_some());
             length += length_in_batch(*nlri, attributes, attributes.is_some_and(is_new), group.format);
             if to.is_some() && length > BATCH_BYTES {
                 break;
             }
-            match route.attributes.as_deref() {
+            match attributes {
                 None => {
                     has_withdrawn = true;
-                    if *changed > from.without_withdrawn {
+                    if is_withdrawn(route, group, from) {
                         withdrawn.push(*nlri);
                     }
                 }
@@ -320,14 +336,22 @@ impl RouteTable {
         let to = to?;
         let (mut messages, mut unsendable) = (Vec::new(), BTreeMap::new());
         for (attributes, nlri) in announced {
-            if let Err(reason) = emit_all(&mut messages, attributes, group, &nlri) {
+            let sent = match group.next_hop {
+                Some(next_hop) => emit_all(&mut messages, attributes, group, next_hop, &nlri),
+                None => Ok(()),
+            };
+            if let Err(reason) = sent {
                 unsendable.extend(nlri.iter().map(|nlri| (*nlri, reason)));
                 // The peer may have the route with other attributes.
                 withdrawn.extend(nlri);
             }
         }
         // Withdrawals come last: where longer prefixes replace a shorter one, packets have somewhere to go at each moment.
-        let encoding = Encoding::of(self.family, group.next_hop);
+        let encoding = match (group.next_hop, self.family) {
+            (Some(next_hop), _) => Encoding::of(self.family, next_hop).ok(),
+            (None, Family::V4) => Some(Encoding::Ipv4),
+            (None, Family::V6) => None,
+        };
         let encoding = encoding.unwrap_or(Encoding::Multiprotocol(self.family));
         let mut rest = &withdrawn[..];
         while !rest.is_empty() {
@@ -346,6 +370,13 @@ impl RouteTable {
         };
         Some((batch, unsendable))
     }
+}
+
+/// Returns whether a peer at this position has to be told that it has not a route, which is withdrawn or has no next hop.
+fn is_withdrawn(route: &Route, group: UpdateGroup, from: Position) -> bool {
+    let is_told = route.attributes.is_none() && route.changed <= from.without_withdrawn;
+    let may_have = group.next_hop.is_some() || route.since <= from.left;
+    may_have && !is_told
 }
 
 /// Estimates the bytes that a prefix adds to a batch. Attributes are repeated in each message, so that a prefix with long ones
@@ -372,12 +403,13 @@ fn emit_all(
     out: &mut Vec<u8>,
     attributes: &PathAttributes,
     group: UpdateGroup,
+    next_hop: NextHop,
     nlri: &[Nlri],
 ) -> Result<(), UnsendableRoute> {
     let (start, seen) = (out.len(), group.seen(attributes));
     let mut rest = nlri;
     while !rest.is_empty() {
-        match emit_reachable(out, &seen, group.next_hop, rest, &group.format) {
+        match emit_reachable(out, &seen, next_hop, rest, &group.format) {
             Ok(count) => rest = &rest[count..],
             Err(reason) => {
                 out.truncate(start);

@@ -480,12 +480,32 @@ struct Router {
     /// The routes that were not sent again since BoRR (RFC 7313 section 4).
     stale: BTreeMap<Family, BTreeSet<Nlri>>,
     has_ended: BTreeSet<Family>,
+    /// There is no next hop of IPv6 routes.
+    lacks_ipv6: bool,
+    /// It was one of peers with the IPv6 next hop for all routes.
+    enhanced: bool,
     oracle: OraclePeer,
 }
 
 impl Router {
+    /// Returns the routes that it is to have.
+    fn expected(&self, wanted: &BTreeMap<Nlri, PathAttributes>) -> BTreeMap<Nlri, PathAttributes> {
+        let mut expected = wanted.clone();
+        expected.retain(|nlri, _| !self.lacks_ipv6 || nlri.family() == Family::V4);
+        expected
+    }
+
+    fn next_hops(&self) -> NextHops {
+        let all = if self.enhanced { next_hops() } else { ipv6_next_hops() };
+        NextHops {
+            v6: all.v6.filter(|_| !self.lacks_ipv6),
+            ..all
+        }
+    }
+
     /// Takes messages, and checks that they say what is so now.
     fn take(&mut self, bytes: &[u8], wanted: &BTreeMap<Nlri, PathAttributes>) {
+        let wanted = &self.expected(wanted);
         self.oracle.take(bytes);
         for said in read(bytes, &FORMAT) {
             match said {
@@ -535,6 +555,7 @@ enum Step {
     Add(u8, bool),
     Remove(u8),
     Refresh(u8, Family),
+    Hops(u8, bool),
     Poll(u8),
     Drain(u8),
 }
@@ -548,6 +569,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (peer(), any::<bool>()).prop_map(|(peer, enhanced)| Step::Add(peer, enhanced)),
         1 => peer().prop_map(Step::Remove),
         2 => (peer(), family()).prop_map(|(peer, family)| Step::Refresh(peer, family)),
+        2 => (peer(), any::<bool>()).prop_map(|(peer, has)| Step::Hops(peer, has)),
         8 => peer().prop_map(Step::Poll),
         2 => peer().prop_map(Step::Drain),
     ]
@@ -573,9 +595,16 @@ proptest! {
                 }
                 Step::Add(key, enhanced) => {
                     // Two groups.
-                    let next_hops = if enhanced { next_hops() } else { ipv6_next_hops() };
-                    rib.add_peer(key, &negotiated(FORMAT, enhanced), next_hops);
-                    routers.insert(key, Router::default());
+                    let router = Router { enhanced, ..Router::default() };
+                    rib.add_peer(key, &negotiated(FORMAT, enhanced), router.next_hops());
+                    routers.insert(key, router);
+                }
+                Step::Hops(key, lacks_ipv6) => {
+                    if let Some(router) = routers.get_mut(&key) {
+                        router.lacks_ipv6 = lacks_ipv6;
+                        let negotiated = negotiated(FORMAT, router.enhanced);
+                        rib.set_next_hops(&key, &negotiated, router.next_hops());
+                    }
                 }
                 Step::Remove(key) => {
                     rib.remove_peer(&key);
@@ -596,7 +625,8 @@ proptest! {
                     while let Some(bytes) = rib.poll_messages(&key) {
                         router.take(&bytes, &wanted);
                     }
-                    prop_assert_eq!(&router.routes, &wanted);
+                    prop_assert_eq!(&router.routes, &router.expected(&wanted));
+                    prop_assert_eq!(rib.announced(&key), router.routes.len());
                 }
             }
         }
@@ -606,6 +636,7 @@ proptest! {
                 router.take(&bytes, &wanted);
             }
             prop_assert!(!rib.has_pending(key));
+            let wanted = router.expected(&wanted);
             prop_assert_eq!(&router.routes, &wanted);
             prop_assert!(router.stale.is_empty());
             prop_assert_eq!(router.has_ended.len(), 2);
