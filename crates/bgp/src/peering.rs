@@ -1,16 +1,16 @@
-//! A session with a peer and the routes that the peer is sent: all that a shell drives, one for each peer.
+//! A session with a peer, and how the peer comes by its routes: all that a shell drives, one for each peer.
 //!
 //! ```text
-//!   set_config, set_route           handle_connected, handle_bytes, handle_closed, handle_sent, handle_timeout
-//!            |                                                  |
-//!            v                                                  v
-//!         RibOut ---- messages ----> unsent bytes <---- BgpSession ----> poll_action: Dial, Close, Up, Ended
+//!                                 set_config, handle_connected, handle_bytes, handle_closed, handle_sent, handle_timeout
+//!                                                               |
+//!                                                               v
+//!        RibsOut ---- messages ----> unsent bytes <---- BgpSession ----> poll_action: Dial, Close, Up, Ended
 //!                                         |
 //!                                         v
 //!                                    poll_transmit
 //! ```
 //!
-//! After each input the shell carries out what [`Peering::poll_action`] returns, and then sends what
+//! The routes of all peers are in one [`RibsOut`], by the names of the peers. After each input the shell carries out what [`Peering::poll_action`] returns, and then sends what
 //! [`Peering::poll_transmit`] returns while the connection takes it.
 
 mod unsent;
@@ -18,15 +18,15 @@ mod unsent;
 #[cfg(test)]
 mod tests;
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use herald_core::announce::bgp::RouteAttributes;
-use herald_core::{Prefix, Time};
+use herald_core::Time;
 
-use crate::rib_out::{NextHops, RibOut};
+use crate::rib_out::NextHops;
+use crate::ribs_out::RibsOut;
 use crate::session::{BgpSession, Negotiated, SessionAction, SessionConfig, SessionEnd, SessionState};
-use crate::wire::update::UnsendableRoute;
-use crate::wire::{AsPath, MessageCounts, Nlri, Origin, PathAttributes};
+use crate::wire::MessageCounts;
 use unsent::Unsent;
 
 /// What the shell has to do.
@@ -47,21 +47,21 @@ pub enum PeeringAction {
     },
 }
 
-/// A session with a peer and the routes that the peer is sent. Exactly one task owns it.
+/// A session with a peer. Exactly one task owns it.
 #[derive(Debug)]
 pub struct Peering {
+    name: Arc<str>,
     session: BgpSession,
-    routes: RibOut<()>,
     next_hops: NextHops,
     unsent: Unsent,
 }
 
 impl Peering {
-    /// Returns a stopped session without routes. `seed` spreads the timers of many sessions.
-    pub fn new(config: SessionConfig, seed: u64) -> Self {
+    /// Returns a stopped session with a peer. `seed` spreads the timers of many sessions.
+    pub fn new(name: Arc<str>, config: SessionConfig, seed: u64) -> Self {
         Self {
+            name,
             session: BgpSession::new(config, seed),
-            routes: RibOut::default(),
             next_hops: NextHops::default(),
             unsent: Unsent::default(),
         }
@@ -82,14 +82,9 @@ impl Peering {
         self.session.received_messages()
     }
 
-    /// Returns how many prefixes the peer is to have.
-    pub fn wanted(&self) -> usize {
-        self.routes.wanted()
-    }
-
-    /// Returns how many prefixes the peer was sent in this session as they are now. It counts those that wait to be sent.
-    pub fn announced(&self) -> usize {
-        self.routes.announced(&())
+    /// Returns the name of the peer.
+    pub const fn name(&self) -> &Arc<str> {
+        &self.name
     }
 
     /// Starts to connect.
@@ -112,22 +107,13 @@ impl Peering {
         self.session.reset(now);
     }
 
-    /// Announces a prefix to the peer, or withdraws it; before the session is established too.
-    ///
-    /// # Panics
-    /// If the prefix is longer than its family allows.
-    pub fn set_route(&mut self, prefix: Prefix, attributes: Option<RouteAttributes>) {
-        let nlri = Nlri::new(prefix.address, prefix.length).expect("a prefix has a length of its family");
-        self.routes.set_route(nlri, attributes.map(path_attributes));
-    }
-
     /// Replaces the next hops of the routes. The peer is sent its routes again where they differ.
-    pub fn set_next_hops(&mut self, next_hops: NextHops) {
+    pub fn set_next_hops(&mut self, next_hops: NextHops, routes: &mut RibsOut) {
         if self.next_hops != next_hops {
             self.next_hops = next_hops;
             if let Some(negotiated) = self.session.negotiated() {
                 let next_hops = agreed(next_hops, negotiated);
-                self.routes.set_next_hops(&(), negotiated, next_hops);
+                routes.set_next_hops(&self.name, negotiated, next_hops);
             }
         }
     }
@@ -165,19 +151,19 @@ impl Peering {
     }
 
     /// Returns what to do next.
-    pub fn poll_action(&mut self) -> Option<PeeringAction> {
+    pub fn poll_action(&mut self, routes: &mut RibsOut) -> Option<PeeringAction> {
         loop {
             match self.session.poll_action()? {
                 SessionAction::Dial => return Some(PeeringAction::Dial),
                 SessionAction::Send(bytes) => self.unsent.push(bytes.into()),
-                SessionAction::Refresh(family) => self.routes.handle_refresh(&(), family),
+                SessionAction::Refresh(family) => routes.handle_refresh(&self.name, family),
                 SessionAction::Up(negotiated) => {
                     let next_hops = agreed(self.next_hops, &negotiated);
-                    self.routes.add_peer((), &negotiated, next_hops);
+                    routes.start_session(&self.name, &negotiated, next_hops);
                     return Some(PeeringAction::Up(negotiated));
                 }
                 SessionAction::Close => {
-                    self.routes.remove_peer(&());
+                    routes.end_session(&self.name);
                     return Some(PeeringAction::Close(self.unsent.take()));
                 }
                 SessionAction::Ended { state, end } => return Some(PeeringAction::Ended { state, end }),
@@ -186,30 +172,14 @@ impl Peering {
     }
 
     /// Returns bytes to send next; nothing if the peer has all.
-    pub fn poll_transmit(&mut self) -> Option<&[u8]> {
+    pub fn poll_transmit(&mut self, routes: &mut RibsOut) -> Option<&[u8]> {
         // Routes are encoded when the connection takes them: a peer that reads slowly gets the newest ones.
         if self.unsent.is_empty()
-            && let Some(messages) = self.routes.poll_messages(&())
+            && let Some(messages) = routes.poll_messages(&self.name)
         {
             self.unsent.push(messages);
         }
         self.unsent.first()
-    }
-
-    /// Returns the routes that cannot be sent to the peer, with the reason, as far as it was tried.
-    pub fn unsendable(&self) -> impl Iterator<Item = (Nlri, UnsendableRoute)> {
-        self.routes.unsendable(&())
-    }
-}
-
-fn path_attributes(route: RouteAttributes) -> PathAttributes {
-    PathAttributes {
-        origin: Origin::Igp,
-        as_path: AsPath::default(),
-        med: route.med,
-        local_pref: route.local_pref,
-        communities: route.communities.standard.into_iter().collect(),
-        large_communities: route.communities.large.into_iter().collect(),
     }
 }
 

@@ -6,6 +6,7 @@
 //!
 //! The caller takes [`RibOut::poll_messages`] while a connection takes bytes and little waits to be sent, about 64 KiB.
 
+mod sharing;
 mod table;
 
 #[cfg(test)]
@@ -244,7 +245,7 @@ impl<K: Ord> RibOut<K> {
     /// Returns the routes that cannot be sent to the peer, with the reason, as far as it was tried.
     pub fn unsendable(&self, key: &K) -> impl Iterator<Item = (Nlri, UnsendableRoute)> {
         let families = self.peers.get(key).into_iter().flat_map(|peer| &peer.families);
-        families.flat_map(|family| self.table_of(family.family).unsendable(family.group))
+        families.flat_map(move |family| self.table_of(family.family).unsendable(family.group))
     }
 
     fn intern(&mut self, attributes: PathAttributes) -> Arc<PathAttributes> {

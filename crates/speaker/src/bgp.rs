@@ -1,4 +1,5 @@
-//! The BGP thread: owns the connections to routers, and for each of them a [`Peering`](herald_bgp::peering::Peering).
+//! The BGP thread: owns the connections to routers, for each of them a [`Peering`](herald_bgp::peering::Peering), and the routes
+//! of all of them ([`RibsOut`](herald_bgp::ribs_out::RibsOut)).
 //!
 //! The thread only dials: nothing listens on the node, so other speakers of BGP may have port 179. Commands and the interfaces
 //! of the node arrive over a bounded channel, [reports](BgpReport) leave over a queue on which this thread never waits.
@@ -8,6 +9,9 @@ mod next_hops;
 mod peer;
 mod settings;
 mod task;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -20,8 +24,8 @@ use herald_runtime::health::Beat;
 use prometheus::Registry;
 use tokio::sync::{mpsc, watch};
 
-pub use settings::{PeerSettings, UnsupportedPeer};
 use metrics::BgpMetrics;
+pub use settings::{PeerSettings, UnsupportedPeer};
 use task::{BgpInput, BgpTask};
 
 /// Inputs that may wait; with more of them the sender waits.
@@ -34,7 +38,7 @@ pub enum BgpCommand {
     SetPeer(Arc<str>, Box<PeerSettings>),
     /// End the session with a peer for good.
     RemovePeer(Arc<str>),
-    /// Announce a route to a peer, or withdraw it. For an unknown peer it is lost.
+    /// Announce a route to a peer, or withdraw it. A peer that is set later has it then.
     SetRoute(RouteChange),
 }
 
@@ -86,9 +90,9 @@ impl Bgp {
             reason = "commands and the pauses between attempts bound the reports"
         )]
         let (sender, reports) = mpsc::unbounded_channel();
-        let task = BgpTask::new(received, sender, metrics, rand::random());
+        let task = BgpTask::new(poller, received, sender, metrics, rand::random());
         let run = move || {
-            if let Err(error) = task.run(poller, &beat) {
+            if let Err(error) = task.run(&beat) {
                 failed.send_replace(Some(format!("{error:#}")));
             }
         };

@@ -47,6 +47,27 @@ pub(crate) fn routes(
     Ok(parse(&text))
 }
 
+/// Returns how many prefixes there are, without a list of them.
+pub(crate) fn count(
+    directory: &Path,
+    ask: impl Fn(&str, &[&str]) -> Result<String, String>,
+) -> Result<usize, String> {
+    let control = directory.join("control").display().to_string();
+    let text = ask("birdc", &["-s", &control, "show", "route", "count"])?;
+    Ok(parse_count(&text))
+}
+
+/// Reads `show route count`: a line for each table, such as `4 of 4 routes for 3 networks in table master4`. The sum of all stands
+/// without a table.
+fn parse_count(text: &str) -> usize {
+    let tables = text.lines().filter(|line| line.contains(" in table "));
+    let counts = tables.filter_map(|line| {
+        let (_, networks) = line.split_once(" for ")?;
+        networks.split(' ').next()?.parse::<usize>().ok()
+    });
+    counts.sum()
+}
+
 /// Reads `show route all`: a path starts with its protocol in brackets, the first one of a prefix behind the prefix.
 fn parse(text: &str) -> Routes {
     let mut routes = Routes::new();
@@ -86,6 +107,13 @@ fn parse(text: &str) -> Routes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn prefixes_of_all_tables_are_counted() {
+        let text = "BIRD 2.0.12 ready.\n4 of 4 routes for 3 networks in table master4\n\
+                    1 of 1 routes for 1 networks in table master6\nTotal: 5 of 5 routes for 4 networks in 2 tables\n";
+        assert_eq!(parse_count(text), 4);
+    }
 
     #[test]
     fn a_prefix_has_the_paths_of_all_neighbours() {

@@ -14,7 +14,13 @@ pub(crate) fn configuration(neighbours: &[Neighbour]) -> String {
         "router bgp {}\n no bgp ebgp-requires-policy\n no bgp default ipv4-unicast\n bgp router-id 10.0.0.1\n",
         router::asn(neighbours)
     );
-    for Neighbour { address, asn, password, .. } in neighbours {
+    for Neighbour {
+        address,
+        asn,
+        password,
+        ..
+    } in neighbours
+    {
         text += &format!(" neighbor {address} remote-as {asn}\n neighbor {address} passive\n");
         if let Some(key) = password {
             text += &format!(" neighbor {address} password {key}\n");

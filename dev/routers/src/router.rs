@@ -121,7 +121,7 @@ impl<H: AsRef<Netns>> Router<H> {
             .append(true)
             .open(self.path().join("log"));
         let log = log.expect("it can be written");
-        let mut command = command(program);
+        let mut command = tied_command(program);
         command
             .args(arguments)
             .stdin(Stdio::null())
@@ -178,6 +178,17 @@ impl<H: AsRef<Netns>> Router<H> {
         }
     }
 
+    /// Returns how many prefixes the router has routes to.
+    ///
+    /// # Errors
+    /// What the router answers instead.
+    pub fn try_count(&self) -> Result<usize, String> {
+        match self.kind {
+            Kind::Bird => bird::count(self.path(), |program, arguments| self.ask(program, arguments)),
+            Kind::Frr | Kind::GoBgp => Ok(self.try_prefixes()?.len()),
+        }
+    }
+
     /// Waits until the router has these routes and no others.
     ///
     /// # Panics
@@ -216,4 +227,12 @@ pub(crate) fn asn(neighbours: &[Neighbour]) -> u32 {
 
 fn command(program: &str) -> Command {
     Command::new(tool::find(program).unwrap_or_else(|| panic!("{program} is not installed")))
+}
+
+/// Returns a command whose process ends with the thread that starts it, however that ends.
+fn tied_command(program: &str) -> Command {
+    let mut tied = command("setpriv");
+    tied.args(["--pdeathsig", "KILL", "--"])
+        .arg(command(program).get_program());
+    tied
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use std::vec::Vec;
 
-use herald_core::Family;
+use herald_core::announce::bgp::{RouteAttributes, RouteChange};
 use herald_core::bgp::{Asn, ExpectedAs};
+use herald_core::{Family, Prefix};
 
 use super::*;
 use crate::session::SessionState::{Active, Connect, Established, Idle};
@@ -36,6 +37,10 @@ fn next_hops(last: u8) -> NextHops {
     }
 }
 
+fn name() -> Arc<str> {
+    "router".into()
+}
+
 fn prefix(last: u8) -> Prefix {
     Prefix {
         address: [198, 51, 100, last].into(),
@@ -53,6 +58,7 @@ fn route(med: u32) -> RouteAttributes {
 /// A peering that dials, the session of the peer, and what the peer has been told.
 struct Link {
     peering: Peering,
+    ribs: RibsOut,
     peer: BgpSession,
     now: Time,
     dials: usize,
@@ -68,7 +74,8 @@ struct Link {
 impl Link {
     fn new(config: SessionConfig, peer: SessionConfig) -> Self {
         let mut link = Self {
-            peering: Peering::new(config, 1),
+            peering: Peering::new(name(), config, 1),
+            ribs: RibsOut::default(),
             peer: BgpSession::new(peer, 2),
             now: Time::ZERO,
             dials: 0,
@@ -90,14 +97,23 @@ impl Link {
         link
     }
 
+    fn set_route(&mut self, prefix: Prefix, attributes: Option<RouteAttributes>) {
+        let change = RouteChange {
+            peer: name(),
+            prefix,
+            attributes,
+        };
+        self.ribs.set_route(change, self.now);
+    }
+
     fn settle(&mut self) {
         loop {
             let before = (self.dials, self.ends.len(), self.room);
-            while let Some(action) = self.peering.poll_action() {
+            while let Some(action) = self.peering.poll_action(&mut self.ribs) {
                 self.act(action);
             }
             let mut sent = Vec::new();
-            while let Some(bytes) = self.peering.poll_transmit() {
+            while let Some(bytes) = self.peering.poll_transmit(&mut self.ribs) {
                 let took = bytes.len().min(self.room);
                 sent.extend_from_slice(&bytes[..took]);
                 self.room -= took;
@@ -197,12 +213,12 @@ fn routes_of_before_and_of_later_reach_the_peer_and_withdrawals_do() {
         let mut of_peer = config(peer, OWN);
         of_peer.identifier = BgpIdentifier::new([192, 0, 2, 9].into()).expect("not zero");
         let mut link = Link::new(config(OWN, peer), of_peer);
-        link.peering.set_route(prefix(1), Some(route(100)));
+        link.set_route(prefix(1), Some(route(100)));
         link.settle();
         let hop = NextHop::V4([192, 0, 2, 1].into());
         assert_eq!(link.routes[&prefix(1)], (Some(100), hops, hop));
-        link.peering.set_route(prefix(2), Some(route(50)));
-        link.peering.set_route(prefix(1), None);
+        link.set_route(prefix(2), Some(route(50)));
+        link.set_route(prefix(1), None);
         link.settle();
         assert_eq!(link.routes, BTreeMap::from([(prefix(2), (Some(50), hops, hop))]));
         assert_eq!(link.dials, 1);
@@ -212,35 +228,38 @@ fn routes_of_before_and_of_later_reach_the_peer_and_withdrawals_do() {
 #[test]
 fn messages_and_prefixes_are_counted() {
     let mut link = Link::new(config(OWN, 65_000), config(65_000, OWN));
-    link.peering.set_route(prefix(1), Some(route(100)));
-    assert_eq!((link.peering.wanted(), link.peering.announced()), (1, 0));
+    link.set_route(prefix(1), Some(route(100)));
+    assert_eq!((link.ribs.wanted(&name()), link.ribs.announced(&name())), (1, 0));
     link.settle();
-    assert_eq!((link.peering.wanted(), link.peering.announced()), (1, 1));
+    assert_eq!((link.ribs.wanted(&name()), link.ribs.announced(&name())), (1, 1));
     let (sent, received) = (link.peering.sent_messages(), link.peering.received_messages());
     // A route, and End-of-RIB of both families.
-    assert_eq!((sent.opens, sent.updates, sent.keepalives, sent.total()), (1, 3, 1, 5));
+    assert_eq!(
+        (sent.opens, sent.updates, sent.keepalives, sent.total()),
+        (1, 3, 1, 5)
+    );
     assert_eq!((received.opens, received.keepalives, received.total()), (1, 1, 2));
     // What the connection does not take is not sent.
     link.room = 0;
     for last in 2..4 {
-        link.peering.set_route(prefix(last), Some(route(100)));
+        link.set_route(prefix(last), Some(route(100)));
     }
-    link.peering.set_route(prefix(1), None);
+    link.set_route(prefix(1), None);
     link.settle();
-    let is_taken = link.peering.poll_transmit().is_some();
+    let is_taken = link.peering.poll_transmit(&mut link.ribs).is_some();
     assert!(is_taken);
     assert_eq!(link.peering.sent_messages().updates, 3);
-    assert_eq!(link.peering.wanted(), 2);
+    assert_eq!(link.ribs.wanted(&name()), 2);
     link.room = usize::MAX;
     link.settle();
-    assert_eq!((link.peering.wanted(), link.peering.announced()), (2, 2));
+    assert_eq!((link.ribs.wanted(&name()), link.ribs.announced(&name())), (2, 2));
     let updates = link.peering.sent_messages().updates;
     assert_eq!(updates, 5, "one announces and one withdraws");
     // Without a session the peer has nothing. The messages of before still count.
     let end = SessionEnd::Stopped(CeaseSubcode::AdministrativeShutdown, "gone".into());
     link.peering.stop(end, link.now);
     link.settle();
-    assert_eq!((link.peering.wanted(), link.peering.announced()), (2, 0));
+    assert_eq!((link.ribs.wanted(&name()), link.ribs.announced(&name())), (2, 0));
     let sent = link.peering.sent_messages();
     assert_eq!((sent.notifications, sent.updates), (1, updates));
 }
@@ -250,18 +269,18 @@ fn a_peer_that_takes_few_bytes_at_a_time_gets_whole_messages_and_the_newest_rout
     let mut link = Link::established(config(OWN, 65_000), config(65_000, OWN));
     link.room = 0;
     for last in 0..200 {
-        link.peering.set_route(prefix(last), Some(route(1)));
+        link.set_route(prefix(last), Some(route(1)));
     }
     let mut stream = Vec::new();
     for med in 2.. {
         // One byte at a time: while a message is on its way the routes change.
-        let Some(bytes) = link.peering.poll_transmit() else {
+        let Some(bytes) = link.peering.poll_transmit(&mut link.ribs) else {
             break;
         };
         stream.push(bytes[0]);
         link.peering.handle_sent(1, link.now);
         if med < 20 {
-            link.peering.set_route(prefix(7), Some(route(med)));
+            link.set_route(prefix(7), Some(route(med)));
         }
     }
     link.deliver(&stream);
@@ -283,12 +302,12 @@ fn a_peer_that_takes_few_bytes_at_a_time_gets_whole_messages_and_the_newest_rout
 #[test]
 fn what_is_not_sent_of_a_message_goes_before_the_notification_at_the_end() {
     let mut link = Link::established(config(OWN, 65_000), config(65_000, OWN));
-    link.peering.set_route(prefix(1), Some(route(1)));
-    let begun = link.peering.poll_transmit().expect("a route")[..5].to_vec();
+    link.set_route(prefix(1), Some(route(1)));
+    let begun = link.peering.poll_transmit(&mut link.ribs).expect("a route")[..5].to_vec();
     link.peering.handle_sent(5, link.now);
     let end = SessionEnd::Stopped(CeaseSubcode::AdministrativeShutdown, "gone".into());
     link.peering.stop(end, link.now);
-    let Some(PeeringAction::Close(rest)) = link.peering.poll_action() else {
+    let Some(PeeringAction::Close(rest)) = link.peering.poll_action(&mut link.ribs) else {
         panic!("the connection is closed");
     };
     let whole = [begun, rest].concat();
@@ -298,15 +317,18 @@ fn what_is_not_sent_of_a_message_goes_before_the_notification_at_the_end() {
         frame(cease, 4096).expect("valid").expect("whole").length(),
         cease.len()
     );
-    assert_eq!(link.peering.poll_transmit(), None);
+    assert_eq!(link.peering.poll_transmit(&mut link.ribs), None);
     assert!(matches!(
-        link.peering.poll_action(),
+        link.peering.poll_action(&mut link.ribs),
         Some(PeeringAction::Ended {
             state: Established,
             ..
         })
     ));
-    assert_eq!((link.peering.poll_action(), link.peering.state()), (None, Idle));
+    assert_eq!(
+        (link.peering.poll_action(&mut link.ribs), link.peering.state()),
+        (None, Idle)
+    );
 }
 
 #[test]
@@ -334,7 +356,7 @@ fn a_change_takes_a_new_session_only_where_the_protocol_asks_for_one() {
         let mut peer = config(65_000, OWN);
         peer.peer_asn = ExpectedAs::External(Asn(65_000));
         let mut link = Link::established(config(OWN, 65_000), peer);
-        link.peering.set_route(prefix(1), Some(route(1)));
+        link.set_route(prefix(1), Some(route(1)));
         link.settle();
         let mut after = config(OWN, 65_000);
         change(&mut after);
@@ -363,64 +385,68 @@ fn a_shorter_pause_between_keepalives_counts_at_once() {
     let next = link.peering.poll_timeout().expect("a timer runs");
     assert!(next <= link.now + Duration::from_secs(2));
     link.peering.handle_timeout(next);
-    let _none = link.peering.poll_action();
+    let _none = link.peering.poll_action(&mut link.ribs);
     // A longer pause does not postpone the KEEPALIVE that is due.
     link.peering.set_config(config(OWN, 65_000), next);
-    assert_eq!(link.peering.poll_transmit().map(<[u8]>::len), Some(19));
+    assert_eq!(
+        link.peering.poll_transmit(&mut link.ribs).map(<[u8]>::len),
+        Some(19)
+    );
 }
 
 #[test]
 fn a_change_or_a_reset_ends_the_pause_before_the_next_attempt() {
-    let mut peering = Peering::new(config(OWN, 65_000), 1);
+    let ribs = &mut RibsOut::default();
+    let mut peering = Peering::new(name(), config(OWN, 65_000), 1);
     peering.reset(Time::ZERO);
     assert_eq!(
-        (peering.poll_action(), peering.state()),
+        (peering.poll_action(ribs), peering.state()),
         (None, Idle),
         "it is stopped"
     );
     peering.start(Time::ZERO);
-    assert_eq!(peering.poll_action(), Some(PeeringAction::Dial));
+    assert_eq!(peering.poll_action(ribs), Some(PeeringAction::Dial));
     peering.handle_closed(Time::ZERO);
-    while peering.poll_action().is_some() {}
+    while peering.poll_action(ribs).is_some() {}
     assert_eq!(peering.state(), Active);
     let mut after = config(OWN, 65_000);
     after.hold_time = HoldTime::new(30).expect("long enough");
     peering.set_config(after.clone(), Time::ZERO);
     assert_eq!(
-        (peering.poll_action(), peering.state()),
+        (peering.poll_action(ribs), peering.state()),
         (Some(PeeringAction::Dial), Connect)
     );
     // The connection that is being made goes elsewhere now.
     peering.reset(Time::ZERO);
-    let actions: Vec<_> = core::iter::from_fn(|| peering.poll_action()).collect();
+    let actions: Vec<_> = core::iter::from_fn(|| peering.poll_action(ribs)).collect();
     assert_eq!(actions, [PeeringAction::Close(Vec::new()), PeeringAction::Dial]);
     peering.set_config(after, Time::ZERO);
-    assert_eq!(peering.poll_action(), None, "the same again is no change");
+    assert_eq!(peering.poll_action(ribs), None, "the same again is no change");
 }
 
 #[test]
 fn routes_have_the_next_hops_of_now_and_without_one_are_withdrawn() {
     let mut link = Link::established(config(OWN, 65_000), config(65_000, OWN));
-    link.peering.set_route(prefix(1), Some(route(1)));
-    link.peering.set_route(prefix(2), Some(route(1)));
+    link.set_route(prefix(1), Some(route(1)));
+    link.set_route(prefix(2), Some(route(1)));
     link.settle();
-    link.peering.set_next_hops(next_hops(5));
+    link.peering.set_next_hops(next_hops(5), &mut link.ribs);
     link.settle();
     let hop = NextHop::V4([192, 0, 2, 5].into());
     assert!(link.routes.values().all(|(_, _, next)| *next == hop));
     assert_eq!((link.routes.len(), link.withdrawals, link.dials), (2, 0, 1));
     // The address is gone.
-    link.peering.set_next_hops(NextHops::default());
+    link.peering.set_next_hops(NextHops::default(), &mut link.ribs);
     link.settle();
     assert_eq!((link.routes.len(), link.withdrawals), (0, 2));
-    assert_eq!((link.peering.wanted(), link.peering.announced()), (2, 0));
+    assert_eq!((link.ribs.wanted(&name()), link.ribs.announced(&name())), (2, 0));
     // Nothing is said of routes that the peer does not have.
-    link.peering.set_route(prefix(1), None);
-    link.peering.set_route(prefix(2), Some(route(7)));
-    link.peering.set_route(prefix(3), Some(route(1)));
+    link.set_route(prefix(1), None);
+    link.set_route(prefix(2), Some(route(7)));
+    link.set_route(prefix(3), Some(route(1)));
     link.settle();
     assert_eq!((link.routes.len(), link.withdrawals), (0, 2));
-    link.peering.set_next_hops(next_hops(6));
+    link.peering.set_next_hops(next_hops(6), &mut link.ribs);
     link.settle();
     let hop = NextHop::V4([192, 0, 2, 6].into());
     let expected = [(prefix(2), (Some(7), 1, hop)), (prefix(3), (Some(1), 1, hop))];
@@ -444,18 +470,19 @@ fn ipv4_routes_have_the_ipv6_next_hop_only_where_there_is_no_other_and_the_peer_
         let mut link = Link::established(own, peer);
         // Until the interface is known there is none of either family.
         link.peering.handle_closed(link.now);
-        while link.peering.poll_action().is_some() {}
+        while link.peering.poll_action(&mut link.ribs).is_some() {}
         link.peering.reset(link.now);
-        while link.peering.poll_action().is_some() {}
+        while link.peering.poll_action(&mut link.ribs).is_some() {}
         link.peer.stop(SessionEnd::Collision, link.now);
         link.peer.start(link.now);
         while link.peer.poll_action().is_some() {}
         link.peer.handle_connected(link.now);
         link.peering.handle_connected(NextHops::default(), link.now);
-        link.peering.set_route(prefix(1), Some(route(1)));
+        link.set_route(prefix(1), Some(route(1)));
         link.settle();
         assert_eq!(link.routes.len(), 0);
-        link.peering.set_next_hops(NextHops { v4, v6: Some(v6) });
+        link.peering
+            .set_next_hops(NextHops { v4, v6: Some(v6) }, &mut link.ribs);
         link.settle();
         let seen = link.routes.get(&prefix(1)).map(|(_, _, next_hop)| *next_hop);
         assert_eq!(seen, expected);

@@ -7,17 +7,20 @@
 //!                   peer 1         peer 2           a peer is the number of the last change that it was sent
 //! ```
 
+mod encode;
+mod fingerprint;
+
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::ops::Bound;
 
 use herald_core::Family;
 
 use super::NextHops;
 use crate::session::Negotiated;
-use crate::wire::update::{Encoding, UnsendableRoute, emit_reachable, emit_withdrawn};
+use crate::wire::update::UnsendableRoute;
 use crate::wire::{Asn, NextHop, Nlri, PathAttributes, UpdateFormat};
+use fingerprint::Fingerprint;
 
 /// What peers have in common that are sent the same messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -131,6 +134,7 @@ pub(super) struct RouteTable {
     /// The changes that are withdrawals.
     withdrawn: BTreeSet<u64>,
     last: u64,
+    fingerprint: Fingerprint,
     groups: BTreeMap<UpdateGroup, GroupState>,
 }
 
@@ -142,8 +146,45 @@ impl RouteTable {
             changes: BTreeMap::new(),
             withdrawn: BTreeSet::new(),
             last: 0,
+            fingerprint: Fingerprint::NONE,
             groups: BTreeMap::new(),
         }
+    }
+
+    /// Returns a table with the same routes and changes. `intern` returns the attributes as the other table has them.
+    pub(super) fn copy(&self, mut intern: impl FnMut(&PathAttributes) -> Arc<PathAttributes>) -> Self {
+        let routes = self.routes.iter().map(|(nlri, route)| {
+            let attributes = route.attributes.as_deref().map(&mut intern);
+            (*nlri, Route { attributes, ..*route })
+        });
+        let groups = self.groups.iter().map(|(group, state)| {
+            let unsendable = state.unsendable.clone();
+            let kept = VecDeque::new();
+            (*group, GroupState { kept, unsendable })
+        });
+        Self {
+            family: self.family,
+            routes: routes.collect(),
+            changes: self.changes.clone(),
+            withdrawn: self.withdrawn.clone(),
+            last: self.last,
+            fingerprint: self.fingerprint,
+            groups: groups.collect(),
+        }
+    }
+
+    /// Returns the attributes of a prefix that is announced.
+    pub(super) fn route(&self, nlri: Nlri) -> Option<&PathAttributes> {
+        self.routes.get(&nlri)?.attributes.as_deref()
+    }
+
+    /// Returns whether both announce the same.
+    pub(super) fn has_same_routes(&self, other: &Self) -> bool {
+        fn announced(table: &RouteTable) -> impl Iterator<Item = (&Nlri, &PathAttributes)> {
+            let routes = table.routes.iter();
+            routes.filter_map(|(nlri, route)| Some((nlri, route.attributes.as_deref()?)))
+        }
+        self.fingerprint == other.fingerprint && announced(self).eq(announced(other))
     }
 
     /// Announces or withdraws a prefix. Returns the attributes that are replaced; nothing changes if they are the same.
@@ -173,6 +214,12 @@ impl RouteTable {
                 );
             }
             return None;
+        }
+        if let Some(before) = before.as_deref() {
+            self.fingerprint.remove(nlri, before);
+        }
+        if let Some(after) = attributes.as_deref() {
+            self.fingerprint.add(nlri, after);
         }
         if let Some((changed, _)) = known {
             self.forget_change(changed);
@@ -209,6 +256,20 @@ impl RouteTable {
             sent: 0,
             without_withdrawn: self.last,
             left: 0,
+        }
+    }
+
+    /// Returns the position of a peer that has all routes, and notes which of them its group cannot be sent.
+    pub(super) fn join(
+        &mut self,
+        group: UpdateGroup,
+        unsendable: impl IntoIterator<Item = (Nlri, UnsendableRoute)>,
+    ) -> Position {
+        let state = self.groups.entry(group).or_default();
+        state.unsendable.extend(unsendable);
+        Position {
+            sent: self.last,
+            ..self.start()
         }
     }
 
@@ -306,118 +367,6 @@ impl RouteTable {
                 .retain(|batch| changed <= batch.from.sent || batch.to < changed);
         }
     }
-
-    fn encode(&self, group: UpdateGroup, from: Position) -> Option<(Batch, BTreeMap<Nlri, UnsendableRoute>)> {
-        let mut withdrawn = Vec::new();
-        let mut announced = BTreeMap::<&PathAttributes, Vec<Nlri>>::new();
-        let mut has_withdrawn = false;
-        let mut to = None;
-        let mut length = 0;
-        let changes = self.changes.range(behind(from.sent));
-        let routes = changes.filter_map(|(changed, nlri)| Some((changed, nlri, self.routes.get(nlri)?)));
-        for (changed, nlri, route) in routes {
-            let is_new = |attributes: &PathAttributes| !announced.contains_key(attributes);
-            let attributes = route.attributes.as_deref().filter(|_| group.next_hop.is_some());
-            length += length_in_batch(*nlri, attributes, attributes.is_some_and(is_new), group.format);
-            if to.is_some() && length > BATCH_BYTES {
-                break;
-            }
-            match attributes {
-                None => {
-                    has_withdrawn = true;
-                    if is_withdrawn(route, group, from) {
-                        withdrawn.push(*nlri);
-                    }
-                }
-                Some(attributes) => announced.entry(attributes).or_default().push(*nlri),
-            }
-            to = Some(*changed);
-        }
-        let to = to?;
-        let (mut messages, mut unsendable) = (Vec::new(), BTreeMap::new());
-        for (attributes, nlri) in announced {
-            let sent = match group.next_hop {
-                Some(next_hop) => emit_all(&mut messages, attributes, group, next_hop, &nlri),
-                None => Ok(()),
-            };
-            if let Err(reason) = sent {
-                unsendable.extend(nlri.iter().map(|nlri| (*nlri, reason)));
-                // The peer may have the route with other attributes.
-                withdrawn.extend(nlri);
-            }
-        }
-        // Withdrawals come last: where longer prefixes replace a shorter one, packets have somewhere to go at each moment.
-        let encoding = match (group.next_hop, self.family) {
-            (Some(next_hop), _) => Encoding::of(self.family, next_hop).ok(),
-            (None, Family::V4) => Some(Encoding::Ipv4),
-            (None, Family::V6) => None,
-        };
-        let encoding = encoding.unwrap_or(Encoding::Multiprotocol(self.family));
-        let mut rest = &withdrawn[..];
-        while !rest.is_empty() {
-            let count = emit_withdrawn(&mut messages, encoding, rest, &group.format);
-            assert!(
-                count > 0,
-                "each message has room for a prefix of the table's family"
-            );
-            rest = &rest[count..];
-        }
-        let batch = Batch {
-            from,
-            to,
-            has_withdrawn,
-            bytes: messages.into(),
-        };
-        Some((batch, unsendable))
-    }
-}
-
-/// Returns whether a peer at this position has to be told that it has not a route, which is withdrawn or has no next hop.
-fn is_withdrawn(route: &Route, group: UpdateGroup, from: Position) -> bool {
-    let is_told = route.attributes.is_none() && route.changed <= from.without_withdrawn;
-    let may_have = group.next_hop.is_some() || route.since <= from.left;
-    may_have && !is_told
-}
-
-/// Estimates the bytes that a prefix adds to a batch. Attributes are repeated in each message, so that a prefix with long ones
-/// stands for many bytes.
-fn length_in_batch(
-    nlri: Nlri,
-    attributes: Option<&PathAttributes>,
-    are_new: bool,
-    format: UpdateFormat,
-) -> usize {
-    /// The header of a message, the lengths in it, and the attributes that all routes have.
-    const FIXED: usize = 128;
-    let attributes = attributes.map_or(FIXED, |attributes| {
-        FIXED + 4 * attributes.communities.len() + 12 * attributes.large_communities.len()
-    });
-    let prefix = nlri.wire_length();
-    let in_message = (format.max_length.saturating_sub(attributes) / prefix).max(1);
-    let first = if are_new { attributes } else { 0 };
-    prefix + attributes.div_ceil(in_message) + first
-}
-
-/// Appends as many messages as the prefixes need; none if they cannot be sent.
-fn emit_all(
-    out: &mut Vec<u8>,
-    attributes: &PathAttributes,
-    group: UpdateGroup,
-    next_hop: NextHop,
-    nlri: &[Nlri],
-) -> Result<(), UnsendableRoute> {
-    let (start, seen) = (out.len(), group.seen(attributes));
-    let mut rest = nlri;
-    while !rest.is_empty() {
-        match emit_reachable(out, &seen, next_hop, rest, &group.format) {
-            Ok(count) => rest = &rest[count..],
-            Err(reason) => {
-                out.truncate(start);
-                return Err(reason);
-            }
-        }
-    }
-    Ok(())
 }
 
 const fn behind(sent: u64) -> (Bound<u64>, Bound<u64>) {

@@ -496,7 +496,11 @@ impl Router {
     }
 
     fn next_hops(&self) -> NextHops {
-        let all = if self.enhanced { next_hops() } else { ipv6_next_hops() };
+        let all = if self.enhanced {
+            next_hops()
+        } else {
+            ipv6_next_hops()
+        };
         NextHops {
             v6: all.v6.filter(|_| !self.lacks_ipv6),
             ..all

@@ -115,7 +115,9 @@ fn a_connection_takes_what_the_peer_has_room_for() {
 #[test]
 fn little_waits_in_the_kernel_for_a_peer_that_does_not_read() {
     let (listener, at) = listener(Ipv4Addr::LOCALHOST.into());
-    listener.set_recv_buffer_size(16 * 1024).expect("it can be smaller");
+    listener
+        .set_recv_buffer_size(16 * 1024)
+        .expect("it can be smaller");
     let connection = TcpConnection::dial(&options(at)).expect("dialled");
     connected(&connection).expect("connected");
     let (_peer, _) = listener.accept().expect("accepted");

@@ -25,12 +25,12 @@ pub(super) struct PeerMetrics {
     /// The prefixes that the peer was sent, and those that it is to have.
     announced: AtomicU64,
     wanted: AtomicU64,
-    sent: Messages,
-    received: Messages,
+    sent: MessageNumbers,
+    received: MessageNumbers,
 }
 
 #[derive(Debug, Default)]
-struct Messages {
+struct MessageNumbers {
     opens: AtomicU64,
     updates: AtomicU64,
     notifications: AtomicU64,
@@ -39,7 +39,7 @@ struct Messages {
     total: AtomicU64,
 }
 
-impl Messages {
+impl MessageNumbers {
     fn set(&self, counts: MessageCounts) {
         self.opens.store(counts.opens, Ordering::Relaxed);
         self.updates.store(counts.updates, Ordering::Relaxed);
@@ -61,8 +61,8 @@ impl PeerMetrics {
             is_up: AtomicU64::new(0),
             announced: AtomicU64::new(0),
             wanted: AtomicU64::new(0),
-            sent: Messages::default(),
-            received: Messages::default(),
+            sent: MessageNumbers::default(),
+            received: MessageNumbers::default(),
         }
     }
 
@@ -87,7 +87,7 @@ impl PeerMetrics {
 impl BgpMetrics {
     /// Registers the metrics.
     pub(super) fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let describe = |(name, help, _): &(&str, &str, Field)| {
+        let describe = |(name, help, _): &(&str, &str, PeerField)| {
             let labels = vec!["peer".to_owned(), "vrf".to_owned()];
             Desc::new((*name).to_owned(), (*help).to_owned(), labels, Default::default())
         };
@@ -133,10 +133,10 @@ impl BgpMetrics {
     }
 }
 
-type Field = fn(&PeerMetrics) -> &AtomicU64;
+type PeerField = fn(&PeerMetrics) -> &AtomicU64;
 
 /// Name, help and value of the gauges that each peer has. Names and the texts of the first two are MetalLB's.
-const GAUGES: [(&str, &str, Field); 3] = [
+const GAUGES: [(&str, &str, PeerField); 3] = [
     (
         "metallb_bgp_session_up",
         "BGP session state (1 is up, 0 is down)",
@@ -155,7 +155,7 @@ const GAUGES: [(&str, &str, Field); 3] = [
 ];
 
 /// Name, help and value of the counters that each peer has.
-const COUNTERS: [(&str, &str, Field); 10] = [
+const COUNTERS: [(&str, &str, PeerField); 10] = [
     (
         "metallb_bgp_updates_total",
         "Number of BGP UPDATE messages sent",
@@ -225,7 +225,7 @@ impl Collector for BgpMetrics {
 }
 
 fn family(
-    (name, help, field): &(&str, &str, Field),
+    (name, help, field): &(&str, &str, PeerField),
     peers: &[Arc<PeerMetrics>],
     kind: MetricType,
 ) -> MetricFamily {

@@ -108,7 +108,12 @@ mod tests {
         // A temporary address, and one that is not used for new connections any more.
         let mut eth3 = interface(
             "eth3",
-            &["10.3.0.1/24", "2001:db8:3::a/64", "2001:db8:3::b/64", "2001:db8:3::c/64"],
+            &[
+                "10.3.0.1/24",
+                "2001:db8:3::a/64",
+                "2001:db8:3::b/64",
+                "2001:db8:3::c/64",
+            ],
         );
         eth3.preferred = vec!["2001:db8:3::c/64".parse().expect("an address and a length")];
         let mut down = dummy("kube-ipvs0", &["192.0.2.9/32", "2001:db8:80::1/128"]);
@@ -116,11 +121,17 @@ mod tests {
         let interfaces = [
             lo,
             down,
-            dummy("dummy0", &["192.0.2.9/32", "2001:db8:81::1/128", "2001:db8:81::2/64"]),
+            dummy(
+                "dummy0",
+                &["192.0.2.9/32", "2001:db8:81::1/128", "2001:db8:81::2/64"],
+            ),
             dummy("dummy1", &["10.4.0.1/32", "2001:db8:82::1/128"]),
             eth3,
             // The address of a Service stands before the own one.
-            interface("eth4", &["10.5.0.1/24", "2001:db8:83::80/128", "2001:db8:83::1/64"]),
+            interface(
+                "eth4",
+                &["10.5.0.1/24", "2001:db8:83::80/128", "2001:db8:83::1/64"],
+            ),
             interface("eth5", &["10.6.0.1/24", "2001:db8:84::80/128"]),
             interface(
                 "eth0",
@@ -190,7 +201,12 @@ mod tests {
                 text("10.3.0.1"),
                 both("2001:db8:3::c", None),
             ),
-            ("2001:db8:3::a", "2001:db8:3::ff", None, both("2001:db8:3::a", None)),
+            (
+                "2001:db8:3::a",
+                "2001:db8:3::ff",
+                None,
+                both("2001:db8:3::a", None),
+            ),
             (
                 "10.5.0.1",
                 "10.5.0.254",

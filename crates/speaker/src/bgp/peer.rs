@@ -4,11 +4,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use herald_bgp::peering::{Peering, PeeringAction};
-use herald_bgp::session::SessionEnd;
+use herald_bgp::ribs_out::RibsOut;
+use herald_bgp::session::{SessionEnd, SessionState};
 use herald_bgp::wire::notification::CeaseSubcode;
 use herald_core::Time;
-use herald_core::announce::bgp::RouteChange;
-use herald_netio::{DialError, Interface, Poller, TcpConnection};
+use herald_netio::{DialError, DialOptions, Interface, Poller, TcpConnection};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::metrics::PeerMetrics;
@@ -17,11 +17,20 @@ use super::{BgpReport, PeerEvent, PeerSettings};
 
 /// Reads from a connection before others have their turn: a peer that floods delays the others by these at most.
 const READS: usize = 4;
-/// Bytes written to a connection before others have their turn.
-const WRITES: usize = 1 << 20;
+/// Bytes written to a connection before others have their turn: a few batches of routes, some milliseconds of encoding.
+const WRITES: usize = 1 << 18;
+
+/// What all peers of the thread use.
+pub(super) struct PeerContext {
+    pub(super) poller: Poller,
+    pub(super) reports: UnboundedSender<BgpReport>,
+    pub(super) routes: RibsOut,
+    pub(super) interfaces: Vec<Interface>,
+    /// Room for received bytes.
+    pub(super) buffer: Vec<u8>,
+}
 
 pub(super) struct PeerShell {
-    name: Arc<str>,
     /// The token of its connection.
     token: u64,
     settings: PeerSettings,
@@ -51,10 +60,9 @@ impl PeerShell {
         seed: u64,
         now: Time,
     ) -> Self {
-        let mut peering = Peering::new(settings.session.clone(), seed);
+        let mut peering = Peering::new(name, settings.session.clone(), seed);
         peering.start(now);
         Self {
-            name,
             token,
             settings,
             peering,
@@ -62,6 +70,10 @@ impl PeerShell {
             cause: None,
             metrics,
         }
+    }
+
+    pub(super) const fn token(&self) -> u64 {
+        self.token
     }
 
     pub(super) const fn settings(&self) -> &PeerSettings {
@@ -73,16 +85,12 @@ impl PeerShell {
         self.metrics = metrics;
     }
 
-    pub(super) const fn token(&self) -> u64 {
-        self.token
-    }
-
     /// Replaces the settings. The session goes on where the protocol allows that; otherwise there is a new one at once.
     pub(super) fn set(&mut self, settings: PeerSettings, now: Time) {
         let before = std::mem::replace(&mut self.settings, settings);
         let (dial, session) = (&self.settings.dial, &self.settings.session);
         self.peering.set_config(session.clone(), now);
-        let with_key_of_before = herald_netio::DialOptions {
+        let with_key_of_before = DialOptions {
             key: before.dial.key.clone(),
             ..dial.clone()
         };
@@ -116,15 +124,13 @@ impl PeerShell {
         self.peering.stop(SessionEnd::Restart, now);
     }
 
-    pub(super) fn set_route(&mut self, change: RouteChange) {
-        self.peering.set_route(change.prefix, change.attributes);
-    }
-
-    pub(super) fn set_interfaces(&mut self, interfaces: &[Interface]) {
+    /// Takes the next hops from the interfaces, which have changed.
+    pub(super) fn update_next_hops(&mut self, context: &mut PeerContext) {
         let local = self.connection.as_ref().and_then(|one| one.local);
         if let Some(local) = local {
             let peer = self.settings.dial.peer.ip();
-            self.peering.set_next_hops(next_hops(local, peer, interfaces));
+            let next_hops = next_hops(local, peer, &context.interfaces);
+            self.peering.set_next_hops(next_hops, &mut context.routes);
         }
     }
 
@@ -132,18 +138,25 @@ impl PeerShell {
         self.peering.poll_timeout()
     }
 
-    pub(super) fn handle_timeout(&mut self, now: Time) {
-        self.peering.handle_timeout(now);
-    }
-
-    /// The connection is readable or writable, or lost.
-    pub(super) fn handle_ready(&mut self, buffer: &mut [u8], interfaces: &[Interface], now: Time) {
-        if let Err(error) = self.receive(buffer, interfaces, now) {
-            self.lose(error, now);
+    /// Acts on timers that are due. What waits in the socket is read first: while this thread was late, the peer was not silent.
+    pub(super) fn handle_timeout(&mut self, context: &mut PeerContext, now: Time) {
+        if self.poll_timeout().is_some_and(|due| due <= now) {
+            self.handle_ready(context, now);
+            self.peering.handle_timeout(now);
         }
     }
 
-    fn receive(&mut self, buffer: &mut [u8], interfaces: &[Interface], now: Time) -> std::io::Result<()> {
+    /// The connection is readable or writable, or lost.
+    pub(super) fn handle_ready(&mut self, context: &mut PeerContext, now: Time) {
+        if let Err(error) = self.connect(&context.interfaces, now) {
+            self.lose(error, context, now);
+        } else if let Err(error) = self.receive(&mut context.buffer, now) {
+            self.lose(error, context, now);
+        }
+    }
+
+    /// Notes whether the connection is made meanwhile.
+    fn connect(&mut self, interfaces: &[Interface], now: Time) -> std::io::Result<()> {
         let Some(connection) = &mut self.connection else {
             return Ok(());
         };
@@ -153,17 +166,23 @@ impl PeerShell {
             }
             let (local, peer) = (connection.tcp.local_address()?, self.settings.dial.peer.ip());
             connection.local = Some(local);
-            self.peering
-                .handle_connected(next_hops(local, peer, interfaces), now);
+            let next_hops = next_hops(local, peer, interfaces);
+            self.peering.handle_connected(next_hops, now);
         }
         connection.is_full = false;
+        Ok(())
+    }
+
+    fn receive(&mut self, buffer: &mut [u8], now: Time) -> std::io::Result<()> {
         for _ in 0..READS {
+            let Some(connection) = self.connection.as_ref().filter(|one| one.local.is_some()) else {
+                break;
+            };
             match connection.tcp.receive(buffer)? {
                 None => break,
                 Some(0) => {
                     self.connection = None;
                     self.peering.handle_closed(now);
-                    break;
                 }
                 Some(count) => self.peering.handle_bytes(&buffer[..count], now),
             }
@@ -172,32 +191,27 @@ impl PeerShell {
     }
 
     /// Carries out what the peering wants, and sends what the connection takes.
-    pub(super) fn drive(&mut self, poller: &Poller, reports: &UnboundedSender<BgpReport>, now: Time) {
+    pub(super) fn drive(&mut self, context: &mut PeerContext, now: Time) {
         loop {
-            while let Some(action) = self.peering.poll_action() {
-                self.act(action, poller, reports, now);
+            while let Some(action) = self.peering.poll_action(&mut context.routes) {
+                self.act(action, context, now);
             }
-            match self.transmit(poller, now) {
+            match self.transmit(context, now) {
                 Ok(()) => break,
-                Err(error) => self.lose(error, now),
+                Err(error) => self.lose(error, context, now),
             }
         }
         let (sent, received) = (self.peering.sent_messages(), self.peering.received_messages());
         self.metrics.set_messages(sent, received);
-        self.metrics.set_wanted(self.peering.wanted());
+        self.metrics
+            .set_wanted(context.routes.wanted(self.peering.name()));
     }
 
-    fn act(
-        &mut self,
-        action: PeeringAction,
-        poller: &Poller,
-        reports: &UnboundedSender<BgpReport>,
-        now: Time,
-    ) {
+    fn act(&mut self, action: PeeringAction, context: &PeerContext, now: Time) {
         let event = match action {
             PeeringAction::Dial => {
                 self.cause = None;
-                match self.dial(poller) {
+                match self.dial(&context.poller) {
                     Ok(connection) => self.connection = Some(connection),
                     Err(error) => {
                         self.cause = Some(error);
@@ -226,9 +240,9 @@ impl PeerShell {
                 }
             }
         };
-        let peer = Arc::clone(&self.name);
+        let peer = Arc::clone(self.peering.name());
         // Fails only while the program ends.
-        let _ended = reports.send(BgpReport { peer, event });
+        let _ended = context.reports.send(BgpReport { peer, event });
     }
 
     fn dial(&self, poller: &Poller) -> Result<PeerConnection, DialError> {
@@ -243,14 +257,14 @@ impl PeerShell {
         })
     }
 
-    fn transmit(&mut self, poller: &Poller, now: Time) -> std::io::Result<()> {
+    fn transmit(&mut self, context: &mut PeerContext, now: Time) -> std::io::Result<()> {
         let Some(connection) = &mut self.connection else {
             return Ok(());
         };
         let mut budget = WRITES;
         let mut has_sent = false;
         while !connection.is_full
-            && let Some(bytes) = self.peering.poll_transmit()
+            && let Some(bytes) = self.peering.poll_transmit(&mut context.routes)
         {
             let length = bytes.len();
             let took = connection.tcp.send(bytes)?.unwrap_or(0);
@@ -260,18 +274,25 @@ impl PeerShell {
             connection.is_full = took < length || budget == 0;
         }
         if has_sent {
-            self.metrics.set_announced(self.peering.announced());
+            let announced = context.routes.announced(self.peering.name());
+            self.metrics.set_announced(announced);
         }
         if connection.awaits_writable != connection.is_full {
             connection.awaits_writable = connection.is_full;
-            poller.set_awaits_writable(&connection.tcp, self.token, connection.is_full)?;
+            let (poller, token) = (&context.poller, self.token);
+            poller.set_awaits_writable(&connection.tcp, token, connection.is_full)?;
         }
         Ok(())
     }
 
-    fn lose(&mut self, error: std::io::Error, now: Time) {
-        self.cause = Some(error.into());
+    /// Gives the connection up. What the peer said last is read first, as it may be the NOTIFICATION that says why.
+    fn lose(&mut self, error: std::io::Error, context: &mut PeerContext, now: Time) {
+        // The error is known; another one at the end of what was read says nothing new.
+        let _end = self.receive(&mut context.buffer, now);
         self.connection = None;
-        self.peering.handle_closed(now);
+        if !matches!(self.peering.state(), SessionState::Idle | SessionState::Active) {
+            self.cause = Some(error.into());
+            self.peering.handle_closed(now);
+        }
     }
 }

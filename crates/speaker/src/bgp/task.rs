@@ -6,17 +6,18 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use herald_bgp::ribs_out::RibsOut;
 use herald_core::Time;
 use herald_netio::{Interface, Poller};
 use herald_runtime::health::Beat;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::metrics::BgpMetrics;
-use super::peer::PeerShell;
+use super::peer::{PeerContext, PeerShell};
 use super::{BgpCommand, BgpReport, PeerSettings};
 
 /// Commands done before connections are looked at again: a KEEPALIVE is delayed by these at most.
-const CHORES: usize = 256;
+const CHORES: usize = 1024;
 /// The longest wait, so that the beat is not missed.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// The longest message (RFC 8654) fits.
@@ -31,12 +32,10 @@ pub(super) enum BgpInput {
 /// State of the BGP thread.
 pub(super) struct BgpTask {
     inputs: Receiver<BgpInput>,
-    reports: UnboundedSender<BgpReport>,
+    context: PeerContext,
     metrics: BgpMetrics,
     peers: BTreeMap<Arc<str>, PeerShell>,
     next_token: u64,
-    interfaces: Vec<Interface>,
-    received: Vec<u8>,
     seed: u64,
     zero: Instant,
 }
@@ -51,6 +50,7 @@ enum InputProgress {
 
 impl BgpTask {
     pub(super) fn new(
+        poller: Poller,
         inputs: Receiver<BgpInput>,
         reports: UnboundedSender<BgpReport>,
         metrics: BgpMetrics,
@@ -58,43 +58,45 @@ impl BgpTask {
     ) -> Self {
         Self {
             inputs,
-            reports,
+            context: PeerContext {
+                poller,
+                reports,
+                routes: RibsOut::default(),
+                interfaces: Vec::new(),
+                buffer: vec![0; BUFFER],
+            },
             metrics,
             peers: BTreeMap::new(),
             next_token: 0,
-            interfaces: Vec::new(),
-            received: vec![0; BUFFER],
             seed,
             zero: Instant::now(),
         }
     }
 
     /// Works until the handle is dropped.
-    pub(super) fn run(mut self, mut poller: Poller, beat: &Beat) -> anyhow::Result<()> {
+    pub(super) fn run(mut self, beat: &Beat) -> anyhow::Result<()> {
         loop {
             beat.beat();
-            let progress = self.handle_inputs(&poller);
+            let progress = self.handle_inputs();
             let now = self.now();
-            if progress == InputProgress::Stop {
-                for peer in self.peers.values_mut() {
+            self.context.routes.handle_timeout(now);
+            for peer in self.peers.values_mut() {
+                if progress == InputProgress::Stop {
                     peer.stop(now);
                 }
-            }
-            for peer in self.peers.values_mut() {
-                peer.handle_timeout(now);
-                peer.drive(&poller, &self.reports, now);
+                peer.handle_timeout(&mut self.context, now);
+                peer.drive(&mut self.context, now);
             }
             if progress == InputProgress::Stop {
                 return Ok(());
             }
             let timeout = self.timeout(progress);
-            let ready = poller
-                .wait(Some(timeout))
-                .context("cannot wait for connections")?;
-            let now = Time::since_zero(self.zero.elapsed());
+            let ready = self.context.poller.wait(Some(timeout));
+            let ready: Vec<u64> = ready.context("cannot wait for connections")?.collect();
+            let now = self.now();
             for token in ready {
                 if let Some(peer) = self.peers.values_mut().find(|peer| peer.token() == token) {
-                    peer.handle_ready(&mut self.received, &self.interfaces, now);
+                    peer.handle_ready(&mut self.context, now);
                 }
             }
         }
@@ -108,18 +110,19 @@ impl BgpTask {
         if progress == InputProgress::More {
             return Duration::ZERO;
         }
-        let due = self.peers.values().filter_map(PeerShell::poll_timeout).min();
+        let peers = self.peers.values().filter_map(PeerShell::poll_timeout);
+        let due = peers.chain(self.context.routes.poll_timeout()).min();
         due.map_or(LONGEST_WAIT, |due| (due - self.now()).min(LONGEST_WAIT))
     }
 
-    fn handle_inputs(&mut self, poller: &Poller) -> InputProgress {
+    fn handle_inputs(&mut self) -> InputProgress {
         for _ in 0..CHORES {
             match self.inputs.try_recv() {
-                Ok(BgpInput::Command(command)) => self.handle_command(command, poller),
+                Ok(BgpInput::Command(command)) => self.handle_command(command),
                 Ok(BgpInput::Interfaces(interfaces)) => {
-                    self.interfaces = interfaces;
+                    self.context.interfaces = interfaces;
                     for peer in self.peers.values_mut() {
-                        peer.set_interfaces(&self.interfaces);
+                        peer.update_next_hops(&mut self.context);
                     }
                 }
                 Err(TryRecvError::Empty) => return InputProgress::Idle,
@@ -129,39 +132,45 @@ impl BgpTask {
         InputProgress::More
     }
 
-    fn handle_command(&mut self, command: BgpCommand, poller: &Poller) {
+    fn handle_command(&mut self, command: BgpCommand) {
         let now = self.now();
         match command {
-            BgpCommand::SetPeer(name, settings) => {
-                let labels = |settings: &PeerSettings| (settings.dial.peer, settings.dial.device.clone());
-                let (address, vrf) = labels(&settings);
-                let add = || self.metrics.add(&name, address, vrf.as_deref());
-                if let Some(peer) = self.peers.get_mut(&name) {
-                    if labels(peer.settings()) != (address, vrf.clone()) {
-                        peer.set_metrics(add());
-                    }
-                    peer.set(*settings, now);
-                } else {
-                    let metrics = add();
-                    let token = self.next_token;
-                    self.next_token += 1;
-                    let seed = self.seed.wrapping_add(token);
-                    let peer = PeerShell::new(Arc::clone(&name), *settings, metrics, token, seed, now);
-                    self.peers.insert(name, peer);
-                }
-            }
+            BgpCommand::SetPeer(name, settings) => self.set_peer(name, *settings, now),
             BgpCommand::RemovePeer(name) => {
                 if let Some(mut peer) = self.peers.remove(&name) {
                     peer.remove(now);
-                    peer.drive(poller, &self.reports, now);
+                    peer.drive(&mut self.context, now);
                     self.metrics.remove(&name);
+                    self.context.routes.forget(&name);
                 }
             }
             BgpCommand::SetRoute(change) => {
-                if let Some(peer) = self.peers.get_mut(&change.peer) {
-                    peer.set_route(change);
+                let is_last = change.attributes.is_none() && !self.peers.contains_key(&change.peer);
+                let peer = Arc::clone(&change.peer);
+                self.context.routes.set_route(change, now);
+                if is_last {
+                    self.context.routes.forget(&peer);
                 }
             }
         }
+    }
+
+    fn set_peer(&mut self, name: Arc<str>, settings: PeerSettings, now: Time) {
+        let labels = |settings: &PeerSettings| (settings.dial.peer, settings.dial.device.clone());
+        let (address, vrf) = labels(&settings);
+        if let Some(peer) = self.peers.get_mut(&name) {
+            if labels(peer.settings()) != (address, vrf.clone()) {
+                peer.set_metrics(self.metrics.add(&name, address, vrf.as_deref()));
+            }
+            peer.set(settings, now);
+            return;
+        }
+        let metrics = self.metrics.add(&name, address, vrf.as_deref());
+        let token = self.next_token;
+        self.next_token += 1;
+        let seed = self.seed.wrapping_add(token);
+        self.context.routes.add_peer(&name);
+        let peer = PeerShell::new(Arc::clone(&name), settings, metrics, token, seed, now);
+        self.peers.insert(name, peer);
     }
 }

@@ -161,8 +161,18 @@ fn only_the_right_password_connects(kind: Kind) {
         let ends = node.wait_for_session();
         let is_attempt = |end: &SessionEnd| *end == SessionEnd::NotConnected;
         assert!(ends.iter().all(is_attempt), "{ends:?}");
-        let expected = seen(&neighbour, address, 100, 100);
-        router.wait_for_routes(&Routes::from([("198.51.100.1/32".to_owned(), expected)]));
+        let expected =
+            |med| Routes::from([("198.51.100.1/32".to_owned(), seen(&neighbour, address, med, 100))]);
+        router.wait_for_routes(&expected(100));
+        // On the live connection: what was signed with another password is sent again with the right one.
+        node.set_peer(settings(&Neighbour {
+            password: Some("wrong"),
+            ..neighbour
+        }));
+        node.set_routes([(host_route(address), Some(attributes(50, None)))]);
+        node.set_peer(settings(&neighbour));
+        router.wait_for_routes(&expected(50));
+        assert!(node.poll_report().is_none(), "the session stands");
     }
 }
 
