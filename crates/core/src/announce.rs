@@ -11,6 +11,8 @@ pub mod layer2;
 pub enum Protocol {
     /// ARP and NDP on the segments of the node.
     Layer2,
+    /// Routes for the routers that the node has sessions with.
+    Bgp,
 }
 
 impl Protocol {
@@ -18,6 +20,7 @@ impl Protocol {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Layer2 => "layer2",
+            Self::Bgp => "bgp",
         }
     }
 }

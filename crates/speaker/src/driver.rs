@@ -87,6 +87,7 @@ impl Driver {
             has_gossip,
             ignore_exclude_label: args.ignore_exclude_lb,
             takeover_verification: args.takeover_verification,
+            default_med: None,
             seed: rand::random(),
         };
         let mut agent = Agent::new(options);

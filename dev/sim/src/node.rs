@@ -66,6 +66,7 @@ impl Node {
             has_gossip: true,
             ignore_exclude_label: false,
             takeover_verification: true,
+            default_med: None,
             seed,
         });
         agent.set_speaker_nodes(catalog::speaker_nodes(count), now);

@@ -1,19 +1,21 @@
 //! The agent of a node: which addresses does it announce?
 //!
 //! Its inputs are the objects of the API server, the members and the events of the wire. It joins eligibility, election,
-//! take-over, reachability and draining. It sends commands to the station ([`Command`]), reports to membership what peers have to
-//! know ([`AgentReport`]), and emits what users have to know ([`AgentEvent`], [`AnnouncementStatus`]).
+//! take-over, reachability, draining and the routes of BGP. It sends commands to the station ([`Command`]), reports to membership what
+//! peers have to know ([`AgentReport`]), and emits what users have to know ([`AgentEvent`], [`AnnouncementStatus`]).
 //!
 //! ```text
 //!   set_service, set_node, set_config, ...  ─►┌───────┐─► poll_command  ─► station
 //!   set_members                             ─►│ Agent │─► poll_report   ─► membership
 //!   handle_wire                             ─►│       │─► poll_event    ─► events, metrics, logs
-//!   handle_timeout, handle_shutdown         ─►└───────┘─► poll_status   ─► ServiceL2Status
+//!   handle_timeout, handle_shutdown         ─►│       │─► poll_status   ─► ServiceL2Status
+//!   set_bgp_config                          ─►└───────┘─► poll_bgp_peer, poll_route, poll_bgp_status
 //! ```
 //!
 //! Nothing leaves the agent before [`Agent::start`]: a speaker whose lists are not complete owns nothing.
 
 mod beside;
+mod bgp;
 mod output;
 mod peer_view;
 mod query;
@@ -35,6 +37,7 @@ pub use stage::AddressStage;
 pub use status::AnnouncementStatus;
 use status::StatusFacts;
 
+use super::bgp::BgpRoutes;
 use super::eligibility::{Endpoints, Exclusion, Exposure, Node};
 use super::facts::{FactChange, Facts};
 use super::layer2::ownership::{Interfaces, Ownership};
@@ -55,6 +58,8 @@ pub struct Options {
     pub ignore_exclude_label: bool,
     /// Whether an address is probed before it is announced.
     pub takeover_verification: bool,
+    /// MULTI_EXIT_DISC of the routes whose BGPAdvertisements have none.
+    pub default_med: Option<u32>,
     /// Feeds the random pauses of contenders.
     pub seed: u64,
 }
@@ -69,6 +74,7 @@ pub struct Agent {
     facts: Facts,
     ownership: Ownership,
     takeover: Takeover,
+    bgp: BgpRoutes,
     peers: PeerView,
     statuses: StatusFacts,
     commands: VecDeque<Command>,
@@ -83,6 +89,7 @@ impl Agent {
         Self {
             facts: Facts::new(options.has_gossip, options.ignore_exclude_label),
             ownership: Ownership::new(node.clone()),
+            bgp: BgpRoutes::new(node.clone(), options.default_med),
             takeover: Takeover::new(node, options.takeover_verification, options.seed),
             options,
             has_started: false,
@@ -295,6 +302,7 @@ impl Agent {
     fn handle_change(&mut self, change: Option<FactChange>) {
         let Some(change) = change else { return };
         self.statuses.handle_change(&change);
+        self.bgp.handle_change(&self.facts, &change);
         self.ownership.handle_change(&self.facts, change);
     }
 

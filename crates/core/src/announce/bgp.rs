@@ -5,11 +5,13 @@
 
 mod attachment;
 mod exclusion;
+mod explain;
+mod peers;
+mod status;
 #[cfg(test)]
 mod tests;
 
 use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -18,8 +20,12 @@ use smallvec::SmallVec;
 
 pub use attachment::{Unattached, attach};
 pub use exclusion::{PeerExclusion, RouteExclusion};
+use peers::BgpPeers;
+pub use peers::PeerChange;
+use status::BgpStatuses;
+pub use status::{BgpStatus, BgpStatusChange};
 
-use super::eligibility::Exclusion;
+use super::eligibility::{Exclusion, Exposure, Node, View};
 use super::facts::{FactChange, Facts};
 use crate::config::Pool;
 use crate::config::bgp::{BgpAdvertisement, BgpPeer, Communities};
@@ -57,7 +63,7 @@ pub struct BgpRoutes {
     /// MULTI_EXIT_DISC of routes whose advertisements have none.
     default_med: Option<u32>,
     advertisements: Vec<BgpAdvertisement>,
-    peers: BTreeMap<Arc<str>, BgpPeer>,
+    peers: BgpPeers,
     /// The places of the advertisements that this node uses for each pool.
     attached: BTreeMap<PoolName, Vec<usize>>,
     /// The routes of each Service, in ascending order: prefix, and place among the advertisements.
@@ -66,47 +72,65 @@ pub struct BgpRoutes {
     prefixes: BTreeMap<Prefix, SmallVec<[(usize, usize); 1]>>,
     /// The routes that may have changed, as they were when [`BgpRoutes::poll_change`] returned them last.
     stale: BTreeMap<(Prefix, Arc<str>), Option<RouteAttributes>>,
+    statuses: BgpStatuses,
 }
 
 impl BgpRoutes {
     /// Starts without peers. Without `default_med` routes have no MULTI_EXIT_DISC unless their advertisement says so, as with
     /// MetalLB.
-    pub const fn new(own_node: NodeName, default_med: Option<u32>) -> Self {
+    pub fn new(own_node: NodeName, default_med: Option<u32>) -> Self {
         Self {
             own_node,
             default_med,
             advertisements: Vec::new(),
-            peers: BTreeMap::new(),
+            peers: BgpPeers::default(),
             attached: BTreeMap::new(),
             services: BTreeMap::new(),
             prefixes: BTreeMap::new(),
             stale: BTreeMap::new(),
+            statuses: BgpStatuses::default(),
         }
     }
 
-    /// Replaces the advertisements, and the peers of this node ([`NodePeers::running`](crate::config::bgp::NodePeers::running)). The
-    /// routes of a peer that is gone are withdrawn.
+    /// Replaces the advertisements and peers in force. This node runs the peers that select it by its labels
+    /// ([`NodePeers`](crate::config::bgp::NodePeers)). The routes of a peer that is gone are withdrawn.
     pub fn set_config<'a>(
         &mut self,
         facts: &Facts,
         advertisements: Vec<BgpAdvertisement>,
         peers: impl IntoIterator<Item = &'a BgpPeer>,
     ) {
-        let peers = peers
-            .into_iter()
-            .map(|peer| (peer.name.as_str().into(), peer.clone()));
-        let peers: BTreeMap<Arc<str>, BgpPeer> = peers.collect();
-        if self.advertisements == advertisements && self.peers == peers {
+        let peers: Vec<BgpPeer> = peers.into_iter().cloned().collect();
+        if self.advertisements == advertisements && self.peers.in_force == peers {
             return;
         }
+        self.peers.in_force = peers;
+        self.replace(facts, advertisements);
+    }
+
+    /// Ends all sessions of this node, or begins them again.
+    pub fn set_paused(&mut self, facts: &Facts, is_paused: bool) {
+        if core::mem::replace(&mut self.peers.is_paused, is_paused) != is_paused {
+            self.replace(facts, self.advertisements.clone());
+        }
+    }
+
+    /// Withdraws all routes. The sessions stay.
+    pub fn withdraw_all(&mut self, facts: &Facts) {
+        self.replace(facts, Vec::new());
+    }
+
+    /// Replaces the advertisements, and the peers by those that the node has by its labels now.
+    fn replace(&mut self, facts: &Facts, advertisements: Vec<BgpAdvertisement>) {
         let before: Vec<Prefix> = self.prefixes.keys().copied().collect();
         for prefix in before {
             self.mark(prefix);
         }
+        self.statuses.mark(self.services.keys());
         self.services.clear();
         self.prefixes.clear();
         self.advertisements = advertisements;
-        self.peers = peers;
+        self.peers.update(facts.nodes().get(&self.own_node));
         self.decide_all(facts);
     }
 
@@ -116,7 +140,7 @@ impl BgpRoutes {
             FactChange::Pools => self.decide_all(facts),
             FactChange::Node(node, addresses) | FactChange::NodeRemoved(node, addresses) => {
                 if *node == self.own_node {
-                    self.decide_all(facts);
+                    self.handle_own_node(facts);
                 }
                 for address in addresses {
                     for service in facts.sharers(*address) {
@@ -130,11 +154,25 @@ impl BgpRoutes {
         }
     }
 
+    fn handle_own_node(&mut self, facts: &Facts) {
+        if self.peers.are_stale(facts.nodes().get(&self.own_node)) {
+            self.replace(facts, self.advertisements.clone());
+        } else {
+            self.decide_all(facts);
+        }
+    }
+
+    /// Returns the next peer of this node that differs from what was returned before.
+    pub fn poll_peer(&mut self) -> Option<PeerChange> {
+        self.peers.poll_change()
+    }
+
     /// Returns the next route that differs from what was returned before.
     pub fn poll_change(&mut self) -> Option<RouteChange> {
         loop {
             let ((prefix, peer), before) = self.stale.pop_first()?;
-            let attributes = self.peers.get(&peer).and_then(|peer| self.route(peer, prefix));
+            let running = self.peers.running().get(&peer);
+            let attributes = running.and_then(|peer| self.route(peer, prefix));
             if attributes != before {
                 return Some(RouteChange {
                     peer,
@@ -143,65 +181,6 @@ impl BgpRoutes {
                 });
             }
         }
-    }
-
-    /// Returns the peers that get a route for a Service: what `ServiceBGPStatus` has.
-    pub fn peers_of(&self, service: &ServiceKey) -> BTreeSet<&str> {
-        let routes = self.services.get(service).map_or(&[][..], Vec::as_slice);
-        let gets = |peer: &&BgpPeer| {
-            let mut routes = routes.iter();
-            routes.any(|(prefix, place)| self.is_sent(peer, *prefix, *place))
-        };
-        self.peers
-            .values()
-            .filter(gets)
-            .map(|peer| peer.name.as_str())
-            .collect()
-    }
-
-    /// Explains for each peer why it gets a route for a Service at one of its addresses, or why not.
-    ///
-    /// # Errors
-    /// The reason why no peer gets one.
-    pub fn explain(
-        &self,
-        facts: &Facts,
-        service: &ServiceKey,
-        address: IpAddr,
-    ) -> Result<BTreeMap<&str, Result<Vec<Prefix>, PeerExclusion>>, RouteExclusion> {
-        let places = self.places_of(facts, service, address)?;
-        let family = Family::of(address);
-        let of = |peer: &BgpPeer| {
-            if !peer.carries(family) {
-                return Err(PeerExclusion::FamilyNotCarried(family));
-            }
-            let advertisements = places.iter().map(|place| &self.advertisements[*place]);
-            let selecting = advertisements.filter(|one| one.selects_peer(&peer.name));
-            let prefixes: BTreeSet<Prefix> = selecting
-                .map(|one| Prefix::of(address, one.length(family)))
-                .collect();
-            if prefixes.is_empty() {
-                return Err(PeerExclusion::NotSelected);
-            }
-            Ok(prefixes.into_iter().collect())
-        };
-        let peers = self.peers.values();
-        Ok(peers.map(|peer| (peer.name.as_str(), of(peer))).collect())
-    }
-
-    /// Returns the advertisements that this node does not use for a pool although they select both.
-    pub fn unattached(&self, facts: &Facts) -> Vec<(String, Arc<str>, Unattached)> {
-        let Some(node) = facts.nodes().get(&self.own_node) else {
-            return Vec::new();
-        };
-        let of_pool = |pool: &Pool| {
-            let (_, others) = attach(&self.advertisements, pool, &node.labels);
-            let name = |(advertisement, reason): (&BgpAdvertisement, Unattached)| {
-                (advertisement.name.clone(), pool.name.as_str().into(), reason)
-            };
-            others.into_iter().map(name).collect::<Vec<_>>()
-        };
-        facts.view().pools.iter().flat_map(of_pool).collect()
     }
 
     fn decide_all(&mut self, facts: &Facts) {
@@ -234,6 +213,9 @@ impl BgpRoutes {
             if before.binary_search(&(*prefix, *place)).is_err() {
                 self.add(*prefix, *place);
             }
+        }
+        if !before.is_empty() || !after.is_empty() {
+            self.statuses.mark([service]);
         }
         if !after.is_empty() {
             self.services.insert(service.clone(), after);
@@ -298,13 +280,20 @@ impl BgpRoutes {
     ) -> Result<Vec<usize>, RouteExclusion> {
         let service = facts.service(key).ok_or(RouteExclusion::NoService)?;
         let node = facts.nodes().get(&self.own_node).ok_or(RouteExclusion::NoNode)?;
-        let mut view = facts.view();
-        // The speaker itself decides. It needs no other, and stops its sessions when it stops. There is no election, so none that
-        // has to be MetalLB's: a drained node is drained beside MetalLB as well.
-        (view.members, view.ignore_drain) = (None, false);
-        let endpoints = facts.endpoints(key);
-        let pool = view.pool_at(service, address)?;
+        let pool = facts.view().pool_at(service, address)?;
         let attached = self.attached.get(&pool.name).map_or(&[][..], Vec::as_slice);
+        self.places_on(facts, node, pool, attached, service)
+    }
+
+    /// Returns the places of the advertisements by which a node announces a Service of a pool, of those that are attached there.
+    fn places_on(
+        &self,
+        facts: &Facts,
+        node: &Node,
+        pool: &Pool,
+        attached: &[usize],
+        service: &Exposure,
+    ) -> Result<Vec<usize>, RouteExclusion> {
         if attached.is_empty() {
             return Err(RouteExclusion::NoAdvertisementForNode);
         }
@@ -321,6 +310,14 @@ impl BgpRoutes {
                 other.name.clone(),
             ));
         }
+        let endpoints = facts.endpoints(&service.key);
+        // The speaker itself decides. It needs no other, and stops its sessions when it stops. There is no election, so none that
+        // has to be MetalLB's: a drained node is drained beside MetalLB as well.
+        let view = View {
+            members: None,
+            ignore_drain: false,
+            ..facts.view()
+        };
         view.may_announce(&applying, service, endpoints, node)?;
         if !endpoints.any {
             return Err(Exclusion::NoEndpoints.into());
@@ -330,7 +327,7 @@ impl BgpRoutes {
 
     /// Notes that the routes of all peers for a prefix may change.
     fn mark(&mut self, prefix: Prefix) {
-        for (name, peer) in &self.peers {
+        for (name, peer) in self.peers.running() {
             let key = (prefix, Arc::clone(name));
             if !self.stale.contains_key(&key) {
                 let before = self.route(peer, prefix);

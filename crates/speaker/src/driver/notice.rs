@@ -142,6 +142,7 @@ mod tests {
             has_gossip: true,
             ignore_exclude_label: false,
             takeover_verification: true,
+            default_med: None,
             seed: 1,
         });
         let notices = notices(event, &agent, &"node-1".into(), 7946).into_iter();

@@ -69,6 +69,16 @@ impl Reporters {
         reporter.is_some_and(|(_, reporter)| reporter == node)
     }
 
+    /// Whether no node may announce a Service at one of its addresses.
+    pub(super) fn has(&self, service: &ServiceKey) -> bool {
+        self.unowned.contains_key(service)
+    }
+
+    /// Returns the Services that no node may announce at one of their addresses.
+    pub(super) fn services(&self) -> impl Iterator<Item = &ServiceKey> {
+        self.unowned.keys()
+    }
+
     /// Whether a speaker can report that could not before, or no longer can.
     pub(super) fn are_stale(&self, facts: &Facts) -> bool {
         self.usable != usable(facts)

@@ -112,12 +112,21 @@ impl StatusFacts {
     }
 
     /// Records a change of the facts.
-    pub(super) const fn handle_change(&mut self, change: &FactChange) {
+    pub(super) fn handle_change(&mut self, change: &FactChange) {
         match change {
             FactChange::Node(..) | FactChange::NodeRemoved(..) => self.are_nodes_stale = true,
             FactChange::Members(_) => self.are_members_stale = true,
+            // Whether another node announces it by BGP may depend on its endpoints.
+            FactChange::Service(service, _) if self.reporters.has(service) => {
+                self.stale.insert(service.clone());
+            }
             FactChange::Pools | FactChange::Service(..) => {}
         }
+    }
+
+    /// Records other advertisements or peers of BGP: why a Service is not announced may be something else.
+    pub(super) fn handle_bgp_config(&mut self) {
+        self.stale.extend(self.reporters.services().cloned());
     }
 
     /// Chooses the reporters again, if a Node or the set of usable speakers has changed. Of members nothing else concerns them,
@@ -140,6 +149,9 @@ impl StatusFacts {
         addresses.is_some_and(|addresses| addresses.contains(&address)) && self.sent.contains(&address)
     }
 }
+
+/// [`Exclusion::NoAdvertisement`] for both protocols.
+const NO_ADVERTISEMENT: &str = "no L2Advertisement and no BGPAdvertisement selects the pool and the Service";
 
 /// Why an address of a Service is not announced.
 struct Obstacle {
@@ -212,10 +224,26 @@ impl Agent {
         // An entry that is no address is of another implementation, and so is the Service.
         let is_ours = !matches!(exclusion, Exclusion::NoAddress | Exclusion::InvalidAddress);
         let is_reporter = is_of_elected_node(exclusion) || self.statuses.reporters.is_reporter(own, service);
-        (is_ours && is_reporter).then(|| Obstacle {
+        if !is_ours || !is_reporter {
+            return None;
+        }
+        let (exclusion, message) = if matches!(exclusion, Exclusion::NoAdvertisement) {
+            match self.bgp.reasons_of_nodes(&self.facts, service, address) {
+                None => (exclusion, NO_ADVERTISEMENT.to_string()),
+                // The nodes that announce it by BGP publish that themselves.
+                Some(reasons) if reasons.is_empty() => return None,
+                Some(reasons) => (
+                    &Exclusion::NoCandidate,
+                    with_reasons(&Exclusion::NoCandidate, reasons),
+                ),
+            }
+        } else {
+            (exclusion, self.describe(service, address, exclusion))
+        };
+        Some(Obstacle {
             address,
             reason: exclusion.reason(),
-            message: self.describe(service, address, exclusion),
+            message,
         })
     }
 
@@ -226,15 +254,20 @@ impl Agent {
         if !matches!(exclusion, Exclusion::NoCandidate) {
             return exclusion.to_string();
         }
-        let reasons = self.ownership.lasting_reasons(&self.facts, service, address);
-        match reasons.is_empty() {
-            true => exclusion.to_string(),
-            false => {
-                let reasons: Vec<&str> = reasons.into_iter().collect();
-                format!("{exclusion}; the reasons of the nodes: {}", reasons.join(", "))
-            }
-        }
+        with_reasons(
+            exclusion,
+            self.ownership.lasting_reasons(&self.facts, service, address),
+        )
     }
+}
+
+/// Describes an exclusion with the reasons of the nodes.
+fn with_reasons(exclusion: &Exclusion, reasons: BTreeSet<&'static str>) -> String {
+    if reasons.is_empty() {
+        return exclusion.to_string();
+    }
+    let reasons: Vec<&str> = reasons.into_iter().collect();
+    format!("{exclusion}; the reasons of the nodes: {}", reasons.join(", "))
 }
 
 /// Whether the election has chosen this node.

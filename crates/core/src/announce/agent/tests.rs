@@ -14,6 +14,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 mod beside;
+mod bgp;
 
 /// This node owns [`ADDRESS`] by MetalLB's order; the other node owns [`OTHER`].
 const OWN: &str = "iris2";
@@ -91,6 +92,7 @@ impl Rig {
             has_gossip,
             ignore_exclude_label: false,
             takeover_verification: true,
+            default_med: None,
             seed: 1,
         });
         let mut catalog = Catalog::new();

@@ -19,12 +19,15 @@ pub enum RouteExclusion {
     NoAdvertisementForService,
     /// Two advertisements say different LOCAL_PREFs for the same routes of the Service.
     Contradiction(String, String),
+    /// The node has no session with a peer that would get a route: none selects the node, the advertisements name others, or none
+    /// carries the family.
+    NoPeer,
     /// A reason that holds for any protocol.
     Any(Exclusion),
 }
 
 impl RouteExclusion {
-    /// Returns the CamelCase word that is the reason in the log.
+    /// Returns the CamelCase word for the reason.
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::NoService => "NoService",
@@ -32,6 +35,7 @@ impl RouteExclusion {
             Self::NoAdvertisementForNode => "NodeNotSelected",
             Self::NoAdvertisementForService => "NoAdvertisement",
             Self::Contradiction(..) => "ConflictingAdvertisements",
+            Self::NoPeer => "NoPeer",
             Self::Any(exclusion) => exclusion.reason(),
         }
     }
@@ -50,6 +54,7 @@ impl fmt::Display for RouteExclusion {
                 f,
                 "the BGPAdvertisements {one:?} and {other:?} have different localPref for the same routes of the Service"
             ),
+            Self::NoPeer => f.write_str("no BGPPeer of the node gets a route for the address"),
             Self::Any(exclusion) => exclusion.fmt(f),
         }
     }

@@ -1,7 +1,7 @@
 //! Objects in, routes at each peer out.
 
 use alloc::format;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::vec;
 
 use proptest::prelude::*;
@@ -172,11 +172,8 @@ impl Speaker {
         );
         assert_eq!(catalog.problems(), []);
         let advertisements = catalog.advertisements().cloned().collect();
-        let node = self.facts.nodes().values().next();
-        let peers = node
-            .map(|node| catalog.node_peers(&node.labels))
-            .unwrap_or_default();
-        self.routes.set_config(&self.facts, advertisements, peers.running);
+        self.routes
+            .set_config(&self.facts, advertisements, catalog.peers());
         self.send();
     }
 
@@ -214,6 +211,37 @@ impl Speaker {
             text
         };
         routes.map(text).collect()
+    }
+
+    /// The statuses that differ from before, as text.
+    fn statuses(&mut self) -> Vec<String> {
+        let changes = core::iter::from_fn(|| self.routes.poll_status(&self.facts));
+        let text = |change: BgpStatusChange| {
+            let name = &change.service.name;
+            let Some(status) = change.after else {
+                return format!("{name}: nothing");
+            };
+            let addresses: Vec<_> = status.addresses.iter().map(ToString::to_string).collect();
+            format!("{name}: {} by {}", addresses.join(" "), status.peers.join(" "))
+        };
+        changes.map(text).collect()
+    }
+
+    /// The peers that differ from before: those that this node has a session with now, and those that it has none with any more.
+    fn peer_changes(&mut self) -> Vec<String> {
+        let changes = core::iter::from_fn(|| self.routes.poll_peer());
+        let text = |change: PeerChange| match change.peer {
+            Some(peer) => format!("{} as AS {}", change.name, peer.local_asn.0),
+            None => format!("{} no more", change.name),
+        };
+        changes.map(text).collect()
+    }
+
+    /// The reasons of the nodes why none announces the first address of a Service.
+    fn reasons_of_nodes(&self, name: &str) -> Option<Vec<&'static str>> {
+        let address = self.facts.service(&key(name))?.addresses[0];
+        let reasons = self.routes.reasons_of_nodes(&self.facts, &key(name), address)?;
+        Some(reasons.into_iter().collect())
     }
 
     fn reason(&self, name: &str) -> &'static str {
@@ -567,26 +595,19 @@ fn the_status_names_the_peers_of_each_service() {
     let peers =
         ["1.2.3.1", "1.2.3.2", "1.2.3.3"].map(|address| peer(&format!("peer{}", &address[6..]), address));
     let mut speaker = Speaker::new(&pools, &[of("adv1", "pool1"), of("adv2", "pool2")], &peers);
-    let statuses = |speaker: &Speaker| {
-        ["one", "two"].map(|name| {
-            speaker
-                .routes
-                .peers_of(&key(name))
-                .into_iter()
-                .collect::<Vec<_>>()
-                .join(" ")
-        })
-    };
-    for (name, address, expected) in [
-        ("one", "10.20.0.1", ["peer1 peer2", ""]),
-        ("two", "30.0.0.1", ["peer1 peer2", "peer1 peer2"]),
-    ] {
+    for (name, address) in [("one", "10.20.0.1"), ("two", "30.0.0.1")] {
         speaker.change(|facts| facts.set_endpoints(key(name), ready(&["iris"])));
         speaker.change(|facts| facts.set_service(service(name, &[address])));
-        assert_eq!(statuses(&speaker), expected, "S1, S2");
+        assert_eq!(
+            speaker.statuses(),
+            [format!("{name}: {address} by peer1 peer2")],
+            "S1, S2"
+        );
     }
+    speaker.change(|facts| facts.set_endpoints(key("two"), ready(&["pandora"])));
+    assert_eq!(speaker.statuses(), [""; 0], "the same peers");
     speaker.change(|facts| facts.remove_service(&key("one")));
-    assert_eq!(statuses(&speaker), ["", "peer1 peer2"], "S3");
+    assert_eq!(speaker.statuses(), ["one: nothing"], "S3");
     let explained = speaker
         .routes
         .explain(&speaker.facts, &key("two"), IpAddr::from([30, 0, 0, 1]));
@@ -708,6 +729,133 @@ fn a_drained_node_sends_nothing_also_beside_metallb() {
     }
 }
 
+/// Rows N1 to N3, and changes of a peer.
+#[test]
+fn a_node_has_sessions_with_the_peers_that_select_it_by_its_labels() {
+    let selecting = |pairs: &[(&str, &str)]| RawBgpPeer {
+        node_selectors: selectors(pairs),
+        ..peer("peer2", "1.2.3.5")
+    };
+    let peers = [peer("peer1", "1.2.3.4"), selecting(&[("foo", "bar")])];
+    let mut speaker = Speaker::new(
+        &[("default", &["10.20.30.0/24"])],
+        &[advertisement("adv")],
+        &peers,
+    );
+    speaker.change(|facts| facts.set_endpoints(key("test1"), ready(&["iris"])));
+    speaker.change(|facts| facts.set_service(service("test1", &["10.20.30.1"])));
+    assert_eq!(speaker.peer_changes(), ["peer1 as AS 42"], "N1");
+    assert_eq!(speaker.statuses(), ["test1: 10.20.30.1 by peer1"]);
+    speaker.change(|facts| facts.set_node(node("pandora", &[("foo", "bar")])));
+    assert_eq!(speaker.peer_changes(), ["peer2 as AS 42"], "N2");
+    assert_eq!(speaker.at("peer2"), ["10.20.30.1/32"]);
+    assert_eq!(speaker.statuses(), ["test1: 10.20.30.1 by peer1 peer2"]);
+    speaker.change(|facts| facts.set_node(node("pandora", &[("foo", "baz")])));
+    assert_eq!(speaker.peer_changes(), ["peer2 no more"]);
+    assert_eq!(speaker.at("peer2"), [""; 0]);
+    speaker.peers[1] = selecting(&[("foo", "bar"), ("foo", "baz")]);
+    speaker.configure();
+    assert_eq!(speaker.peer_changes(), ["peer2 as AS 42"], "N3");
+    speaker.peers[0].local_asn = Some(7);
+    speaker.configure();
+    speaker.configure();
+    assert_eq!(speaker.peer_changes(), ["peer1 as AS 7"]);
+    speaker.change(|facts| facts.remove_node(&"pandora".into()));
+    assert_eq!(speaker.peer_changes(), ["peer1 no more", "peer2 no more"]);
+    assert_eq!(speaker.statuses(), ["test1: nothing"]);
+}
+
+#[test]
+fn of_two_peers_with_one_connection_the_older_runs_and_the_other_takes_its_place() {
+    let younger = RawBgpPeer {
+        created: 2,
+        ..peer("a", "1.2.3.4")
+    };
+    let mut speaker = Speaker::new(&[], &[], &[younger, peer("b", "1.2.3.4")]);
+    assert_eq!(speaker.peer_changes(), ["b as AS 42"]);
+    assert_eq!(speaker.routes.duplicates(), [("a".into(), "b".into())]);
+    speaker.peers.pop();
+    speaker.configure();
+    assert_eq!(speaker.peer_changes(), ["a as AS 42", "b no more"]);
+    assert_eq!(speaker.routes.duplicates(), []);
+}
+
+#[test]
+fn a_pause_ends_all_sessions_and_its_end_restores_them_with_their_routes() {
+    let mut speaker = Speaker::simple(&[advertisement("adv")]);
+    speaker.change(|facts| facts.set_service(service("test1", &["10.20.30.1"])));
+    assert_eq!(speaker.peer_changes(), ["peer1 as AS 42"]);
+    assert_eq!(speaker.statuses().len(), 1);
+    for (is_paused, peer, routes, status) in [
+        (true, "peer1 no more", &[][..], "test1: nothing"),
+        (
+            false,
+            "peer1 as AS 42",
+            &["10.20.30.1/32"],
+            "test1: 10.20.30.1 by peer1",
+        ),
+    ] {
+        speaker.routes.set_paused(&speaker.facts, is_paused);
+        speaker.send();
+        assert_eq!(speaker.peer_changes(), [peer]);
+        assert_eq!(speaker.at("peer1"), routes);
+        assert_eq!(speaker.statuses(), [status]);
+        speaker.routes.set_paused(&speaker.facts, is_paused);
+        assert_eq!(speaker.peer_changes(), [""; 0]);
+    }
+}
+
+#[test]
+fn the_status_has_the_addresses_that_a_peer_gets() {
+    let mut speaker = Speaker::new(
+        &[("both", &["10.20.30.0/24", "fc00:1::/120"])],
+        &[advertisement("adv")],
+        &[peer("four", "1.2.3.4")],
+    );
+    speaker.change(|facts| facts.set_endpoints(key("test1"), ready(&["iris"])));
+    speaker.change(|facts| facts.set_service(service("test1", &["fc00:1::33", "10.20.30.1"])));
+    assert_eq!(speaker.statuses(), ["test1: 10.20.30.1 by four"]);
+    speaker.peers.push(peer("six", "fc00::1"));
+    speaker.configure();
+    assert_eq!(speaker.statuses(), ["test1: fc00:1::33 10.20.30.1 by four six"]);
+}
+
+#[test]
+fn why_no_node_announces_is_known_on_each_node() {
+    let selecting = RawBgpPeer {
+        node_selectors: selectors(&[("node", "iris")]),
+        ..peer("peer1", "1.2.3.4")
+    };
+    let mut speaker = Speaker::new(&[("default", &["10.20.30.0/24"])], &[], &[]);
+    speaker.change(|facts| facts.set_node(node("iris", &[])));
+    speaker.change(|facts| facts.set_endpoints(key("test1"), ready(&["pandora"])));
+    speaker.change(|facts| facts.set_service(service("test1", &["10.20.30.1"])));
+    assert_eq!(speaker.reasons_of_nodes("test1"), None, "BGP has no part in it");
+    speaker.advertisements = vec![advertisement("adv")];
+    speaker.configure();
+    assert_eq!(speaker.reasons_of_nodes("test1"), Some(vec!["NoPeer"]));
+    speaker.peers = vec![selecting];
+    speaker.configure();
+    assert_eq!(
+        speaker.reasons_of_nodes("test1"),
+        Some(vec![]),
+        "the other node does"
+    );
+    let local = Exposure {
+        traffic_policy: TrafficPolicy::Local,
+        ..service("test1", &["10.20.30.1"])
+    };
+    speaker.change(|facts| facts.set_service(local));
+    let reasons = Some(vec!["NoLocalEndpoint", "NoPeer"]);
+    assert_eq!(speaker.reasons_of_nodes("test1"), reasons);
+    speaker.advertisements[0].peers = vec!["peer9".into()];
+    speaker.configure();
+    assert_eq!(speaker.reasons_of_nodes("test1"), reasons);
+    speaker.advertisements[0].service_selectors = selectors(&[("app", "other")]);
+    speaker.configure();
+    assert_eq!(speaker.reasons_of_nodes("test1"), None);
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Service(u8, Vec<u8>, bool),
@@ -815,7 +963,7 @@ proptest! {
                 continue;
             }
             let mut fresh = BgpRoutes::new("pandora".into(), None);
-            let peers = speaker.routes.peers.values().cloned().collect::<Vec<_>>();
+            let peers = speaker.routes.peers.in_force.clone();
             fresh.set_config(&speaker.facts, speaker.routes.advertisements.clone(), &peers);
             let mut expected = BTreeMap::<String, BTreeMap<Prefix, RouteAttributes>>::new();
             while let Some(change) = fresh.poll_change() {

@@ -78,6 +78,25 @@ pub struct NodePeers<'a> {
     pub duplicates: Vec<(&'a BgpPeer, &'a BgpPeer)>,
 }
 
+impl<'a> NodePeers<'a> {
+    /// Returns those of `peers` that a node with these labels has. Of two with the same connection the older one runs; of two that
+    /// were created in the same second the first one by name.
+    pub fn of(peers: impl IntoIterator<Item = &'a BgpPeer>, labels: &Labels) -> Self {
+        let selected = peers.into_iter().filter(|peer| peer.selects_node(labels));
+        let mut selected: Vec<&BgpPeer> = selected.collect();
+        selected.sort_by_key(|peer| (peer.created, &peer.name));
+        let mut peers = Self::default();
+        for peer in selected {
+            let mut running = peers.running.iter();
+            match running.find(|older| older.connection() == peer.connection()) {
+                Some(older) => peers.duplicates.push((peer, *older)),
+                None => peers.running.push(peer),
+            }
+        }
+        peers
+    }
+}
+
 impl BgpCatalog {
     /// Applies changes of resources. What follows from all of them is computed once.
     pub fn apply(&mut self, changes: impl IntoIterator<Item = BgpChange>) {
@@ -114,20 +133,9 @@ impl BgpCatalog {
         &self.problems
     }
 
-    /// Returns the peers of a node with these labels. Of two with the same connection the older one runs; of two that were created
-    /// in the same second the first one by name.
+    /// Returns the peers of a node with these labels ([`NodePeers::of`]).
     pub fn node_peers(&self, labels: &Labels) -> NodePeers<'_> {
-        let mut selected: Vec<&BgpPeer> = self.peers().filter(|peer| peer.selects_node(labels)).collect();
-        selected.sort_by_key(|peer| peer.created);
-        let mut peers = NodePeers::default();
-        for peer in selected {
-            let mut running = peers.running.iter();
-            match running.find(|older| older.connection() == peer.connection()) {
-                Some(older) => peers.duplicates.push((peer, *older)),
-                None => peers.running.push(peer),
-            }
-        }
-        peers
+        NodePeers::of(self.peers(), labels)
     }
 
     fn delete(&mut self, kind: BgpKind, name: &str) {

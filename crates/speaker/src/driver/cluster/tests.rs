@@ -23,6 +23,7 @@ impl Rig {
             has_gossip: false,
             ignore_exclude_label: false,
             takeover_verification: true,
+            default_med: None,
             seed: 1,
         });
         agent.start();

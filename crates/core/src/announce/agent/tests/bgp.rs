@@ -1,0 +1,168 @@
+//! BGP beside layer 2, and without it.
+
+use super::*;
+use crate::config::bgp::{BgpCatalog, BgpChange, RawBgpAdvertisement, RawBgpPeer};
+
+fn catalog(has_peer: bool) -> BgpCatalog {
+    let advertisement = RawBgpAdvertisement {
+        name: "all".into(),
+        ..RawBgpAdvertisement::default()
+    };
+    let peer = RawBgpPeer {
+        name: "router".into(),
+        my_asn: 65_001,
+        peer_asn: Some(65_000),
+        address: Some("192.0.2.1".into()),
+        ..RawBgpPeer::default()
+    };
+    let mut catalog = BgpCatalog::default();
+    let peer = has_peer.then_some(BgpChange::ApplyPeer(peer));
+    catalog.apply(
+        [BgpChange::ApplyAdvertisement(advertisement)]
+            .into_iter()
+            .chain(peer),
+    );
+    assert_eq!(catalog.problems(), []);
+    catalog
+}
+
+impl Rig {
+    fn set_bgp(&mut self, has_peer: bool) {
+        let catalog = catalog(has_peer);
+        let advertisements = catalog.advertisements().cloned().collect();
+        self.agent.set_bgp_config(advertisements, catalog.peers());
+    }
+
+    /// Leaves the pool without an `L2Advertisement`.
+    fn without_layer2(mut self) -> Self {
+        let mut catalog = Catalog::new();
+        catalog.set_pools(vec![RawPool {
+            name: "pool".into(),
+            addresses: vec!["10.20.30.0/24".into()],
+            ..RawPool::default()
+        }]);
+        self.agent.set_config(catalog.pools(), &[]);
+        self
+    }
+
+    /// Returns what has changed of peers, routes and statuses, as text.
+    fn bgp(&mut self) -> Vec<String> {
+        self.agent.decide(self.now);
+        let sign = |is_there: bool| if is_there { "+" } else { "-" };
+        let mut changes = Vec::new();
+        while let Some(change) = self.agent.poll_bgp_peer() {
+            changes.push(format!("{}{}", sign(change.peer.is_some()), change.name));
+        }
+        while let Some(change) = self.agent.poll_route() {
+            let (is_there, prefix) = (change.attributes.is_some(), change.prefix.address);
+            changes.push(format!("{}{prefix} to {}", sign(is_there), change.peer));
+        }
+        while let Some(change) = self.agent.poll_bgp_status() {
+            changes.push(format!("{}{}", sign(change.after.is_some()), change.service.name));
+        }
+        changes
+    }
+}
+
+const BEGIN: [&str; 3] = ["+router", "+10.20.30.1 to router", "+web-10.20.30.1"];
+const END: [&str; 2] = ["-10.20.30.1 to router", "-web-10.20.30.1"];
+
+#[test]
+fn nothing_of_bgp_leaves_before_the_start_and_then_peers_come_before_their_routes() {
+    let mut rig = Rig::new(true, &[ADDRESS]);
+    rig.set_bgp(true);
+    assert_eq!(rig.bgp(), [""; 0]);
+    rig.agent.start();
+    assert_eq!(rig.bgp(), BEGIN);
+    assert_eq!(rig.bgp(), [""; 0]);
+    rig.agent.remove_service(&key(ADDRESS));
+    assert_eq!(rig.bgp(), END);
+}
+
+#[test]
+fn an_address_that_only_bgp_advertises_is_not_probed_and_has_no_status_of_layer_2() {
+    let mut rig = Rig::started(&[ADDRESS, OTHER]).without_layer2();
+    rig.set_bgp(true);
+    assert_eq!(rig.commands(), []);
+    assert_eq!(rig.bgp().len(), 5, "the peer, and two Services");
+    assert!(rig.statuses().iter().all(|(_, status)| status.is_none()));
+}
+
+#[test]
+fn both_protocols_may_announce_an_address_whatever_the_other_one_does() {
+    let mut rig = Rig::started(&[ADDRESS]);
+    rig.set_bgp(true);
+    assert_eq!(rig.bgp(), BEGIN);
+    assert_eq!(rig.commands(), [Command::Probe(announcement(ADDRESS))]);
+    rig.probed(ip(ADDRESS), ProbeResult::Silence);
+    assert_eq!(rig.commands(), [Command::Announce(announcement(ADDRESS))]);
+    assert_eq!(rig.bgp(), [""; 0]);
+    rig = rig.without_layer2();
+    assert!(rig.commands().contains(&Command::Withdraw(ip(ADDRESS))));
+    assert_eq!(rig.bgp(), [""; 0]);
+}
+
+#[test]
+fn one_speaker_reports_why_no_node_announces_by_bgp_until_one_does() {
+    let mut rig = Rig::started(&[ADDRESS]).without_layer2();
+    let message =
+        format!("{ADDRESS}: no L2Advertisement and no BGPAdvertisement selects the pool and the Service");
+    assert_eq!(reported(&mut rig, ADDRESS), Some(("NoAdvertisement", message)));
+    rig.set_bgp(false);
+    let message = format!("{ADDRESS}: no node may announce the Service; the reasons of the nodes: NoPeer");
+    assert_eq!(reported(&mut rig, ADDRESS), Some(("NoCandidate", message)));
+    rig.set_bgp(true);
+    assert_eq!(rig.statuses(), [(key(ADDRESS), None)]);
+    // Endpoints on the other node only: that one announces.
+    let local = |traffic_policy| Exposure {
+        traffic_policy,
+        ..exposure(ADDRESS)
+    };
+    let of_nodes = |nodes: &[&str]| Endpoints {
+        any: true,
+        nodes: nodes.iter().map(|node| (*node).into()).collect(),
+        ..Endpoints::default()
+    };
+    rig.bgp();
+    rig.agent.set_service(local(TrafficPolicy::Local));
+    rig.agent
+        .set_endpoints(key(ADDRESS), Some(of_nodes(&[PEER]).into()));
+    assert_eq!(rig.bgp(), END);
+    assert_eq!(reported(&mut rig, ADDRESS), None);
+    rig.agent
+        .set_endpoints(key(ADDRESS), Some(of_nodes(&["elsewhere"]).into()));
+    let reason = reported(&mut rig, ADDRESS).map(|(reason, _)| reason);
+    assert_eq!(reason, Some("NoCandidate"));
+    rig.agent
+        .set_endpoints(key(ADDRESS), Some(of_nodes(&[OWN]).into()));
+    assert_eq!(rig.bgp(), BEGIN[1..]);
+    assert_eq!(rig.statuses(), [(key(ADDRESS), None)]);
+}
+
+#[test]
+fn a_drained_node_withdraws_its_routes_and_keeps_its_sessions() {
+    let mut rig = Rig::started(&[ADDRESS]);
+    rig.set_bgp(true);
+    rig.bgp();
+    for (draining, expected) in [(true, &END[..]), (false, &BEGIN[1..])] {
+        rig.agent.set_node(Node {
+            draining,
+            ..node(OWN)
+        });
+        assert_eq!(rig.bgp(), expected);
+    }
+}
+
+#[test]
+fn a_speaker_that_stops_withdraws_its_routes_and_announces_nothing_more() {
+    let mut rig = Rig::started(&[ADDRESS]);
+    rig.set_bgp(true);
+    rig.bgp();
+    let endpoints = rig.agent.facts.endpoints(&key(ADDRESS)).clone();
+    rig.agent.handle_shutdown(false, rig.now);
+    assert_eq!(rig.bgp(), END);
+    rig.set_bgp(true);
+    rig.agent.set_service(exposure(OTHER));
+    rig.agent.set_endpoints(key(OTHER), Some(endpoints.into()));
+    assert_eq!(rig.bgp(), [""; 0]);
+}
