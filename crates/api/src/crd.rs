@@ -1,16 +1,29 @@
-//! The custom resources of group `metallb.io`, version `v1beta1`, and their definitions.
+//! The custom resources, and their definitions: MetalLB's in group `metallb.io`, and one of group `herald.io`.
 
 #![expect(
     clippy::duplicated_attributes,
     reason = "each printer column repeats the same keys"
 )]
 
+mod bfd_profile;
+mod bgp_advertisement;
+mod bgp_peer;
+mod bgp_peer_v1beta1;
+mod bgp_session_state;
+mod community;
 mod configuration_state;
 mod ip_address_pool;
 mod l2_advertisement;
 mod schema;
+mod service_bgp_status;
 mod service_l2_status;
 
+pub use bfd_profile::{BFDProfile, BFDProfileSpec};
+pub use bgp_advertisement::{BGPAdvertisement, BGPAdvertisementSpec};
+pub use bgp_peer::{BGPPeer, BGPPeerSpec, PasswordText};
+pub use bgp_peer_v1beta1::{BGPPeerV1Beta1, BGPPeerV1Beta1Fields, BGPPeerV1Beta1Spec};
+pub use bgp_session_state::{BGPSessionState, BGPSessionStateStatus};
+pub use community::{Community, CommunitySpec, NamedCommunity};
 pub use configuration_state::{ConfigurationResult, ConfigurationState, ConfigurationStateStatus};
 pub use ip_address_pool::{
     EFFECTIVE, IPAddressPool, IPAddressPoolSpec, IPAddressPoolStatus, Quota, READY, Reservation,
@@ -20,19 +33,28 @@ pub use l2_advertisement::{
     L2Advertisement, L2AdvertisementFields, L2AdvertisementSpec, L2AdvertisementStatus, NodePreference,
 };
 pub use schema::MOST_ENTRIES;
+pub use service_bgp_status::{ServiceBGPStatus, ServiceBGPStatusFields, ServiceBGPStatusStatus};
 pub use service_l2_status::{
     ALLOCATED, ANNOUNCED, InterfaceInfo, ServiceL2Status, ServiceL2StatusFields, ServiceL2StatusStatus,
 };
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
+use kube::core::crd::merge_crds;
 
 /// Returns the definitions of all custom resources, as they are applied to a cluster.
 pub fn crds() -> Vec<CustomResourceDefinition> {
+    let peer_versions = vec![BGPPeer::crd(), BGPPeerV1Beta1::crd()];
     [
+        BFDProfile::crd(),
+        BGPAdvertisement::crd(),
+        merge_crds(peer_versions, "v1beta2").expect("versions of one kind"),
+        BGPSessionState::crd(),
+        Community::crd(),
         ConfigurationState::crd(),
         IPAddressPool::crd(),
         L2Advertisement::crd(),
+        ServiceBGPStatus::crd(),
         ServiceL2Status::crd(),
     ]
     .into_iter()
@@ -70,13 +92,21 @@ mod tests {
     #[test]
     fn every_definition_is_namespaced_without_short_names_and_has_a_status() {
         for crd in crds() {
-            assert_eq!(crd.spec.group, "metallb.io");
+            let (group, version) = match crd.spec.names.kind.as_str() {
+                "BGPSessionState" => ("herald.io", "v1beta1"),
+                "BGPPeer" => ("metallb.io", "v1beta2"),
+                _ => ("metallb.io", "v1beta1"),
+            };
+            assert_eq!(crd.spec.group, group);
             assert_eq!(crd.spec.scope, "Namespaced");
             assert_eq!(crd.spec.names.short_names, None);
             assert_eq!(crd.spec.names.categories, None);
-            let version = &crd.spec.versions[0];
-            assert_eq!((version.name.as_str(), version.storage), ("v1beta1", true));
-            assert!(version.subresources.as_ref().is_some_and(|s| s.status.is_some()));
+            let stored = &crd.spec.versions[0];
+            assert_eq!((stored.name.as_str(), stored.storage), (version, true));
+            for version in &crd.spec.versions {
+                assert!(version.served);
+                assert!(version.subresources.as_ref().is_some_and(|s| s.status.is_some()));
+            }
         }
     }
 
@@ -121,6 +151,41 @@ mod tests {
         }))
         .expect("an advertisement without a spec");
         assert_eq!(bare.spec.spec, L2AdvertisementSpec::default());
+    }
+
+    #[test]
+    fn a_peer_is_served_in_both_versions_with_the_columns_of_metallb() {
+        let crds = crds();
+        let peer = crds.iter().find(|crd| crd.spec.names.kind == "BGPPeer");
+        let versions = &peer.expect("a definition").spec.versions;
+        let names: Vec<&str> = versions.iter().map(|version| &*version.name).collect();
+        assert_eq!(names, ["v1beta2", "v1beta1"]);
+        assert_eq!((versions[0].storage, versions[1].storage), (true, false));
+        assert_eq!(
+            (versions[1].deprecated, versions[1].deprecation_warning.as_deref()),
+            (Some(true), Some("v1beta1 is deprecated, please use v1beta2"))
+        );
+        for version in versions {
+            let version = serde_json::to_value(version).expect("serializes");
+            assert_eq!(
+                columns(&version),
+                [
+                    ("Address", ".spec.peerAddress"),
+                    ("ASN", ".spec.peerASN"),
+                    ("BFD Profile", ".spec.bfdProfile"),
+                    ("Multi Hops", ".spec.ebgpMultiHop")
+                ]
+            );
+            let schema = &version["schema"]["openAPIV3Schema"];
+            assert_eq!(schema.get("required"), None, "the spec is optional");
+            assert_eq!(schema["properties"]["status"]["properties"], Value::Null);
+        }
+        let required = |version: usize| {
+            let version = serde_json::to_value(&versions[version]).expect("serializes");
+            version["schema"]["openAPIV3Schema"]["properties"]["spec"]["required"].clone()
+        };
+        assert_eq!(required(0), json!(["myASN"]));
+        assert_eq!(required(1), json!(["myASN", "peerASN", "peerAddress"]));
     }
 
     #[test]

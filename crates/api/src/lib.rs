@@ -1,8 +1,7 @@
 //! Herald's interface to Kubernetes: custom resources, annotations, reasons, and the conversion of Kubernetes objects into
 //! the plain inputs of `herald-core`.
 //!
-//! The custom resources are MetalLB's (`metallb.io/v1beta1`), field for field, so that existing manifests
-//! apply unchanged. `cargo run -p herald-api --bin crdgen` writes them to `crds/`.
+//! The custom resources are MetalLB's (`metallb.io`), field for field, so that existing manifests apply unchanged, and one of our own. `cargo run -p herald-api --bin crdgen` writes them to `crds/`.
 
 pub mod annotation;
 pub mod convert;
@@ -11,6 +10,9 @@ pub mod reason;
 pub mod state;
 
 pub use crd::{
-    ConfigurationState, ConfigurationStateStatus, IPAddressPool, IPAddressPoolSpec, IPAddressPoolStatus,
-    L2Advertisement, L2AdvertisementSpec, MOST_ENTRIES, ServiceL2Status, ServiceL2StatusStatus, crds,
+    BFDProfile, BFDProfileSpec, BGPAdvertisement, BGPAdvertisementSpec, BGPPeer, BGPPeerSpec,
+    BGPSessionState, BGPSessionStateStatus, Community, CommunitySpec, ConfigurationState,
+    ConfigurationStateStatus, IPAddressPool, IPAddressPoolSpec, IPAddressPoolStatus, L2Advertisement,
+    L2AdvertisementSpec, MOST_ENTRIES, ServiceBGPStatus, ServiceBGPStatusStatus, ServiceL2Status,
+    ServiceL2StatusStatus, crds,
 };

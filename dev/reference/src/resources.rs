@@ -8,10 +8,16 @@ use crate::page::{Page, code};
 use crate::source;
 
 /// What a page shows of a custom resource, in the order of the page: those that administrators write come first.
-const KINDS: [&str; 4] = [
+const KINDS: [&str; 10] = [
     "IPAddressPool",
     "L2Advertisement",
+    "BGPPeer",
+    "BGPAdvertisement",
+    "Community",
+    "BFDProfile",
     "ServiceL2Status",
+    "ServiceBGPStatus",
+    "BGPSessionState",
     "ConfigurationState",
 ];
 
@@ -19,8 +25,8 @@ const KINDS: [&str; 4] = [
 pub(crate) fn page() -> anyhow::Result<String> {
     let mut page = Page::new("Resources");
     page.paragraph(
-        "Administrators write `IPAddressPool` and `L2Advertisement`; Herald writes the other two and each `status`. All are \
-         in the namespace of Herald. Lists of label selectors have the form of Kubernetes (`matchLabels`, `matchExpressions`).",
+        "Administrators write `IPAddressPool`, `L2Advertisement`, `BGPPeer`, `BGPAdvertisement`, `Community` and `BFDProfile`; \
+         Herald writes the others and each `status`. All are in the namespace of Herald. Lists of label selectors have the form of Kubernetes (`matchLabels`, `matchExpressions`).",
     );
     let definitions = herald_api::crds();
     for kind in KINDS {
@@ -37,10 +43,15 @@ pub(crate) fn page() -> anyhow::Result<String> {
             .and_then(|schema| schema.open_api_v3_schema.as_ref());
         let schema = serde_json::to_value(schema.with_context(|| format!("{kind} has no schema"))?)?;
         page.heading(kind);
+        let older = definition.spec.versions.iter().skip(1);
+        let older: Vec<String> = older
+            .map(|older| format!(" `{}` is served as well.", older.name))
+            .collect();
         page.paragraph(&format!(
-            "`apiVersion: {}/{}`. {}",
+            "`apiVersion: {}/{}`.{} {}",
             definition.spec.group,
             version.name,
+            older.concat(),
             text(&schema, "description")
         ));
         let mut rows = Vec::new();

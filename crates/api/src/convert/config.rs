@@ -61,7 +61,7 @@ fn reservation(reservation: &Reservation) -> RawReservation {
     }
 }
 
-fn selectors(selectors: &[LabelSelector]) -> Vec<RawSelector> {
+pub(super) fn selectors(selectors: &[LabelSelector]) -> Vec<RawSelector> {
     selectors.iter().map(selector).collect()
 }
 
@@ -81,7 +81,7 @@ fn selector(selector: &LabelSelector) -> RawSelector {
     }
 }
 
-fn name(metadata: &ObjectMeta) -> String {
+pub(super) fn name(metadata: &ObjectMeta) -> String {
     metadata.name.clone().unwrap_or_default()
 }
 

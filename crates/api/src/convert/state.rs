@@ -1,6 +1,7 @@
 //! The status of a `ConfigurationState`: whether a program could use its configuration.
 
-use herald_core::Problem;
+use std::fmt::Display;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
@@ -15,7 +16,7 @@ pub const GOSSIP_REACHABLE: &str = "herald.io/GossipReachable";
 
 /// Returns the status for `problems`. It has one condition of the type that MetalLB's component has: `poolReconcilerValid` in
 /// the controller, `configReconcilerValid` in a speaker. The caller sets its time.
-pub fn configuration_state(condition: &str, problems: &[Problem]) -> ConfigurationStateStatus {
+pub fn configuration_state(condition: &str, problems: &[impl Display]) -> ConfigurationStateStatus {
     let is_valid = problems.is_empty();
     let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
     let message = match is_valid {
@@ -73,7 +74,7 @@ fn cut(mut text: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use herald_core::{ConfigError, ResourceKind};
+    use herald_core::{ConfigError, Problem, ResourceKind};
 
     fn problem(name: &str) -> Problem {
         Problem {
@@ -105,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_good_configuration_has_no_message() {
-        let status = configuration_state("configReconcilerValid", &[]);
+        let status = configuration_state("configReconcilerValid", &[] as &[Problem]);
         assert_eq!(status.result, Some(ConfigurationResult::Valid));
         assert_eq!(status.error_summary.as_deref(), Some(""));
         assert_eq!(

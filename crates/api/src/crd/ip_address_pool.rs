@@ -132,7 +132,7 @@ fn yes() -> Option<bool> {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "serde's default has the field's type")]
-fn no() -> Option<bool> {
+pub(super) fn no() -> Option<bool> {
     Some(false)
 }
 

@@ -1,5 +1,7 @@
 //! Schemas that the derive macro cannot express, and the form that Kubernetes' own generator gives a definition.
 
+pub(super) mod bgp;
+
 use herald_core::config::{ConflictDetection, RequestScope, SharingScope};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use schemars::{Schema, SchemaGenerator, json_schema};
@@ -151,6 +153,11 @@ pub(super) fn address(_: &mut SchemaGenerator) -> Schema {
 /// Schema of an integer without bounds or format, as Go's `int` is written.
 pub(super) fn integer(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "integer"})
+}
+
+/// Schema of a point in time (RFC 3339).
+pub(super) fn date_time(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "format": "date-time"})
 }
 
 /// Schema of a string that cannot change once written.

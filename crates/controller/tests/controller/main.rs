@@ -10,5 +10,6 @@ mod release_check;
 mod reports;
 mod restore;
 mod schema;
+mod schema_bgp;
 mod tenants;
 mod unreadable;

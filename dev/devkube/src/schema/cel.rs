@@ -16,6 +16,7 @@ use super::validate::identity;
 use super::{ListType, Schema};
 use crate::status::FieldError;
 
+mod duration;
 mod network;
 
 /// One compiled rule.
@@ -77,6 +78,7 @@ impl Rule {
         }
         let mut context = Context::with_env(environment());
         network::add_functions(&mut context);
+        duration::add_functions(&mut context);
         context.add_variable_from_value("self", to_cel(schema, new));
         if let Some(old) = old {
             context.add_variable_from_value("oldSelf", to_cel(schema, old));
@@ -200,7 +202,8 @@ fn compile(source: &str) -> Result<Program, String> {
 /// Whether a function can be called: operators are written with `_` or `@`; of the environment's own
 /// names the library tells by refusing to have them declared again.
 fn is_declared(name: &str) -> bool {
-    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) || network::NAMES.contains(&name) {
+    let added = [network::NAMES, duration::NAMES];
+    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) || added.concat().contains(&name) {
         return true;
     }
     let mut context = Context::with_env(environment());

@@ -72,7 +72,9 @@ pub enum BgpError {
     #[error("can not have both password and secret ref set; remove one of the two")]
     BothPasswords,
     /// The Secret does not exist.
-    #[error("secret ref not found: there is no Secret {0:?} in the namespace of the load balancer")]
+    #[error(
+        "secret ref not found: there is no Secret {0:?} of type kubernetes.io/basic-auth in the namespace of the load balancer"
+    )]
     MissingSecret(String),
     /// The Secret is of another type.
     #[error("secret type mismatch on {name:?}, type \"kubernetes.io/basic-auth\" is expected, not {kind:?}")]
