@@ -101,6 +101,14 @@ SETS = {
         "controller": {"nodeSelector": {"a": "b"}, "tolerations": [{"operator": "Exists"}], "resources": {"limits": {"cpu": "1"}}},
         "speaker": {"tolerateMaster": False, "tolerations": [{"operator": "Exists"}], "priorityClassName": "mine"},
     },
+    "no BGP": {"speaker": {"bgp": {"enabled": False}}},
+    # A values file of MetalLB's chart for BGP.
+    "MetalLB's BGP": {
+        "frrk8s": {"enabled": True, "external": False, "namespace": "", "secretPassthrough": False},
+        "frr-k8s": {"frr": {"image": {"tag": "10"}}},
+        "speaker": {"frr": {"enabled": True, "metricsPort": 9121}, "bgpDebounceTimeout": 500, "reloader": {"resources": {}}},
+        "prometheus": {"prometheusRule": {"bgpSessionDown": {"enabled": True, "labels": {"severity": "critical"}}}},
+    },
     # A values file of MetalLB's chart for layer 2 alone.
     "MetalLB's layer 2": {
         "frrk8s": {"enabled": False, "external": False},
@@ -113,8 +121,9 @@ SETS = {
 # Values that are refused, and a word of the message.
 REFUSED = [
     ({"configInline": {"address-pools": []}}, "IPAddressPool"),
-    ({"frrk8s": {"enabled": True}}, "layer 2 only"),
-    ({"speaker": {"frr": {"enabled": True}}}, "layer 2 only"),
+    ({"speaker": {"bgp": {"med": "none"}}}, "med"),
+    ({"speaker": {"bgp": {"med": 4294967296}}}, "med"),
+    ({"speaker": {"bgp": {"enable": True}}}, "enable"),
     ({"controller": {"webhookMode": "only"}}, "webhookMode"),
     ({"controller": {"webhookMode": "onlywebhook"}}, "speaker.secretName"),
     ({"crds": {"validationFailurePolicy": "ignore"}}, "validationFailurePolicy"),
@@ -302,7 +311,6 @@ def check_metallb():
     """Of the values of MetalLB's own chart, each refusal is a sentence; without what it names, the chart renders."""
     values = yaml.safe_load(METALLB_VALUES.read_text())
     refused = [
-        ("frrk8s", {"frrk8s": {"enabled": False}}, "frrk8s: Herald supports layer 2 only"),
         ("controller.image", {"controller": {"image": {"repository": "registry.example/herald"}}}, "controller.image.repository: quay.io/metallb/controller is MetalLB's image"),
         ("speaker.image", {"speaker": {"image": {"repository": "registry.example/herald"}}}, "speaker.image.repository: quay.io/metallb/speaker is MetalLB's image"),
     ]
@@ -336,6 +344,33 @@ def check_omissions():
     assert leaderless in alerts({}), f"no {leaderless}"
     reviewing = {"controller": {"webhookMode": "onlywebhook"}, "speaker": {"enabled": False}}
     assert leaderless not in alerts(reviewing), f"{leaderless} of a release whose controller only reviews"
+
+
+def check_bgp():
+    """The speaker gets what its values say of BGP, and reads Secrets only for BGP."""
+    def speaker(values):
+        found = documents(values)
+        daemons = next(d for d in found if d["kind"] == "DaemonSet")["spec"]["template"]["spec"]["containers"]
+        role = next(d for d in found if d["kind"] == "Role" and d["metadata"]["name"].endswith("-speaker"))
+        readable = {resource for rule in role["rules"] for resource in rule["resources"] if "list" in rule["verbs"]}
+        return [argument for argument in daemons[0]["args"] if argument.startswith("--bgp")], readable
+
+    with_bgp = {"bgppeers", "bgpadvertisements", "communities", "bfdprofiles", "servicebgpstatuses", "bgpsessionstates", "secrets"}
+    for values, flags, reads in (
+        ({}, [], True),
+        (SETS["no BGP"], ["--bgp=false"], False),
+        ({"speaker": {"bgp": {"med": 4294967295}}}, ["--bgp-med=4294967295"], True),
+        ({"speaker": {"bgp": {"med": 0}}}, ["--bgp-med=0"], True),
+        ({"speaker": {"bgp": {"med": "absent"}}}, ["--bgp-med=absent"], True),
+        (BESIDE, ["--bgp-med=absent"], True),
+        (SETS["MetalLB's BGP"], [], True),
+    ):
+        found, readable = speaker(values)
+        assert found == flags, f"{values}: {found}"
+        assert readable & with_bgp == (with_bgp if reads else set()), f"{values}: {readable}"
+    for values, is_told in (({}, False), (SETS["MetalLB's BGP"], True), ({"frrk8s": {"external": True}}, True), (SETS["MetalLB's layer 2"], False)):
+        notes = next(text for name, text in render(values).items() if name.endswith("NOTES.txt"))
+        assert ("The speaker itself speaks BGP" in notes) == is_told, f"{values}: {notes}"
 
 
 def check_alerts():
@@ -432,7 +467,13 @@ def check_definitions():
         definition = yaml.safe_load(file.read_text())
         wanted[definition["metadata"]["name"]] = definition["spec"]
     found = {d["metadata"]["name"]: d for d in documents({}) if d["kind"] == "CustomResourceDefinition"}
-    assert {name: d["spec"] for name, d in found.items()} == wanted
+    # The webhook converts the versions of one of them.
+    service = {"name": "release-herald-webhook", "namespace": "metallb-system", "path": "/convert"}
+    webhook = {"conversionReviewVersions": ["v1"], "clientConfig": {"service": service}}
+    converted = merged(wanted, {"bgppeers.metallb.io": {"conversion": {"strategy": "Webhook", "webhook": webhook}}})
+    assert {name: d["spec"] for name, d in found.items()} == converted
+    without = [d for d in documents(SETS["no webhook"]) if d["kind"] == "CustomResourceDefinition"]
+    assert {d["metadata"]["name"]: d["spec"] for d in without} == wanted
     assert all(d["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep" for d in found.values())
 
 
@@ -477,12 +518,14 @@ def check_privileges():
     }
     events = {(who, "events", verb) for who in ("controller", "speaker") for verb in ("create", "patch")}
     reviews = {(who, kind, "create") for who in ("controller", "speaker") for kind in ("tokenreviews", "subjectaccessreviews")}
-    own = {("controller", "services/status", "patch"), ("controller", "validatingwebhookconfigurations", "patch")}
+    own = {("controller", what, "patch") for what in ("services/status", "validatingwebhookconfigurations", "customresourcedefinitions")}
+    named = [rule for d in found if d["kind"] == "ClusterRole" for rule in d["rules"] if "customresourcedefinitions" in rule["resources"]]
+    assert [rule["resourceNames"] for rule in named] == [["bgppeers.metallb.io"]]
     assert writes == events | reviews | own, writes
 
 
 def main():
-    checks = [check_lint, check_renders, check_stable, check_manifest, check_refusals, check_metallb, check_omissions, check_alerts, check_dashboards, check_values_matter, check_descriptions, check_definitions, check_privileges]
+    checks = [check_lint, check_renders, check_stable, check_manifest, check_refusals, check_metallb, check_omissions, check_bgp, check_alerts, check_dashboards, check_values_matter, check_descriptions, check_definitions, check_privileges]
     failed = False
     for check in checks:
         try:

@@ -65,6 +65,24 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- printf "%s-webhook" (include "herald.fullname" . | trunc 55 | trimSuffix "-") -}}
 {{- end -}}
 
+{{- /* Whether values of MetalLB's chart ask for a daemon that speaks BGP. Argument: the root. */ -}}
+{{- define "herald.asksForFrr" -}}
+{{- if or ((.Values.speaker).frr).enabled (.Values.frrk8s).enabled (.Values.frrk8s).external -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{- /* MULTI_EXIT_DISC of the routes without one of their own. Beside MetalLB both have the same, so none. */ -}}
+{{- define "herald.bgpMed" -}}
+{{- if (.Values.migration).besideMetalLB -}}
+absent
+{{- else if kindIs "string" .Values.speaker.bgp.med -}}
+{{- .Values.speaker.bgp.med -}}
+{{- else -}}
+{{- .Values.speaker.bgp.med | int64 -}}
+{{- end -}}
+{{- end -}}
+
 {{- /* Where an alert is explained. Argument: its heading in docs/alerts.md. */ -}}
 {{- define "herald.runbook" -}}
 https://github.com/herald-lb/herald/blob/main/docs/alerts.md#{{ lower . }}
@@ -178,17 +196,7 @@ failureThreshold: {{ $probe.failureThreshold }}
 {{- define "herald.refuse" -}}
 {{- $values := .Values -}}
 {{- if $values.configInline -}}
-{{- fail "configInline is not supported: create IPAddressPool and L2Advertisement resources" -}}
-{{- end -}}
-{{- with $values.frrk8s -}}
-{{- if or .enabled .external -}}
-{{- fail "frrk8s: Herald supports layer 2 only, no BGP; set frrk8s.enabled and frrk8s.external to false" -}}
-{{- end -}}
-{{- end -}}
-{{- with (($values.speaker).frr) -}}
-{{- if .enabled -}}
-{{- fail "speaker.frr: Herald supports layer 2 only, no BGP; set speaker.frr.enabled to false" -}}
-{{- end -}}
+{{- fail "configInline is not supported: create IPAddressPool, L2Advertisement, BGPPeer and BGPAdvertisement resources" -}}
 {{- end -}}
 {{- if ($values.migration).besideMetalLB -}}
 {{- if eq (include "herald.name" .) "metallb" -}}
