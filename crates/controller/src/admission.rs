@@ -1,5 +1,6 @@
-//! Admission: answers to the API server's reviews of pools, advertisements and Services before they are written.
+//! Admission: answers to the API server's reviews of pools, advertisements, resources of BGP and Services before they are written.
 
+mod bgp;
 mod review;
 
 use herald_core::config::{Catalog, ConfigChange, Ineffective, ResourceKind};
@@ -9,6 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::effects::{Effects, LONGEST_MESSAGE};
 use crate::reconciler::Reconciler;
+pub(crate) use bgp::{BgpProposal, review_bgp};
 pub(crate) use review::{AdmissionScope, PATHS, answer};
 
 /// The longest warning, in bytes. API servers cut longer ones when there are many.
@@ -25,6 +27,8 @@ pub(crate) enum ProposedChange {
     /// Of a pool or an advertisement. A change that keeps the `spec` is not refused, so that metadata of an invalid resource can
     /// be changed, for example its finalizers.
     Resource { change: ConfigChange, keeps_spec: bool },
+    /// Of a resource of BGP.
+    Bgp(Box<BgpProposal>),
     /// Of a Service of our class, with its annotations that have the deprecated prefix.
     Service {
         service: Box<Service>,

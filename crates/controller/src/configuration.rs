@@ -1,6 +1,9 @@
 //! Pools, advertisements and namespaces: what is in force, and the problems of the rest.
 
+mod bgp;
+
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use herald_api::convert;
 use herald_api::reason::EventReason;
@@ -15,6 +18,7 @@ use serde_json::json;
 
 use crate::input::{WrittenAdvertisement, WrittenPool};
 use crate::reconciler::ServiceEvent;
+pub(crate) use bgp::BgpConfiguration;
 
 /// The configuration as the watches show it. Changes take effect together, with [`apply`](Self::apply).
 #[derive(Default)]
@@ -31,6 +35,8 @@ pub(crate) struct Configuration {
     /// Changes of namespaces since the last [`apply`](Self::apply).
     namespaces: BTreeMap<String, Option<Labels>>,
     is_changed: bool,
+    /// The resources of BGP, which take effect apart from the others.
+    pub(crate) bgp: BgpConfiguration,
 }
 
 impl Configuration {
@@ -108,25 +114,21 @@ impl Configuration {
         &self.catalog
     }
 
-    /// The problems of all resources.
-    pub(crate) fn problems(&self) -> &[Problem] {
-        &self.problems
+    /// Returns an Event about each resource for each of its problems.
+    pub(crate) fn events(&self) -> impl Iterator<Item = ServiceEvent> {
+        let events = self.problems.iter().filter_map(|problem| self.event(problem));
+        events.chain(self.bgp.events())
     }
 
-    /// Whether a pool is set aside.
+    /// Whether a pool or a resource of BGP is set aside.
     pub(crate) fn is_stale(&self) -> bool {
-        self.problems.iter().any(is_ours)
+        self.problems.iter().any(is_ours) || !self.bgp.problems().is_empty()
     }
 
     /// Returns the Event about the resource that has a problem.
     pub(crate) fn event(&self, problem: &Problem) -> Option<ServiceEvent> {
         let about = self.references.get(&(problem.kind, problem.name.clone()))?;
-        Some(ServiceEvent {
-            about: about.clone(),
-            severity: Severity::Warning,
-            reason: EventReason::InvalidConfiguration.reason(),
-            note: problem.to_string(),
-        })
+        Some(invalid(about, problem))
     }
 
     /// Returns the Event about a pool of which others use addresses.
@@ -142,12 +144,11 @@ impl Configuration {
 
     /// Returns the desired `ConfigurationState` of the active controller.
     pub(crate) fn state(&self) -> DesiredObject {
-        let problems: Vec<Problem> = self
-            .problems
-            .iter()
-            .filter(|problem| is_ours(problem))
-            .cloned()
-            .collect();
+        let problems = self.problems.iter().filter(|problem| is_ours(problem));
+        let problems = problems.map(|problem| problem as &dyn Display);
+        let of_bgp = self.bgp.problems().iter();
+        let of_bgp = of_bgp.map(|problem| problem as &dyn Display);
+        let problems: Vec<&dyn Display> = problems.chain(of_bgp).collect();
         DesiredObject {
             labels: [("metallb.io/component-type".to_owned(), "controller".to_owned())].into(),
             status: json!(convert::configuration_state("poolReconcilerValid", &problems)),
@@ -162,6 +163,16 @@ impl Configuration {
     fn unrefer(&mut self, kind: ResourceKind, name: &str) {
         self.references.remove(&(kind, name.to_owned()));
         self.is_changed = true;
+    }
+}
+
+/// Returns the Event about a resource that has a problem.
+fn invalid(about: &ObjectReference, problem: &impl ToString) -> ServiceEvent {
+    ServiceEvent {
+        about: about.clone(),
+        severity: Severity::Warning,
+        reason: EventReason::InvalidConfiguration.reason(),
+        note: problem.to_string(),
     }
 }
 
@@ -215,7 +226,7 @@ mod tests {
         assert_eq!(configuration.apply(), Some(Vec::new()));
         configuration.remove_pool(&"broken".into());
         assert_eq!(configuration.apply(), Some(Vec::new()));
-        assert!(configuration.problems().is_empty() && !configuration.is_stale());
+        assert!(configuration.events().next().is_none() && !configuration.is_stale());
         assert_eq!(configuration.event(&problems[0]), None);
     }
 
@@ -238,7 +249,7 @@ mod tests {
         assert_eq!(configuration.state().status["result"], "Valid");
         configuration.remove_advertisement("twice");
         assert_eq!(configuration.apply(), Some(Vec::new()));
-        assert!(configuration.problems().is_empty());
+        assert!(configuration.events().next().is_none());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The task that connects the watches, the configuration, the reconciler and the queue of writes.
 
 mod admission;
+mod bgp;
 mod clock;
 mod log;
 mod resources;
@@ -234,6 +235,7 @@ impl Controller {
                     self.configuration.handle_synced();
                     self.resources.effects.handle_listed(EffectSource::Advertisements);
                 }
+                ClusterChange::Bgp(kind, update) => self.configuration.bgp.handle(kind, update),
                 ClusterChange::Namespaces(Update::Applied((name, labels))) => {
                     self.configuration.set_namespace(name, Some(labels));
                 }
@@ -309,6 +311,7 @@ impl Controller {
     /// Carries out what the last inputs led to: decisions first, then events, then writes.
     fn drain(&mut self) {
         self.apply_configuration();
+        self.apply_bgp();
         while let Some((service, outcome, caveat)) = self.reconciler.poll_decision() {
             log_decision(&service, &outcome, caveat.as_ref());
             while let Some(event) = self.reconciler.poll_event() {

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use herald_api::ConfigurationState;
 use herald_api::reason::ConditionReason;
-use herald_core::config::{AdvertisingNode, Catalog, Ineffective, ReportedInterfaces, ResourceKind};
+use herald_core::config::{
+    AdvertisementScope, AdvertisingNode, Catalog, Ineffective, Pool, ReportedInterfaces, ResourceKind,
+};
 use herald_core::{Labels, NodeName};
 use herald_runtime::Update;
 use herald_runtime::log::shorten;
@@ -18,6 +20,7 @@ pub(crate) const LONGEST_MESSAGE: usize = 1024;
 pub(crate) enum EffectSource {
     Pools,
     Advertisements,
+    Bgp,
     Nodes,
     Speakers,
 }
@@ -63,6 +66,8 @@ pub(crate) struct Effects {
     nodes: BTreeMap<String, AdvertisingNode>,
     /// What the speakers of nodes said that are not known yet.
     early: BTreeMap<String, ReportedInterfaces>,
+    /// Which pools advertisements of BGP announce.
+    bgp: Vec<AdvertisementScope>,
     /// Whether a condition may differ from what was computed last.
     is_stale: bool,
 }
@@ -73,6 +78,7 @@ impl Default for Effects {
         let all = [
             EffectSource::Pools,
             EffectSource::Advertisements,
+            EffectSource::Bgp,
             EffectSource::Nodes,
             EffectSource::Speakers,
         ];
@@ -80,6 +86,7 @@ impl Default for Effects {
             awaited: all.into(),
             nodes: BTreeMap::new(),
             early: BTreeMap::new(),
+            bgp: Vec::new(),
             is_stale: false,
         }
     }
@@ -97,6 +104,18 @@ impl Effects {
     /// Takes a changed catalog.
     pub(crate) const fn handle_catalog(&mut self) {
         self.is_stale = true;
+    }
+
+    /// Takes which pools advertisements of BGP announce, when all resources of BGP are listed.
+    pub(crate) fn set_bgp_scopes(&mut self, scopes: Vec<AdvertisementScope>) {
+        self.is_stale |= self.bgp != scopes;
+        self.bgp = scopes;
+        self.handle_listed(EffectSource::Bgp);
+    }
+
+    /// Whether there is a Node whose labels are selected. Before the Nodes are listed there may be one.
+    pub(crate) fn has_node(&self, selects: impl Fn(&Labels) -> bool) -> bool {
+        self.awaited.contains(&EffectSource::Nodes) || self.nodes.values().any(|node| selects(&node.labels))
     }
 
     /// Takes a new or changed Node.
@@ -156,10 +175,18 @@ impl Effects {
 
     /// Returns why a resource has less effect than it was written for; none before all is listed.
     pub(crate) fn reasons(&self, catalog: &Catalog, kind: ResourceKind, name: &str) -> Vec<Ineffective> {
-        match self.awaited.is_empty() {
-            true => catalog.ineffective(kind, name, self.nodes.values()),
-            false => Vec::new(),
+        if !self.awaited.is_empty() {
+            return Vec::new();
         }
+        let mut reasons = catalog.ineffective(kind, name, self.nodes.values());
+        if reasons.contains(&Ineffective::NoAdvertisement) {
+            let pool = catalog.pools().iter().find(|pool| pool.name.as_str() == name);
+            let is_announced = |pool: &Pool| self.bgp.iter().any(|scope| scope.selects_pool(pool));
+            if pool.is_some_and(is_announced) {
+                reasons.retain(|reason| *reason != Ineffective::NoAdvertisement);
+            }
+        }
+        reasons
     }
 
     /// Computes the condition of a resource.
@@ -186,6 +213,7 @@ impl Effects {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use herald_core::config::bgp::{BgpCatalog, BgpChange, RawBgpAdvertisement};
     use herald_core::config::{RawL2Advertisement, RawPool};
     use herald_runtime::ObjectKey;
 
@@ -227,6 +255,7 @@ mod tests {
         assert!(!effects.poll_stale());
         effects.handle_listed(EffectSource::Nodes);
         effects.handle_listed(EffectSource::Pools);
+        effects.handle_listed(EffectSource::Bgp);
         assert!(!effects.poll_stale());
         effects.handle_listed(EffectSource::Advertisements);
         assert!(effects.poll_stale() && !effects.poll_stale());
@@ -253,6 +282,33 @@ mod tests {
         effects.update_speakers(speaker("one", Some(&["eth0"])));
         assert!(effects.poll_stale());
         assert_eq!(reason(&effects), "Effective");
+    }
+
+    #[test]
+    fn a_pool_that_only_bgp_announces_is_announced() {
+        let mut effects = listed();
+        let mut catalog = catalog();
+        catalog.remove_l2_advertisement("a");
+        let reason = |effects: &Effects| effects.effect(&catalog, ResourceKind::Pool, "pool").reason;
+        assert_eq!(reason(&effects), "NoAdvertisement");
+        let scope = |pool: &str| {
+            let mut bgp = BgpCatalog::default();
+            bgp.apply([BgpChange::ApplyAdvertisement(RawBgpAdvertisement {
+                pools: vec![pool.to_owned()],
+                ..RawBgpAdvertisement::default()
+            })]);
+            bgp.advertisements()
+                .map(|advertisement| advertisement.scope.clone())
+                .collect()
+        };
+        effects.set_bgp_scopes(scope("other"));
+        assert_eq!(reason(&effects), "NoAdvertisement");
+        assert!(effects.poll_stale());
+        effects.set_bgp_scopes(scope("pool"));
+        assert!(effects.poll_stale());
+        assert_eq!(reason(&effects), "Effective");
+        effects.set_bgp_scopes(scope("pool"));
+        assert!(!effects.poll_stale());
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! What the controller watches.
 
+mod bgp;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use herald_api::{ConfigurationState, IPAddressPool, L2Advertisement, ServiceL2Status, convert};
 use herald_core::announce::eligibility::Node;
+use herald_core::config::bgp::BgpKind;
 use herald_core::config::{RawL2Advertisement, RawPool};
 use herald_core::{Labels, ServiceKey};
 use herald_runtime::readiness::Precondition;
@@ -21,6 +24,7 @@ use crate::announcements::{PodReadiness, SpeakerStatus};
 use crate::effects::SpeakerInterfaces;
 use crate::observed::ObservedService;
 use crate::resources::{ObservedResource, PoolCounts};
+pub(crate) use bgp::{WrittenBgp, advertisement_change, communities_change, peer_change, profile_change};
 
 /// An input of the driver.
 #[derive(Debug)]
@@ -35,6 +39,9 @@ pub(crate) enum ClusterChange {
     Pools(Update<Box<WrittenPool>>),
     /// Advertisements in our namespace, so that their problems are reported.
     Advertisements(Update<Box<WrittenAdvertisement>>),
+    /// Resources of BGP in our namespace, so that their problems are reported, and that pools which only they announce count as
+    /// announced.
+    Bgp(BgpKind, Update<Box<WrittenBgp>>),
     /// Namespaces with their labels.
     Namespaces(Update<(String, Labels)>),
     /// What the speakers report of their announcements.
@@ -192,6 +199,7 @@ pub(crate) fn watch_all(
         ClusterChange::Advertisements,
         inputs.clone(),
     ));
+    bgp::watch_all(client, namespace, version_check, inputs);
     task::spawn(watch(
         Api::<PartialObjectMeta<Namespace>>::all(client.clone()),
         ListParams::default(),

@@ -7,6 +7,7 @@ mod admission;
 mod announced;
 mod announcements;
 mod configuration;
+mod conversion;
 mod driver;
 mod effects;
 mod gossip_key;

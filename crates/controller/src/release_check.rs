@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use herald_api::convert::GOSSIP_REACHABLE;
-use herald_api::{ConfigurationState, IPAddressPool, L2Advertisement, ServiceL2Status};
+use herald_api::{
+    BFDProfile, BGPAdvertisement, BGPPeer, Community, ConfigurationState, IPAddressPool, L2Advertisement,
+    ServiceL2Status,
+};
 use herald_runtime::reconcile::{Failure, TIMEOUT, within};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -71,6 +74,10 @@ async fn faults(
     let one = || ListParams::default().limit(1);
     list::<IPAddressPool>(client, namespace, one(), &mut faults).await;
     list::<L2Advertisement>(client, namespace, one(), &mut faults).await;
+    list::<BGPPeer>(client, namespace, one(), &mut faults).await;
+    list::<BGPAdvertisement>(client, namespace, one(), &mut faults).await;
+    list::<Community>(client, namespace, one(), &mut faults).await;
+    list::<BFDProfile>(client, namespace, one(), &mut faults).await;
     list::<ServiceL2Status>(client, namespace, one(), &mut faults).await;
     let all = ListParams::default;
     let states = list::<ConfigurationState>(client, namespace, all(), &mut faults).await;

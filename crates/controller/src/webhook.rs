@@ -1,4 +1,4 @@
-//! The admission webhook: its flags, its server, and the certificate that all controllers serve.
+//! The webhook, for admission and for conversion: its flags, its server, and the certificate that all controllers serve.
 
 mod authority;
 
@@ -13,6 +13,7 @@ use prometheus::Registry;
 use tokio::sync::mpsc;
 
 use crate::admission::{self, AdmissionScope, ReviewRequest};
+use crate::conversion;
 use authority::{CertificateIssuer, WebhookSecret};
 
 /// Whether there is a webhook.
@@ -75,22 +76,25 @@ pub(crate) async fn start(
         secret: secret.clone(),
         configurations: Api::all(client.clone()),
         configuration: args.webhook_configuration.clone(),
+        definitions: Api::all(client.clone()),
         server: format!("{}.{}.svc", args.cert_service_name, scope.namespace),
         validity: Duration::from_secs(args.webhook_certificate_validity),
         present: None,
     };
     let certificate = Arc::new(Certificate::awaited());
     let scope = Arc::new(scope);
-    let review: Review = Arc::new(move |request| {
+    let admission: Review = Arc::new(move |request| {
         let (scope, reviews) = (Arc::clone(&scope), reviews.clone());
         Box::pin(async move { admission::answer(&request, &scope, &reviews).await })
     });
+    let conversion: Review = Arc::new(|request| Box::pin(async move { conversion::answer(&request) }));
+    let reviews = admission::PATHS.map(|path| (path, Arc::clone(&admission)));
+    let reviews = reviews.into_iter().chain([(conversion::PATH, conversion)]);
     admin::serve_webhook(
         args.webhook_port,
-        &admission::PATHS,
+        reviews.collect(),
         tls,
         Arc::clone(&certificate),
-        review,
         registry,
     )
     .await?;

@@ -18,7 +18,7 @@ use crate::{DEADLINE, QUICKSTART, chart, in_cluster};
 /// The name of the webhook's Secret and configuration.
 const WEBHOOK: &str = "herald-webhook";
 /// The webhooks in the configuration.
-const WEBHOOKS: usize = 4;
+const WEBHOOKS: usize = 8;
 /// A pool that is wrong by itself, in a way that its definition does not see.
 const TWICE: &str = "{apiVersion: metallb.io/v1beta1, kind: IPAddressPool, metadata: {name: twice, namespace: metallb-system}, spec: {addresses: [198.51.100.0/24, 198.51.100.128/25]}}";
 
@@ -117,12 +117,13 @@ async fn standby(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
 }
 
 /// What a controller that only reviews may write: its Lease and its certificate, and questions who reads its metrics.
-const OF_REVIEWS: [&str; 7] = [
+const OF_REVIEWS: [&str; 8] = [
     "create leases.coordination.k8s.io",
     "update leases.coordination.k8s.io herald-webhook",
     "create secrets",
     "patch secrets herald-webhook",
     "patch validatingwebhookconfigurations.admissionregistration.k8s.io herald-webhook",
+    "patch customresourcedefinitions.apiextensions.k8s.io bgppeers.metallb.io",
     "create tokenreviews.authentication.k8s.io",
     "create subjectaccessreviews.authorization.k8s.io",
 ];
@@ -220,7 +221,7 @@ async fn warned(_lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
         ),
         (
             pool(NAMESPACE, "unused", "198.51.100.0/24"),
-            "Warning: no L2Advertisement selects the pool, so its addresses are not announced",
+            "Warning: no advertisement selects the pool, so its addresses are not announced",
         ),
         (
             pool(NAMESPACE, "overlapping", "192.168.67.0/24"),

@@ -107,7 +107,7 @@ async fn removed(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
     ready(kubectl, "ipaddresspool/first-pool", "True").await?;
     ready(kubectl, "l2advertisement/example", "True").await?;
     let (uninstall, rest) = commands();
-    ensure!(uninstall.len() == 2 && rest.len() == 4, "{uninstall:?} {rest:?}");
+    ensure!(uninstall.len() == 2 && rest.len() == 5, "{uninstall:?} {rest:?}");
     lab.kill_controller().await?;
     for index in 0..lab.nodes().len() {
         lab.node_mut(index).stop_speaker().await?;

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::place::Place;
 
 /// Specs that the schema refuses, and what the refusal has to name.
-const REFUSED: [(&str, &str, &str); 8] = [
+const REFUSED: [(&str, &str, &str); 14] = [
     (
         "IPAddressPool",
         "{addresses: [192.168.67.210]}",
@@ -37,6 +37,32 @@ const REFUSED: [(&str, &str, &str); 8] = [
         "spec.reservations[0].address",
     ),
     ("L2Advertisement", "{interfaces: eth0}", "spec.interfaces"),
+    (
+        "BGPPeer",
+        "{myASN: 0, peerASN: 1, peerAddress: 192.0.2.1}",
+        "missing local ASN",
+    ),
+    (
+        "BGPPeer",
+        "{myASN: 1, peerASN: 1, peerAddress: 192.0.2.300}",
+        "spec.peerAddress",
+    ),
+    (
+        "BGPPeer",
+        "{myASN: 1, peerASN: 1, peerAddress: 192.0.2.1, holdTime: 2s}",
+        "must be 0 or >=3s",
+    ),
+    (
+        "BGPAdvertisement",
+        "{communities: [\"1:65536\"]}",
+        "spec.communities[0]",
+    ),
+    (
+        "Community",
+        "{communities: [{name: a, value: \"1:2:3\"}]}",
+        "spec.communities[0].value",
+    ),
+    ("BFDProfile", "{receiveInterval: 2}", "spec.receiveInterval"),
 ];
 
 pub(crate) fn trials(place: &Place) -> Vec<Trial> {
@@ -47,8 +73,9 @@ pub(crate) fn trials(place: &Place) -> Vec<Trial> {
 }
 
 fn manifest(kind: &str, spec: &str) -> String {
+    let version = if kind == "BGPPeer" { "v1beta2" } else { "v1beta1" };
     format!(
-        "{{apiVersion: metallb.io/v1beta1, kind: {kind}, metadata: {{name: herald-e2e, namespace: metallb-system, labels: {{herald.io/e2e: ours}}}}, spec: {spec}}}"
+        "{{apiVersion: metallb.io/{version}, kind: {kind}, metadata: {{name: herald-e2e, namespace: metallb-system, labels: {{herald.io/e2e: ours}}}}, spec: {spec}}}"
     )
 }
 

@@ -3,6 +3,7 @@
 mod admission;
 mod chart;
 mod conditions;
+mod conversion;
 mod definitions;
 mod metrics;
 mod migration;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         admission::trials(),
         chart::trials(),
         conditions::trials(),
+        conversion::trials(),
         metrics::trials(),
         migration::trials(),
         services::trials(),

@@ -111,6 +111,7 @@ fn kept(bytes: &[u8]) -> Password {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use herald_core::config::bgp::{BgpCatalog, BgpChange};
     use herald_core::{RawRequirement, RawSelector};
     use serde_json::{Value, json};
 
@@ -302,5 +303,78 @@ mod tests {
         let long = json!({"password": "AAAA".repeat(1000)});
         let kept = of(basic, long).and_then(|secret| secret.password);
         assert_eq!(kept.map(|password| password.0.len()), Some(1024));
+    }
+
+    /// The documents of a manifest, or of the blocks of YAML on a page.
+    fn documents(text: &str) -> Vec<Value> {
+        let documents = text
+            .split("---\n")
+            .map(|text| serde_saphyr::from_str(text).expect(text));
+        documents.collect()
+    }
+
+    /// Returns the change that a document makes, if it is of BGP. The definition has to know its fields.
+    fn changes(document: &Value) -> Vec<BgpChange> {
+        let kind = document["kind"].as_str().expect("a kind");
+        if kind == "Secret" {
+            let raw = RawSecret {
+                name: document["metadata"]["name"].as_str().expect("a name").to_owned(),
+                kind: document["type"].as_str().expect("a type").to_owned(),
+                password: document["stringData"]["password"]
+                    .as_str()
+                    .map(|text| kept(text.as_bytes())),
+            };
+            return vec![BgpChange::ApplySecret(raw)];
+        }
+        let crds = crate::crds();
+        let crd = crds.iter().find(|crd| crd.spec.names.kind == kind).expect(kind);
+        let version = serde_json::to_value(&crd.spec.versions[0]).expect("JSON");
+        let spec = &version["schema"]["openAPIV3Schema"]["properties"]["spec"];
+        for field in document["spec"]
+            .as_object()
+            .into_iter()
+            .flat_map(|spec| spec.keys())
+        {
+            assert!(spec["properties"].get(field).is_some(), "{kind} has no {field}");
+        }
+        let object = document.clone();
+        let parsed = "a resource";
+        match kind {
+            "BGPPeer" => vec![BgpChange::ApplyPeer(bgp_peer(
+                &serde_json::from_value(object).expect(parsed),
+            ))],
+            "BGPAdvertisement" => vec![BgpChange::ApplyAdvertisement(bgp_advertisement(
+                &serde_json::from_value(object).expect(parsed),
+            ))],
+            "Community" => vec![BgpChange::ApplyCommunities(communities(
+                &serde_json::from_value(object).expect(parsed),
+            ))],
+            _ => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_example_and_the_resources_on_the_page_about_bgp_have_no_problem() {
+        let example = documents(include_str!("../../../../examples/bgp.yaml"));
+        let page = include_str!("../../../../docs/tasks/bgp.md").split("```");
+        let page = page.filter_map(|block| block.strip_prefix("yaml\n"));
+        let page: Vec<Value> = page.flat_map(documents).collect();
+        assert_eq!((example.len(), page.len()), (5, 3));
+        let mut catalog = BgpCatalog::default();
+        // The page has the command that makes the Secret.
+        let secret = example.iter().filter(|document| document["kind"] == "Secret");
+        catalog.apply(secret.chain(&page).flat_map(changes));
+        assert_eq!(catalog.problems(), []);
+        assert_eq!(
+            (catalog.peers().count(), catalog.advertisements().count()),
+            (1, 1)
+        );
+        let mut catalog = BgpCatalog::default();
+        catalog.apply(example.iter().flat_map(changes));
+        assert_eq!(catalog.problems(), []);
+        assert_eq!(
+            (catalog.peers().count(), catalog.advertisements().count()),
+            (1, 1)
+        );
     }
 }

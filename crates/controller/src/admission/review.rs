@@ -3,6 +3,7 @@
 use herald_api::{IPAddressPool, L2Advertisement, MOST_ENTRIES, annotation, convert};
 use herald_core::RawSelector;
 use herald_core::config::ConfigChange;
+use herald_core::config::bgp::{BgpChange, BgpKind};
 use herald_runtime::admin::ReviewError;
 use k8s_openapi::api::core::v1 as core_v1;
 use k8s_openapi::serde::Deserialize;
@@ -10,12 +11,16 @@ use kube::core::DynamicObject;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{ProposedChange, ReviewAnswer, ReviewRequest};
+use super::{BgpProposal, ProposedChange, ReviewAnswer, ReviewRequest, bgp};
 
 /// The paths of the webhooks: MetalLB's where it has one.
-pub(crate) const PATHS: [&str; 3] = [
+pub(crate) const PATHS: [&str; 7] = [
     "/validate-metallb-io-v1beta1-ipaddresspool",
     "/validate-metallb-io-v1beta1-l2advertisement",
+    "/validate-metallb-io-v1beta2-bgppeer",
+    "/validate-metallb-io-v1beta1-bgpadvertisement",
+    "/validate-metallb-io-v1beta1-community",
+    "/validate-metallb-io-v1beta1-bfdprofile",
     "/validate-v1-service",
 ];
 
@@ -107,6 +112,10 @@ impl AdmissionScope {
             ..
         } = request;
         let permitted = ReviewAnswer::default;
+        let of_bgp = bgp::kind(&kind.kind);
+        if let (Some(of_bgp), None, Some(old)) = (of_bgp, &object, &old_object) {
+            return self.deletion(of_bgp, old).ok_or_else(permitted);
+        }
         let object = object.filter(|object| object.metadata.deletion_timestamp.is_none());
         let mut object = object.ok_or_else(permitted)?;
         if kind.kind == "Service" {
@@ -126,6 +135,16 @@ impl AdmissionScope {
         if let Some(data) = object.data.as_object_mut() {
             data.remove("status");
         }
+        let answer = |error: String| match keeps_spec {
+            true => ReviewAnswer::warn([error]),
+            false => ReviewAnswer::refuse(error),
+        };
+        if let Some(of_bgp) = of_bgp {
+            let proposal = bgp::propose(of_bgp, object, keeps_spec);
+            return proposal
+                .map(|proposal| ProposedChange::Bgp(Box::new(proposal)))
+                .map_err(answer);
+        }
         let change = match kind.kind.as_str() {
             "IPAddressPool" => {
                 let pool = object.try_parse::<IPAddressPool>();
@@ -140,10 +159,18 @@ impl AdmissionScope {
         let change = change.map_err(|error| error.to_string()).and_then(bounded);
         change
             .map(|change| ProposedChange::Resource { change, keeps_spec })
-            .map_err(|error| match keeps_spec {
-                true => ReviewAnswer::warn([error]),
-                false => ReviewAnswer::refuse(error),
-            })
+            .map_err(answer)
+    }
+
+    /// Returns the deletion of a resource of BGP that is to be checked.
+    fn deletion(&self, kind: BgpKind, old: &DynamicObject) -> Option<ProposedChange> {
+        let is_ours = old.metadata.namespace.as_deref() == Some(&self.namespace);
+        let name = old.metadata.name.clone().filter(|_| is_ours)?;
+        Some(ProposedChange::Bgp(Box::new(BgpProposal {
+            change: BgpChange::Delete(kind, name),
+            keeps_spec: false,
+            warning: None,
+        })))
     }
 }
 
@@ -157,7 +184,7 @@ const MOST_TERMS: usize = 4 * MOST_ENTRIES;
 /// Returns a resource whose lists the definition allows. An API server sends no other, but every Pod may reach the port, and the
 /// driver compares the entries with those of all pools and Nodes.
 fn bounded(change: ConfigChange) -> Result<ConfigChange, String> {
-    let (lengths, names, total) = match &change {
+    match &change {
         ConfigChange::ApplyPool(raw) => {
             let allocation = raw.allocation.as_ref();
             let lengths = [
@@ -171,36 +198,42 @@ fn bounded(change: ConfigChange) -> Result<ConfigChange, String> {
                 let services = allocation.service_selectors.iter();
                 allocation.namespace_selectors.iter().chain(services)
             });
-            (lengths, [namespaces, 0], selectors.map(terms).sum::<usize>())
+            within_bounds(&lengths, &[namespaces], selectors)?;
         }
-        ConfigChange::ApplyL2Advertisement(raw) => (
-            [
+        ConfigChange::ApplyL2Advertisement(raw) => {
+            let lengths = [
                 raw.pool_selectors.len(),
                 raw.node_selectors.len(),
                 raw.service_selectors.len(),
                 raw.preferred_nodes.len(),
-            ],
-            [raw.pools.len(), raw.interfaces.len()],
-            {
-                let selectors = raw.pool_selectors.iter().chain(&raw.node_selectors);
-                let preferred = raw.preferred_nodes.iter().map(|(_, selector)| selector);
-                let selectors = selectors.chain(&raw.service_selectors).chain(preferred);
-                selectors.map(terms).sum::<usize>()
-            },
-        ),
-        ConfigChange::DeletePool(_) | ConfigChange::DeleteL2Advertisement(_) => return Ok(change),
-    };
-    for (lengths, most) in [(&lengths[..], MOST_ENTRIES), (&names[..], MOST_NAMES)] {
+            ];
+            let selectors = raw.pool_selectors.iter().chain(&raw.node_selectors);
+            let preferred = raw.preferred_nodes.iter().map(|(_, selector)| selector);
+            let selectors = selectors.chain(&raw.service_selectors).chain(preferred);
+            within_bounds(&lengths, &[raw.pools.len(), raw.interfaces.len()], selectors)?;
+        }
+        ConfigChange::DeletePool(_) | ConfigChange::DeleteL2Advertisement(_) => {}
+    }
+    Ok(change)
+}
+
+/// Checks the lengths of lists, of lists of names, and of all selectors together.
+pub(super) fn within_bounds<'a>(
+    lengths: &[usize],
+    names: &[usize],
+    selectors: impl Iterator<Item = &'a RawSelector>,
+) -> Result<(), String> {
+    for (lengths, most) in [(lengths, MOST_ENTRIES), (names, MOST_NAMES)] {
         if lengths.iter().any(|length| *length > most) {
             return Err(format!("a list has more than {most} entries"));
         }
     }
-    if total > MOST_TERMS {
+    if selectors.map(terms).sum::<usize>() > MOST_TERMS {
         return Err(format!(
             "the selectors have more than {MOST_TERMS} labels, expressions and values"
         ));
     }
-    Ok(change)
+    Ok(())
 }
 
 /// Returns how many labels, expressions and values a selector has.

@@ -1,5 +1,7 @@
 //! Reviews as an API server asks for them, with the real catalog and allocator and no server.
 
+mod bgp;
+
 use std::time::Duration;
 
 use herald_core::ipam::{Allocator, ExternalUser};
@@ -8,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::configuration::BgpConfiguration;
 use crate::effects::EffectSource;
 use herald_api::{MOST_ENTRIES, convert};
 use herald_runtime::admin::ReviewError;
@@ -17,6 +20,7 @@ const NAMESPACE: &str = "metallb-system";
 /// What a controller knows.
 struct Fixture {
     catalog: Catalog,
+    bgp: BgpConfiguration,
     effects: Effects,
     reconciler: Reconciler,
 }
@@ -27,6 +31,7 @@ impl Fixture {
         let now = Time::ZERO;
         let mut fixture = Self {
             catalog: Catalog::new(),
+            bgp: BgpConfiguration::default(),
             effects: Effects::default(),
             reconciler: Reconciler::new(Allocator::with_quarantine(Duration::ZERO)),
         };
@@ -48,6 +53,7 @@ impl Fixture {
         for source in [
             EffectSource::Pools,
             EffectSource::Advertisements,
+            EffectSource::Bgp,
             EffectSource::Nodes,
             EffectSource::Speakers,
         ] {
@@ -71,6 +77,7 @@ impl Fixture {
             ProposedChange::Resource { change, keeps_spec } => {
                 review_resource(change, keeps_spec, &self.catalog, &self.effects, &self.reconciler)
             }
+            ProposedChange::Bgp(proposal) => review_bgp(*proposal, &self.bgp, &self.catalog, &self.effects),
             ProposedChange::Service { service, deprecated } => {
                 review_service(&service, deprecated, &mut self.reconciler, Time::ZERO)
             }
@@ -343,7 +350,7 @@ async fn a_resource_without_all_its_effect_is_permitted_with_a_warning() {
     assert_eq!(refusal, "");
     assert_eq!(
         warnings[0],
-        "no L2Advertisement selects the pool, so its addresses are not announced"
+        "no advertisement selects the pool, so its addresses are not announced"
     );
     assert!(warnings[1].contains("198.51.100.1 (node node-1)"), "{warnings:?}");
     let unknown =

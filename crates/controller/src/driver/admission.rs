@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::Controller;
-use crate::admission::{ProposedChange, ReviewRequest, review_resource, review_service};
+use crate::admission::{ProposedChange, ReviewRequest, review_bgp, review_resource, review_service};
 
 /// The driver rests from reviews for so many times as long as the last one took. Every Pod may ask for reviews, and Services must
 /// get their addresses nevertheless.
@@ -44,12 +44,17 @@ impl Controller {
             return Duration::ZERO;
         }
         self.apply_configuration();
+        self.apply_bgp();
         let now = self.now();
         let begin = Instant::now();
         let answer = match change {
             ProposedChange::Resource { change, keeps_spec } => {
                 let (catalog, effects) = (self.configuration.catalog(), &self.resources.effects);
                 review_resource(change, keeps_spec, catalog, effects, &self.reconciler)
+            }
+            ProposedChange::Bgp(proposed) => {
+                let (configuration, effects) = (&self.configuration, &self.resources.effects);
+                review_bgp(*proposed, &configuration.bgp, configuration.catalog(), effects)
             }
             ProposedChange::Service { service, deprecated } => {
                 review_service(&service, deprecated, &mut self.reconciler, now)

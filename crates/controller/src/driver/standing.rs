@@ -154,8 +154,7 @@ impl Controller {
         if term.is_some() {
             info!("active: deciding from now on");
             self.reconciler.set_active(true, now);
-            let problems = self.configuration.problems().iter();
-            for event in problems.filter_map(|problem| self.configuration.event(problem)) {
+            for event in self.configuration.events() {
                 self.emit(event);
             }
         }

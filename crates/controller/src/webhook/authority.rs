@@ -1,5 +1,5 @@
 //! The certificate of the webhook. The active controller makes it and writes it into a Secret, from which all controllers serve
-//! it, and writes the certificate of its authority into the webhook configuration. Each certificate has an authority of its own,
+//! it, and writes the certificate of its authority into the webhook configuration, and into the definition whose versions it converts. Each certificate has an authority of its own,
 //! whose key is nowhere once it has signed.
 //!
 //! ```text
@@ -26,6 +26,7 @@ use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -41,6 +42,9 @@ const PROPAGATION: Duration = Duration::from_secs(5);
 const SUPERSEDED: Duration = Duration::from_secs(60);
 /// The most authorities that are trusted at a time, however often the Secret is deleted.
 const MOST_TRUSTED: usize = 4;
+
+/// The definition whose versions the webhook converts.
+const CONVERTED: &str = "bgppeers.metallb.io";
 
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
@@ -97,6 +101,7 @@ pub(super) struct CertificateIssuer {
     pub(super) configurations: Api<ValidatingWebhookConfiguration>,
     /// The name of the webhook configuration.
     pub(super) configuration: String,
+    pub(super) definitions: Api<CustomResourceDefinition>,
     /// The DNS name by which the API server calls the webhook.
     pub(super) server: String,
     /// How long a certificate is valid.
@@ -132,30 +137,43 @@ impl CertificateIssuer {
     }
 
     async fn step(&mut self, is_active: impl Fn() -> bool) -> anyhow::Result<()> {
-        match self.look(&is_active).await? {
-            Some(seen) => self.follow_up(seen, is_active).await,
-            None => Ok(()),
-        }
+        let Some(mut seen) = self.look(&is_active).await? else {
+            return Ok(());
+        };
+        let unread = seen.unread.take();
+        self.follow_up(seen, is_active).await?;
+        unread.map_or(Ok(()), |failure| Err(refusal(failure)))
     }
 
-    /// Reads the webhook configuration and then the Secret; `None` if this controller was no longer the active one in between.
+    /// Reads what trusts the authority, and then the Secret; `None` if this controller was no longer the active one in between.
     async fn look(&self, is_active: &impl Fn() -> bool) -> anyhow::Result<Option<Seen>> {
         let configuration = within(TIMEOUT, self.configurations.get(&self.configuration)).await;
         let configuration = configuration.map_err(refusal)?;
+        let (definition, unread) = match within(TIMEOUT, self.definitions.get_opt(CONVERTED)).await {
+            Ok(definition) => (definition, None),
+            Err(failure) => (None, Some(failure)),
+        };
+        let definition = definition.filter(|definition| is_converted_by(definition, &self.server));
         if !is_active() {
             return Ok(None);
         }
         let secret = self.secret.read().await.map_err(refusal)?;
-        Ok(Some(Seen {
+        let trusting = Trusting {
             configuration,
+            definition,
+        };
+        Ok(Some(Seen {
+            trusting,
+            unread,
             secret,
         }))
     }
 
     async fn follow_up(&mut self, seen: Seen, is_active: impl Fn() -> bool) -> anyhow::Result<()> {
         let Seen {
-            mut configuration,
+            mut trusting,
             secret: found,
+            ..
         } = seen;
         let now = SystemTime::from(Timestamp::now());
         let present = found.as_ref().and_then(issued);
@@ -169,15 +187,13 @@ impl CertificateIssuer {
                 true => Others::Dropped,
                 false => Others::Kept,
             };
-            return self
-                .trust(&mut configuration, &[&present.authority], others)
-                .await;
+            return self.trust(&mut trusting, &[&present.authority], others).await;
         }
         let next = IssuedCertificate::new(&self.server, self.validity, now)?;
         if let Some(present) = present.as_ref().filter(|_| is_accepted(now)) {
             // If the Secret cannot be written, the present certificate goes on to be served.
             let both = [next.authority.as_str(), &present.authority];
-            self.trust(&mut configuration, &both, Others::Dropped).await?;
+            self.trust(&mut trusting, &both, Others::Dropped).await?;
             tokio::time::sleep(PROPAGATION).await;
             if !is_active() {
                 return Ok(());
@@ -185,8 +201,7 @@ impl CertificateIssuer {
         }
         self.write(found.as_ref(), &next).await?;
         info!("made a certificate of the webhook in Secret {}", self.secret.name);
-        self.trust(&mut configuration, &[&next.authority], Others::Kept)
-            .await
+        self.trust(&mut trusting, &[&next.authority], Others::Kept).await
     }
 
     /// Whether the Secret has had the certificate of `authority` for so long that all controllers serve it.
@@ -234,27 +249,42 @@ impl CertificateIssuer {
         written.map(drop).map_err(refusal)
     }
 
-    /// Has the API server trust `authorities`, and no others unless they are kept, if `configuration` is still its version.
+    /// Has the API server trust `authorities`, and no others unless they are kept, if what trusts them is still of its version.
     async fn trust(
         &self,
-        configuration: &mut ValidatingWebhookConfiguration,
+        trusting: &mut Trusting,
         authorities: &[&str],
         others: Others,
     ) -> anyhow::Result<()> {
-        let Some(patch) = trusting(configuration, authorities, others) else {
-            return Ok(());
-        };
-        let (params, patch) = (PatchParams::default(), Patch::Strategic(&patch));
-        let patched = self.configurations.patch(&self.configuration, &params, &patch);
-        *configuration = within(TIMEOUT, patched).await.map_err(refusal)?;
+        let params = PatchParams::default();
+        if let Some(patch) = trust_of_webhooks(&trusting.configuration, authorities, others) {
+            let patch = Patch::Strategic(&patch);
+            let patched = self.configurations.patch(&self.configuration, &params, &patch);
+            trusting.configuration = within(TIMEOUT, patched).await.map_err(refusal)?;
+        }
+        let definition = trusting.definition.as_ref();
+        if let Some(patch) = definition.and_then(|found| trust_of_conversion(found, authorities, others)) {
+            let patch = Patch::Merge(&patch);
+            let patched = self.definitions.patch(CONVERTED, &params, &patch);
+            trusting.definition = Some(within(TIMEOUT, patched).await.map_err(refusal)?);
+        }
         Ok(())
     }
 }
 
 /// What a controller saw while it was the active one.
 struct Seen {
-    configuration: ValidatingWebhookConfiguration,
+    trusting: Trusting,
+    /// Why the definition could not be read. Admission works without it.
+    unread: Option<Failure>,
     secret: Option<Secret>,
+}
+
+/// What trusts the authority of the webhook.
+struct Trusting {
+    configuration: ValidatingWebhookConfiguration,
+    /// The definition, if this webhook converts its versions.
+    definition: Option<CustomResourceDefinition>,
 }
 
 /// What becomes of the other authorities that the API server trusts.
@@ -268,22 +298,47 @@ fn refusal(failure: Failure) -> anyhow::Error {
     anyhow::anyhow!("{}", failure.message())
 }
 
+/// Whether the webhook with this DNS name converts the versions of a definition.
+fn is_converted_by(definition: &CustomResourceDefinition, server: &str) -> bool {
+    let conversion = definition.spec.conversion.as_ref();
+    let webhook = conversion.and_then(|conversion| conversion.webhook.as_ref());
+    let config = webhook.and_then(|webhook| webhook.client_config.as_ref());
+    let service = config.and_then(|config| config.service.as_ref());
+    service.is_some_and(|service| format!("{}.{}.svc", service.name, service.namespace) == server)
+}
+
+/// Returns the patch after which the API server trusts `authorities` for the conversion; `None` if it does.
+fn trust_of_conversion(
+    definition: &CustomResourceDefinition,
+    authorities: &[&str],
+    others: Others,
+) -> Option<Value> {
+    let conversion = definition.spec.conversion.as_ref()?;
+    let config = conversion.webhook.as_ref()?.client_config.as_ref()?;
+    let bundle = changed_bundle(config.ca_bundle.as_ref(), authorities, others)?;
+    let version = &definition.metadata.resource_version;
+    let webhook = json!({"clientConfig": {"caBundle": bundle}});
+    Some(json!({"metadata": {"resourceVersion": version}, "spec": {"conversion": {"webhook": webhook}}}))
+}
+
+/// Returns the bundle with `authorities` in place of the present one; `None` if nothing would change.
+fn changed_bundle(present: Option<&ByteString>, authorities: &[&str], others: Others) -> Option<ByteString> {
+    let before = present.map(|bundle| String::from_utf8_lossy(&bundle.0).into_owned());
+    let before = before.unwrap_or_default();
+    let bundle = bundle(authorities, others, &before);
+    (bundle != before).then(|| ByteString(bundle.into_bytes()))
+}
+
 /// Returns the patch after which all webhooks of `configuration` trust `authorities`; `None` if they do.
-fn trusting(
+fn trust_of_webhooks(
     configuration: &ValidatingWebhookConfiguration,
     authorities: &[&str],
     others: Others,
 ) -> Option<Value> {
     let webhooks = configuration.webhooks.iter().flatten();
     let changed = webhooks.filter_map(|webhook| {
-        let before = webhook.client_config.ca_bundle.as_ref();
-        let before = before.map(|bundle| String::from_utf8_lossy(&bundle.0).into_owned());
-        let before = before.unwrap_or_default();
-        let bundle = bundle(authorities, others, &before);
-        (bundle != before).then(|| {
-            let bundle = ByteString(bundle.into_bytes());
-            json!({"name": webhook.name, "clientConfig": {"caBundle": bundle}})
-        })
+        let bundle = changed_bundle(webhook.client_config.ca_bundle.as_ref(), authorities, others)?;
+        Some(json!({"name": webhook.name, "clientConfig": {"caBundle": bundle}}))
     });
     let changed: Vec<Value> = changed.collect();
     let version = &configuration.metadata.resource_version;

@@ -39,43 +39,42 @@ const LIMITS: Limits = Limits {
     response_time: Duration::from_secs(10),
 };
 
-/// Answers the JSON of an AdmissionReview.
+/// Answers the JSON of a review, such as an AdmissionReview.
 pub type Review = Arc<dyn Fn(Vec<u8>) -> BoxFuture<'static, Result<Vec<u8>, ReviewError>> + Send + Sync>;
 
 /// The reason why a request has no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReviewError {
-    /// The request is no AdmissionReview, for this reason.
+    /// The request is no review, for this reason.
     Malformed(String),
     /// Not all objects are listed, or the program ends.
     Unavailable,
 }
 
+/// What the paths have in common.
 #[derive(Clone)]
 struct Webhook {
-    review: Review,
     budget: Arc<Semaphore>,
     /// What is left of the bytes of each host that has a request.
     hosts: Arc<Mutex<HashMap<Host, Weak<Semaphore>>>>,
 }
 
-/// Serves reviews at `paths` over HTTPS, on a thread of its own. `args` says which versions and ciphers of TLS. The registry gets the
+/// Serves a review at each path over HTTPS, on a thread of its own. `args` says which versions and ciphers of TLS. The registry gets the
 /// expiry of the certificate.
 ///
 /// # Errors
 /// When the port cannot be bound, an option of TLS cannot be used, or the registry has the metric.
 pub async fn serve_webhook(
     port: u16,
-    paths: &[&'static str],
+    reviews: Vec<(&'static str, Review)>,
     args: &MetricsArgs,
     certificate: Arc<Certificate>,
-    review: Review,
     registry: &Registry,
 ) -> anyhow::Result<SocketAddr> {
     expiry::register(registry, "webhook", &certificate)?;
     let (suites, curves) = (&args.tls_cipher_suites, &args.tls_curve_preferences);
     let tls = server_config(args.tls_min_version, suites, curves, certificate)?;
-    let (router, tls) = (router(paths, review), Arc::new(tls).into());
+    let (router, tls) = (router(reviews), Arc::new(tls).into());
     serve(
         "webhook-https",
         everywhere(port),
@@ -87,14 +86,13 @@ pub async fn serve_webhook(
     .await
 }
 
-fn router(paths: &[&'static str], review: Review) -> Router {
+fn router(reviews: Vec<(&'static str, Review)>) -> Router {
     let webhook = Webhook {
-        review,
         budget: Arc::new(Semaphore::new(BUDGET)),
         hosts: Arc::default(),
     };
-    let router = paths.iter().fold(Router::new(), |router, path| {
-        router.route(path, routing::post(answer))
+    let router = reviews.into_iter().fold(Router::new(), |router, (path, review)| {
+        router.route(path, routing::post(answer).layer(Extension(review)))
     });
     router.with_state(webhook)
 }
@@ -113,13 +111,19 @@ impl Webhook {
     }
 
     /// Reads a request of `length` bytes, and answers it.
-    async fn answer(&self, host: Host, length: u32, body: Body) -> Result<Vec<u8>, ReviewError> {
+    async fn answer(
+        &self,
+        review: &Review,
+        host: Host,
+        length: u32,
+        body: Body,
+    ) -> Result<Vec<u8>, ReviewError> {
         let share = self.share_of(host);
         let unavailable = |_| ReviewError::Unavailable;
         let _share = share.acquire_many(length).await.map_err(unavailable)?;
         let read = timeout(BODY_TIME, self.read(length as usize, body)).await;
         let (request, _taken) = read.ok().flatten().ok_or(ReviewError::Unavailable)?;
-        (self.review)(request).await
+        review(request).await
     }
 
     /// Reads a body, and takes its bytes from the budget as they arrive.
@@ -146,6 +150,7 @@ impl Webhook {
 async fn answer(
     State(webhook): State<Webhook>,
     Extension(host): Extension<Host>,
+    Extension(review): Extension<Review>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
@@ -157,11 +162,11 @@ async fn answer(
     if length as usize > LONGEST {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     }
-    let reviewed = timeout(TIMEOUT, webhook.answer(host, length, body)).await;
+    let reviewed = timeout(TIMEOUT, webhook.answer(&review, host, length, body)).await;
     match reviewed.unwrap_or(Err(ReviewError::Unavailable)) {
         Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
         Err(ReviewError::Malformed(reason)) => {
-            let text = format!("not an AdmissionReview: {reason}");
+            let text = format!("not a review: {reason}");
             (StatusCode::BAD_REQUEST, text).into_response()
         }
         Err(ReviewError::Unavailable) => {
@@ -193,7 +198,7 @@ mod tests {
                 }
             })
         });
-        TowerToHyperService::new(router(&["/validate"], echo))
+        TowerToHyperService::new(router(vec![("/validate", echo)]))
     }
 
     async fn post(service: Service, host: u8, path: &str, length: Option<&str>, body: Body) -> StatusCode {

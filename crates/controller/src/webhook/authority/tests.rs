@@ -61,7 +61,7 @@ fn only_webhooks_that_do_not_trust_the_authority_are_changed() {
     };
     configuration.metadata.resource_version = Some("7".to_owned());
     let authority = certificate("new");
-    let trusting = |configuration: &_| trusting(configuration, &[&authority], Others::Dropped);
+    let trusting = |configuration: &_| trust_of_webhooks(configuration, &[&authority], Others::Dropped);
     let patch = trusting(&configuration).expect("a change");
     let bundle = json!(ByteString(authority.clone().into_bytes()));
     assert_eq!(
@@ -70,4 +70,35 @@ fn only_webhooks_that_do_not_trust_the_authority_are_changed() {
     );
     configuration.webhooks = Some(vec![webhook("b", Some(authority.clone()))]);
     assert_eq!(trusting(&configuration), None);
+}
+
+#[test]
+fn only_a_definition_that_this_webhook_converts_is_changed() {
+    let definition = |conversion: Value| -> CustomResourceDefinition {
+        let definition = json!({
+            "metadata": {"name": CONVERTED, "resourceVersion": "7"},
+            "spec": {"group": "metallb.io", "names": {"kind": "BGPPeer", "plural": "bgppeers"}, "scope": "Namespaced",
+                "versions": [], "conversion": conversion},
+        });
+        serde_json::from_value(definition).expect("a definition")
+    };
+    let by = |service: &str, bundle: Option<&ByteString>| {
+        let service = json!({"name": service, "namespace": "metallb-system", "path": "/convert"});
+        let config = json!({"service": service, "caBundle": bundle});
+        let webhook = json!({"conversionReviewVersions": ["v1"], "clientConfig": config});
+        definition(json!({"strategy": "Webhook", "webhook": webhook}))
+    };
+    let server = "herald-webhook.metallb-system.svc";
+    assert!(is_converted_by(&by("herald-webhook", None), server));
+    assert!(!is_converted_by(&by("metallb-webhook-service", None), server));
+    assert!(!is_converted_by(&definition(json!({"strategy": "None"})), server));
+    let authority = certificate("new");
+    let bundle = ByteString(authority.clone().into_bytes());
+    let trusting = |definition: &_| trust_of_conversion(definition, &[&authority], Others::Dropped);
+    assert_eq!(
+        trusting(&by("herald-webhook", None)),
+        Some(json!({"metadata": {"resourceVersion": "7"},
+            "spec": {"conversion": {"webhook": {"clientConfig": {"caBundle": bundle}}}}}))
+    );
+    assert_eq!(trusting(&by("herald-webhook", Some(&bundle))), None);
 }

@@ -1,5 +1,7 @@
 //! The resources of BGP in force, and the problems of what the user wrote.
 
+mod check;
+
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;

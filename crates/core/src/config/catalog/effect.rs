@@ -60,7 +60,7 @@ impl fmt::Display for Ineffective {
                 write_list(f, names, ", ")
             }
             Self::NoAdvertisement => {
-                f.write_str("no L2Advertisement selects the pool, so its addresses are not announced")
+                f.write_str("no advertisement selects the pool, so its addresses are not announced")
             }
         }
     }

@@ -23,6 +23,8 @@ struct Objects {
     refuses_secrets: AtomicBool,
     secret: Mutex<Option<Value>>,
     configuration: Mutex<Value>,
+    /// The definition that the webhook converts, if this API server shows it.
+    definition: Mutex<Option<Value>>,
 }
 
 impl ApiServer {
@@ -35,23 +37,27 @@ impl ApiServer {
             refuses_secrets: AtomicBool::new(false),
             secret: Mutex::default(),
             configuration: Mutex::new(configuration),
+            definition: Mutex::new(Some(definition())),
         }))
     }
 
     fn issuer(&self) -> CertificateIssuer {
         let configuration = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/w";
         let secrets = "/api/v1/namespaces/metallb-system/secrets";
+        let definition = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/bgppeers.metallb.io";
         let router = Router::new()
             .route(secrets, axum::routing::post(write_secret))
             .route(&format!("{secrets}/w"), get(read_secret).patch(write_secret))
-            .route(configuration, get(read_configuration).patch(patch_configuration));
+            .route(configuration, get(read_configuration).patch(patch_configuration))
+            .route(definition, get(read_definition).patch(patch_definition));
         let client = Client::new(router.with_state(self.clone()), "metallb-system");
         CertificateIssuer {
             secret: WebhookSecret {
                 secrets: Api::namespaced(client.clone(), "metallb-system"),
                 name: "w".to_owned(),
             },
-            configurations: Api::all(client),
+            configurations: Api::all(client.clone()),
+            definitions: Api::all(client),
             configuration: "w".to_owned(),
             server: SERVER.to_owned(),
             validity: VALIDITY,
@@ -80,12 +86,51 @@ impl ApiServer {
     /// Returns the authorities that the API server trusts.
     fn trusted(&self) -> Vec<String> {
         let configuration = self.0.configuration.lock().expect("no panic");
-        let bundle = &configuration["webhooks"][0]["clientConfig"]["caBundle"];
-        let bundle: ByteString = serde_json::from_value(bundle.clone()).unwrap_or_default();
-        let bundle = String::from_utf8(bundle.0).expect("PEM");
-        let certificates = bundle.split_inclusive("-----END CERTIFICATE-----\n");
-        certificates.map(str::to_owned).collect()
+        certificates_in(&configuration["webhooks"][0]["clientConfig"]["caBundle"])
     }
+
+    /// Returns the authorities that the API server trusts for the conversion.
+    fn trusted_to_convert(&self) -> Vec<String> {
+        let definition = self.0.definition.lock().expect("no panic");
+        let definition = definition.as_ref().expect("a definition");
+        certificates_in(&definition["spec"]["conversion"]["webhook"]["clientConfig"]["caBundle"])
+    }
+}
+
+fn certificates_in(bundle: &Value) -> Vec<String> {
+    let bundle: ByteString = serde_json::from_value(bundle.clone()).unwrap_or_default();
+    let bundle = String::from_utf8(bundle.0).expect("PEM");
+    let certificates = bundle.split_inclusive("-----END CERTIFICATE-----\n");
+    certificates.map(str::to_owned).collect()
+}
+
+fn definition() -> Value {
+    let service = json!({"name": "herald-webhook", "namespace": "metallb-system", "path": "/convert"});
+    let webhook = json!({"conversionReviewVersions": ["v1"], "clientConfig": {"service": service}});
+    json!({
+        "metadata": {"name": CONVERTED, "resourceVersion": "1"},
+        "spec": {"group": "metallb.io", "names": {"kind": "BGPPeer", "plural": "bgppeers"}, "scope": "Namespaced",
+            "versions": [], "conversion": {"strategy": "Webhook", "webhook": webhook}},
+    })
+}
+
+async fn read_definition(State(server): State<ApiServer>) -> Response {
+    match server.0.definition.lock().expect("no panic").clone() {
+        Some(definition) => Json(definition).into_response(),
+        None => {
+            let status = json!({"kind": "Status", "status": "Failure", "reason": "Forbidden", "code": 403, "message": "no right"});
+            (StatusCode::FORBIDDEN, Json(status)).into_response()
+        }
+    }
+}
+
+async fn patch_definition(State(server): State<ApiServer>, body: axum::body::Bytes) -> Response {
+    let patch: Value = serde_json::from_slice(&body).expect("JSON");
+    let mut definition = server.0.definition.lock().expect("no panic");
+    let definition = definition.as_mut().expect("a definition");
+    let bundle = &patch["spec"]["conversion"]["webhook"]["clientConfig"]["caBundle"];
+    definition["spec"]["conversion"]["webhook"]["clientConfig"]["caBundle"] = bundle.clone();
+    Json(definition.clone()).into_response()
 }
 
 async fn read_secret(State(server): State<ApiServer>) -> Response {
@@ -191,6 +236,28 @@ async fn a_certificate_is_made_when_there_is_none_or_none_that_can_be_served() {
     let next = server.issued();
     assert!(next.is_accepted(SERVER, SystemTime::from(Timestamp::now())));
     assert_eq!(server.trusted(), [next.authority, made.authority]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_conversion_trusts_the_same_authorities_and_admission_does_not_need_it() {
+    let server = ApiServer::new();
+    let before = due();
+    server.put(&before);
+    let mut issuer = server.issuer();
+    issuer.step(|| true).await.expect("a rotation");
+    assert_eq!(server.trusted_to_convert(), server.trusted());
+    assert_eq!(server.trusted().len(), 2);
+    let shown = server.0.definition.lock().expect("no panic").take();
+    server.put(&due());
+    let failed = issuer
+        .step(|| true)
+        .await
+        .expect_err("the definition cannot be read");
+    assert!(failed.to_string().contains("no right"), "{failed}");
+    assert_eq!(server.trusted()[0], server.issued().authority);
+    *server.0.definition.lock().expect("no panic") = shown;
+    issuer.step(|| true).await.expect("a look");
+    assert_eq!(server.trusted_to_convert()[0], server.issued().authority);
 }
 
 #[tokio::test(start_paused = true)]

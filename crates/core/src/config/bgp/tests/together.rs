@@ -194,3 +194,36 @@ fn a_bad_edit_leaves_the_last_good_version_and_everything_else_in_force() {
         catalog.apply([BgpChange::Delete(kind, "missing".into())]);
     }
 }
+
+#[test]
+fn a_change_can_be_looked_at_before_it_is_made() {
+    let named = |name: &str, created| {
+        BgpChange::ApplyCommunities(RawCommunities {
+            name: name.into(),
+            created,
+            communities: Vec::from([("bar".into(), "1:2".into())]),
+        })
+    };
+    let mut with_profile = peer();
+    with_profile.bfd_profile = text("fast");
+    let before = catalog([named("old", 5), BgpChange::ApplyPeer(with_profile)]);
+    let of = |after: &BgpCatalog, kind, name| after.problems_of(kind, name).count();
+    let after = before.after(named("new", 0));
+    assert_eq!(
+        of(&after, BgpKind::Communities, "new"),
+        1,
+        "it counts as the younger one"
+    );
+    assert_eq!(of(&after, BgpKind::Communities, "old"), 0);
+    let profile = RawBfdProfile {
+        name: "fast".into(),
+        ..RawBfdProfile::default()
+    };
+    assert_eq!(of(&before, BgpKind::Peer, "peer1"), 1);
+    let after = before.after(BgpChange::ApplyBfdProfile(profile));
+    assert_eq!(of(&after, BgpKind::Peer, "peer1"), 0);
+    assert_eq!(of(&before, BgpKind::Peer, "peer1"), 1, "nothing has changed");
+    assert!(before.has(BgpKind::Peer, "peer1") && !before.has(BgpKind::Peer, "old"));
+    assert_eq!(before.peer_with_profile("fast"), Some("peer1"));
+    assert_eq!(before.peer_with_profile("slow"), None);
+}

@@ -1,0 +1,177 @@
+//! The resources of BGP: what is in force, and the problems of the rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use herald_core::config::Problem;
+use herald_core::config::bgp::{BgpCatalog, BgpChange, BgpKind};
+use herald_runtime::Update;
+use k8s_openapi::api::core::v1::ObjectReference;
+
+use super::invalid;
+use crate::input::WrittenBgp;
+use crate::reconciler::ServiceEvent;
+
+/// How many kinds there are.
+const KINDS: usize = 4;
+
+/// The resources of BGP as the watches show them. Changes take effect together, with [`apply`](Self::apply): and none before all kinds
+/// are listed, because they refer to each other.
+#[derive(Default)]
+pub(crate) struct BgpConfiguration {
+    catalog: BgpCatalog,
+    /// Changes since the last [`apply`](Self::apply).
+    changes: Vec<BgpChange>,
+    /// The problems at the last [`apply`](Self::apply).
+    problems: Vec<Problem<BgpKind>>,
+    /// The resources that exist, for events about their problems.
+    references: BTreeMap<(BgpKind, String), ObjectReference>,
+    listed: BTreeSet<BgpKind>,
+    is_changed: bool,
+}
+
+impl BgpConfiguration {
+    /// Takes a change of a resource, or that a kind was listed.
+    pub(crate) fn handle(&mut self, kind: BgpKind, update: Update<Box<WrittenBgp>>) {
+        self.is_changed = true;
+        match update {
+            Update::Applied(written) => {
+                let written = *written;
+                self.changes.push(written.change);
+                self.references.insert((kind, written.name), written.reference);
+            }
+            Update::Deleted(key) => {
+                self.changes.push(BgpChange::Delete(kind, key.name.clone()));
+                self.references.remove(&(kind, key.name));
+            }
+            Update::Synced => {
+                self.listed.insert(kind);
+            }
+        }
+    }
+
+    /// Puts all changes in force. Returns the problems that are new, or `None` if nothing has changed.
+    pub(crate) fn apply(&mut self) -> Option<Vec<Problem<BgpKind>>> {
+        if !self.is_listed() || !std::mem::take(&mut self.is_changed) {
+            return None;
+        }
+        self.catalog.apply(self.changes.drain(..));
+        let problems = self.catalog.problems().iter();
+        let new = problems.filter(|problem| !self.problems.contains(problem));
+        let new = new.cloned().collect();
+        self.problems = self.catalog.problems().to_vec();
+        Some(new)
+    }
+
+    /// Whether all kinds are listed.
+    pub(crate) fn is_listed(&self) -> bool {
+        self.listed.len() == KINDS
+    }
+
+    /// What is in force.
+    pub(crate) const fn catalog(&self) -> &BgpCatalog {
+        &self.catalog
+    }
+
+    /// The problems of all resources.
+    pub(crate) fn problems(&self) -> &[Problem<BgpKind>] {
+        &self.problems
+    }
+
+    /// Returns an Event about each resource for each of its problems.
+    pub(crate) fn events(&self) -> impl Iterator<Item = ServiceEvent> {
+        self.problems.iter().filter_map(|problem| self.event(problem))
+    }
+
+    /// Returns the Event about the resource that has a problem.
+    pub(crate) fn event(&self, problem: &Problem<BgpKind>) -> Option<ServiceEvent> {
+        let about = self.references.get(&(problem.kind, problem.name.clone()))?;
+        Some(invalid(about, problem))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use herald_core::config::bgp::{RawBfdProfile, RawBgpPeer};
+    use herald_runtime::ObjectKey;
+
+    fn written(name: &str, change: BgpChange) -> Update<Box<WrittenBgp>> {
+        let reference = ObjectReference {
+            name: Some(name.to_owned()),
+            ..ObjectReference::default()
+        };
+        let name = name.to_owned();
+        Update::Applied(Box::new(WrittenBgp {
+            name,
+            change,
+            reference,
+        }))
+    }
+
+    fn peer(profile: &str) -> Update<Box<WrittenBgp>> {
+        let raw = RawBgpPeer {
+            name: "tor".to_owned(),
+            my_asn: 1,
+            peer_asn: Some(2),
+            address: Some("192.0.2.1".to_owned()),
+            bfd_profile: Some(profile.to_owned()),
+            ..RawBgpPeer::default()
+        };
+        written("tor", BgpChange::ApplyPeer(raw))
+    }
+
+    fn profile(name: &str) -> Update<Box<WrittenBgp>> {
+        let raw = RawBfdProfile {
+            name: name.to_owned(),
+            ..RawBfdProfile::default()
+        };
+        written(name, BgpChange::ApplyBfdProfile(raw))
+    }
+
+    #[test]
+    fn nothing_is_in_force_and_nothing_is_a_problem_before_all_kinds_are_listed() {
+        let mut configuration = BgpConfiguration::default();
+        configuration.handle(BgpKind::Peer, peer("fast"));
+        configuration.handle(BgpKind::Peer, Update::Synced);
+        configuration.handle(BgpKind::Advertisement, Update::Synced);
+        configuration.handle(BgpKind::Communities, Update::Synced);
+        assert_eq!(configuration.apply(), None);
+        configuration.handle(BgpKind::BfdProfile, profile("fast"));
+        configuration.handle(BgpKind::BfdProfile, Update::Synced);
+        assert_eq!(configuration.apply(), Some(Vec::new()));
+        assert_eq!(configuration.catalog().peers().count(), 1);
+        assert_eq!(configuration.apply(), None);
+    }
+
+    #[test]
+    fn a_problem_is_reported_once_on_its_resource_and_goes_with_its_cause() {
+        let mut configuration = BgpConfiguration::default();
+        for kind in [
+            BgpKind::Peer,
+            BgpKind::Advertisement,
+            BgpKind::Communities,
+            BgpKind::BfdProfile,
+        ] {
+            configuration.handle(kind, Update::Synced);
+        }
+        configuration.handle(BgpKind::Peer, peer("fast"));
+        let problems = configuration.apply().expect("a change");
+        assert_eq!(problems.len(), 1);
+        let event = configuration.event(&problems[0]).expect("the peer exists");
+        assert_eq!(event.about.name.as_deref(), Some("tor"));
+        assert!(event.note.contains("spec.bfdProfile"), "{}", event.note);
+        configuration.handle(BgpKind::BfdProfile, profile("other"));
+        assert_eq!(configuration.apply(), Some(Vec::new()));
+        assert_eq!(configuration.events().count(), 1);
+        configuration.handle(BgpKind::BfdProfile, profile("fast"));
+        assert_eq!(configuration.apply(), Some(Vec::new()));
+        assert_eq!(configuration.problems(), []);
+        let key = ObjectKey {
+            namespace: String::new(),
+            name: "tor".to_owned(),
+        };
+        configuration.handle(BgpKind::Peer, Update::Deleted(key));
+        assert_eq!(configuration.apply(), Some(Vec::new()));
+        assert_eq!(configuration.catalog().peers().count(), 0);
+    }
+}

@@ -1,0 +1,31 @@
+//! The resources of BGP, of which the controller only says what is wrong, and which pools they announce.
+
+use tracing::warn;
+
+use super::Controller;
+
+impl Controller {
+    /// Puts the resources of BGP in force and reports their new problems.
+    pub(super) fn apply_bgp(&mut self) {
+        let Some(problems) = self.configuration.bgp.apply() else {
+            return;
+        };
+        let advertisements = self.configuration.bgp.catalog().advertisements();
+        let scopes = advertisements.map(|advertisement| advertisement.scope.clone());
+        self.resources.effects.set_bgp_scopes(scopes.collect());
+        if self.listing.is_none() {
+            self.metrics.set_config(true, self.configuration.is_stale());
+        }
+        for problem in &problems {
+            let namespace = self.configuration.namespace();
+            warn!(namespace, "failed to parse the configuration: {problem}");
+        }
+        if self.standing.is_active() {
+            let events = problems.iter();
+            for event in events.filter_map(|problem| self.configuration.bgp.event(problem)) {
+                self.emit(event);
+            }
+        }
+        self.show_state();
+    }
+}
