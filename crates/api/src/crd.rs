@@ -22,7 +22,7 @@ pub use bfd_profile::{BFDProfile, BFDProfileSpec};
 pub use bgp_advertisement::{BGPAdvertisement, BGPAdvertisementSpec};
 pub use bgp_peer::{BGPPeer, BGPPeerSpec, PasswordText};
 pub use bgp_peer_v1beta1::{BGPPeerV1Beta1, BGPPeerV1Beta1Fields, BGPPeerV1Beta1Spec};
-pub use bgp_session_state::{BGPSessionState, BGPSessionStateStatus};
+pub use bgp_session_state::{BGPSessionState, BGPSessionStateFields, BGPSessionStateStatus};
 pub use community::{Community, CommunitySpec, NamedCommunity};
 pub use configuration_state::{ConfigurationResult, ConfigurationState, ConfigurationStateStatus};
 pub use ip_address_pool::{

@@ -28,13 +28,18 @@ pub enum EventReason {
     GossipBlocked,
     /// A Node: gossip of its speaker reaches most speakers again.
     GossipRestored,
+    /// A Node: a session of its speaker with a BGP peer is established.
+    BgpSessionUp,
+    /// A Node: a session of its speaker with a BGP peer ended, or cannot be established. The message says why. Further attempts that
+    /// fail for the same reason have no event.
+    BgpSessionDown,
     /// A ConfigMap of MetalLB that Herald does not read. The message says what to use instead.
     UnreadConfigMap,
 }
 
 impl EventReason {
     /// All reasons.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::AllocationFailed,
         Self::DeprecatedAnnotation,
         Self::LabelsTooLong,
@@ -45,6 +50,8 @@ impl EventReason {
         Self::NotHeardOnWire,
         Self::GossipBlocked,
         Self::GossipRestored,
+        Self::BgpSessionUp,
+        Self::BgpSessionDown,
         Self::UnreadConfigMap,
     ];
 
@@ -61,6 +68,8 @@ impl EventReason {
             Self::NotHeardOnWire => "NotHeardOnWire",
             Self::GossipBlocked => "GossipBlocked",
             Self::GossipRestored => "GossipRestored",
+            Self::BgpSessionUp => "BGPSessionUp",
+            Self::BgpSessionDown => "BGPSessionDown",
             Self::UnreadConfigMap => "UnreadConfigMap",
         }
     }

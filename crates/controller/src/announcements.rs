@@ -1,8 +1,11 @@
-//! Which Services are announced, by the `ServiceL2Status` objects of the speakers, which may not write Services.
+//! Which Services are announced, by the `ServiceL2Status` and `ServiceBGPStatus` objects of the speakers, which may not write
+//! Services. An address that one of the protocols announces is announced.
 //!
-//! Several speakers may have an object for a Service: two while an address moves, for as long as the Service's addresses are
+//! Layer 2: several speakers may have an object for a Service: two while an address moves, for as long as the Service's addresses are
 //! on two nodes, and those of speakers that died. The newest object is right about what it says, and the older ones about
 //! the rest. An object that says nothing any more is superseded: the controller deletes it.
+
+mod bgp;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -16,6 +19,8 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
 use crate::announced::{Announced, ConditionStatus};
+pub(crate) use bgp::BgpAnnouncement;
+use bgp::BgpAnnouncements;
 
 /// What one speaker reports of one Service.
 #[derive(Debug, Clone)]
@@ -128,7 +133,9 @@ pub(crate) struct Announcements {
     services: BTreeMap<ServiceKey, Vec<SpeakerStatus>>,
     /// For which Service each object is.
     objects: BTreeMap<Box<str>, ServiceKey>,
-    /// How many objects each Pod owns.
+    /// What they report of BGP.
+    bgp: BgpAnnouncements,
+    /// How many objects of both kinds each Pod owns.
     owners: BTreeMap<Box<str>, usize>,
     /// The Pods in the namespace by name, with their uid.
     pods: BTreeMap<String, Box<str>>,
@@ -155,9 +162,31 @@ impl Announcements {
         services
     }
 
-    /// Takes a change of the Pods. Returns whether now the first speaker is ready, or the last one is not any more.
+    /// Takes a change of what the speakers report of BGP, and returns the Services concerned.
+    pub(crate) fn update_bgp(&mut self, update: Update<Option<BgpAnnouncement>>) -> Option<ServiceKey> {
+        match update {
+            Update::Applied(report) => {
+                let (service, pod, before) = self.bgp.set(report?);
+                *self.owners.entry(pod).or_default() += 1;
+                if let Some(before) = before {
+                    self.disown(&before);
+                }
+                Some(service)
+            }
+            Update::Deleted(key) => {
+                let (service, pod) = self.bgp.remove(&key.name)?;
+                self.disown(&pod);
+                Some(service)
+            }
+            Update::Synced => None,
+        }
+    }
+
+    /// Takes a change of the Pods. Returns whether now the first speaker is ready, or the last one is not any more, or a speaker of
+    /// which reports of BGP may count, or not any more.
     pub(crate) fn update_pods(&mut self, update: Update<PodReadiness>) -> bool {
         let was_ready = self.has_ready_speaker();
+        let unready = self.unready.len();
         match update {
             Update::Applied(pod) => {
                 if pod.is_ready {
@@ -174,7 +203,8 @@ impl Announcements {
             }
             Update::Synced => {}
         }
-        was_ready != self.has_ready_speaker()
+        // One Pod changes at a time, so its readiness has changed if there are more or less that are not ready.
+        was_ready != self.has_ready_speaker() || (unready != self.unready.len() && !self.bgp.is_empty())
     }
 
     /// Whether a Service with these addresses is announced; `None` as long as no report says so, or why not.
@@ -182,7 +212,13 @@ impl Announcements {
         if !self.is_listed || !self.has_ready_speaker() {
             return None;
         }
-        evaluate(self.services.get(service)?, addresses).0
+        let by_bgp = |address: &IpAddr| self.bgp.announces(service, *address, &self.unready);
+        let rest = addresses.iter().copied().filter(|address| !by_bgp(address));
+        let rest: Vec<IpAddr> = rest.collect();
+        if rest.is_empty() && !addresses.is_empty() {
+            return Some(Announced::yes());
+        }
+        evaluate(self.services.get(service)?, &rest).0
     }
 
     /// What is to be said of a Service with the condition `before` when no report has come for a while. A Service that was
@@ -277,15 +313,22 @@ impl Announcements {
         if reports.is_empty() {
             self.services.remove(&service);
         }
-        let count = self.owners.get_mut(&pod)?;
+        self.disown(&pod);
+        Some(service)
+    }
+
+    /// Takes that a Pod owns one object less.
+    fn disown(&mut self, pod: &str) {
+        let Some(count) = self.owners.get_mut(pod) else {
+            return;
+        };
         *count -= 1;
         if *count == 0 {
-            self.owners.remove(&pod);
-            if self.is_gone(&pod) {
-                self.unready.remove(&pod);
+            self.owners.remove(pod);
+            if self.is_gone(pod) {
+                self.unready.remove(pod);
             }
         }
-        Some(service)
     }
 
     /// Takes that a Pod is gone, and with it what it has reported. Kubernetes deletes its objects, too.

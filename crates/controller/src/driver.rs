@@ -250,6 +250,10 @@ impl Controller {
                     let now = self.now();
                     self.reconciler.handle_announcements(update, now);
                 }
+                ClusterChange::BgpAnnouncements(update) => {
+                    let now = self.now();
+                    self.reconciler.handle_bgp_announcements(update, now);
+                }
                 ClusterChange::Pods(update) => {
                     self.standing.handle_pods(&update);
                     self.follow_standing();

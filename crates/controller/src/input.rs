@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use herald_api::{ConfigurationState, IPAddressPool, L2Advertisement, ServiceL2Status, convert};
+use herald_api::{
+    ConfigurationState, IPAddressPool, L2Advertisement, ServiceBGPStatus, ServiceL2Status, convert,
+};
 use herald_core::announce::eligibility::Node;
 use herald_core::config::bgp::BgpKind;
 use herald_core::config::{RawL2Advertisement, RawPool};
@@ -20,7 +22,7 @@ use kube::api::{Api, ListParams, PartialObjectMeta};
 use kube::{Client, Resource};
 use tokio::sync::mpsc;
 
-use crate::announcements::{PodReadiness, SpeakerStatus};
+use crate::announcements::{BgpAnnouncement, PodReadiness, SpeakerStatus};
 use crate::effects::SpeakerInterfaces;
 use crate::observed::ObservedService;
 use crate::resources::{ObservedResource, PoolCounts};
@@ -46,6 +48,8 @@ pub(crate) enum ClusterChange {
     Namespaces(Update<(String, Labels)>),
     /// What the speakers report of their announcements.
     Announcements(Update<Option<SpeakerStatus>>),
+    /// What they report of BGP.
+    BgpAnnouncements(Update<Option<BgpAnnouncement>>),
     /// The Pods in our namespace, so that it is known whether a speaker is ready.
     Pods(Update<PodReadiness>),
     /// What the speakers say of their interfaces: whether an advertisement names one.
@@ -220,6 +224,14 @@ pub(crate) fn watch_all(
         version_check,
         |status| SpeakerStatus::new(&status),
         ClusterChange::Announcements,
+        inputs.clone(),
+    ));
+    task::spawn(watch(
+        Api::<ServiceBGPStatus>::namespaced(client.clone(), namespace),
+        ListParams::default(),
+        version_check,
+        |status| BgpAnnouncement::new(&status),
+        ClusterChange::BgpAnnouncements,
         inputs.clone(),
     ));
     task::spawn(watch(

@@ -56,6 +56,12 @@ pub struct Args {
     /// MetalLB on another node answers for, hand nothing over at the end, and write nothing to the API server.
     #[arg(long)]
     pub beside_metallb: bool,
+    /// Announce addresses to routers by BGP. With =false the speaker reads neither resources of BGP nor Secrets, and has no sessions.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub bgp: bool,
+    /// MULTI_EXIT_DISC of routes whose BGPAdvertisement has no med; `absent` is none, as with MetalLB.
+    #[arg(long, default_value = "100", value_parser = default_med)]
+    pub bgp_med: DefaultMed,
     /// Announce from nodes with the label node.kubernetes.io/exclude-from-external-load-balancers as well.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     pub ignore_exclude_lb: bool,
@@ -86,6 +92,20 @@ pub struct OptionalAddress(Option<IpAddr>);
 fn optional_address(text: &str) -> Result<OptionalAddress, std::net::AddrParseError> {
     let address = (!text.is_empty()).then(|| text.parse()).transpose()?;
     Ok(OptionalAddress(address))
+}
+
+/// The MULTI_EXIT_DISC of routes that have none of their own, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DefaultMed(pub(crate) Option<u32>);
+
+fn default_med(text: &str) -> Result<DefaultMed, String> {
+    if text == "absent" {
+        return Ok(DefaultMed(None));
+    }
+    let med = text
+        .parse()
+        .map_err(|_| "a number from 0 to 4294967295, or \"absent\"".to_owned())?;
+    Ok(DefaultMed(Some(med)))
 }
 
 impl Args {
@@ -147,6 +167,25 @@ mod tests {
     struct Program {
         #[command(flatten)]
         args: Args,
+    }
+
+    #[test]
+    fn the_default_med_is_a_number_or_absent() {
+        let med = |flags: &[&str]| {
+            let always = ["speaker", "--node-name=a", "--pod-name=a"];
+            let parsed = Program::try_parse_from(always.iter().chain(flags));
+            parsed
+                .map(|program| program.args.bgp_med.0)
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(med(&[]), Ok(Some(100)));
+        assert_eq!(med(&["--bgp-med=0"]), Ok(Some(0)));
+        assert_eq!(med(&["--bgp-med", "absent"]), Ok(None));
+        let refused = med(&["--bgp-med=4294967296"]).expect_err("too large");
+        assert!(
+            refused.contains("a number from 0 to 4294967295, or \"absent\""),
+            "{refused}"
+        );
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! The driver: the task that feeds the agent from watches, gossip and the wire, and carries out its outputs.
 
 mod beside;
+mod bgp;
 mod cluster;
 mod configuration;
+mod events;
 mod log;
 mod notice;
 mod slices;
@@ -12,7 +14,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use herald_core::announce::agent::{Agent, AgentEvent, AgentReport, Options};
+use herald_api::ServiceL2Status;
+use herald_core::announce::agent::{Agent, AgentReport, Options};
 use herald_core::announce::layer2::ownership::Interfaces;
 use herald_core::{Member, NodeName, Time};
 use herald_netio::Interface;
@@ -35,8 +38,8 @@ use crate::status::Statuses;
 use crate::wire::{self, Wire, WireEvent};
 use crate::{Args, sleep_until};
 use beside::BesideMetalLb;
+pub(crate) use bgp::BgpSessions;
 use cluster::Cluster;
-use log::log_role;
 
 /// Inputs and events that are handled before the agent decides. It decides once for all of them, which matters when
 /// thousands of objects are listed.
@@ -66,11 +69,22 @@ pub(crate) struct Handles {
     pub(crate) wire: Wire,
     pub(crate) gossip: Option<Gossip>,
     pub(crate) events: Events,
-    pub(crate) statuses: Statuses,
+    pub(crate) statuses: Statuses<ServiceL2Status>,
+    pub(crate) bgp: Option<BgpSessions>,
     /// The `ConfigurationState` of this speaker.
     pub(crate) state: watch::Sender<Option<DesiredObject>>,
     /// Names of interfaces that never announce.
     pub(crate) exclude: Vec<Regex>,
+}
+
+impl Handles {
+    /// Stops writing statuses, or writes again all that differ.
+    fn set_paused(&self, is_paused: bool) {
+        self.statuses.set_paused(is_paused);
+        if let Some(bgp) = &self.bgp {
+            bgp.set_paused(is_paused);
+        }
+    }
 }
 
 impl Driver {
@@ -87,14 +101,15 @@ impl Driver {
             has_gossip,
             ignore_exclude_label: args.ignore_exclude_lb,
             takeover_verification: args.takeover_verification,
-            default_med: None,
+            default_med: args.bgp_med.0,
             seed: rand::random(),
         };
         let mut agent = Agent::new(options);
         if args.beside_metallb {
             agent.set_beside_metallb(true);
             agent.set_has_metallb(true);
-            handles.statuses.set_paused(true);
+            agent.set_bgp_paused(true);
+            handles.set_paused(true);
         }
         Ok(Self {
             metrics: Metrics::register(&node, registry)?,
@@ -137,6 +152,7 @@ impl Driver {
             .as_ref()
             .map(|gossip| mark_changed(gossip.joined()));
         let mut wire_failed = Box::pin(self.handles.wire.failed());
+        let mut bgp_failed = Box::pin(bgp::failed(self.handles.bgp.as_ref()));
         let mut wire_events = self
             .handles
             .wire
@@ -159,6 +175,7 @@ impl Driver {
                     let now = self.now();
                     new_events.drain(..).for_each(|event| self.agent.handle_wire(event, now));
                 }
+                Some(report) = bgp::next_report(&mut self.handles.bgp) => self.handle_bgp_report(report),
                 Some(message) = gossip::next_message(&mut self.handles.gossip) => {
                     let now = self.now();
                     message.apply(&mut self.agent, now);
@@ -174,6 +191,7 @@ impl Driver {
                 }
                 _ = pulse.tick() => {
                     self.log_differences();
+                    self.update_bgp_prefixes();
                     // A Pod of MetalLB counts as gone some time after its deletion.
                     if !self.follow_metallb() {
                         continue;
@@ -181,6 +199,7 @@ impl Driver {
                 }
                 () = sleep_until(due) => self.agent.handle_timeout(self.now()),
                 error = &mut wire_failed => return Err(error),
+                error = &mut bgp_failed => return Err(error),
                 () = shutdown.requested(), if !is_stopping => {
                     is_stopping = true;
                     self.agent.handle_shutdown(self.is_metallb_here(), self.now());
@@ -251,6 +270,9 @@ impl Driver {
         let now = self.now();
         self.agent.set_interfaces(announcing, now);
         self.send();
+        if let Some(bgp) = &self.handles.bgp {
+            bgp.set_interfaces(&interfaces);
+        }
         self.handles.wire.set_interfaces(interfaces);
         self.publish_state();
         self.awaited.meet(Awaiting::Interfaces);
@@ -262,6 +284,9 @@ impl Driver {
             info!(services = self.cluster.service_count(), "ready");
             self.agent.start();
             self.handles.statuses.handle_start();
+            if let Some(bgp) = &self.handles.bgp {
+                bgp.handle_start();
+            }
         }
     }
 
@@ -270,6 +295,7 @@ impl Driver {
         self.apply_inputs();
         self.agent.decide(self.now());
         self.send();
+        self.carry_out_bgp();
         while let Some(event) = self.agent.poll_event() {
             self.handle_event(&event);
         }
@@ -304,60 +330,6 @@ impl Driver {
                 address,
                 announces,
             } => gossip.answer(peer, address, announces),
-        }
-    }
-
-    /// Logs and counts an event of the agent, and emits Kubernetes events for it.
-    fn handle_event(&mut self, event: &AgentEvent) {
-        let now = self.now();
-        self.moves.handle(event, now);
-        match event {
-            AgentEvent::RoleChanged(service, address, role) => {
-                log_role(service, *address, role.as_ref(), &self.agent);
-            }
-            AgentEvent::Announced { service, address, .. } => {
-                info!(%service, %address, "announcing");
-                self.metrics.announced(service, *address);
-            }
-            AgentEvent::Withdrawn(service, address) => {
-                info!(%service, %address, "no longer announcing");
-                self.metrics.withdrawn(service, *address);
-            }
-            AgentEvent::TookOver(address, after) => {
-                info!(%address, ?after, "taken from an owner that failed");
-                self.metrics.took_over(*after);
-            }
-            AgentEvent::Address(address, event) => {
-                warn!(%address, reason = event.reason(), "{address}: {event}");
-                self.metrics.address_event(event);
-            }
-            AgentEvent::ReportedUnresponsive(reporter) => {
-                warn!(%reporter, "this node is reported as unresponsive; other nodes are preferred for a while");
-                self.metrics.reported_unresponsive.inc();
-            }
-            AgentEvent::GossipBlocked { before, after } => {
-                let is_blocked = *after == Some(true);
-                self.metrics.set_gossip_blocked(is_blocked);
-                if is_blocked {
-                    warn!("{}", notice::gossip_obstacle(self.gossip_port));
-                } else if before.is_some() {
-                    info!("gossip reaches most speakers again");
-                }
-                self.publish_state();
-            }
-        }
-        if self.is_beside_metallb() {
-            return;
-        }
-        for notice in notice::notices(event, &self.agent, &self.node, self.gossip_port) {
-            let about = match notice.service {
-                Some(service) => self.cluster.reference(&service),
-                None => Some(notice::node_reference(&self.node)),
-            };
-            if let Some(about) = about {
-                let events = &self.handles.events;
-                events.emit(&about, notice.severity, notice.reason, notice.message);
-            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The watches of the speaker. Each object is reduced on arrival to what the agent needs.
 
+mod bgp;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +22,7 @@ use kube::{Client, Resource, ResourceExt};
 use tokio::sync::mpsc;
 
 use crate::Args;
+pub(crate) use bgp::{BgpSource, BgpUpdate};
 
 /// A change of the cluster, as input of the driver.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ pub(crate) enum Input {
     SpeakerPods(Update<SpeakerPod>),
     /// The Pods of the namespace, beside MetalLB.
     Pods(Update<NamespacePod>),
+    /// Resources of BGP.
+    Bgp(BgpUpdate),
 }
 
 /// What a speaker waits for before it owns addresses.
@@ -206,6 +211,9 @@ pub(crate) fn watch_all(client: &Client, namespace: &str, args: &Args, inputs: &
         Input::Advertisements,
         inputs.clone(),
     ));
+    if args.bgp {
+        bgp::watch_all(client, namespace, check, inputs);
+    }
     if args.beside_metallb {
         let pods = Api::<core_v1::Pod>::namespaced(client.clone(), namespace);
         task::spawn(watch(

@@ -1,7 +1,7 @@
 //! Owns addresses on a node and answers ARP and NDP for them.
 //!
-//! Three shells: `gossip` runs the membership on a thread of its own, [`wire`] runs the station on another, and the driver
-//! between them is the task that owns the agent and feeds it from watches.
+//! Four shells: `gossip` runs the membership on a thread of its own, [`wire`] runs the station on another and [`bgp`] the sessions with
+//! routers on a third, and the driver between them is the task that owns the agent and feeds it from watches.
 
 mod args;
 pub mod bgp;
@@ -29,7 +29,8 @@ use herald_runtime::{Health, Readiness, Shutdown, admin, client, task};
 use tokio::sync::mpsc;
 use tracing::info;
 
-use crate::driver::Driver;
+use crate::bgp::Bgp;
+use crate::driver::{BgpSessions, Driver};
 use crate::gossip::Gossip;
 use crate::input::Awaiting;
 use crate::wire::Wire;
@@ -96,6 +97,10 @@ async fn start(args: Args) -> anyhow::Result<impl Future<Output = anyhow::Result
     });
     // A thread has the priority of the one that starts it, so the threads of wire and gossip run before this one from now on.
     priority::lower();
+    let bgp = args
+        .bgp
+        .then(|| Bgp::start(health.beat_of("bgp"), &registry))
+        .transpose()?;
     let readiness = Readiness::default();
     let awaited = readiness.require(Awaiting::of_speaker(gossip.is_some(), args.beside_metallb));
     let (state_requests, states) = mpsc::channel(1);
@@ -119,12 +124,18 @@ async fn start(args: Args) -> anyhow::Result<impl Future<Output = anyhow::Result
     }));
     let name = format!("speaker-{node}");
     let state = object::reconcile::<ConfigurationState>(client.clone(), &namespace, name, &args.pod_name);
-    let statuses = status::start(client, &namespace, &args.node_name, &args.pod_name);
+    let statuses = status::start(client.clone(), &namespace, &args.node_name, &args.pod_name);
+    let bgp = bgp.map(|thread| {
+        let services = status::start(client.clone(), &namespace, &args.node_name, &args.pod_name);
+        let states = status::start(client, &namespace, &args.node_name, &args.pod_name);
+        BgpSessions::new(thread, services, states)
+    });
     let handles = driver::Handles {
         wire,
         gossip,
         events,
         statuses,
+        bgp: bgp.transpose()?,
         state,
         exclude,
     };

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use announced::AnnouncedSeries;
+use herald_core::announce::Protocol;
 use herald_core::announce::layer2::takeover::AddressEvent;
 use herald_core::{NodeName, ServiceKey};
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
@@ -87,12 +88,12 @@ impl Metrics {
         Ok(metrics)
     }
 
-    pub(crate) fn announced(&self, service: &ServiceKey, address: IpAddr) {
-        self.announced.insert(service.clone(), address);
+    pub(crate) fn announced(&self, service: &ServiceKey, address: IpAddr, protocol: Protocol) {
+        self.announced.insert(service.clone(), address, protocol);
     }
 
-    pub(crate) fn withdrawn(&self, service: &ServiceKey, address: IpAddr) {
-        self.announced.remove(service.clone(), address);
+    pub(crate) fn withdrawn(&self, service: &ServiceKey, address: IpAddr, protocol: Protocol) {
+        self.announced.remove(service.clone(), address, protocol);
     }
 
     pub(crate) fn address_event(&self, event: &AddressEvent) {

@@ -1,19 +1,20 @@
-//! Writes `ServiceL2Status` objects: which node announces a Service, and what keeps the Service from being announced.
+//! Writes the objects of speakers: `ServiceL2Status` and `ServiceBGPStatus` (which node announces a Service, and what keeps the Service
+//! from being announced), and `BGPSessionState`.
 //!
-//! A task writes only objects that its own Pod owns, several at a time and of each the newest state; nothing waits for them.
+//! For each kind a task writes only objects that its own Pod owns, several at a time and of each the newest state; nothing waits for them.
 //! The controller derives the condition `herald.io/Announced` of the Services from them, because speakers may not write
-//! Services, and deletes those that announce nothing any more. A speaker watches its own objects: one that was deleted although
-//! it is desired is created again.
+//! Services, and deletes the `ServiceL2Status` objects that announce nothing any more. A speaker watches its own objects: one that
+//! was deleted although it is desired is created again.
 
+mod kind;
 mod object;
 mod restoration;
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use herald_api::ServiceL2Status;
-use herald_core::announce::agent::AnnouncementStatus;
-use herald_core::{Backoff, ServiceKey, Time};
+use herald_core::{Backoff, Time};
 use herald_runtime::log::one_line;
 use herald_runtime::reconcile::{QueueEvent, WriteQueue, Written, owner};
 use herald_runtime::task;
@@ -22,13 +23,15 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
-use kube::api::{Api, ListParams, PartialObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, PartialObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Error, ResourceExt};
 use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::sleep_until;
-use object::{NODE, ObjectWrite, ObservedObject, StatusObjects};
+pub(crate) use kind::{ESTABLISHED, SessionKey, SessionStatus};
+use kind::{NODE, SpeakerObject};
+use object::{ObjectWrite, ObservedObject, StatusObjects};
 
 /// For how long the objects that an earlier container of this Pod wrote stay without a decision on their Services: more than a
 /// take-over lasts.
@@ -42,23 +45,23 @@ const UPDATES: usize = 16;
 
 /// What the driver has decided.
 #[derive(Debug)]
-enum Change {
-    Status(ServiceKey, Option<AnnouncementStatus>),
+enum Change<O: SpeakerObject> {
+    Status(O::Key, Option<O::Status>),
     /// From now on it decides.
     Started,
     /// Whether nothing is to be written for now.
     Paused(bool),
 }
 
-/// Handle of the writing task. Never waits.
-#[derive(Debug, Clone)]
-pub(crate) struct Statuses(mpsc::UnboundedSender<Change>);
+/// Handle of the task that writes the objects of a kind. Never waits.
+#[derive(Debug)]
+pub(crate) struct Statuses<O: SpeakerObject>(mpsc::UnboundedSender<Change<O>>);
 
-impl Statuses {
-    /// Replaces what this node publishes about a Service; `None` if nothing.
-    pub(crate) fn set(&self, service: ServiceKey, status: Option<AnnouncementStatus>) {
+impl<O: SpeakerObject> Statuses<O> {
+    /// Replaces what this node publishes about a subject, such as a Service; `None` if nothing.
+    pub(crate) fn set(&self, key: O::Key, status: Option<O::Status>) {
         // Fails only while the program ends.
-        let _ended = self.0.send(Change::Status(service, status));
+        let _ended = self.0.send(Change::Status(key, status));
     }
 
     /// Stops writing, or writes again all that differs.
@@ -72,11 +75,11 @@ impl Statuses {
     }
 }
 
-/// Starts the writing task.
-pub(crate) fn start(client: Client, namespace: &str, node: &str, pod: &str) -> Statuses {
+/// Starts the task that writes the objects of a kind.
+pub(crate) fn start<O: SpeakerObject>(client: Client, namespace: &str, node: &str, pod: &str) -> Statuses<O> {
     #[expect(
         clippy::disallowed_methods,
-        reason = "the task moves each message into a map of Services at once"
+        reason = "the task moves each message into a map of subjects at once"
     )]
     let (sender, receiver) = mpsc::unbounded_channel();
     let api = StatusApi {
@@ -89,19 +92,24 @@ pub(crate) fn start(client: Client, namespace: &str, node: &str, pod: &str) -> S
 }
 
 #[derive(Clone)]
-struct StatusApi {
+struct StatusApi<O: SpeakerObject> {
     pods: Api<Pod>,
-    objects: Api<ServiceL2Status>,
+    objects: Api<O>,
     /// The same objects. Of an answer only the version matters.
-    metadata: Api<PartialObjectMeta<ServiceL2Status>>,
+    metadata: Api<PartialObjectMeta<O>>,
 }
 
-async fn run(api: StatusApi, node: String, pod: String, mut changes: mpsc::UnboundedReceiver<Change>) {
-    let mut objects = StatusObjects::new(node.clone());
+async fn run<O: SpeakerObject>(
+    api: StatusApi<O>,
+    node: String,
+    pod: String,
+    mut changes: mpsc::UnboundedReceiver<Change<O>>,
+) {
+    let mut objects = StatusObjects::<O>::new(node.clone());
     let zero = Instant::now();
     let now = || Time::since_zero(zero.elapsed());
     let mut phase = Phase::default();
-    let mut pod_owner = Box::pin(read_owner(api.pods.clone(), pod));
+    let mut pod_owner = Box::pin(read_owner(api.pods.clone(), pod, O::kind(&())));
     // Cancel safety: `recv` loses nothing when the other branch wins, and the read goes on in the next round.
     let pod_owner = loop {
         tokio::select! {
@@ -124,15 +132,15 @@ async fn run(api: StatusApi, node: String, pod: String, mut changes: mpsc::Unbou
         sender,
     ));
     // Each instance writes its own objects only, so there is no Lease.
-    let mut writes = WriteQueue::new(None, move |_: ServiceKey, write| send(api.clone(), write));
+    let mut writes = WriteQueue::new(None, move |_: O::Key, write| send(api.clone(), write));
     let mut is_failing = false;
     // Cancel safety: neither `recv` nor `next` loses anything when another branch wins, and the times stay.
     loop {
         while !phase.is_paused
             && writes.has_room()
-            && let Some((service, write)) = objects.poll_write()
+            && let Some((key, write)) = objects.poll_write()
         {
-            writes.submit(service, write);
+            writes.submit(key, write);
         }
         let due = objects.poll_timeout().map(|due| zero + due.elapsed());
         tokio::select! {
@@ -145,15 +153,15 @@ async fn run(api: StatusApi, node: String, pod: String, mut changes: mpsc::Unbou
                 objects.update(update, Timestamp::now(), now());
             },
             event = writes.next() => match event {
-                QueueEvent::Written(service, written) => {
+                QueueEvent::Written(key, written) => {
                     let failure = failure(&written);
                     if let Some(error) = failure.filter(|_| !is_failing) {
-                        warn!(%service, error, "a ServiceL2Status could not be written; trying again");
+                        warn!(kind = %O::kind(&()), subject = %key, error, "a status could not be written; trying again");
                     }
                     is_failing = failure.is_some();
-                    objects.handle_written(&service, &written, now());
+                    objects.handle_written(&key, &written, now());
                 }
-                QueueEvent::PauseOver(service) => objects.handle_pause_over(&service),
+                QueueEvent::PauseOver(key) => objects.handle_pause_over(&key),
             },
             () = sleep_until(due) => objects.handle_timeout(now()),
             () = sleep_until(phase.settles_at) => {
@@ -173,9 +181,9 @@ struct Phase {
 }
 
 impl Phase {
-    fn handle_change(&mut self, change: Change, objects: &mut StatusObjects) {
+    fn handle_change<O: SpeakerObject>(&mut self, change: Change<O>, objects: &mut StatusObjects<O>) {
         match change {
-            Change::Status(service, status) => objects.set(service, status, Timestamp::now()),
+            Change::Status(key, status) => objects.set(key, status, Timestamp::now()),
             Change::Started => self.settles_at = Some(Instant::now() + SETTLE_TIME),
             Change::Paused(is_paused) => self.is_paused = is_paused,
         }
@@ -190,14 +198,14 @@ fn failure(written: &Written) -> Option<&str> {
 }
 
 /// Reads the owner of the objects, as soon as the API server answers.
-async fn read_owner(pods: Api<Pod>, pod: String) -> OwnerReference {
+async fn read_owner(pods: Api<Pod>, pod: String, kind: Cow<'static, str>) -> OwnerReference {
     let mut backoff = Backoff::new(FIRST_PAUSE, LAST_PAUSE);
     loop {
         match try_read_owner(&pods, &pod).await {
             Ok(owner) => return owner,
             Err(error) => {
                 let error = one_line(error.as_ref());
-                warn!(error, "no ServiceL2Status can be written yet; trying again");
+                warn!(%kind, error, "no status can be written yet; trying again");
                 tokio::time::sleep(backoff.pause()).await;
             }
         }
@@ -211,9 +219,17 @@ async fn try_read_owner(pods: &Api<Pod>, pod: &str) -> anyhow::Result<OwnerRefer
         .with_context(|| format!("the speaker's Pod {pod} does not exist"))
 }
 
-/// Creates the object unless it exists, and writes its status. An object that is gone has nothing to withdraw.
-async fn send(api: StatusApi, write: ObjectWrite) -> kube::Result<Option<String>> {
+/// Creates the object unless it exists, and writes its status, or deletes the object. One that is gone has nothing to withdraw.
+async fn send<O: SpeakerObject>(api: StatusApi<O>, write: ObjectWrite<O>) -> kube::Result<Option<String>> {
     let name = write.object.name_any();
+    if write.is_withdrawal && O::DELETES {
+        let deleted = api.metadata.delete(&name, &DeleteParams::default()).await;
+        return match deleted {
+            Err(Error::Api(status)) if !status.is_not_found() => Err(Error::Api(status)),
+            Err(Error::Api(_)) | Ok(_) => Ok(None),
+            Err(error) => Err(error),
+        };
+    }
     if write.is_new {
         create(&api, &write.object).await?;
     }
@@ -232,7 +248,7 @@ async fn send(api: StatusApi, write: ObjectWrite) -> kube::Result<Option<String>
     Ok(object.resource_version())
 }
 
-async fn create(api: &StatusApi, object: &ServiceL2Status) -> kube::Result<()> {
+async fn create<O: SpeakerObject>(api: &StatusApi<O>, object: &O) -> kube::Result<()> {
     match api.objects.create(&PostParams::default(), object).await {
         // It was created before, and the answer was lost.
         Err(Error::Api(status)) if status.is_already_exists() => Ok(()),

@@ -56,4 +56,7 @@ pub struct ServiceBGPStatusStatus {
     /// BGPSessionStates show.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<String>,
+    /// Addresses of the Service that at least one of the peers is announced. Not in MetalLB.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
 }

@@ -217,3 +217,84 @@ fn the_objects_of_a_speaker_whose_pod_is_gone_are_deleted() {
     assert_eq!(announcements.absence(Announced::pending()), Announced::pending());
     assert!(announcements.unready.is_empty() && announcements.pods.is_empty());
 }
+
+fn bgp_report(object: &str, addresses: &[&str], peers: &[&str]) -> Option<BgpAnnouncement> {
+    let pod = object.trim_start_matches("bgp-");
+    let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": pod, "uid": format!("uid-{pod}")});
+    let object = json!({
+        "metadata": {"name": object, "ownerReferences": [owner]},
+        "status": {"node": pod, "serviceName": "web", "serviceNamespace": "default", "addresses": addresses, "peers": peers},
+    });
+    BgpAnnouncement::new(&serde_json::from_value(object).expect("a ServiceBGPStatus"))
+}
+
+#[test]
+fn an_address_that_one_of_the_protocols_announces_is_announced() {
+    let table: [(&[Report<'_>], &[&str], Option<&str>); 7] = [
+        (&[], &[V4, V6], Some("Announced")),
+        (&[], &[V4], None),
+        (&[("a", &[V6], "Announced")], &[V4], Some("Announced")),
+        (&[("a", &[], "NoCandidate")], &[V4, V6], Some("Announced")),
+        (&[("a", &[], "NoCandidate")], &[V4], Some("NoCandidate")),
+        // The condition of the ServiceL2Status says what keeps layer 2 from announcing it, too.
+        (&[("a", &[], "AddressConflict")], &[V4, V6], Some("Announced")),
+        (&[("a", &[V4], "Announced")], &[V4], None),
+    ];
+    for (reports, by_bgp, expected) in table {
+        let mut announcements = announcements(reports);
+        let report = bgp_report("bgp-b", by_bgp, &["router"]);
+        assert_eq!(announcements.update_bgp(Update::Applied(report)), Some(web()));
+        assert_eq!(
+            reason(&announcements).as_deref(),
+            expected,
+            "{reports:?} {by_bgp:?}"
+        );
+        assert_eq!(superseded(&mut announcements), [""; 0]);
+    }
+}
+
+#[test]
+fn a_report_of_bgp_counts_while_its_speaker_is_ready_and_no_report_supersedes_another() {
+    let mut announcements = announcements(&[]);
+    for name in ["a", "b"] {
+        let report = bgp_report(&format!("bgp-{name}"), &[V4, V6], &["router"]);
+        announcements.update_bgp(Update::Applied(report));
+        announcements.update_pods(pod(name, true));
+    }
+    assert_eq!(reason(&announcements).as_deref(), Some("Announced"));
+    assert!(announcements.update_pods(pod("a", false)));
+    assert!(!announcements.update_pods(pod("a", false)), "nothing has changed");
+    assert_eq!(
+        reason(&announcements).as_deref(),
+        Some("Announced"),
+        "b announces it"
+    );
+    let key = |name: &str| ObjectKey {
+        namespace: "metallb-system".to_owned(),
+        name: name.to_owned(),
+    };
+    assert_eq!(
+        announcements.update_bgp(Update::Deleted(key("bgp-b"))),
+        Some(web())
+    );
+    assert_eq!(reason(&announcements), None, "the speaker of a is not ready");
+    assert!(announcements.update_pods(pod("a", true)));
+    assert_eq!(reason(&announcements).as_deref(), Some("Announced"));
+    // Changed: only one family is left.
+    announcements.update_bgp(Update::Applied(bgp_report("bgp-a", &[V4], &["router"])));
+    assert_eq!(reason(&announcements), None);
+    announcements.update_bgp(Update::Deleted(key("bgp-a")));
+    assert!(announcements.owners.is_empty());
+    assert_eq!(announcements.update_bgp(Update::Deleted(key("bgp-a"))), None);
+}
+
+#[test]
+fn an_object_of_metallb_s_bgp_names_no_addresses_and_means_all() {
+    let mut announcements = announcements(&[]);
+    announcements.update_bgp(Update::Applied(bgp_report("bgp-a", &[], &["router"])));
+    assert_eq!(reason(&announcements).as_deref(), Some("Announced"));
+    announcements.update_bgp(Update::Applied(bgp_report("bgp-a", &[], &[])));
+    assert_eq!(reason(&announcements), None, "it is withdrawn");
+    let fresh = json!({"metadata": {"name": "bgp-x"}});
+    assert!(BgpAnnouncement::new(&serde_json::from_value(fresh).expect("a ServiceBGPStatus")).is_none());
+}

@@ -10,7 +10,7 @@ use herald_runtime::Update;
 
 use super::Reconciler;
 use crate::announced::{Announced, ConditionStatus};
-use crate::announcements::{PodReadiness, SpeakerStatus, SupersededObject};
+use crate::announcements::{BgpAnnouncement, PodReadiness, SpeakerStatus, SupersededObject};
 
 /// For how long a Service that no speaker reports keeps its condition `herald.io/Announced`, or has none but
 /// [`Announced::pending`], while speakers report nothing of other Services either: more than an address takes to move, or a
@@ -59,6 +59,12 @@ impl Reconciler {
             self.stale.extend(self.records.keys().cloned());
         }
         self.stale.extend(self.announcements.update(update));
+    }
+
+    /// Takes what the speakers report of BGP.
+    pub(crate) fn handle_bgp_announcements(&mut self, update: Update<Option<BgpAnnouncement>>, now: Time) {
+        self.last_report = now;
+        self.stale.extend(self.announcements.update_bgp(update));
     }
 
     /// Takes a change of the Pods of the speakers.

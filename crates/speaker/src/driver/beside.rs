@@ -126,6 +126,10 @@ impl Driver {
             return false;
         }
         let now = Timestamp::now();
+        // A router sees both speakers of a node as one: the old one has to be gone before this one dials.
+        let mut pods = self.cluster.metallb(now);
+        let is_here = pods.any(|(_, pod)| pod.node.as_deref() == Some(self.node.as_str()));
+        self.agent.set_bgp_paused(is_here);
         let has_metallb = self.cluster.metallb(now).next().is_some();
         if std::mem::replace(&mut beside.has_metallb, has_metallb) != has_metallb {
             info!(
@@ -138,7 +142,7 @@ impl Driver {
         }
         let (is_running, was_seen) = (beside.is_running, beside.was_seen);
         self.agent.set_beside_metallb(is_running);
-        self.handles.statuses.set_paused(is_running);
+        self.handles.set_paused(is_running);
         if is_running {
             info!("running beside MetalLB: electing as it does, and writing nothing");
             self.handles.state.send_replace(None);

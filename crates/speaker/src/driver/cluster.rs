@@ -1,11 +1,13 @@
 //! The watched objects of the cluster: translates their changes into inputs of the agent.
 
+mod bgp;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use herald_api::convert::{EndpointSlice, MetalLbPod};
 use herald_core::announce::agent::{Agent, SpeakerNode};
-use herald_core::config::{Catalog, ConfigChange, Problem};
+use herald_core::config::{Catalog, ConfigChange};
 use herald_core::{NodeName, PoolName, ServiceKey};
 use herald_runtime::Update;
 use herald_runtime::watch::ObjectKey;
@@ -14,6 +16,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::slices::Slices;
 use crate::input::{Awaiting, Input, NamespacePod, ServiceInput, ServiceVersion, SpeakerPod};
+use bgp::BgpResources;
 
 /// What the driver keeps of the watched objects. The agent keeps the rest.
 #[derive(Debug, Default)]
@@ -33,8 +36,9 @@ pub(super) struct Cluster {
     catalog: Catalog,
     /// Changes that the catalog does not have yet.
     changes: Vec<ConfigChange>,
-    problems: Vec<Problem>,
-    /// Whether the agent may have another configuration than the catalog.
+    bgp: BgpResources,
+    problems: Vec<String>,
+    /// Whether the agent may have another configuration than the catalogs, or the problems may be others.
     is_config_stale: bool,
 }
 
@@ -64,7 +68,11 @@ impl Cluster {
                 return is_synced.then_some(Awaiting::EndpointSlices);
             }
             Input::Nodes(update) => match update {
-                Update::Applied(node) => agent.set_node(node),
+                Update::Applied(node) => {
+                    // Which peers and advertisements are used depends on its labels.
+                    self.is_config_stale |= node.name == *agent.node();
+                    agent.set_node(node);
+                }
                 Update::Deleted(key) => agent.remove_node(&NodeName::new(key.name)),
                 Update::Synced => return Some(Awaiting::Nodes),
             },
@@ -116,6 +124,10 @@ impl Cluster {
                 }
                 Update::Synced => return Some(Awaiting::MetalLbPods),
             },
+            Input::Bgp(input) => {
+                self.is_config_stale = true;
+                self.bgp.update(input);
+            }
         }
         None
     }
@@ -129,18 +141,18 @@ impl Cluster {
     }
 
     /// Hands a changed configuration to the agent. Returns the problems that are new, or `None` if nothing has changed.
-    pub(super) fn apply_config(&mut self, agent: &mut Agent) -> Option<Vec<Problem>> {
+    pub(super) fn apply_config(&mut self, agent: &mut Agent) -> Option<Vec<String>> {
         if !std::mem::take(&mut self.is_config_stale) {
             return None;
         }
         self.catalog.apply(self.changes.drain(..));
         agent.set_config(self.catalog.pools(), self.catalog.l2_advertisements());
-        let problems = self.catalog.problems();
+        self.bgp.apply(agent);
+        let problems = self.catalog.problems().iter().map(ToString::to_string);
+        let problems: Vec<String> = problems.chain(self.bgp.problems(agent)).collect();
         let new = problems.iter().filter(|problem| !self.problems.contains(problem));
         let new = new.cloned().collect();
-        if self.problems != problems {
-            self.problems = problems.to_vec();
-        }
+        self.problems = problems;
         Some(new)
     }
 
@@ -174,7 +186,7 @@ impl Cluster {
         left.map(|(name, pod)| (name.as_str(), pod))
     }
 
-    pub(super) fn problems(&self) -> &[Problem] {
+    pub(super) fn problems(&self) -> &[String] {
         &self.problems
     }
 

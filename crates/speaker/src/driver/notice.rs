@@ -21,13 +21,13 @@ pub(super) struct Notice {
 
 /// Returns the Kubernetes events for an event of the agent on `node`.
 pub(super) fn notices(event: &AgentEvent, agent: &Agent, node: &NodeName, gossip_port: u16) -> Vec<Notice> {
-    let protocol = Protocol::Layer2;
     match event {
         AgentEvent::RoleChanged(
             service,
             _,
             Some(Role::Unowned(exclusion @ (Exclusion::NoInterface(_) | Exclusion::NoLinkLocalAddress))),
         ) => {
+            let protocol = Protocol::Layer2;
             let message =
                 format!("not announced from node \"{node}\" with protocol \"{protocol}\": {exclusion}");
             vec![about_service(
@@ -41,15 +41,7 @@ pub(super) fn notices(event: &AgentEvent, agent: &Agent, node: &NodeName, gossip
             service,
             is_first: true,
             ..
-        } => {
-            let message = format!("announcing from node \"{node}\" with protocol \"{protocol}\"");
-            vec![about_service(
-                service,
-                Severity::Normal,
-                EventReason::NodeAssigned.reason(),
-                message,
-            )]
-        }
+        } => vec![node_assigned(service, node, Protocol::Layer2)],
         AgentEvent::Address(address, event) if event.concerns_users() => {
             let severity = if event.is_recovery() {
                 Severity::Normal
@@ -92,6 +84,17 @@ pub(super) fn notices(event: &AgentEvent, agent: &Agent, node: &NodeName, gossip
     }
 }
 
+/// Returns the event of a Service that a node begins to announce.
+pub(super) fn node_assigned(service: &ServiceKey, node: &NodeName, protocol: Protocol) -> Notice {
+    let message = format!("announcing from node \"{node}\" with protocol \"{protocol}\"");
+    about_service(
+        service,
+        Severity::Normal,
+        EventReason::NodeAssigned.reason(),
+        message,
+    )
+}
+
 /// Describes blocked gossip, and what an administrator can do about it.
 pub(super) fn gossip_obstacle(port: u16) -> String {
     format!(
@@ -120,7 +123,7 @@ fn about_service(service: &ServiceKey, severity: Severity, reason: &'static str,
     }
 }
 
-const fn about_node(severity: Severity, reason: EventReason, message: String) -> Notice {
+pub(super) const fn about_node(severity: Severity, reason: EventReason, message: String) -> Notice {
     Notice {
         service: None,
         severity,

@@ -12,12 +12,15 @@ use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
 const NAME: &str = "metallb_speaker_announced";
 const HELP: &str = "1 while this node announces an address of a Service";
 
+/// A Service, one of its addresses, and how it is announced.
+type AnnouncedAddress = (ServiceKey, IpAddr, Protocol);
+
 /// The addresses that are announced. Their series are made when they are read: a series that is kept costs a kilobyte.
 #[derive(Clone)]
 pub(super) struct AnnouncedSeries {
     description: Arc<Desc>,
     node: NodeName,
-    addresses: Arc<Mutex<BTreeSet<(ServiceKey, IpAddr)>>>,
+    addresses: Arc<Mutex<BTreeSet<AnnouncedAddress>>>,
 }
 
 impl AnnouncedSeries {
@@ -31,26 +34,26 @@ impl AnnouncedSeries {
         })
     }
 
-    pub(super) fn insert(&self, service: ServiceKey, address: IpAddr) {
-        self.lock().insert((service, address));
+    pub(super) fn insert(&self, service: ServiceKey, address: IpAddr, protocol: Protocol) {
+        self.lock().insert((service, address, protocol));
     }
 
-    pub(super) fn remove(&self, service: ServiceKey, address: IpAddr) {
-        self.lock().remove(&(service, address));
+    pub(super) fn remove(&self, service: ServiceKey, address: IpAddr, protocol: Protocol) {
+        self.lock().remove(&(service, address, protocol));
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<(ServiceKey, IpAddr)>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<AnnouncedAddress>> {
         self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn series(&self, service: &ServiceKey, address: IpAddr) -> Metric {
+    fn series(&self, (service, address, protocol): &AnnouncedAddress) -> Metric {
         let mut gauge = Gauge::default();
         gauge.set_value(1.0);
         // In order of the names, as in other families.
         let labels = [
             ("ip", address.to_string()),
             ("node", self.node.to_string()),
-            ("protocol", Protocol::Layer2.as_str().to_owned()),
+            ("protocol", protocol.as_str().to_owned()),
             ("service", service.to_string()),
         ];
         let pair = |(name, value): (&str, String)| {
@@ -72,17 +75,13 @@ impl Collector for AnnouncedSeries {
 
     fn collect(&self) -> Vec<MetricFamily> {
         // A copy, so that the lock is not held while text is made.
-        let addresses: Vec<(ServiceKey, IpAddr)> = self.lock().iter().cloned().collect();
+        let addresses: Vec<AnnouncedAddress> = self.lock().iter().cloned().collect();
         let mut family = MetricFamily::default();
         family.set_name(NAME.to_owned());
         family.set_help(HELP.to_owned());
         family.set_field_type(MetricType::GAUGE);
         let series = addresses.iter();
-        family.set_metric(
-            series
-                .map(|(service, address)| self.series(service, *address))
-                .collect(),
-        );
+        family.set_metric(series.map(|announced| self.series(announced)).collect());
         vec![family]
     }
 }
@@ -106,14 +105,17 @@ mod tests {
         };
         let (service, address) = (ServiceKey::new("default", "web"), IpAddr::from([192, 0, 2, 1]));
         assert_eq!(text(), "");
-        announced.insert(service.clone(), address);
-        announced.insert(service.clone(), address);
+        announced.insert(service.clone(), address, Protocol::Layer2);
+        announced.insert(service.clone(), address, Protocol::Layer2);
         let series = "metallb_speaker_announced{ip=\"192.0.2.1\",node=\"node-1\",protocol=\"layer2\",service=\"default/web\"} 1";
         assert_eq!(
             text(),
             format!("# HELP {NAME} {HELP}\n# TYPE {NAME} gauge\n{series}\n")
         );
-        announced.remove(service, address);
+        announced.insert(service.clone(), address, Protocol::Bgp);
+        announced.remove(service.clone(), address, Protocol::Layer2);
+        assert!(text().contains("protocol=\"bgp\"") && !text().contains("layer2"));
+        announced.remove(service, address, Protocol::Bgp);
         assert_eq!(text(), "");
     }
 }

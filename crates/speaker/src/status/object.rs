@@ -1,104 +1,109 @@
-//! The `ServiceL2Status` objects of this node: what they should be, and which writes lead there.
+//! The objects of one kind that this node writes: what they should be, and which writes lead there.
 //!
 //! ```text
 //!   desired ──► in flight ──► written
-//!      ▲            │ failed, │ deleted by the controller or a user:
+//!      ▲            │ failed, │ deleted by the controller or a user, or differs and rests:
 //!      └────────────┴─────────┘ after a pause
 //! ```
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use herald_api::ServiceL2Status;
-use herald_api::crd::{ANNOUNCED, ServiceL2StatusFields};
-use herald_api::reason::ConditionReason;
-use herald_core::announce::agent::AnnouncementStatus;
-use herald_core::{Namespace, ServiceKey, Time as MonotonicTime};
+use herald_core::{Namespace, Time as MonotonicTime};
 use herald_runtime::Update;
 use herald_runtime::fair_queue::FairQueue;
-use herald_runtime::log::shorten;
-use herald_runtime::reconcile::Written;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
+use herald_runtime::reconcile::{WriteTarget, Written};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::{ObjectMeta, PartialObjectMeta};
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::kind::SpeakerObject;
 use super::restoration::Restorations;
-
-/// Label with the node of the speaker.
-pub(super) const NODE: &str = "metallb.io/node";
-const SERVICE_NAME: &str = "metallb.io/service-name";
-const SERVICE_NAMESPACE: &str = "metallb.io/service-namespace";
-
-/// Longest message of a condition, in bytes: as much as a person reads.
-const LONGEST_MESSAGE: usize = 1024;
 
 /// A write of one object.
 #[derive(Debug)]
-pub(super) struct ObjectWrite {
+pub(super) struct ObjectWrite<O> {
     /// The object without its status.
-    pub(super) object: ServiceL2Status,
+    pub(super) object: O,
     /// Whether it has to be created first, as far as is known.
     pub(super) is_new: bool,
-    /// Whether this node publishes nothing about the Service any more.
+    /// Whether this node publishes nothing about the subject any more.
     pub(super) is_withdrawal: bool,
     /// A merge patch of the status.
     pub(super) patch: Value,
 }
 
-/// The objects of this node, one for each Service that it publishes something about.
+/// The objects of this node, one for each subject that it publishes something about, such as a Service.
 #[derive(Debug)]
-pub(super) struct StatusObjects {
+pub(super) struct StatusObjects<O: SpeakerObject> {
     node: String,
     /// The Pod of this speaker; Kubernetes deletes the objects together with it. `None` until it is known.
     owner: Option<OwnerReference>,
     /// Whether the objects of this node were listed.
     is_listed: bool,
-    /// Whether the agent has had the time to decide on every Service.
+    /// Whether the speaker has had the time to decide on everything.
     has_settled: bool,
     /// Boxed, because a B-tree has room for almost twice as many values as it holds.
-    records: BTreeMap<ServiceKey, Box<StatusRecord>>,
-    /// The objects of this Pod that the watch shows, by name: their Services and versions.
-    observed: BTreeMap<Box<str>, (ServiceKey, Option<u64>)>,
-    restorations: Restorations,
-    /// Services whose objects may differ from what they should be. The namespaces take turns.
-    stale: FairQueue<Namespace, ServiceKey>,
+    records: BTreeMap<O::Key, Box<StatusRecord<O::Status>>>,
+    /// The objects of this Pod that the watch shows, by name: their subjects and versions.
+    observed: BTreeMap<Box<str>, (O::Key, Option<u64>)>,
+    restorations: Restorations<O::Key>,
+    /// Subjects whose objects may differ from what they should be. The namespaces take turns.
+    stale: FairQueue<Namespace, O::Key>,
 }
 
 /// An object of this node as the watch shows it.
 #[derive(Debug)]
-pub(super) struct ObservedObject {
+pub(super) struct ObservedObject<K> {
     name: Box<str>,
-    /// The Service that it is about.
-    service: Option<ServiceKey>,
+    /// What it is about.
+    key: Option<K>,
     /// The `resourceVersion`, if it is a number.
     version: Option<u64>,
 }
 
-#[derive(Debug, Default)]
-struct StatusRecord {
-    desired: Desired,
+#[derive(Debug)]
+struct StatusRecord<S> {
+    desired: Desired<S>,
     /// What is being written; after a failure it stays until the pause is over.
-    in_flight: Option<Box<Desired>>,
+    in_flight: Option<Box<Desired<S>>>,
+    /// What was written; until the pause after it is over nothing else is.
+    resting: Option<Box<Desired<S>>>,
     /// Whether the object exists, as far as is known.
     exists: bool,
     /// Whether the object was deleted while a write was in flight: before or after it.
     is_deleted: bool,
-    /// Whether an earlier container of this Pod wrote the object, and this one has decided nothing about the Service yet.
+    /// Whether an earlier container of this Pod wrote the object, and this one has decided nothing about it yet.
     is_inherited: bool,
     /// The version that the last write made.
     written: Option<u64>,
 }
 
-/// What an object should say, and since when its condition has its status.
-#[derive(Debug, Clone, PartialEq, Default)]
-struct Desired {
-    status: Option<AnnouncementStatus>,
+/// What an object should say, and since when what it says is so, or not.
+#[derive(Debug, Clone, PartialEq)]
+struct Desired<S> {
+    status: Option<S>,
     since: Timestamp,
 }
 
-impl StatusObjects {
+impl<S> StatusRecord<S> {
+    /// The record of an object that nothing is desired of.
+    const fn new(since: Timestamp) -> Self {
+        Self {
+            desired: Desired { status: None, since },
+            in_flight: None,
+            resting: None,
+            exists: false,
+            is_deleted: false,
+            is_inherited: false,
+            written: None,
+        }
+    }
+}
+
+impl<O: SpeakerObject> StatusObjects<O> {
     /// Starts without objects.
     pub(super) fn new(node: String) -> Self {
         Self {
@@ -120,49 +125,59 @@ impl StatusObjects {
 
     /// Takes a change of the objects of this node. Those of another Pod are left alone. What is desired and was deleted is
     /// written again after a pause, and at once what a list does not show as it was written.
-    pub(super) fn update(&mut self, update: Update<ObservedObject>, wall: Timestamp, now: MonotonicTime) {
+    pub(super) fn update(
+        &mut self,
+        update: Update<ObservedObject<O::Key>>,
+        wall: Timestamp,
+        now: MonotonicTime,
+    ) {
         match update {
             Update::Applied(object) => self.handle_observed(object, wall),
             Update::Deleted(key) => {
-                if let Some((service, _)) = self.observed.remove(&*key.name) {
-                    self.handle_deleted(&service, now);
+                if let Some((subject, _)) = self.observed.remove(&*key.name) {
+                    self.handle_deleted(&subject, now);
                 }
             }
             Update::Synced => {
                 self.is_listed = true;
-                let services = self.records.keys();
-                let lost = services.filter(|service| !self.is_shown(service)).cloned();
-                let lost: Vec<ServiceKey> = lost.collect();
-                for service in lost {
-                    self.stale.push(service.namespace.clone(), service);
+                let keys = self.records.keys();
+                let lost: Vec<O::Key> = keys.filter(|key| !self.is_shown(key)).cloned().collect();
+                for key in lost {
+                    self.push(key);
                 }
             }
         }
     }
 
-    fn handle_observed(&mut self, object: ObservedObject, wall: Timestamp) {
-        let Some((service, owner)) = object.service.as_ref().zip(self.owner.as_ref()) else {
+    fn handle_observed(&mut self, object: ObservedObject<O::Key>, wall: Timestamp) {
+        let Some((key, owner)) = object.key.as_ref().zip(self.owner.as_ref()) else {
             return;
         };
-        if *object.name != *name_of(service, owner) {
+        if *object.name != *name_of::<O>(key, owner) {
             return;
         }
         if !self.is_listed {
             // It was written before the container was restarted.
-            let is_inherited = !self.has_settled && !self.records.contains_key(service);
-            let record = self.records.entry(service.clone()).or_default();
+            let is_inherited = !self.has_settled && !self.records.contains_key(key);
+            let record = self.records.entry(key.clone());
+            let record = record.or_insert_with(|| Box::new(StatusRecord::new(wall)));
             record.exists = true;
             record.is_inherited = is_inherited;
             record.desired.since = wall;
         }
         // One copy of the names, where there is a record.
-        let known = self.records.get_key_value(service);
-        let service = known.map_or(service, |(known, _)| known).clone();
-        self.observed.insert(object.name, (service, object.version));
+        let known = self.records.get_key_value(key);
+        let key = known.map_or(key, |(known, _)| known).clone();
+        self.observed.insert(object.name, (key, object.version));
     }
 
-    fn handle_deleted(&mut self, service: &ServiceKey, now: MonotonicTime) {
-        let Some(record) = self.records.get_mut(service) else {
+    /// Notes that the object of a subject may differ from what it should be.
+    fn push(&mut self, key: O::Key) {
+        self.stale.push(Namespace::new(key.namespace()), key);
+    }
+
+    fn handle_deleted(&mut self, key: &O::Key, now: MonotonicTime) {
+        let Some(record) = self.records.get_mut(key) else {
             return;
         };
         if record.in_flight.is_some() {
@@ -172,26 +187,26 @@ impl StatusObjects {
         record.exists = false;
         record.is_inherited = false;
         if record.desired.status.is_some() {
-            self.restorations.insert(service, now);
+            self.restorations.insert(key, now);
         } else {
-            self.stale.push(service.namespace.clone(), service.clone());
+            self.push(key.clone());
         }
     }
 
     /// Whether the watch shows the object as it was written last.
-    fn is_shown(&self, service: &ServiceKey) -> bool {
-        let written = self.records.get(service).and_then(|record| record.written);
-        let name = self.owner.as_ref().map(|owner| name_of(service, owner));
+    fn is_shown(&self, key: &O::Key) -> bool {
+        let written = self.records.get(key).and_then(|record| record.written);
+        let name = self.owner.as_ref().map(|owner| name_of::<O>(key, owner));
         let observed = name.and_then(|name| self.observed.get(&*name));
         written.is_some() && observed.is_some_and(|(_, version)| *version == written)
     }
 
-    /// Takes that the agent has had the time to decide on every Service: an object that it has not asked for is withdrawn.
+    /// Takes that the speaker has had the time to decide on everything: an object that it has not asked for is withdrawn.
     pub(super) fn settle(&mut self) {
         self.has_settled = true;
-        for (service, record) in &mut self.records {
+        for (key, record) in &mut self.records {
             if std::mem::take(&mut record.is_inherited) {
-                self.stale.push(service.namespace.clone(), service.clone());
+                self.stale.push(Namespace::new(key.namespace()), key.clone());
             }
         }
     }
@@ -203,177 +218,146 @@ impl StatusObjects {
 
     /// Creates objects again whose pause after their deletion is over.
     pub(super) fn handle_timeout(&mut self, now: MonotonicTime) {
-        while let Some(service) = self.restorations.poll_due(now) {
-            if self.records.get(&service).is_some_and(|record| !record.exists) {
-                self.stale.push(service.namespace.clone(), service);
+        while let Some(key) = self.restorations.poll_due(now) {
+            if self.records.get(&key).is_some_and(|record| !record.exists) {
+                self.push(key);
             }
         }
     }
 
-    /// Replaces what this node publishes about a Service; `None` is nothing.
-    pub(super) fn set(&mut self, service: ServiceKey, status: Option<AnnouncementStatus>, now: Timestamp) {
-        if status.is_none() && !self.records.contains_key(&service) {
+    /// Replaces what this node publishes about a subject; `None` is nothing.
+    pub(super) fn set(&mut self, key: O::Key, status: Option<O::Status>, now: Timestamp) {
+        if status.is_none() && !self.records.contains_key(&key) {
             return;
         }
-        let record = self.records.entry(service.clone());
-        let record = record.or_insert_with(|| {
-            let mut new = Box::<StatusRecord>::default();
-            new.desired.since = now;
-            new
-        });
+        let record = self.records.entry(key.clone());
+        let record = record.or_insert_with(|| Box::new(StatusRecord::new(now)));
         let was_inherited = std::mem::take(&mut record.is_inherited);
         let desired = &mut record.desired;
         if desired.status == status && !was_inherited {
             return;
         }
         // Also what was interrupted for a moment is newer than what other nodes have written before.
+        let is_so = |status: Option<&O::Status>| status.is_some_and(O::is_so);
         if is_so(desired.status.as_ref()) != is_so(status.as_ref()) {
             desired.since = now;
         }
         desired.status = status;
-        self.stale.push(service.namespace.clone(), service);
+        self.push(key);
     }
 
     /// Returns the next object to be written.
-    pub(super) fn poll_write(&mut self) -> Option<(ServiceKey, ObjectWrite)> {
+    pub(super) fn poll_write(&mut self) -> Option<(O::Key, ObjectWrite<O>)> {
         let owner = self.owner.as_ref().filter(|_| self.is_listed)?;
-        while let Some(service) = self.stale.pop() {
-            let Some(record) = self.records.get_mut(&service) else {
+        while let Some(key) = self.stale.pop() {
+            let Some(record) = self.records.get_mut(&key) else {
                 continue;
             };
-            if record.in_flight.is_some() || record.is_inherited {
+            if record.in_flight.is_some() || record.resting.is_some() || record.is_inherited {
                 continue;
             }
             if record.desired.status.is_none() && !record.exists {
-                self.records.remove(&service);
+                self.records.remove(&key);
                 continue;
             }
+            let desired = &record.desired;
             let write = ObjectWrite {
-                object: object(&service, &self.node, owner),
+                object: object(&key, &self.node, owner),
                 is_new: !record.exists,
-                is_withdrawal: record.desired.status.is_none(),
-                patch: patch(&service, &self.node, &record.desired),
+                is_withdrawal: desired.status.is_none(),
+                patch: O::patch(&key, &self.node, desired.status.as_ref(), desired.since),
             };
-            record.in_flight = Some(Box::new(record.desired.clone()));
-            return Some((service, write));
+            record.in_flight = Some(Box::new(desired.clone()));
+            return Some((key, write));
         }
         None
     }
 
-    /// Records how a write ended. After a failure the next one waits until the pause is over.
-    pub(super) fn handle_written(&mut self, service: &ServiceKey, written: &Written, now: MonotonicTime) {
+    /// Records how a write ended. After a failure the next one waits until the pause is over, and so it does after a success if the
+    /// kind has a spacing.
+    pub(super) fn handle_written(&mut self, key: &O::Key, written: &Written, now: MonotonicTime) {
         let Written::Version(version) = written else {
             return;
         };
-        let Some(record) = self.records.get_mut(service) else {
+        let Some(record) = self.records.get_mut(key) else {
             return;
         };
         let sent = record.in_flight.take();
         record.written = *version;
         // A withdrawn object is deleted sooner or later.
         record.exists = sent.as_ref().is_some_and(|sent| sent.status.is_some());
-        if sent.as_deref() != Some(&record.desired) || record.desired.status.is_none() {
-            self.stale.push(service.namespace.clone(), service.clone());
+        let is_stale = sent.as_deref() != Some(&record.desired) || record.desired.status.is_none();
+        let is_deleted = std::mem::take(&mut record.is_deleted);
+        if key.spacing().is_some() {
+            record.resting = sent;
+        } else if is_stale {
+            self.push(key.clone());
         }
-        if std::mem::take(&mut record.is_deleted) {
-            self.handle_deleted(service, now);
+        if is_deleted {
+            self.handle_deleted(key, now);
         }
     }
 
-    /// Records that an object may be written again after a failure.
-    pub(super) fn handle_pause_over(&mut self, service: &ServiceKey) {
-        if let Some(record) = self.records.get_mut(service) {
+    /// Records that an object may be written again after a failure, or after a success of a kind with spacing.
+    pub(super) fn handle_pause_over(&mut self, key: &O::Key) {
+        let Some(record) = self.records.get_mut(key) else {
+            return;
+        };
+        let written = record.resting.take();
+        if written.is_none() {
             record.in_flight = None;
             record.exists &= !std::mem::take(&mut record.is_deleted);
-            self.stale.push(service.namespace.clone(), service.clone());
+        }
+        let is_as_desired = record.exists && written.as_deref() == Some(&record.desired);
+        if !is_as_desired {
+            self.push(key.clone());
         }
     }
 }
 
-impl ObservedObject {
+impl<K> ObservedObject<K> {
     /// Reads an object.
-    pub(super) fn new(object: &PartialObjectMeta<ServiceL2Status>) -> Self {
-        let labels = object.labels();
-        let service = labels.get(SERVICE_NAMESPACE).zip(labels.get(SERVICE_NAME));
+    pub(super) fn new<O: SpeakerObject<Key = K>>(object: &PartialObjectMeta<O>) -> Self {
         Self {
             name: object.name_any().into(),
-            service: service.map(|(namespace, name)| ServiceKey::new(namespace.as_str(), name.as_str())),
+            key: O::key_of(&object.metadata),
             version: object.resource_version().and_then(|version| version.parse().ok()),
         }
     }
 }
 
-/// Whether the condition is True.
-fn is_so(status: Option<&AnnouncementStatus>) -> bool {
-    status.is_some_and(|status| status.obstacle.is_none())
-}
-
 /// Returns the name of the object: always the same for a Pod, so that no object is created twice, and another one for the
 /// next Pod on the node, whose objects do not go with those of the last.
-fn name_of(service: &ServiceKey, owner: &OwnerReference) -> String {
+fn name_of<O: SpeakerObject>(key: &O::Key, owner: &OwnerReference) -> String {
     let mut hasher = DefaultHasher::new();
-    (&*service.namespace, &*service.name, &owner.uid).hash(&mut hasher);
-    format!("l2-{:016x}", hasher.finish())
+    (key, &owner.uid).hash(&mut hasher);
+    format!("{}-{:016x}", O::PREFIX, hasher.finish())
 }
 
-fn object(service: &ServiceKey, node: &str, owner: &OwnerReference) -> ServiceL2Status {
-    let labels = [
-        (NODE, node),
-        (SERVICE_NAME, &service.name),
-        (SERVICE_NAMESPACE, &service.namespace),
-    ];
-    let labels = labels
-        .into_iter()
-        .map(|(key, value)| (key.to_owned(), value.to_owned()));
-    ServiceL2Status {
-        metadata: ObjectMeta {
-            name: Some(name_of(service, owner)),
-            labels: Some(labels.collect()),
-            owner_references: Some(vec![owner.clone()]),
-            ..ObjectMeta::default()
-        },
-        spec: ServiceL2StatusFields::default(),
-        status: None,
-    }
-}
-
-/// Returns the merge patch of the status. What is null is removed.
-fn patch(service: &ServiceKey, node: &str, desired: &Desired) -> Value {
-    let status = desired.status.as_ref();
-    let (is_so, reason, message) = match status.map(|status| &status.obstacle) {
-        Some(None) => ("True", ConditionReason::Announced.reason(), String::new()),
-        Some(Some((reason, message))) => ("False", *reason, shorten(message, LONGEST_MESSAGE)),
-        None => ("False", ConditionReason::NotAnnounced.reason(), String::new()),
-    };
-    let condition = json!({
-        "type": ANNOUNCED, "status": is_so, "reason": reason, "message": message,
-        "lastTransitionTime": Time(desired.since),
-    });
-    let list = |values: Vec<Value>| {
-        if values.is_empty() {
-            Value::Null
-        } else {
-            json!(values)
-        }
-    };
-    let addresses = status.iter().flat_map(|status| &status.addresses);
-    let interfaces = status.iter().flat_map(|status| &status.interfaces);
-    let is_elected = status.is_some_and(|status| status.is_elected);
-    json!({"status": {
-        "node": is_elected.then_some(node),
-        "serviceName": &*service.name,
-        "serviceNamespace": &*service.namespace,
-        "addresses": list(addresses.map(|address| json!(address)).collect()),
-        "interfaces": list(interfaces.map(|name| json!({"name": name})).collect()),
-        "conditions": [condition],
-    }})
+fn object<O: SpeakerObject>(key: &O::Key, node: &str, owner: &OwnerReference) -> O {
+    O::new(ObjectMeta {
+        name: Some(name_of::<O>(key, owner)),
+        owner_references: Some(vec![owner.clone()]),
+        ..O::metadata(key, node)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use herald_api::{BGPSessionState, ServiceBGPStatus, ServiceL2Status};
+    use herald_core::ServiceKey;
+    use herald_core::announce::agent::AnnouncementStatus;
+    use herald_core::announce::bgp::BgpStatus;
     use herald_runtime::ObjectKey;
+    use serde_json::json;
     use std::time::Duration;
+
+    use crate::status::kind::{ESTABLISHED, LONGEST_MESSAGE, SessionKey, SessionStatus};
+
+    type StatusObjects = super::StatusObjects<ServiceL2Status>;
+    type ObjectWrite = super::ObjectWrite<ServiceL2Status>;
+    type ObservedObject = super::ObservedObject<ServiceKey>;
 
     fn key() -> ServiceKey {
         ServiceKey::new("default", "web")
@@ -414,8 +398,8 @@ mod tests {
     fn observed(name: &str, pod: &str, version: u64) -> Update<ObservedObject> {
         let service = ServiceKey::new("default", name);
         Update::Applied(ObservedObject {
-            name: name_of(&service, &owner(pod)).into(),
-            service: Some(service),
+            name: name_of::<ServiceL2Status>(&service, &owner(pod)).into(),
+            key: Some(service),
             version: Some(version),
         })
     }
@@ -423,7 +407,7 @@ mod tests {
     fn deleted() -> Update<ObservedObject> {
         Update::Deleted(ObjectKey {
             namespace: "metallb-system".to_owned(),
-            name: name_of(&key(), &owner("pod")),
+            name: name_of::<ServiceL2Status>(&key(), &owner("pod")),
         })
     }
 
@@ -687,5 +671,119 @@ mod tests {
         objects.update(observed("web", "pod", 3), at(9), now(9));
         objects.update(Update::Synced, at(9), now(9));
         assert!(!write(&mut objects).is_new);
+    }
+
+    /// The objects of sessions, and what was written of one of them: the state, and the error.
+    struct Sessions(super::StatusObjects<BGPSessionState>);
+
+    impl Sessions {
+        fn new() -> Self {
+            let mut objects = super::StatusObjects::new("node-1".to_owned());
+            objects.set_owner(owner("pod"));
+            objects.update(Update::Synced, at(0), now(0));
+            objects.settle();
+            Self(objects)
+        }
+
+        fn set(&mut self, state: Option<&'static str>, second: i64) {
+            let status = state.map(|state| SessionStatus {
+                peer_address: "192.0.2.1".to_owned(),
+                vrf: None,
+                state,
+                prefixes: 3,
+                last_error: (state != ESTABLISHED).then(|| "the peer is away".to_owned()),
+            });
+            self.0.set(session(), status, at(second));
+        }
+
+        fn write(&mut self) -> Option<super::ObjectWrite<BGPSessionState>> {
+            let (key, write) = self.0.poll_write()?;
+            assert_eq!(key, session());
+            Some(write)
+        }
+    }
+
+    fn session() -> SessionKey {
+        SessionKey("router".into())
+    }
+
+    #[test]
+    fn a_session_is_written_with_its_peer_and_since_when_it_is_as_it_is() {
+        let mut sessions = Sessions::new();
+        sessions.set(Some(ESTABLISHED), 5);
+        let write = sessions.write().expect("a write");
+        assert!(write.is_new);
+        assert_eq!(write.object.labels()["metallb.io/node"], "node-1");
+        assert_eq!(write.object.annotations()["herald.io/peer"], "router");
+        let status = json!({
+            "node": "node-1", "peer": "router", "peerAddress": "192.0.2.1", "vrf": null, "bgpStatus": "Established",
+            "bfdStatus": "N/A", "since": "1970-01-01T00:00:05Z", "prefixes": 3, "lastError": null,
+        });
+        assert_eq!(write.patch, json!({"status": status}));
+        assert_eq!(BGPSessionState::key_of(&write.object.metadata), Some(session()));
+    }
+
+    #[test]
+    fn a_session_that_flaps_is_written_once_in_a_pause_and_as_it_is_at_its_end() {
+        let mut sessions = Sessions::new();
+        let written = Written::Version(Some(7));
+        sessions.set(Some(ESTABLISHED), 0);
+        assert!(sessions.write().is_some());
+        sessions.0.handle_written(&session(), &written, now(0));
+        for second in 1..9 {
+            sessions.set(Some("Active"), second);
+            assert!(sessions.write().is_none());
+            sessions.set(Some(ESTABLISHED), second);
+            assert!(sessions.write().is_none());
+        }
+        sessions.set(Some("Active"), 9);
+        sessions.0.handle_pause_over(&session());
+        let write = sessions.write().expect("a write");
+        assert_eq!(write.patch["status"]["bgpStatus"], "Active");
+        sessions.0.handle_written(&session(), &written, now(10));
+        sessions.0.handle_pause_over(&session());
+        assert!(sessions.write().is_none(), "it is as desired");
+        // Without a pause before it, a change is written at once.
+        sessions.set(Some(ESTABLISHED), 100);
+        assert!(sessions.write().is_some());
+        sessions
+            .0
+            .handle_written(&session(), &Written::Failed("away".to_owned()), now(100));
+        assert!(sessions.write().is_none());
+        sessions.0.handle_pause_over(&session());
+        assert!(sessions.write().is_some());
+    }
+
+    #[test]
+    fn the_object_of_a_session_that_is_gone_is_withdrawn_and_forgotten() {
+        let mut sessions = Sessions::new();
+        sessions.set(Some(ESTABLISHED), 0);
+        assert!(sessions.write().is_some());
+        sessions
+            .0
+            .handle_written(&session(), &Written::Version(Some(7)), now(0));
+        sessions.set(None, 1);
+        sessions.0.handle_pause_over(&session());
+        assert!(sessions.write().is_some_and(|write| write.is_withdrawal));
+        sessions
+            .0
+            .handle_written(&session(), &Written::Version(None), now(11));
+        sessions.0.handle_pause_over(&session());
+        assert!(sessions.write().is_none());
+        assert!(sessions.0.records.is_empty());
+    }
+
+    #[test]
+    fn an_object_of_bgp_names_the_peers_and_the_addresses() {
+        let status = BgpStatus {
+            addresses: vec![[192, 0, 2, 1].into()],
+            peers: vec!["a".into(), "b".into()],
+        };
+        let expected = json!({
+            "node": "node-1", "serviceName": "web", "serviceNamespace": "default", "peers": ["a", "b"],
+            "addresses": ["192.0.2.1"],
+        });
+        let patch = ServiceBGPStatus::patch(&key(), "node-1", Some(&status), at(0));
+        assert_eq!(patch, json!({"status": expected}));
     }
 }

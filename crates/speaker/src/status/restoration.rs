@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use herald_core::{Backoff, ServiceKey, Time};
+use herald_core::{Backoff, Time};
 
 /// Pause before the first restoration: another node that announced the Service for a moment has withdrawn it by then. It doubles
 /// with each deletion that follows.
@@ -15,10 +15,10 @@ const LAST_PAUSE: Duration = Duration::from_secs(300);
 const MEMORY: Duration = Duration::from_secs(600);
 
 /// The objects that were deleted a while ago.
-#[derive(Debug, Default)]
-pub(super) struct Restorations {
-    services: BTreeMap<ServiceKey, Restoration>,
-    due: BTreeSet<(Time, ServiceKey)>,
+#[derive(Debug)]
+pub(super) struct Restorations<K> {
+    objects: BTreeMap<K, Restoration>,
+    due: BTreeSet<(Time, K)>,
 }
 
 #[derive(Debug)]
@@ -29,10 +29,19 @@ struct Restoration {
     is_waiting: bool,
 }
 
-impl Restorations {
-    /// Takes that the object of a Service was deleted.
-    pub(super) fn insert(&mut self, service: &ServiceKey, now: Time) {
-        let restoration = self.services.entry(service.clone());
+impl<K> Default for Restorations<K> {
+    fn default() -> Self {
+        Self {
+            objects: BTreeMap::new(),
+            due: BTreeSet::new(),
+        }
+    }
+}
+
+impl<K: Ord + Clone> Restorations<K> {
+    /// Takes that the object about `key` was deleted.
+    pub(super) fn insert(&mut self, key: &K, now: Time) {
+        let restoration = self.objects.entry(key.clone());
         let restoration = restoration.or_insert_with(|| Restoration {
             backoff: Backoff::new(FIRST_PAUSE, LAST_PAUSE),
             due: now,
@@ -41,10 +50,10 @@ impl Restorations {
         if restoration.is_waiting {
             return;
         }
-        self.due.remove(&(restoration.due, service.clone()));
+        self.due.remove(&(restoration.due, key.clone()));
         restoration.is_waiting = true;
         restoration.due = now + restoration.backoff.pause();
-        self.due.insert((restoration.due, service.clone()));
+        self.due.insert((restoration.due, key.clone()));
     }
 
     /// Returns when [`Self::poll_due`] has something to return.
@@ -52,20 +61,20 @@ impl Restorations {
         self.due.first().map(|(due, _)| *due)
     }
 
-    /// Returns the next Service whose object is to be created now, if it does not exist.
-    pub(super) fn poll_due(&mut self, now: Time) -> Option<ServiceKey> {
+    /// Returns the next key whose object is to be created now, if it does not exist.
+    pub(super) fn poll_due(&mut self, now: Time) -> Option<K> {
         while self.poll_timeout().is_some_and(|due| due <= now) {
-            let (_, service) = self.due.pop_first()?;
-            let Some(restoration) = self.services.get_mut(&service) else {
+            let (_, key) = self.due.pop_first()?;
+            let Some(restoration) = self.objects.get_mut(&key) else {
                 continue;
             };
             if restoration.is_waiting {
                 restoration.is_waiting = false;
                 restoration.due = now + MEMORY;
-                self.due.insert((restoration.due, service.clone()));
-                return Some(service);
+                self.due.insert((restoration.due, key.clone()));
+                return Some(key);
             }
-            self.services.remove(&service);
+            self.objects.remove(&key);
         }
         None
     }
@@ -73,6 +82,8 @@ impl Restorations {
 
 #[cfg(test)]
 mod tests {
+    use herald_core::ServiceKey;
+
     use super::*;
 
     fn key() -> ServiceKey {
@@ -99,7 +110,7 @@ mod tests {
         now = now + MEMORY;
         assert_eq!(restorations.poll_timeout(), Some(now));
         assert_eq!(restorations.poll_due(now), None);
-        assert!(restorations.services.is_empty() && restorations.due.is_empty());
+        assert!(restorations.objects.is_empty() && restorations.due.is_empty());
         restorations.insert(&key(), now);
         assert_eq!(restorations.poll_timeout(), Some(now + FIRST_PAUSE));
     }

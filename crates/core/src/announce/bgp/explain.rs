@@ -6,6 +6,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
+use smallvec::SmallVec;
+
 use super::{BgpRoutes, PeerExclusion, RouteExclusion, Unattached, attach};
 use crate::announce::eligibility::{Exposure, Node};
 use crate::announce::facts::Facts;
@@ -57,6 +59,18 @@ impl BgpRoutes {
             others.into_iter().map(name).collect::<Vec<_>>()
         };
         facts.view().pools.iter().flat_map(of_pool).collect()
+    }
+
+    /// Returns how many prefixes a peer of this node gets. It looks at each of them, so do not call it often.
+    pub fn prefix_count(&self, peer: &str) -> usize {
+        let Some(peer) = self.peers.running().get(peer) else {
+            return 0;
+        };
+        let is_sent = |(prefix, places): &(&Prefix, &SmallVec<[(usize, usize); 1]>)| {
+            let mut places = places.iter();
+            places.any(|(place, _)| self.is_sent(peer, **prefix, *place))
+        };
+        self.prefixes.iter().filter(is_sent).count()
     }
 
     /// Returns the peers that are set aside on this node, each with the older one that has its connection, by name.

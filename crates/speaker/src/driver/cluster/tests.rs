@@ -4,11 +4,15 @@ use std::net::IpAddr;
 
 use herald_api::convert::{EndpointSlice, SliceId};
 use herald_core::Labels;
+use herald_core::RawSelector;
 use herald_core::announce::agent::{AgentEvent, Options};
 use herald_core::announce::eligibility::{Endpoints, Exclusion, Exposure, Node, TrafficPolicy};
 use herald_core::announce::layer2::ownership::Role;
+use herald_core::config::bgp::{BgpChange, BgpKind, RawBgpAdvertisement, RawBgpPeer};
 use herald_core::config::{RawL2Advertisement, RawPool};
 use herald_runtime::ObjectKey;
+
+use crate::input::{BgpSource, BgpUpdate};
 
 /// A cluster of one node, whose agent has started and has no gossip.
 struct Rig {
@@ -232,4 +236,108 @@ fn peers_are_the_nodes_of_the_speakers_pods_and_change_only_with_them() {
     rig.apply(Input::SpeakerPods(Update::Deleted(key("a"))));
     let peers = rig.cluster.poll_peers().expect("a change");
     assert!(!peers[&NodeName::from("node-1")].is_ready);
+}
+
+fn bgp(change: BgpChange) -> Input {
+    Input::Bgp(BgpUpdate::Changed(Box::new(change)))
+}
+
+fn peer(name: &str, created: i64, rack: &str) -> Input {
+    let in_rack = RawSelector {
+        match_labels: [("rack".to_owned(), rack.to_owned())].into(),
+        ..RawSelector::default()
+    };
+    bgp(BgpChange::ApplyPeer(RawBgpPeer {
+        name: name.to_owned(),
+        created,
+        my_asn: 65_001,
+        peer_asn: Some(65_000),
+        address: Some("192.0.2.254".to_owned()),
+        node_selectors: vec![in_rack],
+        ..RawBgpPeer::default()
+    }))
+}
+
+fn in_rack(rack: &str) -> Input {
+    Input::Nodes(Update::Applied(Node {
+        name: "node-1".into(),
+        labels: [("rack".to_owned(), rack.to_owned())].into(),
+        network_unavailable: false,
+        draining: false,
+        addresses: Vec::new(),
+    }))
+}
+
+impl Rig {
+    /// Returns the peers that have changed, each with whether this node has a session with it.
+    fn peers(&mut self) -> Vec<(String, bool)> {
+        self.cluster.apply_config(&mut self.agent);
+        let changes = std::iter::from_fn(|| self.agent.poll_bgp_peer());
+        changes
+            .map(|change| (change.name.to_string(), change.peer.is_some()))
+            .collect()
+    }
+}
+
+#[test]
+fn bgp_begins_when_all_its_kinds_are_listed_and_ends_with_its_resources() {
+    let mut rig = Rig::new();
+    rig.apply(in_rack("1"));
+    rig.apply(peer("a", 0, "1"));
+    for source in BgpSource::ALL {
+        assert_eq!(rig.peers(), []);
+        assert_eq!(rig.apply(Input::Bgp(BgpUpdate::Listed(source))), None);
+    }
+    assert_eq!(rig.peers(), [("a".to_owned(), true)]);
+    rig.apply(Input::Bgp(BgpUpdate::Ignored));
+    assert_eq!(rig.peers(), []);
+    rig.apply(bgp(BgpChange::Delete(BgpKind::Peer, "a".to_owned())));
+    assert_eq!(rig.peers(), [("a".to_owned(), false)]);
+}
+
+#[test]
+fn problems_of_bgp_are_with_the_others_and_follow_the_labels_of_the_node() {
+    let mut rig = Rig::new();
+    for source in BgpSource::ALL {
+        rig.apply(Input::Bgp(BgpUpdate::Listed(source)));
+    }
+    rig.apply(in_rack("1"));
+    rig.apply(pool("192.0.2.10-192.0.2.1"));
+    rig.apply(peer("a", 0, "1"));
+    rig.apply(peer("b", 1, "1"));
+    rig.apply(bgp(BgpChange::ApplyAdvertisement(RawBgpAdvertisement {
+        name: "wide".to_owned(),
+        aggregation_length: Some(33),
+        ..RawBgpAdvertisement::default()
+    })));
+    let starts = |problems: &[String]| {
+        let first = |problem: &String| problem.split(": ").next().unwrap_or_default().to_owned();
+        problems.iter().map(first).collect::<Vec<_>>()
+    };
+    let new = rig.cluster.apply_config(&mut rig.agent).expect("a change");
+    let all = [
+        "IPAddressPool \"pool\"",
+        "BGPAdvertisement \"wide\"",
+        "BGPPeer \"b\"",
+    ];
+    assert_eq!(starts(&new), all);
+    assert_eq!(rig.cluster.problems(), new);
+    rig.apply(in_rack("2"));
+    assert_eq!(rig.cluster.apply_config(&mut rig.agent), Some(Vec::new()));
+    assert_eq!(starts(rig.cluster.problems()), all[..2]);
+    rig.apply(in_rack("1"));
+    let new = rig.cluster.apply_config(&mut rig.agent).expect("a change");
+    assert_eq!(starts(&new), all[2..]);
+    rig.apply(pool("192.0.2.0/28"));
+    rig.apply(bgp(BgpChange::ApplyAdvertisement(RawBgpAdvertisement {
+        name: "wide".to_owned(),
+        aggregation_length: Some(24),
+        ..RawBgpAdvertisement::default()
+    })));
+    let new = rig.cluster.apply_config(&mut rig.agent).expect("a change");
+    assert_eq!(starts(&new), ["BGPAdvertisement \"wide\""]);
+    assert!(
+        new[0].contains("not used for IPAddressPool \"pool\": invalid aggregation length 24"),
+        "{new:?}"
+    );
 }
