@@ -4,9 +4,10 @@
 //! datagrams, which have a latency and may be lost, each independently. A run is the same for the same seed.
 //!
 //! The [`World`] injects faults, among them an [`Adversary`] on the wire and members that are misled about others ([`Lie`]);
-//! its [`Judge`] records which nodes answer for which addresses.
+//! its [`Judge`] records which nodes answer for which addresses. The [`BgpWorld`] has nodes and routers that speak BGP.
 
 mod adversary;
+mod bgp;
 mod catalog;
 mod client;
 mod judge;
@@ -18,6 +19,7 @@ mod seeds;
 mod world;
 
 pub use adversary::{Adversary, MacKind};
+pub use bgp::{BgpFault, BgpWorld, Routes};
 pub use catalog::{Sharing, address, mac, name};
 pub use judge::Judge;
 pub use network::Network;
