@@ -39,6 +39,11 @@ pub fn observers() -> [[IpAddr; 2]; 2] {
     [on_segment(6), on_segment(7)]
 }
 
+/// The addresses of two routers.
+pub fn router(index: usize) -> [IpAddr; 2] {
+    on_segment(8 + number(index.min(1)))
+}
+
 /// The addresses of node `index`, counted from 0.
 pub fn node(index: usize) -> [IpAddr; 2] {
     on_segment(11 + number(index))

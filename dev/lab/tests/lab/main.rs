@@ -1,5 +1,6 @@
 //! The real programs in a cluster in a box, on real packets.
 
+mod bgp;
 mod chaos;
 mod conflict;
 mod dashboards;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         health::trials(),
         foreign::trials(),
         hostile::trials(),
+        bgp::trials(),
         overload::trials(),
     ];
     let of_the_wire = of_the_wire.into_iter().flatten().map(embedded_only);
