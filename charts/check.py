@@ -129,6 +129,7 @@ REFUSED = [
     ({"crds": {"validationFailurePolicy": "ignore"}}, "validationFailurePolicy"),
     ({"controller": {"image": {"repository": "quay.io/metallb/controller", "tag": "v0.15.2"}}}, "MetalLB's image"),
     ({"speaker": {"image": {"repository": "quay.io/metallb/speaker"}}}, "MetalLB's image"),
+    ({"controller": {"image": {"repository": None}}}, "missing property 'repository'"),
     ({"speaker": {"image": {"repository": "docker.io/bitnami/metallb-speaker"}}}, "MetalLB's image"),
     ({"speaker": {"image": {"repository": "mirror.example:5000/quay.io/metallb/speaker"}}}, "MetalLB's image"),
     ({"controller": {"enabled": False}}, "speaker.secretName"),
