@@ -8,6 +8,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod link_router;
 pub mod peering;
 pub mod rib_out;
 pub mod ribs_out;

@@ -61,6 +61,9 @@ pub enum DialError {
     /// The node has no such interface or VRF device.
     #[error("this node has no interface {0}")]
     Device(String),
+    /// The address of an unnumbered peer is not known.
+    #[error("no router has advertised itself on interface {0}, so the address of the peer is not known")]
+    NoRouter(String),
     /// The kernel lacks CONFIG_TCP_MD5SIG.
     #[error("this kernel does not support TCP MD5 (CONFIG_TCP_MD5SIG), which the password needs")]
     Md5Unsupported,

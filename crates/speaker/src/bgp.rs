@@ -4,6 +4,7 @@
 //! The thread only dials: nothing listens on the node, so other speakers of BGP may have port 179. Commands and the interfaces
 //! of the node arrive over a bounded channel, [reports](BgpReport) leave over a queue on which this thread never waits.
 
+mod link;
 mod metrics;
 mod next_hops;
 mod peer;
@@ -25,7 +26,7 @@ use prometheus::Registry;
 use tokio::sync::{mpsc, watch};
 
 use metrics::BgpMetrics;
-pub use settings::{PeerSettings, UnsupportedPeer};
+pub use settings::PeerSettings;
 use task::{BgpInput, BgpTask};
 
 /// Inputs that may wait; with more of them the sender waits.

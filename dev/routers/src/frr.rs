@@ -14,26 +14,29 @@ pub(crate) fn configuration(neighbours: &[Neighbour]) -> String {
         "router bgp {}\n no bgp ebgp-requires-policy\n no bgp default ipv4-unicast\n bgp router-id 10.0.0.1\n",
         router::asn(neighbours)
     );
-    for Neighbour {
-        address,
-        asn,
-        password,
-        ..
-    } in neighbours
-    {
-        text += &format!(" neighbor {address} remote-as {asn}\n neighbor {address} passive\n");
-        if let Some(key) = password {
-            text += &format!(" neighbor {address} password {key}\n");
+    for neighbour in neighbours {
+        let (name, asn) = (name(neighbour), neighbour.asn);
+        text += &match neighbour.interface {
+            Some(_) => format!(" neighbor {name} interface remote-as {asn}\n"),
+            None => format!(" neighbor {name} remote-as {asn}\n neighbor {name} passive\n"),
+        };
+        if let Some(key) = neighbour.password {
+            text += &format!(" neighbor {name} password {key}\n");
         }
     }
     for family in ["ipv4", "ipv6"] {
         text += &format!(" address-family {family} unicast\n");
-        for Neighbour { address, .. } in neighbours {
-            text += &format!("  neighbor {address} activate\n");
+        for neighbour in neighbours {
+            text += &format!("  neighbor {} activate\n", name(neighbour));
         }
         text += " exit-address-family\n";
     }
     text
+}
+
+fn name(neighbour: &Neighbour) -> String {
+    let interface = neighbour.interface.map(str::to_owned);
+    interface.unwrap_or_else(|| neighbour.address.to_string())
 }
 
 /// The socket of zebra.

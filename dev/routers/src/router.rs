@@ -21,6 +21,8 @@ pub struct Neighbour {
     pub asn: u32,
     /// The address of the neighbour.
     pub address: IpAddr,
+    /// The interface that the router finds the neighbour on, instead of by the address (FRR only).
+    pub interface: Option<&'static str>,
     /// The password of the session (RFC 2385).
     pub password: Option<&'static str>,
 }

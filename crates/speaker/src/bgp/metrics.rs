@@ -1,7 +1,6 @@
 //! Metrics of the BGP thread: those of each peer, by MetalLB's names.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -52,9 +51,9 @@ impl MessageNumbers {
 }
 
 impl PeerMetrics {
-    /// The peer is named by address and port, as MetalLB names it, and by its VRF unless that is the default one.
-    fn new(peer: SocketAddr, vrf: Option<&str>) -> Self {
-        let name = ("peer", format!("{}:{}", peer.ip(), peer.port()));
+    /// The peer is named by [its label](super::PeerSettings::label), and by its VRF unless that is the default one.
+    fn new(peer: String, vrf: Option<&str>) -> Self {
+        let name = ("peer", peer);
         let vrf = vrf.map(|vrf| ("vrf", vrf.to_owned()));
         Self {
             labels: [name].into_iter().chain(vrf).collect(),
@@ -102,7 +101,7 @@ impl BgpMetrics {
     }
 
     /// Starts the series of a peer; those under its name before end.
-    pub(super) fn add(&self, name: &Arc<str>, peer: SocketAddr, vrf: Option<&str>) -> Arc<PeerMetrics> {
+    pub(super) fn add(&self, name: &Arc<str>, peer: String, vrf: Option<&str>) -> Arc<PeerMetrics> {
         let metrics = Arc::new(PeerMetrics::new(peer, vrf));
         self.set(name, Some(Arc::clone(&metrics)));
         metrics
@@ -276,9 +275,8 @@ mod tests {
         let registry = Registry::new();
         let metrics = BgpMetrics::register(&registry).expect("registered");
         assert!(!text(&registry).contains("metallb_bgp"));
-        let v4 = metrics.add(&name("a"), ([192, 0, 2, 1], 179).into(), None);
-        let v6 = SocketAddr::new("2001:db8::1".parse().expect("an address"), 1179);
-        metrics.add(&name("b"), v6, Some("red"));
+        let v4 = metrics.add(&name("a"), "192.0.2.1:179".into(), None);
+        metrics.add(&name("b"), "2001:db8::1:1179".into(), Some("red"));
         v4.set_up(true);
         v4.set_announced(2);
         v4.set_wanted(3);
@@ -312,7 +310,7 @@ mod tests {
         metrics.remove(&name("b"));
         assert!(!text(&registry).contains("2001:db8"));
         // Under the same name at another address.
-        metrics.add(&name("a"), ([192, 0, 2, 7], 179).into(), None);
+        metrics.add(&name("a"), "192.0.2.7:179".into(), None);
         let exposed = text(&registry);
         assert!(!exposed.contains("192.0.2.1:179") && exposed.contains("192.0.2.7:179"));
     }
@@ -321,9 +319,9 @@ mod tests {
     fn two_names_of_one_peer_are_one_series() {
         let registry = Registry::new();
         let metrics = BgpMetrics::register(&registry).expect("registered");
-        let peer = ([192, 0, 2, 1], 179).into();
-        metrics.add(&name("b"), peer, None);
-        metrics.add(&name("a"), peer, None).set_up(true);
+        let peer = || "192.0.2.1:179".to_owned();
+        metrics.add(&name("b"), peer(), None);
+        metrics.add(&name("a"), peer(), None).set_up(true);
         let exposed = text(&registry);
         assert_eq!(exposed.matches("metallb_bgp_session_up{").count(), 1);
         assert!(exposed.contains("metallb_bgp_session_up{peer=\"192.0.2.1:179\"} 1\n"));

@@ -1,9 +1,10 @@
 //! The shell of a peering: the peering and the connection that the peering asked for.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use herald_bgp::peering::{Peering, PeeringAction};
+use herald_bgp::rib_out::NextHops;
 use herald_bgp::ribs_out::RibsOut;
 use herald_bgp::session::{SessionEnd, SessionState};
 use herald_bgp::wire::notification::CeaseSubcode;
@@ -11,6 +12,7 @@ use herald_core::Time;
 use herald_netio::{DialError, DialOptions, Interface, Poller, TcpConnection};
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::link::PeerLink;
 use super::metrics::PeerMetrics;
 use super::next_hops::next_hops;
 use super::{BgpReport, PeerEvent, PeerSettings};
@@ -35,6 +37,8 @@ pub(super) struct PeerShell {
     token: u64,
     settings: PeerSettings,
     peering: Peering,
+    /// That of an unnumbered peer.
+    link: Option<PeerLink>,
     connection: Option<PeerConnection>,
     /// The error of the connection that ends the session.
     cause: Option<DialError>,
@@ -43,6 +47,8 @@ pub(super) struct PeerShell {
 
 struct PeerConnection {
     tcp: TcpConnection,
+    /// The address of the peer.
+    peer: IpAddr,
     /// The own address, once the connection is made.
     local: Option<IpAddr>,
     /// Whether nothing is sent before the connection is reported writable.
@@ -62,10 +68,12 @@ impl PeerShell {
     ) -> Self {
         let mut peering = Peering::new(name, settings.session.clone(), seed);
         peering.start(now);
+        let link = settings.interface.clone().map(PeerLink::new);
         Self {
             token,
             settings,
             peering,
+            link,
             connection: None,
             cause: None,
             metrics,
@@ -94,7 +102,10 @@ impl PeerShell {
             key: before.dial.key.clone(),
             ..dial.clone()
         };
-        if with_key_of_before != before.dial {
+        if self.settings.interface != before.interface {
+            self.link = self.settings.interface.clone().map(PeerLink::new);
+            self.peering.reset(now);
+        } else if with_key_of_before != before.dial {
             self.peering.reset(now);
         } else if dial.key != before.dial.key {
             // The segments of the live connection are signed with the new key from now on. The peer repeats what it drops until it
@@ -124,18 +135,31 @@ impl PeerShell {
         self.peering.stop(SessionEnd::Restart, now);
     }
 
-    /// Takes the next hops from the interfaces, which have changed.
-    pub(super) fn update_next_hops(&mut self, context: &mut PeerContext) {
-        let local = self.connection.as_ref().and_then(|one| one.local);
-        if let Some(local) = local {
-            let peer = self.settings.dial.peer.ip();
-            let next_hops = next_hops(local, peer, &context.interfaces);
+    /// Looks for the router of an unnumbered peer, and takes the next hops, on the interfaces as they are now.
+    pub(super) fn handle_interfaces(&mut self, context: &mut PeerContext, now: Time) {
+        if let Some(link) = &mut self.link {
+            link.update(&context.interfaces, &context.poller, self.token, now);
+        }
+        let connection = self.connection.as_ref();
+        if let Some((local, peer)) = connection.and_then(|one| Some((one.local?, one.peer))) {
+            let next_hops = self.next_hops(local, peer, &context.interfaces);
             self.peering.set_next_hops(next_hops, &mut context.routes);
         }
     }
 
+    /// Returns the next hops over a connection. On the link of an unnumbered peer, an IPv4 address means nothing: there the IPv6 next
+    /// hop is that of IPv4 routes as well (RFC 8950).
+    fn next_hops(&self, local: IpAddr, peer: IpAddr, interfaces: &[Interface]) -> NextHops {
+        let next_hops = next_hops(local, peer, interfaces);
+        NextHops {
+            v4: next_hops.v4.filter(|_| self.link.is_none()),
+            ..next_hops
+        }
+    }
+
     pub(super) fn poll_timeout(&self) -> Option<Time> {
-        self.peering.poll_timeout()
+        let link = self.link.as_ref().and_then(PeerLink::poll_timeout);
+        [self.peering.poll_timeout(), link].into_iter().flatten().min()
     }
 
     /// Acts on timers that are due. What waits in the socket is read first: while this thread was late, the peer was not silent.
@@ -143,11 +167,17 @@ impl PeerShell {
         if self.poll_timeout().is_some_and(|due| due <= now) {
             self.handle_ready(context, now);
             self.peering.handle_timeout(now);
+            if let Some(link) = &mut self.link {
+                link.drive(now);
+            }
         }
     }
 
     /// The connection is readable or writable, or lost.
     pub(super) fn handle_ready(&mut self, context: &mut PeerContext, now: Time) {
+        if self.link.as_mut().is_some_and(|link| link.handle_ready(now)) {
+            self.peering.reset(now);
+        }
         if let Err(error) = self.connect(&context.interfaces, now) {
             self.lose(error, context, now);
         } else if let Err(error) = self.receive(&mut context.buffer, now) {
@@ -160,16 +190,15 @@ impl PeerShell {
         let Some(connection) = &mut self.connection else {
             return Ok(());
         };
-        if connection.local.is_none() {
-            if !connection.tcp.poll_connected()? {
-                return Ok(());
-            }
-            let (local, peer) = (connection.tcp.local_address()?, self.settings.dial.peer.ip());
+        if connection.local.is_some() {
+            connection.is_full = false;
+        } else if connection.tcp.poll_connected()? {
+            let (local, peer) = (connection.tcp.local_address()?, connection.peer);
             connection.local = Some(local);
-            let next_hops = next_hops(local, peer, interfaces);
+            connection.is_full = false;
+            let next_hops = self.next_hops(local, peer, interfaces);
             self.peering.handle_connected(next_hops, now);
         }
-        connection.is_full = false;
         Ok(())
     }
 
@@ -246,15 +275,32 @@ impl PeerShell {
     }
 
     fn dial(&self, poller: &Poller) -> Result<PeerConnection, DialError> {
-        let tcp = TcpConnection::dial(&self.settings.dial)?;
+        let options = DialOptions {
+            peer: self.address()?,
+            ..self.settings.dial.clone()
+        };
+        let tcp = TcpConnection::dial(&options)?;
         poller.add(&tcp, self.token)?;
         poller.set_awaits_writable(&tcp, self.token, true)?;
         Ok(PeerConnection {
             tcp,
+            peer: options.peer.ip(),
             local: None,
             is_full: true,
             awaits_writable: true,
         })
+    }
+
+    /// Returns where the peer takes connections.
+    fn address(&self) -> Result<SocketAddr, DialError> {
+        let configured = self.settings.dial.peer;
+        match &self.link {
+            Some(link) => {
+                let router = link.router(configured.port());
+                router.ok_or_else(|| DialError::NoRouter(link.name().to_owned()))
+            }
+            None => Ok(configured),
+        }
     }
 
     fn transmit(&mut self, context: &mut PeerContext, now: Time) -> std::io::Result<()> {

@@ -1,6 +1,6 @@
 //! What the BGP thread needs to know of a peer.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use herald_bgp::session::SessionConfig;
 use herald_bgp::wire::{BgpIdentifier, HoldTime};
@@ -14,42 +14,38 @@ const HOLD_TIME: u16 = 90;
 /// How to have a session with a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerSettings {
-    /// The connection.
+    /// The connection. Of the address of an unnumbered peer, only the port counts.
     pub dial: DialOptions,
+    /// The interface of an unnumbered peer, which has its address from there.
+    pub interface: Option<String>,
     /// The session.
     pub session: SessionConfig,
 }
 
-/// Why there cannot be a session with a peer, although its configuration is valid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum UnsupportedPeer {
-    /// Peers without an address are not supported yet.
-    #[error("a peer at an interface, without an address, is not supported yet")]
-    Unnumbered,
-}
-
 impl PeerSettings {
     /// Returns the settings for a peer. `node` is the identifier of peers without one of their own.
-    ///
-    /// # Errors
-    /// If there cannot be a session.
-    pub fn of(peer: &BgpPeer, node: BgpIdentifier) -> Result<Self, UnsupportedPeer> {
-        let PeerLocation::Address(address) = &peer.location else {
-            return Err(UnsupportedPeer::Unnumbered);
+    pub fn of(peer: &BgpPeer, node: BgpIdentifier) -> Self {
+        let (address, interface) = match &peer.location {
+            PeerLocation::Address(address) => (*address, None),
+            PeerLocation::Interface(name) => (Ipv6Addr::UNSPECIFIED.into(), Some(name.clone())),
         };
         let hold_time = peer.timers.map_or(HOLD_TIME, |timers| {
             u16::try_from(timers.hold.as_secs()).unwrap_or(u16::MAX)
         });
         let families = [Family::V4, Family::V6];
-        let families = families.into_iter().filter(|family| peer.carries(*family));
-        Ok(Self {
+        let families = families
+            .into_iter()
+            .filter(|family| peer.carries(*family))
+            .collect::<Vec<_>>();
+        Self {
             dial: DialOptions {
-                peer: SocketAddr::new(*address, peer.port),
+                peer: SocketAddr::new(address, peer.port),
                 source: peer.source_address,
                 device: peer.vrf.clone(),
                 key: peer.password.as_ref().map(|password| password.0.clone()),
                 least_ttl: 0,
             },
+            interface,
             session: SessionConfig {
                 local_asn: peer.local_asn,
                 peer_asn: peer.peer_asn,
@@ -57,14 +53,23 @@ impl PeerSettings {
                 hold_time: HoldTime::new(hold_time).unwrap_or(HoldTime::NONE),
                 keepalive: peer.timers.map(|timers| timers.keepalive),
                 connect_retry: peer.connect_time,
-                families: families.collect(),
                 // The interface of an IPv6 connection may have no IPv4 address to be the next hop.
-                extended_next_hop: peer.dual_stack && matches!(address, IpAddr::V6(_)),
+                extended_next_hop: families.len() > 1 && matches!(address, IpAddr::V6(_)),
+                families,
                 // A peer would keep the routes of a speaker that has stopped for good, as long as no stop withdraws them first.
                 restart_time: None,
                 forwarding: true,
             },
-        })
+        }
+    }
+
+    /// Returns the peer's name in metrics: address or interface, and port.
+    pub(super) fn label(&self) -> String {
+        let port = self.dial.peer.port();
+        match &self.interface {
+            Some(name) => format!("{name}:{port}"),
+            None => format!("{}:{port}", self.dial.peer.ip()),
+        }
     }
 }
 
@@ -106,7 +111,7 @@ mod tests {
     #[test]
     fn a_plain_peer_has_the_family_of_its_address_and_usual_timers() {
         for (address, family) in [("192.0.2.1", Family::V4), ("2001:db8::1", Family::V6)] {
-            let settings = PeerSettings::of(&peer(address), node()).expect("it has an address");
+            let settings = PeerSettings::of(&peer(address), node());
             let session = &settings.session;
             assert_eq!(session.families, [family]);
             assert_eq!(session.hold_time, HoldTime::new(90).expect("long enough"));
@@ -136,7 +141,7 @@ mod tests {
         written.password = Some(Password(b"secret".to_vec()));
         written.graceful_restart = true;
         written.dual_stack = true;
-        let settings = PeerSettings::of(&written, node()).expect("it has an address");
+        let settings = PeerSettings::of(&written, node());
         let (dial, session) = (&settings.dial, &settings.session);
         assert_eq!((dial.source, dial.peer.port()), (written.source_address, 1179));
         assert_eq!(dial.device.as_deref(), Some("red"));
@@ -151,10 +156,20 @@ mod tests {
         assert_eq!(session.families, [Family::V4, Family::V6]);
         assert_eq!((session.extended_next_hop, session.restart_time), (true, None));
         assert!(!format!("{settings:?}").contains("secret"));
-        written.location = PeerLocation::Interface("eth1".into());
-        assert_eq!(
-            PeerSettings::of(&written, node()),
-            Err(UnsupportedPeer::Unnumbered)
-        );
+        assert_eq!(settings.label(), "2001:db8::1:1179");
+    }
+
+    #[test]
+    fn an_unnumbered_peer_has_both_families_and_its_interface_for_an_address() {
+        let unnumbered = BgpPeer {
+            location: PeerLocation::Interface("eth1".into()),
+            port: 1179,
+            ..peer("192.0.2.1")
+        };
+        let settings = PeerSettings::of(&unnumbered, node());
+        assert_eq!(settings.interface.as_deref(), Some("eth1"));
+        assert_eq!(settings.session.families, [Family::V4, Family::V6]);
+        assert!(settings.session.extended_next_hop);
+        assert_eq!(settings.label(), "eth1:1179");
     }
 }

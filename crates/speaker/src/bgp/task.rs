@@ -121,8 +121,9 @@ impl BgpTask {
                 Ok(BgpInput::Command(command)) => self.handle_command(command),
                 Ok(BgpInput::Interfaces(interfaces)) => {
                     self.context.interfaces = interfaces;
+                    let now = self.now();
                     for peer in self.peers.values_mut() {
-                        peer.update_next_hops(&mut self.context);
+                        peer.handle_interfaces(&mut self.context, now);
                     }
                 }
                 Err(TryRecvError::Empty) => return InputProgress::Idle,
@@ -156,21 +157,23 @@ impl BgpTask {
     }
 
     fn set_peer(&mut self, name: Arc<str>, settings: PeerSettings, now: Time) {
-        let labels = |settings: &PeerSettings| (settings.dial.peer, settings.dial.device.clone());
-        let (address, vrf) = labels(&settings);
+        let labels = |settings: &PeerSettings| (settings.label(), settings.dial.device.clone());
+        let (label, vrf) = labels(&settings);
         if let Some(peer) = self.peers.get_mut(&name) {
-            if labels(peer.settings()) != (address, vrf.clone()) {
-                peer.set_metrics(self.metrics.add(&name, address, vrf.as_deref()));
+            if labels(peer.settings()) != (label.clone(), vrf.clone()) {
+                peer.set_metrics(self.metrics.add(&name, label, vrf.as_deref()));
             }
             peer.set(settings, now);
+            peer.handle_interfaces(&mut self.context, now);
             return;
         }
-        let metrics = self.metrics.add(&name, address, vrf.as_deref());
+        let metrics = self.metrics.add(&name, label, vrf.as_deref());
         let token = self.next_token;
         self.next_token += 1;
         let seed = self.seed.wrapping_add(token);
         self.context.routes.add_peer(&name);
-        let peer = PeerShell::new(Arc::clone(&name), settings, metrics, token, seed, now);
+        let mut peer = PeerShell::new(Arc::clone(&name), settings, metrics, token, seed, now);
+        peer.handle_interfaces(&mut self.context, now);
         self.peers.insert(name, peer);
     }
 }

@@ -53,7 +53,7 @@ impl Shell {
     fn start(router: &Router) -> Self {
         let metrics = BgpMetrics::register(&Registry::new()).expect("registered");
         let settings = router.settings();
-        let metrics = metrics.add(&name(), settings.dial.peer, None);
+        let metrics = metrics.add(&name(), settings.label(), None);
         let (sender, reports) = mpsc::unbounded_channel();
         let mut shell = Self {
             shell: PeerShell::new(name(), settings, metrics, 0, 1, Time::ZERO),

@@ -86,16 +86,10 @@ impl BgpSessions {
         let session = session
             .and_modify(|session| session.set_peer(&peer))
             .or_insert_with(|| PeerSession::new(&peer));
-        let command = match PeerSettings::of(&peer, node) {
-            Ok(settings) => BgpCommand::SetPeer(Arc::clone(&name), Box::new(settings)),
-            Err(unsupported) => {
-                warn!(peer = %name, "no session with this peer: {unsupported}");
-                session.set_unsupported(&unsupported);
-                BgpCommand::RemovePeer(Arc::clone(&name))
-            }
-        };
-        self.states.set(SessionKey(name), Some(session.status()));
-        self.thread.send(command);
+        let settings = Box::new(PeerSettings::of(&peer, node));
+        self.states
+            .set(SessionKey(Arc::clone(&name)), Some(session.status()));
+        self.thread.send(BgpCommand::SetPeer(name, settings));
     }
 
     fn set_routes(&mut self, routes: impl Iterator<Item = RouteChange>) {

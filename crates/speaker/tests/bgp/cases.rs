@@ -15,8 +15,8 @@ use crate::node::{Node, attributes, host_route, settings};
 /// A test and its name.
 pub(crate) type Case = (&'static str, fn(Kind));
 
-/// All tests.
-pub(crate) const ALL: &[Case] = &[
+/// The tests of all routers.
+const ALL: &[Case] = &[
     ("routes_come_change_and_go_by_ebgp_over_ipv4", |kind| {
         routes(kind, false, false)
     }),
@@ -52,6 +52,18 @@ pub(crate) const ALL: &[Case] = &[
     ),
 ];
 
+/// The tests of a router.
+pub(crate) fn of(kind: Kind) -> impl Iterator<Item = &'static Case> {
+    let unnumbered: &[Case] = match kind {
+        Kind::Frr => &[("an_unnumbered_peer_is_found_on_its_link", |_| {
+            an_unnumbered_peer_is_found_on_its_link()
+        })],
+        // BIRD and GoBGP find no neighbours by router advertisements.
+        Kind::Bird | Kind::GoBgp => &[],
+    };
+    ALL.iter().chain(unnumbered)
+}
+
 const OWN_ASN: u32 = 65_001;
 const ROUTER: ([u8; 6], &str, &str) = ([2, 0, 0, 0, 0, 1], "10.0.0.1", "fd00::1");
 const NODE: ([u8; 6], &str, &str) = ([2, 0, 0, 0, 0, 2], "10.0.0.2", "fd00::2");
@@ -67,6 +79,7 @@ fn neighbour(is_internal: bool, over_ipv6: bool) -> Neighbour {
         asn: OWN_ASN,
         address: address(NODE),
         password: None,
+        interface: None,
     }
 }
 
@@ -139,6 +152,40 @@ fn routes(kind: Kind, is_internal: bool, over_ipv6: bool) {
         matches!(end, SessionEnd::Stopped(CeaseSubcode::AdministrativeShutdown, _)),
         "{end:?}"
     );
+}
+
+/// The router has no address of this node in its configuration, and this node none of the router.
+fn an_unnumbered_peer_is_found_on_its_link() {
+    let link_local = |(mac, _, _): ([u8; 6], &str, &str)| -> IpAddr {
+        let [first, .., last] = mac;
+        format!("fe80::{:x}:ff:fe00:{last:x}", u16::from(first ^ 2) << 8)
+            .parse()
+            .expect("an address")
+    };
+    let neighbour = Neighbour {
+        router: IpAddr::from([0_u16; 8]),
+        interface: Some("eth0"),
+        ..neighbour(false, true)
+    };
+    let (mut router, mut node, _segment) = pair(Kind::Frr, &neighbour);
+    node.set_peer(settings(&neighbour));
+    let addresses: [IpAddr; 2] =
+        ["198.51.100.1", "2001:db8::1"].map(|text| text.parse().expect("an address"));
+    node.set_routes(addresses.map(|address| (host_route(address), Some(attributes(100, None)))));
+    node.wait_for_session();
+    let expected = addresses.map(|address| {
+        let prefix = host_route(address);
+        let mut seen = seen(&neighbour, address, 100, 100);
+        seen[0].next_hop = link_local(NODE).to_string();
+        (format!("{}/{}", prefix.address, prefix.length), seen)
+    });
+    router.wait_for_routes(&Routes::from(expected.clone()));
+    // The router is away, and comes back with the same address.
+    router.kill();
+    node.wait_for_end();
+    router.run();
+    node.wait_for_session();
+    router.wait_for_routes(&Routes::from(expected));
 }
 
 fn only_the_right_password_connects(kind: Kind) {

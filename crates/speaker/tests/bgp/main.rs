@@ -20,10 +20,9 @@ fn main() -> ExitCode {
         let _ = writeln!(std::io::stderr(), "{denied}");
         return ExitCode::FAILURE;
     }
-    let tests = Kind::ALL.into_iter().flat_map(|kind| {
-        let tests = cases::ALL.iter();
-        tests.map(move |(name, run)| test(kind, name, *run))
-    });
+    let tests = Kind::ALL
+        .into_iter()
+        .flat_map(|kind| cases::of(kind).map(move |(name, run)| test(kind, name, *run)));
     let tests = tests.collect();
     libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
 }

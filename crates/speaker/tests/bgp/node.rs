@@ -138,6 +138,7 @@ pub(crate) fn settings(neighbour: &Neighbour) -> PeerSettings {
             key: neighbour.password.map(|password| password.as_bytes().to_vec()),
             least_ttl: 0,
         },
+        interface: neighbour.interface.map(str::to_owned),
         session: SessionConfig {
             local_asn: Asn(neighbour.asn),
             peer_asn: ExpectedAs::Exactly(Asn(neighbour.router_asn)),
@@ -146,7 +147,7 @@ pub(crate) fn settings(neighbour: &Neighbour) -> PeerSettings {
             keepalive: None,
             connect_retry: None,
             families: vec![Family::V4, Family::V6],
-            extended_next_hop: false,
+            extended_next_hop: neighbour.interface.is_some(),
             restart_time: None,
             forwarding: true,
         },

@@ -46,6 +46,7 @@ impl Router {
                 key: None,
                 least_ttl: 0,
             },
+            interface: None,
             session: SessionConfig {
                 local_asn: OWN,
                 peer_asn: ExpectedAs::Exactly(ROUTER),

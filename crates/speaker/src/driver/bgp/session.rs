@@ -9,14 +9,12 @@ use herald_core::config::bgp::{BgpPeer, PeerLocation};
 use herald_netio::DialError;
 use herald_runtime::event::Severity;
 
-use crate::bgp::{PeerEvent, UnsupportedPeer};
+use crate::bgp::PeerEvent;
 use crate::driver::notice::{self, Notice};
 use crate::status::{ESTABLISHED, SessionStatus};
 
 /// The state of a session before the first attempt has ended.
 const CONNECT: &str = "Connect";
-/// The state of a session that there cannot be.
-const IDLE: &str = "Idle";
 
 /// The session with a peer, as far as it is published.
 #[derive(Debug)]
@@ -59,18 +57,9 @@ impl PeerSession {
         };
         self.status.peer_address = address;
         self.status.vrf.clone_from(&peer.vrf);
-        if self.status.state == IDLE {
-            self.status.state = CONNECT;
-        }
         self.place = place;
         self.has_password = peer.password.is_some();
         self.failing = None;
-    }
-
-    /// Takes that there cannot be a session.
-    pub(super) fn set_unsupported(&mut self, reason: &UnsupportedPeer) {
-        self.status.state = IDLE;
-        self.status.last_error = Some(reason.to_string());
     }
 
     pub(super) fn status(&self) -> SessionStatus {
@@ -88,10 +77,6 @@ impl PeerSession {
 
     /// Takes what happened to the session. Returns the notice about it, unless it happens again and again.
     pub(super) fn handle_event(&mut self, name: &Arc<str>, event: PeerEvent) -> Option<Notice> {
-        if self.status.state == IDLE {
-            // The end of the session before.
-            return None;
-        }
         let (peer, place) = (name, &self.place);
         match event {
             PeerEvent::Up(negotiated) => {
