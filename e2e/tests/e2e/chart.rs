@@ -43,6 +43,18 @@ pub(crate) fn trials() -> Vec<Trial> {
 const OF_THE_VERSION_BEFORE: &str = "speaker: delete servicel2statuses.metallb.io";
 
 /// Has the programs do all that they can do; then the server's own record is held against the roles.
+/// A router that does not answer, to which all addresses are announced.
+const UNREACHABLE_ROUTER: &str = "
+apiVersion: metallb.io/v1beta2
+kind: BGPPeer
+metadata: {name: router, namespace: metallb-system}
+spec: {myASN: 64512, peerASN: 64513, peerAddress: 192.168.67.254}
+---
+apiVersion: metallb.io/v1beta1
+kind: BGPAdvertisement
+metadata: {name: all, namespace: metallb-system}
+";
+
 async fn each_right(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
     lab.apply("quickstart.yaml", QUICKSTART).await?;
     lab.wait_for_addresses("hello", 1, DEADLINE).await?;
@@ -100,6 +112,7 @@ async fn each_right(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
         })
         .await?;
     }
+    announce_by_bgp_for_a_while(lab, kubectl).await?;
     // The same event twice.
     for kind in ["ClusterIP", "LoadBalancer"] {
         let patch = json!({"spec": {"type": kind}}).to_string();
@@ -156,6 +169,30 @@ async fn each_right(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
     });
     let forbidden = all_used.await?;
     ensure!(forbidden.is_empty(), "needed, but not granted: {forbidden:#?}");
+    Ok(())
+}
+
+/// Each node tells of its session with a router, although that does not answer, and which Services it announces there; then of nothing.
+async fn announce_by_bgp_for_a_while(lab: &Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
+    let kinds = ["bgpsessionstates.herald.io", "servicebgpstatuses.metallb.io"];
+    let nodes_with = async |kind: &str| {
+        let list = kubectl.get(&[kind, "-n", NAMESPACE]).await?;
+        let objects = list["items"].as_array().context("no list")?.iter();
+        let nodes = objects.filter_map(|object| object["status"]["node"].as_str().map(str::to_owned));
+        anyhow::Ok(nodes.collect::<BTreeSet<_>>().len())
+    };
+    kubectl.apply(UNREACHABLE_ROUTER).await?;
+    for (verb, nodes) in [("tells", lab.nodes().len()), ("no longer tells", 0)] {
+        for kind in kinds {
+            let what = format!("each node {verb} by {kind}");
+            wait_for(&what, DEADLINE, async || {
+                Ok((nodes_with(kind).await? == nodes).then_some(()))
+            })
+            .await?;
+        }
+        let peers = ["bgppeers,bgpadvertisements", "--all", "-n", NAMESPACE];
+        kubectl.run(["delete"].into_iter().chain(peers)).await?;
+    }
     Ok(())
 }
 

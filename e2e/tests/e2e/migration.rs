@@ -170,7 +170,10 @@ fn definitions() -> anyhow::Result<BTreeMap<String, String>> {
             .context("no name")?
             .to_string_lossy()
             .into_owned();
-        definitions.insert(name, fs::read_to_string(&path)?);
+        // Herald's own kinds are not in MetalLB's release.
+        if name.starts_with("metallb.io_") {
+            definitions.insert(name, fs::read_to_string(&path)?);
+        }
     }
     Ok(definitions)
 }
@@ -350,7 +353,8 @@ async fn take_over(lab: &Lab, kubectl: &Kubectl, guide: &Guide) -> anyhow::Resul
         .get(&["crd", "-l", "app.kubernetes.io/name=herald"])
         .await?;
     let owned = definitions["items"].as_array().context("no list")?.len();
-    ensure!(owned == 4, "Herald has {owned} definitions");
+    let all = fs::read_dir(format!("{REPOSITORY}/crds"))?.count();
+    ensure!(owned == all, "Herald has {owned} of {all} definitions");
     Ok(())
 }
 
@@ -362,9 +366,15 @@ async fn kept(kubectl: &Kubectl) -> anyhow::Result<BTreeMap<String, Value>> {
     let objects = objects["items"].as_array().context("no list")?.iter();
     let identity = |object: &Value| {
         let (kind, metadata) = (&object["kind"], &object["metadata"]);
-        let is_counted = kind != "Service" || metadata["name"] == "web";
+        let name = metadata["name"].as_str().unwrap_or_default();
+        let is_counted = match kind.as_str() {
+            Some("Service") => name == "web",
+            // Others come with Herald.
+            Some("CustomResourceDefinition") => name.ends_with(".metallb.io"),
+            _ => true,
+        };
         let value = json!([metadata["uid"], object["status"]["loadBalancer"]]);
-        is_counted.then(|| (format!("{kind} {}", metadata["name"]), value))
+        is_counted.then(|| (format!("{kind} {name}"), value))
     };
     Ok(objects.filter_map(identity).collect())
 }
