@@ -30,10 +30,14 @@ impl Cpu {
         })
     }
 
+    /// What it has used since then.
+    pub(super) fn spent(&self) -> anyhow::Result<Duration> {
+        Ok(used(&self.schedstat)?.saturating_sub(self.used))
+    }
+
     /// What it has used since then, in percent of one core.
     pub(super) fn percent(&self) -> anyhow::Result<f64> {
-        let used = used(&self.schedstat)?.saturating_sub(self.used);
-        Ok(used.as_secs_f64() / self.since.elapsed().as_secs_f64() * 100.0)
+        Ok(self.spent()?.as_secs_f64() / self.since.elapsed().as_secs_f64() * 100.0)
     }
 }
 

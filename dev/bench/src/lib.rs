@@ -2,6 +2,7 @@
 
 pub mod alloc;
 pub mod arp;
+pub mod bgp;
 pub mod controller;
 mod cpu;
 pub mod failover;
@@ -41,6 +42,8 @@ enum Bench {
     Alloc,
     /// ARP answers, beside the kernel's own responder and a bare loop on a packet socket.
     Arp,
+    /// Routes by BGP to new peers and one that changes, beside FRR, BIRD and GoBGP.
+    Bgp,
     /// Addresses for 10 000 Services by the whole controller, beside a bare client that only PATCHes statuses.
     Controller,
     /// The outage of a client when the owner of an address fails or stops, beside keepalived and others.
@@ -79,6 +82,7 @@ async fn run(cli: Cli, mut interrupt: Interrupt) -> anyhow::Result<()> {
         match cli.bench {
             Bench::Alloc => alloc::run(runs(20), &mut |figure| print.figure(&figure)),
             Bench::Arp => arp::run(runs(5), &mut |figure| print.figure(&figure)).await,
+            Bench::Bgp => bgp::run(runs(5), &mut |figure| print.figure(&figure)).await,
             Bench::Controller => controller::run(runs(3), &mut |figure| print.figure(&figure)).await,
             Bench::Idle(args) => idle::run(args, runs(3), &mut |figure| print.figure(&figure)).await,
             Bench::Memory(args) => memory::run(args, runs(3), &mut |figure| print.figure(&figure)).await,
