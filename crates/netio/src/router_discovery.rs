@@ -97,9 +97,11 @@ impl RouterDiscoverySocket {
                 Err(nix::Error::EWOULDBLOCK | nix::Error::EINTR) => return Ok(None),
                 Err(error) => return Err(error.into()),
             };
-        let limit = |message| match message {
-            ControlMessageOwned::Ipv6HopLimit(limit) => u8::try_from(limit).ok(),
-            _ => None,
+        let limit = |message| {
+            if let ControlMessageOwned::Ipv6HopLimit(limit) = message {
+                return u8::try_from(limit).ok();
+            }
+            None
         };
         // Without these, the message is one that no reader accepts.
         let hop_limit = received.cmsgs()?.find_map(limit).unwrap_or_default();

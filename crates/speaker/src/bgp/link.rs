@@ -1,10 +1,11 @@
 //! The link of an unnumbered peer: finds the router there, and makes this node known to it.
 
-use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use herald_bgp::link_router::{ALL_ROUTERS, LinkRouter, RouterMessage};
 use herald_core::Time;
 use herald_netio::{Interface, Poller, RouterDiscoverySocket};
+use ipnet::IpNet;
 use tracing::{debug, warn};
 
 /// Messages read before others have their turn.
@@ -108,11 +109,10 @@ impl PeerLink {
 
 /// Whether the interface is up and has a link-local address that can be a source.
 fn is_usable(interface: &Interface) -> bool {
-    let is_link_local = |address: Ipv6Addr| address.is_unicast_link_local();
-    interface.up
-        && interface.running
-        && interface.preferred.iter().any(|net| match net.addr() {
-            std::net::IpAddr::V4(_) => false,
-            std::net::IpAddr::V6(address) => is_link_local(address),
-        })
+    let is_link_local = |address| match address {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    };
+    let mut addresses = interface.preferred.iter().map(IpNet::addr);
+    interface.up && interface.running && addresses.any(is_link_local)
 }
