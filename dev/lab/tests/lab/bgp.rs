@@ -98,6 +98,7 @@ async fn start(
         router: addresses[0],
         asn: ASN,
         address: plan::node(node)[0],
+        interface: None,
         password,
     };
     let neighbours: Vec<Neighbour> = (0..lab.nodes().len()).map(neighbour).collect();
