@@ -12,7 +12,7 @@ pub enum EventReason {
     DeprecatedAnnotation,
     /// A Service has more than 64 labels or 16 kB of labels; for selectors it counts as one without labels.
     LabelsTooLong,
-    /// An `IPAddressPool` or `L2Advertisement` is set aside because of a problem; its last good version stays in force.
+    /// A pool, an advertisement or another resource is set aside because of a problem; its last good version stays in force.
     InvalidConfiguration,
     /// An `IPAddressPool` has addresses that nodes have, or that Services use by `spec.externalIPs` or through another load balancer.
     /// Until one of them is changed, Herald gives these addresses out only on request, or when nothing else is free.
@@ -80,7 +80,8 @@ impl EventReason {
 pub enum ConditionReason {
     /// `herald.io/Allocated`: True. The Service has the addresses that it asks for.
     Allocated,
-    /// `herald.io/Announced`: True. The first announcement of each address of the Service was sent, by its owner.
+    /// `herald.io/Announced`: True. By layer 2, the owner of each address has sent its first announcement. By BGP, a node announces each
+    /// address to a peer; `BGPSessionState` says whether their session is established.
     Announced,
     /// `herald.io/Announced`: Unknown. No speaker has announced all addresses yet, or reported why it cannot. It becomes `NotAnnounced`
     /// after five minutes, or after ten seconds without a report on any Service.

@@ -59,7 +59,7 @@ pub struct Args {
     /// Announce addresses to routers by BGP. With =false the speaker reads neither resources of BGP nor Secrets, and has no sessions.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub bgp: bool,
-    /// MULTI_EXIT_DISC of routes whose BGPAdvertisement has no med; `absent` is none, as with MetalLB.
+    /// MULTI_EXIT_DISC of routes whose BGPAdvertisement has no med; `absent` is none, as with MetalLB's own speaker.
     #[arg(long, default_value = "100", value_parser = default_med)]
     pub bgp_med: DefaultMed,
     /// Announce from nodes with the label node.kubernetes.io/exclude-from-external-load-balancers as well.

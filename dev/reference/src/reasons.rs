@@ -69,7 +69,8 @@ pub(crate) fn conditions() -> anyhow::Result<String> {
     );
     page.heading(&format!("{ANNOUNCED} of a Service"));
     page.paragraph(
-        "Whether a node announces the addresses of the Service. `ServiceL2Status` has the same condition.",
+        "Whether a node announces the addresses of the Service. `ServiceL2Status` has the same condition; a `ServiceBGPStatus` exists only \
+         where a node announces the Service.",
     );
     table(&mut page, of(ANNOUNCED));
     page.paragraph("False, because the network shows an obstacle:");

@@ -102,14 +102,14 @@ pub struct BGPPeerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::bgp::secret_reference")]
     pub password_secret: Option<SecretReference>,
-    /// Name of the BFDProfile by which BFD watches the peer. If not set, BFD does not.
+    /// Name of the BFDProfile by which BFD watches the peer. Without effect yet: this version has no BFD.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bfd_profile: Option<String>,
-    /// Whether the peer is asked to keep the routes while the speaker restarts (RFC 4724). If not set, it is, other than by MetalLB.
-    /// A change takes effect with the next session.
+    /// Whether the peer is asked to keep the routes while the speaker restarts (RFC 4724). Without effect yet: a speaker that stops
+    /// withdraws its routes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enable_graceful_restart: Option<bool>,
-    /// Whether the peer is more than one hop away. BFD is multi-hop then.
+    /// Whether the peer is more than one hop away. A session does not need it: packets are sent with a TTL of 255.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ebgp_multi_hop: Option<bool>,
     /// VRF device that the session runs in.

@@ -82,7 +82,7 @@ pub struct BGPPeerV1Beta1Spec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 80))]
     pub password: Option<PasswordText>,
-    /// Name of the BFDProfile by which BFD watches the peer. If not set, BFD does not.
+    /// Name of the BFDProfile by which BFD watches the peer. Without effect yet: this version has no BFD.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bfd_profile: Option<String>,
     /// Whether the peer is more than one hop away.

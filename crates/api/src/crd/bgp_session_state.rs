@@ -53,17 +53,18 @@ pub struct BGPSessionStateStatus {
     /// VRF device that the session runs in; absent for the default one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vrf: Option<String>,
-    /// State of the session (RFC 4271 section 8.2.2): Idle, Connect, Active, OpenSent, OpenConfirm or Established.
+    /// State of the session (RFC 4271 section 8.2.2): Connect (the first attempt), Active (a later one, or the pause before it), or
+    /// Established.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bgp_status: Option<String>,
-    /// State of BFD: Up or Down, N/A for a peer without a BFDProfile.
+    /// State of BFD. Always N/A: this version has no BFD.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bfd_status: Option<String>,
     /// Since when the session is established, or not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::date_time")]
     pub since: Option<Time>,
-    /// How many prefixes the peer was sent.
+    /// How many prefixes the peer is to have. The metric metallb_bgp_announced_prefixes_total has those that it was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefixes: Option<i64>,
     /// Why the session ended last, or cannot be established. Absent if it never ended.
