@@ -62,7 +62,9 @@ pub enum DialError {
     #[error("this node has no interface {0}")]
     Device(String),
     /// The address of an unnumbered peer is not known.
-    #[error("no router has advertised itself on interface {0}, so the address of the peer is not known")]
+    #[error(
+        "no router has advertised itself on interface {0}, which has to be up and to have a link-local address"
+    )]
     NoRouter(String),
     /// The kernel lacks CONFIG_TCP_MD5SIG.
     #[error("this kernel does not support TCP MD5 (CONFIG_TCP_MD5SIG), which the password needs")]

@@ -41,7 +41,8 @@ pub(super) fn next_hops(local: IpAddr, peer: IpAddr, interfaces: &[Interface]) -
             v4: v4.next().map(NextHop::V4),
             v6: Some(NextHop::V6 {
                 global: local,
-                link_local: link_local.filter(|link_local| *link_local != local),
+                // RFC 2545 section 3 has a link-local address behind a global one. That of an interface may be another one.
+                link_local: link_local.filter(|_| !local.is_unicast_link_local()),
             }),
         },
     }

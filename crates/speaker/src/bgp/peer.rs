@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use herald_bgp::peering::{Peering, PeeringAction};
 use herald_bgp::rib_out::NextHops;
@@ -19,6 +20,8 @@ use super::{BgpReport, PeerEvent, PeerSettings};
 
 /// Reads from a connection before others have their turn: a peer that floods delays the others by these at most.
 const READS: usize = 4;
+/// How long the first attempt at an unnumbered peer waits for its router advertisement. It answers a solicitation at once.
+const FIRST_ADVERTISEMENT: Duration = Duration::from_secs(5);
 /// Bytes written to a connection before others have their turn: a few batches of routes, some milliseconds of encoding.
 const WRITES: usize = 1 << 18;
 
@@ -39,6 +42,8 @@ pub(super) struct PeerShell {
     peering: Peering,
     /// That of an unnumbered peer.
     link: Option<PeerLink>,
+    /// When the session is started at the latest, if it is not.
+    start_at: Option<Time>,
     connection: Option<PeerConnection>,
     /// The error of the connection that ends the session.
     cause: Option<DialError>,
@@ -67,13 +72,17 @@ impl PeerShell {
         now: Time,
     ) -> Self {
         let mut peering = Peering::new(name, settings.session.clone(), seed);
-        peering.start(now);
         let link = settings.interface.clone().map(PeerLink::new);
+        let start_at = link.is_some().then(|| now + FIRST_ADVERTISEMENT);
+        if start_at.is_none() {
+            peering.start(now);
+        }
         Self {
             token,
             settings,
             peering,
             link,
+            start_at,
             connection: None,
             cause: None,
             metrics,
@@ -104,6 +113,7 @@ impl PeerShell {
         };
         if self.settings.interface != before.interface {
             self.link = self.settings.interface.clone().map(PeerLink::new);
+            self.start(now);
             self.peering.reset(now);
         } else if with_key_of_before != before.dial {
             self.peering.reset(now);
@@ -121,6 +131,12 @@ impl PeerShell {
                 None => self.peering.reset(now),
             }
         }
+    }
+
+    /// Starts the session, unless it is started.
+    fn start(&mut self, now: Time) {
+        self.start_at = None;
+        self.peering.start(now);
     }
 
     /// Ends the session because the peer is not configured any more.
@@ -142,6 +158,12 @@ impl PeerShell {
         }
         let connection = self.connection.as_ref();
         if let Some((local, peer)) = connection.and_then(|one| Some((one.local?, one.peer))) {
+            if is_gone(local, &context.interfaces) {
+                // The routes of this session name a next hop that answers no more, and TCP does not notice for long.
+                self.cause = Some(DialError::Source(local));
+                self.peering.reset(now);
+                return;
+            }
             let next_hops = self.next_hops(local, peer, &context.interfaces);
             self.peering.set_next_hops(next_hops, &mut context.routes);
         }
@@ -159,7 +181,8 @@ impl PeerShell {
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
         let link = self.link.as_ref().and_then(PeerLink::poll_timeout);
-        [self.peering.poll_timeout(), link].into_iter().flatten().min()
+        let all = [self.peering.poll_timeout(), link, self.start_at];
+        all.into_iter().flatten().min()
     }
 
     /// Acts on timers that are due. What waits in the socket is read first: while this thread was late, the peer was not silent.
@@ -167,6 +190,9 @@ impl PeerShell {
         if self.poll_timeout().is_some_and(|due| due <= now) {
             self.handle_ready(context, now);
             self.peering.handle_timeout(now);
+            if self.start_at.is_some_and(|due| due <= now) {
+                self.start(now);
+            }
             if let Some(link) = &mut self.link {
                 link.drive(now);
             }
@@ -176,7 +202,12 @@ impl PeerShell {
     /// The connection is readable or writable, or lost.
     pub(super) fn handle_ready(&mut self, context: &mut PeerContext, now: Time) {
         if self.link.as_mut().is_some_and(|link| link.handle_ready(now)) {
-            self.peering.reset(now);
+            match self.peering.state() {
+                SessionState::Idle => self.start(now),
+                SessionState::Connect | SessionState::Active => self.peering.reset(now),
+                // The router of before is there: it is heard again on a link that is back.
+                SessionState::OpenSent | SessionState::OpenConfirm | SessionState::Established => {}
+            }
         }
         if let Err(error) = self.connect(&context.interfaces, now) {
             self.lose(error, context, now);
@@ -260,6 +291,9 @@ impl PeerShell {
                 PeerEvent::Up(negotiated)
             }
             PeeringAction::Ended { state, end } => {
+                if let Some(link) = self.link.as_mut().filter(|_| state != SessionState::Established) {
+                    link.handle_failure();
+                }
                 self.metrics.set_up(false);
                 self.metrics.set_announced(0);
                 PeerEvent::Ended {
@@ -295,10 +329,7 @@ impl PeerShell {
     fn address(&self) -> Result<SocketAddr, DialError> {
         let configured = self.settings.dial.peer;
         match &self.link {
-            Some(link) => {
-                let router = link.router(configured.port());
-                router.ok_or_else(|| DialError::NoRouter(link.name().to_owned()))
-            }
+            Some(link) => link.router(configured.port()),
             None => Ok(configured),
         }
     }
@@ -341,4 +372,10 @@ impl PeerShell {
             self.peering.handle_closed(now);
         }
     }
+}
+
+/// Whether the node does not have an address any more. Before the first list of interfaces that is not known.
+fn is_gone(local: IpAddr, interfaces: &[Interface]) -> bool {
+    let mut addresses = interfaces.iter().flat_map(|interface| &interface.addresses);
+    !interfaces.is_empty() && !addresses.any(|net| net.addr() == local)
 }

@@ -247,6 +247,24 @@ fn routes_whose_next_hop_is_gone_are_withdrawn_and_come_back_with_it() {
 }
 
 #[test]
+fn a_session_ends_when_its_own_address_is_gone() {
+    let router = Router::listen();
+    let (mut shell, mut connection) = Shell::established(&router);
+    for (addresses, is_gone) in [(["127.0.0.1/8"], false), (["192.0.2.1/24"], true)] {
+        shell.context.interfaces = vec![interface(&addresses)];
+        shell.shell.handle_interfaces(&mut shell.context, shell.now);
+        shell.drive();
+        let cause = shell.poll_report().map(|report| match report {
+            PeerEvent::Ended { cause, .. } => cause.map(|cause| cause.to_string()),
+            PeerEvent::Up(_) => None,
+        });
+        let expected = Some("this node does not have the source address 127.0.0.1".to_owned());
+        assert_eq!(cause, is_gone.then_some(expected));
+    }
+    connection.wait_for_end();
+}
+
+#[test]
 fn neither_a_flood_nor_many_routes_nor_peers_that_do_not_read_delay_the_keepalives_of_others() {
     let [good, flooding, deaf, slow] = std::array::from_fn(|_| Router::listen());
     let (bgp, mut reports, _registry) = start();

@@ -61,10 +61,13 @@ impl BgpPeers {
         }
     }
 
-    /// Returns the next peer that differs from what was returned before.
+    /// Returns the next peer that differs from what was returned before. Those that are gone come first: another one may have the same
+    /// connection, which a router takes only once.
     pub(super) fn poll_change(&mut self) -> Option<PeerChange> {
         loop {
-            let (name, before) = self.stale.pop_first()?;
+            let gone = self.stale.keys().find(|name| !self.running.contains_key(*name));
+            let gone = gone.cloned().and_then(|name| self.stale.remove_entry(&name));
+            let (name, before) = gone.or_else(|| self.stale.pop_first())?;
             let now = self.running.get(&name);
             if now != before.as_ref() {
                 let peer = now.cloned().map(Box::new);
