@@ -99,9 +99,11 @@ async fn no_more_than_net_raw(cluster: &mut Cluster) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A program is ready when it has listed all objects; the controller makes the gossip key that the speakers' Pods wait for. The
-/// others are of a machine that is busy with something else.
-const EXPECTED: [&str; 4] = [
+/// A program is ready when it has listed all objects; the controller makes the gossip key that the speakers' Pods wait for. The first
+/// round of an API server's repair of cluster IPs may miss a Service that was created during it. The others are of a machine that is
+/// busy with something else.
+const EXPECTED: [&str; 5] = [
+    "ClusterIPNotAllocated",
     "Readiness probe failed",
     "MountVolume.SetUp failed",
     "Client.Timeout exceeded",
