@@ -80,14 +80,15 @@ impl PeerFamily {
                 }
             }
             if let Some(batch) = table.batch(self.group, self.position) {
-                self.position.sent = batch.to;
+                self.position.advance(batch.to, self.group.next_hop.is_some());
                 if batch.bytes.is_empty() {
                     continue;
                 }
                 return Some(batch.bytes);
             }
-            // The peer has all routes, or none without a next hop.
-            self.position.left = 0;
+            if self.group.next_hop.is_none() {
+                self.position.may_have = 0;
+            }
             match self.pass.take()? {
                 Pass::Initial => return Some(end_of_rib(self.family)),
                 Pass::Refresh if marks_refresh => {
@@ -174,11 +175,7 @@ impl<K: Ord> RibOut<K> {
             if group == peer.group {
                 continue;
             }
-            peer.position = if peer.group.next_hop.is_some() && group.next_hop.is_none() {
-                peer.position.without_next_hop()
-            } else {
-                peer.position.rewound()
-            };
+            peer.position = peer.position.rewound();
             peer.group = group;
         }
     }

@@ -59,8 +59,8 @@ pub(super) struct Position {
     pub(super) sent: u64,
     /// The peer has no route that was withdrawn by a change up to this one, so it need not be told.
     pub(super) without_withdrawn: u64,
-    /// While there is no next hop: the peer may have the routes that came up to this change.
-    pub(super) left: u64,
+    /// The peer may have the routes that came up to this change.
+    pub(super) may_have: u64,
 }
 
 impl Position {
@@ -73,11 +73,11 @@ impl Position {
         }
     }
 
-    /// Returns the position before the first change of a peer whose routes have no next hop any more.
-    pub(super) fn without_next_hop(self) -> Self {
-        Self {
-            left: self.sent.max(self.left),
-            ..self.rewound()
+    /// Notes that the peer is sent the changes up to this one. `is_announced` tells whether its routes have a next hop.
+    pub(super) fn advance(&mut self, sent: u64, is_announced: bool) {
+        self.sent = sent;
+        if is_announced {
+            self.may_have = self.may_have.max(sent);
         }
     }
 
@@ -255,7 +255,7 @@ impl RouteTable {
         Position {
             sent: 0,
             without_withdrawn: self.last,
-            left: 0,
+            may_have: 0,
         }
     }
 
@@ -267,10 +267,9 @@ impl RouteTable {
     ) -> Position {
         let state = self.groups.entry(group).or_default();
         state.unsendable.extend(unsendable);
-        Position {
-            sent: self.last,
-            ..self.start()
-        }
+        let mut position = self.start();
+        position.advance(self.last, group.next_hop.is_some());
+        position
     }
 
     /// Returns how many prefixes are announced.

@@ -473,6 +473,25 @@ fn a_route_that_does_not_fit_into_a_message_is_withdrawn_and_reported() {
     assert_eq!(rib.unsendable(&1).count(), 0);
 }
 
+#[test]
+fn a_next_hop_that_is_lost_during_a_refresh_takes_the_routes_with_it() {
+    let mut rib = RibOut::default();
+    let route = host(Family::V6, 1);
+    rib.set_route(route, Some(attributes(100)));
+    rib.add_peer(1, &negotiated(FORMAT, true), next_hops());
+    let _all = drain(&mut rib, 1, &FORMAT);
+    rib.handle_refresh(&1, Family::V6);
+    let begin = rib.poll_messages(&1).expect("BoRR");
+    assert_eq!(read(&begin, &FORMAT), [of(Family::V6, RefreshSubtype::Begin)]);
+    let only_v4 = NextHops {
+        v6: None,
+        ..next_hops()
+    };
+    rib.set_next_hops(&1, &negotiated(FORMAT, true), only_v4);
+    let expected = [Said::Withdrawn(route), of(Family::V6, RefreshSubtype::End)];
+    assert_eq!(drain(&mut rib, 1, &FORMAT), expected);
+}
+
 /// A router that keeps what it is sent.
 #[derive(Debug, Default)]
 struct Router {

@@ -34,7 +34,7 @@ impl RouteTable {
             match attributes {
                 None => {
                     has_withdrawn = true;
-                    if is_withdrawn(route, group, from) {
+                    if is_withdrawn(route, from) {
                         withdrawn.push(*nlri);
                     }
                 }
@@ -77,10 +77,9 @@ impl RouteTable {
 }
 
 /// Returns whether a peer at this position has to be told that it has not a route, which is withdrawn or has no next hop.
-fn is_withdrawn(route: &Route, group: UpdateGroup, from: Position) -> bool {
+fn is_withdrawn(route: &Route, from: Position) -> bool {
     let is_told = route.attributes.is_none() && route.changed <= from.without_withdrawn;
-    let may_have = group.next_hop.is_some() || route.since <= from.left;
-    may_have && !is_told
+    route.since <= from.may_have && !is_told
 }
 
 /// Returns how prefixes that are withdrawn stand in an UPDATE: as they were announced, if they can be.
