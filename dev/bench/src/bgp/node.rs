@@ -21,6 +21,8 @@ use super::{NODE, sink};
 
 /// Prefixes of a table.
 pub(super) const PREFIXES: usize = 10_000;
+/// The MED of all prefixes at first.
+const MED: u32 = 100;
 /// The metric of the prefixes that a peer is to have.
 const WANTED: &str = "metallb_bgp_pending_prefixes_total";
 /// The pause between two looks at it.
@@ -59,7 +61,7 @@ impl Node {
     pub(super) fn add_peer(&self, name: &str, peer: SocketAddr, asn: u32) {
         let name: Arc<str> = name.into();
         let set = BgpCommand::SetPeer(Arc::clone(&name), Box::new(settings(peer, asn)));
-        let routes = (0..PREFIXES).map(|number| route(&name, number, 100));
+        let routes = (0..PREFIXES).map(|number| route(&name, number, MED));
         self.bgp.send_all(std::iter::once(set).chain(routes));
     }
 
@@ -72,7 +74,7 @@ impl Node {
             let settings = settings(listener.address(), sink::ASN);
             BgpCommand::SetPeer(listener.name(), Box::new(settings))
         });
-        let routes = (0..PREFIXES).flat_map(|number| peers.iter().map(move |peer| route(peer, number, 100)));
+        let routes = (0..PREFIXES).flat_map(|number| peers.iter().map(move |peer| route(peer, number, MED)));
         self.bgp.send_all(set.chain(routes));
         while self.wanted() < (PREFIXES * peers.len()) as f64 {
             std::thread::sleep(PAUSE);
@@ -96,11 +98,11 @@ impl Node {
         Ok(sinks)
     }
 
-    /// Changes a prefix of the first peer.
+    /// Changes a prefix of the first peer: it gets a MED that no prefix had.
     pub(super) fn change(&self, number: u32) {
         let name: Arc<str> = sink::name(0);
         self.bgp
-            .send(route(&name, number as usize * 7 % PREFIXES, number));
+            .send(route(&name, number as usize * 7 % PREFIXES, MED + 1 + number));
     }
 
     /// Waits for the session with a peer.
