@@ -30,6 +30,7 @@ use herald_core::Allocator;
 use herald_runtime::admin::MetricsArgs;
 use herald_runtime::lease::Lease;
 use herald_runtime::log::LogLevel;
+use herald_runtime::memory::{self, Heaps};
 use herald_runtime::reconcile::object;
 use herald_runtime::{Health, Readiness, Shutdown, admin, client, event::Events, task};
 use kube::Api;
@@ -110,7 +111,7 @@ pub struct ControllerArgs {
 /// # Errors
 /// When it cannot start: no kubeconfig, no namespace, a port in use. When the release does not work.
 pub fn run(args: ControllerArgs) -> anyhow::Result<()> {
-    herald_runtime::memory::init();
+    memory::init(Heaps::Shared);
     herald_runtime::log::init(args.log_level);
     task::abort_on_panic();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

@@ -1,12 +1,35 @@
-//! How much memory the C library keeps of what was freed.
+//! How many heaps the C library has, and how much memory it keeps of what was freed.
 
-/// Makes the C library use one heap for all threads and return what is free at its end to the kernel. Its defaults, a heap for
-/// each thread and ever larger freed blocks that it keeps, suit programs that use again what they have freed. Here the lists
-/// that are parsed at the start are much larger than what is kept of them. Call it before any thread is started.
-pub fn init() {
+/// Which threads share a heap. A thread that allocates waits while another one uses its heap, also while the scheduler has
+/// interrupted that one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heaps {
+    /// All threads use one, which takes the least memory.
+    Shared,
+    /// Each thread has its own, so that a thread of high priority does not wait for one of low priority.
+    PerThread,
+}
+
+impl Heaps {
+    /// The most heaps; more than a program has threads, if each is to have its own.
+    #[cfg(target_env = "gnu")]
+    const fn most(self) -> i32 {
+        match self {
+            Self::Shared => 1,
+            Self::PerThread => 64,
+        }
+    }
+}
+
+/// Sets how many heaps the C library has, and makes it return what is free at the end of a heap to the kernel. Its defaults, ever
+/// larger freed blocks that it keeps, suit programs that use again what they have freed. Here the lists that are parsed at the start
+/// are much larger than what is kept of them. Call it before any thread is started.
+pub fn init(heaps: Heaps) {
+    #[cfg(not(target_env = "gnu"))]
+    let _ = heaps;
     #[cfg(target_env = "gnu")]
     for (parameter, value) in [
-        (libc::M_ARENA_MAX, 1),
+        (libc::M_ARENA_MAX, heaps.most()),
         (libc::M_TRIM_THRESHOLD, KEPT),
         (libc::M_MMAP_THRESHOLD, KEPT),
     ] {
@@ -19,6 +42,6 @@ pub fn init() {
     }
 }
 
-/// Free bytes at the end of the heap that are kept, and the size of blocks that get a mapping of their own.
+/// Free bytes at the end of a heap that are kept, and the size of blocks that get a mapping of their own.
 #[cfg(target_env = "gnu")]
 const KEPT: i32 = 128 * 1024;

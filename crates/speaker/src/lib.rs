@@ -24,6 +24,7 @@ use anyhow::Context;
 use herald_api::ConfigurationState;
 use herald_core::NodeName;
 use herald_runtime::event::Events;
+use herald_runtime::memory::{self, Heaps};
 use herald_runtime::reconcile::object;
 use herald_runtime::{Health, Readiness, Shutdown, admin, client, task};
 use tokio::sync::mpsc;
@@ -46,7 +47,7 @@ const BEAT: Duration = Duration::from_millis(500);
 /// # Errors
 /// When it cannot start: packet sockets not permitted, no kubeconfig, a bad key or exclusion file, a port in use.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    herald_runtime::memory::init();
+    memory::init(Heaps::PerThread);
     herald_runtime::log::init(args.log_level);
     task::abort_on_panic();
     let background = tokio::runtime::Builder::new_multi_thread()
