@@ -39,9 +39,9 @@ pub fn observers() -> [[IpAddr; 2]; 2] {
     [on_segment(6), on_segment(7)]
 }
 
-/// The addresses of two routers.
+/// The addresses of three routers.
 pub fn router(index: usize) -> [IpAddr; 2] {
-    on_segment(8 + number(index.min(1)))
+    on_segment(8 + number(index.min(2)))
 }
 
 /// The addresses of node `index`, counted from 0.

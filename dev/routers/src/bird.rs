@@ -2,17 +2,33 @@
 
 use std::path::Path;
 
-use crate::{Neighbour, Routes, Seen};
+use crate::{Routes, Seen, Session, Sessions, Setup};
 
-pub(crate) fn configuration(neighbours: &[Neighbour]) -> String {
+pub(crate) fn configuration(setup: &Setup<'_>) -> String {
     let mut text = "router id 10.0.0.1;\nprotocol device {}\n".to_owned();
-    for (number, neighbour) in neighbours.iter().enumerate() {
+    for family in ["ipv4", "ipv6"] {
+        let of_family = |network: &&&str| network.contains(':') == (family == "ipv6");
+        let routes = setup.networks.iter().filter(of_family);
+        let routes: String = routes
+            .map(|network| format!("route {network} blackhole;\n"))
+            .collect();
+        if !routes.is_empty() {
+            text += &format!("protocol static {{ {family}; {routes}}}\n");
+        }
+        if setup.forwards {
+            text += &format!(
+                "protocol kernel {{ merge paths yes; {family} {{ import none; export where source = RTS_BGP; }}; }}\n"
+            );
+        }
+    }
+    for (number, neighbour) in setup.neighbours.iter().enumerate() {
         let password = neighbour.password;
         let password = password.map(|key| format!("password \"{key}\";"));
-        // Without the times, BIRD rests for a minute after an error.
+        // Without the times, BIRD rests for a minute after an error. Without `direct` it would have to find the next hops of an internal
+        // neighbour by another protocol.
         text += &format!(
             "protocol bgp node{number} {{\n\
-             local {} as {}; neighbor {} as {}; passive yes; error wait time 1, 2; error forget time 3; {}\n\
+             local {} as {}; neighbor {} as {}; passive yes; direct; error wait time 1, 2; error forget time 3; {}\n\
              ipv4 {{ import all; export all; }};\nipv6 {{ import all; export all; }};\n}}\n",
             neighbour.router,
             neighbour.router_asn,
@@ -45,6 +61,39 @@ pub(crate) fn routes(
     let control = directory.join("control").display().to_string();
     let text = ask("birdc", &["-s", &control, "show", "route", "all"])?;
     Ok(parse(&text))
+}
+
+pub(crate) fn sessions(
+    directory: &Path,
+    ask: impl Fn(&str, &[&str]) -> Result<String, String>,
+) -> Result<Sessions, String> {
+    let control = directory.join("control").display().to_string();
+    let text = ask("birdc", &["-s", &control, "show", "protocols", "all"])?;
+    Ok(parse_sessions(&text))
+}
+
+/// Reads `show protocols all`: the line of a protocol has its state and since when, and those of the neighbour follow.
+fn parse_sessions(text: &str) -> Sessions {
+    let mut sessions = Sessions::new();
+    let (mut since, mut address) = (None, None);
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            [_, "BGP", _, _, time, ref info @ ..] => since = (info == ["Established"]).then_some(time),
+            ["Neighbor", "address:", text] => address = text.parse().ok(),
+            ["Neighbor", "ID:", identifier] => {
+                if let (Some(since), Some(address)) = (since, address) {
+                    let session = Session {
+                        identifier: identifier.to_owned(),
+                        instance: since.to_owned(),
+                    };
+                    sessions.insert(address, session);
+                }
+            }
+            _ => {}
+        }
+    }
+    sessions
 }
 
 /// Returns how many prefixes there are, without a list of them.
@@ -113,6 +162,25 @@ mod tests {
         let text = "BIRD 2.0.12 ready.\n4 of 4 routes for 3 networks in table master4\n\
                     1 of 1 routes for 1 networks in table master6\nTotal: 5 of 5 routes for 4 networks in 2 tables\n";
         assert_eq!(parse_count(text), 4);
+    }
+
+    #[test]
+    fn only_established_sessions_are_read() {
+        let text = "BIRD 2.0.12 ready.\nName       Proto      Table      State  Since         Info\n\
+                    device1    Device     ---        up     12:00:00.000  \n\n\
+                    node0      BGP        ---        up     12:00:01.234  Established   \n\
+                    \x20 BGP state:          Established\n\x20   Neighbor address: 10.0.0.2\n\x20   Neighbor AS:      65001\n\
+                    \x20   Neighbor ID:      10.9.9.9\n\
+                    node1      BGP        ---        start  12:00:02.000  Passive       \n\
+                    \x20 BGP state:          Passive\n\x20   Neighbor address: 10.0.0.3\n\x20   Neighbor AS:      65001\n";
+        let session = Session {
+            identifier: "10.9.9.9".to_owned(),
+            instance: "12:00:01.234".to_owned(),
+        };
+        assert_eq!(
+            parse_sessions(text),
+            Sessions::from([([10, 0, 0, 2].into(), session)])
+        );
     }
 
     #[test]

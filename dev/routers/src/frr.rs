@@ -7,19 +7,24 @@ use std::path::Path;
 use nix::unistd::User;
 use serde_json::Value;
 
-use crate::{Neighbour, Routes, Seen, router};
+use crate::{Neighbour, Routes, Seen, Session, Sessions, Setup, router};
 
-pub(crate) fn configuration(neighbours: &[Neighbour]) -> String {
+pub(crate) fn configuration(setup: &Setup<'_>) -> String {
+    let neighbours = setup.neighbours;
     let mut text = format!(
-        "router bgp {}\n no bgp ebgp-requires-policy\n no bgp default ipv4-unicast\n bgp router-id 10.0.0.1\n",
+        "router bgp {}\n no bgp ebgp-requires-policy\n no bgp default ipv4-unicast\n bgp router-id 10.0.0.1\n \
+         no bgp network import-check\n",
         router::asn(neighbours)
     );
     for neighbour in neighbours {
         let (name, asn) = (name(neighbour), neighbour.asn);
         text += &match neighbour.interface {
             Some(_) => format!(" neighbor {name} interface remote-as {asn}\n"),
-            None => format!(" neighbor {name} remote-as {asn}\n neighbor {name} passive\n"),
+            None => format!(" neighbor {name} remote-as {asn}\n"),
         };
+        if neighbour.interface.is_none() {
+            text += &format!(" neighbor {name} passive\n");
+        }
         if let Some(key) = neighbour.password {
             text += &format!(" neighbor {name} password {key}\n");
         }
@@ -28,6 +33,10 @@ pub(crate) fn configuration(neighbours: &[Neighbour]) -> String {
         text += &format!(" address-family {family} unicast\n");
         for neighbour in neighbours {
             text += &format!("  neighbor {} activate\n", name(neighbour));
+        }
+        let of_family = |network: &&&str| network.contains(':') == (family == "ipv6");
+        for network in setup.networks.iter().filter(of_family) {
+            text += &format!("  network {network}\n");
         }
         text += " exit-address-family\n";
     }
@@ -82,11 +91,10 @@ pub(crate) fn has_interfaces(
     clients.contains("bgp").then_some(()).ok_or(clients)
 }
 
-pub(crate) fn bgpd(directory: &Path) -> (&'static str, Vec<String>) {
+pub(crate) fn bgpd(directory: &Path, forwards: bool) -> (&'static str, Vec<String>) {
     let directory = directory.display();
-    let arguments = [
+    let mut arguments = vec![
         "--skip_runas".into(),
-        "--no_kernel".into(),
         format!("--socket={directory}/{ZEBRA}"),
         "--vty_port=0".into(),
         format!("--vty_socket={directory}"),
@@ -94,7 +102,10 @@ pub(crate) fn bgpd(directory: &Path) -> (&'static str, Vec<String>) {
         format!("--config_file={directory}/configuration"),
         "--log=stdout".into(),
     ];
-    ("/usr/lib/frr/bgpd", arguments.into())
+    if !forwards {
+        arguments.push("--no_kernel".into());
+    }
+    ("/usr/lib/frr/bgpd", arguments)
 }
 
 pub(crate) fn prefixes(
@@ -129,6 +140,23 @@ pub(crate) fn routes(
         routes.insert(prefix, seen);
     }
     Ok(routes)
+}
+
+pub(crate) fn sessions(
+    directory: &Path,
+    ask: impl Fn(&str, &[&str]) -> Result<String, String>,
+) -> Result<Sessions, String> {
+    let all = show(directory, &ask, "show bgp neighbors json")?;
+    let neighbours = all.as_object().into_iter().flatten();
+    let established = neighbours.filter(|(_, neighbour)| neighbour["bgpState"] == "Established");
+    let sessions = established.filter_map(|(address, neighbour)| {
+        let session = Session {
+            identifier: neighbour["remoteRouterId"].as_str()?.to_owned(),
+            instance: neighbour["connectionsEstablished"].to_string(),
+        };
+        Some((address.parse().ok()?, session))
+    });
+    Ok(sessions.collect())
 }
 
 fn path(path: &Value) -> Seen {

@@ -4,18 +4,21 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::{Neighbour, Routes, Seen, router};
+use crate::{Routes, Seen, Session, Sessions, Setup, router};
 
 /// The port of its API, in its own namespace.
 const API: &str = "127.0.0.1:50051";
 
-pub(crate) fn configuration(neighbours: &[Neighbour]) -> String {
+pub(crate) fn configuration(setup: &Setup<'_>) -> String {
+    let neighbours = setup.neighbours;
     let asn = router::asn(neighbours);
     let mut text = format!("[global.config]\nas = {asn}\nrouter-id = \"10.0.0.1\"\n");
     for neighbour in neighbours {
+        // Without the time, GoBGP rests for half a minute after a session.
         text += &format!(
             "[[neighbors]]\n[neighbors.config]\nneighbor-address = \"{}\"\npeer-as = {}\nauth-password = \"{}\"\n\
-             [neighbors.transport.config]\npassive-mode = true\n",
+             [neighbors.transport.config]\npassive-mode = true\n\
+             [neighbors.timers.config]\nidle-hold-time-after-reset = 1\n",
             neighbour.address,
             neighbour.asn,
             neighbour.password.unwrap_or_default(),
@@ -40,6 +43,35 @@ pub(crate) fn command(directory: &Path) -> (&'static str, Vec<String>) {
         "--pprof-disable",
     ];
     ("gobgpd", arguments.map(str::to_owned).into())
+}
+
+/// Adds what only its API can add.
+pub(crate) fn add_networks(
+    networks: &[String],
+    ask: impl Fn(&str, &[&str]) -> Result<String, String>,
+) -> Result<(), String> {
+    for network in networks {
+        let family = if network.contains(':') { "ipv6" } else { "ipv4" };
+        ask("gobgp", &["global", "rib", "add", "-a", family, network])?;
+    }
+    Ok(())
+}
+
+pub(crate) fn sessions(ask: impl Fn(&str, &[&str]) -> Result<String, String>) -> Result<Sessions, String> {
+    /// `SESSION_STATE` of its API.
+    const ESTABLISHED: u64 = 6;
+    let text = ask("gobgp", &["neighbor", "-j"])?;
+    let all: Value = serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))?;
+    let sessions = all.as_array().into_iter().flatten().filter_map(|neighbour| {
+        let state = &neighbour["state"];
+        let session = Session {
+            identifier: state["router_id"].as_str()?.to_owned(),
+            instance: neighbour["timers"]["state"]["uptime"].to_string(),
+        };
+        let address = state["neighbor_address"].as_str()?.parse().ok()?;
+        (state["session_state"] == ESTABLISHED).then_some((address, session))
+    });
+    Ok(sessions.collect())
 }
 
 pub(crate) fn routes(ask: impl Fn(&str, &[&str]) -> Result<String, String>) -> Result<Routes, String> {

@@ -41,6 +41,15 @@ impl Kind {
             .then(|| "zebra needs root, because it changes to a user of its own".to_owned())
     }
 
+    /// Returns the package of Debian that has the programs.
+    pub const fn package(self) -> &'static str {
+        match self {
+            Self::Frr => "frr",
+            Self::Bird => "bird2",
+            Self::GoBgp => "gobgpd",
+        }
+    }
+
     const fn programs(self) -> &'static [&'static str] {
         match self {
             Self::Frr => &["/usr/lib/frr/zebra", "/usr/lib/frr/bgpd", "vtysh"],

@@ -1,6 +1,7 @@
 //! Routers that speak BGP, each in a network namespace: FRR, BIRD and GoBGP, as Debian packages them.
 //!
-//! A [`Router`] waits for its neighbours to connect, takes all their routes and shows them as [`Routes`]. It ends with its value,
+//! A [`Router`] waits for its neighbours to connect, takes all their routes and shows them as [`Routes`]; by a
+//! [`Setup`] it also forwards packets by them. It ends with its value,
 //! and a failure is a panic that names what failed and shows the log. Calls block: asynchronous programs make them on a thread of
 //! their own.
 
@@ -13,7 +14,7 @@ mod router;
 use std::time::{Duration, Instant};
 
 pub use kind::Kind;
-pub use router::{Neighbour, Router, Routes, Seen};
+pub use router::{Neighbour, Router, Routes, Seen, Session, Sessions, Setup};
 
 /// How long a condition may take: several attempts to connect, of which each may take 5 s, on a machine with much else to do.
 const DEADLINE: Duration = Duration::from_secs(90);

@@ -27,6 +27,29 @@ pub struct Neighbour {
     pub password: Option<&'static str>,
 }
 
+/// What a router is to do.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Setup<'a> {
+    /// Its neighbours.
+    pub neighbours: &'a [Neighbour],
+    /// The prefixes that it sends to all neighbours.
+    pub networks: &'a [&'a str],
+    /// Whether its kernel gets the routes of neighbours, and spreads packets over all paths to a prefix. GoBGP cannot do that.
+    pub forwards: bool,
+}
+
+/// An established session with a neighbour as a router shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// The BGP identifier of the neighbour.
+    pub identifier: String,
+    /// Which one it is, such as when it was established: another session with the same neighbour has another text.
+    pub instance: String,
+}
+
+/// The established sessions by the address of the neighbour.
+pub type Sessions = BTreeMap<IpAddr, Session>;
+
 /// A path to a prefix as a router shows it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Seen {
@@ -51,6 +74,8 @@ pub struct Router<H> {
     host: H,
     directory: TempDir,
     processes: Vec<Child>,
+    networks: Vec<String>,
+    forwards: bool,
 }
 
 impl<H: AsRef<Netns>> Router<H> {
@@ -59,17 +84,31 @@ impl<H: AsRef<Netns>> Router<H> {
     /// # Panics
     /// When it cannot run here ([`Kind::obstacle`]), or does not answer.
     pub fn start(kind: Kind, host: H, neighbours: &[Neighbour]) -> Self {
+        let setup = Setup {
+            neighbours,
+            ..Setup::default()
+        };
+        Self::start_with(kind, host, &setup)
+    }
+
+    /// The same for a router that does more than to take routes.
+    ///
+    /// # Panics
+    /// As [`Router::start`].
+    pub fn start_with(kind: Kind, host: H, setup: &Setup<'_>) -> Self {
         let directory = TempDir::new().expect("a directory can be made");
         let mut router = Self {
             kind,
             host,
             directory,
             processes: Vec::new(),
+            networks: setup.networks.iter().map(ToString::to_string).collect(),
+            forwards: setup.forwards,
         };
         let configuration = match kind {
-            Kind::Frr => frr::configuration(neighbours),
-            Kind::Bird => bird::configuration(neighbours),
-            Kind::GoBgp => gobgp::configuration(neighbours),
+            Kind::Frr => frr::configuration(setup),
+            Kind::Bird => bird::configuration(setup),
+            Kind::GoBgp => gobgp::configuration(setup),
         };
         std::fs::write(router.path().join("configuration"), configuration).expect("it can be written");
         router.run();
@@ -105,7 +144,7 @@ impl<H: AsRef<Netns>> Router<H> {
                 wait_for("zebra listens", || {
                     zebra.exists().then_some(()).ok_or_else(|| self.log())
                 });
-                self.spawn(frr::bgpd(self.path()));
+                self.spawn(frr::bgpd(self.path(), self.forwards));
                 let ask = |program: &str, arguments: &[&str]| self.ask(program, arguments);
                 wait_for("bgpd knows the interfaces", || {
                     frr::has_interfaces(self.path(), ask)
@@ -115,6 +154,11 @@ impl<H: AsRef<Netns>> Router<H> {
             Kind::GoBgp => self.spawn(gobgp::command(self.path())),
         }
         wait_for("the router answers", || self.try_routes());
+        if self.kind == Kind::GoBgp {
+            let ask = |program: &str, arguments: &[&str]| self.ask(program, arguments);
+            let added = gobgp::add_networks(&self.networks, ask);
+            added.unwrap_or_else(|error| panic!("{error}"));
+        }
     }
 
     fn spawn(&mut self, (program, arguments): (&str, Vec<String>)) {
@@ -156,16 +200,31 @@ impl<H: AsRef<Netns>> Router<H> {
         Err(format!("{text}{}", String::from_utf8_lossy(&output.stderr)))
     }
 
-    /// Returns the routes that the router has.
+    /// Returns the routes that the router has from its neighbours.
     ///
     /// # Errors
     /// What the router answers instead.
     pub fn try_routes(&self) -> Result<Routes, String> {
         let ask = |program: &str, arguments: &[&str]| self.ask(program, arguments);
-        match self.kind {
+        let mut routes = match self.kind {
             Kind::Frr => frr::routes(self.path(), ask),
             Kind::Bird => bird::routes(self.path(), ask),
             Kind::GoBgp => gobgp::routes(ask),
+        }?;
+        routes.retain(|prefix, _| !self.networks.contains(prefix));
+        Ok(routes)
+    }
+
+    /// Returns the sessions that are established.
+    ///
+    /// # Errors
+    /// What the router answers instead.
+    pub fn try_sessions(&self) -> Result<Sessions, String> {
+        let ask = |program: &str, arguments: &[&str]| self.ask(program, arguments);
+        match self.kind {
+            Kind::Frr => frr::sessions(self.path(), ask),
+            Kind::Bird => bird::sessions(self.path(), ask),
+            Kind::GoBgp => gobgp::sessions(ask),
         }
     }
 
