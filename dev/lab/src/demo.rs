@@ -1,5 +1,6 @@
 //! `herald-lab demo`: the main job from end to end, with a report of each step.
 
+mod router;
 mod story;
 
 use std::net::{IpAddr, SocketAddr};
@@ -13,7 +14,7 @@ use self::story::{Chapter, Story};
 use crate::clock::Monotonic;
 use crate::prober::{Outage, Pace, Prober};
 use crate::scene::settled_owner;
-use crate::{DEADLINE, Lab, QUICKSTART};
+use crate::{DEADLINE, Lab, QUICKSTART, gateway};
 
 /// Its name in messages.
 const QUICKSTART_PATH: &str = "examples/quickstart.yaml";
@@ -33,6 +34,9 @@ pub struct DemoArgs {
     /// Prints one JSON object per line instead of text; the last has "ok".
     #[arg(long)]
     pub(crate) json: bool,
+    /// Announces the addresses by BGP to a router, instead of on the local network. It needs FRR or BIRD.
+    #[arg(long)]
+    bgp: bool,
     /// Keeps the cluster running at the end, for kubectl, until Ctrl-C.
     #[arg(long)]
     keep: bool,
@@ -53,13 +57,20 @@ pub fn conclude(json: bool, outcome: &anyhow::Result<()>) {
 }
 
 async fn play(args: &DemoArgs, story: &Story, interrupt: &mut Interrupt) -> anyhow::Result<()> {
+    let router = args.bgp.then(gateway::installed).transpose()?;
     story.write(&Chapter::Starting { nodes: args.nodes });
     let mut lab = tokio::select! {
         lab = Lab::builder().nodes(args.nodes.into()).start() => lab?,
         () = interrupt.requested() => bail!("interrupted"),
     };
+    let acts = async {
+        match router {
+            None => acts(&mut lab, story).await,
+            Some(kind) => router::acts(&mut lab, story, kind).await,
+        }
+    };
     let outcome = tokio::select! {
-        outcome = acts(&mut lab, story) => outcome,
+        outcome = acts => outcome,
         () = interrupt.requested() => bail!("interrupted"),
     };
     if outcome.is_err() {
@@ -76,7 +87,8 @@ async fn play(args: &DemoArgs, story: &Story, interrupt: &mut Interrupt) -> anyh
     Ok(())
 }
 
-async fn acts(lab: &mut Lab, story: &Story) -> anyhow::Result<()> {
+/// Begins: the cluster runs, with a pod on each node, and a manifest is applied.
+async fn begin(lab: &mut Lab, story: &Story, source: &str, yaml: &str) -> anyhow::Result<()> {
     // The speaker of a node that starts late would get addresses in the middle of the story.
     lab.wait_for_speakers(DEADLINE).await?;
     story.write(&Chapter::Started {
@@ -86,12 +98,17 @@ async fn acts(lab: &mut Lab, story: &Story) -> anyhow::Result<()> {
     });
     let all: Vec<usize> = (0..lab.nodes().len()).collect();
     lab.run_app(APP.0, APP.1, &all).await?;
-    for applied in lab.apply(QUICKSTART_PATH, QUICKSTART).await? {
+    for applied in lab.apply(source, yaml).await? {
         story.write(&Chapter::Applied {
             kind: applied.kind,
             name: applied.name,
         });
     }
+    Ok(())
+}
+
+async fn acts(lab: &mut Lab, story: &Story) -> anyhow::Result<()> {
+    begin(lab, story, QUICKSTART_PATH, QUICKSTART).await?;
     for (service, count) in SERVICES {
         let addresses = lab.wait_for_addresses(service, count, DEADLINE).await?;
         story.write(&Chapter::Addressed {

@@ -11,6 +11,7 @@ pub mod connections;
 pub mod control_plane;
 pub mod cpu_limit;
 pub mod demo;
+pub mod gateway;
 pub mod hostile;
 pub mod install;
 pub mod interrupt;

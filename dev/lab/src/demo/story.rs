@@ -71,6 +71,33 @@ pub(super) enum Chapter {
         node: String,
         outage: Seen,
     },
+    /// A router waits for the nodes.
+    Router {
+        router: Machine,
+        program: String,
+    },
+    /// The router has routes to an address by these nodes.
+    Routed {
+        address: IpAddr,
+        nodes: Vec<String>,
+    },
+    /// The power of a node fails that the router has routes by.
+    FailingPath {
+        address: IpAddr,
+        node: String,
+    },
+    /// The speaker of such a node is stopped as planned.
+    StoppingPath {
+        address: IpAddr,
+        node: String,
+    },
+    /// The router has no route by the node any more.
+    Withdrawn {
+        address: IpAddr,
+        node: String,
+        after_ms: f64,
+        outage: Seen,
+    },
     Kept {
         kubeconfig: PathBuf,
         logs: PathBuf,
@@ -117,7 +144,7 @@ impl From<Outage> for Seen {
     }
 }
 
-fn milliseconds(duration: Duration) -> f64 {
+pub(super) fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e4).round() / 10.0
 }
 
@@ -206,6 +233,34 @@ impl fmt::Display for Chapter {
             }
             Self::Returned { address, node } => {
                 write!(f, "  {NAME}{node}{NAME:#} is back and has {address} again")
+            }
+            Self::Router { router, program } => write!(f, "  {router} runs {program}"),
+            Self::Routed { address, nodes } => {
+                write!(
+                    f,
+                    "  the router has {address} by {NAME}{}{NAME:#}",
+                    nodes.join(", ")
+                )
+            }
+            Self::FailingPath { node, address } => write!(
+                f,
+                "{TITLE}Power failure of {node}, by which the router has {address}{TITLE:#} (link down, all processes killed)"
+            ),
+            Self::StoppingPath { node, address } => write!(
+                f,
+                "{TITLE}Planned stop of the speaker on {node}, by which the router has {address}{TITLE:#} (SIGTERM)"
+            ),
+            Self::Withdrawn {
+                node,
+                after_ms,
+                outage,
+                ..
+            } => {
+                writeln!(
+                    f,
+                    "  the router has no route by {NAME}{node}{NAME:#} after {after_ms} ms"
+                )?;
+                write!(f, "  {outage}")
             }
             Self::Kept { kubeconfig, logs } => {
                 writeln!(

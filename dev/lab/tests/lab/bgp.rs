@@ -4,6 +4,7 @@
 
 mod advertisements;
 mod beside;
+mod demo;
 mod objects;
 mod resources;
 mod routers;
@@ -42,6 +43,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             "bgp_goes_beside_layer_2_and_nodes_take_no_routes",
             beside::layer_2,
         ),
+        demo::of_demo(),
     ]
 }
 
