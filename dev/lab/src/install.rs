@@ -37,6 +37,8 @@ const PLAIN_METRICS: &str = "--metrics-plain-http";
 const BESIDE_METALLB: &str = "--beside-metallb";
 /// Memberlist has the default port.
 const OTHER_GOSSIP_PORT: &str = "--ml-bindport=7956";
+/// As the chart has it beside MetalLB: its routes have no MED.
+const NO_MED: &str = "--bgp-med=absent";
 /// How long the cluster may take to follow the chart.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -185,7 +187,7 @@ impl Plain {
             PLAIN_METRICS.to_owned(),
         ];
         if self.is_beside_metallb {
-            arguments.extend([BESIDE_METALLB.to_owned(), OTHER_GOSSIP_PORT.to_owned()]);
+            arguments.extend([BESIDE_METALLB, OTHER_GOSSIP_PORT, NO_MED].map(str::to_owned));
         }
         Ok(self.program(arguments))
     }

@@ -22,7 +22,7 @@ pub(crate) fn configuration(setup: &Setup<'_>) -> String {
             Some(_) => format!(" neighbor {name} interface remote-as {asn}\n"),
             None => format!(" neighbor {name} remote-as {asn}\n"),
         };
-        if neighbour.interface.is_none() {
+        if neighbour.interface.is_none() && !setup.dials {
             text += &format!(" neighbor {name} passive\n");
         }
         if let Some(key) = neighbour.password {

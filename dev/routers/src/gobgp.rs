@@ -17,11 +17,12 @@ pub(crate) fn configuration(setup: &Setup<'_>) -> String {
         // Without the time, GoBGP rests for half a minute after a session.
         text += &format!(
             "[[neighbors]]\n[neighbors.config]\nneighbor-address = \"{}\"\npeer-as = {}\nauth-password = \"{}\"\n\
-             [neighbors.transport.config]\npassive-mode = true\n\
+             [neighbors.transport.config]\npassive-mode = {}\n\
              [neighbors.timers.config]\nidle-hold-time-after-reset = 1\n",
             neighbour.address,
             neighbour.asn,
             neighbour.password.unwrap_or_default(),
+            !setup.dials,
         );
         for family in ["ipv4", "ipv6"] {
             text += "[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\n";

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use herald_netns::{Netns, tool};
+use nix::sys::signal::{Signal, kill as kill_by};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::{Kind, bird, frr, gobgp, wait_for};
@@ -36,6 +38,8 @@ pub struct Setup<'a> {
     pub networks: &'a [&'a str],
     /// Whether its kernel gets the routes of neighbours, and spreads packets over all paths to a prefix. GoBGP cannot do that.
     pub forwards: bool,
+    /// Whether it connects to its neighbours, instead of waiting for them.
+    pub dials: bool,
 }
 
 /// An established session with a neighbour as a router shows it.
@@ -180,6 +184,18 @@ impl<H: AsRef<Netns>> Router<H> {
     /// Returns what the programs have logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.path().join("log")).unwrap_or_default()
+    }
+
+    /// Ends the programs as an administrator does (SIGTERM): they end their sessions first.
+    ///
+    /// # Panics
+    /// When they cannot be ended.
+    pub fn stop(mut self) {
+        for mut process in self.processes.drain(..).rev() {
+            let id = i32::try_from(process.id()).expect("ids are small");
+            kill_by(Pid::from_raw(id), Signal::SIGTERM).expect("it runs");
+            process.wait().expect("it is a child");
+        }
     }
 
     /// Kills the programs: their connections end with a reset.

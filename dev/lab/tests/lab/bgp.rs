@@ -5,6 +5,7 @@
 mod advertisements;
 mod beside;
 mod demo;
+mod migration;
 mod objects;
 mod resources;
 mod routers;
@@ -44,6 +45,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             beside::layer_2,
         ),
         demo::of_demo(),
+        migration::of_migration(),
     ]
 }
 
