@@ -13,7 +13,7 @@ pub use bgp::{bfd_profile, bgp_advertisement, bgp_peer, communities, secret};
 pub use config::{l2_advertisement, pool};
 pub use labels::has_too_long_labels;
 pub use metallb::{MetalLbPod, MetalLbProgram, metallb_pod};
-pub use network::{EndpointSlice, SliceId, endpoint_slice, node};
+pub use network::{EndpointSlice, SliceId, endpoint_slice, internal_ipv4, node};
 pub use peer_version::{V1BETA2_FIELDS, VersionError, bgp_peer_version};
 pub use service::{exposure, external_ips, ingress_addresses, is_ours, key, service};
 pub use state::{GOSSIP_REACHABLE, configuration_state, gossip_reachable};

@@ -33,13 +33,15 @@ pub enum EventReason {
     /// A Node: a session of its speaker with a BGP peer ended, or cannot be established. The message says why. Further attempts that
     /// fail for the same reason have no event.
     BgpSessionDown,
+    /// A Node: its speaker cannot send a BGP peer some of the routes that the peer should get. The message says how many, and why.
+    BgpRoutesNotSent,
     /// A ConfigMap of MetalLB that Herald does not read. The message says what to use instead.
     UnreadConfigMap,
 }
 
 impl EventReason {
     /// All reasons.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::AllocationFailed,
         Self::DeprecatedAnnotation,
         Self::LabelsTooLong,
@@ -52,6 +54,7 @@ impl EventReason {
         Self::GossipRestored,
         Self::BgpSessionUp,
         Self::BgpSessionDown,
+        Self::BgpRoutesNotSent,
         Self::UnreadConfigMap,
     ];
 
@@ -70,6 +73,7 @@ impl EventReason {
             Self::GossipRestored => "GossipRestored",
             Self::BgpSessionUp => "BGPSessionUp",
             Self::BgpSessionDown => "BGPSessionDown",
+            Self::BgpRoutesNotSent => "BGPRoutesNotSent",
             Self::UnreadConfigMap => "UnreadConfigMap",
         }
     }

@@ -6,6 +6,7 @@
 //!
 //! The caller takes [`RibOut::poll_messages`] while a connection takes bytes and little waits to be sent, about 64 KiB.
 
+mod limits;
 mod sharing;
 mod table;
 
@@ -119,6 +120,8 @@ pub struct RibOut<K> {
     /// Each set of attributes once.
     attributes: BTreeSet<Arc<PathAttributes>>,
     peers: BTreeMap<K, PeerRoutes>,
+    /// How often a peer came, or got other next hops.
+    group_changes: u64,
 }
 
 impl<K: Ord> Default for RibOut<K> {
@@ -128,6 +131,7 @@ impl<K: Ord> Default for RibOut<K> {
             v6: RouteTable::new(Family::V6),
             attributes: BTreeSet::new(),
             peers: BTreeMap::new(),
+            group_changes: 0,
         }
     }
 }
@@ -164,6 +168,7 @@ impl<K: Ord> RibOut<K> {
         };
         self.remove_peer(&key);
         self.peers.insert(key, peer);
+        self.group_changes += 1;
     }
 
     /// Replaces the next hops of a peer, which is sent its routes again with them. Where there is none any more, the routes that it
@@ -177,6 +182,7 @@ impl<K: Ord> RibOut<K> {
             }
             peer.position = peer.position.rewound();
             peer.group = group;
+            self.group_changes += 1;
         }
     }
 

@@ -22,12 +22,11 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use herald_core::announce::bgp::{RouteAttributes, RouteChange};
+use herald_core::announce::bgp::{RouteAttributes, RouteChange, SessionLimits};
 use herald_core::{Family, Time};
 
 use crate::rib_out::{NextHops, RibOut};
 use crate::session::Negotiated;
-use crate::wire::update::UnsendableRoute;
 use crate::wire::{AsPath, Nlri, Origin, PathAttributes};
 
 /// How long peers may differ before they are split: the changes of one decision arrive within this time.
@@ -46,6 +45,13 @@ struct SharedRib {
     differences: Differences,
 }
 
+/// When the limits of a peer were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitsVersion {
+    place: u64,
+    changes: u64,
+}
+
 /// The routes of all peers. Exactly one task owns it.
 #[derive(Debug, Default)]
 pub struct RibsOut {
@@ -53,6 +59,8 @@ pub struct RibsOut {
     /// The place of each peer among them.
     places: BTreeMap<Arc<str>, u64>,
     next_place: u64,
+    /// The peers that are to be forgotten once they have no routes.
+    leaving: BTreeSet<Arc<str>>,
     /// When peers that differ are split.
     due: Option<Time>,
 }
@@ -78,16 +86,21 @@ impl RibsOut {
         } else if self.due.is_some() && self.ribs.values().all(|shared| shared.differences.is_empty()) {
             self.due = None;
         }
+        if !self.leaving.is_empty() {
+            self.forget_leaving();
+        }
     }
 
     /// Adds a peer, if it is not known. Those that are added before any of them has routes share them from the first on.
     pub fn add_peer(&mut self, peer: &Arc<str>) {
+        self.leaving.remove(peer);
         self.place_of(peer);
     }
 
     /// Starts to send a peer its routes, of which it has none: [`SessionAction::Up`](crate::session::SessionAction::Up).
     pub fn start_session(&mut self, peer: &Arc<str>, negotiated: &Negotiated, next_hops: NextHops) {
         self.end_session(peer);
+        self.leaving.remove(peer);
         self.join(peer);
         let place = self.place_of(peer);
         if let Some(shared) = self.ribs.get_mut(&place) {
@@ -102,15 +115,27 @@ impl RibsOut {
         }
     }
 
-    /// Forgets a peer without a session if it has no routes.
+    /// Forgets a peer without a session, now or as soon as it has no routes.
     pub fn forget(&mut self, peer: &Arc<str>) {
-        let is_empty = |shared: &SharedRib| {
-            let differs = shared.differences.values().any(|peers| peers.contains_key(peer));
-            shared.rib.wanted() == 0 && !differs
-        };
-        if self.shared(peer).is_some_and(is_empty) {
+        if self.places.contains_key(peer) {
             self.end_session(peer);
-            self.leave(peer);
+            self.leaving.insert(Arc::clone(peer));
+            self.forget_leaving();
+        }
+    }
+
+    /// Forgets those of the peers that leave which have no routes any more.
+    fn forget_leaving(&mut self) {
+        let shared = |peer: &Arc<str>| self.ribs.get(self.places.get(peer)?);
+        let gone = self.leaving.iter().filter(|peer| {
+            shared(peer).is_none_or(|shared| {
+                let mut differences = shared.differences.values();
+                shared.rib.wanted() == 0 && !differences.any(|peers| peers.contains_key(*peer))
+            })
+        });
+        for peer in gone.cloned().collect::<Vec<_>>() {
+            self.leaving.remove(&peer);
+            self.leave(&peer);
         }
     }
 
@@ -145,6 +170,7 @@ impl RibsOut {
             for place in places {
                 self.split(place);
             }
+            self.forget_leaving();
         }
     }
 
@@ -153,9 +179,15 @@ impl RibsOut {
         self.due
     }
 
-    /// Returns how many prefixes a peer is to have, but for changes that came just now.
-    pub fn wanted(&self, peer: &Arc<str>) -> usize {
-        self.shared(peer).map_or(0, |shared| shared.rib.wanted())
+    /// Returns how many prefixes a peer is to have and can be sent, but for changes that came just now.
+    pub fn sendable(&self, peer: &Arc<str>) -> usize {
+        self.shared(peer).map_or(0, |shared| shared.rib.sendable(peer))
+    }
+
+    /// Returns how many prefixes a peer is to have but cannot be sent; none without a session.
+    pub fn unsendable(&self, peer: &Arc<str>) -> usize {
+        let unsendable = |shared: &SharedRib| shared.rib.wanted() - shared.rib.sendable(peer);
+        self.shared(peer).map_or(0, unsendable)
     }
 
     /// Returns how many prefixes a peer was sent in this session as they are now. It counts those that wait to be sent.
@@ -163,10 +195,16 @@ impl RibsOut {
         self.shared(peer).map_or(0, |shared| shared.rib.announced(peer))
     }
 
-    /// Returns the routes that cannot be sent to a peer, with the reason, as far as it was tried.
-    pub fn unsendable(&self, peer: &Arc<str>) -> impl Iterator<Item = (Nlri, UnsendableRoute)> {
-        let shared = self.shared(peer).into_iter();
-        shared.flat_map(move |shared| shared.rib.unsendable(peer))
+    /// Returns what a peer cannot be sent; nothing without a session. Which routes are too long is known as far as it was tried.
+    pub fn limits(&self, peer: &Arc<str>) -> Option<SessionLimits> {
+        self.shared(peer)?.rib.limits(peer)
+    }
+
+    /// Returns a value that changes whenever [`Self::limits`] may return something else.
+    pub fn limits_version(&self, peer: &Arc<str>) -> Option<LimitsVersion> {
+        let place = *self.places.get(peer)?;
+        let changes = self.ribs.get(&place)?.rib.limit_changes();
+        Some(LimitsVersion { place, changes })
     }
 
     fn shared(&self, peer: &Arc<str>) -> Option<&SharedRib> {

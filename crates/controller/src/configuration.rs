@@ -7,6 +7,7 @@ use std::fmt::Display;
 
 use herald_api::convert;
 use herald_api::reason::EventReason;
+use herald_core::config::bgp::UnlistedSource;
 use herald_core::config::{Catalog, ConfigChange, Problem, ResourceKind};
 use herald_core::ipam::PoolOverlap;
 use herald_core::{Labels, PoolName};
@@ -120,9 +121,10 @@ impl Configuration {
         events.chain(self.bgp.events())
     }
 
-    /// Whether a pool or a resource of BGP is set aside.
+    /// Whether a pool or a resource of BGP is set aside, or a kind of BGP could not be listed.
     pub(crate) fn is_stale(&self) -> bool {
-        self.problems.iter().any(is_ours) || !self.bgp.problems().is_empty()
+        let is_unlisted = self.bgp.unlisted().next().is_some();
+        self.problems.iter().any(is_ours) || !self.bgp.problems().is_empty() || is_unlisted
     }
 
     /// Returns the Event about the resource that has a problem.
@@ -148,6 +150,8 @@ impl Configuration {
         let problems = problems.map(|problem| problem as &dyn Display);
         let of_bgp = self.bgp.problems().iter();
         let of_bgp = of_bgp.map(|problem| problem as &dyn Display);
+        let unlisted: Vec<UnlistedSource> = self.bgp.unlisted().collect();
+        let of_bgp = of_bgp.chain(unlisted.iter().map(|unlisted| unlisted as &dyn Display));
         let problems: Vec<&dyn Display> = problems.chain(of_bgp).collect();
         DesiredObject {
             labels: [("metallb.io/component-type".to_owned(), "controller".to_owned())].into(),

@@ -139,6 +139,7 @@ impl Controller {
                     self.metrics.set_services(&mut counts, self.reconciler.count_services());
                     // A Pod of MetalLB's controller counts as gone some time after its deletion.
                     self.follow_standing();
+                    self.handle_bgp_time();
                 }
                 () = reached(deadline) => self.handle_deadline(),
                 () = shutdown.requested() => break,

@@ -42,6 +42,14 @@ impl Prefix {
         }
     }
 
+    /// Returns whether the prefix has one address only.
+    pub const fn is_host(&self) -> bool {
+        match self.address {
+            IpAddr::V4(_) => self.length == 32,
+            IpAddr::V6(_) => self.length == 128,
+        }
+    }
+
     /// Returns whether the prefix is link-local (RFC 3927, RFC 4291 section 2.5.6), so that every link has it.
     pub const fn is_link_local(&self) -> bool {
         match self.address {

@@ -4,6 +4,7 @@
 //! The thread only dials: nothing listens on the node, so other speakers of BGP may have port 179. Commands and the interfaces
 //! of the node arrive over a bounded channel, [reports](BgpReport) leave over a queue on which this thread never waits.
 
+mod limits;
 mod link;
 mod metrics;
 mod next_hops;
@@ -19,7 +20,7 @@ use std::thread::JoinHandle;
 
 use anyhow::Context;
 use herald_bgp::session::{Negotiated, SessionEnd, SessionState};
-use herald_core::announce::bgp::RouteChange;
+use herald_core::announce::bgp::{RouteChange, SessionLimits};
 use herald_netio::{DialError, Interface, Mailbox, Poller};
 use herald_runtime::health::Beat;
 use prometheus::Registry;
@@ -57,6 +58,8 @@ pub struct BgpReport {
 pub enum PeerEvent {
     /// It is established.
     Up(Negotiated),
+    /// What it cannot have of its routes is known, or has changed.
+    Limited(SessionLimits),
     /// It, or the attempt at one, is over.
     Ended {
         /// The state in which it ended: only Established was a session.

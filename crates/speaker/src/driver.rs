@@ -192,8 +192,9 @@ impl Driver {
                 _ = pulse.tick() => {
                     self.log_differences();
                     self.update_bgp_prefixes();
+                    let is_config_stale = self.handle_bgp_time();
                     // A Pod of MetalLB counts as gone some time after its deletion.
-                    if !self.follow_metallb() {
+                    if !self.follow_metallb() && !is_config_stale {
                         continue;
                     }
                 }

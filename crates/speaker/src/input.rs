@@ -2,7 +2,7 @@
 
 mod bgp;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use kube::{Client, Resource, ResourceExt};
 use tokio::sync::mpsc;
 
 use crate::Args;
-pub(crate) use bgp::{BgpSource, BgpUpdate};
+pub(crate) use bgp::BgpUpdate;
 
 /// A change of the cluster, as input of the driver.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(crate) enum Input {
     /// EndpointSlices of all Services.
     Slices(Update<convert::EndpointSlice>),
     /// Nodes.
-    Nodes(Update<Node>),
+    Nodes(Update<NodeInput>),
     /// Pools in the namespace of the speaker.
     Pools(Update<RawPool>),
     /// Advertisements in the namespace of the speaker.
@@ -132,6 +132,14 @@ impl ServiceVersion {
     }
 }
 
+/// A Node object, reduced.
+#[derive(Debug)]
+pub(crate) struct NodeInput {
+    pub(crate) node: Node,
+    /// Its first `InternalIP` of IPv4.
+    pub(crate) internal_ipv4: Option<Ipv4Addr>,
+}
+
 /// The Pod of a speaker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SpeakerPod {
@@ -146,7 +154,7 @@ pub(crate) struct SpeakerPod {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NamespacePod {
     pub(crate) name: String,
-    /// If it is one of MetalLB's speaker.
+    /// If it is one of MetalLB's speaker, or of the frr-k8s that runs BGP for it.
     pub(crate) metallb: Option<MetalLbPod>,
 }
 
@@ -182,7 +190,10 @@ pub(crate) fn watch_all(client: &Client, namespace: &str, args: &Args, inputs: &
         inputs.clone(),
     ));
     let nodes = Api::<core_v1::Node>::all(client.clone());
-    let node = |node: core_v1::Node| convert::node(&node);
+    let node = |node: core_v1::Node| NodeInput {
+        node: convert::node(&node),
+        internal_ipv4: convert::internal_ipv4(&node),
+    };
     task::spawn(watch(
         nodes,
         all.clone(),
@@ -242,7 +253,10 @@ pub(crate) fn watch_all(client: &Client, namespace: &str, args: &Args, inputs: &
 fn namespace_pod(pod: &core_v1::Pod) -> NamespacePod {
     NamespacePod {
         name: pod.name_any(),
-        metallb: convert::metallb_pod(pod).filter(|pod| pod.program == MetalLbProgram::Speaker),
+        metallb: convert::metallb_pod(pod).filter(|pod| match pod.program {
+            MetalLbProgram::Speaker | MetalLbProgram::FrrK8s => true,
+            MetalLbProgram::Controller => false,
+        }),
     }
 }
 

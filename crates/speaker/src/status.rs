@@ -33,8 +33,9 @@ pub(crate) use kind::{ESTABLISHED, SessionKey, SessionStatus};
 use kind::{NODE, SpeakerObject};
 use object::{ObjectWrite, ObservedObject, StatusObjects};
 
-/// For how long the objects that an earlier container of this Pod wrote stay without a decision on their Services: more than a
-/// take-over lasts.
+/// For how long the objects that an earlier container of this Pod wrote stay without a decision on their subjects, from the moment in which
+/// the agent decides: more than a take-over lasts, and more than BGP waits for the lists of its kinds from then on
+/// ([`PATIENCE`](herald_core::config::bgp::PATIENCE)).
 const SETTLE_TIME: Duration = Duration::from_secs(15);
 /// Pause after the first attempt to read the Pod; it doubles with each failure in a row.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -64,7 +65,7 @@ impl<O: SpeakerObject> Statuses<O> {
         let _ended = self.0.send(Change::Status(key, status));
     }
 
-    /// Stops writing, or writes again all that differs.
+    /// Stops writing, or writes again all that differs. Objects of a kind that the speaker deletes are deleted in a pause as well.
     pub(crate) fn set_paused(&self, is_paused: bool) {
         let _ended = self.0.send(Change::Paused(is_paused));
     }
@@ -136,8 +137,7 @@ async fn run<O: SpeakerObject>(
     let mut is_failing = false;
     // Cancel safety: neither `recv` nor `next` loses anything when another branch wins, and the times stay.
     loop {
-        while !phase.is_paused
-            && writes.has_room()
+        while writes.has_room()
             && let Some((key, write)) = objects.poll_write()
         {
             writes.submit(key, write);
@@ -177,7 +177,6 @@ async fn run<O: SpeakerObject>(
 struct Phase {
     /// When the objects that an earlier container wrote are withdrawn.
     settles_at: Option<Instant>,
-    is_paused: bool,
 }
 
 impl Phase {
@@ -185,7 +184,7 @@ impl Phase {
         match change {
             Change::Status(key, status) => objects.set(key, status, Timestamp::now()),
             Change::Started => self.settles_at = Some(Instant::now() + SETTLE_TIME),
-            Change::Paused(is_paused) => self.is_paused = is_paused,
+            Change::Paused(is_paused) => objects.set_paused(is_paused),
         }
     }
 }

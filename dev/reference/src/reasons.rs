@@ -96,6 +96,13 @@ pub(crate) fn conditions() -> anyhow::Result<String> {
     table(&mut page, of("poolReconcilerValid"));
     page.paragraph("`herald.io/GossipReachable`, of a speaker:");
     table(&mut page, of("GossipReachable"));
+    page.heading("Of BGPSessionState");
+    page.paragraph(
+        "It has no conditions. `status.unsendableReason` has the message of one of these reasons. A node that announces a Service to no peer \
+         because of them has the reason in the message of `NoCandidate`.",
+    );
+    let of_peers = source::reasons("crates/core/src/announce/bgp/exclusion.rs", "PeerExclusion", &[])?;
+    table(&mut page, of_peers);
     Ok(page.finish())
 }
 

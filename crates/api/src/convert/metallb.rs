@@ -17,6 +17,8 @@ pub enum MetalLbProgram {
     Controller,
     /// Announces the addresses.
     Speaker,
+    /// Has the sessions of BGP for the speaker, on each node: the daemon of frr-k8s, which MetalLB's chart installs.
+    FrrK8s,
 }
 
 /// A Pod of MetalLB.
@@ -58,18 +60,19 @@ pub fn metallb_pod(pod: &Pod) -> Option<MetalLbPod> {
     })
 }
 
-/// Returns the program of MetalLB that a Pod runs, by the labels that MetalLB's chart and its manifests give to Pods; `None` for
-/// other Pods.
+/// Returns the program of MetalLB that a Pod runs, by the labels that MetalLB's chart and its manifests, and those of frr-k8s, give to
+/// Pods; `None` for other Pods. Components of frr-k8s besides its daemon have no sessions.
 fn metallb_program(labels: &BTreeMap<String, String>) -> Option<MetalLbProgram> {
     let label = |key: &str| labels.get(key).map(String::as_str);
-    let component = match (label("app.kubernetes.io/name"), label("app")) {
-        (Some("metallb"), _) => label("app.kubernetes.io/component"),
-        (_, Some("metallb")) => label("component"),
-        _ => None,
+    let (program, component) = match (label("app.kubernetes.io/name"), label("app")) {
+        (Some(program @ ("metallb" | "frr-k8s")), _) => (program, label("app.kubernetes.io/component")),
+        (_, Some(program @ ("metallb" | "frr-k8s"))) => (program, label("component")),
+        _ => return None,
     };
-    match component? {
-        "controller" => Some(MetalLbProgram::Controller),
-        "speaker" => Some(MetalLbProgram::Speaker),
+    match (program, component) {
+        ("metallb", Some("controller")) => Some(MetalLbProgram::Controller),
+        ("metallb", Some("speaker")) => Some(MetalLbProgram::Speaker),
+        ("frr-k8s", None | Some("frr-k8s")) => Some(MetalLbProgram::FrrK8s),
         _ => None,
     }
 }
@@ -132,5 +135,16 @@ mod tests {
         assert_eq!(program(&[(name, "metallb"), (component, "frr-k8s")]), None);
         assert_eq!(program(&[(name, "herald"), (component, "speaker")]), None);
         assert_eq!(program(&[]), None);
+        let frr = Some(MetalLbProgram::FrrK8s);
+        assert_eq!(program(&[(name, "frr-k8s"), (component, "frr-k8s")]), frr);
+        assert_eq!(
+            program(&[("app", "frr-k8s"), ("control-plane", "frr-k8s")]),
+            frr,
+            "of its manifests"
+        );
+        assert_eq!(
+            program(&[(name, "frr-k8s"), (component, "frr-k8s-statuscleaner")]),
+            None
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Converts Nodes and EndpointSlices, reduced to the fields that eligibility needs.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use herald_core::announce::eligibility::{DRAIN_ANNOTATION, Endpoints, Node};
@@ -38,6 +38,16 @@ fn node_addresses(node: &core_v1::Node) -> Vec<IpAddr> {
     let parsed = listed.filter_map(|listed| address(&listed.address));
     let addresses: BTreeSet<IpAddr> = parsed.take(MOST_NODE_ADDRESSES).collect();
     addresses.into_iter().collect()
+}
+
+/// Returns the first IPv4 address of a Node of the type `InternalIP`, in the order of the Node.
+pub fn internal_ipv4(node: &core_v1::Node) -> Option<Ipv4Addr> {
+    let listed = node.status.iter().flat_map(|s| s.addresses.iter().flatten());
+    let mut internal = listed.filter(|listed| listed.type_ == "InternalIP");
+    internal.find_map(|listed| match address(&listed.address)? {
+        IpAddr::V4(v4) => Some(v4),
+        IpAddr::V6(_) => None,
+    })
 }
 
 /// The namespace and name of a slice.
@@ -166,6 +176,28 @@ mod tests {
         let addresses = node(&object).addresses;
         let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
         assert_eq!(addresses, ["192.0.2.1", "192.0.2.9", "fc00::1"]);
+    }
+
+    #[test]
+    fn the_internal_address_of_a_node_is_its_first_one_and_no_external_one() {
+        let internal = |addresses: &[(&str, &str)]| {
+            let addresses = addresses.iter();
+            let addresses = addresses.map(|(kind, address)| json!({"type": kind, "address": address}));
+            let object = json!({"status": {"addresses": addresses.collect::<Vec<_>>()}});
+            internal_ipv4(&serde_json::from_value(object).expect("a Node"))
+        };
+        let found = internal(&[
+            ("Hostname", "192.0.2.9"),
+            ("ExternalIP", "10.0.0.1"),
+            ("InternalIP", "fc00::1"),
+            ("InternalIP", "192.0.2.7"),
+            ("InternalIP", "192.0.2.1"),
+        ]);
+        assert_eq!(found, Some([192, 0, 2, 7].into()));
+        assert_eq!(
+            internal(&[("ExternalIP", "10.0.0.1"), ("InternalIP", "fc00::1")]),
+            None
+        );
     }
 
     #[test]

@@ -27,6 +27,12 @@ use super::schema;
     printcolumn(name = "Since", type_ = "date", json_path = ".status.since"),
     printcolumn(name = "Prefixes", type_ = "integer", json_path = ".status.prefixes"),
     printcolumn(
+        name = "Not Sent",
+        type_ = "integer",
+        json_path = ".status.unsendablePrefixes",
+        priority = 1
+    ),
+    printcolumn(
         name = "Last Error",
         type_ = "string",
         json_path = ".status.lastError",
@@ -64,9 +70,17 @@ pub struct BGPSessionStateStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::date_time")]
     pub since: Option<Time>,
-    /// How many prefixes the peer is to have. The metric metallb_bgp_announced_prefixes_total has those that it was sent.
+    /// How many prefixes the peer is to have and can be sent. It is written once it has settled, 3 s after the last change. The metric
+    /// metallb_bgp_announced_prefixes_total has those that the peer was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefixes: Option<i64>,
+    /// How many prefixes the peer should get but cannot be sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsendable_prefixes: Option<i64>,
+    /// Why the peer cannot be sent the first of them: it did not negotiate their family, the node has no next hop for them, or their
+    /// communities do not fit into a message. Absent if there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsendable_reason: Option<String>,
     /// Why the session ended last, or cannot be established. Absent if it never ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,

@@ -229,9 +229,15 @@ fn routes_of_before_and_of_later_reach_the_peer_and_withdrawals_do() {
 fn messages_and_prefixes_are_counted() {
     let mut link = Link::new(config(OWN, 65_000), config(65_000, OWN));
     link.set_route(prefix(1), Some(route(100)));
-    assert_eq!((link.ribs.wanted(&name()), link.ribs.announced(&name())), (1, 0));
+    assert_eq!(
+        (link.ribs.sendable(&name()), link.ribs.announced(&name())),
+        (1, 0)
+    );
     link.settle();
-    assert_eq!((link.ribs.wanted(&name()), link.ribs.announced(&name())), (1, 1));
+    assert_eq!(
+        (link.ribs.sendable(&name()), link.ribs.announced(&name())),
+        (1, 1)
+    );
     let (sent, received) = (link.peering.sent_messages(), link.peering.received_messages());
     // A route, and End-of-RIB of both families.
     assert_eq!(
@@ -249,17 +255,23 @@ fn messages_and_prefixes_are_counted() {
     let is_taken = link.peering.poll_transmit(&mut link.ribs).is_some();
     assert!(is_taken);
     assert_eq!(link.peering.sent_messages().updates, 3);
-    assert_eq!(link.ribs.wanted(&name()), 2);
+    assert_eq!(link.ribs.sendable(&name()), 2);
     link.room = usize::MAX;
     link.settle();
-    assert_eq!((link.ribs.wanted(&name()), link.ribs.announced(&name())), (2, 2));
+    assert_eq!(
+        (link.ribs.sendable(&name()), link.ribs.announced(&name())),
+        (2, 2)
+    );
     let updates = link.peering.sent_messages().updates;
     assert_eq!(updates, 5, "one announces and one withdraws");
     // Without a session the peer has nothing. The messages of before still count.
     let end = SessionEnd::Stopped(CeaseSubcode::AdministrativeShutdown, "gone".into());
     link.peering.stop(end, link.now);
     link.settle();
-    assert_eq!((link.ribs.wanted(&name()), link.ribs.announced(&name())), (2, 0));
+    assert_eq!(
+        (link.ribs.sendable(&name()), link.ribs.announced(&name())),
+        (2, 0)
+    );
     let sent = link.peering.sent_messages();
     assert_eq!((sent.notifications, sent.updates), (1, updates));
 }
@@ -439,7 +451,10 @@ fn routes_have_the_next_hops_of_now_and_without_one_are_withdrawn() {
     link.peering.set_next_hops(NextHops::default(), &mut link.ribs);
     link.settle();
     assert_eq!((link.routes.len(), link.withdrawals), (0, 2));
-    assert_eq!((link.ribs.wanted(&name()), link.ribs.announced(&name())), (2, 0));
+    assert_eq!(
+        (link.ribs.sendable(&name()), link.ribs.announced(&name())),
+        (0, 0)
+    );
     // Nothing is said of routes that the peer does not have.
     link.set_route(prefix(1), None);
     link.set_route(prefix(2), Some(route(7)));

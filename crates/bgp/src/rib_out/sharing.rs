@@ -53,6 +53,7 @@ impl<K: Ord + Clone> RibOut<K> {
             family.position = self.table(family.family).join(family.group, unsendable);
         }
         self.peers.insert(key.clone(), peer);
+        self.group_changes += 1;
         other.collect(Family::V4);
         other.collect(Family::V6);
         true

@@ -18,7 +18,7 @@ use herald_core::Family;
 
 use super::NextHops;
 use crate::session::Negotiated;
-use crate::wire::update::UnsendableRoute;
+use crate::wire::update::{Encoding, UnsendableRoute};
 use crate::wire::{Asn, NextHop, Nlri, PathAttributes, UpdateFormat};
 use fingerprint::Fingerprint;
 
@@ -40,6 +40,12 @@ impl UpdateGroup {
             local_asn: negotiated.local_asn,
             next_hop: next_hops.of(family),
         }
+    }
+
+    /// Returns whether routes of the family can have the next hop.
+    pub(super) fn has_next_hop(&self, family: Family) -> bool {
+        self.next_hop
+            .is_some_and(|next_hop| Encoding::of(family, next_hop).is_ok())
     }
 
     /// Returns the attributes with the AS_PATH that the peers see (RFC 4271 section 5.1.2).
@@ -136,6 +142,8 @@ pub(super) struct RouteTable {
     last: u64,
     fingerprint: Fingerprint,
     groups: BTreeMap<UpdateGroup, GroupState>,
+    /// How often the unsendable routes of a group may have changed.
+    limit_changes: u64,
 }
 
 impl RouteTable {
@@ -148,6 +156,7 @@ impl RouteTable {
             last: 0,
             fingerprint: Fingerprint::NONE,
             groups: BTreeMap::new(),
+            limit_changes: 0,
         }
     }
 
@@ -170,6 +179,7 @@ impl RouteTable {
             last: self.last,
             fingerprint: self.fingerprint,
             groups: groups.collect(),
+            limit_changes: self.limit_changes,
         }
     }
 
@@ -225,7 +235,7 @@ impl RouteTable {
             self.forget_change(changed);
         }
         for group in self.groups.values_mut() {
-            group.unsendable.remove(&nlri);
+            self.limit_changes += u64::from(group.unsendable.remove(&nlri).is_some());
         }
         let told = peers.iter().map(|(_, position)| position.needs_no_withdrawal());
         let told = told.max().unwrap_or(0);
@@ -265,6 +275,7 @@ impl RouteTable {
         group: UpdateGroup,
         unsendable: impl IntoIterator<Item = (Nlri, UnsendableRoute)>,
     ) -> Position {
+        self.limit_changes += 1;
         let state = self.groups.entry(group).or_default();
         state.unsendable.extend(unsendable);
         let mut position = self.start();
@@ -277,15 +288,25 @@ impl RouteTable {
         self.changes.len() - self.withdrawn.len()
     }
 
-    /// Returns how many prefixes are announced as the peers of a group at this position know them.
-    pub(super) fn announced_to(&self, group: UpdateGroup, sent: u64) -> usize {
-        if group.next_hop.is_none() {
+    /// Returns how many prefixes the peers of a group can be sent, as far as it was tried.
+    pub(super) fn sendable_to(&self, group: UpdateGroup) -> usize {
+        if !group.has_next_hop(self.family) {
             return 0;
         }
+        let unsendable = self.groups.get(&group).map_or(0, |group| group.unsendable.len());
+        self.announced().saturating_sub(unsendable)
+    }
+
+    /// Returns how many prefixes are announced as the peers of a group at this position know them.
+    pub(super) fn announced_to(&self, group: UpdateGroup, sent: u64) -> usize {
         let waiting = self.changes.range(behind(sent)).count();
         let withdrawn = self.withdrawn.range(behind(sent)).count();
-        let unsendable = self.groups.get(&group).map_or(0, |group| group.unsendable.len());
-        (self.announced() + withdrawn).saturating_sub(waiting + unsendable)
+        (self.sendable_to(group) + withdrawn).saturating_sub(waiting)
+    }
+
+    /// Returns how often the unsendable routes may have changed. The number only grows.
+    pub(super) const fn limit_changes(&self) -> u64 {
+        self.limit_changes
     }
 
     /// Returns whether changes behind this one wait.
@@ -300,6 +321,7 @@ impl RouteTable {
             return Some(batch.clone());
         }
         let (batch, unsendable) = self.encode(group, from)?;
+        self.limit_changes += u64::from(!unsendable.is_empty());
         let state = self.groups.entry(group).or_default();
         state.unsendable.extend(unsendable);
         if state.kept.len() == KEPT_BATCHES {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::vec::Vec;
 
+use herald_core::announce::bgp::{FamilyLimit, SessionLimits};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -461,6 +462,10 @@ fn a_route_that_does_not_fit_into_a_message_is_withdrawn_and_reported() {
         matches!(reported[..], [(nlri, UnsendableRoute::TooLong(_))] if nlri == route),
         "{reported:?}"
     );
+    let limits = rib.limits(&1).expect("it has a session");
+    assert_eq!((limits.v4, limits.v6), (None, None));
+    assert_eq!(limits.too_long, [route.prefix()].into());
+    assert_eq!((rib.wanted(), rib.sendable(&1), rib.announced(&1)), (2, 1, 1));
     // A peer that takes longer messages has it.
     let long = UpdateFormat {
         max_length: EXTENDED_MAX_LENGTH,
@@ -468,9 +473,51 @@ fn a_route_that_does_not_fit_into_a_message_is_withdrawn_and_reported() {
     };
     rib.add_peer(2, &negotiated(long, true), next_hops());
     assert!(drain(&mut rib, 2, &long).contains(&Said::Announced(route, too_long)));
-    assert_eq!(rib.unsendable(&2).count(), 0);
+    assert_eq!(rib.limits(&2), Some(SessionLimits::default()));
+    assert_eq!(rib.sendable(&2), 2);
+    let changes = rib.limit_changes();
     rib.set_route(route, Some(attributes(100)));
-    assert_eq!(rib.unsendable(&1).count(), 0);
+    assert!(rib.limit_changes() > changes);
+    assert_eq!(rib.limits(&1), Some(SessionLimits::default()));
+    assert_eq!(rib.limits(&3), None);
+}
+
+#[test]
+fn a_family_that_is_not_negotiated_or_has_no_next_hop_counts_for_nothing_and_is_reported() {
+    let mut rib = RibOut::default();
+    rib.set_route(host(Family::V4, 1), Some(attributes(100)));
+    rib.set_route(host(Family::V6, 1), Some(attributes(100)));
+    let counts = |rib: &RibOut<u8>| (rib.wanted(), rib.sendable(&1), rib.announced(&1));
+    assert_eq!(
+        counts(&rib),
+        (2, 2, 0),
+        "what a session can have is not known before there is one"
+    );
+    let both = negotiated(FORMAT, true);
+    let one = Negotiated {
+        families: std::vec![Family::V4],
+        ..both.clone()
+    };
+    rib.add_peer(1, &one, next_hops());
+    let _all = drain(&mut rib, 1, &FORMAT);
+    assert_eq!(counts(&rib), (2, 1, 1));
+    let limits = rib.limits(&1).expect("it has a session");
+    assert_eq!((limits.v4, limits.v6), (None, Some(FamilyLimit::NotNegotiated)));
+    let without = NextHops {
+        v6: None,
+        ..next_hops()
+    };
+    rib.add_peer(1, &both, without);
+    let _all = drain(&mut rib, 1, &FORMAT);
+    assert_eq!(counts(&rib), (2, 1, 1));
+    let limits = rib.limits(&1).expect("it has a session");
+    assert_eq!((limits.v4, limits.v6), (None, Some(FamilyLimit::NoNextHop)));
+    let changes = rib.limit_changes();
+    rib.set_next_hops(&1, &both, next_hops());
+    let _all = drain(&mut rib, 1, &FORMAT);
+    assert!(rib.limit_changes() > changes);
+    assert_eq!(counts(&rib), (2, 2, 2));
+    assert_eq!(rib.limits(&1), Some(SessionLimits::default()));
 }
 
 #[test]

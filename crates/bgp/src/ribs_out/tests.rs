@@ -148,7 +148,7 @@ impl Peers {
             let wanted = self.wanted.get(&peer).cloned().unwrap_or_default();
             assert_eq!(self.routers[&peer], wanted, "{peer}");
             assert_eq!(self.ribs.announced(&name(peer)), wanted.len());
-            assert_eq!(self.ribs.wanted(&name(peer)), wanted.len());
+            assert_eq!(self.ribs.sendable(&name(peer)), wanted.len());
         }
     }
 }
@@ -220,7 +220,7 @@ fn routes_of_a_peer_that_is_not_known_yet_or_has_no_session_are_kept() {
     peers.settle();
     peers.end(0);
     peers.ribs.forget(&name(0));
-    assert_eq!(peers.ribs.wanted(&name(0)), 1, "it is to have a route");
+    assert_eq!(peers.ribs.sendable(&name(0)), 1, "it is to have a route");
     peers.set(0, 1, None);
     peers.ribs.forget(&name(0));
     assert!(peers.ribs.ribs.is_empty() && peers.ribs.places.is_empty());
@@ -236,6 +236,55 @@ fn a_peer_that_is_forgotten_does_not_hold_up_the_others() {
     peers.set(0, 1, Some(50));
     peers.set(1, 1, Some(50));
     peers.settle();
+}
+
+#[test]
+fn peers_that_shared_their_routes_are_forgotten_when_they_have_none_any_more() {
+    let mut peers = Peers::with_sessions(3);
+    for n in 0..4 {
+        (0..3).for_each(|peer| peers.set(peer, n, Some(100)));
+    }
+    peers.settle();
+    // As the shell does: the peer first, then its routes.
+    for peer in [1, 2] {
+        peers.end(peer);
+        peers.ribs.forget(&name(peer));
+    }
+    for n in 0..4 {
+        peers.set(1, n, None);
+        peers.set(2, n, None);
+    }
+    peers.settle();
+    assert_eq!(peers.ribs.places.keys().cloned().collect::<Vec<_>>(), [name(0)]);
+    assert_eq!(peers.ribs.ribs.len(), 1);
+    // The last two leave together: no timer splits what they agree on.
+    peers.ribs.add_peer(&name(1));
+    peers.start(1);
+    (0..4).for_each(|n| peers.set(1, n, Some(100)));
+    peers.settle();
+    for peer in [0, 1] {
+        peers.end(peer);
+        peers.ribs.forget(&name(peer));
+    }
+    for n in 0..4 {
+        peers.set(0, n, None);
+        peers.set(1, n, None);
+    }
+    assert!(peers.ribs.ribs.is_empty() && peers.ribs.places.is_empty() && peers.ribs.leaving.is_empty());
+}
+
+#[test]
+fn a_peer_that_comes_back_before_its_routes_are_gone_is_kept() {
+    let mut peers = Peers::with_sessions(2);
+    (0..2).for_each(|peer| peers.set(peer, 1, Some(100)));
+    peers.settle();
+    peers.end(1);
+    peers.ribs.forget(&name(1));
+    peers.ribs.add_peer(&name(1));
+    peers.start(1);
+    peers.set(1, 1, None);
+    peers.settle();
+    assert!(peers.ribs.places.contains_key(&name(1)));
 }
 
 #[derive(Debug, Clone)]

@@ -1,9 +1,10 @@
 //! The resources of BGP: what is in force, and the problems of the rest.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use herald_core::Time;
 use herald_core::config::Problem;
-use herald_core::config::bgp::{BgpCatalog, BgpChange, BgpKind};
+use herald_core::config::bgp::{BgpCatalog, BgpChange, BgpKind, BgpSource, FirstLists, UnlistedSource};
 use herald_runtime::Update;
 use k8s_openapi::api::core::v1::ObjectReference;
 
@@ -11,12 +12,16 @@ use super::invalid;
 use crate::input::WrittenBgp;
 use crate::reconciler::ServiceEvent;
 
-/// How many kinds there are.
-const KINDS: usize = 4;
+/// The kinds that a controller lists. It reads no Secrets.
+const SOURCES: [BgpSource; 4] = [
+    BgpSource::Peers,
+    BgpSource::Advertisements,
+    BgpSource::Communities,
+    BgpSource::BfdProfiles,
+];
 
 /// The resources of BGP as the watches show them. Changes take effect together, with [`apply`](Self::apply): and none before all kinds
-/// are listed, because they refer to each other.
-#[derive(Default)]
+/// are listed that can be, because they refer to each other.
 pub(crate) struct BgpConfiguration {
     catalog: BgpCatalog,
     /// Changes since the last [`apply`](Self::apply).
@@ -25,8 +30,21 @@ pub(crate) struct BgpConfiguration {
     problems: Vec<Problem<BgpKind>>,
     /// The resources that exist, for events about their problems.
     references: BTreeMap<(BgpKind, String), ObjectReference>,
-    listed: BTreeSet<BgpKind>,
+    lists: FirstLists,
     is_changed: bool,
+}
+
+impl Default for BgpConfiguration {
+    fn default() -> Self {
+        Self {
+            catalog: BgpCatalog::default(),
+            changes: Vec::new(),
+            problems: Vec::new(),
+            references: BTreeMap::new(),
+            lists: FirstLists::of(SOURCES),
+            is_changed: false,
+        }
+    }
 }
 
 impl BgpConfiguration {
@@ -44,15 +62,20 @@ impl BgpConfiguration {
                 self.references.remove(&(kind, key.name));
             }
             Update::Synced => {
-                self.listed.insert(kind);
+                self.lists.handle_listed(kind.into());
             }
         }
     }
 
     /// Puts all changes in force. Returns the problems that are new, or `None` if nothing has changed.
     pub(crate) fn apply(&mut self) -> Option<Vec<Problem<BgpKind>>> {
-        if !self.is_listed() || !std::mem::take(&mut self.is_changed) {
+        let are_usable = self.lists.are_usable();
+        let is_known = are_usable || self.unlisted().next().is_some();
+        if !is_known || !std::mem::take(&mut self.is_changed) {
             return None;
+        }
+        if !are_usable {
+            return Some(Vec::new());
         }
         self.catalog.apply(self.changes.drain(..));
         let problems = self.catalog.problems().iter();
@@ -62,9 +85,21 @@ impl BgpConfiguration {
         Some(new)
     }
 
+    /// Takes the time once the kinds that allocation needs are listed. Returns whether kinds of BGP could not be listed by now.
+    pub(crate) fn handle_time(&mut self, now: Time) -> bool {
+        let is_over = self.lists.handle_time(now);
+        self.is_changed |= is_over;
+        is_over
+    }
+
     /// Whether all kinds are listed.
     pub(crate) fn is_listed(&self) -> bool {
-        self.listed.len() == KINDS
+        self.lists.are_complete()
+    }
+
+    /// The kinds that could not be listed.
+    pub(crate) fn unlisted(&self) -> impl Iterator<Item = UnlistedSource> {
+        self.lists.unlisted()
     }
 
     /// What is in force.
@@ -92,7 +127,7 @@ impl BgpConfiguration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use herald_core::config::bgp::{RawBfdProfile, RawBgpPeer};
+    use herald_core::config::bgp::{PATIENCE, RawBfdProfile, RawBgpPeer};
     use herald_runtime::ObjectKey;
 
     fn written(name: &str, change: BgpChange) -> Update<Box<WrittenBgp>> {
@@ -141,6 +176,42 @@ mod tests {
         assert_eq!(configuration.apply(), Some(Vec::new()));
         assert_eq!(configuration.catalog().peers().count(), 1);
         assert_eq!(configuration.apply(), None);
+    }
+
+    #[test]
+    fn a_kind_that_cannot_be_listed_is_named_and_the_others_are_in_force() {
+        let mut configuration = BgpConfiguration::default();
+        let raw = RawBgpPeer {
+            bfd_profile: None,
+            name: "tor".to_owned(),
+            my_asn: 1,
+            peer_asn: Some(2),
+            address: Some("192.0.2.1".to_owned()),
+            ..RawBgpPeer::default()
+        };
+        configuration.handle(BgpKind::Peer, written("tor", BgpChange::ApplyPeer(raw)));
+        configuration.handle(BgpKind::Peer, Update::Synced);
+        assert!(!configuration.handle_time(Time::ZERO));
+        assert_eq!(configuration.apply(), None);
+        assert!(configuration.handle_time(Time::ZERO + PATIENCE));
+        assert_eq!(configuration.apply(), Some(Vec::new()), "the state names them");
+        assert_eq!(
+            (
+                configuration.unlisted().count(),
+                configuration.catalog().peers().count()
+            ),
+            (3, 0)
+        );
+        configuration.handle(BgpKind::Advertisement, Update::Synced);
+        assert_eq!(configuration.apply(), Some(Vec::new()));
+        assert_eq!(
+            (
+                configuration.unlisted().count(),
+                configuration.catalog().peers().count()
+            ),
+            (2, 1)
+        );
+        assert!(!configuration.is_listed());
     }
 
     #[test]

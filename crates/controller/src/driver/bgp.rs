@@ -5,6 +5,16 @@ use tracing::warn;
 use super::Controller;
 
 impl Controller {
+    /// Logs the kinds of BGP that could not be listed although the kinds that allocation needs are.
+    pub(super) fn handle_bgp_time(&mut self) {
+        let now = self.now();
+        if self.listing.is_none() && self.configuration.bgp.handle_time(now) {
+            for unlisted in self.configuration.bgp.unlisted() {
+                warn!("{unlisted}");
+            }
+        }
+    }
+
     /// Puts the resources of BGP in force and reports their new problems.
     pub(super) fn apply_bgp(&mut self) {
         let Some(problems) = self.configuration.bgp.apply() else {

@@ -6,6 +6,7 @@
 mod attachment;
 mod exclusion;
 mod explain;
+mod limits;
 mod peers;
 mod status;
 #[cfg(test)]
@@ -20,6 +21,8 @@ use smallvec::SmallVec;
 
 pub use attachment::{Unattached, attach};
 pub use exclusion::{PeerExclusion, RouteExclusion};
+pub use limits::{FamilyLimit, PrefixCounts, SessionLimits};
+use limits::{LimitsByPeer, RouteCounts};
 use peers::BgpPeers;
 pub use peers::PeerChange;
 use status::BgpStatuses;
@@ -72,6 +75,10 @@ pub struct BgpRoutes {
     prefixes: BTreeMap<Prefix, SmallVec<[(usize, usize); 1]>>,
     /// The routes that may have changed, as they were when [`BgpRoutes::poll_change`] returned them last.
     stale: BTreeMap<(Prefix, Arc<str>), Option<RouteAttributes>>,
+    /// What the sessions cannot have of their routes.
+    limits: LimitsByPeer,
+    /// How many routes each peer has by what [`BgpRoutes::poll_change`] has returned.
+    counts: BTreeMap<Arc<str>, RouteCounts>,
     statuses: BgpStatuses,
 }
 
@@ -88,6 +95,8 @@ impl BgpRoutes {
             services: BTreeMap::new(),
             prefixes: BTreeMap::new(),
             stale: BTreeMap::new(),
+            limits: LimitsByPeer::new(),
+            counts: BTreeMap::new(),
             statuses: BgpStatuses::default(),
         }
     }
@@ -131,6 +140,7 @@ impl BgpRoutes {
         self.prefixes.clear();
         self.advertisements = advertisements;
         self.peers.update(facts.nodes().get(&self.own_node));
+        self.forget_limits();
         self.decide_all(facts);
     }
 
@@ -174,6 +184,8 @@ impl BgpRoutes {
             let running = self.peers.running().get(&peer);
             let attributes = running.and_then(|peer| self.route(peer, prefix));
             if attributes != before {
+                let family = Family::of(prefix.address);
+                self.count(&peer, family, before.is_some(), attributes.is_some());
                 return Some(RouteChange {
                     peer,
                     prefix,
@@ -340,8 +352,8 @@ impl BgpRoutes {
     /// Services and advertisements behind it.
     fn route(&self, peer: &BgpPeer, prefix: Prefix) -> Option<RouteAttributes> {
         let places = self.prefixes.get(&prefix)?.iter().map(|(place, _)| *place);
-        let sent = places.filter(|place| self.is_sent(peer, prefix, *place));
-        let mut advertisements = sent.filter_map(|place| self.advertisements.get(place));
+        let wanted = places.filter(|place| self.is_wanted(peer, prefix, *place));
+        let mut advertisements = wanted.filter_map(|place| self.advertisements.get(place));
         let mut route = self.attributes(advertisements.next()?);
         for advertisement in advertisements {
             let other = self.attributes(advertisement);
@@ -356,7 +368,8 @@ impl BgpRoutes {
         Some(route)
     }
 
-    fn is_sent(&self, peer: &BgpPeer, prefix: Prefix, place: usize) -> bool {
+    /// Whether a peer is to have a prefix by an advertisement. Its session may have limits.
+    fn is_wanted(&self, peer: &BgpPeer, prefix: Prefix, place: usize) -> bool {
         let advertisement = self.advertisements.get(place);
         peer.carries(Family::of(prefix.address))
             && advertisement.is_some_and(|one| one.selects_peer(&peer.name))

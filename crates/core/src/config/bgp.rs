@@ -7,6 +7,7 @@ mod community;
 mod error;
 mod peer;
 mod raw;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -18,4 +19,5 @@ pub use community::{Communities, CommunityError};
 pub use error::BgpError;
 pub use peer::{BgpPeer, Password, PeerLocation};
 pub use raw::{RawBfdProfile, RawBgpAdvertisement, RawBgpPeer, RawCommunities, RawSecret};
+pub use sources::{BgpSource, FirstLists, PATIENCE, UnlistedSource};
 pub use timers::ProposedTimers;

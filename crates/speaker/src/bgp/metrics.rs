@@ -21,9 +21,10 @@ pub(super) struct BgpMetrics {
 pub(super) struct PeerMetrics {
     labels: Vec<(&'static str, String)>,
     is_up: AtomicU64,
-    /// The prefixes that the peer was sent, and those that it is to have.
+    /// The prefixes that the peer was sent, those that it is to have and can be sent, and those that it cannot be sent.
     announced: AtomicU64,
-    wanted: AtomicU64,
+    sendable: AtomicU64,
+    unsendable: AtomicU64,
     sent: MessageNumbers,
     received: MessageNumbers,
 }
@@ -59,7 +60,8 @@ impl PeerMetrics {
             labels: [name].into_iter().chain(vrf).collect(),
             is_up: AtomicU64::new(0),
             announced: AtomicU64::new(0),
-            wanted: AtomicU64::new(0),
+            sendable: AtomicU64::new(0),
+            unsendable: AtomicU64::new(0),
             sent: MessageNumbers::default(),
             received: MessageNumbers::default(),
         }
@@ -73,8 +75,12 @@ impl PeerMetrics {
         self.announced.store(prefixes as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn set_wanted(&self, prefixes: usize) {
-        self.wanted.store(prefixes as u64, Ordering::Relaxed);
+    pub(super) fn set_sendable(&self, prefixes: usize) {
+        self.sendable.store(prefixes as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_unsendable(&self, prefixes: usize) {
+        self.unsendable.store(prefixes as u64, Ordering::Relaxed);
     }
 
     pub(super) fn set_messages(&self, sent: MessageCounts, received: MessageCounts) {
@@ -134,8 +140,8 @@ impl BgpMetrics {
 
 type PeerField = fn(&PeerMetrics) -> &AtomicU64;
 
-/// Name, help and value of the gauges that each peer has. Names and the texts of the first two are MetalLB's.
-const GAUGES: [(&str, &str, PeerField); 3] = [
+/// Name, help and value of the gauges that each peer has. Names and texts of the first three are MetalLB's.
+const GAUGES: [(&str, &str, PeerField); 4] = [
     (
         "metallb_bgp_session_up",
         "BGP session state (1 is up, 0 is down)",
@@ -149,7 +155,13 @@ const GAUGES: [(&str, &str, PeerField); 3] = [
     (
         "metallb_bgp_pending_prefixes_total",
         "Number of prefixes that should be advertised on the BGP session",
-        |peer| &peer.wanted,
+        |peer| &peer.sendable,
+    ),
+    (
+        "herald_bgp_unsendable_prefixes",
+        "Prefixes that the peer should get but cannot be sent: it did not negotiate their family, the node has no next hop for them, or \
+         their communities do not fit into a message. The BGPSessionState has the reason",
+        |peer| &peer.unsendable,
     ),
 ];
 
@@ -279,7 +291,8 @@ mod tests {
         metrics.add(&name("b"), "2001:db8::1:1179".into(), Some("red"));
         v4.set_up(true);
         v4.set_announced(2);
-        v4.set_wanted(3);
+        v4.set_sendable(3);
+        v4.set_unsendable(5);
         let sent = MessageCounts {
             opens: 1,
             updates: 4,
@@ -297,6 +310,7 @@ mod tests {
             "metallb_bgp_session_up{peer=\"2001:db8::1:1179\",vrf=\"red\"} 0\n",
             "metallb_bgp_announced_prefixes_total{peer=\"192.0.2.1:179\"} 2\n",
             "metallb_bgp_pending_prefixes_total{peer=\"192.0.2.1:179\"} 3\n",
+            "herald_bgp_unsendable_prefixes{peer=\"192.0.2.1:179\"} 5\n",
             "metallb_bgp_updates_total{peer=\"192.0.2.1:179\"} 4\n",
             "metallb_bgp_updates_total_received{peer=\"192.0.2.1:179\"} 0\n",
             "metallb_bgp_keepalives_received{peer=\"192.0.2.1:179\"} 8\n",

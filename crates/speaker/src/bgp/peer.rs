@@ -13,6 +13,7 @@ use herald_core::Time;
 use herald_netio::{DialError, DialOptions, Interface, Poller, TcpConnection};
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::limits::ReportedLimits;
 use super::link::PeerLink;
 use super::metrics::PeerMetrics;
 use super::next_hops::next_hops;
@@ -47,6 +48,7 @@ pub(super) struct PeerShell {
     connection: Option<PeerConnection>,
     /// The error of the connection that ends the session.
     cause: Option<DialError>,
+    limits: ReportedLimits,
     metrics: Arc<PeerMetrics>,
 }
 
@@ -85,6 +87,7 @@ impl PeerShell {
             start_at,
             connection: None,
             cause: None,
+            limits: ReportedLimits::default(),
             metrics,
         }
     }
@@ -263,8 +266,23 @@ impl PeerShell {
         }
         let (sent, received) = (self.peering.sent_messages(), self.peering.received_messages());
         self.metrics.set_messages(sent, received);
-        self.metrics
-            .set_wanted(context.routes.wanted(self.peering.name()));
+        let name = self.peering.name();
+        self.metrics.set_sendable(context.routes.sendable(name));
+        self.metrics.set_unsendable(context.routes.unsendable(name));
+        self.report_limits(context);
+    }
+
+    /// Reports what the session cannot have, if that is something else than before.
+    fn report_limits(&mut self, context: &PeerContext) {
+        if let Some(limits) = self.limits.poll(self.peering.name(), &context.routes) {
+            self.report(PeerEvent::Limited(limits), context);
+        }
+    }
+
+    fn report(&self, event: PeerEvent, context: &PeerContext) {
+        let peer = Arc::clone(self.peering.name());
+        // Fails only while the program ends.
+        let _ended = context.reports.send(BgpReport { peer, event });
     }
 
     fn act(&mut self, action: PeeringAction, context: &PeerContext, now: Time) {
@@ -288,6 +306,8 @@ impl PeerShell {
             }
             PeeringAction::Up(negotiated) => {
                 self.metrics.set_up(true);
+                // The limits come first: the numbers that are published with the new state depend on them.
+                self.report_limits(context);
                 PeerEvent::Up(negotiated)
             }
             PeeringAction::Ended { state, end } => {
@@ -303,9 +323,7 @@ impl PeerShell {
                 }
             }
         };
-        let peer = Arc::clone(self.peering.name());
-        // Fails only while the program ends.
-        let _ended = context.reports.send(BgpReport { peer, event });
+        self.report(event, context);
     }
 
     fn dial(&self, poller: &Poller) -> Result<PeerConnection, DialError> {

@@ -9,7 +9,7 @@ use herald_bgp::ribs_out::RibsOut;
 use herald_bgp::session::SessionEnd;
 use herald_bgp::wire::notification::{CeaseSubcode, ErrorCode};
 use herald_bgp::wire::{BgpMessage, HoldTime};
-use herald_core::announce::bgp::{RouteAttributes, RouteChange};
+use herald_core::announce::bgp::{FamilyLimit, RouteAttributes, RouteChange};
 use herald_core::{Prefix, Time};
 use herald_netio::{Interface, Poller};
 use herald_runtime::health::Beat;
@@ -83,8 +83,11 @@ impl Shell {
         self.drive();
     }
 
+    /// Returns the next report of a session that begins or ends.
     fn poll_report(&mut self) -> Option<PeerEvent> {
-        self.reports.try_recv().ok().map(|report| report.event)
+        let events = std::iter::from_fn(|| self.reports.try_recv().ok().map(|report| report.event));
+        let mut others = events.filter(|event| !matches!(event, PeerEvent::Limited(_)));
+        others.next()
     }
 
     /// Returns one whose session with the router is established, and the router's end of the connection.
@@ -247,6 +250,41 @@ fn routes_whose_next_hop_is_gone_are_withdrawn_and_come_back_with_it() {
 }
 
 #[test]
+fn what_a_session_cannot_have_is_reported_before_it_is_up_and_when_it_changes() {
+    let router = Router::listen();
+    let (bgp, mut reports, registry) = start();
+    bgp.set_interfaces(vec![interface(&["127.0.0.1/8"])]);
+    set_peer(&bgp, "router", router.settings());
+    bgp.send(BgpCommand::SetRoute(change("router", "2001:db8:80::1", Some(1))));
+    let mut connection = router.accept();
+    connection.open(90);
+    let mut next = || reports.blocking_recv().map(|report| report.event);
+    let (first, second) = (next(), next());
+    let Some(PeerEvent::Limited(limits)) = first else {
+        panic!("{first:?}");
+    };
+    assert_eq!((limits.v4, limits.v6), (None, Some(FamilyLimit::NoNextHop)));
+    assert!(matches!(second, Some(PeerEvent::Up(_))), "{second:?}");
+    let is_counted = || {
+        let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather());
+        let text = text.expect("metrics can be encoded");
+        let value = |name: &str, value: u8| {
+            text.lines()
+                .any(|line| line.starts_with(name) && line.ends_with(&format!(" {value}")))
+        };
+        value("herald_bgp_unsendable_prefixes{", 1) && value("metallb_bgp_pending_prefixes_total{", 0)
+    };
+    wait_for("the metrics count it as unsendable", is_counted);
+    bgp.set_interfaces(vec![interface(&["127.0.0.1/8", "2001:db8::1/64"])]);
+    let changed = next();
+    let Some(PeerEvent::Limited(limits)) = changed else {
+        panic!("{changed:?}");
+    };
+    assert_eq!(limits, SessionLimits::default());
+    assert_eq!(connection.wait_for_routes(1), ["2001:db8:80::1/128"]);
+}
+
+#[test]
 fn a_session_ends_when_its_own_address_is_gone() {
     let router = Router::listen();
     let (mut shell, mut connection) = Shell::established(&router);
@@ -256,7 +294,7 @@ fn a_session_ends_when_its_own_address_is_gone() {
         shell.drive();
         let cause = shell.poll_report().map(|report| match report {
             PeerEvent::Ended { cause, .. } => cause.map(|cause| cause.to_string()),
-            PeerEvent::Up(_) => None,
+            PeerEvent::Up(_) | PeerEvent::Limited(_) => None,
         });
         let expected = Some("this node does not have the source address 127.0.0.1".to_owned());
         assert_eq!(cause, is_gone.then_some(expected));
@@ -306,6 +344,7 @@ fn neither_a_flood_nor_many_routes_nor_peers_that_do_not_read_delay_the_keepaliv
         "{keepalives} {longest:?}"
     );
     while let Ok(report) = reports.try_recv() {
-        assert!(matches!(report.event, PeerEvent::Up(_)), "{report:?}");
+        let is_expected = matches!(report.event, PeerEvent::Up(_) | PeerEvent::Limited(_));
+        assert!(is_expected, "{report:?}");
     }
 }

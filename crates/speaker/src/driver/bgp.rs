@@ -10,8 +10,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use herald_api::{BGPSessionState, ServiceBGPStatus};
 use herald_bgp::wire::BgpIdentifier;
+use herald_core::Time;
 use herald_core::announce::Protocol;
-use herald_core::announce::bgp::{BgpStatus, BgpStatusChange, PeerChange, RouteChange};
+use herald_core::announce::bgp::{BgpStatus, BgpStatusChange, PeerChange, PrefixCounts, RouteChange};
 use herald_netio::Interface;
 use herald_runtime::event::Severity;
 use tokio::sync::mpsc;
@@ -19,7 +20,8 @@ use tracing::{info, warn};
 
 use super::Driver;
 use super::notice::{self, Notice};
-use crate::bgp::{Bgp, BgpCommand, BgpReport, PeerSettings};
+use crate::bgp::{Bgp, BgpCommand, BgpReport, PeerEvent, PeerSettings};
+use crate::input::Awaiting;
 use crate::status::{SessionKey, Statuses};
 use session::PeerSession;
 
@@ -98,28 +100,41 @@ impl BgpSessions {
         self.thread.send_all(routes.map(BgpCommand::SetRoute));
     }
 
-    /// Publishes how many prefixes each peer has, if that may have changed.
-    fn update_prefixes(&mut self, count: impl Fn(&str) -> usize) {
-        if !std::mem::take(&mut self.are_prefixes_stale) {
-            return;
-        }
+    /// Publishes how many prefixes each peer is to have, where that has settled. Returns what users should know of it.
+    fn update_prefixes(&mut self, count: impl Fn(&str) -> PrefixCounts, now: Time) -> Vec<Notice> {
+        let are_stale = std::mem::take(&mut self.are_prefixes_stale);
+        let mut notices = Vec::new();
         for (name, session) in &mut self.sessions {
-            if session.set_prefixes(count(name)) {
+            if are_stale {
+                session.set_prefixes(count(name), now);
+            }
+            if session.publish_prefixes(now) {
+                notices.extend(session.poll_prefix_notice(name));
                 self.states
                     .set(SessionKey(Arc::clone(name)), Some(session.status()));
             }
         }
+        notices
     }
 
-    /// Takes a report. Returns what users should know of it.
-    fn handle_report(&mut self, report: BgpReport, count: impl Fn(&str) -> usize) -> Option<Notice> {
-        let BgpReport { peer, event } = report;
+    /// Takes what happened to a session. Returns what users should know of it.
+    fn handle_event(
+        &mut self,
+        peer: Arc<str>,
+        event: PeerEvent,
+        count: impl Fn(&str) -> PrefixCounts,
+    ) -> Vec<Notice> {
         // Of a peer that was removed meanwhile nothing is to be said.
-        let session = self.sessions.get_mut(&peer)?;
-        let notice = session.handle_event(&peer, event);
-        session.set_prefixes(count(&peer));
+        let Some(session) = self.sessions.get_mut(&peer) else {
+            return Vec::new();
+        };
+        let notice = session.handle_event(&peer, event, count(&peer));
+        let notices = notice
+            .into_iter()
+            .chain(session.poll_prefix_notice(&peer))
+            .collect();
         self.states.set(SessionKey(peer), Some(session.status()));
-        notice
+        notices
     }
 }
 
@@ -152,7 +167,7 @@ impl Driver {
             return;
         };
         while let Some(change) = self.agent.poll_bgp_peer() {
-            let identifier = || identifier::of_node(self.agent.node(), self.agent.node_addresses());
+            let identifier = || identifier::of_node(self.agent.node(), self.cluster.internal_ipv4());
             sessions.set_peer(change, identifier);
         }
         sessions.set_routes(std::iter::from_fn(|| self.agent.poll_route()));
@@ -187,27 +202,48 @@ impl Driver {
         }
     }
 
-    /// Publishes how many prefixes each peer has, which may change all the time.
+    /// Takes the time while kinds of BGP are awaited that others are listed before. Returns whether the configuration is to be applied
+    /// because of it.
+    pub(super) fn handle_bgp_time(&mut self) -> bool {
+        let now = self.now();
+        let is_listed =
+            !self.awaited.contains(Awaiting::Pools) && !self.awaited.contains(Awaiting::Advertisements);
+        self.handles.bgp.is_some() && is_listed && self.cluster.handle_time(now)
+    }
+
+    /// Publishes how many prefixes each peer is to have, which may change all the time.
     pub(super) fn update_bgp_prefixes(&mut self) {
-        let bgp = self.agent.bgp();
+        let (bgp, now) = (self.agent.bgp(), self.now());
         if let Some(sessions) = &mut self.handles.bgp {
-            sessions.update_prefixes(|peer| bgp.prefix_count(peer));
+            let notices = sessions.update_prefixes(|peer| bgp.prefix_counts(peer), now);
+            self.emit_logged(notices);
         }
     }
 
-    /// Publishes and logs what happened to a session.
+    /// Takes what happened to a session: what it cannot have of its routes, or something that is published and logged.
     pub(super) fn handle_bgp_report(&mut self, report: BgpReport) {
+        let BgpReport { peer, event } = report;
         let Some(sessions) = &mut self.handles.bgp else {
             return;
         };
-        let bgp = self.agent.bgp();
-        let Some(notice) = sessions.handle_report(report, |peer| bgp.prefix_count(peer)) else {
+        if let PeerEvent::Limited(limits) = event {
+            self.agent.set_bgp_limits(&peer, limits);
+            sessions.are_prefixes_stale = true;
             return;
-        };
-        match notice.severity {
-            Severity::Normal => info!("{}", notice.message),
-            Severity::Warning => warn!("{}", notice.message),
         }
-        self.emit([notice]);
+        let bgp = self.agent.bgp();
+        let notices = sessions.handle_event(peer, event, |peer| bgp.prefix_counts(peer));
+        self.emit_logged(notices);
+    }
+
+    /// Emits notices about sessions, and logs them.
+    fn emit_logged(&self, notices: impl IntoIterator<Item = Notice>) {
+        for notice in notices {
+            match notice.severity {
+                Severity::Normal => info!("{}", notice.message),
+                Severity::Warning => warn!("{}", notice.message),
+            }
+            self.emit([notice]);
+        }
     }
 }

@@ -3,19 +3,19 @@
 mod bgp;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
-use herald_api::convert::{EndpointSlice, MetalLbPod};
+use herald_api::convert::{EndpointSlice, MetalLbPod, MetalLbProgram};
 use herald_core::announce::agent::{Agent, SpeakerNode};
 use herald_core::config::{Catalog, ConfigChange};
-use herald_core::{NodeName, PoolName, ServiceKey};
+use herald_core::{NodeName, PoolName, ServiceKey, Time};
 use herald_runtime::Update;
 use herald_runtime::watch::ObjectKey;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::jiff::Timestamp;
 
 use super::slices::Slices;
-use crate::input::{Awaiting, Input, NamespacePod, ServiceInput, ServiceVersion, SpeakerPod};
+use crate::input::{Awaiting, Input, NamespacePod, NodeInput, ServiceInput, ServiceVersion, SpeakerPod};
 use bgp::BgpResources;
 
 /// What the driver keeps of the watched objects. The agent keeps the rest.
@@ -27,7 +27,7 @@ pub(super) struct Cluster {
     /// Services whose endpoints the agent may not know.
     stale_endpoints: BTreeSet<ServiceKey>,
     pods: BTreeMap<String, SpeakerPod>,
-    /// The Pods of MetalLB's speaker, by name.
+    /// The Pods of MetalLB's speaker and of frr-k8s, by name.
     metallb: BTreeMap<String, MetalLbPod>,
     /// The nodes that run a speaker, as last returned; `None` before the first time.
     peers: Option<BTreeMap<NodeName, SpeakerNode>>,
@@ -68,9 +68,12 @@ impl Cluster {
                 return is_synced.then_some(Awaiting::EndpointSlices);
             }
             Input::Nodes(update) => match update {
-                Update::Applied(node) => {
-                    // Which peers and advertisements are used depends on its labels.
-                    self.is_config_stale |= node.name == *agent.node();
+                Update::Applied(NodeInput { node, internal_ipv4 }) => {
+                    if node.name == *agent.node() {
+                        // Which peers and advertisements are used depends on its labels.
+                        self.is_config_stale = true;
+                        self.bgp.set_internal_ipv4(internal_ipv4);
+                    }
                     agent.set_node(node);
                 }
                 Update::Deleted(key) => agent.remove_node(&NodeName::new(key.name)),
@@ -132,6 +135,13 @@ impl Cluster {
         None
     }
 
+    /// Takes the time, while BGP is on. Returns whether the configuration is to be applied because of it.
+    pub(super) fn handle_time(&mut self, now: Time) -> bool {
+        let is_stale = self.bgp.handle_time(now);
+        self.is_config_stale |= is_stale;
+        is_stale
+    }
+
     /// Hands changed endpoints to the agent.
     pub(super) fn apply_endpoints(&mut self, agent: &mut Agent) {
         for service in std::mem::take(&mut self.stale_endpoints) {
@@ -182,8 +192,21 @@ impl Cluster {
 
     /// Returns the Pods of MetalLB's speaker that run or may run, with their names.
     pub(super) fn metallb(&self, now: Timestamp) -> impl Iterator<Item = (&str, &MetalLbPod)> {
-        let left = self.metallb.iter().filter(move |(_, pod)| pod.is_left(now));
+        let speakers = self.metallb.iter();
+        let speakers = speakers.filter(|(_, pod)| pod.program == MetalLbProgram::Speaker);
+        let left = speakers.filter(move |(_, pod)| pod.is_left(now));
         left.map(|(name, pod)| (name.as_str(), pod))
+    }
+
+    /// Whether a Pod that runs or may run on a node has sessions of BGP for MetalLB: its speaker, or frr-k8s.
+    pub(super) fn has_metallb_sessions(&self, node: &NodeName, now: Timestamp) -> bool {
+        let mut pods = self.metallb.values();
+        pods.any(|pod| pod.is_left(now) && pod.node.as_deref() == Some(node.as_str()))
+    }
+
+    /// Returns the first `InternalIP` of IPv4 that this node has.
+    pub(super) const fn internal_ipv4(&self) -> Option<Ipv4Addr> {
+        self.bgp.internal_ipv4()
     }
 
     pub(super) fn problems(&self) -> &[String] {

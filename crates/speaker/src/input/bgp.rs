@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use herald_api::{BFDProfile, BGPAdvertisement, BGPPeer, Community, convert};
-use herald_core::config::bgp::{BgpChange, BgpKind};
+use herald_core::config::bgp::{BgpChange, BgpKind, BgpSource};
 use herald_runtime::watch::watch;
 use herald_runtime::{Update, task};
 use k8s_openapi::NamespaceResourceScope;
@@ -27,35 +27,16 @@ pub(crate) enum BgpUpdate {
     Listed(BgpSource),
 }
 
-/// What is watched for BGP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum BgpSource {
-    Peers,
-    Advertisements,
-    Communities,
-    BfdProfiles,
-    Secrets,
-}
-
-impl BgpSource {
-    pub(crate) const ALL: [Self; 5] = [
-        Self::Peers,
-        Self::Advertisements,
-        Self::Communities,
-        Self::BfdProfiles,
-        Self::Secrets,
-    ];
-
-    fn deletion(self, name: String) -> BgpChange {
-        let kind = match self {
-            Self::Peers => BgpKind::Peer,
-            Self::Advertisements => BgpKind::Advertisement,
-            Self::Communities => BgpKind::Communities,
-            Self::BfdProfiles => BgpKind::BfdProfile,
-            Self::Secrets => return BgpChange::DeleteSecret(name),
-        };
-        BgpChange::Delete(kind, name)
-    }
+/// Returns the change that a deleted object is.
+fn deletion(source: BgpSource, name: String) -> BgpChange {
+    let kind = match source {
+        BgpSource::Peers => BgpKind::Peer,
+        BgpSource::Advertisements => BgpKind::Advertisement,
+        BgpSource::Communities => BgpKind::Communities,
+        BgpSource::BfdProfiles => BgpKind::BfdProfile,
+        BgpSource::Secrets => return BgpChange::DeleteSecret(name),
+    };
+    BgpChange::Delete(kind, name)
 }
 
 impl BgpUpdate {
@@ -63,7 +44,7 @@ impl BgpUpdate {
         match update {
             Update::Applied(Some(change)) => Self::Changed(Box::new(change)),
             Update::Applied(None) => Self::Ignored,
-            Update::Deleted(key) => Self::Changed(Box::new(source.deletion(key.name))),
+            Update::Deleted(key) => Self::Changed(Box::new(deletion(source, key.name))),
             Update::Synced => Self::Listed(source),
         }
     }

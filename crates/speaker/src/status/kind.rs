@@ -10,7 +10,7 @@ use herald_api::reason::ConditionReason;
 use herald_api::{BGPSessionState, ServiceBGPStatus, ServiceL2Status};
 use herald_core::ServiceKey;
 use herald_core::announce::agent::AnnouncementStatus;
-use herald_core::announce::bgp::BgpStatus;
+use herald_core::announce::bgp::{BgpStatus, PrefixCounts};
 use herald_runtime::log::shorten;
 use herald_runtime::reconcile::WriteTarget;
 use k8s_openapi::NamespaceResourceScope;
@@ -31,8 +31,8 @@ const PEER: &str = "herald.io/peer";
 
 /// Longest message, in bytes: as much as a person reads.
 pub(super) const LONGEST_MESSAGE: usize = 1024;
-/// The least time between two writes about a session, which may come and go all the time.
-const SESSION_SPACING: Duration = Duration::from_secs(10);
+/// The least time between two writes about a session, which may come and go all the time. Numbers of prefixes come settled.
+const SESSION_SPACING: Duration = Duration::from_secs(2);
 
 /// A kind of object of which a speaker has one for each subject that it publishes something about.
 pub(crate) trait SpeakerObject:
@@ -185,8 +185,8 @@ pub(crate) struct SessionStatus {
     pub(crate) vrf: Option<String>,
     /// The state (RFC 4271 section 8.2.2).
     pub(crate) state: &'static str,
-    /// How many prefixes the peer was sent.
-    pub(crate) prefixes: usize,
+    /// How many prefixes the peer is to have.
+    pub(crate) prefixes: PrefixCounts,
     /// Why the last session or attempt ended.
     pub(crate) last_error: Option<String>,
 }
@@ -227,6 +227,7 @@ impl SpeakerObject for BGPSessionState {
 
     fn patch(key: &SessionKey, node: &str, status: Option<&SessionStatus>, since: Timestamp) -> Value {
         let last_error = status.and_then(|status| status.last_error.as_ref());
+        let prefixes = status.map(|status| status.prefixes);
         json!({"status": {
             "node": node,
             "peer": *key.0,
@@ -235,7 +236,9 @@ impl SpeakerObject for BGPSessionState {
             "bgpStatus": status.map(|status| status.state),
             "bfdStatus": "N/A",
             "since": Time(since),
-            "prefixes": status.map(|status| status.prefixes),
+            "prefixes": prefixes.map(|prefixes| prefixes.sendable),
+            "unsendablePrefixes": prefixes.map(|prefixes| prefixes.unsendable),
+            "unsendableReason": prefixes.and_then(|prefixes| prefixes.reason).map(|reason| reason.to_string()),
             "lastError": last_error.map(|error| shorten(error, LONGEST_MESSAGE)),
         }})
     }

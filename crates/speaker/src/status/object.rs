@@ -6,7 +6,7 @@
 //!      └────────────┴─────────┘ after a pause
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use herald_core::{Namespace, Time as MonotonicTime};
@@ -52,6 +52,10 @@ pub(super) struct StatusObjects<O: SpeakerObject> {
     restorations: Restorations<O::Key>,
     /// Subjects whose objects may differ from what they should be. The namespaces take turns.
     stale: FairQueue<Namespace, O::Key>,
+    /// Whether nothing is to be written for now but that this node publishes nothing any more.
+    is_paused: bool,
+    /// Subjects that wait for the end of the pause.
+    held: BTreeSet<O::Key>,
 }
 
 /// An object of this node as the watch shows it.
@@ -115,6 +119,19 @@ impl<O: SpeakerObject> StatusObjects<O> {
             observed: BTreeMap::new(),
             restorations: Restorations::default(),
             stale: FairQueue::default(),
+            is_paused: false,
+            held: BTreeSet::new(),
+        }
+    }
+
+    /// Stops writing, or writes again all that differs. Objects that this kind deletes are deleted in a pause as well: what they say is
+    /// not so any more.
+    pub(super) fn set_paused(&mut self, is_paused: bool) {
+        self.is_paused = is_paused;
+        if !is_paused {
+            for key in std::mem::take(&mut self.held) {
+                self.push(key);
+            }
         }
     }
 
@@ -260,6 +277,11 @@ impl<O: SpeakerObject> StatusObjects<O> {
                 self.records.remove(&key);
                 continue;
             }
+            let is_deletion = O::DELETES && record.desired.status.is_none();
+            if self.is_paused && !is_deletion {
+                self.held.insert(key);
+                continue;
+            }
             let desired = &record.desired;
             let write = ObjectWrite {
                 object: object(&key, &self.node, owner),
@@ -348,7 +370,7 @@ mod tests {
     use herald_api::{BGPSessionState, ServiceBGPStatus, ServiceL2Status};
     use herald_core::ServiceKey;
     use herald_core::announce::agent::AnnouncementStatus;
-    use herald_core::announce::bgp::BgpStatus;
+    use herald_core::announce::bgp::{BgpStatus, PeerExclusion, PrefixCounts};
     use herald_runtime::ObjectKey;
     use serde_json::json;
     use std::time::Duration;
@@ -690,7 +712,11 @@ mod tests {
                 peer_address: "192.0.2.1".to_owned(),
                 vrf: None,
                 state,
-                prefixes: 3,
+                prefixes: PrefixCounts {
+                    sendable: 3,
+                    unsendable: 1,
+                    reason: Some(PeerExclusion::RouteTooLong),
+                },
                 last_error: (state != ESTABLISHED).then(|| "the peer is away".to_owned()),
             });
             self.0.set(session(), status, at(second));
@@ -718,6 +744,7 @@ mod tests {
         let status = json!({
             "node": "node-1", "peer": "router", "peerAddress": "192.0.2.1", "vrf": null, "bgpStatus": "Established",
             "bfdStatus": "N/A", "since": "1970-01-01T00:00:05Z", "prefixes": 3, "lastError": null,
+            "unsendablePrefixes": 1, "unsendableReason": PeerExclusion::RouteTooLong.to_string(),
         });
         assert_eq!(write.patch, json!({"status": status}));
         assert_eq!(BGPSessionState::key_of(&write.object.metadata), Some(session()));
@@ -752,6 +779,38 @@ mod tests {
         assert!(sessions.write().is_none());
         sessions.0.handle_pause_over(&session());
         assert!(sessions.write().is_some());
+    }
+
+    #[test]
+    fn an_object_that_is_not_true_any_more_is_deleted_in_a_pause_and_nothing_else_is_written() {
+        let mut sessions = Sessions::new();
+        sessions.set(Some(ESTABLISHED), 0);
+        assert!(sessions.write().is_some());
+        sessions
+            .0
+            .handle_written(&session(), &Written::Version(Some(7)), now(0));
+        sessions.0.handle_pause_over(&session());
+        sessions.0.set_paused(true);
+        sessions.set(Some("Active"), 1);
+        assert!(sessions.write().is_none());
+        sessions.set(None, 2);
+        assert!(sessions.write().is_some_and(|write| write.is_withdrawal));
+        sessions
+            .0
+            .handle_written(&session(), &Written::Version(None), now(2));
+        sessions.0.handle_pause_over(&session());
+        sessions.set(Some("Connect"), 3);
+        assert!(sessions.write().is_none());
+        sessions.0.set_paused(false);
+        let write = sessions.write().expect("it is written after the pause");
+        assert_eq!(write.patch["status"]["bgpStatus"], "Connect");
+        // Objects that others delete stay.
+        let mut objects = written();
+        objects.set_paused(true);
+        objects.set(key(), None, at(2));
+        assert!(objects.poll_write().is_none());
+        objects.set_paused(false);
+        assert!(self::write(&mut objects).is_withdrawal);
     }
 
     #[test]

@@ -96,12 +96,18 @@ impl Node {
         }
     }
 
-    /// Returns the next report about any peer, with its name.
+    /// Returns the next report that a session with any peer begins or ends, with the peer's name.
     pub(crate) fn poll_any_report(&mut self) -> Option<(Arc<str>, PeerEvent)> {
-        match self.reports.try_recv() {
-            Ok(report) => Some((report.peer, report.event)),
-            Err(TryRecvError::Empty) => None,
-            Err(TryRecvError::Disconnected) => panic!("the thread ended"),
+        loop {
+            match self.reports.try_recv() {
+                Ok(BgpReport {
+                    event: PeerEvent::Limited(_),
+                    ..
+                }) => {}
+                Ok(report) => return Some((report.peer, report.event)),
+                Err(TryRecvError::Empty) => return None,
+                Err(TryRecvError::Disconnected) => panic!("the thread ended"),
+            }
         }
     }
 
@@ -114,7 +120,7 @@ impl Node {
                 ends.push(end);
                 Err(format!("{ends:?}"))
             }
-            None => Err(format!("{ends:?}")),
+            Some(PeerEvent::Limited(_)) | None => Err(format!("{ends:?}")),
         });
         ends
     }
@@ -123,7 +129,7 @@ impl Node {
     pub(crate) fn wait_for_end(&mut self) -> (SessionEnd, Option<String>) {
         wait_for("the session ends", || match self.poll_report() {
             Some(PeerEvent::Ended { end, cause, .. }) => Ok((end, cause.map(|cause| cause.to_string()))),
-            Some(PeerEvent::Up(_)) | None => Err("it did not".to_owned()),
+            Some(PeerEvent::Up(_) | PeerEvent::Limited(_)) | None => Err("it did not".to_owned()),
         })
     }
 }

@@ -3,11 +3,10 @@
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::net::IpAddr;
 
 use super::Agent;
 use crate::NodeName;
-use crate::announce::bgp::{BgpRoutes, BgpStatusChange, PeerChange, RouteChange, Unattached};
+use crate::announce::bgp::{BgpRoutes, BgpStatusChange, PeerChange, RouteChange, SessionLimits, Unattached};
 use crate::config::bgp::{BgpAdvertisement, BgpPeer};
 
 impl Agent {
@@ -23,9 +22,17 @@ impl Agent {
         }
     }
 
-    /// Ends all sessions of this node, or begins them again with their routes.
+    /// Ends all sessions of this node, or begins them again with their routes. A node that stops begins none.
     pub fn set_bgp_paused(&mut self, is_paused: bool) {
-        self.bgp.set_paused(&self.facts, is_paused);
+        if is_paused || self.stop_at.is_none() {
+            self.bgp.set_paused(&self.facts, is_paused);
+        }
+    }
+
+    /// Replaces what the session with a peer cannot have of its routes.
+    pub fn set_bgp_limits(&mut self, peer: &Arc<str>, limits: SessionLimits) {
+        let concerned = self.bgp.set_limits(&self.facts, peer, limits);
+        self.statuses.handle_bgp_limits(concerned);
     }
 
     /// Returns the next peer of this node that differs from before. Nothing comes before [`Self::start`].
@@ -56,11 +63,5 @@ impl Agent {
     /// Returns the name of this node.
     pub const fn node(&self) -> &NodeName {
         &self.options.node
-    }
-
-    /// Returns the addresses of this Node, in ascending order.
-    pub fn node_addresses(&self) -> &[IpAddr] {
-        let node = self.facts.nodes().get(&self.options.node);
-        node.map_or(&[], |node| &node.addresses)
     }
 }

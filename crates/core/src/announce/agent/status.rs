@@ -129,6 +129,12 @@ impl StatusFacts {
         self.stale.extend(self.reporters.services().cloned());
     }
 
+    /// Records that sessions of BGP have other limits, which concern these Services.
+    pub(super) fn handle_bgp_limits(&mut self, services: Vec<ServiceKey>) {
+        let reported = services.into_iter().filter(|service| self.reporters.has(service));
+        self.stale.extend(reported);
+    }
+
     /// Chooses the reporters again, if a Node or the set of usable speakers has changed. Of members nothing else concerns them,
     /// or the reasons that they report.
     pub(super) fn update_reporters(&mut self, facts: &Facts, node: &NodeName) {

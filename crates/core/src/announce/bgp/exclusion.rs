@@ -22,6 +22,8 @@ pub enum RouteExclusion {
     /// The node has no session with a peer that would get a route: none selects the node, the advertisements name others, or none
     /// carries the family.
     NoPeer,
+    /// The node has sessions with peers that are to get a route, but none of the sessions can have it.
+    Unsendable(PeerExclusion),
     /// A reason that holds for any protocol.
     Any(Exclusion),
 }
@@ -36,6 +38,7 @@ impl RouteExclusion {
             Self::NoAdvertisementForService => "NoAdvertisement",
             Self::Contradiction(..) => "ConflictingAdvertisements",
             Self::NoPeer => "NoPeer",
+            Self::Unsendable(exclusion) => exclusion.reason(),
             Self::Any(exclusion) => exclusion.reason(),
         }
     }
@@ -55,6 +58,7 @@ impl fmt::Display for RouteExclusion {
                 "the BGPAdvertisements {one:?} and {other:?} have different localPref for the same routes of the Service"
             ),
             Self::NoPeer => f.write_str("no BGPPeer of the node gets a route for the address"),
+            Self::Unsendable(exclusion) => exclusion.fmt(f),
             Self::Any(exclusion) => exclusion.fmt(f),
         }
     }
@@ -75,4 +79,29 @@ pub enum PeerExclusion {
     /// The session carries only the other family.
     #[error("the session carries no {0} routes; set dualStackAddressFamily")]
     FamilyNotCarried(Family),
+    /// The session is to carry the family, but the peer did not negotiate it (RFC 4760 section 8).
+    #[error("the peer did not negotiate {0} routes; activate the family for this neighbour on the router")]
+    FamilyNotNegotiated(Family),
+    /// The node has no address of the family on the interface of the connection.
+    #[error(
+        "the node has no next hop for {0} routes: the interface of the connection to the peer has no {0} address; give it one, or use a \
+         peer of that family"
+    )]
+    NoNextHop(Family),
+    /// The attributes of the route leave no room for it in a message.
+    #[error("the communities of the route do not fit into a BGP message; use fewer of them")]
+    RouteTooLong,
+}
+
+impl PeerExclusion {
+    /// Returns the CamelCase word for the reason.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::NotSelected => "PeerNotSelected",
+            Self::FamilyNotCarried(_) => "FamilyNotCarried",
+            Self::FamilyNotNegotiated(_) => "FamilyNotNegotiated",
+            Self::NoNextHop(_) => "NoNextHop",
+            Self::RouteTooLong => "RouteTooLong",
+        }
+    }
 }

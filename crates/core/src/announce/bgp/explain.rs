@@ -6,8 +6,6 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
-use smallvec::SmallVec;
-
 use super::{BgpRoutes, PeerExclusion, RouteExclusion, Unattached, attach};
 use crate::announce::eligibility::{Exposure, Node};
 use crate::announce::facts::Facts;
@@ -34,13 +32,17 @@ impl BgpRoutes {
             }
             let advertisements = places.iter().map(|place| &self.advertisements[*place]);
             let selecting = advertisements.filter(|one| one.selects_peer(&peer.name));
-            let prefixes: BTreeSet<Prefix> = selecting
-                .map(|one| Prefix::of(address, one.length(family)))
-                .collect();
-            if prefixes.is_empty() {
-                return Err(PeerExclusion::NotSelected);
+            let prefixes = selecting.map(|one| Prefix::of(address, one.length(family)));
+            let prefixes: BTreeSet<Prefix> = prefixes.collect();
+            let mut result = Err(PeerExclusion::NotSelected);
+            let mut sendable = Vec::new();
+            for prefix in prefixes {
+                match self.check_session(&peer.name, prefix) {
+                    Ok(()) => sendable.push(prefix),
+                    Err(exclusion) => result = Err(exclusion),
+                }
             }
-            Ok(prefixes.into_iter().collect())
+            if sendable.is_empty() { result } else { Ok(sendable) }
         };
         let peers = self.peers.running().values();
         Ok(peers.map(|peer| (peer.name.as_str(), of(peer))).collect())
@@ -59,18 +61,6 @@ impl BgpRoutes {
             others.into_iter().map(name).collect::<Vec<_>>()
         };
         facts.view().pools.iter().flat_map(of_pool).collect()
-    }
-
-    /// Returns how many prefixes a peer of this node gets. It looks at each of them, so do not call it often.
-    pub fn prefix_count(&self, peer: &str) -> usize {
-        let Some(peer) = self.peers.running().get(peer) else {
-            return 0;
-        };
-        let is_sent = |(prefix, places): &(&Prefix, &SmallVec<[(usize, usize); 1]>)| {
-            let mut places = places.iter();
-            places.any(|(place, _)| self.is_sent(peer, **prefix, *place))
-        };
-        self.prefixes.iter().filter(is_sent).count()
     }
 
     /// Returns the peers that are set aside on this node, each with the older one that has its connection, by name.
@@ -104,7 +94,8 @@ impl BgpRoutes {
         Some(reasons)
     }
 
-    /// Checks that a node announces a Service at an address to a peer.
+    /// Checks that a node announces a Service at an address to a peer. What the sessions of this node cannot have, those of other nodes
+    /// with the same peers most likely cannot have either. Where they can, their nodes publish that they announce the Service.
     fn check_node(
         &self,
         facts: &Facts,
@@ -115,12 +106,20 @@ impl BgpRoutes {
     ) -> Result<(), RouteExclusion> {
         let (attached, _) = attach(&self.advertisements, pool, &node.labels);
         let places = self.places_on(facts, node, pool, &attached, service)?;
-        let gets = |peer: &BgpPeer| {
-            let mut advertisements = places.iter().map(|place| &self.advertisements[*place]);
-            peer.carries(Family::of(address)) && advertisements.any(|one| one.selects_peer(&peer.name))
-        };
+        let family = Family::of(address);
         let peers = self.peers.in_force.iter();
-        let mut peers = peers.filter(|peer| peer.selects_node(&node.labels));
-        peers.any(gets).then_some(()).ok_or(RouteExclusion::NoPeer)
+        let peers = peers.filter(|peer| peer.selects_node(&node.labels) && peer.carries(family));
+        let mut result = Err(RouteExclusion::NoPeer);
+        for peer in peers {
+            let advertisements = places.iter().map(|place| &self.advertisements[*place]);
+            for advertisement in advertisements.filter(|one| one.selects_peer(&peer.name)) {
+                let prefix = Prefix::of(address, advertisement.length(family));
+                match self.check_session(&peer.name, prefix) {
+                    Ok(()) => return Ok(()),
+                    Err(exclusion) => result = Err(RouteExclusion::Unsendable(exclusion)),
+                }
+            }
+        }
+        result
     }
 }

@@ -7,7 +7,6 @@ use core::net::IpAddr;
 
 use super::BgpRoutes;
 use crate::announce::facts::Facts;
-use crate::config::bgp::BgpPeer;
 use crate::{Prefix, ServiceKey};
 
 /// How a node announces a Service by BGP.
@@ -15,7 +14,8 @@ use crate::{Prefix, ServiceKey};
 pub struct BgpStatus {
     /// The addresses that at least one peer gets a route for, in the order of the Service.
     pub addresses: Vec<IpAddr>,
-    /// The peers that get a route for the Service, by name. Whether the sessions are up does not matter.
+    /// The peers that get a route for the Service, by name. Whether the sessions are up does not matter, but what they cannot have does
+    /// ([`SessionLimits`](super::SessionLimits)).
     pub peers: Vec<Arc<str>>,
 }
 
@@ -78,22 +78,25 @@ impl BgpRoutes {
 
     fn status(&self, facts: &Facts, service: &ServiceKey) -> Option<BgpStatus> {
         let routes = self.services.get(service)?;
-        let is_sent = |prefix: Prefix, place: usize| {
-            let mut peers = self.peers.running().values();
-            peers.any(|peer| self.is_sent(peer, prefix, place))
-        };
-        let sent = routes.iter().filter(|(prefix, place)| is_sent(*prefix, *place));
-        let sent: BTreeSet<Prefix> = sent.map(|(prefix, _)| *prefix).collect();
+        let mut sent = BTreeSet::new();
+        let mut peers = Vec::new();
+        for (name, peer) in self.peers.running() {
+            let gets = |(prefix, place): &&(Prefix, usize)| {
+                self.is_wanted(peer, *prefix, *place) && self.check_session(name, *prefix).is_ok()
+            };
+            let before = peers.len();
+            for (prefix, _) in routes.iter().filter(gets) {
+                sent.insert(*prefix);
+                if peers.len() == before {
+                    peers.push(Arc::clone(name));
+                }
+            }
+        }
         let is_announced = |address: &&IpAddr| sent.iter().any(|prefix| prefix.contains(**address));
         let addresses = &facts.service(service)?.addresses;
-        let gets = |peer: &BgpPeer| {
-            let mut routes = routes.iter();
-            routes.any(|(prefix, place)| self.is_sent(peer, *prefix, *place))
-        };
-        let peers = self.peers.running().iter().filter(|(_, peer)| gets(peer));
-        (!sent.is_empty()).then(|| BgpStatus {
+        (!peers.is_empty()).then(|| BgpStatus {
             addresses: addresses.iter().filter(is_announced).copied().collect(),
-            peers: peers.map(|(name, _)| Arc::clone(name)).collect(),
+            peers,
         })
     }
 }

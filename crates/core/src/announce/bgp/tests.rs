@@ -1,5 +1,7 @@
 //! Objects in, routes at each peer out.
 
+mod limits;
+
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -818,7 +820,7 @@ fn the_status_has_the_addresses_that_a_peer_gets() {
     assert_eq!(speaker.statuses(), ["test1: 10.20.30.1 by four"]);
     speaker.peers.push(peer("six", "fc00::1"));
     speaker.configure();
-    let counts = ["four", "six", "seven"].map(|peer| speaker.routes.prefix_count(peer));
+    let counts = ["four", "six", "seven"].map(|peer| speaker.routes.prefix_counts(peer).sendable);
     assert_eq!(counts, [1, 1, 0]);
     assert_eq!(speaker.statuses(), ["test1: fc00:1::33 10.20.30.1 by four six"]);
 }

@@ -8,11 +8,11 @@ use herald_core::RawSelector;
 use herald_core::announce::agent::{AgentEvent, Options};
 use herald_core::announce::eligibility::{Endpoints, Exclusion, Exposure, Node, TrafficPolicy};
 use herald_core::announce::layer2::ownership::Role;
-use herald_core::config::bgp::{BgpChange, BgpKind, RawBgpAdvertisement, RawBgpPeer};
+use herald_core::config::bgp::{BgpChange, BgpKind, BgpSource, PATIENCE, RawBgpAdvertisement, RawBgpPeer};
 use herald_core::config::{RawL2Advertisement, RawPool};
 use herald_runtime::ObjectKey;
 
-use crate::input::{BgpSource, BgpUpdate};
+use crate::input::{BgpUpdate, NodeInput};
 
 /// A cluster of one node, whose agent has started and has no gossip.
 struct Rig {
@@ -95,13 +95,13 @@ fn slice() -> Input {
 }
 
 fn node() -> Input {
-    Input::Nodes(Update::Applied(Node {
+    node_input(Node {
         name: "node-1".into(),
         labels: Labels::new(),
         network_unavailable: false,
         draining: false,
         addresses: Vec::new(),
-    }))
+    })
 }
 
 fn pool(addresses: &str) -> Input {
@@ -258,14 +258,21 @@ fn peer(name: &str, created: i64, rack: &str) -> Input {
     }))
 }
 
+fn node_input(node: Node) -> Input {
+    Input::Nodes(Update::Applied(NodeInput {
+        node,
+        internal_ipv4: None,
+    }))
+}
+
 fn in_rack(rack: &str) -> Input {
-    Input::Nodes(Update::Applied(Node {
+    node_input(Node {
         name: "node-1".into(),
         labels: [("rack".to_owned(), rack.to_owned())].into(),
         network_unavailable: false,
         draining: false,
         addresses: Vec::new(),
-    }))
+    })
 }
 
 impl Rig {
@@ -293,6 +300,38 @@ fn bgp_begins_when_all_its_kinds_are_listed_and_ends_with_its_resources() {
     assert_eq!(rig.peers(), []);
     rig.apply(bgp(BgpChange::Delete(BgpKind::Peer, "a".to_owned())));
     assert_eq!(rig.peers(), [("a".to_owned(), false)]);
+}
+
+#[test]
+fn what_does_not_depend_on_a_kind_that_cannot_be_listed_works_and_the_problem_is_named() {
+    for (missing, peers) in [
+        (BgpSource::BfdProfiles, &["a"][..]),
+        (BgpSource::Secrets, &["a"]),
+        (BgpSource::Communities, &["a"]),
+        (BgpSource::Peers, &[]),
+        (BgpSource::Advertisements, &[]),
+    ] {
+        let mut rig = Rig::new();
+        rig.apply(in_rack("1"));
+        rig.apply(peer("a", 0, "1"));
+        for source in BgpSource::ALL.into_iter().filter(|source| *source != missing) {
+            rig.apply(Input::Bgp(BgpUpdate::Listed(source)));
+        }
+        assert!(!rig.cluster.handle_time(Time::ZERO));
+        assert_eq!(rig.peers(), []);
+        assert_eq!(rig.cluster.problems(), [""; 0]);
+        assert!(rig.cluster.handle_time(Time::ZERO + PATIENCE));
+        let names: Vec<String> = rig.peers().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, peers, "{missing:?}");
+        let problems = rig.cluster.problems();
+        assert!(
+            problems.len() == 1 && problems[0].contains("cannot be listed"),
+            "{problems:?}"
+        );
+        rig.apply(Input::Bgp(BgpUpdate::Listed(missing)));
+        rig.peers();
+        assert_eq!(rig.cluster.problems(), [""; 0]);
+    }
 }
 
 #[test]

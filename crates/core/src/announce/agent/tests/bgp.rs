@@ -1,6 +1,7 @@
 //! BGP beside layer 2, and without it.
 
 use super::*;
+use crate::announce::bgp::{FamilyLimit, SessionLimits};
 use crate::config::bgp::{BgpCatalog, BgpChange, RawBgpAdvertisement, RawBgpPeer};
 
 fn catalog(has_peer: bool) -> BgpCatalog {
@@ -151,6 +152,54 @@ fn a_drained_node_withdraws_its_routes_and_keeps_its_sessions() {
         });
         assert_eq!(rig.bgp(), expected);
     }
+}
+
+#[test]
+fn a_speaker_that_stops_begins_no_sessions_when_metallb_is_gone() {
+    let mut rig = Rig::started(&[ADDRESS]);
+    rig.agent.set_bgp_paused(true);
+    rig.set_bgp(true);
+    rig.bgp();
+    rig.agent.handle_shutdown(false, rig.now);
+    rig.agent.set_bgp_paused(false);
+    assert_eq!(rig.bgp(), [""; 0]);
+}
+
+#[test]
+fn a_speaker_that_stops_ends_its_sessions_when_metallb_is_back() {
+    let mut rig = Rig::started(&[ADDRESS]);
+    rig.set_bgp(true);
+    rig.bgp();
+    rig.agent.handle_shutdown(false, rig.now);
+    rig.bgp();
+    rig.agent.set_bgp_paused(true);
+    assert!(
+        rig.agent
+            .poll_bgp_peer()
+            .is_some_and(|change| change.peer.is_none())
+    );
+}
+
+#[test]
+fn a_service_that_no_session_can_have_is_reported_with_the_reason() {
+    let mut rig = Rig::started(&[ADDRESS]).without_layer2();
+    rig.set_bgp(true);
+    rig.bgp();
+    rig.statuses();
+    let limits = SessionLimits {
+        v4: Some(FamilyLimit::NotNegotiated),
+        v6: Some(FamilyLimit::NotNegotiated),
+        ..SessionLimits::default()
+    };
+    rig.agent.set_bgp_limits(&"router".into(), limits);
+    assert_eq!(rig.bgp(), [END[1]], "the route is there for the next session");
+    let (reason, message) = reported(&mut rig, ADDRESS).expect("it is reported");
+    assert_eq!(reason, "NoCandidate");
+    assert!(message.contains("FamilyNotNegotiated"), "{message}");
+    rig.agent
+        .set_bgp_limits(&"router".into(), SessionLimits::default());
+    assert_eq!(rig.bgp(), [BEGIN[2]]);
+    assert_eq!(rig.statuses(), [(key(ADDRESS), None)]);
 }
 
 #[test]
