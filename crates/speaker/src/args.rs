@@ -1,5 +1,7 @@
 //! The speaker's flags, named as MetalLB's.
 
+mod unused;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -11,6 +13,7 @@ use herald_runtime::log::LogLevel;
 use tokio::sync::watch;
 
 use crate::gossip::{GossipOptions, keys};
+pub use unused::UnusedArgs;
 
 /// The speaker's flags.
 #[derive(Debug, Clone, clap::Args)]
@@ -62,6 +65,9 @@ pub struct Args {
     /// MULTI_EXIT_DISC of routes whose BGPAdvertisement has no med; `absent` is none, as with MetalLB's own speaker.
     #[arg(long, default_value = "100", value_parser = default_med)]
     pub bgp_med: DefaultMed,
+    /// Flags of MetalLB that have no effect.
+    #[command(flatten)]
+    pub unused: UnusedArgs,
     /// Announce from nodes with the label node.kubernetes.io/exclude-from-external-load-balancers as well.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     pub ignore_exclude_lb: bool,

@@ -15,7 +15,7 @@ mod priority;
 mod status;
 pub mod wire;
 
-pub use args::Args;
+pub use args::{Args, UnusedArgs};
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ use herald_runtime::memory::{self, Heaps};
 use herald_runtime::reconcile::object;
 use herald_runtime::{Health, Readiness, Shutdown, admin, client, task};
 use tokio::sync::mpsc;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::bgp::Bgp;
 use crate::driver::{BgpSessions, Driver};
@@ -71,6 +71,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 /// Starts all tasks and threads but the driver, and returns the driver.
 async fn start(args: Args) -> anyhow::Result<impl Future<Output = anyhow::Result<()>>> {
     args.check_beside_metallb()?;
+    if let Some(warning) = args.unused.warning() {
+        warn!("{warning}");
+    }
     let shutdown = Shutdown::on_signals()?;
     let namespace = client::namespace(args.namespace.as_deref())?;
     let node = NodeName::new(args.node_name.clone());
