@@ -23,6 +23,11 @@ const TIMINGS: UnreadConfigMap = UnreadConfigMap {
     instead: "Herald's gossip has fixed timings; for slow or wide-area networks set speaker.wanConfig: true in the chart's \
               values",
 };
+const FRR: UnreadConfigMap = UnreadConfigMap {
+    name: "bgpextras",
+    instead: "it is raw configuration of FRR, which does not run here; write what it did for sessions and routes into BGPPeers and \
+              BGPAdvertisements, and the rest into the configuration of the routers",
+};
 /// Only beside MetalLB: without MetalLB the ConfigMap of this name is Herald's.
 const INTERFACES: UnreadConfigMap = UnreadConfigMap {
     name: "metallb-excludel2",
@@ -42,7 +47,7 @@ pub(crate) async fn report(
     events: Events,
     mut leadership: Leadership,
 ) -> Infallible {
-    let unread = [INTERFACES, TIMINGS];
+    let unread = [INTERFACES, TIMINGS, FRR];
     let unread = if is_beside_metallb {
         &unread[..]
     } else {

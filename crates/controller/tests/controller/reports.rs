@@ -342,7 +342,7 @@ async fn the_counts_of_a_pool_are_written_once_a_second_at_most_and_are_right_in
 
 #[tokio::test]
 async fn an_event_names_each_config_map_of_metallb_that_herald_does_not_read() {
-    const NAMES: [&str; 2] = ["metallb-memberlist-config", "metallb-excludel2"];
+    const NAMES: [&str; 3] = ["metallb-memberlist-config", "bgpextras", "metallb-excludel2"];
     let mut cluster = Cluster::start().await;
     let path = format!("/api/v1/namespaces/{NAMESPACE}/configmaps");
     for name in NAMES {
@@ -359,14 +359,16 @@ async fn an_event_names_each_config_map_of_metallb_that_herald_does_not_read() {
         });
         events
     };
-    let [timings, interfaces] = NAMES;
+    let [timings, frr, interfaces] = NAMES;
     cluster.start_controller("alone");
-    wait_for("an event about the timings", async || {
-        !events_about(&cluster, timings).await.is_empty()
-    })
-    .await;
-    let message = events_about(&cluster, timings).await[0].message.clone();
-    assert!(message.is_some_and(|message| message.contains("speaker.wanConfig")));
+    for (name, instead) in [(timings, "speaker.wanConfig"), (frr, "BGPPeers")] {
+        wait_for(&format!("an event about {name}"), async || {
+            !events_about(&cluster, name).await.is_empty()
+        })
+        .await;
+        let message = events_about(&cluster, name).await[0].message.clone();
+        assert!(message.is_some_and(|message| message.contains(instead)));
+    }
     cluster.signal("alone", Signal::SIGTERM);
     cluster.end_of("alone").await;
     assert!(
