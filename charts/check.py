@@ -369,6 +369,10 @@ def check_bgp():
         found, readable = speaker(values)
         assert found == flags, f"{values}: {found}"
         assert readable & with_bgp == (with_bgp if reads else set()), f"{values}: {readable}"
+    for values, flags in (({}, []), (SETS["no BGP"], ["--bgp=false"])):
+        containers = next(d for d in documents(values) if d["kind"] == "Deployment")["spec"]["template"]["spec"]["containers"]
+        found = [argument for argument in containers[0]["args"] if argument.startswith("--bgp")]
+        assert found == flags, f"the controller of {values}: {found}"
     for values, is_told in (({}, False), (SETS["MetalLB's BGP"], True), ({"frrk8s": {"external": True}}, True), (SETS["MetalLB's layer 2"], False)):
         notes = next(text for name, text in render(values).items() if name.endswith("NOTES.txt"))
         assert ("The speaker itself speaks BGP" in notes) == is_told, f"{values}: {notes}"

@@ -68,6 +68,8 @@ pub(crate) struct Effects {
     early: BTreeMap<String, ReportedInterfaces>,
     /// Which pools advertisements of BGP announce.
     bgp: Vec<AdvertisementScope>,
+    /// Whether no speaker speaks BGP.
+    is_bgp_disabled: bool,
     /// Whether a condition may differ from what was computed last.
     is_stale: bool,
 }
@@ -87,6 +89,7 @@ impl Default for Effects {
             nodes: BTreeMap::new(),
             early: BTreeMap::new(),
             bgp: Vec::new(),
+            is_bgp_disabled: false,
             is_stale: false,
         }
     }
@@ -106,10 +109,11 @@ impl Effects {
         self.is_stale = true;
     }
 
-    /// Takes which pools advertisements of BGP announce, when all resources of BGP are listed.
-    pub(crate) fn set_bgp_scopes(&mut self, scopes: Vec<AdvertisementScope>) {
-        self.is_stale |= self.bgp != scopes;
+    /// Takes which pools advertisements of BGP announce, when all resources of BGP are listed, or would if the speakers spoke BGP.
+    pub(crate) fn set_bgp_scopes(&mut self, scopes: Vec<AdvertisementScope>, is_disabled: bool) {
+        self.is_stale |= self.bgp != scopes || self.is_bgp_disabled != is_disabled;
         self.bgp = scopes;
+        self.is_bgp_disabled = is_disabled;
         self.handle_listed(EffectSource::Bgp);
     }
 
@@ -184,6 +188,7 @@ impl Effects {
             let is_announced = |pool: &Pool| self.bgp.iter().any(|scope| scope.selects_pool(pool));
             if pool.is_some_and(is_announced) {
                 reasons.retain(|reason| *reason != Ineffective::NoAdvertisement);
+                reasons.extend(self.is_bgp_disabled.then_some(Ineffective::BgpDisabled));
             }
         }
         reasons
@@ -301,14 +306,17 @@ mod tests {
                 .map(|advertisement| advertisement.scope.clone())
                 .collect()
         };
-        effects.set_bgp_scopes(scope("other"));
+        effects.set_bgp_scopes(scope("other"), false);
         assert_eq!(reason(&effects), "NoAdvertisement");
         assert!(effects.poll_stale());
-        effects.set_bgp_scopes(scope("pool"));
+        effects.set_bgp_scopes(scope("pool"), false);
         assert!(effects.poll_stale());
         assert_eq!(reason(&effects), "Effective");
-        effects.set_bgp_scopes(scope("pool"));
+        effects.set_bgp_scopes(scope("pool"), false);
         assert!(!effects.poll_stale());
+        effects.set_bgp_scopes(scope("pool"), true);
+        assert!(effects.poll_stale());
+        assert_eq!(reason(&effects), "BGPDisabled");
     }
 
     #[test]

@@ -74,6 +74,9 @@ pub struct ControllerArgs {
         hide_default_value = true
     )]
     pub ml_secret_name: String,
+    /// Whether the speakers announce by BGP. With =false the resources of BGP have no effect, and events, conditions and warnings say so.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub bgp: bool,
     /// Run beside MetalLB: decide nothing, and write nothing about Services and pools, while the namespace has a Pod of MetalLB's controller.
     #[arg(long)]
     pub beside_metallb: bool,
@@ -190,7 +193,7 @@ async fn serve(args: ControllerArgs) -> anyhow::Result<()> {
         metrics: ControllerMetrics::register(&registry)?,
     };
     let allocator = Allocator::with_quarantine(Duration::from_secs(args.quarantine));
-    let driver = Controller::new(
+    let mut driver = Controller::new(
         namespace.clone(),
         allocator,
         listing,
@@ -201,6 +204,7 @@ async fn serve(args: ControllerArgs) -> anyhow::Result<()> {
         },
         outputs,
     );
+    driver.set_bgp_enabled(args.bgp);
     info!(namespace, "controller started");
     driver
         .run(inputs, states, reviews, shutdown, health.beat_of("driver"))

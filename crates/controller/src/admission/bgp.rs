@@ -2,7 +2,7 @@
 
 use herald_api::{BFDProfile, BGPAdvertisement, BGPPeer, Community};
 use herald_core::PoolName;
-use herald_core::config::bgp::{BgpCatalog, BgpChange, BgpError, BgpKind, RawCommunities};
+use herald_core::config::bgp::{BgpCatalog, BgpChange, BgpError, BgpIneffective, BgpKind, RawCommunities};
 use herald_core::config::{Catalog, ConfigError, Ineffective, Problem};
 use kube::core::DynamicObject;
 
@@ -133,6 +133,8 @@ pub(crate) fn review_bgp(
         return ReviewAnswer::refuse(texts.join("; "));
     }
     let mut warnings: Vec<String> = warning.into_iter().map(str::to_owned).collect();
+    let ineffective = ineffective(&written, configuration.is_disabled());
+    warnings.extend(ineffective.map(|why| why.to_string()));
     warnings.extend(own.iter().map(ToString::to_string));
     // Before all kinds are listed nothing is known of other resources.
     if configuration.is_listed() {
@@ -141,6 +143,21 @@ pub(crate) fn review_bgp(
         warnings.extend(selecting_nothing(&name, kind, &after, pools, effects));
     }
     ReviewAnswer::warn(warnings)
+}
+
+/// Returns why a resource has less effect than it is written for, whatever others there are.
+fn ineffective(change: &BgpChange, is_disabled: bool) -> Option<BgpIneffective> {
+    let names_profile = match change {
+        BgpChange::ApplyPeer(raw) => raw.bfd_profile.as_ref().is_some_and(|name| !name.is_empty()),
+        BgpChange::ApplyAdvertisement(_) => false,
+        BgpChange::ApplyCommunities(_)
+        | BgpChange::ApplyBfdProfile(_)
+        | BgpChange::ApplySecret(_)
+        | BgpChange::Delete(..)
+        | BgpChange::DeleteSecret(_) => return None,
+    };
+    let without_bfd = names_profile.then_some(BgpIneffective::NoBfd);
+    is_disabled.then_some(BgpIneffective::Disabled).or(without_bfd)
 }
 
 /// Whether a problem is of the resource itself, whatever others there are.

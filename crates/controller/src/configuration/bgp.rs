@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use herald_core::Time;
 use herald_core::config::Problem;
-use herald_core::config::bgp::{BgpCatalog, BgpChange, BgpKind, BgpSource, FirstLists, UnlistedSource};
+use herald_core::config::bgp::{
+    BgpCatalog, BgpChange, BgpIneffective, BgpKind, BgpSource, FirstLists, UnlistedSource,
+};
 use herald_runtime::Update;
+use herald_runtime::event::Severity;
 use k8s_openapi::api::core::v1::ObjectReference;
 
 use super::invalid;
@@ -28,10 +31,16 @@ pub(crate) struct BgpConfiguration {
     changes: Vec<BgpChange>,
     /// The problems at the last [`apply`](Self::apply).
     problems: Vec<Problem<BgpKind>>,
-    /// The resources that exist, for events about their problems.
+    /// The resources with less effect than they were written for, at the last [`apply`](Self::apply).
+    ineffective: Vec<(BgpKind, String, BgpIneffective)>,
+    /// Those of them that were not before.
+    newly_ineffective: Vec<(BgpKind, String, BgpIneffective)>,
+    /// The resources that exist, for events about them.
     references: BTreeMap<(BgpKind, String), ObjectReference>,
     lists: FirstLists,
     is_changed: bool,
+    /// Whether no speaker speaks BGP.
+    is_disabled: bool,
 }
 
 impl Default for BgpConfiguration {
@@ -40,14 +49,28 @@ impl Default for BgpConfiguration {
             catalog: BgpCatalog::default(),
             changes: Vec::new(),
             problems: Vec::new(),
+            ineffective: Vec::new(),
+            newly_ineffective: Vec::new(),
             references: BTreeMap::new(),
             lists: FirstLists::of(SOURCES),
             is_changed: false,
+            is_disabled: false,
         }
     }
 }
 
 impl BgpConfiguration {
+    /// Takes whether the speakers speak BGP; they do unless it is said otherwise.
+    pub(crate) fn set_enabled(&mut self, is_enabled: bool) {
+        self.is_disabled = !is_enabled;
+        self.is_changed = true;
+    }
+
+    /// Whether no speaker speaks BGP.
+    pub(crate) const fn is_disabled(&self) -> bool {
+        self.is_disabled
+    }
+
     /// Takes a change of a resource, or that a kind was listed.
     pub(crate) fn handle(&mut self, kind: BgpKind, update: Update<Box<WrittenBgp>>) {
         self.is_changed = true;
@@ -82,6 +105,10 @@ impl BgpConfiguration {
         let new = problems.filter(|problem| !self.problems.contains(problem));
         let new = new.cloned().collect();
         self.problems = self.catalog.problems().to_vec();
+        let ineffective = self.catalog.ineffective(self.is_disabled);
+        let newly = ineffective.iter().filter(|one| !self.ineffective.contains(one));
+        self.newly_ineffective.extend(newly.cloned());
+        self.ineffective = ineffective;
         Some(new)
     }
 
@@ -90,6 +117,12 @@ impl BgpConfiguration {
         let is_over = self.lists.handle_time(now);
         self.is_changed |= is_over;
         is_over
+    }
+
+    /// Returns the resources that have less effect than they were written for since the last call, each with its Event.
+    pub(crate) fn take_newly_ineffective(&mut self) -> Vec<ServiceEvent> {
+        let newly = std::mem::take(&mut self.newly_ineffective);
+        newly.iter().filter_map(|one| self.effect_event(one)).collect()
     }
 
     /// Whether all kinds are listed.
@@ -112,9 +145,20 @@ impl BgpConfiguration {
         &self.problems
     }
 
-    /// Returns an Event about each resource for each of its problems.
+    /// Returns an Event about each resource for each of its problems, and for what it has no effect in.
     pub(crate) fn events(&self) -> impl Iterator<Item = ServiceEvent> {
-        self.problems.iter().filter_map(|problem| self.event(problem))
+        let problems = self.problems.iter().filter_map(|problem| self.event(problem));
+        let ineffective = self.ineffective.iter();
+        problems.chain(ineffective.filter_map(|one| self.effect_event(one)))
+    }
+
+    fn effect_event(&self, (kind, name, why): &(BgpKind, String, BgpIneffective)) -> Option<ServiceEvent> {
+        Some(ServiceEvent {
+            about: self.references.get(&(*kind, name.clone()))?.clone(),
+            severity: Severity::Warning,
+            reason: why.reason(),
+            note: format!("{kind} {name:?}: {why}"),
+        })
     }
 
     /// Returns the Event about the resource that has a problem.
@@ -212,6 +256,31 @@ mod tests {
             (2, 1)
         );
         assert!(!configuration.is_listed());
+    }
+
+    #[test]
+    fn a_peer_is_said_to_have_no_bfd_once_and_to_have_no_session_while_bgp_is_switched_off() {
+        let mut configuration = BgpConfiguration::default();
+        for kind in [BgpKind::Advertisement, BgpKind::Communities, BgpKind::Peer] {
+            configuration.handle(kind, Update::Synced);
+        }
+        configuration.handle(BgpKind::Peer, peer("fast"));
+        configuration.handle(BgpKind::BfdProfile, profile("fast"));
+        configuration.handle(BgpKind::BfdProfile, Update::Synced);
+        let newly = |configuration: &mut BgpConfiguration| {
+            assert_eq!(configuration.apply(), Some(Vec::new()));
+            let events = configuration.take_newly_ineffective();
+            let all: Vec<&str> = configuration.events().map(|event| event.reason).collect();
+            (
+                events.iter().map(|event| event.reason).collect::<Vec<_>>(),
+                all.len(),
+            )
+        };
+        assert_eq!(newly(&mut configuration), (vec!["BFDNotRunning"], 1));
+        configuration.handle(BgpKind::BfdProfile, profile("other"));
+        assert_eq!(newly(&mut configuration), (vec![], 1));
+        configuration.set_enabled(false);
+        assert_eq!(newly(&mut configuration), (vec!["BGPDisabled"], 1));
     }
 
     #[test]

@@ -15,6 +15,11 @@ impl Controller {
         }
     }
 
+    /// Takes whether the speakers speak BGP.
+    pub(crate) fn set_bgp_enabled(&mut self, is_enabled: bool) {
+        self.configuration.bgp.set_enabled(is_enabled);
+    }
+
     /// Puts the resources of BGP in force and reports their new problems.
     pub(super) fn apply_bgp(&mut self) {
         let Some(problems) = self.configuration.bgp.apply() else {
@@ -22,7 +27,11 @@ impl Controller {
         };
         let advertisements = self.configuration.bgp.catalog().advertisements();
         let scopes = advertisements.map(|advertisement| advertisement.scope.clone());
-        self.resources.effects.set_bgp_scopes(scopes.collect());
+        let is_disabled = self.configuration.bgp.is_disabled();
+        self.resources
+            .effects
+            .set_bgp_scopes(scopes.collect(), is_disabled);
+        let ineffective = self.configuration.bgp.take_newly_ineffective();
         if self.listing.is_none() {
             self.metrics.set_config(true, self.configuration.is_stale());
         }
@@ -30,9 +39,15 @@ impl Controller {
             let namespace = self.configuration.namespace();
             warn!(namespace, "failed to parse the configuration: {problem}");
         }
+        for event in &ineffective {
+            warn!("{}", event.note);
+        }
         if self.standing.is_active() {
             let events = problems.iter();
             for event in events.filter_map(|problem| self.configuration.bgp.event(problem)) {
+                self.emit(event);
+            }
+            for event in ineffective {
                 self.emit(event);
             }
         }

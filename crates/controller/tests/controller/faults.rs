@@ -127,6 +127,7 @@ async fn run_with_a_converter_that_panics() {
         namespace: Some(NAMESPACE.to_owned()),
         pod_name: "panicking".to_owned(),
         lb_class: String::new(),
+        bgp: true,
         beside_metallb: false,
         check_release: false,
         ml_labels: String::new(),

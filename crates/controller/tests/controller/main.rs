@@ -1,5 +1,6 @@
 //! The real controller, as a process of its own, with the embedded API server: what an administrator sees.
 
+mod bgp_effect;
 mod cluster;
 mod external;
 mod faults;

@@ -116,10 +116,13 @@ async fn what_depends_on_other_resources_is_a_warning() {
     let mut fixture = fixture(&existing);
     let elsewhere = json!([{"matchLabels": {"rack": "none"}}]);
     let cases: [(Value, &[&str]); 10] = [
-        (peer("new", &json!({"bfdProfile": "fast"})), &[]),
+        (
+            peer("new", &json!({"bfdProfile": "fast"})),
+            &["this version runs no BFD"],
+        ),
         (
             peer("new", &json!({"bfdProfile": "slow"})),
-            &[r#"non existing bfd profile "slow""#],
+            &["this version runs no BFD", r#"non existing bfd profile "slow""#],
         ),
         // The controller may not read Secrets.
         (peer("new", &json!({"passwordSecret": {"name": "s"}})), &[]),
@@ -180,6 +183,22 @@ async fn a_peer_without_multiprotocol_is_warned_of_and_checked() {
 }
 
 #[tokio::test]
+async fn while_bgp_is_switched_off_peers_and_advertisements_are_said_to_have_no_effect() {
+    let mut fixture = fixture(&[communities("names", &["known"])]);
+    fixture.bgp.set_enabled(false);
+    fixture.bgp.apply();
+    let advertisement = bgp_advertisement(json!({"ipAddressPools": ["first"]}));
+    for object in [peer("tor", &json!({"bfdProfile": ""})), advertisement] {
+        let (refusal, warnings) = fixture.create(&object).await;
+        assert_eq!(refusal, "", "{object}");
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].contains("speaker.bgp.enabled"), "{warnings:?}");
+    }
+    let (_, warnings) = fixture.create(&communities("others", &["other"])).await;
+    assert_eq!(warnings, [""; 0]);
+}
+
+#[tokio::test]
 async fn a_profile_can_be_deleted_only_when_no_peer_names_it() {
     let profile = |name| resource("BFDProfile", name, json!({}));
     let user = peer("tor", &json!({"bfdProfile": "fast"}));
@@ -199,7 +218,10 @@ async fn a_profile_can_be_deleted_only_when_no_peer_names_it() {
 #[tokio::test]
 async fn before_all_kinds_are_listed_only_what_is_wrong_by_itself_is_known() {
     let mut fixture = Fixture::new(false);
-    let unknown = peer("tor", &json!({"bfdProfile": "fast"}));
+    let unknown = peer(
+        "tor",
+        &json!({"nodeSelectors": [{"matchLabels": {"rack": "none"}}]}),
+    );
     assert_eq!(fixture.create(&unknown).await, none());
     let wrong = peer("tor", &json!({"bfdProfile": "fast", "myASN": 0}));
     assert_ne!(fixture.create(&wrong).await.0, "");

@@ -27,6 +27,8 @@ pub enum Ineffective {
     NoInterface(Vec<String>),
     /// No advertisement in force selects a pool: Services get its addresses, but no node announces them.
     NoAdvertisement,
+    /// Only `BGPAdvertisement`s select a pool, and BGP is switched off (`speaker.bgp.enabled: false` in the chart's values).
+    BgpDisabled,
 }
 
 impl Ineffective {
@@ -39,6 +41,7 @@ impl Ineffective {
             Self::NoNode => "NoNode",
             Self::NoInterface(_) => "NoInterface",
             Self::NoAdvertisement => "NoAdvertisement",
+            Self::BgpDisabled => "BGPDisabled",
         }
     }
 }
@@ -62,6 +65,10 @@ impl fmt::Display for Ineffective {
             Self::NoAdvertisement => {
                 f.write_str("no advertisement selects the pool, so its addresses are not announced")
             }
+            Self::BgpDisabled => f.write_str(
+                "only BGPAdvertisements select the pool, and BGP is switched off (speaker.bgp.enabled: false in the chart's values), so \
+                 its addresses are not announced",
+            ),
         }
     }
 }
