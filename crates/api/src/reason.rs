@@ -35,13 +35,16 @@ pub enum EventReason {
     BgpSessionDown,
     /// A Node: its speaker cannot send a BGP peer some of the routes that the peer should get. The message says how many, and why.
     BgpRoutesNotSent,
+    /// A Service shares a prefix of BGP with others whose `BGPAdvertisement` has another `localPref`. The route has the highest. The message
+    /// names both advertisements.
+    ConflictingAdvertisements,
     /// A ConfigMap of MetalLB that Herald does not read. The message says what to use instead.
     UnreadConfigMap,
 }
 
 impl EventReason {
     /// All reasons.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::AllocationFailed,
         Self::DeprecatedAnnotation,
         Self::LabelsTooLong,
@@ -55,6 +58,7 @@ impl EventReason {
         Self::BgpSessionUp,
         Self::BgpSessionDown,
         Self::BgpRoutesNotSent,
+        Self::ConflictingAdvertisements,
         Self::UnreadConfigMap,
     ];
 
@@ -74,6 +78,7 @@ impl EventReason {
             Self::BgpSessionUp => "BGPSessionUp",
             Self::BgpSessionDown => "BGPSessionDown",
             Self::BgpRoutesNotSent => "BGPRoutesNotSent",
+            Self::ConflictingAdvertisements => "ConflictingAdvertisements",
             Self::UnreadConfigMap => "UnreadConfigMap",
         }
     }

@@ -4,6 +4,7 @@
 //! how. What comes out is the difference to what came out before, for each peer and prefix ([`BgpRoutes::poll_change`]).
 
 mod attachment;
+mod clash;
 mod exclusion;
 mod explain;
 mod limits;
@@ -20,6 +21,8 @@ use core::net::IpAddr;
 use smallvec::SmallVec;
 
 pub use attachment::{Unattached, attach};
+use clash::Clashes;
+pub use clash::LocalPrefClash;
 pub use exclusion::{PeerExclusion, RouteExclusion};
 pub use limits::{FamilyLimit, PrefixCounts, SessionLimits};
 use limits::{LimitsByPeer, RouteCounts};
@@ -80,6 +83,7 @@ pub struct BgpRoutes {
     /// How many routes each peer has by what [`BgpRoutes::poll_change`] has returned.
     counts: BTreeMap<Arc<str>, RouteCounts>,
     statuses: BgpStatuses,
+    clashes: Clashes,
 }
 
 impl BgpRoutes {
@@ -98,6 +102,7 @@ impl BgpRoutes {
             limits: LimitsByPeer::new(),
             counts: BTreeMap::new(),
             statuses: BgpStatuses::default(),
+            clashes: Clashes::default(),
         }
     }
 
@@ -136,6 +141,7 @@ impl BgpRoutes {
             self.mark(prefix);
         }
         self.statuses.mark(self.services.keys());
+        self.clashes.mark_all();
         self.services.clear();
         self.prefixes.clear();
         self.advertisements = advertisements;
@@ -243,7 +249,9 @@ impl BgpRoutes {
             return;
         }
         self.mark(prefix);
-        self.prefixes.entry(prefix).or_default().push((place, 1));
+        let places = self.prefixes.entry(prefix).or_default();
+        places.push((place, 1));
+        self.clashes.mark(prefix, places.len());
     }
 
     /// Takes that one Service less has a prefix by an advertisement. Only the last changes a route.
@@ -257,6 +265,7 @@ impl BgpRoutes {
         self.mark(prefix);
         if let Some(counts) = self.prefixes.get_mut(&prefix) {
             counts.retain(|(known, _)| *known != place);
+            self.clashes.mark(prefix, counts.len());
             if counts.is_empty() {
                 self.prefixes.remove(&prefix);
             }

@@ -211,6 +211,11 @@ impl Facts {
         self.sharers.keys().copied()
     }
 
+    /// Returns the addresses that Services have, in ascending order, from this one on.
+    pub fn addresses_from(&self, first: IpAddr) -> impl Iterator<Item = IpAddr> {
+        self.sharers.range(first..).map(|(address, _)| *address)
+    }
+
     /// Returns the Services on an address, oldest first; of two that were created in the same second the first by namespace
     /// and name.
     pub fn sharers(&self, address: IpAddr) -> &[ServiceKey] {

@@ -3,6 +3,7 @@
 use herald_api::reason::EventReason;
 use herald_core::announce::Protocol;
 use herald_core::announce::agent::{Agent, AgentEvent};
+use herald_core::announce::bgp::LocalPrefClash;
 use herald_core::announce::eligibility::Exclusion;
 use herald_core::announce::layer2::ownership::Role;
 use herald_core::{NodeName, ServiceKey};
@@ -95,6 +96,19 @@ pub(super) fn node_assigned(service: &ServiceKey, node: &NodeName, protocol: Pro
     )
 }
 
+/// Returns the events of the Services that share a prefix whose advertisements contradict each other.
+pub(super) fn local_pref_clash(clash: &LocalPrefClash) -> impl Iterator<Item = Notice> {
+    let message = clash.to_string();
+    clash.services.iter().map(move |service| {
+        about_service(
+            service,
+            Severity::Warning,
+            EventReason::ConflictingAdvertisements.reason(),
+            message.clone(),
+        )
+    })
+}
+
 /// Describes blocked gossip, and what an administrator can do about it.
 pub(super) fn gossip_obstacle(port: u16) -> String {
     format!(
@@ -135,9 +149,9 @@ pub(super) const fn about_node(severity: Severity, reason: EventReason, message:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use herald_core::MacAddr;
     use herald_core::announce::agent::Options;
     use herald_core::announce::layer2::takeover::AddressEvent;
+    use herald_core::{MacAddr, Prefix};
 
     fn notices_of(event: &AgentEvent) -> Vec<(bool, &'static str, String)> {
         let agent = Agent::new(Options {
@@ -164,6 +178,26 @@ mod tests {
         let message = "announcing from node \"node-1\" with protocol \"layer2\"".to_owned();
         assert_eq!(notices_of(&announced(true)), [(true, "nodeAssigned", message)]);
         assert_eq!(notices_of(&announced(false)), []);
+    }
+
+    #[test]
+    fn each_service_that_shares_a_prefix_is_told_which_advertisements_contradict_each_other() {
+        let services = ["one", "two"].map(|name| ServiceKey::new("default", name));
+        let clash = LocalPrefClash {
+            prefix: Prefix::of([192, 0, 2, 1].into(), 32),
+            used: ("high".to_owned(), 200),
+            unused: ("low".to_owned(), 100),
+            services: services.to_vec(),
+        };
+        let notices: Vec<Notice> = local_pref_clash(&clash).collect();
+        let about: Vec<_> = notices
+            .iter()
+            .filter_map(|notice| notice.service.clone())
+            .collect();
+        assert_eq!(about, services);
+        let expected = "192.0.2.1/32: the BGPAdvertisements \"high\" and \"low\" of Services that share this prefix have different \
+                        localPref, 200 and 100; the route has 200. Give both the same localPref, or the Services different addresses";
+        assert_eq!(notices[0].message, expected);
     }
 
     #[test]

@@ -6,7 +6,9 @@ use alloc::vec::Vec;
 
 use super::Agent;
 use crate::NodeName;
-use crate::announce::bgp::{BgpRoutes, BgpStatusChange, PeerChange, RouteChange, SessionLimits, Unattached};
+use crate::announce::bgp::{
+    BgpRoutes, BgpStatusChange, LocalPrefClash, PeerChange, RouteChange, SessionLimits, Unattached,
+};
 use crate::config::bgp::{BgpAdvertisement, BgpPeer};
 
 impl Agent {
@@ -48,6 +50,11 @@ impl Agent {
     /// Returns the next Service that this node announces by BGP otherwise than before.
     pub fn poll_bgp_status(&mut self) -> Option<BgpStatusChange> {
         self.has_started.then(|| self.bgp.poll_status(&self.facts))?
+    }
+
+    /// Returns the next prefix of several Services whose advertisements have different LOCAL_PREFs, and had not before.
+    pub fn poll_local_pref_clash(&mut self) -> Option<LocalPrefClash> {
+        self.has_started.then(|| self.bgp.poll_clash(&self.facts))?
     }
 
     /// Returns the routes of BGP, which explain themselves.

@@ -268,11 +268,11 @@ impl Agent {
 }
 
 /// Describes an exclusion with the reasons of the nodes.
-fn with_reasons(exclusion: &Exclusion, reasons: BTreeSet<&'static str>) -> String {
+fn with_reasons<T: AsRef<str>>(exclusion: &Exclusion, reasons: BTreeSet<T>) -> String {
     if reasons.is_empty() {
         return exclusion.to_string();
     }
-    let reasons: Vec<&str> = reasons.into_iter().collect();
+    let reasons: Vec<&str> = reasons.iter().map(AsRef::as_ref).collect();
     format!("{exclusion}; the reasons of the nodes: {}", reasons.join(", "))
 }
 

@@ -1,6 +1,7 @@
 //! Why a route is not sent.
 
-use alloc::string::String;
+use alloc::format;
+use alloc::string::{String, ToString};
 use core::fmt;
 
 use crate::Family;
@@ -40,6 +41,21 @@ impl RouteExclusion {
             Self::NoPeer => "NoPeer",
             Self::Unsendable(exclusion) => exclusion.reason(),
             Self::Any(exclusion) => exclusion.reason(),
+        }
+    }
+
+    /// Returns the reason with the names of the advertisements that have to be changed. It is the same for all nodes on which the same
+    /// advertisements are the cause.
+    pub(super) fn named_reason(&self) -> String {
+        match self {
+            Self::Contradiction(one, other) => format!("{} ({one:?}, {other:?})", self.reason()),
+            Self::NoService
+            | Self::NoNode
+            | Self::NoAdvertisementForNode
+            | Self::NoAdvertisementForService
+            | Self::NoPeer
+            | Self::Unsendable(_)
+            | Self::Any(_) => self.reason().to_string(),
         }
     }
 }

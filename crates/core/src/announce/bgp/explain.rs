@@ -68,14 +68,14 @@ impl BgpRoutes {
         &self.peers.duplicates
     }
 
-    /// Returns the reasons why no node announces a Service at an address; none if a node does. `None` if no advertisement selects the
-    /// pool and the Service.
+    /// Returns the reasons why no node announces a Service at an address, with the advertisements that contradict each other; none if
+    /// a node does. `None` if no advertisement selects the pool and the Service.
     pub fn reasons_of_nodes(
         &self,
         facts: &Facts,
         service: &ServiceKey,
         address: IpAddr,
-    ) -> Option<BTreeSet<&'static str>> {
+    ) -> Option<BTreeSet<String>> {
         let service = facts.service(service)?;
         let pool = facts.view().pool_at(service, address).ok()?;
         let applies = |one: &BgpAdvertisement| {
@@ -88,7 +88,7 @@ impl BgpRoutes {
         for node in facts.nodes().values() {
             match self.check_node(facts, node, pool, service, address) {
                 Ok(()) => return Some(BTreeSet::new()),
-                Err(exclusion) => reasons.insert(exclusion.reason()),
+                Err(exclusion) => reasons.insert(exclusion.named_reason()),
             };
         }
         Some(reasons)

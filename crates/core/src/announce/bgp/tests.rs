@@ -239,11 +239,31 @@ impl Speaker {
         changes.map(text).collect()
     }
 
-    /// The reasons of the nodes why none announces the first address of a Service.
-    fn reasons_of_nodes(&self, name: &str) -> Option<Vec<&'static str>> {
+    /// The reasons of the nodes why none announces the first address of a Service, as text.
+    fn reasons_of_nodes(&self, name: &str) -> Option<String> {
         let address = self.facts.service(&key(name))?.addresses[0];
         let reasons = self.routes.reasons_of_nodes(&self.facts, &key(name), address)?;
-        Some(reasons.into_iter().collect())
+        Some(reasons.into_iter().collect::<Vec<_>>().join(", "))
+    }
+
+    /// The clashes that are new, as text.
+    fn clashes(&mut self) -> Vec<String> {
+        let clashes = core::iter::from_fn(|| self.routes.poll_clash(&self.facts));
+        let text = |clash: LocalPrefClash| {
+            let services: Vec<_> = clash.services.iter().map(|service| &*service.name).collect();
+            let (used, unused) = (clash.used, clash.unused);
+            format!(
+                "{}/{} {} {} not {} {}: {}",
+                clash.prefix.address,
+                clash.prefix.length,
+                used.0,
+                used.1,
+                unused.0,
+                unused.1,
+                services.join(" ")
+            )
+        };
+        clashes.map(text).collect()
     }
 
     fn reason(&self, name: &str) -> &'static str {
@@ -693,6 +713,99 @@ fn a_prefix_of_several_services_has_the_best_of_all() {
 }
 
 #[test]
+fn services_that_share_a_prefix_with_different_local_prefs_are_named_with_the_advertisements() {
+    let of = |name: &str, app: &str, local_pref: Option<i64>| RawBgpAdvertisement {
+        service_selectors: selectors(&[("app", app)]),
+        local_pref,
+        ..advertisement(name)
+    };
+    let mut speaker = Speaker::simple(&[
+        of("a", "a", None),
+        of("b", "b", Some(200)),
+        of("c", "c", Some(100)),
+    ]);
+    let mut set = |name: &str, app: &str| {
+        speaker.change(|facts| facts.set_endpoints(key(name), ready(&["iris"])));
+        let exposed = Exposure {
+            labels: labels(&[("app", app)]),
+            shares: true,
+            ..service(name, &["10.20.30.1"])
+        };
+        speaker.change(|facts| facts.set_service(exposed));
+        speaker.clashes()
+    };
+    assert_eq!(set("one", "a"), [""; 0]);
+    assert_eq!(set("two", "c"), [""; 0], "100 is what routes without one have");
+    assert_eq!(set("three", "b"), ["10.20.30.1/32 b 200 not a 100: one three"]);
+    assert_eq!(set("four", "b"), [""; 0], "it is known");
+    speaker.advertisements[0].peers = vec!["peer2".into()];
+    speaker.configure();
+    let at_this_peer = ["10.20.30.1/32 b 200 not c 100: four three two"];
+    assert_eq!(speaker.clashes(), at_this_peer, "the first is for another peer");
+    for name in ["three", "four"] {
+        speaker.change(|facts| facts.remove_service(&key(name)));
+        assert_eq!(speaker.clashes(), [""; 0]);
+    }
+    let again = Exposure {
+        labels: labels(&[("app", "b")]),
+        shares: true,
+        ..service("four", &["10.20.30.1"])
+    };
+    speaker.change(|facts| facts.set_service(again));
+    assert_eq!(speaker.clashes(), ["10.20.30.1/32 b 200 not c 100: four two"]);
+}
+
+#[test]
+fn of_a_wide_prefix_a_few_services_of_each_advertisement_are_named() {
+    let of = |name: &str, local_pref: i64| RawBgpAdvertisement {
+        aggregation_length: Some(30),
+        pools: vec![name.into()],
+        ..preferring(name, local_pref)
+    };
+    // Each has a prefix of that length of its own, and they share the one in the middle.
+    let pools: [(&str, &[&str]); 2] = [
+        ("high", &["10.20.30.0-10.20.30.4"]),
+        ("low", &["10.20.30.5-10.20.30.11"]),
+    ];
+    let advertisements = [of("low", 100), of("high", 200)];
+    let mut speaker = Speaker::new(&pools, &advertisements, &[peer("peer1", "1.2.3.4")]);
+    let mut set = |name: &str, address: &str| {
+        speaker.change(|facts| facts.set_endpoints(key(name), ready(&["iris"])));
+        let exposed = Exposure {
+            shares: true,
+            ..service(name, &[address])
+        };
+        speaker.change(|facts| facts.set_service(exposed));
+        speaker.clashes()
+    };
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        assert_eq!(set(name, "10.20.30.6"), [""; 0]);
+    }
+    assert_eq!(set("other", "10.20.30.3"), [""; 0], "another prefix");
+    assert_eq!(
+        set("z", "10.20.30.4"),
+        ["10.20.30.4/30 high 200 not low 100: a b c d z"]
+    );
+}
+
+#[test]
+fn the_reason_of_a_contradiction_names_both_advertisements() {
+    let selecting = RawBgpAdvertisement {
+        service_selectors: selectors(&[("app", "nginx")]),
+        ..preferring("ad2", 200)
+    };
+    let mut speaker = Speaker::simple(&[preferring("ad1", 100), selecting]);
+    let exposed = Exposure {
+        labels: labels(&[("app", "nginx")]),
+        ..service("test1", &["10.20.30.1"])
+    };
+    speaker.change(|facts| facts.set_service(exposed));
+    assert_eq!(speaker.reason("test1"), "ConflictingAdvertisements", "R5");
+    let named = r#"ConflictingAdvertisements ("ad1", "ad2")"#;
+    assert_eq!(speaker.reasons_of_nodes("test1").as_deref(), Some(named));
+}
+
+#[test]
 fn routes_have_the_speaker_s_med_unless_their_advertisement_has_one() {
     let own = RawBgpAdvertisement {
         med: Some(0),
@@ -838,12 +951,12 @@ fn why_no_node_announces_is_known_on_each_node() {
     assert_eq!(speaker.reasons_of_nodes("test1"), None, "BGP has no part in it");
     speaker.advertisements = vec![advertisement("adv")];
     speaker.configure();
-    assert_eq!(speaker.reasons_of_nodes("test1"), Some(vec!["NoPeer"]));
+    assert_eq!(speaker.reasons_of_nodes("test1"), Some("NoPeer".into()));
     speaker.peers = vec![selecting];
     speaker.configure();
     assert_eq!(
         speaker.reasons_of_nodes("test1"),
-        Some(vec![]),
+        Some(String::new()),
         "the other node does"
     );
     let local = Exposure {
@@ -851,7 +964,7 @@ fn why_no_node_announces_is_known_on_each_node() {
         ..service("test1", &["10.20.30.1"])
     };
     speaker.change(|facts| facts.set_service(local));
-    let reasons = Some(vec!["NoLocalEndpoint", "NoPeer"]);
+    let reasons = Some("NoLocalEndpoint, NoPeer".into());
     assert_eq!(speaker.reasons_of_nodes("test1"), reasons);
     speaker.advertisements[0].peers = vec!["peer9".into()];
     speaker.configure();
