@@ -31,6 +31,8 @@ pub struct SpeakerState {
     pub election_differences: Vec<ElectionDifferenceState>,
     /// The speakers, as this one sees them by gossip.
     pub members: Vec<MemberState>,
+    /// The sessions with peers of BGP, by name.
+    pub bgp_peers: Vec<BgpPeerState>,
     /// The last addresses that this node began or ceased to answer for, oldest first.
     pub moves: Vec<AddressMove>,
     /// The addresses in which this node has a part, in ascending order.
@@ -67,6 +69,62 @@ pub struct ElectionDifferenceState {
     pub beside: Option<String>,
     /// The node that is elected without it.
     pub alone: Option<String>,
+}
+
+/// The session of a speaker with a peer of BGP.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BgpPeerState {
+    /// The name of the `BGPPeer`.
+    pub name: String,
+    /// Where the peer is: address and port, or the interface of an unnumbered peer.
+    pub place: String,
+    /// The VRF device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vrf: Option<String>,
+    /// The state: `Connect`, `Active` or `Established` (RFC 4271 section 8.2.2).
+    pub state: &'static str,
+    /// Since when (RFC 3339).
+    pub since: String,
+    /// What both sides agreed on; only while the session is established.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub negotiated: Option<NegotiatedState>,
+    /// How many prefixes the peer is to have.
+    pub wanted: u64,
+    /// How many of these cannot be sent in this session; `BGPSessionState` says why.
+    pub unsendable: u64,
+    /// How many prefixes the peer was sent.
+    pub sent: u64,
+    /// How often a session was established since the speaker started.
+    pub established: u64,
+    /// Why the last session or attempt ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+}
+
+/// What both sides of a session agreed on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NegotiatedState {
+    /// The AS number that the peer was shown.
+    #[serde(rename = "localASN")]
+    pub local_asn: u32,
+    /// The AS number of the peer.
+    #[serde(rename = "peerASN")]
+    pub peer_asn: u32,
+    /// The BGP identifier of the peer.
+    #[serde(rename = "peerRouterID")]
+    pub peer_router_id: String,
+    /// Seconds after which a silent peer is lost; 0 for no limit.
+    pub hold_time: u64,
+    /// Seconds between two KEEPALIVE messages; 0 for none.
+    pub keepalive: u64,
+    /// The families that both sides carry: `IPv4`, `IPv6`.
+    pub families: Vec<String>,
+    /// Whether the peer takes IPv6 next hops of IPv4 routes (RFC 8950).
+    pub extended_next_hop: bool,
+    /// Whether the peer keeps routes while the speaker restarts (RFC 4724).
+    pub graceful_restart: bool,
 }
 
 /// What a node does about an address, and why.
@@ -165,6 +223,7 @@ impl SpeakerState {
     pub fn to_json(mut self, limit: usize) -> serde_json::Result<Vec<u8>> {
         let mut left = limit.saturating_sub(FRAME);
         self.truncated |= cut(&mut self.members, &mut left)?;
+        self.truncated |= cut(&mut self.bgp_peers, &mut left)?;
         self.truncated |= cut(&mut self.election_differences, &mut left)?;
         self.truncated |= cut(&mut self.moves, &mut left)?;
         self.truncated |= cut(&mut self.addresses, &mut left)?;
@@ -201,6 +260,44 @@ fn cut<T: Serialize>(list: &mut Vec<T>, left: &mut usize) -> serde_json::Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_speaker_with_too_many_peers_shows_some_of_them() {
+        let peer = |n: u32| BgpPeerState {
+            name: format!("peer-{n}"),
+            place: "192.0.2.1:179".to_owned(),
+            vrf: None,
+            state: "Active",
+            since: String::new(),
+            negotiated: None,
+            wanted: 10,
+            unsendable: 0,
+            sent: 0,
+            established: 1,
+            last_error: Some("e".repeat(1024)),
+        };
+        let state = SpeakerState {
+            version: VERSION,
+            node: String::new(),
+            time: String::new(),
+            truncated: false,
+            gossip_blocked: None,
+            beside_metallb: false,
+            election_differences: Vec::new(),
+            members: Vec::new(),
+            bgp_peers: (0..1000).map(peer).collect(),
+            moves: Vec::new(),
+            addresses: Vec::new(),
+        };
+        let limit = 64 * 1024;
+        let json = state.to_json(limit).expect("JSON");
+        assert!(json.len() <= limit);
+        let read: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
+        assert_eq!(read["truncated"], true);
+        let shown = read["bgpPeers"].as_array().expect("a list");
+        assert!(shown.len() > 40, "{}", shown.len());
+        assert_eq!(shown[0]["lastError"].as_str().map(str::len), Some(1024));
+    }
 
     #[test]
     fn a_state_that_is_too_large_is_cut_and_marked() {

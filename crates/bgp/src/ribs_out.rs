@@ -174,6 +174,12 @@ impl RibsOut {
         }
     }
 
+    /// Returns whether no change of a peer waits for the same change of others.
+    pub fn is_settled(&self, peer: &Arc<str>) -> bool {
+        self.shared(peer)
+            .is_none_or(|shared| shared.differences.is_empty())
+    }
+
     /// Returns when [`RibsOut::handle_timeout`] is due.
     pub const fn poll_timeout(&self) -> Option<Time> {
         self.due

@@ -4,6 +4,7 @@
 //! The thread only dials: nothing listens on the node, so other speakers of BGP may have port 179. Commands and the interfaces
 //! of the node arrive over a bounded channel, [reports](BgpReport) leave over a queue on which this thread never waits.
 
+mod connection;
 mod limits;
 mod link;
 mod metrics;
@@ -17,6 +18,7 @@ mod tests;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use anyhow::Context;
 use herald_bgp::session::{Negotiated, SessionEnd, SessionState};
@@ -27,6 +29,7 @@ use prometheus::Registry;
 use tokio::sync::{mpsc, watch};
 
 use metrics::BgpMetrics;
+pub(crate) use metrics::PeerNumbers;
 pub use settings::PeerSettings;
 use task::{BgpInput, BgpTask};
 
@@ -76,6 +79,7 @@ pub struct Bgp {
     inputs: Mailbox<BgpInput>,
     failure: watch::Receiver<Option<String>>,
     reports: Option<mpsc::UnboundedReceiver<BgpReport>>,
+    metrics: BgpMetrics,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -94,7 +98,7 @@ impl Bgp {
             reason = "commands and the pauses between attempts bound the reports"
         )]
         let (sender, reports) = mpsc::unbounded_channel();
-        let task = BgpTask::new(poller, received, sender, metrics, rand::random());
+        let task = BgpTask::new(poller, received, sender, metrics.clone(), rand::random());
         let run = move || {
             if let Err(error) = task.run(&beat) {
                 failed.send_replace(Some(format!("{error:#}")));
@@ -105,23 +109,33 @@ impl Bgp {
             inputs,
             failure,
             reports: Some(reports),
+            metrics,
             thread: Some(thread.context("cannot start the BGP thread")?),
         })
     }
 
     /// Sends a command. Blocks while 1 024 inputs wait.
     pub fn send(&self, command: BgpCommand) {
-        self.inputs.send(BgpInput::Command(command));
+        self.inputs.send(BgpInput::Command(command, Instant::now()));
     }
 
     /// Sends commands as [`Self::send`] does, and wakes the thread once for all of them.
     pub fn send_all(&self, commands: impl IntoIterator<Item = BgpCommand>) {
-        self.inputs.send_all(commands.into_iter().map(BgpInput::Command));
+        let decided = Instant::now();
+        let inputs = commands
+            .into_iter()
+            .map(|command| BgpInput::Command(command, decided));
+        self.inputs.send_all(inputs);
     }
 
     /// Replaces the interfaces of the node, which next hops are taken from. Blocks while 1 024 inputs wait.
     pub fn set_interfaces(&self, interfaces: Vec<Interface>) {
         self.inputs.send(BgpInput::Interfaces(interfaces));
+    }
+
+    /// Returns the numbers of a peer, as the thread wrote them last.
+    pub(crate) fn numbers(&self, peer: &str) -> PeerNumbers {
+        self.metrics.numbers(peer)
     }
 
     /// Returns the reports from now on; `None` after the first call.

@@ -29,7 +29,7 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::sleep_until;
-pub(crate) use kind::{ESTABLISHED, SessionKey, SessionStatus};
+pub(crate) use kind::{ESTABLISHED, LONGEST_MESSAGE, SessionKey, SessionStatus};
 use kind::{NODE, SpeakerObject};
 use object::{ObjectWrite, ObservedObject, StatusObjects};
 

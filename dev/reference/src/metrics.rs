@@ -58,6 +58,11 @@ pub(crate) fn page() -> anyhow::Result<String> {
             "crates/membership/src/codec.rs",
             "Rejection",
         ),
+        (
+            "herald_bgp_session_ends_total",
+            "crates/bgp/src/session/end.rs",
+            "SessionEnd",
+        ),
     ];
     for (metric, path, name) in labels {
         page.subheading(&format!("`reason` of `{metric}`"));
@@ -340,6 +345,13 @@ mod tests {
             (&speaker, "metallb_layer2_gratuitous_sent", "counter", vec!["ip"]),
             (&speaker, "metallb_bgp_session_up", "gauge", vec!["peer", "vrf"]),
             (&speaker, "metallb_bgp_opens_sent", "counter", vec!["peer", "vrf"]),
+            (
+                &speaker,
+                "herald_bgp_session_ends_total",
+                "counter",
+                vec!["peer", "vrf", "established", "reason"],
+            ),
+            (&speaker, "herald_bgp_update_seconds", "histogram", vec![]),
             (&speaker, "herald_failover_seconds", "histogram", vec![]),
             (&speaker, "herald_layer2_ignored_total", "counter", vec!["reason"]),
             (&speaker, "herald_gossip_blocked", "gauge", vec![]),

@@ -1,19 +1,31 @@
 //! Metrics of the BGP thread: those of each peer, by MetalLB's names.
 
+mod ends;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use herald_bgp::session::{SessionEnd, SessionState};
 use herald_bgp::wire::MessageCounts;
-use prometheus::Registry;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::{Histogram, HistogramOpts, Registry};
+
+use ends::SessionEnds;
+
+/// Bounds in seconds: a change should be sent within 20 ms.
+const UPDATE_BUCKETS: [f64; 12] = [
+    0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0,
+];
 
 /// The series of the peers. Numbers are written by the BGP thread and read when a page of metrics is made.
 #[derive(Clone)]
 pub(super) struct BgpMetrics {
     descriptions: Arc<Vec<Desc>>,
     peers: Arc<Mutex<BTreeMap<Arc<str>, Arc<PeerMetrics>>>>,
+    updates: Histogram,
 }
 
 /// The numbers of one peer.
@@ -25,8 +37,23 @@ pub(super) struct PeerMetrics {
     announced: AtomicU64,
     sendable: AtomicU64,
     unsendable: AtomicU64,
+    established: AtomicU64,
+    ends: SessionEnds,
     sent: MessageNumbers,
     received: MessageNumbers,
+}
+
+/// Numbers of a peer that `/state` shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct PeerNumbers {
+    /// The prefixes that the peer is to have and can be sent.
+    pub(crate) sendable: u64,
+    /// Those that it cannot be sent.
+    pub(crate) unsendable: u64,
+    /// Those that it was sent.
+    pub(crate) sent: u64,
+    /// How many sessions were established.
+    pub(crate) established: u64,
 }
 
 #[derive(Debug, Default)]
@@ -62,13 +89,24 @@ impl PeerMetrics {
             announced: AtomicU64::new(0),
             sendable: AtomicU64::new(0),
             unsendable: AtomicU64::new(0),
+            established: AtomicU64::new(0),
+            ends: SessionEnds::default(),
             sent: MessageNumbers::default(),
             received: MessageNumbers::default(),
         }
     }
 
-    pub(super) fn set_up(&self, is_up: bool) {
-        self.is_up.store(is_up.into(), Ordering::Relaxed);
+    /// Counts a session that is established.
+    pub(super) fn handle_up(&self) {
+        self.is_up.store(1, Ordering::Relaxed);
+        self.established.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts the end of a session, or of an attempt at one.
+    pub(super) fn handle_ended(&self, state: SessionState, end: &SessionEnd) {
+        self.is_up.store(0, Ordering::Relaxed);
+        self.set_announced(0);
+        self.ends.count(state, end);
     }
 
     pub(super) fn set_announced(&self, prefixes: usize) {
@@ -96,14 +134,27 @@ impl BgpMetrics {
             let labels = vec!["peer".to_owned(), "vrf".to_owned()];
             Desc::new((*name).to_owned(), (*help).to_owned(), labels, Default::default())
         };
-        let descriptions: prometheus::Result<Vec<Desc>> =
-            GAUGES.iter().chain(&COUNTERS).map(describe).collect();
+        let own = GAUGES.iter().chain(&COUNTERS).map(describe);
+        let descriptions: prometheus::Result<Vec<Desc>> = own.chain([ends::describe()]).collect();
         let metrics = Self {
             descriptions: Arc::new(descriptions?),
             peers: Arc::default(),
+            updates: Histogram::with_opts(
+                HistogramOpts::new(
+                    "herald_bgp_update_seconds",
+                    "Seconds from a decision about routes until an established session had sent all of them, one entry for each peer",
+                )
+                .buckets(UPDATE_BUCKETS.to_vec()),
+            )?,
         };
+        registry.register(Box::new(metrics.updates.clone()))?;
         registry.register(Box::new(metrics.clone()))?;
         Ok(metrics)
+    }
+
+    /// Counts that a peer was sent what was decided so long ago.
+    pub(super) fn handle_sent(&self, after: Duration) {
+        self.updates.observe(after.as_secs_f64());
     }
 
     /// Starts the series of a peer; those under its name before end.
@@ -116,6 +167,18 @@ impl BgpMetrics {
     /// Ends the series of a peer.
     pub(super) fn remove(&self, name: &Arc<str>) {
         self.set(name, None);
+    }
+
+    /// Returns the numbers of a peer; zeros if it is not known.
+    pub(super) fn numbers(&self, name: &str) -> PeerNumbers {
+        let all = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let numbers = |peer: &Arc<PeerMetrics>| PeerNumbers {
+            sendable: peer.sendable.load(Ordering::Relaxed),
+            unsendable: peer.unsendable.load(Ordering::Relaxed),
+            sent: peer.announced.load(Ordering::Relaxed),
+            established: peer.established.load(Ordering::Relaxed),
+        };
+        all.get(name).map(numbers).unwrap_or_default()
     }
 
     fn set(&self, name: &Arc<str>, metrics: Option<Arc<PeerMetrics>>) {
@@ -166,7 +229,12 @@ const GAUGES: [(&str, &str, PeerField); 4] = [
 ];
 
 /// Name, help and value of the counters that each peer has.
-const COUNTERS: [(&str, &str, PeerField); 10] = [
+const COUNTERS: [(&str, &str, PeerField); 11] = [
+    (
+        "herald_bgp_sessions_established_total",
+        "How often a session with the peer was established",
+        |peer| &peer.established,
+    ),
     (
         "metallb_bgp_updates_total",
         "Number of BGP UPDATE messages sent",
@@ -231,7 +299,7 @@ impl Collector for BgpMetrics {
             .map(|series| family(series, &peers, MetricType::GAUGE));
         let counters = COUNTERS.iter();
         let counters = counters.map(|series| family(series, &peers, MetricType::COUNTER));
-        gauges.chain(counters).collect()
+        gauges.chain(counters).chain([ends::family(&peers)]).collect()
     }
 }
 
@@ -289,7 +357,7 @@ mod tests {
         assert!(!text(&registry).contains("metallb_bgp"));
         let v4 = metrics.add(&name("a"), "192.0.2.1:179".into(), None);
         metrics.add(&name("b"), "2001:db8::1:1179".into(), Some("red"));
-        v4.set_up(true);
+        v4.handle_up();
         v4.set_announced(2);
         v4.set_sendable(3);
         v4.set_unsendable(5);
@@ -323,6 +391,28 @@ mod tests {
         }
         metrics.remove(&name("b"));
         assert!(!text(&registry).contains("2001:db8"));
+        v4.handle_ended(SessionState::Established, &SessionEnd::HoldTimerExpired);
+        for _ in 0..2 {
+            v4.handle_ended(SessionState::Connect, &SessionEnd::NotConnected);
+        }
+        metrics.handle_sent(Duration::from_millis(15));
+        let exposed = text(&registry);
+        let of = "peer=\"192.0.2.1:179\"";
+        for line in [
+            format!("metallb_bgp_session_up{{{of}}} 0\n"),
+            format!("metallb_bgp_announced_prefixes_total{{{of}}} 0\n"),
+            format!("herald_bgp_sessions_established_total{{{of}}} 1\n"),
+            format!(
+                "herald_bgp_session_ends_total{{established=\"true\",{of},reason=\"hold_timer_expired\"}} 1\n"
+            ),
+            format!(
+                "herald_bgp_session_ends_total{{established=\"false\",{of},reason=\"not_connected\"}} 2\n"
+            ),
+            "herald_bgp_update_seconds_bucket{le=\"0.01\"} 0\n".to_owned(),
+            "herald_bgp_update_seconds_bucket{le=\"0.02\"} 1\n".to_owned(),
+        ] {
+            assert!(exposed.contains(&line), "{line}{exposed}");
+        }
         // Under the same name at another address.
         metrics.add(&name("a"), "192.0.2.7:179".into(), None);
         let exposed = text(&registry);
@@ -335,7 +425,7 @@ mod tests {
         let metrics = BgpMetrics::register(&registry).expect("registered");
         let peer = || "192.0.2.1:179".to_owned();
         metrics.add(&name("b"), peer(), None);
-        metrics.add(&name("a"), peer(), None).set_up(true);
+        metrics.add(&name("a"), peer(), None).handle_up();
         let exposed = text(&registry);
         assert_eq!(exposed.matches("metallb_bgp_session_up{").count(), 1);
         assert!(exposed.contains("metallb_bgp_session_up{peer=\"192.0.2.1:179\"} 1\n"));

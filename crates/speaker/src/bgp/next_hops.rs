@@ -74,6 +74,12 @@ const fn v6_of(address: IpAddr) -> Option<Ipv6Addr> {
     }
 }
 
+/// Whether the node does not have an address any more. Before the first list of interfaces that is not known.
+pub(super) fn is_gone(local: IpAddr, interfaces: &[Interface]) -> bool {
+    let mut addresses = interfaces.iter().flat_map(|interface| &interface.addresses);
+    !interfaces.is_empty() && !addresses.any(|net| net.addr() == local)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use herald_bgp::peering::{Peering, PeeringAction};
 use herald_bgp::rib_out::NextHops;
@@ -13,10 +13,11 @@ use herald_core::Time;
 use herald_netio::{DialError, DialOptions, Interface, Poller, TcpConnection};
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::connection::PeerConnection;
 use super::limits::ReportedLimits;
 use super::link::PeerLink;
-use super::metrics::PeerMetrics;
-use super::next_hops::next_hops;
+use super::metrics::{BgpMetrics, PeerMetrics};
+use super::next_hops::{is_gone, next_hops};
 use super::{BgpReport, PeerEvent, PeerSettings};
 
 /// Reads from a connection before others have their turn: a peer that floods delays the others by these at most.
@@ -31,6 +32,7 @@ pub(super) struct PeerContext {
     pub(super) poller: Poller,
     pub(super) reports: UnboundedSender<BgpReport>,
     pub(super) routes: RibsOut,
+    pub(super) metrics: BgpMetrics,
     pub(super) interfaces: Vec<Interface>,
     /// Room for received bytes.
     pub(super) buffer: Vec<u8>,
@@ -49,18 +51,9 @@ pub(super) struct PeerShell {
     /// The error of the connection that ends the session.
     cause: Option<DialError>,
     limits: ReportedLimits,
+    /// When the oldest of the changes was decided that an established session has not sent.
+    unsent_since: Option<Instant>,
     metrics: Arc<PeerMetrics>,
-}
-
-struct PeerConnection {
-    tcp: TcpConnection,
-    /// The address of the peer.
-    peer: IpAddr,
-    /// The own address, once the connection is made.
-    local: Option<IpAddr>,
-    /// Whether nothing is sent before the connection is reported writable.
-    is_full: bool,
-    awaits_writable: bool,
 }
 
 impl PeerShell {
@@ -88,12 +81,20 @@ impl PeerShell {
             connection: None,
             cause: None,
             limits: ReportedLimits::default(),
+            unsent_since: None,
             metrics,
         }
     }
 
     pub(super) const fn token(&self) -> u64 {
         self.token
+    }
+
+    /// Takes that a route of this peer was changed by a decision of this moment.
+    pub(super) fn handle_route(&mut self, decided: Instant) {
+        if self.peering.state() == SessionState::Established {
+            self.unsent_since.get_or_insert(decided);
+        }
     }
 
     pub(super) const fn settings(&self) -> &PeerSettings {
@@ -305,7 +306,7 @@ impl PeerShell {
                 return;
             }
             PeeringAction::Up(negotiated) => {
-                self.metrics.set_up(true);
+                self.metrics.handle_up();
                 // The limits come first: the numbers that are published with the new state depend on them.
                 self.report_limits(context);
                 PeerEvent::Up(negotiated)
@@ -314,8 +315,8 @@ impl PeerShell {
                 if let Some(link) = self.link.as_mut().filter(|_| state != SessionState::Established) {
                     link.handle_failure();
                 }
-                self.metrics.set_up(false);
-                self.metrics.set_announced(0);
+                self.metrics.handle_ended(state, &end);
+                self.unsent_since = None;
                 PeerEvent::Ended {
                     state,
                     end,
@@ -368,9 +369,15 @@ impl PeerShell {
             budget = budget.saturating_sub(took);
             connection.is_full = took < length || budget == 0;
         }
+        let name = self.peering.name();
+        if !connection.is_full
+            && context.routes.is_settled(name)
+            && let Some(decided) = self.unsent_since.take()
+        {
+            context.metrics.handle_sent(decided.elapsed());
+        }
         if has_sent {
-            let announced = context.routes.announced(self.peering.name());
-            self.metrics.set_announced(announced);
+            self.metrics.set_announced(context.routes.announced(name));
         }
         if connection.awaits_writable != connection.is_full {
             connection.awaits_writable = connection.is_full;
@@ -390,10 +397,4 @@ impl PeerShell {
             self.peering.handle_closed(now);
         }
     }
-}
-
-/// Whether the node does not have an address any more. Before the first list of interfaces that is not known.
-fn is_gone(local: IpAddr, interfaces: &[Interface]) -> bool {
-    let mut addresses = interfaces.iter().flat_map(|interface| &interface.addresses);
-    !interfaces.is_empty() && !addresses.any(|net| net.addr() == local)
 }

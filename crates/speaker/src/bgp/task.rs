@@ -25,7 +25,8 @@ const BUFFER: usize = 1 << 16;
 
 /// Input of the BGP thread.
 pub(super) enum BgpInput {
-    Command(BgpCommand),
+    /// Decided at this moment.
+    Command(BgpCommand, Instant),
     Interfaces(Vec<Interface>),
 }
 
@@ -33,7 +34,6 @@ pub(super) enum BgpInput {
 pub(super) struct BgpTask {
     inputs: Receiver<BgpInput>,
     context: PeerContext,
-    metrics: BgpMetrics,
     peers: BTreeMap<Arc<str>, PeerShell>,
     next_token: u64,
     seed: u64,
@@ -62,10 +62,10 @@ impl BgpTask {
                 poller,
                 reports,
                 routes: RibsOut::default(),
+                metrics,
                 interfaces: Vec::new(),
                 buffer: vec![0; BUFFER],
             },
-            metrics,
             peers: BTreeMap::new(),
             next_token: 0,
             seed,
@@ -118,7 +118,7 @@ impl BgpTask {
     fn handle_inputs(&mut self) -> InputProgress {
         for _ in 0..CHORES {
             match self.inputs.try_recv() {
-                Ok(BgpInput::Command(command)) => self.handle_command(command),
+                Ok(BgpInput::Command(command, decided)) => self.handle_command(command, decided),
                 Ok(BgpInput::Interfaces(interfaces)) => {
                     self.context.interfaces = interfaces;
                     let now = self.now();
@@ -133,7 +133,7 @@ impl BgpTask {
         InputProgress::More
     }
 
-    fn handle_command(&mut self, command: BgpCommand) {
+    fn handle_command(&mut self, command: BgpCommand, decided: Instant) {
         let now = self.now();
         match command {
             BgpCommand::SetPeer(name, settings) => self.set_peer(name, *settings, now),
@@ -141,11 +141,14 @@ impl BgpTask {
                 if let Some(mut peer) = self.peers.remove(&name) {
                     peer.remove(now);
                     peer.drive(&mut self.context, now);
-                    self.metrics.remove(&name);
+                    self.context.metrics.remove(&name);
                     self.context.routes.forget(&name);
                 }
             }
             BgpCommand::SetRoute(change) => {
+                if let Some(peer) = self.peers.get_mut(&change.peer) {
+                    peer.handle_route(decided);
+                }
                 let is_last = change.attributes.is_none() && !self.peers.contains_key(&change.peer);
                 let peer = Arc::clone(&change.peer);
                 self.context.routes.set_route(change, now);
@@ -161,13 +164,13 @@ impl BgpTask {
         let (label, vrf) = labels(&settings);
         if let Some(peer) = self.peers.get_mut(&name) {
             if labels(peer.settings()) != (label.clone(), vrf.clone()) {
-                peer.set_metrics(self.metrics.add(&name, label, vrf.as_deref()));
+                peer.set_metrics(self.context.metrics.add(&name, label, vrf.as_deref()));
             }
             peer.set(settings, now);
             peer.handle_interfaces(&mut self.context, now);
             return;
         }
-        let metrics = self.metrics.add(&name, label, vrf.as_deref());
+        let metrics = self.context.metrics.add(&name, label, vrf.as_deref());
         let token = self.next_token;
         self.next_token += 1;
         let seed = self.seed.wrapping_add(token);

@@ -53,14 +53,15 @@ impl Shell {
     fn start(router: &Router) -> Self {
         let metrics = BgpMetrics::register(&Registry::new()).expect("registered");
         let settings = router.settings();
-        let metrics = metrics.add(&name(), settings.label(), None);
+        let of_peer = metrics.add(&name(), settings.label(), None);
         let (sender, reports) = mpsc::unbounded_channel();
         let mut shell = Self {
-            shell: PeerShell::new(name(), settings, metrics, 0, 1, Time::ZERO),
+            shell: PeerShell::new(name(), settings, of_peer, 0, 1, Time::ZERO),
             context: PeerContext {
                 poller: Poller::new().expect("a poller"),
                 reports: sender,
                 routes: RibsOut::default(),
+                metrics,
                 interfaces: Vec::new(),
                 buffer: vec![0; 1 << 16],
             },

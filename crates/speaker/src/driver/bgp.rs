@@ -2,6 +2,7 @@
 
 mod identifier;
 mod session;
+mod state;
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -173,6 +174,10 @@ impl Driver {
         sessions.set_routes(std::iter::from_fn(|| self.agent.poll_route()));
         while let Some(change) = self.agent.poll_bgp_status() {
             self.handle_bgp_status(change);
+        }
+        while let Some(clash) = self.agent.poll_local_pref_clash() {
+            warn!(reason = "ConflictingAdvertisements", "{clash}");
+            self.emit(notice::local_pref_clash(&clash));
         }
     }
 

@@ -11,7 +11,7 @@ use herald_core::{Member, NodeName, ServiceKey, Time};
 use herald_runtime::admin::StateRequest;
 use jiff::Timestamp;
 
-use super::Driver;
+use super::{BgpSessions, Driver};
 use crate::moves::Move;
 
 impl Driver {
@@ -44,6 +44,11 @@ impl Driver {
                 .iter()
                 .map(|member| member_state(member, &names))
                 .collect(),
+            bgp_peers: self
+                .handles
+                .bgp
+                .as_ref()
+                .map_or_else(Vec::new, BgpSessions::state),
             moves: self.moves.iter().map(|last| address_move(last, date)).collect(),
             addresses: self
                 .agent

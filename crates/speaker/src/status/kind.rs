@@ -30,7 +30,7 @@ const SERVICE_NAMESPACE: &str = "metallb.io/service-namespace";
 const PEER: &str = "herald.io/peer";
 
 /// Longest message, in bytes: as much as a person reads.
-pub(super) const LONGEST_MESSAGE: usize = 1024;
+pub(crate) const LONGEST_MESSAGE: usize = 1024;
 /// The least time between two writes about a session, which may come and go all the time. Numbers of prefixes come settled.
 const SESSION_SPACING: Duration = Duration::from_secs(2);
 

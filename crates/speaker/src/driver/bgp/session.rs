@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use herald_api::reason::EventReason;
-use herald_bgp::session::{SessionEnd, SessionState};
+use herald_bgp::session::{Negotiated, SessionEnd, SessionState};
 use herald_core::Time;
 use herald_core::announce::bgp::{PeerExclusion, PrefixCounts};
 use herald_core::config::bgp::{BgpPeer, PeerLocation};
 use herald_netio::DialError;
 use herald_runtime::event::Severity;
+use jiff::Timestamp;
 
 use crate::bgp::PeerEvent;
 use crate::driver::notice::{self, Notice};
@@ -18,6 +19,8 @@ use crate::status::{ESTABLISHED, SessionStatus};
 
 /// The state of a session before the first attempt has ended.
 const CONNECT: &str = "Connect";
+/// That of a later one, or of the pause before it.
+const ACTIVE: &str = "Active";
 
 /// Numbers of prefixes are published when they have been the same for so long. Thousands of Services that arrive are one write for each
 /// session then, and not one for each moment.
@@ -38,6 +41,10 @@ pub(super) struct PeerSession {
     unpublished: Option<(Time, Time)>,
     /// Why prefixes are not sent, as the last notice has it.
     noticed: Option<PeerExclusion>,
+    /// Since when the session has been in its state.
+    since: Timestamp,
+    /// What both sides agreed on, while the session is established.
+    negotiated: Option<Negotiated>,
     /// Why the attempts fail that have followed each other: more of the same have no notice.
     failing: Option<&'static str>,
 }
@@ -58,6 +65,8 @@ impl PeerSession {
             prefixes: PrefixCounts::default(),
             unpublished: None,
             noticed: None,
+            since: Timestamp::now(),
+            negotiated: None,
             failing: None,
         };
         session.set_peer(peer);
@@ -78,6 +87,19 @@ impl PeerSession {
         self.place = place;
         self.has_password = peer.password.is_some();
         self.failing = None;
+    }
+
+    /// Returns where the peer is, with the port.
+    pub(super) fn place(&self) -> &str {
+        &self.place
+    }
+
+    pub(super) const fn since(&self) -> Timestamp {
+        self.since
+    }
+
+    pub(super) const fn negotiated(&self) -> Option<&Negotiated> {
+        self.negotiated.as_ref()
     }
 
     pub(super) fn status(&self) -> SessionStatus {
@@ -160,6 +182,8 @@ impl PeerSession {
                 self.set_state(ESTABLISHED, prefixes);
                 self.failing = None;
                 let asn = negotiated.peer_asn.0;
+                self.since = Timestamp::now();
+                self.negotiated = Some(negotiated);
                 let text = format!("BGP session with peer \"{peer}\" ({place}, AS {asn}) is established");
                 Some(notice::about_node(
                     Severity::Normal,
@@ -169,8 +193,13 @@ impl PeerSession {
             }
             PeerEvent::Limited(_) => None,
             PeerEvent::Ended { state, end, cause } => {
+                // Attempts that follow each other are one state.
+                if self.status.state != ACTIVE {
+                    self.since = Timestamp::now();
+                }
+                self.negotiated = None;
                 // The next attempt follows.
-                self.set_state("Active", prefixes);
+                self.set_state(ACTIVE, prefixes);
                 let text = self.describe(&end, cause.as_ref());
                 self.status.last_error = Some(text.clone());
                 let is_lost = state == SessionState::Established;
