@@ -1,5 +1,7 @@
 //! Events and conditions with their reasons.
 
+use std::collections::BTreeSet;
+
 use herald_api::crd::{ALLOCATED, ANNOUNCED, EFFECTIVE, READY};
 use herald_core::announce::layer2::takeover::AddressEvent;
 
@@ -9,8 +11,10 @@ use crate::source::{self, Reason};
 const REFUSALS: &str = "crates/core/src/ipam/refusal.rs";
 const NOTES: &str = "crates/core/src/ipam/decision.rs";
 const EXCLUSIONS: &str = "crates/core/src/announce/eligibility.rs";
+const ROUTE_EXCLUSIONS: &str = "crates/core/src/announce/bgp/exclusion.rs";
 const ADDRESS_EVENTS: &str = "crates/core/src/announce/layer2/takeover/event.rs";
 const EFFECTS: &str = "crates/core/src/config/catalog/effect.rs";
+const BGP_EFFECTS: &str = "crates/core/src/config/bgp/effect.rs";
 const REASONS: &str = "crates/api/src/reason.rs";
 
 /// Returns the page of the Kubernetes events.
@@ -32,6 +36,8 @@ pub(crate) fn events() -> anyhow::Result<String> {
     table(&mut page, of_users);
     page.paragraph("Only in the log of the speaker, and in the metric `herald_wire_reports_total`:");
     table(&mut page, of_operators);
+    page.heading("On BGPPeers and BGPAdvertisements, from the controller");
+    table(&mut page, source::reasons(BGP_EFFECTS, "BgpIneffective", &[])?);
     page.heading("Other events");
     page.paragraph("The first words name the object.");
     table(&mut page, source::reasons(REASONS, "EventReason", &[])?);
@@ -77,7 +83,15 @@ pub(crate) fn conditions() -> anyhow::Result<String> {
     let obstacles = source::reasons(ADDRESS_EVENTS, "AddressEvent", &[])?;
     table(&mut page, obstacles.into_iter().filter(is_obstacle).collect());
     page.paragraph("False, because no node may announce the Service:");
-    table(&mut page, source::reasons(EXCLUSIONS, "Exclusion", &[])?);
+    let exclusions = source::reasons(EXCLUSIONS, "Exclusion", &[])?;
+    let words: BTreeSet<String> = exclusions.iter().map(|reason| reason.word.clone()).collect();
+    table(&mut page, exclusions);
+    page.paragraph(
+        "By BGP, a node may have these reasons as well, which the message of `NoCandidate` names:",
+    );
+    let mut of_routes = source::reasons(ROUTE_EXCLUSIONS, "RouteExclusion", &[])?;
+    of_routes.retain(|reason| !words.contains(&reason.word));
+    table(&mut page, of_routes);
     page.heading(&format!("{READY} of IPAddressPool and L2Advertisement"));
     page.paragraph(
         "Whether the resource, as it is written (`observedGeneration`, also in the status itself), is in force. Tools such as Flux \

@@ -40,6 +40,8 @@ pub(crate) fn reasons(path: &str, name: &str, others: &[&str]) -> anyhow::Result
     let arms = arms(&file, name).with_context(|| format!("{name} of {path} has no function `reason`"))?;
     let mut found: Vec<(usize, Reason)> = Vec::new();
     for (pattern, word) in arms {
+        // The words of another enum: that has a table of its own.
+        let Some(word) = word else { continue };
         let Some(outer) = pattern.iter().find(|(of, _)| of == "Self" || of == name) else {
             bail!("an arm of {name}::reason names no variant");
         };
@@ -130,13 +132,17 @@ fn doc_of(attributes: &[Attribute]) -> String {
 /// The enums and variants that a pattern names.
 type Pattern = Vec<(String, String)>;
 
-/// Returns the arms of the function `reason` of type `name`, with the word that each returns; an arm with several
-/// variants counts for each.
-fn arms(file: &File, name: &str) -> Option<Vec<(Pattern, String)>> {
+/// Returns the arms of the function `reason` of type `name`, with the word that each returns, or nothing where that is the reason
+/// of the value in the variant; an arm with several variants counts for each.
+fn arms(file: &File, name: &str) -> Option<Vec<(Pattern, Option<String>)>> {
     let body = function(file, name)?;
     let mut arms = Vec::new();
     for arm in &body.arms {
-        let word = word_of(&arm.body)?;
+        let word = if is_delegated(&arm.body) {
+            None
+        } else {
+            Some(word_of(&arm.body)?)
+        };
         for pattern in alternatives(&arm.pat) {
             let mut paths = Paths::default();
             paths.visit_pat(pattern);
@@ -144,6 +150,11 @@ fn arms(file: &File, name: &str) -> Option<Vec<(Pattern, String)>> {
         }
     }
     Some(arms)
+}
+
+/// Whether an arm returns the reason of a value.
+fn is_delegated(body: &Expr) -> bool {
+    matches!(body, Expr::MethodCall(call) if call.method == "reason")
 }
 
 fn all_patterns(file: &File, name: &str) -> Vec<String> {
@@ -230,6 +241,15 @@ mod tests {
         assert!(of("RequestTooLong").meaning.contains("more than 4 addresses"));
         assert!(!of("InvalidRequest").meaning.contains("more than"));
         assert_eq!(refusals.first().map(|reason| &*reason.word), Some("NoPool"));
+    }
+
+    #[test]
+    fn a_variant_with_the_reasons_of_another_enum_has_no_row() {
+        let path = "crates/core/src/announce/bgp/exclusion.rs";
+        let routes = reasons(path, "RouteExclusion", &[]).expect("the reasons of routes");
+        let words: Vec<&str> = routes.iter().map(|reason| &*reason.word).collect();
+        assert_eq!(words.last(), Some(&"NoPeer"));
+        assert!(words.contains(&"ConflictingAdvertisements"), "{words:?}");
     }
 
     #[test]
