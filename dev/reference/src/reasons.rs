@@ -90,6 +90,7 @@ pub(crate) fn conditions() -> anyhow::Result<String> {
         "By BGP, a node may have these reasons as well, which the message of `NoCandidate` names:",
     );
     let mut of_routes = source::reasons(ROUTE_EXCLUSIONS, "RouteExclusion", &[])?;
+    of_routes.extend(source::reasons(ROUTE_EXCLUSIONS, "PeerExclusion", &[])?);
     of_routes.retain(|reason| !words.contains(&reason.word));
     table(&mut page, of_routes);
     page.heading(&format!("{READY} of IPAddressPool and L2Advertisement"));
