@@ -146,7 +146,6 @@ impl BgpRoutes {
         self.prefixes.clear();
         self.advertisements = advertisements;
         self.peers.update(facts.nodes().get(&self.own_node));
-        self.forget_limits();
         self.decide_all(facts);
     }
 
@@ -180,7 +179,12 @@ impl BgpRoutes {
 
     /// Returns the next peer of this node that differs from what was returned before.
     pub fn poll_peer(&mut self) -> Option<PeerChange> {
-        self.peers.poll_change()
+        let change = self.peers.poll_change()?;
+        if change.peer.is_none() {
+            // Not before: the session of a peer that comes back until then goes on, and reports nothing anew.
+            self.limits.remove(&change.name);
+        }
+        Some(change)
     }
 
     /// Returns the next route that differs from what was returned before.

@@ -57,13 +57,12 @@ impl SessionLimits {
         }
     }
 
-    /// Returns the limits without those of families that the peer is not to have anyway.
-    fn within(self, peer: &BgpPeer) -> Self {
-        Self {
-            v4: self.v4.filter(|_| peer.carries(Family::V4)),
-            v6: self.v6.filter(|_| peer.carries(Family::V6)),
-            ..self
-        }
+    /// Whether a family has another limit than `before`, of those that the peer is to have.
+    fn differs_in_families(&self, before: &Self, peer: &BgpPeer) -> bool {
+        let mut carried = [Family::V4, Family::V6]
+            .into_iter()
+            .filter(|family| peer.carries(*family));
+        carried.any(|family| self.of(family) != before.of(family))
     }
 }
 
@@ -105,25 +104,17 @@ impl BgpRoutes {
         let Some((name, running)) = self.peers.running().get_key_value(peer) else {
             return Vec::new();
         };
-        let (name, after) = (Arc::clone(name), limits.within(running));
-        let before = self.limits.remove(&name).unwrap_or_default();
-        let concerned = if before.v4 != after.v4 || before.v6 != after.v6 {
+        let before = self.limits.get(name).cloned().unwrap_or_default();
+        let concerned = if limits.differs_in_families(&before, running) {
             self.services.keys().cloned().collect()
         } else {
-            let differing = before.too_long.symmetric_difference(&after.too_long);
+            let differing = before.too_long.symmetric_difference(&limits.too_long);
             self.services_with(facts, differing)
         };
-        if after != SessionLimits::default() {
-            self.limits.insert(name, after);
-        }
+        // Also those of families that the peer is not to have: it may be to have them later, and its session reports changes only.
+        self.limits.insert(Arc::clone(name), limits);
         self.statuses.mark(&concerned);
         concerned
-    }
-
-    /// Forgets the limits of sessions that this node has not any more.
-    pub(super) fn forget_limits(&mut self) {
-        let running = self.peers.running();
-        self.limits.retain(|peer, _| running.contains_key(peer));
     }
 
     /// Checks that the session with a peer can have the route for a prefix.

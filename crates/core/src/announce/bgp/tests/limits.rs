@@ -97,38 +97,56 @@ fn a_peer_that_can_have_no_address_of_a_service_is_not_in_its_status() {
 }
 
 #[test]
-fn limits_end_with_the_peer_and_those_of_families_that_it_is_not_to_have_are_none() {
+fn limits_end_with_the_session() {
     let mut speaker = speaker();
     let peers = speaker.peers.clone();
+    while speaker.routes.poll_peer().is_some() {}
     speaker.statuses();
-    speaker.limit("peer2", too_long(FOUR, 32));
-    speaker.limit("peer1", too_long(FOUR, 32));
+    for peer in ["peer1", "peer2"] {
+        speaker.limit(peer, too_long(FOUR, 32));
+    }
     assert_eq!(speaker.statuses(), ["test1: fc00:1::33 by peer1 peer2"]);
-    speaker.peers.pop();
-    speaker.configure();
-    speaker.peers = peers;
-    speaker.configure();
+    let mut without_peer2_for_a_moment = |is_ended: bool| {
+        speaker.peers.pop();
+        speaker.configure();
+        if is_ended {
+            while speaker.routes.poll_peer().is_some() {}
+        }
+        speaker.peers = peers.clone();
+        speaker.configure();
+        speaker.statuses()
+    };
+    assert_eq!(without_peer2_for_a_moment(false), [""; 0], "its session goes on");
     assert_eq!(
-        speaker.statuses(),
+        without_peer2_for_a_moment(true),
         ["test1: 10.20.30.1 fc00:1::33 by peer1 peer2"],
         "the peer that came back has no limits"
     );
     speaker.limit("unknown", too_long(FOUR, 32));
+}
+
+/// The session reports what the peer negotiated, once, whatever the peer is to have.
+#[test]
+fn limits_of_a_family_count_from_when_the_peer_is_to_have_it() {
+    let mut speaker = speaker();
+    let dual = speaker.peers.clone();
     speaker.peers = vec![peer("peer1", "1.2.3.4")];
     speaker.configure();
-    speaker.statuses();
-    let concerned = speaker.routes.set_limits(
-        &speaker.facts,
-        &"peer1".into(),
-        no_ipv6(FamilyLimit::NotNegotiated),
-    );
-    assert_eq!(concerned.len(), 1, "its routes fit into messages again");
-    let concerned = speaker.routes.set_limits(
-        &speaker.facts,
-        &"peer1".into(),
-        no_ipv6(FamilyLimit::NotNegotiated),
-    );
+    assert_eq!(speaker.statuses(), ["test1: 10.20.30.1 by peer1"]);
+    let limits = no_ipv6(FamilyLimit::NotNegotiated);
+    let concerned = speaker.routes.set_limits(&speaker.facts, &"peer1".into(), limits);
     assert_eq!(concerned, [], "it is not to have IPv6 routes");
+    assert_eq!(speaker.routes.prefix_counts("peer1").unsendable, 0);
+    speaker.peers = vec![dual[0].clone()];
+    speaker.configure();
+    assert_eq!(speaker.statuses(), [""; 0], "as before");
+    speaker.at("peer1");
+    let counts = PrefixCounts {
+        sendable: 1,
+        unsendable: 1,
+        reason: Some(PeerExclusion::FamilyNotNegotiated(Family::V6)),
+    };
+    assert_eq!(speaker.routes.prefix_counts("peer1"), counts);
 }
 
 #[test]
