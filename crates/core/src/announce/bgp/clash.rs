@@ -45,8 +45,8 @@ type Pair = (usize, usize);
 /// The prefixes whose advertisements clash.
 #[derive(Debug, Default)]
 pub(super) struct Clashes {
-    /// Those that were returned last, with the names of the advertisements.
-    reported: BTreeMap<Prefix, (String, String)>,
+    /// Those that were returned last, with the names of the advertisements and their LOCAL_PREF.
+    reported: BTreeMap<Prefix, [(String, u32); 2]>,
     /// The prefixes that may clash in another way.
     stale: BTreeSet<Prefix>,
 }
@@ -75,16 +75,18 @@ impl BgpRoutes {
                 continue;
             };
             let [high, low] = [used, unused].map(|place| &self.advertisements[place]);
-            let names = (high.name.clone(), low.name.clone());
-            let clash = LocalPrefClash {
-                prefix,
-                used: (high.name.clone(), preference(high)),
-                unused: (low.name.clone(), preference(low)),
-                services: self.services_behind(facts, prefix, [used, unused]),
-            };
-            if self.clashes.reported.insert(prefix, names.clone()) != Some(names) {
-                return Some(clash);
+            let pair = [high, low].map(|one| (one.name.clone(), preference(one)));
+            if self.clashes.reported.get(&prefix) == Some(&pair) {
+                continue;
             }
+            self.clashes.reported.insert(prefix, pair.clone());
+            let [high, low] = pair;
+            return Some(LocalPrefClash {
+                prefix,
+                used: high,
+                unused: low,
+                services: self.services_behind(facts, prefix, [used, unused]),
+            });
         }
     }
 
@@ -94,10 +96,12 @@ impl BgpRoutes {
         let at = |peer: &BgpPeer| {
             let sent = places.iter().map(|(place, _)| *place);
             let sent = sent.filter(|place| self.is_wanted(peer, prefix, *place));
-            let of = |place: &usize| preference(&self.advertisements[*place]);
-            let high = sent.clone().max_by_key(of)?;
-            let low = sent.min_by_key(of)?;
-            (of(&high) != of(&low)).then_some((high, low))
+            let of = |place: &usize| &self.advertisements[*place];
+            // Of those with the same LOCAL_PREF always the same one, by name.
+            let rank = |place: &usize| (preference(of(place)), of(place).name.as_str());
+            let high = sent.clone().max_by_key(rank)?;
+            let low = sent.min_by_key(rank)?;
+            (preference(of(&high)) != preference(of(&low))).then_some((high, low))
         };
         self.peers.running().values().find_map(at)
     }
