@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use herald_core::Time;
-use herald_core::config::Problem;
 use herald_core::config::bgp::{
     BgpCatalog, BgpChange, BgpIneffective, BgpKind, BgpSource, FirstLists, UnlistedSource,
 };
+use herald_core::config::{AdvertisementScope, Problem};
 use herald_runtime::Update;
 use herald_runtime::event::Severity;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -69,6 +69,13 @@ impl BgpConfiguration {
     /// Whether no speaker speaks BGP.
     pub(crate) const fn is_disabled(&self) -> bool {
         self.is_disabled
+    }
+
+    /// Returns what the advertisements select; nothing before it is known, which is not that there are none.
+    pub(crate) fn scopes(&self) -> Option<Vec<AdvertisementScope>> {
+        let advertisements = self.catalog.advertisements();
+        let scopes = advertisements.map(|advertisement| advertisement.scope.clone());
+        self.lists.are_usable().then(|| scopes.collect())
     }
 
     /// Takes a change of a resource, or that a kind was listed.
@@ -239,6 +246,7 @@ mod tests {
         assert_eq!(configuration.apply(), None);
         assert!(configuration.handle_time(Time::ZERO + PATIENCE));
         assert_eq!(configuration.apply(), Some(Vec::new()), "the state names them");
+        assert_eq!(configuration.scopes(), None, "there may be advertisements");
         assert_eq!(
             (
                 configuration.unlisted().count(),
@@ -255,6 +263,7 @@ mod tests {
             ),
             (2, 1)
         );
+        assert_eq!(configuration.scopes(), Some(Vec::new()));
         assert!(!configuration.is_listed());
     }
 

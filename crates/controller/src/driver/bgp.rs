@@ -25,12 +25,10 @@ impl Controller {
         let Some(problems) = self.configuration.bgp.apply() else {
             return;
         };
-        let advertisements = self.configuration.bgp.catalog().advertisements();
-        let scopes = advertisements.map(|advertisement| advertisement.scope.clone());
-        let is_disabled = self.configuration.bgp.is_disabled();
-        self.resources
-            .effects
-            .set_bgp_scopes(scopes.collect(), is_disabled);
+        if let Some(scopes) = self.configuration.bgp.scopes() {
+            let is_disabled = self.configuration.bgp.is_disabled();
+            self.resources.effects.set_bgp_scopes(scopes, is_disabled);
+        }
         let ineffective = self.configuration.bgp.take_newly_ineffective();
         if self.listing.is_none() {
             self.metrics.set_config(true, self.configuration.is_stale());
