@@ -22,8 +22,8 @@ pub(super) struct BesideMetalLb {
     pub(super) is_running: bool,
     /// Whether there are Pods of MetalLB's speaker, ready or not.
     has_metallb: bool,
-    /// Whether BGP is left to MetalLB on this node.
-    is_bgp_paused: bool,
+    /// Whether BGP is left to MetalLB on this node, once that is known.
+    is_bgp_paused: Option<bool>,
     /// Whether a Pod of MetalLB's speaker was seen.
     was_seen: bool,
     /// The Pods that were logged last: none of them is ready, and they keep this speaker from electing as usual.
@@ -39,7 +39,7 @@ impl BesideMetalLb {
         Self {
             is_running: true,
             has_metallb: true,
-            is_bgp_paused: true,
+            is_bgp_paused: None,
             was_seen: false,
             leftover: Vec::new(),
             logged: None,
@@ -131,7 +131,7 @@ impl Driver {
         let now = Timestamp::now();
         // A router sees both speakers of a node as one: the old one has to be gone before this one dials.
         let is_here = self.cluster.has_metallb_sessions(&self.node, now);
-        if std::mem::replace(&mut beside.is_bgp_paused, is_here) != is_here {
+        if beside.is_bgp_paused.replace(is_here) != Some(is_here) {
             info!("a Pod of MetalLB's speaker or of frr-k8s on this node has the sessions of BGP: {is_here}");
         }
         self.agent.set_bgp_paused(is_here);
