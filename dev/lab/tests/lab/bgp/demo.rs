@@ -8,10 +8,10 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::trial;
+use crate::{PROCESSORS, trial};
 
-/// The hold time of the demo, and what a timer and a loaded machine may add.
-const LATEST: f64 = 6000.0;
+/// The hold time of the demo, and what timers, the end of a node and a loaded machine may add.
+const LATEST: f64 = 15_000.0;
 
 pub(super) fn of_demo() -> Trial {
     let name = "the_demo_with_a_router_shows_that_a_dead_node_is_left";
@@ -27,6 +27,7 @@ pub(super) fn of_demo() -> Trial {
 }
 
 async fn demo() -> anyhow::Result<()> {
+    let _shared = PROCESSORS.read().await;
     let directory = tempfile::tempdir()?;
     let mut command = Command::new(env!("CARGO_BIN_EXE_herald-lab"));
     command
