@@ -70,8 +70,8 @@ pub struct BGPSessionStateStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::date_time")]
     pub since: Option<Time>,
-    /// How many prefixes the peer is to have and can be sent. It is written once it has settled, 3 s after the last change. The metric
-    /// metallb_bgp_announced_prefixes_total has those that the peer was sent.
+    /// How many prefixes the peer is to have and can be sent; 0 without a session. It is written once it has settled, 3 s after the last
+    /// change. The metric metallb_bgp_announced_prefixes_total has those that the peer was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefixes: Option<i64>,
     /// How many prefixes the peer should get but cannot be sent.

@@ -84,7 +84,7 @@ impl fmt::Display for UnlistedSource {
         };
         write!(
             f,
-            "{kind} cannot be listed, so {consequence}; {remedy} (the log has the error)"
+            "{kind} are not listed yet, so {consequence}; if that lasts, {remedy}"
         )
     }
 }
@@ -172,8 +172,8 @@ mod tests {
     fn the_message_says_what_does_not_work_and_what_to_do() {
         assert_eq!(
             UnlistedSource(BgpSource::BfdProfiles).to_string(),
-            "BFDProfiles cannot be listed, so BGPPeers with spec.bfdProfile are set aside; install the custom resource definitions, and \
-             check the RBAC rules of the program (the log has the error)"
+            "BFDProfiles are not listed yet, so BGPPeers with spec.bfdProfile are set aside; if that lasts, install the custom resource \
+             definitions, and check the RBAC rules of the program"
         );
     }
 

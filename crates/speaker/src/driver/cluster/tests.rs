@@ -325,7 +325,7 @@ fn what_does_not_depend_on_a_kind_that_cannot_be_listed_works_and_the_problem_is
         assert_eq!(names, peers, "{missing:?}");
         let problems = rig.cluster.problems();
         assert!(
-            problems.len() == 1 && problems[0].contains("cannot be listed"),
+            problems.len() == 1 && problems[0].contains("not listed yet"),
             "{problems:?}"
         );
         rig.apply(Input::Bgp(BgpUpdate::Listed(missing)));

@@ -14,7 +14,7 @@ use tokio::task::block_in_place;
 
 use super::{ASN, ROUTER_ASN};
 
-/// A peer that does not answer is known as such when an attempt has ended, and a state is written every ten seconds.
+/// A peer that does not answer is known as such when an attempt has ended, and a state is written every two seconds.
 const ATTEMPT: Duration = Duration::from_secs(60);
 
 /// A pool that only BGP advertises, to two routers, and a Service.
