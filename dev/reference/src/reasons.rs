@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use herald_api::crd::{ALLOCATED, ANNOUNCED, EFFECTIVE, READY};
+use herald_core::Family;
+use herald_core::announce::bgp::PeerExclusion;
 use herald_core::announce::layer2::takeover::AddressEvent;
 
 use crate::page::{Page, code};
@@ -90,7 +92,7 @@ pub(crate) fn conditions() -> anyhow::Result<String> {
         "By BGP, a node may have these reasons as well, which the message of `NoCandidate` names:",
     );
     let mut of_routes = source::reasons(ROUTE_EXCLUSIONS, "RouteExclusion", &[])?;
-    of_routes.extend(source::reasons(ROUTE_EXCLUSIONS, "PeerExclusion", &[])?);
+    of_routes.extend(of_sessions()?);
     of_routes.retain(|reason| !words.contains(&reason.word));
     table(&mut page, of_routes);
     page.heading(&format!("{READY} of IPAddressPool and L2Advertisement"));
@@ -116,9 +118,19 @@ pub(crate) fn conditions() -> anyhow::Result<String> {
         "It has no conditions. `status.unsendableReason` has the message of one of these reasons. A node that announces a Service to no peer \
          because of them has the reason in the message of `NoCandidate`.",
     );
-    let of_peers = source::reasons("crates/core/src/announce/bgp/exclusion.rs", "PeerExclusion", &[])?;
-    table(&mut page, of_peers);
+    table(&mut page, of_sessions()?);
     Ok(page.finish())
+}
+
+/// Returns the reasons why a session cannot have a route. The others are of peers that are not to have it.
+fn of_sessions() -> anyhow::Result<Vec<Reason>> {
+    let others = [
+        PeerExclusion::NotSelected,
+        PeerExclusion::FamilyNotCarried(Family::V4),
+    ];
+    let mut reasons = source::reasons(ROUTE_EXCLUSIONS, "PeerExclusion", &[])?;
+    reasons.retain(|reason| others.iter().all(|other| other.reason() != reason.word));
+    Ok(reasons)
 }
 
 /// Returns whether the reason is one of the condition as well.
