@@ -77,6 +77,7 @@ where
         },
         selected,
         position: None,
+        asked: None,
         is_in_doubt: false,
         checks,
         differ: Differ::default(),
@@ -124,6 +125,8 @@ struct Source<K, T> {
     selected: ListParams,
     /// The version that was shown last; without it a list is due.
     position: Option<Version>,
+    /// The version that was asked for last; it counts objects of all kinds, so it may be much newer than the position.
+    asked: Option<Version>,
     /// Whether the API server may have been restored since.
     is_in_doubt: bool,
     checks: Interval,
@@ -179,6 +182,7 @@ where
             if rest.is_none() {
                 let version = list.metadata.resource_version.unwrap_or_default();
                 self.position = Some(Version::new(version));
+                self.asked = None;
                 self.is_in_doubt = false;
                 break;
             }
@@ -275,15 +279,12 @@ where
         let list: ObjectList<IgnoredAny> = client.request(request).await?;
         outage::handle_answer();
         let version = Version::new(list.metadata.resource_version.unwrap_or_default());
-        let is_older = self
-            .position
-            .as_ref()
-            .is_some_and(|before| version.is_older_than(before));
-        if is_older {
-            Err(Interruption::Restored)
-        } else {
-            Ok(())
+        let mut before = self.position.iter().chain(&self.asked);
+        if before.any(|before| version.is_older_than(before)) {
+            return Err(Interruption::Restored);
         }
+        self.asked = Some(version);
+        Ok(())
     }
 
     fn handle(&mut self, interruption: &Interruption) {

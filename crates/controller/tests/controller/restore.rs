@@ -8,6 +8,10 @@ use crate::cluster::{Cluster, wait_for};
 /// So many versions the restore goes back.
 const VERSIONS: usize = 1000;
 
+/// So many times the version of Services is asked for until each controller has asked for it in each of its two watches, which
+/// do that once a second.
+const CHECKS: u64 = 16;
+
 /// Restores a backup while a controller and a standby run, and checks that both follow. Watches are cut, or stay open in
 /// silence.
 async fn both_follow(arguments: &[&str], are_watches_cut: bool) {
@@ -32,16 +36,44 @@ async fn both_follow(arguments: &[&str], are_watches_cut: bool) {
     let create = |i: usize| {
         let cluster = &cluster;
         let map = json!({"metadata": {"name": format!("m{i}")}});
-        async move { cluster.create("/api/v1/namespaces/default/configmaps", map).await }
+        async move {
+            cluster.create("/api/v1/namespaces/default/configmaps", map).await;
+        }
     };
     futures::stream::iter(0..VERSIONS)
-        .map(create)
-        .buffer_unordered(32)
-        .collect::<Vec<_>>()
+        .for_each_concurrent(32, create)
         .await;
+    if !are_watches_cut {
+        // Only who has seen one of these versions can notice that they are gone.
+        let before = cluster.server.request_counts();
+        wait_for("each controller has asked for the version", async || {
+            let asked = cluster.server.request_counts().since(&before);
+            asked.of("list", "services") >= CHECKS
+        })
+        .await;
+    }
     faults.restore(backup);
     if are_watches_cut {
         faults.drop_watches();
+    } else {
+        // More than came between the backup and the last event of a watch.
+        futures::stream::iter(VERSIONS..VERSIONS + 50)
+            .for_each_concurrent(8, create)
+            .await;
+        wait_for(
+            "both watches of Services notice it in both controllers",
+            async || {
+                let is_noticed = |name| {
+                    let log = cluster.log_of(name);
+                    let restored = log
+                        .lines()
+                        .filter(|line| line.contains("it was restored from a backup"));
+                    restored.filter(|line| line.contains("\"services\"")).count() >= 2
+                };
+                ["first", "second"].into_iter().all(is_noticed)
+            },
+        )
+        .await;
     }
 
     // The address of the Service that is lost is free, and that of the Service that is back is not.
