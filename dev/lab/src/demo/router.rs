@@ -11,6 +11,7 @@ use herald_routers::{Kind, Router};
 use super::story::{Chapter, Story, milliseconds};
 use super::{SERVICES, begin, outage, served};
 use crate::clock::Monotonic;
+use crate::prober::Prober;
 use crate::switch::Host;
 use crate::{DEADLINE, Lab, gateway};
 
@@ -148,14 +149,7 @@ async fn power_failure(
     });
     let fault = Monotonic::now();
     lab.power_off(0).await?;
-    let after = withdrawn(router, address, fault).await?;
-    let outage = outage(&mut prober, fault).await?;
-    story.write(&Chapter::Withdrawn {
-        address,
-        node: lab.node(0).name().to_owned(),
-        after_ms: milliseconds(after),
-        outage: outage.into(),
-    });
+    tell_withdrawal(lab, story, router, address, fault, &mut prober).await?;
     lab.power_on(0).await?;
     returned(lab, story, router, address).await
 }
@@ -175,16 +169,29 @@ async fn planned_stop(
     let fault = Monotonic::now();
     let status = lab.node_mut(0).stop_speaker().await?;
     ensure!(status.success(), "the speaker ended with {status}");
+    tell_withdrawal(lab, story, router, address, fault, &mut prober).await?;
+    lab.node_mut(0).start_speaker().await?;
+    returned(lab, story, router, address).await
+}
+
+/// Tells when the router has no route by the first node any more, and what a client saw meanwhile.
+async fn tell_withdrawal(
+    lab: &Lab,
+    story: &Story,
+    router: &Router<Host>,
+    address: IpAddr,
+    fault: Monotonic,
+    prober: &mut Prober,
+) -> anyhow::Result<()> {
     let after = withdrawn(router, address, fault).await?;
-    let outage = outage(&mut prober, fault).await?;
+    let outage = outage(prober, fault).await?;
     story.write(&Chapter::Withdrawn {
         address,
         node: lab.node(0).name().to_owned(),
         after_ms: milliseconds(after),
         outage: outage.into(),
     });
-    lab.node_mut(0).start_speaker().await?;
-    returned(lab, story, router, address).await
+    Ok(())
 }
 
 /// Waits until the router has no route by the first node, and returns the time since the fault.
