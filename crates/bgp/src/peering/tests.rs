@@ -1,7 +1,7 @@
 //! A peering against a session of the other side, with a connection that takes as many bytes as the test says.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
-use std::time::Duration;
 use std::vec::Vec;
 
 use herald_core::announce::bgp::{RouteAttributes, RouteChange};

@@ -1,6 +1,6 @@
 //! What ends a session, and what the peer is told.
 
-use std::time::Duration;
+use core::time::Duration;
 use std::vec::Vec;
 
 use super::*;

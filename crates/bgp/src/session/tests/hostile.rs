@@ -1,6 +1,6 @@
 //! Any peer, any network and any caller.
 
-use std::time::Duration;
+use core::time::Duration;
 use std::vec::Vec;
 
 use proptest::collection::vec;

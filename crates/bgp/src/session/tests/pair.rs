@@ -1,6 +1,6 @@
 //! Two sides with a connection between them.
 
-use std::time::Duration;
+use core::time::Duration;
 use std::vec::Vec;
 
 use super::*;
