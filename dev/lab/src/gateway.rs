@@ -48,20 +48,34 @@ fn nothing_installed(obstacles: &[(Kind, String)]) -> String {
     )
 }
 
-/// Starts the router, which waits for all nodes over IPv4, and sends what the client and the switch have for these networks (IPv4 and
-/// IPv6) through it. The AS numbers are those of the nodes and of the router.
+/// What the router is.
+#[derive(Debug, Clone, Copy)]
+pub struct Gateway {
+    /// Its program.
+    pub kind: Kind,
+    /// What the client and the switch send through it: an IPv4 and an IPv6 network.
+    pub networks: [&'static str; 2],
+    /// The AS numbers of the nodes and of the router.
+    pub asns: [u32; 2],
+    /// Whether it removes the routes of a node as soon as the session ends (BIRD only).
+    pub keeps_nothing: bool,
+}
+
+/// Starts the router, which waits for all nodes over IPv4.
 ///
 /// # Errors
 /// When the kernel refuses.
 ///
 /// # Panics
 /// When the program does not start.
-pub async fn start(
-    lab: &Lab,
-    kind: Kind,
-    networks: [&str; 2],
-    [asn, router_asn]: [u32; 2],
-) -> anyhow::Result<Router<Host>> {
+pub async fn start(lab: &Lab, gateway: Gateway) -> anyhow::Result<Router<Host>> {
+    let Gateway {
+        kind,
+        networks,
+        asns,
+        keeps_nothing,
+    } = gateway;
+    let [asn, router_asn] = asns;
     let addresses = plan::router(0);
     let host = lab.switch().attach("router", addresses).await?;
     for (parameter, value) in PARAMETERS {
@@ -88,6 +102,7 @@ pub async fn start(
     let setup = Setup {
         neighbours: &neighbours,
         forwards: true,
+        keeps_nothing,
         ..Setup::default()
     };
     Ok(block_in_place(|| Router::start_with(kind, host, &setup)))

@@ -28,7 +28,7 @@ pub(crate) fn configuration(setup: &Setup<'_>) -> String {
         // neighbour by another protocol.
         text += &format!(
             "protocol bgp node{number} {{\n\
-             local {} as {}; neighbor {} as {}; passive {}; direct; error wait time 1, 2; error forget time 3; {}\n\
+             local {} as {}; neighbor {} as {}; passive {}; direct; error wait time 1, 2; error forget time 3; {}{}\n\
              ipv4 {{ import all; export all; }};\nipv6 {{ import all; export all; }};\n}}\n",
             neighbour.router,
             neighbour.router_asn,
@@ -36,6 +36,11 @@ pub(crate) fn configuration(setup: &Setup<'_>) -> String {
             neighbour.asn,
             if setup.dials { "no" } else { "yes" },
             password.unwrap_or_default(),
+            if setup.keeps_nothing {
+                "graceful restart off;"
+            } else {
+                ""
+            },
         );
     }
     text

@@ -40,6 +40,9 @@ pub struct Setup<'a> {
     pub forwards: bool,
     /// Whether it connects to its neighbours, instead of waiting for them.
     pub dials: bool,
+    /// Whether it removes the routes of a neighbour as soon as the session ends, also those that it would keep for a graceful restart
+    /// (BIRD only).
+    pub keeps_nothing: bool,
 }
 
 /// An established session with a neighbour as a router shows it.

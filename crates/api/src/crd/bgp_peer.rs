@@ -106,7 +106,7 @@ pub struct BGPPeerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bfd_profile: Option<String>,
     /// Whether the peer is asked to keep the routes while the speaker restarts (RFC 4724). Without effect yet: a speaker that stops
-    /// withdraws its routes.
+    /// withdraws its routes. Only a speaker beside MetalLB asks that those of MetalLB's speaker are kept until its own are there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enable_graceful_restart: Option<bool>,
     /// Whether the peer is more than one hop away. A session does not need it: packets are sent with a TTL of 255.

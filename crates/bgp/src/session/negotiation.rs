@@ -34,7 +34,8 @@ pub struct SessionConfig {
     pub families: Vec<Family>,
     /// Whether IPv4 routes may have IPv6 next hops (RFC 8950).
     pub extended_next_hop: bool,
-    /// Seconds for which the peer keeps routes while this speaker restarts (RFC 4724); nothing without graceful restart.
+    /// Seconds for which the peer keeps routes while this speaker restarts (RFC 4724); nothing without graceful restart. With 0 the peer
+    /// keeps none of this speaker's, but those that it has kept of the speaker before until End-of-RIB.
     pub restart_time: Option<u16>,
     /// Whether packets were, and will be, forwarded while this speaker restarts: the F bit (RFC 4724 section 3).
     pub forwarding: bool,
@@ -86,7 +87,7 @@ impl SessionConfig {
             let forwarding = self.forwarding;
             capabilities.push(Capability::GracefulRestart {
                 restarted,
-                notification: true,
+                notification: time > 0,
                 time,
                 families: families
                     .map(|family| RestartFamily { family, forwarding })
@@ -140,9 +141,14 @@ impl SessionConfig {
             },
             extended_next_hop: self.extended_next_hop && takes_ipv6_next_hops(open),
             enhanced_refresh: has(&Capability::EnhancedRouteRefresh),
-            graceful_restart: self.restart_time.is_some() && helps_restart(open, false),
-            notification_restart: self.restart_time.is_some() && helps_restart(open, true),
+            graceful_restart: self.can_restart() && helps_restart(open, false),
+            notification_restart: self.can_restart() && helps_restart(open, true),
         })
+    }
+
+    /// Returns whether the peer is asked to keep routes while this speaker restarts.
+    fn can_restart(&self) -> bool {
+        self.restart_time.is_some_and(|time| time > 0)
     }
 
     /// Returns whether the peer may have this AS number.

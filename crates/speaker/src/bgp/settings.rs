@@ -23,8 +23,9 @@ pub struct PeerSettings {
 }
 
 impl PeerSettings {
-    /// Returns the settings for a peer. `node` is the identifier of peers without one of their own.
-    pub fn of(peer: &BgpPeer, node: BgpIdentifier) -> Self {
+    /// Returns the settings for a peer. `node` is the identifier of peers without one of their own. `follows_metallb` is whether the
+    /// sessions of this node may follow those of MetalLB's speaker.
+    pub fn of(peer: &BgpPeer, node: BgpIdentifier, follows_metallb: bool) -> Self {
         let (address, interface) = match &peer.location {
             PeerLocation::Address(address) => (*address, None),
             PeerLocation::Interface(name) => (Ipv6Addr::UNSPECIFIED.into(), Some(name.clone())),
@@ -56,8 +57,9 @@ impl PeerSettings {
                 // The interface of an IPv6 connection may have no IPv4 address to be the next hop.
                 extended_next_hop: families.len() > 1 && matches!(address, IpAddr::V6(_)),
                 families,
-                // A peer would keep the routes of a speaker that has stopped for good, as long as no stop withdraws them first.
-                restart_time: None,
+                // A peer would keep the routes of a speaker that has stopped for good, as long as no stop withdraws them first. But
+                // those that it has kept of MetalLB's speaker it keeps until it has the same of this one.
+                restart_time: (follows_metallb && peer.graceful_restart).then_some(0),
                 forwarding: true,
             },
         }
@@ -111,7 +113,7 @@ mod tests {
     #[test]
     fn a_plain_peer_has_the_family_of_its_address_and_usual_timers() {
         for (address, family) in [("192.0.2.1", Family::V4), ("2001:db8::1", Family::V6)] {
-            let settings = PeerSettings::of(&peer(address), node());
+            let settings = PeerSettings::of(&peer(address), node(), false);
             let session = &settings.session;
             assert_eq!(session.families, [family]);
             assert_eq!(session.hold_time, HoldTime::new(90).expect("long enough"));
@@ -141,7 +143,7 @@ mod tests {
         written.password = Some(Password(b"secret".to_vec()));
         written.graceful_restart = true;
         written.dual_stack = true;
-        let settings = PeerSettings::of(&written, node());
+        let settings = PeerSettings::of(&written, node(), false);
         let (dial, session) = (&settings.dial, &settings.session);
         assert_eq!((dial.source, dial.peer.port()), (written.source_address, 1179));
         assert_eq!(dial.device.as_deref(), Some("red"));
@@ -166,10 +168,20 @@ mod tests {
             port: 1179,
             ..peer("192.0.2.1")
         };
-        let settings = PeerSettings::of(&unnumbered, node());
+        let settings = PeerSettings::of(&unnumbered, node(), false);
         assert_eq!(settings.interface.as_deref(), Some("eth1"));
         assert_eq!(settings.session.families, [Family::V4, Family::V6]);
         assert!(settings.session.extended_next_hop);
         assert_eq!(settings.label(), "eth1:1179");
+    }
+
+    #[test]
+    fn a_session_that_follows_that_of_metallb_takes_over_its_routes() {
+        let mut peer = peer("192.0.2.1");
+        for (enabled, expected) in [(true, Some(0)), (false, None)] {
+            peer.graceful_restart = enabled;
+            let session = PeerSettings::of(&peer, node(), true).session;
+            assert_eq!((session.restart_time, session.forwarding), (expected, true));
+        }
     }
 }

@@ -75,7 +75,7 @@ impl BgpSessions {
     }
 
     /// Begins, changes or ends the session with a peer.
-    fn set_peer(&mut self, change: PeerChange, node: impl FnOnce() -> BgpIdentifier) {
+    fn set_peer(&mut self, change: PeerChange, node: impl FnOnce() -> BgpIdentifier, follows_metallb: bool) {
         let PeerChange { name, peer } = change;
         let Some(peer) = peer else {
             info!(peer = %name, "no session with this peer any more");
@@ -89,7 +89,7 @@ impl BgpSessions {
         let session = session
             .and_modify(|session| session.set_peer(&peer))
             .or_insert_with(|| PeerSession::new(&peer));
-        let settings = Box::new(PeerSettings::of(&peer, node));
+        let settings = Box::new(PeerSettings::of(&peer, node, follows_metallb));
         self.states
             .set(SessionKey(Arc::clone(&name)), Some(session.status()));
         self.thread.send(BgpCommand::SetPeer(name, settings));
@@ -167,9 +167,10 @@ impl Driver {
         let Some(sessions) = &mut self.handles.bgp else {
             return;
         };
+        let follows_metallb = self.beside.is_some();
         while let Some(change) = self.agent.poll_bgp_peer() {
             let identifier = || identifier::of_node(self.agent.node(), self.cluster.internal_ipv4());
-            sessions.set_peer(change, identifier);
+            sessions.set_peer(change, identifier, follows_metallb);
         }
         sessions.set_routes(std::iter::from_fn(|| self.agent.poll_route()));
         while let Some(change) = self.agent.poll_bgp_status() {

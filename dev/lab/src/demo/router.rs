@@ -11,9 +11,10 @@ use herald_routers::{Kind, Router};
 use super::story::{Chapter, Story, milliseconds};
 use super::{SERVICES, begin, outage, served};
 use crate::clock::Monotonic;
+use crate::gateway::{self, Gateway};
 use crate::prober::Prober;
 use crate::switch::Host;
-use crate::{DEADLINE, Lab, gateway};
+use crate::{DEADLINE, Lab};
 
 /// Its name in messages.
 const MANIFEST_PATH: &str = "demo.yaml";
@@ -64,7 +65,16 @@ const REQUESTS: usize = 10;
 const SHOWN: usize = 6;
 
 pub(super) async fn acts(lab: &mut Lab, story: &Story, kind: Kind) -> anyhow::Result<()> {
-    let router = gateway::start(lab, kind, POOL, [ASN, ROUTER_ASN]).await?;
+    let router = gateway::start(
+        lab,
+        Gateway {
+            kind,
+            networks: POOL,
+            asns: [ASN, ROUTER_ASN],
+            keeps_nothing: false,
+        },
+    )
+    .await?;
     begin(lab, story, MANIFEST_PATH, MANIFEST).await?;
     story.write(&Chapter::Router {
         router: router.host().into(),

@@ -23,7 +23,7 @@ const ASN: u32 = 65_001;
 const ROUTER_ASN: u32 = 65_000;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![
+    let mut trials = vec![
         of_routers(
             "routers_have_the_addresses_of_services_by_bgp_while_they_are_served",
             objects::shown,
@@ -45,8 +45,9 @@ pub(crate) fn trials() -> Vec<Trial> {
             beside::layer_2,
         ),
         demo::of_demo(),
-        migration::of_migration(),
-    ]
+    ];
+    trials.extend(migration::trials());
+    trials
 }
 
 /// A test that needs the programs of routers. In CI their absence is a failure, elsewhere the test shows as ignored.

@@ -409,3 +409,34 @@ fn an_open_says_whether_packets_were_forwarded() {
         assert!(config.open(true).capabilities.contains(&expected));
     }
 }
+
+/// RFC 4724 section 4.2: the peer keeps the routes of the speaker before until End-of-RIB, if the F bit is set. With a time of 0 it keeps
+/// none when this session ends, so it is told.
+#[test]
+fn without_a_restart_time_a_speaker_follows_another_and_keeps_no_routes_itself() {
+    use crate::wire::{Capability, RestartFamily};
+    let mut config = config(65_001, 65_000);
+    config.restart_time = Some(0);
+    let open = config.open(true);
+    let expected = Capability::GracefulRestart {
+        restarted: true,
+        notification: false,
+        time: 0,
+        families: [Family::V4, Family::V6]
+            .map(|family| RestartFamily {
+                family: AfiSafi::unicast(family),
+                forwarding: true,
+            })
+            .to_vec(),
+    };
+    assert!(open.capabilities.contains(&expected));
+    let mut peer = self::config(65_000, 65_001);
+    peer.restart_time = Some(120);
+    let negotiated = config.negotiate(&peer.open(false)).expect("they agree");
+    assert!(!negotiated.graceful_restart && !negotiated.notification_restart);
+    let end = SessionEnd::Restart.notification(Some(&negotiated));
+    assert_eq!(
+        end.map(|end| end.error),
+        Some(ErrorCode::Cease(CeaseSubcode::AdministrativeReset))
+    );
+}

@@ -85,7 +85,7 @@ pub(super) async fn start(lab: &Lab, sides: [Side; 3]) -> anyhow::Result<Vec<Lab
             neighbours: &neighbours,
             networks: &NETWORKS,
             forwards: side.kind != Kind::GoBgp,
-            dials: false,
+            ..Setup::default()
         };
         let router = block_in_place(|| Router::start_with(side.kind, host, &setup));
         routers.push(LabRouter { side, router });
