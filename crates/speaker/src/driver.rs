@@ -101,6 +101,7 @@ impl Driver {
             has_gossip,
             ignore_exclude_label: args.ignore_exclude_lb,
             takeover_verification: args.takeover_verification,
+            has_bgp: args.bgp,
             default_med: args.bgp_med.0,
             seed: rand::random(),
         };

@@ -66,6 +66,7 @@ impl Node {
             has_gossip: true,
             ignore_exclude_label: false,
             takeover_verification: true,
+            has_bgp: true,
             default_med: None,
             seed,
         });

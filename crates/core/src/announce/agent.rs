@@ -58,6 +58,8 @@ pub struct Options {
     pub ignore_exclude_label: bool,
     /// Whether an address is probed before it is announced.
     pub takeover_verification: bool,
+    /// Whether this speaker speaks BGP.
+    pub has_bgp: bool,
     /// MULTI_EXIT_DISC of the routes whose BGPAdvertisements have none.
     pub default_med: Option<u32>,
     /// Feeds the random pauses of contenders.
@@ -246,7 +248,8 @@ impl Agent {
         while let Some(effect) = self.takeover.poll_effect() {
             self.apply(effect);
         }
-        self.statuses.update_reporters(&self.facts, &self.options.node);
+        self.statuses
+            .update_reporters(&self.facts, &self.options.node, self.bgp.has_limits());
         self.report_unresponsive();
         self.update_reachability(now);
     }

@@ -159,6 +159,7 @@ mod tests {
             has_gossip: true,
             ignore_exclude_label: false,
             takeover_verification: true,
+            has_bgp: true,
             default_med: None,
             seed: 1,
         });

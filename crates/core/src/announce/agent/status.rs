@@ -136,12 +136,15 @@ impl StatusFacts {
     }
 
     /// Chooses the reporters again, if a Node or the set of usable speakers has changed. Of members nothing else concerns them,
-    /// or the reasons that they report.
-    pub(super) fn update_reporters(&mut self, facts: &Facts, node: &NodeName) {
+    /// or the reasons that they report. With limits of BGP, which node reports these depends on all Nodes.
+    pub(super) fn update_reporters(&mut self, facts: &Facts, node: &NodeName, has_limits: bool) {
         let have_members_changed = core::mem::take(&mut self.are_members_stale);
         let have_nodes_changed = core::mem::take(&mut self.are_nodes_stale);
         if have_nodes_changed || (have_members_changed && self.reporters.are_stale(facts)) {
             self.stale.extend(self.reporters.update(facts, node));
+        }
+        if have_nodes_changed && has_limits {
+            self.stale.extend(self.reporters.services().cloned());
         }
     }
 
@@ -158,6 +161,9 @@ impl StatusFacts {
 
 /// [`Exclusion::NoAdvertisement`] for both protocols.
 const NO_ADVERTISEMENT: &str = "no L2Advertisement and no BGPAdvertisement selects the pool and the Service";
+/// The same where BGP is switched off.
+const NO_ADVERTISEMENT_WITHOUT_BGP: &str =
+    "no L2Advertisement selects the pool and the Service, and BGP is switched off (speaker.bgp.enabled)";
 
 /// Why an address of a Service is not announced.
 struct Obstacle {
@@ -229,12 +235,16 @@ impl Agent {
         let own = &self.options.node;
         // An entry that is no address is of another implementation, and so is the Service.
         let is_ours = !matches!(exclusion, Exclusion::NoAddress | Exclusion::InvalidAddress);
-        let is_reporter = is_of_elected_node(exclusion) || self.statuses.reporters.is_reporter(own, service);
+        let is_reporter = is_of_elected_node(exclusion)
+            || self.statuses.reporters.is_reporter(own, service)
+            || (matches!(exclusion, Exclusion::NoAdvertisement)
+                && self.bgp.reports_limits(&self.facts, service, address));
         if !is_ours || !is_reporter {
             return None;
         }
         let (exclusion, message) = if matches!(exclusion, Exclusion::NoAdvertisement) {
             match self.bgp.reasons_of_nodes(&self.facts, service, address) {
+                None if !self.options.has_bgp => (exclusion, NO_ADVERTISEMENT_WITHOUT_BGP.to_string()),
                 None => (exclusion, NO_ADVERTISEMENT.to_string()),
                 // The nodes that announce it by BGP publish that themselves.
                 Some(reasons) if reasons.is_empty() => return None,

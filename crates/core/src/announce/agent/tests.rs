@@ -92,6 +92,7 @@ impl Rig {
             has_gossip,
             ignore_exclude_label: false,
             takeover_verification: true,
+            has_bgp: true,
             default_med: None,
             seed: 1,
         });

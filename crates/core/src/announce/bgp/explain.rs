@@ -94,6 +94,23 @@ impl BgpRoutes {
         Some(reasons)
     }
 
+    /// Returns whether this node has to say that it announces a Service at an address to no peer because none of its sessions can have it:
+    /// nothing else keeps it, and no node before it, by name, from announcing the Service. Only this node knows its sessions.
+    pub fn reports_limits(&self, facts: &Facts, service: &ServiceKey, address: IpAddr) -> bool {
+        let (Some(service), Some(own)) = (facts.service(service), facts.nodes().get(&self.own_node)) else {
+            return false;
+        };
+        let Ok(pool) = facts.view().pool_at(service, address) else {
+            return false;
+        };
+        let check = |node: &Node| self.check_node(facts, node, pool, service, address);
+        if !self.has_limits() || !matches!(check(own), Err(RouteExclusion::Unsendable(_))) {
+            return false;
+        }
+        let mut before = facts.nodes().values().take_while(|node| node.name != own.name);
+        !before.any(|node| matches!(check(node), Ok(()) | Err(RouteExclusion::Unsendable(_))))
+    }
+
     /// Checks that a node announces a Service at an address to a peer. What the sessions of this node cannot have, those of other nodes
     /// with the same peers most likely cannot have either. Where they can, their nodes publish that they announce the Service.
     fn check_node(

@@ -117,6 +117,13 @@ impl BgpRoutes {
         concerned
     }
 
+    /// Returns whether a session of this node cannot have some of the routes.
+    pub(in crate::announce) fn has_limits(&self) -> bool {
+        self.limits
+            .values()
+            .any(|limits| *limits != SessionLimits::default())
+    }
+
     /// Checks that the session with a peer can have the route for a prefix.
     pub(super) fn check_session(&self, peer: &str, prefix: Prefix) -> Result<(), PeerExclusion> {
         self.limits

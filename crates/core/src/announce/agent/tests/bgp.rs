@@ -203,6 +203,65 @@ fn a_service_that_no_session_can_have_is_reported_with_the_reason() {
 }
 
 #[test]
+fn the_only_node_that_could_announce_a_service_says_what_its_session_cannot_have() {
+    // Another speaker reports on this Service.
+    let mut rig = Rig::started(&[OTHER]).without_layer2();
+    rig.set_bgp(true);
+    rig.bgp();
+    assert_eq!(reported(&mut rig, OTHER), None);
+    rig.agent.set_service(Exposure {
+        traffic_policy: TrafficPolicy::Local,
+        ..exposure(OTHER)
+    });
+    let limits = SessionLimits {
+        v4: Some(FamilyLimit::NoNextHop),
+        ..SessionLimits::default()
+    };
+    rig.agent.set_bgp_limits(&"router".into(), limits);
+    for (nodes, is_reported) in [
+        (&[OWN][..], true),
+        // The node before this one says the same of itself, or announces the Service.
+        (&[OWN, PEER], false),
+        (&[PEER], false),
+        (&[OWN], true),
+    ] {
+        let endpoints = Endpoints {
+            any: true,
+            nodes: nodes.iter().map(|node| (*node).into()).collect(),
+            ..Endpoints::default()
+        };
+        rig.agent.set_endpoints(key(OTHER), Some(endpoints.into()));
+        rig.bgp();
+        let message = reported(&mut rig, OTHER).map(|(_, message)| message);
+        let names = |message: &String| message.contains("NoNextHop");
+        assert_eq!(message.as_ref().is_some_and(names), is_reported, "{message:?}");
+    }
+    // The other node, which has an endpoint as well, leaves the cluster.
+    let endpoints = Endpoints {
+        any: true,
+        nodes: [OWN, PEER].map(Into::into).into(),
+        ..Endpoints::default()
+    };
+    rig.agent.set_endpoints(key(OTHER), Some(endpoints.into()));
+    rig.bgp();
+    assert_eq!(reported(&mut rig, OTHER), None);
+    rig.agent.remove_node(&PEER.into());
+    rig.bgp();
+    assert!(reported(&mut rig, OTHER).is_some());
+}
+
+#[test]
+fn a_speaker_without_bgp_says_so() {
+    let mut rig = Rig::new(true, &[ADDRESS]).without_layer2();
+    rig.agent.options.has_bgp = false;
+    rig.agent.start();
+    let message = format!(
+        "{ADDRESS}: no L2Advertisement selects the pool and the Service, and BGP is switched off (speaker.bgp.enabled)"
+    );
+    assert_eq!(reported(&mut rig, ADDRESS), Some(("NoAdvertisement", message)));
+}
+
+#[test]
 fn a_speaker_that_stops_withdraws_its_routes_and_announces_nothing_more() {
     let mut rig = Rig::started(&[ADDRESS]);
     rig.set_bgp(true);
