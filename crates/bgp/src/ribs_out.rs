@@ -206,6 +206,12 @@ impl RibsOut {
         self.shared(peer)?.rib.limits(peer)
     }
 
+    /// Returns whether something waits to be sent to a peer in its session: until then it was not tried which routes are too long.
+    pub fn has_pending(&self, peer: &Arc<str>) -> bool {
+        self.shared(peer)
+            .is_some_and(|shared| shared.rib.has_pending(peer))
+    }
+
     /// Returns a value that changes whenever [`Self::limits`] may return something else.
     pub fn limits_version(&self, peer: &Arc<str>) -> Option<LimitsVersion> {
         let place = *self.places.get(peer)?;

@@ -5,6 +5,7 @@
 //! of the node arrive over a bounded channel, [reports](BgpReport) leave over a queue on which this thread never waits.
 
 mod connection;
+mod context;
 mod limits;
 mod link;
 mod metrics;
@@ -16,6 +17,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 
+use std::iter::once;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -119,13 +121,17 @@ impl Bgp {
         self.inputs.send(BgpInput::Command(command, Instant::now()));
     }
 
-    /// Sends commands as [`Self::send`] does, and wakes the thread once for all of them.
+    /// Sends the commands of one decision as [`Self::send`] does, and wakes the thread once for all of them.
     pub fn send_all(&self, commands: impl IntoIterator<Item = BgpCommand>) {
         let decided = Instant::now();
-        let inputs = commands
-            .into_iter()
-            .map(|command| BgpInput::Command(command, decided));
-        self.inputs.send_all(inputs);
+        let mut commands = commands.into_iter().peekable();
+        if commands.peek().is_none() {
+            return;
+        }
+        let commands = commands.map(|command| BgpInput::Command(command, decided));
+        let begin = once(BgpInput::DecisionBegins);
+        self.inputs
+            .send_all(begin.chain(commands).chain(once(BgpInput::DecisionEnds)));
     }
 
     /// Replaces the interfaces of the node, which next hops are taken from. Blocks while 1 024 inputs wait.

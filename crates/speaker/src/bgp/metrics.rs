@@ -142,7 +142,7 @@ impl BgpMetrics {
             updates: Histogram::with_opts(
                 HistogramOpts::new(
                     "herald_bgp_update_seconds",
-                    "Seconds from a decision about routes until an established session had sent all that was decided by then, one entry or more for each peer",
+                    "Seconds from a decision about routes until an established session had sent all of it, one entry for each peer; decisions that follow before that are in the same entry",
                 )
                 .buckets(UPDATE_BUCKETS.to_vec()),
             )?,

@@ -6,17 +6,16 @@ use std::time::{Duration, Instant};
 
 use herald_bgp::peering::{Peering, PeeringAction};
 use herald_bgp::rib_out::NextHops;
-use herald_bgp::ribs_out::RibsOut;
 use herald_bgp::session::{SessionEnd, SessionState};
 use herald_bgp::wire::notification::CeaseSubcode;
 use herald_core::Time;
 use herald_netio::{DialError, DialOptions, Interface, Poller, TcpConnection};
-use tokio::sync::mpsc::UnboundedSender;
 
 use super::connection::PeerConnection;
+use super::context::PeerContext;
 use super::limits::ReportedLimits;
 use super::link::PeerLink;
-use super::metrics::{BgpMetrics, PeerMetrics};
+use super::metrics::PeerMetrics;
 use super::next_hops::{is_gone, next_hops};
 use super::{BgpReport, PeerEvent, PeerSettings};
 
@@ -26,17 +25,6 @@ const READS: usize = 4;
 const FIRST_ADVERTISEMENT: Duration = Duration::from_secs(5);
 /// Bytes written to a connection before others have their turn: a few batches of routes, some milliseconds of encoding.
 const WRITES: usize = 1 << 18;
-
-/// What all peers of the thread use.
-pub(super) struct PeerContext {
-    pub(super) poller: Poller,
-    pub(super) reports: UnboundedSender<BgpReport>,
-    pub(super) routes: RibsOut,
-    pub(super) metrics: BgpMetrics,
-    pub(super) interfaces: Vec<Interface>,
-    /// Room for received bytes.
-    pub(super) buffer: Vec<u8>,
-}
 
 pub(super) struct PeerShell {
     /// The token of its connection.
@@ -371,6 +359,7 @@ impl PeerShell {
         }
         let name = self.peering.name();
         if !connection.is_full
+            && !context.is_deciding
             && context.routes.is_settled(name)
             && let Some(decided) = self.unsent_since.take()
         {

@@ -12,8 +12,9 @@ use herald_netio::{Interface, Poller};
 use herald_runtime::health::Beat;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::context::PeerContext;
 use super::metrics::BgpMetrics;
-use super::peer::{PeerContext, PeerShell};
+use super::peer::PeerShell;
 use super::{BgpCommand, BgpReport, PeerSettings};
 
 /// Commands done before connections are looked at again: a KEEPALIVE is delayed by these at most.
@@ -25,8 +26,12 @@ const BUFFER: usize = 1 << 16;
 
 /// Input of the BGP thread.
 pub(super) enum BgpInput {
+    /// The commands of one decision follow.
+    DecisionBegins,
     /// Decided at this moment.
     Command(BgpCommand, Instant),
+    /// All commands of a decision were there.
+    DecisionEnds,
     Interfaces(Vec<Interface>),
 }
 
@@ -65,6 +70,7 @@ impl BgpTask {
                 metrics,
                 interfaces: Vec::new(),
                 buffer: vec![0; BUFFER],
+                is_deciding: false,
             },
             peers: BTreeMap::new(),
             next_token: 0,
@@ -118,6 +124,8 @@ impl BgpTask {
     fn handle_inputs(&mut self) -> InputProgress {
         for _ in 0..CHORES {
             match self.inputs.try_recv() {
+                Ok(BgpInput::DecisionBegins) => self.context.is_deciding = true,
+                Ok(BgpInput::DecisionEnds) => self.context.is_deciding = false,
                 Ok(BgpInput::Command(command, decided)) => self.handle_command(command, decided),
                 Ok(BgpInput::Interfaces(interfaces)) => {
                     self.context.interfaces = interfaces;

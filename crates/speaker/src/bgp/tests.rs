@@ -10,6 +10,7 @@ use herald_bgp::session::SessionEnd;
 use herald_bgp::wire::notification::{CeaseSubcode, ErrorCode};
 use herald_bgp::wire::{BgpMessage, HoldTime};
 use herald_core::announce::bgp::{FamilyLimit, RouteAttributes, RouteChange};
+use herald_core::bgp::Community;
 use herald_core::{Prefix, Time};
 use herald_netio::{Interface, Poller};
 use herald_runtime::health::Beat;
@@ -17,8 +18,9 @@ use prometheus::Registry;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use self::router::{Connection, DEADLINE, Router};
+use super::context::PeerContext;
 use super::metrics::BgpMetrics;
-use super::peer::{PeerContext, PeerShell};
+use super::peer::PeerShell;
 use super::*;
 
 fn name() -> Arc<str> {
@@ -64,6 +66,7 @@ impl Shell {
                 metrics,
                 interfaces: Vec::new(),
                 buffer: vec![0; 1 << 16],
+                is_deciding: false,
             },
             reports,
             now: Time::ZERO,
@@ -283,6 +286,87 @@ fn what_a_session_cannot_have_is_reported_before_it_is_up_and_when_it_changes() 
     };
     assert_eq!(limits, SessionLimits::default());
     assert_eq!(connection.wait_for_routes(1), ["2001:db8:80::1/128"]);
+}
+
+/// Returns the next report of a session that begins or ends, and what was reported of limits before it.
+fn next_report(reports: &mut UnboundedReceiver<BgpReport>) -> (Vec<SessionLimits>, PeerEvent) {
+    let mut limits = Vec::new();
+    loop {
+        match reports.blocking_recv().expect("the thread lives").event {
+            PeerEvent::Limited(limit) => limits.push(limit),
+            event @ (PeerEvent::Up(_) | PeerEvent::Ended { .. }) => return (limits, event),
+        }
+    }
+}
+
+#[test]
+fn a_route_that_was_too_long_is_so_in_the_next_session_until_it_was_tried() {
+    let router = Router::listen();
+    let (bgp, mut reports, _registry) = start();
+    set_peer(&bgp, "router", router.settings());
+    let mut too_long = change("router", "198.51.100.1", Some(1));
+    let communities = (0..2_000).map(|number| Community(64_512, number));
+    let attributes = too_long.attributes.as_mut().expect("it is announced");
+    attributes.communities.standard = communities.collect();
+    let prefix = too_long.prefix;
+    bgp.send(BgpCommand::SetRoute(too_long));
+    bgp.send(BgpCommand::SetRoute(change("router", "198.51.100.2", Some(1))));
+    let mut connection = router.accept();
+    connection.open(90);
+    let (_, up) = next_report(&mut reports);
+    assert!(matches!(up, PeerEvent::Up(_)), "{up:?}");
+    assert_eq!(connection.wait_for_routes(1), ["198.51.100.2/32"]);
+    connection.notify_and_reset();
+    let (limits, end) = next_report(&mut reports);
+    assert!(matches!(end, PeerEvent::Ended { .. }), "{end:?}");
+    let last = limits.last().expect("the limits were reported");
+    assert_eq!(last.too_long, [prefix].into());
+    let mut connection = router.accept();
+    connection.open(90);
+    let (limits, up) = next_report(&mut reports);
+    assert!(matches!(up, PeerEvent::Up(_)), "{up:?}");
+    assert_eq!(limits, []);
+    // One that fits is announced.
+    bgp.send(BgpCommand::SetRoute(change("router", "198.51.100.1", Some(1))));
+    connection.wait_for_routes(2);
+    let report = reports.blocking_recv().expect("the thread lives").event;
+    let PeerEvent::Limited(limits) = report else {
+        panic!("{report:?}");
+    };
+    assert!(limits.too_long.is_empty());
+}
+
+#[test]
+fn a_decision_about_many_routes_is_one_entry_of_the_metric() {
+    let router = Router::listen();
+    let (bgp, mut reports, registry) = start();
+    set_peer(&bgp, "router", router.settings());
+    let mut connection = router.accept();
+    connection.open(90);
+    let (_, up) = next_report(&mut reports);
+    assert!(matches!(up, PeerEvent::Up(_)), "{up:?}");
+    let routes = |count: u16, med| {
+        let route = move |number: u16| {
+            let [high, low] = number.to_be_bytes();
+            BgpCommand::SetRoute(change("router", &format!("10.0.{high}.{low}"), Some(med)))
+        };
+        (0..count).map(route)
+    };
+    let entries = || {
+        let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather());
+        let text = text.expect("metrics can be encoded");
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("herald_bgp_update_seconds_count "));
+        line.expect("it is registered").to_owned()
+    };
+    // The sender is slower than the thread: the thread has nothing to do in between.
+    bgp.send_all(routes(3_000, 1).inspect(|_| std::thread::sleep(Duration::from_micros(20))));
+    connection.wait_for_routes(3_000);
+    wait_for("the decision is counted", || entries() != "0");
+    assert_eq!(entries(), "1");
+    bgp.send_all(routes(1, 2));
+    wait_for("the next one is counted", || entries() == "2");
 }
 
 #[test]
