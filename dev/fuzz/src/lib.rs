@@ -4,6 +4,7 @@
 
 mod announcer;
 mod bgp;
+mod bgp_peering;
 mod bgp_session;
 mod frame;
 mod gossip;
@@ -12,6 +13,7 @@ mod service;
 
 pub use announcer::announcer;
 pub use bgp::bgp;
+pub use bgp_peering::bgp_peering;
 pub use bgp_session::bgp_session;
 pub use frame::frame;
 pub use gossip::gossip;
@@ -22,7 +24,7 @@ pub use service::service;
 pub type Target = fn(&[u8]);
 
 /// Every target by name; its corpus is in `corpus/<name>`.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("pool", pool),
     ("service", service),
     ("frame", frame),
@@ -30,4 +32,5 @@ pub const TARGETS: [(&str, Target); 7] = [
     ("gossip", gossip),
     ("bgp", bgp),
     ("bgp_session", bgp_session),
+    ("bgp_peering", bgp_peering),
 ];
