@@ -92,8 +92,16 @@ fn parse_sessions(text: &str) -> Sessions {
                     let session = Session {
                         identifier: identifier.to_owned(),
                         instance: since.to_owned(),
+                        hold_time: None,
                     };
                     sessions.insert(address, session);
+                }
+            }
+            // What is left of it, and the whole.
+            ["Hold", "timer:", text] => {
+                let session = address.and_then(|address| sessions.get_mut(&address));
+                if let (Some(session), Some((_, whole))) = (session, text.split_once('/')) {
+                    session.hold_time = whole.parse().ok();
                 }
             }
             _ => {}
@@ -145,6 +153,10 @@ fn parse(text: &str) -> Routes {
             "BGP.as_path" => value.clone_into(&mut seen.as_path),
             "BGP.med" => seen.med = value.parse().ok(),
             "BGP.local_pref" => seen.local_pref = value.parse().ok(),
+            "BGP.large_community" => {
+                let all = value.replace(", ", ":").replace(['(', ')'], "");
+                seen.add_large_communities(all.split_whitespace());
+            }
             "BGP.community" => seen.communities = value.replace(['(', ')'], "").replace(',', ":"),
             _ => {}
         }
@@ -177,11 +189,13 @@ mod tests {
                     node0      BGP        ---        up     12:00:01.234  Established   \n\
                     \x20 BGP state:          Established\n\x20   Neighbor address: 10.0.0.2\n\x20   Neighbor AS:      65001\n\
                     \x20   Neighbor ID:      10.9.9.9\n\
+                    \x20   Hold timer:       61.139/90\n\
                     node1      BGP        ---        start  12:00:02.000  Passive       \n\
                     \x20 BGP state:          Passive\n\x20   Neighbor address: 10.0.0.3\n\x20   Neighbor AS:      65001\n";
         let session = Session {
             identifier: "10.9.9.9".to_owned(),
             instance: "12:00:01.234".to_owned(),
+            hold_time: Some(90),
         };
         assert_eq!(
             parse_sessions(text),
@@ -195,6 +209,7 @@ mod tests {
                     198.51.100.1/32      unicast [node1 12:00:00.000] * (100) [AS65001i]\n\tvia 10.0.0.3 on eth0\n\
                     \tType: BGP univ\n\tBGP.origin: IGP\n\tBGP.as_path: 65001\n\tBGP.next_hop: 10.0.0.3\n\
                     \tBGP.med: 50\n\tBGP.local_pref: 100\n\tBGP.community: (65001,7)\n\
+                    \tBGP.large_community: (65001, 1, 2) (65001, 1, 3)\n\
                     \x20                    unicast [node0 12:00:00.000] (100) [AS65001i]\n\tvia 10.0.0.2 on eth0\n\
                     \tBGP.as_path: \n\tBGP.next_hop: 10.0.0.2 fe80::1\n\tBGP.local_pref: 200\n\
                     198.51.100.2/32      unicast [node0 12:00:00.000] * (100) [AS65001i]\n";
@@ -209,6 +224,6 @@ mod tests {
         };
         assert_eq!((internal.local_pref, internal.med), (Some(200), None));
         assert_eq!((external.local_pref, external.med), (None, Some(50)));
-        assert_eq!(external.communities, "65001:7");
+        assert_eq!(external.communities, "65001:7 large:65001:1:2 large:65001:1:3");
     }
 }

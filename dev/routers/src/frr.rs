@@ -153,6 +153,9 @@ pub(crate) fn sessions(
         let session = Session {
             identifier: neighbour["remoteRouterId"].as_str()?.to_owned(),
             instance: neighbour["connectionsEstablished"].to_string(),
+            hold_time: neighbour["bgpTimerHoldTimeMsecs"]
+                .as_u64()
+                .map(|milliseconds| milliseconds / 1000),
         };
         Some((address.parse().ok()?, session))
     });
@@ -162,7 +165,7 @@ pub(crate) fn sessions(
 fn path(path: &Value) -> Seen {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let as_path = text(&path["aspath"]["string"]);
-    Seen {
+    let mut seen = Seen {
         next_hop: text(&path["nexthops"][0]["ip"]),
         as_path: if as_path == "Local" {
             String::new()
@@ -172,7 +175,9 @@ fn path(path: &Value) -> Seen {
         med: path["metric"].as_u64(),
         local_pref: path["locPrf"].as_u64(),
         communities: text(&path["community"]["string"]),
-    }
+    };
+    seen.add_large_communities(text(&path["largeCommunity"]["string"]).split_whitespace());
+    seen
 }
 
 fn show(

@@ -68,6 +68,7 @@ pub(crate) fn sessions(ask: impl Fn(&str, &[&str]) -> Result<String, String>) ->
         let session = Session {
             identifier: state["router_id"].as_str()?.to_owned(),
             instance: neighbour["timers"]["state"]["uptime"].to_string(),
+            hold_time: neighbour["timers"]["state"]["negotiated_hold_time"].as_u64(),
         };
         let address = state["neighbor_address"].as_str()?.parse().ok()?;
         (state["session_state"] == ESTABLISHED).then_some((address, session))
@@ -125,6 +126,16 @@ fn read(attribute: &Value, seen: &mut Seen) {
                 .map(|community| format!("{}:{}", community >> 16, community & 0xffff))
                 .collect();
             seen.communities = all.join(" ");
+        }
+        Some(32) => {
+            let all = attribute["value"].as_array().into_iter().flatten();
+            let all = all.map(|community| {
+                ["ASN", "LocalData1", "LocalData2"]
+                    .map(|part| community[part].to_string())
+                    .join(":")
+            });
+            let all: Vec<String> = all.collect();
+            seen.add_large_communities(all.iter().map(String::as_str));
         }
         _ => {}
     }

@@ -52,6 +52,8 @@ pub struct Session {
     pub identifier: String,
     /// Which one it is, such as when it was established: another session with the same neighbour has another text.
     pub instance: String,
+    /// The hold time that both agreed on, in seconds.
+    pub hold_time: Option<u64>,
 }
 
 /// The established sessions by the address of the neighbour.
@@ -68,8 +70,21 @@ pub struct Seen {
     pub med: Option<u64>,
     /// LOCAL_PREF, of internal neighbours only.
     pub local_pref: Option<u64>,
-    /// The communities, with spaces between them.
+    /// The communities, with spaces between them: large ones behind the others, as `large:1:2:3`.
     pub communities: String,
+}
+
+impl Seen {
+    /// Adds large communities, each as three numbers with colons between them.
+    pub(crate) fn add_large_communities<'a>(&mut self, communities: impl IntoIterator<Item = &'a str>) {
+        for community in communities {
+            if !self.communities.is_empty() {
+                self.communities.push(' ');
+            }
+            self.communities.push_str("large:");
+            self.communities.push_str(community);
+        }
+    }
 }
 
 /// The paths to each prefix, in ascending order.

@@ -11,6 +11,7 @@ mod resources;
 mod routers;
 mod services;
 mod sessions;
+mod timers;
 
 use herald_lab::Lab;
 use herald_routers::Kind;
@@ -44,6 +45,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             "bgp_goes_beside_layer_2_and_nodes_take_no_routes",
             beside::layer_2,
         ),
+        of_routers("pools_and_timers_change_while_sessions_stand", timers::changed),
         demo::of_demo(),
     ];
     trials.extend(migration::trials());
