@@ -1,5 +1,6 @@
 //! The connection to the API server.
 
+mod connections;
 pub(crate) mod outage;
 
 use std::time::Duration;
@@ -13,6 +14,8 @@ pub use outage::is_away;
 /// A connection on which nothing is received for this long is broken. Longer than the silence of a watch without changes,
 /// which ends by itself (see [`crate::watch`]).
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// A connection without a request is closed after this time: many writes at once leave dozens, and each keeps its buffers.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Returns a client for the kubeconfig (`KUBECONFIG` or `~/.kube/config`) or the Pod's service account. Sends nothing yet:
 /// an API server that is away is no error here; requests are repeated later.
@@ -26,7 +29,7 @@ pub async fn connect(user_agent: &'static str) -> anyhow::Result<Client> {
     let agent = axum::http::HeaderValue::from_static(user_agent);
     config.read_timeout = Some(READ_TIMEOUT);
     config.headers.push((axum::http::header::USER_AGENT, agent));
-    Client::try_from(config).context("the kubeconfig cannot be used")
+    connections::client(config, IDLE_TIMEOUT).context("the kubeconfig cannot be used")
 }
 
 async fn config() -> anyhow::Result<Config> {
