@@ -114,7 +114,7 @@ pub struct ControllerArgs {
 /// # Errors
 /// When it cannot start: no kubeconfig, no namespace, a port in use. When the release does not work.
 pub fn run(args: ControllerArgs) -> anyhow::Result<()> {
-    memory::init(Heaps::Shared);
+    memory::init(Heaps::Shared).context("starting the thread that returns free memory")?;
     herald_runtime::log::init(args.log_level);
     task::abort_on_panic();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

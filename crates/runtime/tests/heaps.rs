@@ -15,7 +15,7 @@ const THREADS: usize = 32;
 
 #[test]
 fn threads_do_not_share_heaps() {
-    init(Heaps::PerThread);
+    init(Heaps::PerThread).expect("a thread");
     let all_run = Barrier::new(THREADS);
     let heaps: BTreeSet<usize> = std::thread::scope(|scope| {
         let heap = || {

@@ -47,7 +47,7 @@ const BEAT: Duration = Duration::from_millis(500);
 /// # Errors
 /// When it cannot start: packet sockets not permitted, no kubeconfig, a bad key or exclusion file, a port in use.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    memory::init(Heaps::PerThread);
+    memory::init(Heaps::PerThread).context("starting the thread that returns free memory")?;
     herald_runtime::log::init(args.log_level);
     task::abort_on_panic();
     let background = tokio::runtime::Builder::new_multi_thread()
