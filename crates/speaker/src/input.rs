@@ -1,6 +1,7 @@
 //! The watches of the speaker. Each object is reduced on arrival to what the agent needs.
 
 mod bgp;
+mod service_version;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -8,21 +9,21 @@ use std::time::Duration;
 
 use herald_api::convert::{MetalLbPod, MetalLbProgram};
 use herald_api::{IPAddressPool, L2Advertisement, convert};
+use herald_core::NodeName;
 use herald_core::announce::eligibility::{Exposure, Node};
 use herald_core::config::{RawL2Advertisement, RawPool};
-use herald_core::{NodeName, ServiceKey};
 use herald_runtime::readiness::Precondition;
 use herald_runtime::watch::watch;
 use herald_runtime::{Update, task};
 use k8s_openapi::api::core::v1 as core_v1;
-use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::discovery::v1 as discovery_v1;
 use kube::api::{Api, ListParams};
-use kube::{Client, Resource, ResourceExt};
+use kube::{Client, ResourceExt};
 use tokio::sync::mpsc;
 
 use crate::Args;
 pub(crate) use bgp::BgpUpdate;
+pub(crate) use service_version::ServiceVersion;
 
 /// A change of the cluster, as input of the driver.
 #[derive(Debug)]
@@ -100,36 +101,6 @@ pub(crate) struct ServiceInput {
     /// Whether its `loadBalancerClass` is that of this load balancer.
     pub(crate) is_own_class: bool,
     pub(crate) version: ServiceVersion,
-}
-
-/// What a reference to a Service has besides its name.
-#[derive(Debug, Default)]
-pub(crate) struct ServiceVersion {
-    uid: Option<Box<str>>,
-    resource_version: Option<Box<str>>,
-}
-
-impl ServiceVersion {
-    fn of(service: &core_v1::Service) -> Self {
-        let metadata = &service.metadata;
-        Self {
-            uid: metadata.uid.as_deref().map(Into::into),
-            resource_version: metadata.resource_version.as_deref().map(Into::into),
-        }
-    }
-
-    /// Returns the reference for events.
-    pub(crate) fn reference(&self, service: &ServiceKey) -> ObjectReference {
-        ObjectReference {
-            api_version: Some(core_v1::Service::api_version(&()).into_owned()),
-            kind: Some(core_v1::Service::kind(&()).into_owned()),
-            namespace: Some(service.namespace.to_string()),
-            name: Some(service.name.to_string()),
-            uid: self.uid.as_deref().map(str::to_owned),
-            resource_version: self.resource_version.as_deref().map(str::to_owned),
-            field_path: None,
-        }
-    }
 }
 
 /// A Node object, reduced.

@@ -123,7 +123,7 @@ pub fn exposure(object: &core_v1::Service) -> Exposure {
         key: key(object),
         created: created(&object.metadata),
         labels: labels(object),
-        addresses: addresses.into_vec(),
+        addresses: addresses.to_vec(),
         foreign_ingress,
         traffic_policy: if is_local(object.spec.as_ref()) {
             TrafficPolicy::Local

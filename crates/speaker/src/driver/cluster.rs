@@ -223,7 +223,13 @@ impl Cluster {
         Some(version.reference(service))
     }
 
-    fn set_service(&mut self, service: ServiceInput, agent: &mut Agent) {
+    fn set_service(&mut self, mut service: ServiceInput, agent: &mut Agent) {
+        let key = &mut service.exposure.key;
+        let known = self.services.get_key_value(key).map(|(known, _)| known);
+        if let Some(known) = known.or_else(|| self.slices.known(key)) {
+            // One copy of the names.
+            key.clone_from(known);
+        }
         if service.is_own_class {
             self.services
                 .insert(service.exposure.key.clone(), service.version);

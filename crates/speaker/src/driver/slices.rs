@@ -47,8 +47,21 @@ impl Slices {
         Some(if is_one { all } else { self.shared.share(all) })
     }
 
+    /// Returns the copy of the names of a Service that its slices have.
+    pub(super) fn known(&self, service: &ServiceKey) -> Option<&ServiceKey> {
+        let mut slices = self.endpoints.range((service.clone(), "".into())..);
+        let ((known, _), _) = slices.next()?;
+        (known == service).then_some(known)
+    }
+
     /// Sets a slice, which counts for the Service that it names now and no longer for a Service that it named before.
-    fn set(&mut self, slice: EndpointSlice) -> impl Iterator<Item = ServiceKey> + use<> {
+    fn set(&mut self, mut slice: EndpointSlice) -> impl Iterator<Item = ServiceKey> + use<> {
+        let before = self.services.range(..&slice.id).next_back();
+        let mut neighbours = before.into_iter().chain(self.services.range(&slice.id..).next());
+        if let Some((neighbour, _)) = neighbours.find(|(id, _)| id.namespace == slice.id.namespace) {
+            // One copy of the name of the namespace.
+            slice.id.namespace.clone_from(&neighbour.namespace);
+        }
         let moved = self.services.get(&slice.id) != slice.service.as_ref();
         let before = moved.then(|| self.remove(&slice.id)).flatten();
         if let Some(service) = &slice.service {
@@ -161,6 +174,17 @@ mod tests {
         assert_eq!(nodes(&mut slices, "web"), None);
         slices.update(Update::Deleted(gone("b")));
         assert_eq!(nodes(&mut slices, "api"), None);
+    }
+
+    #[test]
+    fn slices_of_a_namespace_share_one_copy_of_its_name() {
+        let mut slices = Slices::default();
+        for name in ["b", "c", "a"] {
+            slices.update(Update::Applied(slice(name, "web", "one")));
+        }
+        let namespaces: Vec<_> = slices.services.keys().map(|id| &id.namespace).collect();
+        let is_one = |pair: &[&Arc<str>]| Arc::ptr_eq(pair[0], pair[1]);
+        assert!(namespaces.windows(2).all(is_one));
     }
 
     #[test]
