@@ -1,31 +1,42 @@
 //! The time of the pure machines: nanoseconds since a zero that the shell chooses.
 
 use core::fmt;
+use core::num::NonZeroU64;
 use core::ops::{Add, Sub};
 use core::time::Duration;
 
 /// A monotonic instant. Only differences have a meaning, because the shell chooses the zero; only a shell that chooses the
 /// beginning of 1970 may show it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Time(u64);
+///
+/// It is one more than the nanoseconds since the zero, so that an `Option` of it takes no more memory: the machines of thousands of
+/// addresses have several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(NonZeroU64);
 
 impl Time {
     /// The zero that the shell chose.
-    pub const ZERO: Self = Self(0);
+    pub const ZERO: Self = Self(NonZeroU64::MIN);
 
     /// Returns the instant `elapsed` after the zero. Saturates at some 584 years.
     pub fn since_zero(elapsed: Duration) -> Self {
-        Self(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
+        let nanoseconds = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+        Self(NonZeroU64::MIN.saturating_add(nanoseconds))
     }
 
     /// Returns the time since the zero.
     pub const fn elapsed(self) -> Duration {
-        Duration::from_nanos(self.0)
+        Duration::from_nanos(self.0.get() - 1)
     }
 
     /// Returns the time since `earlier`, or zero if `earlier` is later.
     pub const fn saturating_since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+        Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
+    }
+}
+
+impl Default for Time {
+    fn default() -> Self {
+        Self::ZERO
     }
 }
 
@@ -33,7 +44,7 @@ impl fmt::Display for Time {
     /// Writes the second that ends at this instant or contains it, in the form of RFC 3339, as if the zero were the beginning
     /// of 1970 (UTC).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0.div_ceil(1_000_000_000);
+        let seconds = (self.0.get() - 1).div_ceil(1_000_000_000);
         let (days, second) = (seconds / 86_400, seconds % 86_400);
         // Years that begin in March, so that a leap day is the last day of a year. One of 400 years has 146 097 days.
         let days = days + 719_468;
@@ -92,6 +103,19 @@ mod tests {
         }
         let time = Time::ZERO + Duration::from_millis(1);
         assert_eq!(alloc::format!("{time}"), "1970-01-01T00:00:01Z");
+    }
+
+    #[test]
+    fn the_time_since_the_zero_is_exact_and_an_option_takes_no_more_memory() {
+        for nanoseconds in [0, 1, u64::MAX - 1] {
+            let elapsed = Duration::from_nanos(nanoseconds);
+            assert_eq!(Time::since_zero(elapsed).elapsed(), elapsed);
+        }
+        assert_eq!(
+            Time::since_zero(Duration::MAX),
+            Time::since_zero(Duration::from_nanos(u64::MAX))
+        );
+        assert_eq!(size_of::<Option<Time>>(), size_of::<Time>());
     }
 
     #[test]

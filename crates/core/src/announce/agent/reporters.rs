@@ -7,6 +7,8 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::net::IpAddr;
 
+use smallvec::SmallVec;
+
 use crate::announce::facts::Facts;
 use crate::announce::layer2::election::Order;
 use crate::{Member, NodeName, ServiceKey};
@@ -21,8 +23,8 @@ pub(super) struct Reporters {
 
 #[derive(Debug)]
 struct UnownedService {
-    /// The addresses that no node may announce for it.
-    addresses: BTreeSet<IpAddr>,
+    /// The addresses that no node may announce for it. At the start of a speaker there is one for each of thousands of Services.
+    addresses: SmallVec<[IpAddr; 1]>,
     /// Its first address, which is the key of the order.
     first: IpAddr,
     reporter: Option<(Order, NodeName)>,
@@ -34,17 +36,19 @@ impl Reporters {
         let usable = &self.usable;
         let unowned = self.unowned.entry(service.clone());
         let unowned = unowned.or_insert_with(|| UnownedService {
-            addresses: BTreeSet::new(),
+            addresses: SmallVec::new(),
             first,
             reporter: first_of(usable, first),
         });
-        unowned.addresses.insert(address);
+        if !unowned.addresses.contains(&address) {
+            unowned.addresses.push(address);
+        }
     }
 
     /// Removes an address that a node may announce for a Service, or that the Service no longer has.
     pub(super) fn remove(&mut self, service: &ServiceKey, address: IpAddr) {
         if let Some(unowned) = self.unowned.get_mut(service) {
-            unowned.addresses.remove(&address);
+            unowned.addresses.retain(|unowned| *unowned != address);
             if unowned.addresses.is_empty() {
                 self.unowned.remove(service);
             }

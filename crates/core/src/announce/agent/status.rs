@@ -218,6 +218,8 @@ impl Agent {
             }
             obstacles.extend(obstacle);
         }
+        // Thousands of them are kept.
+        status.addresses.shrink_to_fit();
         if status.addresses.is_empty() && obstacles.is_empty() {
             return (!is_pending).then_some(None);
         }
