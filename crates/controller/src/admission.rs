@@ -4,7 +4,7 @@ mod bgp;
 mod review;
 
 use herald_core::config::{Catalog, ConfigChange, Ineffective, ResourceKind};
-use herald_core::{PoolName, Service, Time};
+use herald_core::{PoolName, RawSelector, Service, Time};
 use herald_runtime::log::shorten;
 use tokio::sync::oneshot;
 
@@ -17,6 +17,11 @@ pub(crate) use review::{AdmissionScope, PATHS, answer};
 const LONGEST_WARNING: usize = 256;
 /// The most warnings of one review.
 const MOST_WARNINGS: usize = 8;
+
+/// The most comparisons of a review, of a label, expression or value of a selector with a Node or a pool: they take a few milliseconds.
+/// The driver rests after each review for nine times as long, and every Pod may ask for reviews, so that one that took long would hold
+/// up those of others. A resource that needs more is not warned of what it does not select; its condition says that.
+const MOST_COMPARISONS: usize = 100_000;
 
 /// A review that the webhook's server asks the driver for.
 pub(crate) type ReviewRequest = (ProposedChange, oneshot::Sender<ReviewAnswer>);
@@ -90,9 +95,10 @@ pub(crate) fn review_resource(
             return ReviewAnswer::default();
         }
     };
-    let mut after = catalog.clone();
-    after.apply([change]);
-    let reasons = effects.reasons(&after, kind, &name).into_iter();
+    let is_quick = is_quick(review::selectors(&change), catalog, effects);
+    let after = catalog.after(change);
+    let reasons = is_quick.then(|| effects.reasons(&after, kind, &name));
+    let reasons = reasons.into_iter().flatten();
     let pool = PoolName::new(name);
     let pool = after
         .pools()
@@ -101,6 +107,16 @@ pub(crate) fn review_resource(
     let overlap = pool.and_then(|pool| reconciler.node_overlap(pool));
     let overlap = overlap.map(|overlap| overlap.to_string());
     ReviewAnswer::warn(reasons.map(|reason| reason.to_string()).chain(overlap))
+}
+
+/// Whether a review may compare these selectors with all Nodes and pools.
+fn is_quick<'a>(
+    selectors: impl IntoIterator<Item = &'a RawSelector>,
+    catalog: &Catalog,
+    effects: &Effects,
+) -> bool {
+    let others = effects.node_count() + catalog.pools().len();
+    review::terms(selectors).saturating_mul(others) <= MOST_COMPARISONS
 }
 
 /// Decides on a Service: it is permitted, with a warning if it would not get what it requests, or would lose what it has. The

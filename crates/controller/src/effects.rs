@@ -122,6 +122,11 @@ impl Effects {
         self.awaited.contains(&EffectSource::Nodes) || self.nodes.values().any(|node| selects(&node.labels))
     }
 
+    /// How many Nodes are known.
+    pub(crate) fn node_count(&self) -> usize {
+        self.nodes.len()
+    }
+
     /// Takes a new or changed Node.
     pub(crate) fn set_node(&mut self, name: &NodeName, labels: Labels) {
         // Kubelets report every few seconds, and labels change hardly ever.

@@ -1,13 +1,13 @@
 //! Reviews of the resources of BGP.
 
 use herald_api::{BFDProfile, BGPAdvertisement, BGPPeer, Community};
-use herald_core::PoolName;
 use herald_core::config::bgp::{BgpCatalog, BgpChange, BgpError, BgpIneffective, BgpKind, RawCommunities};
 use herald_core::config::{Catalog, ConfigError, Ineffective, Problem};
+use herald_core::{PoolName, RawSelector};
 use kube::core::DynamicObject;
 
-use super::ReviewAnswer;
 use super::review::within_bounds;
+use super::{ReviewAnswer, is_quick};
 use crate::configuration::BgpConfiguration;
 use crate::effects::Effects;
 use crate::input::{advertisement_change, communities_change, peer_change, profile_change};
@@ -69,27 +69,38 @@ pub(super) fn propose(kind: BgpKind, object: DynamicObject, keeps_spec: bool) ->
 /// As for pools: an API server sends no longer lists, but every Pod may reach the port.
 fn check_bounds(change: &BgpChange) -> Result<(), String> {
     match change {
-        BgpChange::ApplyPeer(raw) => {
-            within_bounds(&[raw.node_selectors.len()], &[], raw.node_selectors.iter())
-        }
-        BgpChange::ApplyAdvertisement(raw) => {
-            let selectors = raw.pool_selectors.iter().chain(&raw.node_selectors);
-            within_bounds(
-                &[
-                    raw.pool_selectors.len(),
-                    raw.node_selectors.len(),
-                    raw.service_selectors.len(),
-                    raw.communities.len(),
-                ],
-                &[raw.pools.len(), raw.peers.len()],
-                selectors.chain(&raw.service_selectors),
-            )
-        }
-        BgpChange::ApplyCommunities(raw) => within_bounds(&[raw.communities.len()], &[], std::iter::empty()),
+        BgpChange::ApplyPeer(raw) => within_bounds(&[raw.node_selectors.len()], &[], selectors(change)),
+        BgpChange::ApplyAdvertisement(raw) => within_bounds(
+            &[
+                raw.pool_selectors.len(),
+                raw.node_selectors.len(),
+                raw.service_selectors.len(),
+                raw.communities.len(),
+            ],
+            &[raw.pools.len(), raw.peers.len()],
+            selectors(change),
+        ),
+        BgpChange::ApplyCommunities(raw) => within_bounds(&[raw.communities.len()], &[], []),
         BgpChange::ApplyBfdProfile(_)
         | BgpChange::ApplySecret(_)
         | BgpChange::Delete(..)
         | BgpChange::DeleteSecret(_) => Ok(()),
+    }
+}
+
+/// Returns all selectors of a resource.
+fn selectors(change: &BgpChange) -> Vec<&RawSelector> {
+    match change {
+        BgpChange::ApplyPeer(raw) => raw.node_selectors.iter().collect(),
+        BgpChange::ApplyAdvertisement(raw) => {
+            let selectors = raw.pool_selectors.iter().chain(&raw.node_selectors);
+            selectors.chain(&raw.service_selectors).collect()
+        }
+        BgpChange::ApplyCommunities(_)
+        | BgpChange::ApplyBfdProfile(_)
+        | BgpChange::ApplySecret(_)
+        | BgpChange::Delete(..)
+        | BgpChange::DeleteSecret(_) => Vec::new(),
     }
 }
 
@@ -140,7 +151,9 @@ pub(crate) fn review_bgp(
     if configuration.is_listed() {
         warnings.extend(of_others.iter().map(ToString::to_string));
         warnings.extend(unknown(&written, configuration, pools));
-        warnings.extend(selecting_nothing(&name, kind, &after, pools, effects));
+        if is_quick(selectors(&written), pools, effects) {
+            warnings.extend(selecting_nothing(&name, kind, &after, pools, effects));
+        }
     }
     ReviewAnswer::warn(warnings)
 }

@@ -194,11 +194,7 @@ fn bounded(change: ConfigChange) -> Result<ConfigChange, String> {
                 allocation.map_or(0, |allocation| allocation.service_selectors.len()),
             ];
             let namespaces = allocation.map_or(0, |allocation| allocation.namespaces.len());
-            let selectors = allocation.into_iter().flat_map(|allocation| {
-                let services = allocation.service_selectors.iter();
-                allocation.namespace_selectors.iter().chain(services)
-            });
-            within_bounds(&lengths, &[namespaces], selectors)?;
+            within_bounds(&lengths, &[namespaces], selectors(&change))?;
         }
         ConfigChange::ApplyL2Advertisement(raw) => {
             let lengths = [
@@ -207,28 +203,46 @@ fn bounded(change: ConfigChange) -> Result<ConfigChange, String> {
                 raw.service_selectors.len(),
                 raw.preferred_nodes.len(),
             ];
-            let selectors = raw.pool_selectors.iter().chain(&raw.node_selectors);
-            let preferred = raw.preferred_nodes.iter().map(|(_, selector)| selector);
-            let selectors = selectors.chain(&raw.service_selectors).chain(preferred);
-            within_bounds(&lengths, &[raw.pools.len(), raw.interfaces.len()], selectors)?;
+            let names = [raw.pools.len(), raw.interfaces.len()];
+            within_bounds(&lengths, &names, selectors(&change))?;
         }
         ConfigChange::DeletePool(_) | ConfigChange::DeleteL2Advertisement(_) => {}
     }
     Ok(change)
 }
 
+/// Returns all selectors of a resource.
+pub(super) fn selectors(change: &ConfigChange) -> Vec<&RawSelector> {
+    match change {
+        ConfigChange::ApplyPool(raw) => {
+            let allocation = raw.allocation.iter();
+            let lists = allocation.flat_map(|allocation| {
+                let services = allocation.service_selectors.iter();
+                allocation.namespace_selectors.iter().chain(services)
+            });
+            lists.collect()
+        }
+        ConfigChange::ApplyL2Advertisement(raw) => {
+            let selectors = raw.pool_selectors.iter().chain(&raw.node_selectors);
+            let preferred = raw.preferred_nodes.iter().map(|(_, selector)| selector);
+            selectors.chain(&raw.service_selectors).chain(preferred).collect()
+        }
+        ConfigChange::DeletePool(_) | ConfigChange::DeleteL2Advertisement(_) => Vec::new(),
+    }
+}
+
 /// Checks the lengths of lists, of lists of names, and of all selectors together.
 pub(super) fn within_bounds<'a>(
     lengths: &[usize],
     names: &[usize],
-    selectors: impl Iterator<Item = &'a RawSelector>,
+    selectors: impl IntoIterator<Item = &'a RawSelector>,
 ) -> Result<(), String> {
     for (lengths, most) in [(lengths, MOST_ENTRIES), (names, MOST_NAMES)] {
         if lengths.iter().any(|length| *length > most) {
             return Err(format!("a list has more than {most} entries"));
         }
     }
-    if selectors.map(terms).sum::<usize>() > MOST_TERMS {
+    if terms(selectors) > MOST_TERMS {
         return Err(format!(
             "the selectors have more than {MOST_TERMS} labels, expressions and values"
         ));
@@ -236,11 +250,14 @@ pub(super) fn within_bounds<'a>(
     Ok(())
 }
 
-/// Returns how many labels, expressions and values a selector has.
-fn terms(selector: &RawSelector) -> usize {
-    let expressions = selector.match_expressions.iter();
-    let expressions: usize = expressions.map(|expression| 1 + expression.values.len()).sum();
-    selector.match_labels.len() + expressions
+/// Returns how many labels, expressions and values selectors have.
+pub(super) fn terms<'a>(selectors: impl IntoIterator<Item = &'a RawSelector>) -> usize {
+    let of_one = |selector: &RawSelector| {
+        let expressions = selector.match_expressions.iter();
+        let expressions: usize = expressions.map(|expression| 1 + expression.values.len()).sum();
+        selector.match_labels.len() + expressions
+    };
+    selectors.into_iter().map(of_one).sum()
 }
 
 fn propose(object: core_v1::Service) -> ProposedChange {

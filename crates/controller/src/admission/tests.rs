@@ -344,6 +344,31 @@ async fn lists_that_the_definition_does_not_allow_are_not_compared_with_anything
 }
 
 #[tokio::test]
+async fn the_work_of_a_review_is_bounded_whatever_the_resource_selects() {
+    let warnings_of = |length: usize| {
+        let mut fixture = Fixture::new(false);
+        for index in 0..30 {
+            let labels = Labels::from([("app".to_owned(), index.to_string())]);
+            fixture
+                .effects
+                .set_node(&NodeName::new(format!("node-{index}")), labels);
+        }
+        let expression = |index| json!({"key": format!("k{index}"), "operator": "DoesNotExist"});
+        let mut expressions: Vec<Value> = (1..length).map(expression).collect();
+        expressions.push(json!({"key": "z", "operator": "Exists"}));
+        let selectors = json!([{"matchExpressions": expressions}]);
+        let object = advertisement(json!({"ipAddressPools": ["first"], "nodeSelectors": selectors}));
+        async move { fixture.create(&object).await }
+    };
+    let (refusal, warnings) = warnings_of(1_000).await;
+    assert_eq!((refusal.as_str(), warnings.len()), ("", 1), "{warnings:?}");
+    assert!(warnings[0].contains("select no Node"), "{warnings:?}");
+    // 31 Nodes and a pool are too many for it.
+    let (refusal, warnings) = warnings_of(4_096).await;
+    assert_eq!((refusal.as_str(), warnings.len()), ("", 0), "{warnings:?}");
+}
+
+#[tokio::test]
 async fn a_resource_without_all_its_effect_is_permitted_with_a_warning() {
     let mut fixture = Fixture::new(false);
     let (refusal, warnings) = fixture.create(&pool("second", json!(["198.51.100.0/24"]))).await;

@@ -198,7 +198,7 @@ impl Catalog {
     /// resource has no problems, and causes none: an advertisement may name pools that do not exist.
     pub fn check(&self, change: &ConfigChange) -> Vec<Problem> {
         match change {
-            ConfigChange::ApplyPool(raw) => self.pool_records.check(raw, &self.namespaces),
+            ConfigChange::ApplyPool(raw) => self.pool_records.check(raw),
             ConfigChange::ApplyL2Advertisement(raw) => {
                 let before = self.l2_records.get(&raw.name);
                 let record =
@@ -207,6 +207,23 @@ impl Catalog {
             }
             ConfigChange::DeletePool(_) | ConfigChange::DeleteL2Advertisement(_) => Vec::new(),
         }
+    }
+
+    /// Returns the catalog after `change`, without the namespaces, which a cluster may have thousands of: neither a problem nor the
+    /// effect of a resource depends on them.
+    #[must_use]
+    pub fn after(&self, change: ConfigChange) -> Self {
+        let mut after = Self {
+            pool_records: self.pool_records.clone(),
+            l2_records: self.l2_records.clone(),
+            namespaces: BTreeMap::new(),
+            pools: self.pools.clone(),
+            l2_advertisements: self.l2_advertisements.clone(),
+            problems: self.problems.clone(),
+            duplicates: self.duplicates.clone(),
+        };
+        after.apply([change]);
+        after
     }
 
     fn write_l2_advertisement(&mut self, raw: &RawL2Advertisement) {

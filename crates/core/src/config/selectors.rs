@@ -1,5 +1,6 @@
 //! Lists of selectors: an object must match any of them, and none may occur twice.
 
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::vec::Vec;
 
@@ -14,11 +15,11 @@ pub(super) fn parse(
     context: &'static str,
     errors: &mut ConfigErrors,
 ) -> Vec<Selector> {
-    let mut selectors = Vec::new();
+    let (mut selectors, mut seen) = (Vec::new(), BTreeSet::new());
     for (place, raw) in raw.iter().enumerate() {
         let field = || format!("spec.{path}[{place}]");
         match Selector::parse(raw) {
-            Ok(selector) if selectors.contains(&selector) => {
+            Ok(selector) if !seen.insert(selector.clone()) => {
                 errors.push((field(), ConfigError::DuplicateSelector(list)));
             }
             Ok(selector) => selectors.push(selector),

@@ -90,14 +90,15 @@ impl PoolRecords {
     }
 
     /// Returns the problems that a pool would have after it was written.
-    pub(super) fn check(&self, raw: &RawPool, namespaces: &BTreeMap<String, Labels>) -> Vec<Problem> {
+    pub(super) fn check(&self, raw: &RawPool) -> Vec<Problem> {
         let name = PoolName::new(&raw.name);
         let raw = RawPool {
             created: self.created(&name).unwrap_or(i64::MAX),
             ..raw.clone()
         };
         let mut after = self.clone();
-        after.write(&raw, namespaces);
+        // No problem depends on the namespaces.
+        after.write(&raw, &BTreeMap::new());
         after.settle();
         let record = after.0.get(&name);
         record.map_or_else(Vec::new, |record| record.problems(&name))

@@ -171,3 +171,33 @@ proptest! {
         prop_assert_eq!(found, applied.cloned().collect::<Vec<_>>());
     }
 }
+
+#[test]
+fn the_catalog_after_a_change_has_the_problems_of_the_change_and_holds_no_namespaces_against_its_selectors() {
+    let mut catalog = catalog(&[pool("old", 5, &["10.0.0.0/24"])]);
+    let labels = || Labels::from([("team".to_string(), "a".to_string())]);
+    catalog.set_namespaces((0..100).map(|n| (alloc::format!("n{n}"), labels())).collect());
+    for addresses in ["10.1.0.0/24", "10.0.0.9/32", "x"] {
+        let selector = RawSelector {
+            match_labels: labels(),
+            ..RawSelector::default()
+        };
+        let new = RawPool {
+            allocation: Some(RawAllocation {
+                namespace_selectors: [selector].into(),
+                ..RawAllocation::default()
+            }),
+            ..pool("new", 6, &[addresses])
+        };
+        let after = catalog.after(ConfigChange::ApplyPool(new.clone()));
+        let mut applied = catalog.clone();
+        applied.set_pool(&new);
+        assert_eq!(after.problems(), applied.problems());
+        assert_eq!(after.pools().len(), applied.pools().len());
+        assert!(after.namespaces.is_empty());
+        assert_eq!(
+            fields(&catalog.check(&ConfigChange::ApplyPool(new))),
+            fields(after.problems())
+        );
+    }
+}
