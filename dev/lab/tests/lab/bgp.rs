@@ -12,6 +12,7 @@ mod routers;
 mod services;
 mod sessions;
 mod timers;
+mod unnumbered;
 
 use herald_lab::Lab;
 use herald_routers::Kind;
@@ -46,6 +47,10 @@ pub(crate) fn trials() -> Vec<Trial> {
             beside::layer_2,
         ),
         of_routers("pools_and_timers_change_while_sessions_stand", timers::changed),
+        of_routers(
+            "a_router_is_found_on_its_link_and_has_the_routes_of_both_families",
+            unnumbered::connected,
+        ),
         demo::of_demo(),
     ];
     trials.extend(migration::trials());
