@@ -36,7 +36,8 @@ pub struct Setup<'a> {
     pub neighbours: &'a [Neighbour],
     /// The prefixes that it sends to all neighbours.
     pub networks: &'a [&'a str],
-    /// Whether its kernel gets the routes of neighbours, and spreads packets over all paths to a prefix. GoBGP cannot do that.
+    /// Whether its kernel gets the routes of neighbours, and spreads packets over all paths to a prefix. GoBGP cannot do that: version
+    /// 3.10 panics when it reads what zebra of FRR 8.4 sends.
     pub forwards: bool,
     /// Whether it connects to its neighbours, instead of waiting for them.
     pub dials: bool,
