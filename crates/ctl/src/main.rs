@@ -1,0 +1,5 @@
+//! The `heraldctl` program.
+
+fn main() -> std::process::ExitCode {
+    herald_ctl::main()
+}

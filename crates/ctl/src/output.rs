@@ -1,0 +1,95 @@
+//! How results are printed: as text with tables and colour on a terminal, as JSON or as YAML.
+
+mod table;
+mod text;
+
+use anstyle::{AnsiColor, Style};
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+pub(crate) use table::Table;
+pub(crate) use text::escaped;
+
+/// The form of the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// As text, with more columns.
+    Wide,
+    /// As JSON.
+    Json,
+    /// As YAML.
+    Yaml,
+}
+
+/// The flag for the form of the output.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct OutputArgs {
+    /// The form of the output; text by default.
+    #[arg(long, short, value_enum)]
+    output: Option<Format>,
+}
+
+/// A result that can be printed as text.
+pub(crate) trait Report: Serialize {
+    /// Returns the text, with the details that `-o wide` shows.
+    fn text(&self, is_wide: bool) -> String;
+}
+
+impl OutputArgs {
+    /// Prints a result.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn print(self, report: &impl Report) -> anyhow::Result<()> {
+        let text = match self.output {
+            None => report.text(false),
+            Some(Format::Wide) => report.text(true),
+            Some(Format::Json) => format!("{}\n", serde_json::to_string_pretty(report)?),
+            Some(Format::Yaml) => serde_saphyr::to_string(report).context("writing YAML")?,
+        };
+        print(&text)
+    }
+}
+
+/// Prints text; without colours if the output is no terminal.
+///
+/// # Errors
+/// When it cannot be written. A reader that has enough, such as `head`, is no error.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    use std::io::Write;
+    let mut out = anstream::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("writing the output"),
+    }
+}
+
+/// Returns a text in the style of errors.
+pub(crate) fn error(text: &str) -> String {
+    styled(text, AnsiColor::Red.on_default().bold())
+}
+
+/// Returns a text in the style of warnings.
+pub(crate) fn warning(text: &str) -> String {
+    styled(text, AnsiColor::Yellow.on_default().bold())
+}
+
+/// Returns a text in the style of what is as it should be.
+pub(crate) fn good(text: &str) -> String {
+    styled(text, AnsiColor::Green.on_default())
+}
+
+/// Returns a text in the style of headings.
+pub(crate) fn heading(text: &str) -> String {
+    styled(text, Style::new().bold())
+}
+
+/// Returns a text in the style of what is less important.
+pub(crate) fn faint(text: &str) -> String {
+    styled(text, Style::new().dimmed())
+}
+
+fn styled(text: &str, style: Style) -> String {
+    format!("{style}{text}{style:#}")
+}
