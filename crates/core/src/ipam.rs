@@ -31,6 +31,7 @@ mod allocator;
 mod decider;
 mod decision;
 mod entry;
+mod explain;
 mod external;
 mod free_list;
 mod ledger;
@@ -50,5 +51,6 @@ mod waiting;
 
 pub use allocator::{Allocator, DEFAULT_QUARANTINE};
 pub use decision::{AllocationOutcome, Assignment, Decision, Note, Usage};
+pub use explain::PoolOutcome;
 pub use external::{ExternalUser, PoolOverlap};
 pub use refusal::Refusal;

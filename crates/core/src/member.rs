@@ -252,6 +252,9 @@ pub enum NodeState {
 }
 
 impl NodeState {
+    /// All values.
+    pub const ALL: [Self; 3] = [Self::Starting, Self::Ready, Self::Draining];
+
     /// Returns the value of logs and metric labels.
     pub const fn as_str(self) -> &'static str {
         match self {

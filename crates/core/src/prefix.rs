@@ -1,5 +1,6 @@
 //! Prefixes: the subnets that are directly connected to interfaces.
 
+use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A prefix of IP addresses (RFC 4291 section 2.3).
@@ -56,5 +57,12 @@ impl Prefix {
             IpAddr::V4(v4) => v4.is_link_local(),
             IpAddr::V6(v6) => v6.is_unicast_link_local(),
         }
+    }
+}
+
+impl fmt::Display for Prefix {
+    /// Writes the address and the length, such as `192.0.2.0/24`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.length)
     }
 }

@@ -83,6 +83,11 @@ impl ServiceEntry {
         assigned.or_else(|| self.refusal.clone().map(AllocationOutcome::Unassigned))
     }
 
+    /// Returns the last note on a state that lasts.
+    pub(super) fn caveat(&self) -> Option<&Note> {
+        self.lasting.last()
+    }
+
     /// Returns the decision, if it differs from the last one or if there is something to report.
     pub(super) fn report(&mut self) -> Option<Decision> {
         self.is_undelivered = false;
@@ -101,7 +106,7 @@ impl ServiceEntry {
         Some(Decision {
             service: self.service.key.clone(),
             outcome,
-            caveat: self.lasting.last().cloned(),
+            caveat: self.caveat().cloned(),
             notes,
         })
     }

@@ -32,7 +32,7 @@ impl Allocator {
     }
 
     /// Returns the addresses that a Service has, or that its status shows to a standby.
-    fn held_by(&self, key: &ServiceKey) -> Vec<IpAddr> {
+    pub(super) fn held_by(&self, key: &ServiceKey) -> Vec<IpAddr> {
         let Some(entry) = self.services.get(key) else {
             return Vec::new();
         };

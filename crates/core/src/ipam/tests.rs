@@ -2,6 +2,7 @@
 
 mod changes;
 mod choice;
+mod explain;
 mod external;
 mod model;
 mod preview;

@@ -199,7 +199,7 @@ impl Speaker {
     fn at(&self, peer: &str) -> Vec<String> {
         let routes = self.routers.get(peer).into_iter().flatten();
         let text = |(prefix, route): (&Prefix, &RouteAttributes)| {
-            let mut text = format!("{}/{}", prefix.address, prefix.length);
+            let mut text = prefix.to_string();
             if let Some(local_pref) = route.local_pref {
                 text += &format!(" {local_pref}");
             }

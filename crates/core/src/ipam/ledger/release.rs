@@ -28,7 +28,7 @@ impl Ledger {
         self.set_quarantine(address, quarantined);
     }
 
-    pub(super) fn set_quarantine(&mut self, address: IpAddr, quarantined: Quarantined) {
+    pub(in crate::ipam) fn set_quarantine(&mut self, address: IpAddr, quarantined: Quarantined) {
         let in_pool = self.by_range.find(address).and_then(|index| {
             let ledger = &mut self.pools[index.0];
             let position = ledger.pool.addresses.position(address)?;

@@ -13,7 +13,7 @@ use crate::ipam::DEFAULT_QUARANTINE;
 
 /// A change of the world.
 #[derive(Debug, Clone)]
-enum Step {
+pub(super) enum Step {
     Set(Box<Service>),
     Delete(&'static str),
     Pools(usize),
@@ -25,7 +25,7 @@ enum Step {
 const NAMES: [&str; 7] = ["a/1", "a/2", "a/3", "a/4", "b/1", "b/2", "b/3"];
 
 /// Returns small pools, so that the model can examine all addresses and Services conflict.
-fn configurations() -> [Vec<RawPool>; 6] {
+pub(super) fn configurations() -> [Vec<RawPool>; 6] {
     let small = pool("small", &["10.0.0.1-10.0.0.2", "fc00::/127"]);
     let reservation = RawReservation {
         address: "10.0.0.2".into(),
@@ -129,7 +129,7 @@ fn services() -> impl Strategy<Value = Service> {
         )
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         8 => services().prop_map(Box::new).prop_map(Step::Set),
         3 => select(NAMES.to_vec()).prop_map(Step::Delete),
@@ -152,7 +152,7 @@ fn undisturbed(step: Step) -> Option<Step> {
 }
 
 impl World {
-    fn step(&mut self, step: Step) {
+    pub(super) fn step(&mut self, step: Step) {
         match step {
             Step::Set(mut service) => {
                 // A change of a Service does not change its status, unless another program writes it.
