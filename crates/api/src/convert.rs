@@ -3,6 +3,7 @@
 mod bgp;
 mod config;
 mod labels;
+mod member;
 mod metallb;
 mod network;
 mod peer_version;
@@ -12,6 +13,7 @@ mod state;
 pub use bgp::{bfd_profile, bgp_advertisement, bgp_peer, communities, secret};
 pub use config::{l2_advertisement, pool};
 pub use labels::has_too_long_labels;
+pub use member::{member, member_state};
 pub use metallb::{MetalLbPod, MetalLbProgram, metallb_pod};
 pub use network::{EndpointSlice, SliceId, endpoint_slice, internal_ipv4, node};
 pub use peer_version::{V1BETA2_FIELDS, VersionError, bgp_peer_version};

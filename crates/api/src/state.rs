@@ -2,7 +2,9 @@
 //!
 //! The JSON has a version. Within a version, fields are only added.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 /// The version of the JSON.
 pub const VERSION: u32 = 1;
@@ -11,7 +13,7 @@ pub const VERSION: u32 = 1;
 const FRAME: usize = 4096;
 
 /// The state of a speaker.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SpeakerState {
     /// [`VERSION`].
@@ -40,25 +42,43 @@ pub struct SpeakerState {
 }
 
 /// A speaker as another one sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MemberState {
     /// Its node.
     pub node: String,
     /// `alive`, `suspect` or `down`.
-    pub liveness: &'static str,
+    pub liveness: Cow<'static, str>,
     /// What it reported of itself last: `starting`, `ready` or `draining`.
-    pub state: &'static str,
+    pub state: Cow<'static, str>,
     /// Its MAC addresses.
     pub macs: Vec<String>,
     /// How often it left and came back recently; such a node ranks behind others.
     pub flaps: u8,
     /// The nodes of which it reports that they do not answer on the wire.
     pub unresponsive: Vec<String>,
+    /// What elections depend on besides; `null` before its first report, and from versions that report nothing.
+    #[serde(default)]
+    pub profile: Option<ProfileState>,
+}
+
+/// What a speaker reports of its node, as far as elections depend on it. A list that is `null` had no room in the report, which counts
+/// as all subnets or interfaces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProfileState {
+    /// The subnets of its links.
+    pub subnets: Option<Vec<String>>,
+    /// The interfaces that can announce: a number for each name.
+    pub interfaces: Option<Vec<u32>>,
+    /// Those of them that can announce IPv6 addresses.
+    pub ipv6_interfaces: Option<Vec<u32>>,
+    /// What its version knows, as bits.
+    pub features: u32,
 }
 
 /// An address that another node will be elected for when MetalLB's speakers have ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ElectionDifferenceState {
     /// The address.
@@ -72,7 +92,7 @@ pub struct ElectionDifferenceState {
 }
 
 /// The session of a speaker with a peer of BGP.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BgpPeerState {
     /// The name of the `BGPPeer`.
@@ -80,14 +100,14 @@ pub struct BgpPeerState {
     /// Where the peer is: address and port, or the interface of an unnumbered peer.
     pub place: String,
     /// The VRF device.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vrf: Option<String>,
     /// The state: `Connect`, `Active` or `Established` (RFC 4271 section 8.2.2).
-    pub state: &'static str,
+    pub state: Cow<'static, str>,
     /// Since when (RFC 3339).
     pub since: String,
     /// What both sides agreed on; only while the session is established.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub negotiated: Option<NegotiatedState>,
     /// How many prefixes the peer is to have.
     pub wanted: u64,
@@ -98,12 +118,12 @@ pub struct BgpPeerState {
     /// How often a session was established since the speaker started.
     pub established: u64,
     /// Why the last session or attempt ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
 }
 
 /// What both sides of a session agreed on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NegotiatedState {
     /// The AS number that the peer was shown.
@@ -128,13 +148,13 @@ pub struct NegotiatedState {
 }
 
 /// What a node does about an address, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AddressState {
     /// The address.
     pub address: String,
     /// The stage of its take-over: `Monitoring`, `Probing`, `Deferred`, `Active` or `HandingOver`.
-    pub stage: &'static str,
+    pub stage: Cow<'static, str>,
     /// Whether this node answers for the address.
     pub answers: bool,
     /// Since when (RFC 3339).
@@ -142,28 +162,28 @@ pub struct AddressState {
     /// The Services at the address, and the role of this node for each.
     pub services: Vec<ServiceRole>,
     /// The reason that keeps the elected node from announcing the address.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub obstacle: Option<&'static str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub obstacle: Option<Cow<'static, str>>,
 }
 
 /// The role of a node for a Service at an address.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceRole {
     /// The Service: its namespace, `/`, and its name.
     pub service: String,
     /// `Owner`, `Successor`, `Backup`, `Standby` or `Unowned`.
-    pub role: &'static str,
+    pub role: Cow<'static, str>,
     /// The other node that is elected.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
     /// The reason why no node announces the Service at this address.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<&'static str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Cow<'static, str>>,
 }
 
 /// A node began or ceased to announce an address.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AddressMove {
     /// When (RFC 3339).
@@ -175,17 +195,17 @@ pub struct AddressMove {
     /// Whether the node announces the address from then on. It may answer for some seconds more while a successor takes over.
     pub answers: bool,
     /// The cause: the new role of the node, `OwnerFailed`, `ServiceGone`, or the reason of an event or condition.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// The other node that is concerned.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
     /// Seconds from the cause to the move. For `OwnerFailed`, from the first sign of the failure.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
 }
 
 /// The state of a controller.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ControllerState {
     /// [`VERSION`].
@@ -204,7 +224,7 @@ pub struct ControllerState {
 }
 
 /// A released address that is kept from other Services.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct QuarantinedAddress {
     /// The address.
@@ -267,7 +287,7 @@ mod tests {
             name: format!("peer-{n}"),
             place: "192.0.2.1:179".to_owned(),
             vrf: None,
-            state: "Active",
+            state: "Active".into(),
             since: String::new(),
             negotiated: None,
             wanted: 10,

@@ -1,13 +1,12 @@
 //! The state of the speaker, for `/state`.
 
-use std::collections::BTreeMap;
-
+use herald_api::convert;
 use herald_api::state::{
-    AddressMove, AddressState, ElectionDifferenceState, MemberState, ServiceRole, SpeakerState, VERSION,
+    AddressMove, AddressState, ElectionDifferenceState, ServiceRole, SpeakerState, VERSION,
 };
 use herald_core::announce::agent::{AddressStage, ElectionDifference};
 use herald_core::announce::layer2::ownership::Role;
-use herald_core::{Member, NodeName, ServiceKey, Time};
+use herald_core::{NodeName, ServiceKey, Time};
 use herald_runtime::admin::StateRequest;
 use jiff::Timestamp;
 
@@ -25,11 +24,6 @@ impl Driver {
     fn state(&self) -> SpeakerState {
         let (now, today) = (self.now(), Timestamp::now());
         let date = |at: Time| today.saturating_sub(now - at).unwrap_or(today).to_string();
-        let members = self.agent.members();
-        let names = members
-            .iter()
-            .map(|member| (member.node.tag(), &member.node))
-            .collect();
         let may_be_beside = self.beside.as_ref();
         let differences = may_be_beside.map_or_else(Vec::new, |_| self.agent.election_differences());
         SpeakerState {
@@ -40,10 +34,7 @@ impl Driver {
             gossip_blocked: self.agent.is_gossip_blocked(),
             beside_metallb: self.is_beside_metallb(),
             election_differences: differences.iter().map(election_difference).collect(),
-            members: members
-                .iter()
-                .map(|member| member_state(member, &names))
-                .collect(),
+            members: convert::member_state(self.agent.members()),
             bgp_peers: self
                 .handles
                 .bgp
@@ -57,21 +48,6 @@ impl Driver {
                 .map(|stage| address_state(stage, date))
                 .collect(),
         }
-    }
-}
-
-fn member_state(member: &Member, names: &BTreeMap<u32, &NodeName>) -> MemberState {
-    let profile = member.profile.as_deref();
-    let unresponsive = profile.into_iter().flat_map(|profile| &profile.unresponsive);
-    MemberState {
-        node: member.node.to_string(),
-        liveness: member.liveness.as_str(),
-        state: member.state.as_str(),
-        macs: member.macs.iter().map(ToString::to_string).collect(),
-        flaps: profile.map_or(0, |profile| profile.flaps),
-        unresponsive: unresponsive
-            .filter_map(|tag| names.get(tag).map(ToString::to_string))
-            .collect(),
     }
 }
 
@@ -91,7 +67,7 @@ fn address_move(last: &Move, date: impl Fn(Time) -> String) -> AddressMove {
         address: last.address.to_string(),
         service: last.service.to_string(),
         answers: last.answers,
-        reason: last.reason,
+        reason: last.reason.into(),
         peer: last.peer.as_ref().map(ToString::to_string),
         seconds: last.after.map(|after| after.as_secs_f64()),
     }
@@ -100,21 +76,21 @@ fn address_move(last: &Move, date: impl Fn(Time) -> String) -> AddressMove {
 fn address_state(stage: &AddressStage<'_>, date: impl Fn(Time) -> String) -> AddressState {
     AddressState {
         address: stage.address.to_string(),
-        stage: stage.stage,
+        stage: stage.stage.into(),
         answers: stage.answers,
         since: date(stage.since),
         services: stage.roles.iter().map(service_role).collect(),
-        obstacle: stage.obstacle.as_ref().map(|event| event.reason()),
+        obstacle: stage.obstacle.as_ref().map(|event| event.reason().into()),
     }
 }
 
 fn service_role((service, role): &(ServiceKey, Role)) -> ServiceRole {
     ServiceRole {
         service: service.to_string(),
-        role: role.as_str(),
+        role: role.as_str().into(),
         owner: role.owner().map(ToString::to_string),
         reason: match role {
-            Role::Unowned(exclusion) => Some(exclusion.reason()),
+            Role::Unowned(exclusion) => Some(exclusion.reason().into()),
             Role::Owner(_) | Role::Successor { .. } | Role::Backup { .. } | Role::Standby { .. } => None,
         },
     }

@@ -18,7 +18,7 @@ impl BgpSessions {
                 name: name.to_string(),
                 place: session.place().to_owned(),
                 vrf: status.vrf,
-                state: status.state,
+                state: status.state.into(),
                 since: session.since().to_string(),
                 negotiated: session.negotiated().map(negotiated),
                 wanted: numbers.sendable + numbers.unsendable,
