@@ -524,7 +524,7 @@ def check_privileges():
     events = {(who, "events", verb) for who in ("controller", "speaker") for verb in ("create", "patch")}
     reviews = {(who, kind, "create") for who in ("controller", "speaker") for kind in ("tokenreviews", "subjectaccessreviews")}
     own = {("controller", what, "patch") for what in ("services/status", "validatingwebhookconfigurations", "customresourcedefinitions")}
-    named = [rule for d in found if d["kind"] == "ClusterRole" for rule in d["rules"] if "customresourcedefinitions" in rule["resources"]]
+    named = [rule for d in found if d["kind"] == "ClusterRole" for rule in d["rules"] if "customresourcedefinitions" in rule.get("resources", [])]
     assert [rule["resourceNames"] for rule in named] == [["bgppeers.metallb.io"]]
     assert writes == events | reviews | own, writes
 

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD;
 use herald_core::Time;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
 use k8s_openapi::api::authorization::v1::{
@@ -26,6 +28,10 @@ use crate::clock;
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// From one line about a failed review to the next.
 const REMINDER: Duration = Duration::from_secs(60);
+
+/// The audience of tokens for the programs of Herald, which the API server itself does not accept: who gets to see such a token cannot
+/// use it elsewhere.
+const AUDIENCE: &str = "herald-speaker";
 
 /// Decides which clients may read, by TokenReview and SubjectAccessReview. Cheap to clone.
 #[derive(Clone)]
@@ -155,16 +161,20 @@ fn refusal(decision: AccessDecision, path: &'static str) -> Option<Response> {
 
 /// Asks the API server for the user of a token, then for the right of that user.
 async fn review(client: &Client, token: String, path: &'static str) -> anyhow::Result<Verdict> {
+    let audiences = is_for_programs(&token).then(|| vec![AUDIENCE.to_owned()]);
     let question = TokenReview {
         spec: TokenReviewSpec {
             token,
-            audiences: None,
+            audiences: audiences.clone(),
         },
         ..TokenReview::default()
     };
     let answer = create(client, &question).await.context("TokenReview")?;
     let status = answer.status.unwrap_or_default();
-    let Some(user) = status.user.filter(|_| status.authenticated == Some(true)) else {
+    // An API server that knows no audiences confirms none.
+    let is_confirmed = audiences.is_none() || status.audiences == audiences;
+    let is_known = status.authenticated == Some(true) && is_confirmed;
+    let Some(user) = status.user.filter(|_| is_known) else {
         return Ok(Verdict::Unauthenticated);
     };
     let answer = create(client, &right_of(user, path)).await;
@@ -173,6 +183,35 @@ async fn review(client: &Client, token: String, path: &'static str) -> anyhow::R
         Verdict::Allowed
     } else {
         Verdict::Forbidden
+    })
+}
+
+/// Whether a token (RFC 7519) says that it is for the programs of Herald. The API server checks whether that is true.
+fn is_for_programs(token: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Claims {
+        #[serde(default)]
+        aud: Audiences,
+    }
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum Audiences {
+        One(String),
+        Many(Vec<String>),
+    }
+    impl Default for Audiences {
+        fn default() -> Self {
+            Self::Many(Vec::new())
+        }
+    }
+    let claims = token
+        .split('.')
+        .nth(1)
+        .and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+    let claims = claims.and_then(|json| serde_json::from_slice::<Claims>(&json).ok());
+    claims.is_some_and(|claims| match claims.aud {
+        Audiences::One(audience) => audience == AUDIENCE,
+        Audiences::Many(audiences) => audiences.iter().any(|audience| audience == AUDIENCE),
     })
 }
 

@@ -33,6 +33,15 @@ async fn token_review(State(reviews): State<Reviews>, Json(review): Json<Value>)
         return StatusCode::BAD_GATEWAY.into_response();
     }
     let status = match review["spec"]["token"].as_str() {
+        // This API server knows the audience.
+        Some(token) if token.starts_with("e30.") => {
+            let audiences = &review["spec"]["audiences"];
+            json!({
+                "authenticated": *audiences == json!(["herald-speaker"]) && !token.ends_with("forged"),
+                "audiences": if token.ends_with("unaware") { &Value::Null } else { audiences },
+                "user": {"username": "scraper", "uid": "7", "groups": ["g"], "extra": {"e": ["x"]}},
+            })
+        }
         Some(token @ ("scraper" | "other")) => json!({
             "authenticated": true,
             "user": {"username": token, "uid": "7", "groups": ["g"], "extra": {"e": ["x"]}},
@@ -69,6 +78,34 @@ async fn ask(reviewer: &Reviewer, authorization: Option<&str>, path: &'static st
         .await
         .expect("a short text");
     (status, String::from_utf8(text.to_vec()).expect("text"))
+}
+
+#[tokio::test]
+async fn a_token_for_the_programs_is_reviewed_for_their_audience() {
+    // {} . {"aud":["herald-speaker"]} . a signature, then the same with "aud" as a text, and with another audience.
+    let many = "e30.eyJhdWQiOlsiaGVyYWxkLXNwZWFrZXIiXX0";
+    let one = "e30.eyJhdWQiOiJoZXJhbGQtc3BlYWtlciJ9";
+    let other = "e30.eyJhdWQiOlsib3RoZXIiXX0";
+    let reviewer = Reviewer::new(Reviews::default().client());
+    for (claims, signature, status) in [
+        (many, "x", StatusCode::OK),
+        (one, "x", StatusCode::OK),
+        (other, "x", StatusCode::UNAUTHORIZED),
+        (many, "forged", StatusCode::UNAUTHORIZED),
+        (many, "unaware", StatusCode::UNAUTHORIZED),
+        ("e30.!", "x", StatusCode::UNAUTHORIZED),
+    ] {
+        let authorization = format!("Bearer {claims}.{signature}");
+        // The limit of reviews in a second concerns unknown tokens.
+        let answer = loop {
+            let (answer, _) = ask(&reviewer, Some(&authorization), "/metrics").await;
+            if answer != StatusCode::TOO_MANY_REQUESTS {
+                break answer;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        assert_eq!(answer, status, "{claims} {signature}");
+    }
 }
 
 #[tokio::test]
