@@ -1,12 +1,16 @@
 //! The command line.
 
-use std::io::Write;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
+
+use crate::explain::ExplainArgs;
+use crate::output::{escaped, print};
+use crate::status::StatusArgs;
 
 /// Explains, checks and shows what Herald does. Also found as `kubectl herald`.
 #[derive(Debug, Parser)]
@@ -18,6 +22,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Explains why a Service, an address, a pool or a node is as it is.
+    Explain(Box<ExplainArgs>),
+    /// Shows pools, Services, nodes and programs, what is wrong first.
+    Status(Box<StatusArgs>),
     /// Prints the completion script of a shell.
     Completion {
         /// The shell.
@@ -41,27 +49,45 @@ pub fn command() -> clap::Command {
 
 /// Runs the program: 0 is success, 1 a failure or a mistake that was found, 2 a command line that cannot be used.
 pub fn main() -> ExitCode {
-    match run(Cli::parse().command) {
-        Ok(code) => code,
-        Err(error) => {
-            anstream::eprintln!("{}: {error:#}", crate::output::error("error"));
-            ExitCode::FAILURE
-        }
+    if run(std::env::args_os().skip(1)) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }
 
-fn run(command: Command) -> anyhow::Result<ExitCode> {
+/// Runs the program with these arguments. Returns whether it succeeded.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> bool {
+    let arguments = std::iter::once("heraldctl".into()).chain(arguments);
+    let outcome = execute(Cli::parse_from(arguments).command);
+    if let Err(error) = &outcome {
+        anstream::eprintln!(
+            "{}: {}",
+            crate::output::error("error"),
+            escaped(&format!("{error:#}"))
+        );
+    }
+    outcome.is_ok()
+}
+
+fn execute(command: Command) -> anyhow::Result<()> {
     match command {
+        Command::Explain(args) => block_on(args.run()),
+        Command::Status(args) => block_on(args.run()),
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut self::command(), "heraldctl", &mut script);
-            std::io::stdout().write_all(&script)?;
+            print(&String::from_utf8(script).context("the script is no text")?)
         }
         Command::Man(args) => {
             let to = || format!("writing man pages to {}", args.directory.display());
             std::fs::create_dir_all(&args.directory).with_context(to)?;
-            clap_mangen::generate_to(self::command(), &args.directory).with_context(to)?;
+            clap_mangen::generate_to(self::command(), &args.directory).with_context(to)
         }
     }
-    Ok(ExitCode::SUCCESS)
+}
+
+fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("starting the runtime")?.block_on(command)
 }

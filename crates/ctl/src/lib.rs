@@ -3,7 +3,13 @@
 //! It decides nothing: it feeds what the API server and the programs say to the machines of `herald-core`, which the programs
 //! run, too, and prints what they decide and why.
 
+mod advice;
 mod cli;
+mod cluster;
+mod explain;
+mod model;
 mod output;
+mod status;
+mod tls;
 
-pub use cli::{command, main};
+pub use cli::{command, main, run};

@@ -8,8 +8,8 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-pub(crate) use table::Table;
-pub(crate) use text::escaped;
+pub(crate) use table::{Cell, Table};
+pub(crate) use text::{age, bar, escaped, quoted, unknown_text};
 
 /// The form of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -26,7 +26,7 @@ pub(crate) enum Format {
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct OutputArgs {
     /// The form of the output; text by default.
-    #[arg(long, short, value_enum)]
+    #[arg(long, short, value_enum, global = true)]
     output: Option<Format>,
 }
 

@@ -22,25 +22,25 @@ pub(crate) struct Cell {
     style: Option<fn(&str) -> String>,
 }
 
-impl Cell {
-    /// Returns a cell whose text is shown in a style of [`crate::output`].
-    pub(crate) fn styled(text: impl Into<String>, style: fn(&str) -> String) -> Self {
-        Self {
-            text: escaped(&text.into()),
-            style: Some(style),
-        }
-    }
-
-    fn width(&self) -> usize {
-        self.text.chars().count()
-    }
-}
-
 impl<T: Into<String>> From<T> for Cell {
     fn from(text: T) -> Self {
         Self {
             text: escaped(&text.into()),
             style: None,
+        }
+    }
+}
+
+impl Cell {
+    fn width(&self) -> usize {
+        self.text.chars().count()
+    }
+
+    /// Shows the cell in a style of [`crate::output`].
+    pub(crate) fn styled(self, style: fn(&str) -> String) -> Self {
+        Self {
+            style: Some(style),
+            ..self
         }
     }
 }
@@ -77,13 +77,21 @@ impl Table {
             .enumerate()
             .map(|(column, name)| width(column, name))
             .collect();
-        let names = self.heading.iter().map(|name| Cell::styled(name.as_str(), heading));
+        let names = self
+            .heading
+            .iter()
+            .map(|name| Cell::from(name.as_str()).styled(heading));
         let mut text = String::new();
         for row in std::iter::once(names.collect::<Vec<_>>()).chain(self.rows.iter().cloned()) {
-            let last = row.iter().rposition(|cell| !cell.text.is_empty()).unwrap_or_default();
+            let last = row
+                .iter()
+                .rposition(|cell| !cell.text.is_empty())
+                .unwrap_or_default();
             let _written = write!(text, "{:indent$}", "");
             for (column, cell) in row.iter().enumerate().take(last + 1) {
-                let shown = cell.style.map_or_else(|| cell.text.clone(), |style| style(&cell.text));
+                let shown = cell
+                    .style
+                    .map_or_else(|| cell.text.clone(), |style| style(&cell.text));
                 text.push_str(&shown);
                 if column < last {
                     let width = widths.get(column).copied().unwrap_or_default();
@@ -105,7 +113,11 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_text_and_lines_end_without_blanks() {
         let mut table = Table::new(&["NAME", "ADDRESS", "REASON"]);
         table.row(["default/web".into(), "192.0.2.1".into(), "".into()]);
-        table.row(["a".into(), Cell::styled("\u{1b}x", |text| format!("<{text}>")), "why".into()]);
+        table.row([
+            "a".into(),
+            Cell::from("\u{1b}x").styled(|text| format!("<{text}>")),
+            "why".into(),
+        ]);
         let text = anstream::adapter::strip_str(&table.text(2)).to_string();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "  NAME          ADDRESS     REASON");

@@ -2,6 +2,10 @@
 
 use std::fmt::Write;
 
+use jiff::Timestamp;
+
+use super::warning;
+
 /// Returns the text with its control characters escaped, so that it changes nothing on a terminal. Those that change the direction
 /// of text, or are not visible, count as control characters (Unicode category Cf).
 pub(crate) fn escaped(text: &str) -> String {
@@ -17,6 +21,51 @@ pub(crate) fn escaped(text: &str) -> String {
     escaped
 }
 
+/// Returns the text in quotation marks, escaped.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("\"{}\"", escaped(text))
+}
+
+/// Returns how long ago a time of RFC 3339 was, in one unit, as kubectl shows it.
+pub(crate) fn age(time: &str, today: Timestamp) -> String {
+    let Ok(time) = time.parse::<Timestamp>() else {
+        return "unknown".to_owned();
+    };
+    let seconds = today.duration_since(time).as_secs().max(0);
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7_200 => format!("{}m", seconds / 60),
+        7_200..172_800 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// The characters of a bar.
+const BAR: usize = 20;
+
+/// Returns a bar of how much of a capacity is in use.
+pub(crate) fn bar(used: u64, capacity: u64) -> String {
+    let full = u128::from(used) * BAR as u128 / u128::from(capacity.max(1));
+    // Something in use is visible.
+    let full = usize::try_from(full)
+        .unwrap_or_default()
+        .max(usize::from(used > 0))
+        .min(BAR);
+    format!("[{}{}]", "#".repeat(full), ".".repeat(BAR - full))
+}
+
+/// Returns the section that names what could not be read; empty if there is nothing.
+pub(crate) fn unknown_text(unknown: &[String]) -> String {
+    if unknown.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("\n{}\n", warning("Unknown"));
+    for line in unknown {
+        text += &format!("  {}\n", escaped(line));
+    }
+    text
+}
+
 /// The characters of category Cf that terminals and browsers act on.
 const fn is_format(character: char) -> bool {
     matches!(
@@ -28,6 +77,29 @@ const fn is_format(character: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_age_has_one_unit() {
+        let today: Timestamp = "2026-01-03T00:00:00Z".parse().expect("a time");
+        for (time, expected) in [
+            ("2026-01-02T23:59:01Z", "59s"),
+            ("2026-01-02T23:00:00Z", "60m"),
+            ("2026-01-02T00:00:00Z", "24h"),
+            ("2025-12-03T00:00:00.5Z", "30d"),
+            ("2026-01-03T00:00:09Z", "0s"),
+            ("soon", "unknown"),
+        ] {
+            assert_eq!(age(time, today), expected);
+        }
+    }
+
+    #[test]
+    fn a_bar_shows_what_is_in_use() {
+        assert_eq!(bar(0, 10), "[....................]");
+        assert_eq!(bar(1, 1000), "[#...................]");
+        assert_eq!(bar(10, 10), "[####################]");
+        assert_eq!(bar(u64::MAX, u64::MAX), "[####################]");
+    }
 
     #[test]
     fn what_a_terminal_would_act_on_is_escaped() {

@@ -1,0 +1,411 @@
+//! Why a Service has its addresses or none, who announces them, and what to do next.
+
+use std::collections::BTreeSet;
+
+use anyhow::Context;
+use herald_api::convert;
+use herald_core::ServiceKey;
+use herald_core::announce::eligibility::TrafficPolicy;
+use herald_core::ipam::{AllocationOutcome, PoolOutcome};
+use k8s_openapi::api::core::v1::Service;
+use serde::Serialize;
+
+use super::announcement::{AddressAnnouncement, Part};
+use super::history::History;
+use crate::cluster::{Cluster, Program};
+use crate::model::{Announcements, Model, endpoints};
+use crate::output::{Report, Table, error, good, heading, quoted, unknown_text, warning};
+
+/// The explanation of a Service.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ServiceExplanation {
+    service: String,
+    /// Why Herald does not handle the Service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_handled: Option<String>,
+    /// `status.loadBalancer.ingress`.
+    addresses: Vec<String>,
+    allocation: Option<Allocation>,
+    announcements: Vec<AddressAnnouncement>,
+    data_path: DataPath,
+    history: History,
+    /// What could not be read.
+    unknown: Vec<String>,
+    /// The one thing to do next.
+    next: Next,
+    #[serde(skip)]
+    today: jiff::Timestamp,
+}
+
+/// What the controller decides on it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Allocation {
+    /// The addresses that it is to have.
+    addresses: Vec<String>,
+    pool: Option<String>,
+    /// Why it is to have none: the reason and the message.
+    refusal: Option<(String, String)>,
+    /// What is not as it should be although it has addresses.
+    caveat: Option<(String, String)>,
+    pools: Vec<PoolLine>,
+}
+
+/// What a pool says.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PoolLine {
+    pool: String,
+    reason: &'static str,
+    message: String,
+}
+
+/// Where its traffic goes.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DataPath {
+    external_traffic_policy: &'static str,
+    health_check_node_port: Option<i32>,
+    has_endpoints: bool,
+    /// The nodes with a ready endpoint.
+    ready_on: Vec<String>,
+    /// The nodes with endpoints that all terminate.
+    terminating_on: Vec<String>,
+}
+
+/// What to do next.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Next {
+    /// Whether all is as it should be, as far as is known.
+    is_well: bool,
+    text: String,
+}
+
+/// Explains a Service.
+///
+/// # Errors
+/// When there is no such Service.
+pub(crate) fn explain(
+    cluster: &Cluster,
+    model: &mut Model,
+    key: &ServiceKey,
+    history: History,
+) -> anyhow::Result<ServiceExplanation> {
+    let mut services = cluster.objects.services.iter();
+    let service = services
+        .find(|service| convert::key(service) == *key)
+        .with_context(|| match cluster.objects.missing.get("Service") {
+            Some(absence) => absence.to_string(),
+            None => format!("there is no Service {key}"),
+        })?;
+    let not_handled = not_handled(service, cluster.installation.class());
+    let held = convert::ingress_addresses(service);
+    let addresses: BTreeSet<_> = held.iter().copied().collect();
+    let announcements = if not_handled.is_some() || addresses.is_empty() {
+        Vec::new()
+    } else {
+        let announcements = Announcements::of(
+            &addresses,
+            &cluster.objects,
+            &cluster.states,
+            &cluster.installation,
+            model,
+        );
+        let explain = |address| AddressAnnouncement::new(cluster, &announcements, key, address);
+        held.iter().copied().map(explain).collect()
+    };
+    let allocation = if not_handled.is_some() {
+        None
+    } else {
+        allocation(model, key)
+    };
+    let mut explanation = ServiceExplanation {
+        service: key.to_string(),
+        not_handled,
+        addresses: held.iter().map(ToString::to_string).collect(),
+        allocation,
+        announcements,
+        data_path: data_path(cluster, service, key),
+        history,
+        unknown: cluster.unknown.clone(),
+        next: Next {
+            is_well: true,
+            text: String::new(),
+        },
+        today: model.today,
+    };
+    explanation.next = explanation.next(cluster);
+    Ok(explanation)
+}
+
+/// Returns why Herald does not handle a Service.
+fn not_handled(service: &Service, class: Option<&str>) -> Option<String> {
+    if convert::is_ours(service, class) {
+        return None;
+    }
+    let spec = service.spec.as_ref();
+    let kind = spec.and_then(|spec| spec.type_.as_deref()).unwrap_or("ClusterIP");
+    if kind != "LoadBalancer" {
+        return Some(format!(
+            "it is of type {kind}; only Services of type LoadBalancer get an address"
+        ));
+    }
+    let own = spec.and_then(|spec| spec.load_balancer_class.as_deref());
+    let own = own.map_or_else(
+        || "no loadBalancerClass".to_owned(),
+        |own| format!("the loadBalancerClass {}", quoted(own)),
+    );
+    let ours = class.map_or_else(
+        || "those without one".to_owned(),
+        |class| format!("those of class {}", quoted(class)),
+    );
+    Some(format!(
+        "it has {own}, and Herald handles {ours}; the class cannot be changed, so delete the Service and create it again"
+    ))
+}
+
+fn allocation(model: &mut Model, key: &ServiceKey) -> Option<Allocation> {
+    let (outcome, caveat) = model.allocator.decision(key)?;
+    let pools = model.allocator.explain(key, model.now)?;
+    let (addresses, pool, refusal) = match outcome {
+        AllocationOutcome::Assigned(assignment) => {
+            let addresses = assignment.addresses.iter().map(ToString::to_string).collect();
+            (addresses, Some(assignment.pool.to_string()), None)
+        }
+        AllocationOutcome::Unassigned(refusal) => (
+            Vec::new(),
+            None,
+            Some((refusal.reason().to_owned(), format!("{refusal:#}"))),
+        ),
+    };
+    let line = |(pool, outcome): (_, PoolOutcome)| PoolLine {
+        pool: format!("{pool}"),
+        reason: outcome.reason(),
+        message: message(&outcome),
+    };
+    Some(Allocation {
+        addresses,
+        pool,
+        refusal,
+        caveat: caveat.map(|note| (note.reason().to_owned(), format!("{note:#}"))),
+        pools: pools.into_iter().map(line).collect(),
+    })
+}
+
+/// Returns what a pool says, as a sentence.
+pub(super) fn message(outcome: &PoolOutcome) -> String {
+    let list = |addresses: &[std::net::IpAddr]| {
+        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        addresses.join(", ")
+    };
+    match outcome {
+        PoolOutcome::Held(addresses) => format!("the Service has {}", list(addresses)),
+        PoolOutcome::Offered(addresses) => format!("would give {}", list(addresses)),
+        PoolOutcome::OnRequestOnly => {
+            "autoAssign is false, and the Service does not ask for the pool (metallb.io/address-pool)"
+                .to_owned()
+        }
+        PoolOutcome::NotRequested => {
+            "the Service asks for another pool, or for addresses of another pool".to_owned()
+        }
+        PoolOutcome::Refused(refusal) => format!("{refusal:#}"),
+    }
+}
+
+fn data_path(cluster: &Cluster, service: &Service, key: &ServiceKey) -> DataPath {
+    let endpoints = endpoints(&cluster.objects).remove(key).unwrap_or_default();
+    let ready = endpoints.nodes.difference(&endpoints.terminating);
+    let spec = service.spec.as_ref();
+    DataPath {
+        external_traffic_policy: match convert::exposure(service).traffic_policy {
+            TrafficPolicy::Cluster => "Cluster",
+            TrafficPolicy::Local => "Local",
+        },
+        health_check_node_port: spec
+            .and_then(|spec| spec.health_check_node_port)
+            .filter(|port| *port != 0),
+        has_endpoints: endpoints.any,
+        ready_on: ready.map(ToString::to_string).collect(),
+        terminating_on: endpoints.terminating.iter().map(ToString::to_string).collect(),
+    }
+}
+
+impl ServiceExplanation {
+    /// Returns the one thing to do next: what stands in the way first.
+    fn next(&self, cluster: &Cluster) -> Next {
+        let bad = |text: String| Next { is_well: false, text };
+        if let Some(not_handled) = &self.not_handled {
+            return bad(not_handled.clone());
+        }
+        if let Some(absence) = cluster.objects.missing.get("IPAddressPool") {
+            return bad(absence.to_string());
+        }
+        let mut controllers = cluster.installation.of(Program::Controller);
+        if !controllers.clone().any(|pod| pod.is_ready) {
+            let text = match controllers.next() {
+                Some(pod) => format!(
+                    "make a Pod of the controller ready ({} is not); nothing is decided until then",
+                    pod.name
+                ),
+                None => "install the controller of Herald; nothing is decided without it".to_owned(),
+            };
+            return bad(text);
+        }
+        let Some(allocation) = &self.allocation else {
+            return bad("wait for the controller; it has not decided yet".to_owned());
+        };
+        if let Some((_, message)) = &allocation.refusal {
+            return bad(message.clone());
+        }
+        if self.addresses.is_empty() {
+            return bad(format!(
+                "look at the log of the controller: it should write {} to the status, and has not",
+                allocation.addresses.join(", ")
+            ));
+        }
+        if let Some(bad) = self.announcements.iter().find_map(AddressAnnouncement::next) {
+            return Next {
+                is_well: false,
+                text: bad,
+            };
+        }
+        if let Some((_, message)) = &allocation.caveat {
+            return bad(message.clone());
+        }
+        let text = if self.unknown.is_empty() {
+            "nothing: it has its addresses, and they are announced"
+        } else {
+            "nothing, as far as is known"
+        };
+        Next {
+            is_well: true,
+            text: text.to_owned(),
+        }
+    }
+}
+
+impl AddressAnnouncement {
+    /// Returns what to do so that the address is announced; `None` if it is, as far as is known.
+    fn next(&self) -> Option<String> {
+        let is_answered = self.answered_by.as_ref().is_some_and(|nodes| !nodes.is_empty());
+        let is_published = self.answered_by.is_none() && !self.published_by.is_empty();
+        if is_answered || is_published || self.has_routes() {
+            return None;
+        }
+        let of = |text: &str| format!("{}: {text}", self.address);
+        if let Some(obstacle) = &self.obstacle {
+            return Some(of(&format!(
+                "the elected node reports {obstacle}; the condition herald.io/Announced of the Service has the details"
+            )));
+        }
+        let excluded = self.nodes.iter().filter_map(|line| line.excluded.as_ref());
+        let mut by_node = excluded.filter(|excluded| !excluded.advice.is_empty());
+        match &self.excluded {
+            Some(excluded) if excluded.reason == "NoCandidate" => {
+                let advice = by_node.next().map_or(excluded.advice, |excluded| excluded.advice);
+                return Some(of(advice));
+            }
+            Some(excluded) => return Some(of(excluded.advice)),
+            None => {}
+        }
+        if self.nodes.iter().all(|line| line.part == Part::Excluded) {
+            return by_node.next().map(|excluded| of(excluded.advice));
+        }
+        let owner = self.nodes.iter().find(|line| line.part == Part::Owner);
+        let owner = owner.filter(|_| self.answered_by.is_some())?;
+        Some(of(&format!(
+            "look at the log of the speaker on {}: it is elected and does not answer yet",
+            owner.node
+        )))
+    }
+}
+
+impl Report for ServiceExplanation {
+    fn text(&self, is_wide: bool) -> String {
+        let addresses = if self.addresses.is_empty() {
+            warning("no address")
+        } else {
+            self.addresses.join(", ")
+        };
+        let mut text = format!("Service {}: {addresses}\n", heading(&self.service));
+        if let Some(allocation) = &self.allocation {
+            text += &allocation.text();
+        }
+        if !self.announcements.is_empty() {
+            text += &format!("\n{}\n", heading("Announcement"));
+            for announcement in &self.announcements {
+                text += &announcement.text(is_wide);
+            }
+        }
+        text += &self.data_path.text();
+        if !self.history.is_empty() {
+            text += &format!("\n{}\n{}", heading("History"), self.history.text(self.today));
+        }
+        text += &unknown_text(&self.unknown);
+        let mark = if self.next.is_well {
+            good("Next")
+        } else {
+            error("Next")
+        };
+        text + &format!("\n{mark}: {}\n", crate::output::escaped(&self.next.text))
+    }
+}
+
+impl Allocation {
+    fn text(&self) -> String {
+        let outcome = match (&self.refusal, &self.pool) {
+            (Some((reason, message)), _) => {
+                format!("{}: {}", warning(reason), crate::output::escaped(message))
+            }
+            (None, Some(pool)) => format!("{} of pool {}", self.addresses.join(", "), quoted(pool)),
+            (None, None) => self.addresses.join(", "),
+        };
+        let mut text = format!("\n{}\n  {outcome}\n", heading("Allocation"));
+        if let Some((reason, message)) = &self.caveat {
+            text += &format!("  {}: {}\n", warning(reason), crate::output::escaped(message));
+        }
+        let mut table = Table::new(&["POOL", "OUTCOME", "WHY"]);
+        for line in &self.pools {
+            table.row([
+                line.pool.as_str().into(),
+                line.reason.into(),
+                line.message.as_str().into(),
+            ]);
+        }
+        if !table.is_empty() {
+            text += &table.text(2);
+        }
+        text
+    }
+}
+
+impl DataPath {
+    fn text(&self) -> String {
+        let list = |nodes: &[String]| {
+            if nodes.is_empty() {
+                "no node".to_owned()
+            } else {
+                nodes.join(", ")
+            }
+        };
+        let mut text = format!(
+            "\n{}\n  externalTrafficPolicy {}",
+            heading("Data path"),
+            self.external_traffic_policy
+        );
+        if let Some(port) = self.health_check_node_port {
+            text += &format!(", healthCheckNodePort {port}");
+        }
+        if self.has_endpoints {
+            text += &format!("\n  ready endpoints on {}\n", list(&self.ready_on));
+        } else {
+            text += &format!("\n  {}\n", warning("no endpoint that could serve a request"));
+        }
+        if !self.terminating_on.is_empty() {
+            text += &format!("  only terminating endpoints on {}\n", list(&self.terminating_on));
+        }
+        text
+    }
+}

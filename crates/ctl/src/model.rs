@@ -1,0 +1,243 @@
+//! The machines of the programs, fed with what the API server and the programs show.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use herald_api::convert;
+use herald_api::state::SpeakerState;
+use herald_core::announce::bgp::BgpRoutes;
+use herald_core::announce::eligibility::Endpoints;
+use herald_core::announce::facts::{FactChange, Facts};
+use herald_core::announce::layer2::ownership::Ownership;
+use herald_core::config::Catalog;
+use herald_core::config::bgp::{BgpCatalog, BgpChange};
+use herald_core::ipam::{Allocator, ExternalUser};
+use herald_core::{Labels, Member, NodeName, ServiceKey, Time};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Service;
+
+use crate::cluster::{Cluster, Installation, Objects, States};
+
+/// What the controller would decide.
+pub(crate) struct Model {
+    pub(crate) catalog: Catalog,
+    pub(crate) bgp: BgpCatalog,
+    pub(crate) allocator: Allocator,
+    /// The time of the allocator.
+    pub(crate) now: Time,
+    /// The time by the clock of this machine.
+    pub(crate) today: Timestamp,
+}
+
+impl Model {
+    /// Returns what the controller of a cluster would decide now.
+    pub(crate) fn of(cluster: &Cluster) -> Self {
+        Self::new(
+            &cluster.objects,
+            &cluster.states,
+            cluster.installation.class(),
+            Timestamp::now(),
+        )
+    }
+
+    /// Feeds the machines of the controller, and lets them decide.
+    pub(crate) fn new(objects: &Objects, states: &States, class: Option<&str>, today: Timestamp) -> Self {
+        let mut catalog = Catalog::new();
+        let namespaces = objects.namespaces.iter();
+        let namespaces = namespaces.filter_map(|namespace| {
+            let labels: Labels = namespace.metadata.labels.clone().unwrap_or_default();
+            Some((namespace.metadata.name.clone()?, labels))
+        });
+        catalog.set_namespaces(namespaces.collect());
+        catalog.set_pools(objects.pools.iter().map(convert::pool).collect());
+        let advertisements = objects.l2_advertisements.iter();
+        catalog.set_l2_advertisements(advertisements.map(convert::l2_advertisement).collect());
+        let mut bgp = BgpCatalog::default();
+        bgp.apply(bgp_changes(objects));
+        // Any time will do: quarantines are set by how long they last.
+        let now = Time::ZERO;
+        let mut allocator = Allocator::new();
+        allocator.set_catalog(&catalog, now);
+        for (address, last, left) in quarantines(states, today) {
+            allocator.set_quarantined(address, last, now + left);
+        }
+        for service in &objects.services {
+            set_service(&mut allocator, service, class, now);
+        }
+        for node in objects.nodes.iter().map(convert::node) {
+            allocator.set_external_user(ExternalUser::Node(node.name), &node.addresses, now);
+        }
+        allocator.activate(now);
+        Self {
+            catalog,
+            bgp,
+            allocator,
+            now,
+            today,
+        }
+    }
+}
+
+/// Sets a Service as the controller does.
+fn set_service(allocator: &mut Allocator, object: &Service, class: Option<&str>, now: Time) {
+    let key = convert::key(object);
+    let mut external = convert::external_ips(object).to_vec();
+    let is_load_balancer = object
+        .spec
+        .as_ref()
+        .is_some_and(|spec| spec.type_.as_deref() == Some("LoadBalancer"));
+    if !is_load_balancer {
+        return allocator.set_external_user(ExternalUser::Service(key), &external, now);
+    }
+    let is_ours = convert::is_ours(object, class);
+    let service = convert::service(object);
+    if !is_ours || !service.is_marked {
+        external.extend(service.assigned.iter().copied());
+    }
+    allocator.set_external_user(ExternalUser::LoadBalancer(key), &external, now);
+    if is_ours {
+        allocator.set_service(service, now);
+    }
+}
+
+fn bgp_changes(objects: &Objects) -> Vec<BgpChange> {
+    let bgp = &objects.bgp;
+    let peers = bgp
+        .peers
+        .iter()
+        .map(|peer| BgpChange::ApplyPeer(convert::bgp_peer(peer)));
+    let advertisements = bgp.advertisements.iter();
+    let advertisements =
+        advertisements.map(|one| BgpChange::ApplyAdvertisement(convert::bgp_advertisement(one)));
+    let communities = bgp.communities.iter();
+    let communities = communities.map(|one| BgpChange::ApplyCommunities(convert::communities(one)));
+    let profiles = bgp.bfd_profiles.iter();
+    let profiles = profiles.map(|one| BgpChange::ApplyBfdProfile(convert::bfd_profile(one)));
+    communities
+        .chain(profiles)
+        .chain(advertisements)
+        .chain(peers)
+        .collect()
+}
+
+/// Returns the addresses in quarantine, with the Service that had each last and how long it lasts.
+fn quarantines(
+    states: &States,
+    today: Timestamp,
+) -> impl Iterator<Item = (IpAddr, ServiceKey, std::time::Duration)> {
+    let quarantine = states.controller.iter().flat_map(|state| &state.quarantine);
+    quarantine.filter_map(move |quarantined| {
+        let until: Timestamp = quarantined.until.parse().ok()?;
+        let left = until.duration_since(today).try_into().ok()?;
+        let (namespace, name) = quarantined.last_service.split_once('/')?;
+        Some((
+            quarantined.address.parse().ok()?,
+            ServiceKey::new(namespace, name),
+            left,
+        ))
+    })
+}
+
+/// What the speakers would decide on the addresses of some Services.
+pub(crate) struct Announcements {
+    pub(crate) facts: Facts,
+    /// That of a node that does not exist: it is never owner or backup itself.
+    pub(crate) ownership: Ownership,
+    /// Whether it is known which speakers are alive. Without it the owner is not known.
+    pub(crate) knows_members: bool,
+    /// The routes of each node.
+    pub(crate) routes: BTreeMap<NodeName, BgpRoutes>,
+}
+
+impl Announcements {
+    /// Feeds the machines of the speakers with the Services that have one of `addresses`, and lets them decide.
+    pub(crate) fn of(
+        addresses: &BTreeSet<IpAddr>,
+        objects: &Objects,
+        states: &States,
+        installation: &Installation,
+        model: &Model,
+    ) -> Self {
+        let members = installation.has_gossip().then(|| members(states)).flatten();
+        let knows_members = members.is_some() || !installation.has_gossip();
+        let mut facts = Facts::new(members.is_some(), installation.ignores_exclude_label());
+        let mut ownership = Ownership::new(NodeName::from(""));
+        let mut changes: Vec<Option<FactChange>> = vec![facts.set_pools(model.catalog.pools())];
+        changes.extend(
+            objects
+                .nodes
+                .iter()
+                .map(|node| facts.set_node(convert::node(node))),
+        );
+        let mut endpoints = endpoints(objects);
+        for service in objects
+            .services
+            .iter()
+            .filter(|service| convert::is_ours(service, installation.class()))
+        {
+            let exposure = convert::exposure(service);
+            if exposure
+                .addresses
+                .iter()
+                .any(|address| addresses.contains(address))
+            {
+                changes.push(facts.set_endpoints(exposure.key.clone(), endpoints.remove(&exposure.key)));
+                changes.push(facts.set_service(exposure));
+            }
+        }
+        changes.extend(members.map(|members| facts.set_members(&members)));
+        ownership.set_advertisements(&facts, model.catalog.l2_advertisements());
+        for change in changes.into_iter().flatten() {
+            ownership.handle_change(&facts, change);
+        }
+        while ownership.poll_change(&facts).is_some() {}
+        let routes = if installation.has_bgp() {
+            objects
+                .nodes
+                .iter()
+                .map(|node| routes_of(convert::node(node).name, &facts, model))
+                .collect()
+        } else {
+            BTreeMap::new()
+        };
+        Self {
+            facts,
+            ownership,
+            knows_members,
+            routes,
+        }
+    }
+}
+
+fn routes_of(node: NodeName, facts: &Facts, model: &Model) -> (NodeName, BgpRoutes) {
+    let mut routes = BgpRoutes::new(node.clone(), None);
+    routes.set_config(
+        facts,
+        model.bgp.advertisements().cloned().collect(),
+        model.bgp.peers(),
+    );
+    (node, routes)
+}
+
+/// Returns the usable endpoints of each Service.
+pub(crate) fn endpoints(objects: &Objects) -> BTreeMap<ServiceKey, Arc<Endpoints>> {
+    let mut all: BTreeMap<ServiceKey, Arc<Endpoints>> = BTreeMap::new();
+    for slice in objects.slices.iter().map(convert::endpoint_slice) {
+        if let Some(service) = slice.service {
+            Arc::make_mut(all.entry(service).or_default()).extend(&slice.endpoints);
+        }
+    }
+    all
+}
+
+/// Returns the speakers as the one sees them that sees most of them alive.
+fn members(states: &States) -> Option<Vec<Member>> {
+    let alive = |state: &&SpeakerState| {
+        let members = state.members.iter();
+        let alive = members.filter(|member| member.liveness == "alive").count();
+        (state.gossip_blocked != Some(true), alive)
+    };
+    let best = states.speakers.iter().max_by_key(alive)?;
+    best.members.iter().map(convert::member).collect()
+}

@@ -1,0 +1,218 @@
+//! `heraldctl status`: pools, Services, nodes and programs at a glance, what is wrong first.
+
+mod nodes;
+mod pools;
+mod services;
+
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use herald_api::{BGPSessionState, IPAddressPool};
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Node, Service};
+use kube::api::ListParams;
+use kube::{Api, Client};
+use serde::Serialize;
+
+use crate::cluster::{Absence, CommonArgs, Connection, Program, States, list, list_in};
+use crate::output::{Report, age, good, heading, print, unknown_text, warning};
+use nodes::{NodeLine, SessionLine};
+use pools::PoolLine;
+use services::ServiceLine;
+
+/// Seconds between two views of `--watch`.
+const PERIOD: Duration = Duration::from_secs(2);
+/// The Lease of the active controller.
+const LEASE: &str = "herald-controller";
+
+/// How the status is shown.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Show the status again every two seconds, until it is interrupted.
+    #[arg(long, short)]
+    watch: bool,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// The status of Herald in a cluster.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    namespace: Option<String>,
+    /// The versions of the programs; more than one during an upgrade.
+    versions: Vec<String>,
+    controllers: ProgramLine,
+    /// The holder of the Lease: the active controller.
+    leader: Option<LeaderLine>,
+    speakers: ProgramLine,
+    pools: Vec<PoolLine>,
+    /// How many Services of type LoadBalancer Herald handles.
+    services: usize,
+    /// Those of them that are not as they should be.
+    troubled: Vec<ServiceLine>,
+    nodes: Vec<NodeLine>,
+    sessions: Vec<SessionLine>,
+    unknown: Vec<String>,
+    #[serde(skip)]
+    today: Timestamp,
+}
+
+/// The Pods of a program.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ProgramLine {
+    pods: usize,
+    ready: usize,
+}
+
+/// The holder of the Lease.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LeaderLine {
+    pod: String,
+    since: Option<String>,
+}
+
+impl StatusArgs {
+    /// Prints the status, once or again and again.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let connection = self.common.connect().await?;
+        loop {
+            let status = Status::read(&connection, &self.common).await;
+            if !self.watch {
+                return self.common.output.print(&status);
+            }
+            // Clears the terminal and goes to its beginning.
+            print("\u{1b}[2J\u{1b}[H")?;
+            self.common.output.print(&status)?;
+            tokio::select! {
+                () = tokio::time::sleep(PERIOD) => {}
+                interrupted = tokio::signal::ctrl_c() => return interrupted.context("waiting for an interrupt"),
+            }
+        }
+    }
+}
+
+impl Status {
+    async fn read(connection: &Connection, common: &CommonArgs) -> Self {
+        let client = &connection.client;
+        let mut unknown = Unknown(Vec::new());
+        let installation = unknown.or_default(common.find_installation(client).await);
+        let namespace = common.namespace(&installation);
+        let (services, pools, nodes, sessions, leader, states) = tokio::join!(
+            services_of_type(client),
+            list_in::<IPAddressPool>(client, namespace),
+            list::<Node>(Api::all(client.clone()), ListParams::default()),
+            list_in::<BGPSessionState>(client, namespace),
+            leader(client, namespace),
+            States::read(client, &installation, common.state),
+        );
+        let services = unknown.or_default(services);
+        let (handled, troubled) = services::lines(&services, installation.class());
+        let pools = unknown.or_default(pools);
+        let nodes = unknown.or_default(nodes);
+        let sessions = unknown.or_default(sessions);
+        unknown.0.extend(installation.absence());
+        unknown.0.extend(states.reasons());
+        let program = |program| ProgramLine {
+            pods: installation.of(program).count(),
+            ready: installation.of(program).filter(|pod| pod.is_ready).count(),
+        };
+        let mut versions: Vec<String> = installation.pods.iter().map(|pod| pod.version.clone()).collect();
+        versions.sort();
+        versions.dedup();
+        Self {
+            namespace: namespace.map(str::to_owned),
+            versions,
+            controllers: program(Program::Controller),
+            leader,
+            speakers: program(Program::Speaker),
+            pools: pools.iter().map(PoolLine::new).collect(),
+            services: handled,
+            troubled,
+            nodes: nodes
+                .iter()
+                .map(|node| NodeLine::new(node, &installation, &states))
+                .collect(),
+            sessions: sessions.iter().filter_map(SessionLine::new).collect(),
+            unknown: unknown.0,
+            today: Timestamp::now(),
+        }
+    }
+}
+
+/// Lists the Services of type `LoadBalancer`.
+async fn services_of_type(client: &Client) -> Result<Vec<Service>, Absence> {
+    let params = ListParams::default().fields("spec.type=LoadBalancer");
+    list::<Service>(Api::all(client.clone()), params).await
+}
+
+async fn leader(client: &Client, namespace: Option<&str>) -> Option<LeaderLine> {
+    let leases = Api::<Lease>::namespaced(client.clone(), namespace?);
+    let spec = leases.get(LEASE).await.ok()?.spec?;
+    Some(LeaderLine {
+        pod: spec.holder_identity.filter(|holder| !holder.is_empty())?,
+        since: spec.acquire_time.map(|time| time.0.to_string()),
+    })
+}
+
+/// What could not be read.
+struct Unknown(Vec<String>);
+
+impl Unknown {
+    fn or_default<T: Default>(&mut self, read: Result<T, Absence>) -> T {
+        read.unwrap_or_else(|absence| {
+            self.0.push(absence.to_string());
+            T::default()
+        })
+    }
+}
+
+impl ProgramLine {
+    fn text(&self) -> String {
+        let text = format!("{} of {} ready", self.ready, self.pods);
+        if self.ready == self.pods && self.pods > 0 {
+            good(&text)
+        } else {
+            warning(&text)
+        }
+    }
+}
+
+impl Report for Status {
+    fn text(&self, is_wide: bool) -> String {
+        let mut text = format!(
+            "{} {} in namespace {}\n",
+            heading("Herald"),
+            if self.versions.is_empty() {
+                "unknown".to_owned()
+            } else {
+                self.versions.join(", ")
+            },
+            self.namespace.as_deref().unwrap_or("unknown"),
+        );
+        let leader = match &self.leader {
+            Some(leader) => {
+                let since = leader
+                    .since
+                    .as_deref()
+                    .map_or_else(String::new, |since| format!(" for {}", age(since, self.today)));
+                format!("{} is active{since}", leader.pod)
+            }
+            None => warning("no controller is active"),
+        };
+        text += &format!("  controllers  {}, {leader}\n", self.controllers.text());
+        text += &format!("  speakers     {}\n", self.speakers.text());
+        text += &format!("\n{}\n{}", heading("Pools"), pools::text(&self.pools));
+        text += &services::text(self.services, &self.troubled, is_wide);
+        text += &format!("\n{}\n{}", heading("Nodes"), nodes::text(&self.nodes, is_wide));
+        text += &nodes::sessions_text(&self.sessions, self.today);
+        text + &unknown_text(&self.unknown)
+    }
+}
