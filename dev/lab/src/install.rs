@@ -27,10 +27,7 @@ pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/heral
 /// The release's name.
 const RELEASE: &str = "herald";
 /// The labels of a speaker's Pod where no chart says so.
-const SPEAKER_LABELS: [(&str, &str); 2] = [
-    ("app.kubernetes.io/name", "herald"),
-    ("app.kubernetes.io/component", "speaker"),
-];
+const SPEAKER_LABELS: [(&str, &str); 2] = labels("speaker");
 /// The flag of programs whose metrics a lab can read without a token.
 const PLAIN_METRICS: &str = "--metrics-plain-http";
 /// The flag of programs that may run beside MetalLB.
@@ -145,10 +142,18 @@ impl Installation {
     /// The labels of a controller's Pod.
     pub fn controller_labels(&self) -> Value {
         match self {
-            Self::Plain(_) => json!({}),
+            Self::Plain(_) => json!(BTreeMap::from(labels("controller"))),
             Self::Chart(chart) => json!(chart.controller.labels),
         }
     }
+}
+
+/// The labels of the Pods of a program.
+const fn labels(component: &'static str) -> [(&'static str, &'static str); 2] {
+    [
+        ("app.kubernetes.io/name", "herald"),
+        ("app.kubernetes.io/component", component),
+    ]
 }
 
 /// Herald without a chart.

@@ -6,9 +6,10 @@ mod herald;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use herald_netns::wait_for;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -20,7 +21,7 @@ use crate::install::{Installation, Place};
 use crate::node::{Node, Programs};
 use crate::objects::Pod;
 use crate::plan;
-use crate::process::{Process, Program};
+use crate::process::{self, Process, Program};
 use crate::switch::{Host, Switch};
 
 /// The name of the controller's Pod.
@@ -170,6 +171,7 @@ impl Lab {
     async fn start_speaker(&mut self, index: usize) -> anyhow::Result<()> {
         let (node, labels) = (Node::name_of(index), self.installation.speaker_labels());
         let pod = Pod::herald(&speaker_pod(index), &node, plan::node(index), labels);
+        let pod = pod.running(self.nodes[index].speaker_program());
         self.cluster.add_pod(&pod).await?;
         self.nodes[index].start_speaker().await
     }
@@ -190,14 +192,14 @@ impl Lab {
         addresses: [IpAddr; 2],
     ) -> anyhow::Result<Command> {
         let node = Node::name_of(node);
-        let object = Pod::herald(pod, &node, addresses, self.installation.controller_labels());
-        self.cluster.add_pod(&object).await?;
         let place = Place {
             pod,
             node: &node,
             address: addresses[0],
         };
         let controller = self.installation.controller(&self.cluster, &place).await?;
+        let object = Pod::herald(pod, &node, addresses, self.installation.controller_labels());
+        self.cluster.add_pod(&object.running(&controller)).await?;
         Ok(self.in_place_of(controller).command())
     }
 
@@ -294,6 +296,25 @@ impl Lab {
         let kubernetes = kubernetes.context("only a real control plane has helm")?;
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
         kubernetes.helm(&self.kubeconfig(), &arguments).await
+    }
+
+    /// Runs heraldctl on the client, which reaches the programs by their addresses, and returns its result.
+    ///
+    /// # Errors
+    /// When it fails; the message is what it printed.
+    pub async fn heraldctl(&self, arguments: &[&str]) -> anyhow::Result<Value> {
+        let mut all = vec!["heraldctl".to_owned()];
+        all.extend(arguments.iter().map(ToString::to_string));
+        all.extend(["--state=direct", "--output=json"].map(str::to_owned));
+        let mut command = process::role(&all);
+        command.env("KUBECONFIG", self.kubeconfig_inside());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = process::spawn(self.client().netns(), command).await?;
+        let output = child.wait_with_output().await?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "heraldctl {arguments:?}: {errors}");
+        serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("heraldctl {arguments:?} printed no JSON"))
     }
 
     /// Kills the controller (SIGKILL).

@@ -213,6 +213,7 @@ impl Node {
             addresses: plan::pod(self.index, self.pods.len()),
             port,
             host_network: false,
+            command: Vec::new(),
         };
         for address in pod.addresses {
             self.host

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
+use crate::process::Program;
+
 /// The namespace that Herald is installed in.
 pub const NAMESPACE: &str = "metallb-system";
 
@@ -24,6 +26,8 @@ pub struct Pod {
     pub port: u16,
     /// Whether it uses its node's network.
     pub host_network: bool,
+    /// What its container runs: the command, then its arguments. Empty is the command of the image.
+    pub command: Vec<String>,
 }
 
 impl Pod {
@@ -37,11 +41,32 @@ impl Pod {
             addresses,
             port: 9120,
             host_network: true,
+            command: Vec::new(),
         }
+    }
+
+    /// The Pod that runs one of Herald's programs, as the chart's Pods do.
+    #[must_use]
+    pub fn running(mut self, program: &Program) -> Self {
+        self.command = match program.arguments.as_slice() {
+            // Another build of the program.
+            [exec, path, arguments @ ..] if exec == "exec" => {
+                let name = path.rsplit('/').next().unwrap_or_default();
+                std::iter::once(format!("/{name}"))
+                    .chain(arguments.iter().cloned())
+                    .collect()
+            }
+            [role, arguments @ ..] => std::iter::once(format!("/herald-{role}"))
+                .chain(arguments.iter().cloned())
+                .collect(),
+            [] => Vec::new(),
+        };
+        self
     }
 
     /// The object that creates the Pod.
     pub fn object(&self) -> Value {
+        let (command, arguments) = self.command.split_at(self.command.len().min(1));
         json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": self.name, "namespace": self.namespace, "labels": self.labels},
@@ -51,6 +76,8 @@ impl Pod {
                 "containers": [{
                     "name": "main",
                     "image": "herald-lab",
+                    "command": command,
+                    "args": arguments,
                     "ports": [{"containerPort": self.port, "protocol": "TCP"}],
                 }],
             },

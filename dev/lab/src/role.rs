@@ -47,6 +47,13 @@ enum Role {
     MetalLb(metallb::MetalLbArgs),
     /// The first process of a node with a real kubelet.
     Machine(machine::MachineArgs),
+    /// The real heraldctl.
+    #[command(name = "heraldctl")]
+    Ctl {
+        /// Its arguments.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Any other program, tied to the life of the lab.
     Exec {
         /// The program and its arguments.
@@ -68,6 +75,7 @@ pub fn run(args: RoleArgs) -> anyhow::Result<()> {
         Role::Late => late::run(),
         Role::MetalLb(args) => block_on(metallb::run(args)),
         Role::Machine(args) => machine::run(&args),
+        Role::Ctl { arguments } => std::process::exit(i32::from(!herald_ctl::run(arguments))),
         Role::Exec { command } => exec(&command),
     }
 }

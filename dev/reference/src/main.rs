@@ -20,6 +20,7 @@ fn main() -> anyhow::Result<()> {
         ("resources.md", resources::page()?),
         ("annotations.md", resources::annotations()?),
         ("flags.md", flags::page()),
+        ("heraldctl.md", flags::heraldctl()),
         ("metrics.md", metrics::page()?),
         ("events.md", reasons::events()?),
         ("conditions.md", reasons::conditions()?),

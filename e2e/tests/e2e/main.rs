@@ -5,6 +5,7 @@ mod chart;
 mod conditions;
 mod conversion;
 mod definitions;
+mod heraldctl;
 mod metrics;
 mod migration;
 mod outages;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         chart::trials(),
         conditions::trials(),
         conversion::trials(),
+        heraldctl::trials(),
         metrics::trials(),
         migration::trials(),
         services::trials(),

@@ -7,6 +7,7 @@ mod dashboards;
 mod failover;
 mod foreign;
 mod health;
+mod heraldctl;
 mod hostile;
 mod lifetime;
 mod manifests;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         manifests::trials(),
         failover::trials(),
         tools::trials(),
+        heraldctl::trials(),
         dashboards::trials(),
         truth::trials(),
         lifetime::trials(),

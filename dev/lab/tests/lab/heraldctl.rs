@@ -1,0 +1,188 @@
+//! heraldctl says what the programs do and why.
+
+use anyhow::{Context, ensure};
+use herald_lab::{DEADLINE, Lab, QUICKSTART};
+use herald_netns::wait_for;
+use libtest_mimic::Trial;
+use serde_json::Value;
+
+use crate::in_lab;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        in_lab(
+            "heraldctl_names_the_node_that_answers_and_why_the_others_do_not",
+            announced,
+        ),
+        in_lab("heraldctl_says_why_a_service_has_no_address_or_no_owner", refused),
+    ]
+}
+
+/// Asks for an address outside all pools.
+const OUTSIDE: &str = "
+apiVersion: v1
+kind: Service
+metadata:
+  name: outside
+  annotations:
+    metallb.io/loadBalancerIPs: 203.0.113.7
+spec:
+  type: LoadBalancer
+  selector: {app: hello}
+  ports: [{port: 80}]
+";
+
+/// Has no endpoints.
+const EMPTY: &str = "
+apiVersion: v1
+kind: Service
+metadata:
+  name: empty
+spec:
+  type: LoadBalancer
+  selector: {app: nothing}
+  ports: [{port: 80}]
+";
+
+async fn announced(lab: &mut Lab) -> anyhow::Result<()> {
+    lab.apply("quickstart.yaml", QUICKSTART).await?;
+    let address = lab.wait_for_addresses("hello", 1, DEADLINE).await?[0];
+    let owner = lab.owner(address, DEADLINE).await?;
+    let name = lab.node(owner).name().to_owned();
+    let well = wait_for("heraldctl finds nothing to do", DEADLINE, async || {
+        let explained = lab
+            .heraldctl(&["explain", "service", "hello", "--namespace=default"])
+            .await?;
+        Ok((explained["next"]["isWell"] == true && owner_of(&explained).is_some()).then_some(explained))
+    });
+    let explained = well.await?;
+    ensure!(
+        owner_of(&explained) == Some(&name),
+        "{name} answers: {explained:#}"
+    );
+    ensure!(
+        explained["announcements"][0]["answeredBy"][0] == *name,
+        "{explained:#}"
+    );
+    ensure!(
+        explained["unknown"].as_array().is_some_and(Vec::is_empty),
+        "{explained:#}"
+    );
+    let pools = &explained["allocation"]["pools"];
+    ensure!(
+        pools[0]["pool"] == "first-pool" && pools[0]["reason"] == "Held",
+        "{explained:#}"
+    );
+    ensure!(
+        explained["dataPath"]["readyOn"].as_array().map(Vec::len) == Some(3),
+        "{explained:#}"
+    );
+    ensure!(
+        explained["history"]["events"][0]["reason"].is_string(),
+        "{explained:#}"
+    );
+
+    lab.cluster()
+        .annotate_node(&name, "herald.io/drain", Some("true"))
+        .await?;
+    let moved = wait_for("the address moves", DEADLINE, async || {
+        let explained = lab
+            .heraldctl(&["explain", "address", &address.to_string()])
+            .await?;
+        let now = explained["announcement"]["answeredBy"][0]
+            .as_str()
+            .map(str::to_owned);
+        Ok(now.filter(|now| *now != name).map(|now| (now, explained)))
+    });
+    let (now, explained) = moved.await?;
+    let drained = part_of(&explained["announcement"], &name).context("the node is named")?;
+    ensure!(drained["excluded"]["reason"] == "Drained", "{explained:#}");
+    let owner = lab.owner(address, DEADLINE).await?;
+    ensure!(lab.node(owner).name() == now, "{now} does not answer");
+    ensure!(explained["moves"][0]["node"].is_string(), "{explained:#}");
+    let node = lab.heraldctl(&["explain", "node", &name]).await?;
+    ensure!(node["excluded"][0]["reason"] == "Drained", "{node:#}");
+    ensure!(node["seenBy"][0]["liveness"] == "alive", "{node:#}");
+
+    let status = lab.heraldctl(&["status"]).await?;
+    ensure!(
+        status["speakers"]["ready"] == 3 && status["controllers"]["ready"] == 1,
+        "{status:#}"
+    );
+    ensure!(status["leader"]["pod"].is_string(), "{status:#}");
+    ensure!(status["pools"][0]["assigned"].as_u64() >= Some(3), "{status:#}");
+    let answers = status["nodes"].as_array().context("nodes")?.iter();
+    let answers: u64 = answers.filter_map(|node| node["answers"].as_u64()).sum();
+    ensure!(answers == 3, "three addresses are answered for: {status:#}");
+    Ok(())
+}
+
+async fn refused(lab: &mut Lab) -> anyhow::Result<()> {
+    lab.apply("quickstart.yaml", QUICKSTART).await?;
+    lab.apply("outside.yaml", OUTSIDE).await?;
+    lab.apply("empty.yaml", EMPTY).await?;
+    lab.wait_for_addresses("empty", 1, DEADLINE).await?;
+    let listed = wait_for("the status lists both Services", DEADLINE, async || {
+        let status = lab.heraldctl(&["status"]).await?;
+        let troubled = status["troubled"].as_array().context("a list")?.clone();
+        let has = |name: &str, reason: &str| {
+            let mut troubled = troubled.iter();
+            troubled.any(|line| line["service"] == name && line["reason"] == reason)
+        };
+        let both = has("default/outside", "AddressOutsidePools") && has("default/empty", "NoEndpoints");
+        Ok((both && troubled.len() == 2).then_some(()))
+    });
+    listed.await?;
+    let explained = lab.heraldctl(&["explain", "service", "default/outside"]).await?;
+    let refusal = &explained["allocation"]["refusal"];
+    let condition = lab.cluster().condition("outside", "herald.io/Allocated").await?;
+    let [_, reason, message] = condition.context("the Service has the condition")?;
+    ensure!(
+        refusal[0] == *reason && refusal[1] == *message,
+        "{explained:#}\nthe condition: {reason}: {message}"
+    );
+    ensure!(
+        explained["next"]["text"] == *message && explained["next"]["isWell"] == false,
+        "{explained:#}"
+    );
+    ensure!(
+        explained["allocation"]["pools"][0]["reason"] == "NotRequested",
+        "{explained:#}"
+    );
+
+    let explained = lab
+        .heraldctl(&["explain", "svc", "empty", "-n", "default"])
+        .await?;
+    ensure!(
+        explained["announcements"][0]["excluded"]["reason"] == "NoEndpoints",
+        "{explained:#}"
+    );
+    let next = explained["next"]["text"].as_str().context("a text")?;
+    ensure!(next.contains("make a Pod ready"), "{explained:#}");
+
+    let pool = lab.heraldctl(&["explain", "pool", "first-pool"]).await?;
+    ensure!(
+        pool["isInForce"] == true && pool["advertisements"][0] == "L2Advertisement example",
+        "{pool:#}"
+    );
+    let error = lab.heraldctl(&["explain", "pool", "second-pool"]).await;
+    let error = format!("{:#}", error.err().context("there is no such pool")?);
+    ensure!(
+        error.contains("there is no IPAddressPool \"second-pool\"; there are first-pool"),
+        "{error}"
+    );
+    Ok(())
+}
+
+/// Returns the node that is elected for the first address.
+fn owner_of(explained: &Value) -> Option<&str> {
+    let nodes = explained["announcements"][0]["nodes"].as_array()?;
+    nodes.iter().find(|node| node["part"] == "Owner")?["node"].as_str()
+}
+
+fn part_of<'a>(announcement: &'a Value, node: &str) -> Option<&'a Value> {
+    announcement["nodes"]
+        .as_array()?
+        .iter()
+        .find(|line| line["node"] == node)
+}

@@ -1,0 +1,49 @@
+//! heraldctl with the rights that the chart grants, on Kubernetes' own control plane.
+
+use anyhow::{Context, ensure};
+use herald_e2e::kubectl::Kubectl;
+use herald_lab::Lab;
+use herald_netns::wait_for;
+use libtest_mimic::Trial;
+use serde_json::Value;
+
+use crate::metrics::values;
+use crate::{DEADLINE, in_cluster_with};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![in_cluster_with(
+        "heraldctl_reads_states_over_tls_with_a_token_of_the_chart_s_account_and_needs_its_right",
+        values(),
+        states,
+    )]
+}
+
+async fn states(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
+    let known = wait_for("all states are known", DEADLINE, async || {
+        let status = lab.heraldctl(&["status"]).await?;
+        let nodes = status["nodes"].as_array().context("nodes")?;
+        let is_known = nodes.len() == 3 && nodes.iter().all(|node| node["alive"] == 3);
+        Ok((is_known && unknown(&status).is_empty()).then_some(()))
+    });
+    known.await?;
+    kubectl
+        .run(["delete", "clusterrolebinding", "herald:doctor"])
+        .await?;
+    // An answer of the API server counts for a minute, and each run of heraldctl has a new token.
+    let status = lab.heraldctl(&["status"]).await?;
+    let unknown = unknown(&status).join("; ");
+    ensure!(
+        unknown.contains("status 403") && unknown.contains("/state"),
+        "{status:#}"
+    );
+    ensure!(
+        status["nodes"][0]["alive"].is_null(),
+        "what is unknown is no number: {status:#}"
+    );
+    Ok(())
+}
+
+fn unknown(status: &Value) -> Vec<&str> {
+    let lines = status["unknown"].as_array();
+    lines.into_iter().flatten().filter_map(Value::as_str).collect()
+}
