@@ -262,7 +262,7 @@ Allocation
 
 Announcement
   192.0.2.1 answered by no node
-    not by ARP or NDP: NoEndpoints: the Service has no ready or serving endpoint
+    not by ARP or NDP: NoEndpoints: the Service has no ready endpoint
 
 Data path
   externalTrafficPolicy Cluster
