@@ -8,6 +8,7 @@ use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
+use crate::drain::DrainArgs;
 use crate::explain::ExplainArgs;
 use crate::output::{escaped, print};
 use crate::status::StatusArgs;
@@ -15,17 +16,21 @@ use crate::status::StatusArgs;
 /// Explains, checks and shows what Herald does. Also found as `kubectl herald`.
 #[derive(Debug, Parser)]
 #[command(name = "heraldctl", version)]
-struct Cli {
+struct CtlCli {
     #[command(subcommand)]
-    command: Command,
+    command: CtlCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CtlCommand {
     /// Explains why a Service, an address, a pool or a node is as it is.
     Explain(Box<ExplainArgs>),
     /// Shows pools, Services, nodes and programs, what is wrong first.
     Status(Box<StatusArgs>),
+    /// Drains a node before maintenance: moves its addresses to other nodes, and waits until they have moved.
+    Drain(Box<DrainArgs>),
+    /// Ends the drain of a node, and waits until it has the addresses that it is elected for.
+    Undrain(Box<DrainArgs>),
     /// Prints the completion script of a shell.
     Completion {
         /// The shell.
@@ -44,7 +49,7 @@ struct ManArgs {
 
 /// Returns the command line, for completions, man pages and the reference.
 pub fn command() -> clap::Command {
-    Cli::command()
+    CtlCli::command()
 }
 
 /// Runs the program: 0 is success, 1 a failure or a mistake that was found, 2 a command line that cannot be used.
@@ -59,7 +64,7 @@ pub fn main() -> ExitCode {
 /// Runs the program with these arguments. Returns whether it succeeded.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> bool {
     let arguments = std::iter::once("heraldctl".into()).chain(arguments);
-    let outcome = execute(Cli::parse_from(arguments).command);
+    let outcome = execute(CtlCli::parse_from(arguments).command);
     if let Err(error) = &outcome {
         anstream::eprintln!(
             "{}: {}",
@@ -70,16 +75,18 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> bool {
     outcome.is_ok()
 }
 
-fn execute(command: Command) -> anyhow::Result<()> {
+fn execute(command: CtlCommand) -> anyhow::Result<()> {
     match command {
-        Command::Explain(args) => block_on(args.run()),
-        Command::Status(args) => block_on(args.run()),
-        Command::Completion { shell } => {
+        CtlCommand::Explain(args) => block_on(args.run()),
+        CtlCommand::Status(args) => block_on(args.run()),
+        CtlCommand::Drain(args) => block_on(args.drain()),
+        CtlCommand::Undrain(args) => block_on(args.undrain()),
+        CtlCommand::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut self::command(), "heraldctl", &mut script);
             print(&String::from_utf8(script).context("the script is no text")?)
         }
-        Command::Man(args) => {
+        CtlCommand::Man(args) => {
             let to = || format!("writing man pages to {}", args.directory.display());
             std::fs::create_dir_all(&args.directory).with_context(to)?;
             clap_mangen::generate_to(self::command(), &args.directory).with_context(to)

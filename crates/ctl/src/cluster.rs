@@ -10,10 +10,10 @@ use clap::Args;
 use kube::Client;
 
 use crate::output::OutputArgs;
+pub(crate) use connection::ApiConnection;
 use connection::ClusterArgs;
-pub(crate) use connection::Connection;
 pub(crate) use installation::{Installation, Program};
-pub(crate) use listing::{Absence, list, list_in};
+pub(crate) use listing::{Absence, list, list_in, plain};
 pub(crate) use objects::Objects;
 use states::StateArgs;
 pub(crate) use states::States;
@@ -34,7 +34,7 @@ pub(crate) struct CommonArgs {
 
 /// The cluster, read once.
 #[derive(Debug, Default)]
-pub(crate) struct Cluster {
+pub(crate) struct ClusterView {
     pub(crate) installation: Installation,
     pub(crate) objects: Objects,
     pub(crate) states: States,
@@ -47,7 +47,7 @@ impl CommonArgs {
     ///
     /// # Errors
     /// When it does not answer.
-    pub(crate) async fn connect(&self) -> anyhow::Result<Connection> {
+    pub(crate) async fn connect(&self) -> anyhow::Result<ApiConnection> {
         self.cluster.connect().await
     }
 
@@ -68,8 +68,8 @@ impl CommonArgs {
     /// Reads everything that decisions depend on.
     ///
     /// # Errors
-    /// When the API server does not answer. What it refuses to show is in [`Cluster::unknown`].
-    pub(crate) async fn read(&self) -> anyhow::Result<(Connection, Cluster)> {
+    /// When the API server does not answer. What it refuses to show is in [`ClusterView::unknown`].
+    pub(crate) async fn read(&self) -> anyhow::Result<(ApiConnection, ClusterView)> {
         let connection = self.connect().await?;
         let client = &connection.client;
         let mut unknown = Vec::new();
@@ -84,7 +84,7 @@ impl CommonArgs {
         unknown.extend(installation.absence().filter(|_| unknown.is_empty()));
         unknown.extend(objects.missing.values().map(ToString::to_string));
         unknown.extend(states.reasons());
-        let cluster = Cluster {
+        let cluster = ClusterView {
             installation,
             objects,
             states,

@@ -15,6 +15,7 @@ use herald_core::ServiceKey;
 
 use crate::cluster::CommonArgs;
 use crate::model::Model;
+pub(crate) use announcement::AddressAnnouncement;
 
 /// What to explain.
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@
 mod advice;
 mod cli;
 mod cluster;
+mod drain;
 mod explain;
 mod model;
 mod output;

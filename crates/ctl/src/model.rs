@@ -17,7 +17,7 @@ use herald_core::{Labels, Member, NodeName, ServiceKey, Time};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
 
-use crate::cluster::{Cluster, Installation, Objects, States};
+use crate::cluster::{ClusterView, Installation, Objects, States};
 
 /// What the controller would decide.
 pub(crate) struct Model {
@@ -32,7 +32,7 @@ pub(crate) struct Model {
 
 impl Model {
     /// Returns what the controller of a cluster would decide now.
-    pub(crate) fn of(cluster: &Cluster) -> Self {
+    pub(crate) fn of(cluster: &ClusterView) -> Self {
         Self::new(
             &cluster.objects,
             &cluster.states,
@@ -140,7 +140,7 @@ fn quarantines(
 }
 
 /// What the speakers would decide on the addresses of some Services.
-pub(crate) struct Announcements {
+pub(crate) struct AnnouncementModel {
     pub(crate) facts: Facts,
     /// That of a node that does not exist: it is never owner or backup itself.
     pub(crate) ownership: Ownership,
@@ -150,7 +150,7 @@ pub(crate) struct Announcements {
     pub(crate) routes: BTreeMap<NodeName, BgpRoutes>,
 }
 
-impl Announcements {
+impl AnnouncementModel {
     /// Feeds the machines of the speakers with the Services that have one of `addresses`, and lets them decide.
     pub(crate) fn of(
         addresses: &BTreeSet<IpAddr>,

@@ -31,7 +31,7 @@ pub(crate) struct OutputArgs {
 }
 
 /// A result that can be printed as text.
-pub(crate) trait Report: Serialize {
+pub(crate) trait Printable: Serialize {
     /// Returns the text, with the details that `-o wide` shows.
     fn text(&self, is_wide: bool) -> String;
 }
@@ -41,7 +41,7 @@ impl OutputArgs {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(crate) fn print(self, report: &impl Report) -> anyhow::Result<()> {
+    pub(crate) fn print(self, report: &impl Printable) -> anyhow::Result<()> {
         let text = match self.output {
             None => report.text(false),
             Some(Format::Wide) => report.text(true),

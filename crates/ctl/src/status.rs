@@ -16,8 +16,8 @@ use kube::api::ListParams;
 use kube::{Api, Client};
 use serde::Serialize;
 
-use crate::cluster::{Absence, CommonArgs, Connection, Program, States, list, list_in};
-use crate::output::{Report, age, good, heading, print, unknown_text, warning};
+use crate::cluster::{Absence, ApiConnection, CommonArgs, Program, States, list, list_in};
+use crate::output::{Printable, age, good, heading, print, unknown_text, warning};
 use nodes::{NodeLine, SessionLine};
 use pools::PoolLine;
 use services::ServiceLine;
@@ -100,7 +100,7 @@ impl StatusArgs {
 }
 
 impl Status {
-    async fn read(connection: &Connection, common: &CommonArgs) -> Self {
+    async fn read(connection: &ApiConnection, common: &CommonArgs) -> Self {
         let client = &connection.client;
         let mut unknown = Unknown(Vec::new());
         let installation = unknown.or_default(common.find_installation(client).await);
@@ -185,7 +185,7 @@ impl ProgramLine {
     }
 }
 
-impl Report for Status {
+impl Printable for Status {
     fn text(&self, is_wide: bool) -> String {
         let mut text = format!(
             "{} {} in namespace {}\n",

@@ -39,7 +39,7 @@ pub(crate) struct ClusterArgs {
 
 /// A connection to an API server that answers.
 #[derive(Clone)]
-pub(crate) struct Connection {
+pub(crate) struct ApiConnection {
     pub(crate) client: Client,
     /// The namespace of the context.
     pub(crate) namespace: String,
@@ -50,7 +50,7 @@ impl ClusterArgs {
     ///
     /// # Errors
     /// When the kubeconfig cannot be used, and when the API server does not answer. The message names the server and the remedy.
-    pub(crate) async fn connect(&self) -> anyhow::Result<Connection> {
+    pub(crate) async fn connect(&self) -> anyhow::Result<ApiConnection> {
         // Nothing else in this process has installed a provider.
         let _installed = rustls::crypto::ring::default_provider().install_default();
         let mut config = self.config().await?;
@@ -73,7 +73,7 @@ impl ClusterArgs {
                 plain(&error)
             )
         })?;
-        Ok(Connection { client, namespace })
+        Ok(ApiConnection { client, namespace })
     }
 
     async fn config(&self) -> anyhow::Result<Config> {

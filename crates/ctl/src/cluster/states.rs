@@ -67,7 +67,7 @@ pub(crate) struct States {
     unknown: Vec<(String, String)>,
 }
 
-enum Answer {
+enum ProgramState {
     Speaker(SpeakerState),
     Controller(ControllerState),
 }
@@ -115,11 +115,11 @@ impl States {
             .collect();
         while let Some((pod, answer)) = reading.next().await {
             match answer {
-                Ok(Answer::Speaker(state)) => states.speakers.push(state),
-                Ok(Answer::Controller(state)) if state.active || states.controller.is_none() => {
+                Ok(ProgramState::Speaker(state)) => states.speakers.push(state),
+                Ok(ProgramState::Controller(state)) if state.active || states.controller.is_none() => {
                     states.controller = Some(state);
                 }
-                Ok(Answer::Controller(_)) => {}
+                Ok(ProgramState::Controller(_)) => {}
                 Err(error) => states.unknown.push((pod.name.clone(), format!("{error:#}"))),
             }
         }
@@ -156,7 +156,7 @@ async fn read(
     pod: &Pod,
     token: &Result<String, String>,
     reach: Reach,
-) -> anyhow::Result<Answer> {
+) -> anyhow::Result<ProgramState> {
     ensure!(pod.is_ready, "the Pod is not ready");
     let (port, is_plain) = pod.state_port().context("the Pod serves no state (--port=0)")?;
     let token = match token {
@@ -185,8 +185,8 @@ async fn read(
         get(stream, is_plain, token).await?
     };
     Ok(match pod.program {
-        Program::Controller => Answer::Controller(parse(&bytes)?),
-        Program::Speaker => Answer::Speaker(parse(&bytes)?),
+        Program::Controller => ProgramState::Controller(parse(&bytes)?),
+        Program::Speaker => ProgramState::Speaker(parse(&bytes)?),
     })
 }
 

@@ -10,9 +10,9 @@ use serde::Serialize;
 
 use super::announcement::AddressAnnouncement;
 use super::history::{MoveLine, moves, moves_text};
-use crate::cluster::Cluster;
-use crate::model::{Announcements, Model};
-use crate::output::{Report, faint, heading, quoted, unknown_text, warning};
+use crate::cluster::ClusterView;
+use crate::model::{AnnouncementModel, Model};
+use crate::output::{Printable, faint, heading, quoted, unknown_text, warning};
 
 /// The explanation of an address.
 #[derive(Debug, Serialize)]
@@ -28,7 +28,7 @@ pub(crate) struct AddressExplanation {
     reserved_for: Option<String>,
     /// The Services that ask for it and do not have it, each with the reason.
     waiting: Vec<WaitingLine>,
-    quarantine: Quarantine,
+    quarantine: QuarantineState,
     /// The Node that has the address itself.
     node: Option<String>,
     /// How it is announced, for its oldest Service.
@@ -51,7 +51,7 @@ struct WaitingLine {
 /// Whether the address is kept from other Services because one released it lately.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase", tag = "state")]
-enum Quarantine {
+enum QuarantineState {
     None,
     #[serde(rename_all = "camelCase")]
     Until {
@@ -63,7 +63,7 @@ enum Quarantine {
 }
 
 /// Explains an address, which need not be in a pool.
-pub(crate) fn explain(cluster: &Cluster, model: &mut Model, address: IpAddr) -> AddressExplanation {
+pub(crate) fn explain(cluster: &ClusterView, model: &mut Model, address: IpAddr) -> AddressExplanation {
     let text = address.to_string();
     let mut holders = Vec::new();
     let mut waiting = Vec::new();
@@ -86,7 +86,7 @@ pub(crate) fn explain(cluster: &Cluster, model: &mut Model, address: IpAddr) -> 
     let announcement = oldest.map(|oldest| {
         let addresses = BTreeSet::from([address]);
         let (objects, states) = (&cluster.objects, &cluster.states);
-        let announcements = Announcements::of(&addresses, objects, states, &cluster.installation, model);
+        let announcements = AnnouncementModel::of(&addresses, objects, states, &cluster.installation, model);
         AddressAnnouncement::new(cluster, &announcements, &oldest, address)
     });
     let pool = model.catalog.pools().iter().find(|pool| pool.contains(address));
@@ -131,20 +131,20 @@ fn texts(refusal: &Refusal) -> (String, String) {
     (refusal.reason().to_owned(), format!("{refusal:#}"))
 }
 
-fn quarantine(cluster: &Cluster, address: &str) -> Quarantine {
+fn quarantine(cluster: &ClusterView, address: &str) -> QuarantineState {
     let Some(state) = &cluster.states.controller else {
-        return Quarantine::Unknown;
+        return QuarantineState::Unknown;
     };
     let mut quarantined = state.quarantine.iter();
     quarantined
         .find(|quarantined| quarantined.address == address)
-        .map_or(Quarantine::None, |found| Quarantine::Until {
+        .map_or(QuarantineState::None, |found| QuarantineState::Until {
             until: found.until.clone(),
             last_service: found.last_service.clone(),
         })
 }
 
-impl Report for AddressExplanation {
+impl Printable for AddressExplanation {
     fn text(&self, is_wide: bool) -> String {
         let mut text = format!("Address {}\n", heading(&self.address));
         let mut line = |name: &str, value: String| text += &format!("  {name:<12}{value}\n");
@@ -174,11 +174,11 @@ impl Report for AddressExplanation {
             line("reserved", format!("for {service}"));
         }
         match &self.quarantine {
-            Quarantine::None => {}
-            Quarantine::Until { until, last_service } => {
+            QuarantineState::None => {}
+            QuarantineState::Until { until, last_service } => {
                 line("quarantine", format!("until {until}; {last_service} had it last"));
             }
-            Quarantine::Unknown => line("quarantine", faint("unknown: no controller was asked")),
+            QuarantineState::Unknown => line("quarantine", faint("unknown: no controller was asked")),
         }
         for waiting in &self.waiting {
             line(

@@ -9,8 +9,8 @@ use herald_core::{NodeName, ServiceKey};
 use serde::Serialize;
 
 use crate::advice::Explained;
-use crate::cluster::Cluster;
-use crate::model::Announcements;
+use crate::cluster::ClusterView;
+use crate::model::AnnouncementModel;
 use crate::output::{Table, faint, good, heading, warning};
 
 /// The announcement of a Service at one of its addresses.
@@ -26,14 +26,14 @@ pub(crate) struct AddressAnnouncement {
     pub(crate) excluded: Option<Explained>,
     /// What keeps the elected node from announcing it.
     pub(crate) obstacle: Option<String>,
-    pub(crate) nodes: Vec<NodeLine>,
+    pub(crate) nodes: Vec<NodePart>,
     pub(crate) routes: Vec<RouteLine>,
 }
 
 /// The part of a node in it, by ARP or NDP.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct NodeLine {
+pub(crate) struct NodePart {
     pub(crate) node: String,
     pub(crate) part: Part,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,8 +84,8 @@ pub(crate) struct RouteLine {
 impl AddressAnnouncement {
     /// Explains the announcement of a Service that has `address`.
     pub(crate) fn new(
-        cluster: &Cluster,
-        announcements: &Announcements,
+        cluster: &ClusterView,
+        announcements: &AnnouncementModel,
         service: &ServiceKey,
         address: IpAddr,
     ) -> Self {
@@ -177,11 +177,11 @@ fn reason(explained: &Explained, is_wide: bool) -> String {
 }
 
 fn nodes(
-    announcements: &Announcements,
+    announcements: &AnnouncementModel,
     service: &ServiceKey,
     address: IpAddr,
-) -> (Option<Explained>, Vec<NodeLine>) {
-    let Announcements { facts, ownership, .. } = announcements;
+) -> (Option<Explained>, Vec<NodePart>) {
+    let AnnouncementModel { facts, ownership, .. } = announcements;
     let explained = match ownership.explain(facts, service, address) {
         Ok(explained) => explained,
         Err(exclusion) => return (Some((&exclusion).into()), Vec::new()),
@@ -201,19 +201,19 @@ fn nodes(
         | None => Part::Candidate,
     };
     let line = |(node, outcome): (&NodeName, Result<i64, Exclusion>)| match outcome {
-        Ok(_) => NodeLine {
+        Ok(_) => NodePart {
             node: node.to_string(),
             part: part(node),
             excluded: None,
         },
-        Err(exclusion) => NodeLine {
+        Err(exclusion) => NodePart {
             node: node.to_string(),
             part: Part::Excluded,
             excluded: Some((&exclusion).into()),
         },
     };
-    let mut lines: Vec<NodeLine> = explained.into_iter().map(line).collect();
-    let rank = |line: &NodeLine| match line.part {
+    let mut lines: Vec<NodePart> = explained.into_iter().map(line).collect();
+    let rank = |line: &NodePart| match line.part {
         Part::Owner => 0,
         Part::Backup => 1,
         Part::Candidate | Part::Eligible => 2,
@@ -228,8 +228,8 @@ fn nodes(
 }
 
 fn routes(
-    cluster: &Cluster,
-    announcements: &Announcements,
+    cluster: &ClusterView,
+    announcements: &AnnouncementModel,
     service: &ServiceKey,
     address: IpAddr,
 ) -> Vec<RouteLine> {
@@ -262,7 +262,7 @@ fn routes(
 }
 
 /// Returns the state of a session, as the speaker says, or its `BGPSessionState`.
-fn session(cluster: &Cluster, node: &NodeName, peer: &str) -> Option<String> {
+fn session(cluster: &ClusterView, node: &NodeName, peer: &str) -> Option<String> {
     let mut states = cluster.states.speakers.iter();
     if let Some(state) = states.find(|state| state.node == node.as_str()) {
         let found = state.bgp_peers.iter().find(|other| other.name == peer)?;
@@ -277,7 +277,7 @@ fn session(cluster: &Cluster, node: &NodeName, peer: &str) -> Option<String> {
 }
 
 /// Returns the nodes that published that they announce a Service at an address (`ServiceL2Status`).
-fn published(cluster: &Cluster, service: &ServiceKey, address: &str) -> Vec<String> {
+fn published(cluster: &ClusterView, service: &ServiceKey, address: &str) -> Vec<String> {
     let statuses = cluster.objects.l2_statuses.iter();
     let statuses = statuses.filter_map(|status| status.status.as_ref());
     let of_service = statuses.filter(|status| {

@@ -8,7 +8,7 @@ use kube::Api;
 use kube::api::ListParams;
 use serde::Serialize;
 
-use crate::cluster::{Cluster, Connection};
+use crate::cluster::{ApiConnection, ClusterView};
 use crate::output::{Cell, Table, age, warning};
 
 /// The entries that are shown.
@@ -43,7 +43,11 @@ pub(crate) struct MoveLine {
 }
 
 /// Reads the events of a Service and the moves of its addresses.
-pub(crate) async fn of_service(connection: &Connection, cluster: &Cluster, key: &ServiceKey) -> History {
+pub(crate) async fn of_service(
+    connection: &ApiConnection,
+    cluster: &ClusterView,
+    key: &ServiceKey,
+) -> History {
     let api = Api::<Event>::namespaced(connection.client.clone(), &key.namespace);
     let selector = format!("involvedObject.kind=Service,involvedObject.name={}", key.name);
     let listed = api.list(&ListParams::default().fields(&selector)).await;
@@ -61,7 +65,7 @@ pub(crate) async fn of_service(connection: &Connection, cluster: &Cluster, key: 
 }
 
 /// Returns the last moves that satisfy a condition.
-pub(crate) fn moves(cluster: &Cluster, condition: impl Fn(&AddressMove) -> bool) -> Vec<MoveLine> {
+pub(crate) fn moves(cluster: &ClusterView, condition: impl Fn(&AddressMove) -> bool) -> Vec<MoveLine> {
     let mut moves = Vec::new();
     for state in &cluster.states.speakers {
         for last in state.moves.iter().filter(|last| condition(last)) {

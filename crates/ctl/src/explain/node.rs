@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::find;
 use crate::advice::Explained;
-use crate::cluster::{Cluster, Program};
+use crate::cluster::{ClusterView, Program};
 use crate::model::Model;
-use crate::output::{Report, Table, good, heading, unknown_text, warning};
+use crate::output::{Printable, Table, good, heading, unknown_text, warning};
 
 /// The addresses that the text shows.
 const SHOWN: usize = 20;
@@ -67,7 +67,7 @@ struct AddressLine {
 ///
 /// # Errors
 /// When there is no such node.
-pub(crate) fn explain(cluster: &Cluster, model: &Model, name: &str) -> anyhow::Result<NodeExplanation> {
+pub(crate) fn explain(cluster: &ClusterView, model: &Model, name: &str) -> anyhow::Result<NodeExplanation> {
     let name_of = |node: &k8s_openapi::api::core::v1::Node| node.metadata.name.clone().unwrap_or_default();
     let object = find("Node", name, &cluster.objects.nodes, name_of)?;
     let node = convert::node(object);
@@ -129,7 +129,7 @@ pub(crate) fn explain(cluster: &Cluster, model: &Model, name: &str) -> anyhow::R
     })
 }
 
-fn seen_by(cluster: &Cluster, name: &str) -> Vec<SeenLine> {
+fn seen_by(cluster: &ClusterView, name: &str) -> Vec<SeenLine> {
     let others = cluster.states.speakers.iter().filter(|state| state.node != name);
     let line = |state: &herald_api::state::SpeakerState| {
         let member = state.members.iter().find(|member| member.node == name)?;
@@ -159,7 +159,7 @@ fn address_line(state: &herald_api::state::AddressState) -> AddressLine {
     }
 }
 
-impl Report for NodeExplanation {
+impl Printable for NodeExplanation {
     fn text(&self, is_wide: bool) -> String {
         let state = if self.excluded.is_empty() {
             good("may announce")

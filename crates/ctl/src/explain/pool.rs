@@ -7,9 +7,9 @@ use herald_core::ipam::Usage;
 use serde::Serialize;
 
 use super::find;
-use crate::cluster::Cluster;
+use crate::cluster::ClusterView;
 use crate::model::Model;
-use crate::output::{Report, Table, bar, good, heading, unknown_text, warning};
+use crate::output::{Printable, Table, bar, good, heading, unknown_text, warning};
 
 /// The Services that the text shows.
 const SHOWN: usize = 20;
@@ -65,7 +65,11 @@ struct HolderLine {
 ///
 /// # Errors
 /// When there is no such pool.
-pub(crate) fn explain(cluster: &Cluster, model: &mut Model, name: &str) -> anyhow::Result<PoolExplanation> {
+pub(crate) fn explain(
+    cluster: &ClusterView,
+    model: &mut Model,
+    name: &str,
+) -> anyhow::Result<PoolExplanation> {
     let name_of = |pool: &herald_api::IPAddressPool| pool.metadata.name.clone().unwrap_or_default();
     let object = find("IPAddressPool", name, &cluster.objects.pools, name_of)?;
     let nodes: Vec<AdvertisingNode> = cluster.objects.nodes.iter().map(advertising).collect();
@@ -135,7 +139,7 @@ pub(crate) fn advertisements_of(model: &Model, pool: &Pool) -> Vec<String> {
         .collect()
 }
 
-impl Report for PoolExplanation {
+impl Printable for PoolExplanation {
     fn text(&self, is_wide: bool) -> String {
         let state = match (self.is_in_force, self.problems.is_empty()) {
             (true, true) => good("in force"),

@@ -1,5 +1,7 @@
 //! Why a Service has its addresses or none, who announces them, and what to do next.
 
+mod next;
+
 use std::collections::BTreeSet;
 
 use anyhow::Context;
@@ -10,11 +12,11 @@ use herald_core::ipam::{AllocationOutcome, PoolOutcome};
 use k8s_openapi::api::core::v1::Service;
 use serde::Serialize;
 
-use super::announcement::{AddressAnnouncement, Part};
+use super::announcement::AddressAnnouncement;
 use super::history::History;
-use crate::cluster::{Cluster, Program};
-use crate::model::{Announcements, Model, endpoints};
-use crate::output::{Report, Table, error, good, heading, quoted, unknown_text, warning};
+use crate::cluster::ClusterView;
+use crate::model::{AnnouncementModel, Model, endpoints};
+use crate::output::{Printable, Table, error, good, heading, quoted, unknown_text, warning};
 
 /// The explanation of a Service.
 #[derive(Debug, Serialize)]
@@ -26,7 +28,7 @@ pub(crate) struct ServiceExplanation {
     not_handled: Option<String>,
     /// `status.loadBalancer.ingress`.
     addresses: Vec<String>,
-    allocation: Option<Allocation>,
+    allocation: Option<AllocationExplanation>,
     announcements: Vec<AddressAnnouncement>,
     data_path: DataPath,
     history: History,
@@ -41,7 +43,7 @@ pub(crate) struct ServiceExplanation {
 /// What the controller decides on it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Allocation {
+struct AllocationExplanation {
     /// The addresses that it is to have.
     addresses: Vec<String>,
     pool: Option<String>,
@@ -49,13 +51,13 @@ struct Allocation {
     refusal: Option<(String, String)>,
     /// What is not as it should be although it has addresses.
     caveat: Option<(String, String)>,
-    pools: Vec<PoolLine>,
+    pools: Vec<PoolVerdict>,
 }
 
 /// What a pool says.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct PoolLine {
+struct PoolVerdict {
     pool: String,
     reason: &'static str,
     message: String,
@@ -88,7 +90,7 @@ struct Next {
 /// # Errors
 /// When there is no such Service.
 pub(crate) fn explain(
-    cluster: &Cluster,
+    cluster: &ClusterView,
     model: &mut Model,
     key: &ServiceKey,
     history: History,
@@ -106,7 +108,7 @@ pub(crate) fn explain(
     let announcements = if not_handled.is_some() || addresses.is_empty() {
         Vec::new()
     } else {
-        let announcements = Announcements::of(
+        let announcements = AnnouncementModel::of(
             &addresses,
             &cluster.objects,
             &cluster.states,
@@ -166,7 +168,7 @@ fn not_handled(service: &Service, class: Option<&str>) -> Option<String> {
     ))
 }
 
-fn allocation(model: &mut Model, key: &ServiceKey) -> Option<Allocation> {
+fn allocation(model: &mut Model, key: &ServiceKey) -> Option<AllocationExplanation> {
     let (outcome, caveat) = model.allocator.decision(key)?;
     let pools = model.allocator.explain(key, model.now)?;
     let (addresses, pool, refusal) = match outcome {
@@ -180,12 +182,12 @@ fn allocation(model: &mut Model, key: &ServiceKey) -> Option<Allocation> {
             Some((refusal.reason().to_owned(), format!("{refusal:#}"))),
         ),
     };
-    let line = |(pool, outcome): (_, PoolOutcome)| PoolLine {
+    let line = |(pool, outcome): (_, PoolOutcome)| PoolVerdict {
         pool: format!("{pool}"),
         reason: outcome.reason(),
         message: message(&outcome),
     };
-    Some(Allocation {
+    Some(AllocationExplanation {
         addresses,
         pool,
         refusal,
@@ -214,7 +216,7 @@ pub(super) fn message(outcome: &PoolOutcome) -> String {
     }
 }
 
-fn data_path(cluster: &Cluster, service: &Service, key: &ServiceKey) -> DataPath {
+fn data_path(cluster: &ClusterView, service: &Service, key: &ServiceKey) -> DataPath {
     let endpoints = endpoints(&cluster.objects).remove(key).unwrap_or_default();
     let ready = endpoints.nodes.difference(&endpoints.terminating);
     let spec = service.spec.as_ref();
@@ -232,97 +234,7 @@ fn data_path(cluster: &Cluster, service: &Service, key: &ServiceKey) -> DataPath
     }
 }
 
-impl ServiceExplanation {
-    /// Returns the one thing to do next: what stands in the way first.
-    fn next(&self, cluster: &Cluster) -> Next {
-        let bad = |text: String| Next { is_well: false, text };
-        if let Some(not_handled) = &self.not_handled {
-            return bad(not_handled.clone());
-        }
-        if let Some(absence) = cluster.objects.missing.get("IPAddressPool") {
-            return bad(absence.to_string());
-        }
-        let mut controllers = cluster.installation.of(Program::Controller);
-        if !controllers.clone().any(|pod| pod.is_ready) {
-            let text = match controllers.next() {
-                Some(pod) => format!(
-                    "make a Pod of the controller ready ({} is not); nothing is decided until then",
-                    pod.name
-                ),
-                None => "install the controller of Herald; nothing is decided without it".to_owned(),
-            };
-            return bad(text);
-        }
-        let Some(allocation) = &self.allocation else {
-            return bad("wait for the controller; it has not decided yet".to_owned());
-        };
-        if let Some((_, message)) = &allocation.refusal {
-            return bad(message.clone());
-        }
-        if self.addresses.is_empty() {
-            return bad(format!(
-                "look at the log of the controller: it should write {} to the status, and has not",
-                allocation.addresses.join(", ")
-            ));
-        }
-        if let Some(bad) = self.announcements.iter().find_map(AddressAnnouncement::next) {
-            return Next {
-                is_well: false,
-                text: bad,
-            };
-        }
-        if let Some((_, message)) = &allocation.caveat {
-            return bad(message.clone());
-        }
-        let text = if self.unknown.is_empty() {
-            "nothing: it has its addresses, and they are announced"
-        } else {
-            "nothing, as far as is known"
-        };
-        Next {
-            is_well: true,
-            text: text.to_owned(),
-        }
-    }
-}
-
-impl AddressAnnouncement {
-    /// Returns what to do so that the address is announced; `None` if it is, as far as is known.
-    fn next(&self) -> Option<String> {
-        let is_answered = self.answered_by.as_ref().is_some_and(|nodes| !nodes.is_empty());
-        let is_published = self.answered_by.is_none() && !self.published_by.is_empty();
-        if is_answered || is_published || self.has_routes() {
-            return None;
-        }
-        let of = |text: &str| format!("{}: {text}", self.address);
-        if let Some(obstacle) = &self.obstacle {
-            return Some(of(&format!(
-                "the elected node reports {obstacle}; the condition herald.io/Announced of the Service has the details"
-            )));
-        }
-        let excluded = self.nodes.iter().filter_map(|line| line.excluded.as_ref());
-        let mut by_node = excluded.filter(|excluded| !excluded.advice.is_empty());
-        match &self.excluded {
-            Some(excluded) if excluded.reason == "NoCandidate" => {
-                let advice = by_node.next().map_or(excluded.advice, |excluded| excluded.advice);
-                return Some(of(advice));
-            }
-            Some(excluded) => return Some(of(excluded.advice)),
-            None => {}
-        }
-        if self.nodes.iter().all(|line| line.part == Part::Excluded) {
-            return by_node.next().map(|excluded| of(excluded.advice));
-        }
-        let owner = self.nodes.iter().find(|line| line.part == Part::Owner);
-        let owner = owner.filter(|_| self.answered_by.is_some())?;
-        Some(of(&format!(
-            "look at the log of the speaker on {}: it is elected and does not answer yet",
-            owner.node
-        )))
-    }
-}
-
-impl Report for ServiceExplanation {
+impl Printable for ServiceExplanation {
     fn text(&self, is_wide: bool) -> String {
         let addresses = if self.addresses.is_empty() {
             warning("no address")
@@ -353,7 +265,7 @@ impl Report for ServiceExplanation {
     }
 }
 
-impl Allocation {
+impl AllocationExplanation {
     fn text(&self) -> String {
         let outcome = match (&self.refusal, &self.pool) {
             (Some((reason, message)), _) => {

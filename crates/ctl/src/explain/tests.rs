@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 
 use super::announcement::{AddressAnnouncement, Part};
 use super::*;
-use crate::cluster::{Cluster, Installation, Objects, States};
-use crate::model::{Announcements, Model};
+use crate::cluster::{ClusterView, Installation, Objects, States};
+use crate::model::{AnnouncementModel, Model};
 
 /// A cluster with Herald on these nodes.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ impl World {
             .insert(name.to_owned(), on.iter().map(ToString::to_string).collect());
     }
 
-    fn cluster(&self) -> Cluster {
+    fn cluster(&self) -> ClusterView {
         let read = |value: &Value| serde_json::from_value(value.clone()).expect("an object");
         let slice = |(service, nodes): (&String, &Vec<String>)| {
             let endpoints = nodes
@@ -88,7 +88,7 @@ impl World {
             members: convert::member_state(&self.members),
             ..speaker_state()
         };
-        Cluster {
+        ClusterView {
             installation: Installation::with_gossip(),
             objects: Objects {
                 services: self.services.values().map(read).collect(),
@@ -107,10 +107,10 @@ impl World {
         }
     }
 
-    fn announcements(&self, cluster: &Cluster, address: IpAddr) -> Announcements {
+    fn announcements(&self, cluster: &ClusterView, address: IpAddr) -> AnnouncementModel {
         let model = Model::of(cluster);
         let addresses = BTreeSet::from([address]);
-        Announcements::of(
+        AnnouncementModel::of(
             &addresses,
             &cluster.objects,
             &cluster.states,
@@ -250,7 +250,7 @@ fn the_text_of_a_service_ends_with_what_to_do_next() {
         let key = ServiceKey::new("default", service);
         service::explain(&cluster, &mut model, &key, history::History::default())
     };
-    let text = crate::output::Report::text(&explain("web").expect("a Service"), false);
+    let text = crate::output::Printable::text(&explain("web").expect("a Service"), false);
     let text = anstream::adapter::strip_str(&text).to_string();
     let expected = "\
 Service default/web: 192.0.2.1
@@ -271,7 +271,7 @@ Data path
 Next: 192.0.2.1: make a Pod ready that the selector of the Service selects
 ";
     assert_eq!(text, expected);
-    let error = explain("other").err().expect("there is none").to_string();
+    let error = explain("other").expect_err("there is none").to_string();
     assert_eq!(error, "there is no Service default/other");
 }
 

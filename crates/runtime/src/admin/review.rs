@@ -189,7 +189,7 @@ async fn review(client: &Client, token: String, path: &'static str) -> anyhow::R
 /// Whether a token (RFC 7519) says that it is for the programs of Herald. The API server checks whether that is true.
 fn is_for_programs(token: &str) -> bool {
     #[derive(serde::Deserialize)]
-    struct Claims {
+    struct TokenClaims {
         #[serde(default)]
         aud: Audiences,
     }
@@ -208,7 +208,7 @@ fn is_for_programs(token: &str) -> bool {
         .split('.')
         .nth(1)
         .and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
-    let claims = claims.and_then(|json| serde_json::from_slice::<Claims>(&json).ok());
+    let claims = claims.and_then(|json| serde_json::from_slice::<TokenClaims>(&json).ok());
     claims.is_some_and(|claims| match claims.aud {
         Audiences::One(audience) => audience == AUDIENCE,
         Audiences::Many(audiences) => audiences.iter().any(|audience| audience == AUDIENCE),
