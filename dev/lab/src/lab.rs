@@ -2,14 +2,14 @@
 
 mod client;
 mod herald;
+mod heraldctl;
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use herald_netns::wait_for;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -21,7 +21,7 @@ use crate::install::{Installation, Place};
 use crate::node::{Node, Programs};
 use crate::objects::Pod;
 use crate::plan;
-use crate::process::{self, Process, Program};
+use crate::process::{Process, Program};
 use crate::switch::{Host, Switch};
 
 /// The name of the controller's Pod.
@@ -296,25 +296,6 @@ impl Lab {
         let kubernetes = kubernetes.context("only a real control plane has helm")?;
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
         kubernetes.helm(&self.kubeconfig(), &arguments).await
-    }
-
-    /// Runs heraldctl on the client, which reaches the programs by their addresses, and returns its result.
-    ///
-    /// # Errors
-    /// When it fails; the message is what it printed.
-    pub async fn heraldctl(&self, arguments: &[&str]) -> anyhow::Result<Value> {
-        let mut all = vec!["heraldctl".to_owned()];
-        all.extend(arguments.iter().map(ToString::to_string));
-        all.extend(["--state=direct", "--output=json"].map(str::to_owned));
-        let mut command = process::role(&all);
-        command.env("KUBECONFIG", self.kubeconfig_inside());
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let child = process::spawn(self.client().netns(), command).await?;
-        let output = child.wait_with_output().await?;
-        let errors = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "heraldctl {arguments:?}: {errors}");
-        serde_json::from_slice(&output.stdout)
-            .with_context(|| format!("heraldctl {arguments:?} printed no JSON"))
     }
 
     /// Kills the controller (SIGKILL).

@@ -15,6 +15,10 @@ pub(crate) fn trials() -> Vec<Trial> {
             announced,
         ),
         in_lab("heraldctl_says_why_a_service_has_no_address_or_no_owner", refused),
+        in_lab(
+            "heraldctl_drains_a_node_and_names_an_address_that_cannot_move",
+            drained,
+        ),
     ]
 }
 
@@ -171,6 +175,44 @@ async fn refused(lab: &mut Lab) -> anyhow::Result<()> {
         error.contains("there is no IPAddressPool \"second-pool\"; there are first-pool"),
         "{error}"
     );
+    Ok(())
+}
+
+async fn drained(lab: &mut Lab) -> anyhow::Result<()> {
+    lab.apply("quickstart.yaml", QUICKSTART).await?;
+    let address = lab.wait_for_addresses("hello", 1, DEADLINE).await?[0];
+    let owner = lab.owner(address, DEADLINE).await?;
+    let name = lab.node(owner).name().to_owned();
+    let printed = lab.heraldctl_text(&["drain", &name]).await?;
+    ensure!(
+        printed.contains(&format!("{name} answers for no address any more")),
+        "{printed}"
+    );
+    let now = lab.owner(address, DEADLINE).await?;
+    ensure!(now != owner, "{name} still answers for {address}");
+    let printed = lab.heraldctl_text(&["undrain", &name]).await?;
+    ensure!(
+        printed.contains("answers for all addresses that it is elected for"),
+        "{printed}"
+    );
+    let owner_again = lab.owner(address, DEADLINE).await?;
+    ensure!(owner_again == owner, "{name} does not answer for {address}");
+
+    let others = lab
+        .nodes()
+        .iter()
+        .map(|node| node.name().to_owned())
+        .filter(|other| *other != name);
+    for other in others.collect::<Vec<_>>() {
+        lab.heraldctl_text(&["drain", &other]).await?;
+    }
+    let failed = lab.heraldctl_text(&["drain", &name, "--timeout=3"]).await;
+    let failed = format!("{:#}", failed.err().context("no node is left")?);
+    ensure!(
+        failed.contains(&address.to_string()) && failed.contains("Drained"),
+        "{failed}"
+    );
+    ensure!(failed.contains("have not moved within 3 s"), "{failed}");
     Ok(())
 }
 
