@@ -11,6 +11,7 @@ use clap_complete::Shell;
 use crate::drain::DrainArgs;
 use crate::explain::ExplainArgs;
 use crate::output::{escaped, print};
+use crate::plan::PlanArgs;
 use crate::status::StatusArgs;
 
 /// Explains, checks and shows what Herald does. Also found as `kubectl herald`.
@@ -27,6 +28,8 @@ enum CtlCommand {
     Explain(Box<ExplainArgs>),
     /// Shows pools, Services, nodes and programs, what is wrong first.
     Status(Box<StatusArgs>),
+    /// Shows which addresses and owners would change if manifests were applied. Nothing is written.
+    Plan(Box<PlanArgs>),
     /// Drains a node before maintenance: moves its addresses to other nodes, and waits until they have moved.
     Drain(Box<DrainArgs>),
     /// Ends the drain of a node, and waits until it has the addresses that it is elected for.
@@ -79,6 +82,7 @@ fn execute(command: CtlCommand) -> anyhow::Result<()> {
     match command {
         CtlCommand::Explain(args) => block_on(args.run()),
         CtlCommand::Status(args) => block_on(args.run()),
+        CtlCommand::Plan(args) => block_on(args.run()),
         CtlCommand::Drain(args) => block_on(args.drain()),
         CtlCommand::Undrain(args) => block_on(args.undrain()),
         CtlCommand::Completion { shell } => {

@@ -10,7 +10,10 @@ mod drain;
 mod explain;
 mod model;
 mod output;
+mod plan;
 mod status;
 mod tls;
+#[cfg(test)]
+mod world;
 
 pub use cli::{command, main, run};

@@ -44,12 +44,7 @@ impl Model {
     /// Feeds the machines of the controller, and lets them decide.
     pub(crate) fn new(objects: &Objects, states: &States, class: Option<&str>, today: Timestamp) -> Self {
         let mut catalog = Catalog::new();
-        let namespaces = objects.namespaces.iter();
-        let namespaces = namespaces.filter_map(|namespace| {
-            let labels: Labels = namespace.metadata.labels.clone().unwrap_or_default();
-            Some((namespace.metadata.name.clone()?, labels))
-        });
-        catalog.set_namespaces(namespaces.collect());
+        catalog.set_namespaces(namespaces(objects));
         catalog.set_pools(objects.pools.iter().map(convert::pool).collect());
         let advertisements = objects.l2_advertisements.iter();
         catalog.set_l2_advertisements(advertisements.map(convert::l2_advertisement).collect());
@@ -77,6 +72,37 @@ impl Model {
             today,
         }
     }
+}
+
+impl Model {
+    /// Takes Services, namespaces and nodes that have changed, and a changed catalog, and decides again.
+    pub(crate) fn update(&mut self, cluster: &ClusterView) {
+        let (objects, now) = (&cluster.objects, self.now);
+        self.catalog.set_namespaces(namespaces(objects));
+        self.allocator.set_catalog(&self.catalog, now);
+        for node in objects.nodes.iter().map(convert::node) {
+            self.allocator
+                .set_external_user(ExternalUser::Node(node.name), &node.addresses, now);
+        }
+        for service in &objects.services {
+            set_service(&mut self.allocator, service, cluster.installation.class(), now);
+        }
+    }
+
+    /// Returns the problems of all resources.
+    pub(crate) fn problems(&self) -> impl Iterator<Item = String> {
+        let problems = self.catalog.problems().iter().map(ToString::to_string);
+        problems.chain(self.bgp.problems().iter().map(ToString::to_string))
+    }
+}
+
+fn namespaces(objects: &Objects) -> BTreeMap<String, Labels> {
+    let namespaces = objects.namespaces.iter();
+    let namespaces = namespaces.filter_map(|namespace| {
+        let labels: Labels = namespace.metadata.labels.clone().unwrap_or_default();
+        Some((namespace.metadata.name.clone()?, labels))
+    });
+    namespaces.collect()
 }
 
 /// Sets a Service as the controller does.
