@@ -100,7 +100,7 @@ fn plan(mut cluster: ClusterView, manifests: Vec<Manifest>) -> anyhow::Result<Pl
     let changed = now
         .iter()
         .filter(|(key, after)| decisions.get(*key) != Some(*after));
-    let service = |(key, after): (&ServiceKey, &Decided)| ServiceChange {
+    let service = |(key, after): (&ServiceKey, &PlannedService)| ServiceChange {
         service: key.to_string(),
         before: decisions
             .get(key)
@@ -122,23 +122,23 @@ fn plan(mut cluster: ClusterView, manifests: Vec<Manifest>) -> anyhow::Result<Pl
 
 /// What is decided on a Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Decided {
+struct PlannedService {
     addresses: Vec<IpAddr>,
     reason: Option<(String, String)>,
 }
 
-fn decisions(cluster: &ClusterView, model: &Model) -> BTreeMap<ServiceKey, Decided> {
+fn decisions(cluster: &ClusterView, model: &Model) -> BTreeMap<ServiceKey, PlannedService> {
     let services = cluster.objects.services.iter();
     let ours = services.filter(|service| convert::is_ours(service, cluster.installation.class()));
     let decided = |service| {
         let key = convert::key(service);
         let (outcome, caveat) = model.allocator.decision(&key)?;
         let decided = match outcome {
-            AllocationOutcome::Assigned(assignment) => Decided {
+            AllocationOutcome::Assigned(assignment) => PlannedService {
                 addresses: assignment.addresses.to_vec(),
                 reason: caveat.map(|note| (note.reason().to_owned(), format!("{note:#}"))),
             },
-            AllocationOutcome::Unassigned(refusal) => Decided {
+            AllocationOutcome::Unassigned(refusal) => PlannedService {
                 addresses: Vec::new(),
                 reason: Some((refusal.reason().to_owned(), format!("{refusal:#}"))),
             },
@@ -149,7 +149,7 @@ fn decisions(cluster: &ClusterView, model: &Model) -> BTreeMap<ServiceKey, Decid
 }
 
 /// Writes the addresses into the statuses, as the controller would.
-fn set_addresses(cluster: &mut ClusterView, decisions: &BTreeMap<ServiceKey, Decided>) {
+fn set_addresses(cluster: &mut ClusterView, decisions: &BTreeMap<ServiceKey, PlannedService>) {
     use k8s_openapi::api::core::v1::{LoadBalancerIngress, LoadBalancerStatus};
     for service in &mut cluster.objects.services {
         let Some(decided) = decisions.get(&convert::key(service)) else {
@@ -166,9 +166,9 @@ fn set_addresses(cluster: &mut ClusterView, decisions: &BTreeMap<ServiceKey, Dec
 }
 
 /// Which node is elected for an address, or why none.
-type Owner = Result<String, (String, String)>;
+type PlannedOwner = Result<String, (String, String)>;
 
-fn owners(cluster: &ClusterView, model: &Model) -> BTreeMap<IpAddr, Owner> {
+fn owners(cluster: &ClusterView, model: &Model) -> BTreeMap<IpAddr, PlannedOwner> {
     let services = cluster.objects.services.iter();
     let ours = services.filter(|service| convert::is_ours(service, cluster.installation.class()));
     let addresses: BTreeSet<IpAddr> = ours.flat_map(convert::ingress_addresses).collect();
@@ -200,12 +200,15 @@ fn owners(cluster: &ClusterView, model: &Model) -> BTreeMap<IpAddr, Owner> {
     addresses.into_iter().filter_map(owner).collect()
 }
 
-fn changed_owners(before: &BTreeMap<IpAddr, Owner>, after: &BTreeMap<IpAddr, Owner>) -> Vec<OwnerChange> {
+fn changed_owners(
+    before: &BTreeMap<IpAddr, PlannedOwner>,
+    after: &BTreeMap<IpAddr, PlannedOwner>,
+) -> Vec<OwnerChange> {
     let addresses: BTreeSet<&IpAddr> = before.keys().chain(after.keys()).collect();
     let changed = addresses
         .into_iter()
         .filter(|address| before.get(*address) != after.get(*address));
-    let node = |owner: Option<&Owner>| owner.and_then(|owner| owner.clone().ok());
+    let node = |owner: Option<&PlannedOwner>| owner.and_then(|owner| owner.clone().ok());
     let change = |address: &IpAddr| OwnerChange {
         address: address.to_string(),
         before: node(before.get(address)),
