@@ -75,7 +75,10 @@ pub fn run(args: RoleArgs) -> anyhow::Result<()> {
         Role::Late => late::run(),
         Role::MetalLb(args) => block_on(metallb::run(args)),
         Role::Machine(args) => machine::run(&args),
-        Role::Ctl { arguments } => std::process::exit(i32::from(!herald_ctl::run(arguments))),
+        Role::Ctl { arguments } => {
+            anyhow::ensure!(herald_ctl::run(arguments), "heraldctl failed");
+            Ok(())
+        }
         Role::Exec { command } => exec(&command),
     }
 }
