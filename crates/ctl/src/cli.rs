@@ -8,11 +8,13 @@ use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
+use crate::convert::{self, ConvertArgs};
 use crate::drain::DrainArgs;
 use crate::explain::ExplainArgs;
 use crate::output::{escaped, print};
 use crate::plan::PlanArgs;
 use crate::status::StatusArgs;
+use crate::validate::{self, ValidateArgs};
 
 /// Explains, checks and shows what Herald does. Also found as `kubectl herald`.
 #[derive(Debug, Parser)]
@@ -34,6 +36,10 @@ enum CtlCommand {
     Drain(Box<DrainArgs>),
     /// Ends the drain of a node, and waits until it has the addresses that it is elected for.
     Undrain(Box<DrainArgs>),
+    /// Checks manifests before they are applied, without a cluster. Every mistake is named with its place.
+    Validate(ValidateArgs),
+    /// Prints the ConfigMap that configured MetalLB before version 0.13 as resources.
+    Convert(ConvertArgs),
     /// Prints the completion script of a shell.
     Completion {
         /// The shell.
@@ -57,29 +63,30 @@ pub fn command() -> clap::Command {
 
 /// Runs the program: 0 is success, 1 a failure or a mistake that was found, 2 a command line that cannot be used.
 pub fn main() -> ExitCode {
-    if run(std::env::args_os().skip(1)) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    status(std::env::args_os().skip(1))
 }
 
 /// Runs the program with these arguments. Returns whether it succeeded.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> bool {
+    status(arguments) == ExitCode::SUCCESS
+}
+
+fn status(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = std::iter::once("heraldctl".into()).chain(arguments);
-    let outcome = execute(CtlCli::parse_from(arguments).command);
-    if let Err(error) = &outcome {
+    execute(CtlCli::parse_from(arguments).command).unwrap_or_else(|error| {
         anstream::eprintln!(
             "{}: {}",
             crate::output::error("error"),
             escaped(&format!("{error:#}"))
         );
-    }
-    outcome.is_ok()
+        ExitCode::FAILURE
+    })
 }
 
-fn execute(command: CtlCommand) -> anyhow::Result<()> {
-    match command {
+fn execute(command: CtlCommand) -> anyhow::Result<ExitCode> {
+    let done = match command {
+        CtlCommand::Validate(args) => return validate::run(&args),
+        CtlCommand::Convert(args) => return convert::run(&args),
         CtlCommand::Explain(args) => block_on(args.run()),
         CtlCommand::Status(args) => block_on(args.run()),
         CtlCommand::Plan(args) => block_on(args.run()),
@@ -95,7 +102,8 @@ fn execute(command: CtlCommand) -> anyhow::Result<()> {
             std::fs::create_dir_all(&args.directory).with_context(to)?;
             clap_mangen::generate_to(self::command(), &args.directory).with_context(to)
         }
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {

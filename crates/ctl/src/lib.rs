@@ -6,6 +6,7 @@
 mod advice;
 mod cli;
 mod cluster;
+mod convert;
 mod drain;
 mod explain;
 mod model;
@@ -13,7 +14,10 @@ mod output;
 mod plan;
 mod status;
 mod tls;
+mod validate;
 #[cfg(test)]
 mod world;
 
 pub use cli::{command, main, run};
+pub use convert::converted;
+pub use validate::{FileError, FindingReport, ManifestFile, Validation, validate};
