@@ -9,6 +9,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 use crate::convert::{self, ConvertArgs};
+use crate::doctor::DoctorArgs;
 use crate::drain::DrainArgs;
 use crate::explain::ExplainArgs;
 use crate::output::{escaped, print};
@@ -30,6 +31,8 @@ enum CtlCommand {
     Explain(Box<ExplainArgs>),
     /// Shows pools, Services, nodes and programs, what is wrong first.
     Status(Box<StatusArgs>),
+    /// Checks a cluster, before the installation of Herald and after it, and names each remedy.
+    Doctor(Box<DoctorArgs>),
     /// Shows which addresses and owners would change if manifests were applied. Nothing is written.
     Plan(Box<PlanArgs>),
     /// Drains a node before maintenance: moves its addresses to other nodes, and waits until they have moved.
@@ -89,6 +92,7 @@ fn execute(command: CtlCommand) -> anyhow::Result<ExitCode> {
         CtlCommand::Convert(args) => return convert::run(&args),
         CtlCommand::Explain(args) => block_on(args.run()),
         CtlCommand::Status(args) => block_on(args.run()),
+        CtlCommand::Doctor(args) => block_on(args.run()),
         CtlCommand::Plan(args) => block_on(args.run()),
         CtlCommand::Drain(args) => block_on(args.drain()),
         CtlCommand::Undrain(args) => block_on(args.undrain()),

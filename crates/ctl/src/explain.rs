@@ -16,6 +16,7 @@ use herald_core::ServiceKey;
 use crate::cluster::CommonArgs;
 use crate::model::Model;
 pub(crate) use announcement::AddressAnnouncement;
+pub(crate) use pool::advertisements_of;
 
 /// What to explain.
 #[derive(Debug, Args)]

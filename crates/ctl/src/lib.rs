@@ -7,6 +7,7 @@ mod advice;
 mod cli;
 mod cluster;
 mod convert;
+mod doctor;
 mod drain;
 mod explain;
 mod model;

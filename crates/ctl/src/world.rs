@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use herald_api::convert;
 use herald_api::state::SpeakerState;
-use herald_core::{Features, Liveness, Member, NodeState, Profile};
+use herald_core::{Features, Liveness, MacAddr, Member, NodeState, Prefix, Profile};
 use serde_json::{Value, json};
 
 use crate::cluster::{ClusterView, Installation, Objects, States};
@@ -18,6 +18,8 @@ pub(crate) struct World {
     /// The nodes with a ready endpoint of each Service.
     endpoints: BTreeMap<String, Vec<String>>,
     pub(crate) advertisement: Value,
+    /// The addresses of the pool.
+    pub(crate) pool: String,
     pub(crate) members: Vec<Member>,
 }
 
@@ -25,9 +27,12 @@ impl World {
     pub(crate) fn new(nodes: usize) -> Self {
         let names = (0..nodes).map(|place| format!("node-{place}"));
         let node = |name: &String| json!({"metadata": {"name": name, "labels": {"name": name}}});
+        let mac = |name: &String| MacAddr([2, 0, 0, 0, 0, name.bytes().next_back().unwrap_or_default()]);
         let member = |name: &String| Member {
+            macs: Arc::new([mac(name)]),
             profile: Some(Arc::new(Profile {
                 features: Features::OF_THIS_VERSION,
+                subnets: Some(vec![Prefix::of([192, 0, 2, 0].into(), 24)]),
                 interfaces: None,
                 ..Profile::default()
             })),
@@ -40,6 +45,7 @@ impl World {
             services: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             advertisement: json!({}),
+            pool: "192.0.2.0/29".to_owned(),
         }
     }
 
@@ -72,7 +78,7 @@ impl World {
         };
         let pool = json!({
             "apiVersion": "metallb.io/v1beta1", "kind": "IPAddressPool", "metadata": {"name": "first"},
-            "spec": {"addresses": ["192.0.2.0/29"]},
+            "spec": {"addresses": [self.pool]},
         });
         let advertisement = json!({
             "apiVersion": "metallb.io/v1beta1", "kind": "L2Advertisement", "metadata": {"name": "all"}, "spec": self.advertisement,
@@ -82,7 +88,7 @@ impl World {
             ..speaker_state()
         };
         ClusterView {
-            installation: Installation::with_gossip(),
+            installation: Installation::on(self.nodes.keys()),
             objects: Objects {
                 services: self.services.values().map(read).collect(),
                 nodes: self

@@ -77,22 +77,25 @@ impl Installation {
         Ok(found)
     }
 
-    /// Returns the installation of tests: a controller and a speaker with gossip.
+    /// Returns the installation of tests: a controller, and a speaker with gossip on each of these nodes.
     #[cfg(test)]
-    pub(crate) fn with_gossip() -> Self {
-        let pod = |program| Pod {
+    pub(crate) fn on<'a>(nodes: impl IntoIterator<Item = &'a String>) -> Self {
+        let pod = |program, node: Option<&String>| Pod {
             program,
             name: format!("{program:?}"),
-            node: None,
+            node: node.cloned(),
             address: None,
             is_ready: true,
             version: "v1".to_owned(),
             flags: Vec::new(),
             has_gossip: true,
         };
+        let speakers = nodes.into_iter().map(|node| pod(Program::Speaker, Some(node)));
         Self {
             namespace: Some("metallb-system".to_owned()),
-            pods: vec![pod(Program::Controller), pod(Program::Speaker)],
+            pods: std::iter::once(pod(Program::Controller, None))
+                .chain(speakers)
+                .collect(),
         }
     }
 

@@ -216,6 +216,61 @@ async fn drained(lab: &mut Lab) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A pool with the addresses of the nodes.
+const OF_NODES: &str = "
+apiVersion: metallb.io/v1beta1
+kind: IPAddressPool
+metadata:
+  name: of-nodes
+  namespace: metallb-system
+spec:
+  addresses: [192.168.67.11-192.168.67.13]
+";
+
+async fn doctored(lab: &mut Lab) -> anyhow::Result<()> {
+    lab.apply("quickstart.yaml", QUICKSTART).await?;
+    let address = lab.wait_for_addresses("hello", 1, DEADLINE).await?[0];
+    let healthy = wait_for("the doctor finds no fault", DEADLINE, async || {
+        let faults = faults(lab).await?;
+        Ok(faults.is_empty().then_some(()))
+    });
+    healthy.await.context("of a healthy cluster")?;
+    lab.apply("pool.yaml", OF_NODES).await?;
+    await_fault(lab, "PoolNetworks").await?;
+    let owner = lab.owner(address, DEADLINE).await?;
+    lab.power_off(owner).await?;
+    await_fault(lab, "Gossip").await?;
+    Ok(())
+}
+
+async fn await_fault(lab: &Lab, check: &str) -> anyhow::Result<()> {
+    let found = wait_for(check, DEADLINE, async || {
+        let faults = faults(lab).await?;
+        Ok(faults.iter().any(|fault| fault == check).then_some(()))
+    });
+    found.await.with_context(|| format!("the doctor finds {check}"))
+}
+
+/// Returns the checks that warn or fail.
+async fn faults(lab: &Lab) -> anyhow::Result<Vec<String>> {
+    // The exit status tells of failed checks; what was found is printed before it.
+    let printed = match lab.heraldctl_text(&["doctor", "--output=json"]).await {
+        Ok(printed) => printed,
+        Err(error) => format!("{error:#}"),
+    };
+    let (start, end) = (
+        printed.find('{').context("no JSON")?,
+        printed.rfind('}').context("no JSON")?,
+    );
+    let diagnosis: Value = serde_json::from_str(&printed[start..=end])?;
+    let findings = diagnosis["findings"].as_array().context("findings")?.iter();
+    let faulty = findings.filter(|finding| finding["outcome"] == "Warn" || finding["outcome"] == "Fail");
+    Ok(faulty
+        .filter_map(|finding| finding["check"].as_str())
+        .map(str::to_owned)
+        .collect())
+}
+
 /// Returns the node that is elected for the first address.
 fn owner_of(explained: &Value) -> Option<&str> {
     let nodes = explained["announcements"][0]["nodes"].as_array()?;

@@ -1,0 +1,162 @@
+//! Checks of pools and advertisements.
+
+use std::net::IpAddr;
+
+use herald_core::Prefix;
+use herald_core::config::{AdvertisingNode, Ineffective, Pool, ReportedInterfaces, ResourceKind};
+
+use super::others::OtherObjects;
+use super::{Check, Finding, names};
+use crate::cluster::{Absence, ClusterView};
+use crate::explain::advertisements_of;
+use crate::model::Model;
+
+pub(super) fn findings(cluster: &ClusterView, model: &Model, others: &OtherObjects) -> Vec<Finding> {
+    let mut findings = vec![definitions(cluster)];
+    if cluster.objects.pools.is_empty() {
+        if !cluster.installation.pods.is_empty() {
+            findings.push(Finding::warn(
+                Check::Configuration,
+                "there is no IPAddressPool",
+                "create an IPAddressPool and an advertisement; Services wait until then",
+            ));
+        }
+        return findings;
+    }
+    findings.push(problems(model));
+    findings.push(advertisements(cluster, model));
+    findings.push(networks(cluster, model, others));
+    findings
+}
+
+fn definitions(cluster: &ClusterView) -> Finding {
+    let missing = cluster.objects.missing.iter();
+    let missing = missing.filter(|(_, absence)| matches!(absence, Absence::NotInstalled(_)));
+    let missing: Vec<&str> = missing.map(|(kind, _)| *kind).collect();
+    if missing.is_empty() {
+        return Finding::pass(Check::Definitions, "all kinds are known to the API server");
+    }
+    let finding = if cluster.installation.pods.is_empty() {
+        Finding::warn
+    } else {
+        Finding::fail
+    };
+    finding(
+        Check::Definitions,
+        format!("the API server does not know {}", names(missing)),
+        "install the definitions: the chart does it with crds.enabled, and kubectl apply -f crds/ does it by hand".to_owned(),
+    )
+}
+
+fn problems(model: &Model) -> Finding {
+    let problems: Vec<String> = model.problems().collect();
+    if problems.is_empty() {
+        return Finding::pass(
+            Check::Configuration,
+            "all pools, advertisements and peers are in force as they are written",
+        );
+    }
+    Finding::fail(
+        Check::Configuration,
+        names(problems.iter().map(String::as_str)),
+        "correct the field that each message names; until then the last good version is in force, if there is one",
+    )
+}
+
+fn advertisements(cluster: &ClusterView, model: &Model) -> Finding {
+    let nodes = cluster.objects.nodes.iter().map(|node| AdvertisingNode {
+        labels: node.metadata.labels.clone().unwrap_or_default(),
+        interfaces: ReportedInterfaces::Unreported,
+    });
+    let nodes: Vec<AdvertisingNode> = nodes.collect();
+    let mut found = Vec::new();
+    for pool in model.catalog.pools() {
+        if advertisements_of(model, pool).is_empty() {
+            found.push(format!(
+                "IPAddressPool {}: {}",
+                pool.name,
+                Ineffective::NoAdvertisement
+            ));
+        }
+    }
+    for advertisement in model.catalog.l2_advertisements() {
+        let (kind, name) = (ResourceKind::L2Advertisement, &advertisement.name);
+        let reasons = model.catalog.ineffective(kind, name, nodes.iter());
+        let reasons = reasons
+            .iter()
+            .filter(|reason| !matches!(reason, Ineffective::SetAside(_)));
+        found.extend(reasons.map(|reason| format!("L2Advertisement {name}: {reason}")));
+    }
+    if found.is_empty() {
+        return Finding::pass(
+            Check::Advertisements,
+            "each pool is announced, and each advertisement selects pools and nodes",
+        );
+    }
+    Finding::warn(
+        Check::Advertisements,
+        names(found.iter().map(String::as_str)),
+        "create an advertisement for the pool, or correct the names and selectors",
+    )
+}
+
+fn networks(cluster: &ClusterView, model: &Model, others: &OtherObjects) -> Finding {
+    let mut found = Vec::new();
+    for pool in model.catalog.pools() {
+        found.extend(model.allocator.node_overlap(pool).map(|overlap| {
+            let examples = overlap
+                .examples
+                .iter()
+                .map(|(address, user)| format!("{address} ({user})"));
+            format!(
+                "IPAddressPool {} has addresses of nodes: {}",
+                pool.name,
+                examples.collect::<Vec<_>>().join(", ")
+            )
+        }));
+        let pods = cluster.objects.nodes.iter().flat_map(|node| {
+            let spec = node.spec.as_ref();
+            spec.into_iter()
+                .flat_map(|spec| spec.pod_cidrs.iter().flatten().chain(spec.pod_cidr.iter()))
+        });
+        let pods = pods.map(|cidr| ("Pods", cidr));
+        let services = others
+            .service_networks
+            .iter()
+            .map(|cidr| ("the cluster's Services", cidr));
+        for (whose, cidr) in pods.chain(services) {
+            let text = format!(
+                "IPAddressPool {} overlaps the network {cidr} of {whose}",
+                pool.name
+            );
+            if prefix(cidr).is_some_and(|network| overlaps(pool, network)) && !found.contains(&text) {
+                found.push(text);
+            }
+        }
+    }
+    if found.is_empty() {
+        return Finding::pass(
+            Check::PoolNetworks,
+            "no pool has addresses of nodes, of Pods or of the cluster's Services",
+        );
+    }
+    Finding::fail(
+        Check::PoolNetworks,
+        names(found.iter().map(String::as_str)),
+        "take these addresses out of the pool",
+    )
+}
+
+fn prefix(cidr: &str) -> Option<Prefix> {
+    let (network, length) = cidr.split_once('/')?;
+    Some(Prefix::of(network.parse().ok()?, length.parse().ok()?))
+}
+
+fn overlaps(pool: &Pool, network: Prefix) -> bool {
+    let within = |address: IpAddr| network.contains(address);
+    let ranges = pool.addresses.ranges().iter();
+    pool.contains(network.address)
+        || ranges
+            .clone()
+            .any(|range| within(range.first()) || within(range.last()))
+}

@@ -1,0 +1,155 @@
+//! Checks of what the speakers say of their networks.
+
+use herald_api::convert;
+use herald_core::{Family, Member};
+
+use super::{Check, Finding, names};
+use crate::cluster::ClusterView;
+use crate::model::Model;
+
+pub(super) fn findings(cluster: &ClusterView, model: &Model) -> Vec<Finding> {
+    let mut findings = vec![obstacles(cluster)];
+    let states = cluster.states.speakers.iter().flat_map(|state| &state.members);
+    let members: Vec<Member> = states.filter_map(convert::member).collect();
+    let has_l2 = !model.catalog.l2_advertisements().is_empty();
+    if has_l2 && !members.is_empty() {
+        findings.push(subnets(model, &members));
+        findings.extend(link_local(model, &members));
+    }
+    findings.extend(bgp_sessions(cluster));
+    findings
+}
+
+fn subnets(model: &Model, members: &[Member]) -> Finding {
+    let mut outside = Vec::new();
+    for pool in model.catalog.pools() {
+        for range in pool.addresses.ranges() {
+            let addresses = [range.first()];
+            let has_one = |member: &Member| {
+                member
+                    .profile
+                    .as_ref()
+                    .is_none_or(|own| own.count_in_subnets(&addresses) > 0)
+            };
+            if !members.iter().any(has_one) {
+                outside.push(format!("{} of {}", range.first(), pool.name));
+            }
+        }
+    }
+    if outside.is_empty() {
+        return Finding::pass(
+            Check::Subnets,
+            "a node has an interface in the subnet of each pool",
+        );
+    }
+    Finding::warn(
+        Check::Subnets,
+        format!(
+            "no node has an interface in the subnet of {}",
+            names(outside.iter().map(String::as_str))
+        ),
+        "hosts outside the subnet reach such an address only if their router has a route for it to the nodes' link; use addresses of the \
+         nodes' subnet, or announce by BGP",
+    )
+}
+
+fn link_local(model: &Model, members: &[Member]) -> Option<Finding> {
+    let has_ipv6 = |pool: &&herald_core::config::Pool| pool.addresses.last_position(Family::V6).is_some();
+    model.catalog.pools().iter().find(has_ipv6)?;
+    let lacks = |member: &&Member| {
+        let profile = member.profile.as_ref();
+        profile.is_some_and(|profile| profile.ipv6_interfaces.as_ref().is_some_and(Vec::is_empty))
+    };
+    let mut lacking: Vec<&str> = members
+        .iter()
+        .filter(lacks)
+        .map(|member| member.node.as_str())
+        .collect();
+    lacking.sort_unstable();
+    lacking.dedup();
+    Some(if lacking.is_empty() {
+        Finding::pass(
+            Check::LinkLocal,
+            "each node has an interface with a link-local IPv6 address",
+        )
+    } else {
+        Finding::warn(
+            Check::LinkLocal,
+            format!(
+                "no interface with a link-local IPv6 address on {}",
+                names(lacking)
+            ),
+            "enable IPv6 on an interface of these nodes (net.ipv6.conf.*.disable_ipv6=0, addr_gen_mode), or they announce no IPv6 address",
+        )
+    })
+}
+
+fn obstacles(cluster: &ClusterView) -> Finding {
+    if cluster.states.speakers.is_empty() {
+        return Finding::unknown(Check::Obstacles, "no speaker was asked");
+    }
+    let addresses = cluster.states.speakers.iter().flat_map(|state| &state.addresses);
+    let blocked =
+        addresses.filter_map(|address| Some(format!("{} ({})", address.address, address.obstacle.as_ref()?)));
+    let mut blocked: Vec<String> = blocked.collect();
+    blocked.sort();
+    blocked.dedup();
+    if blocked.is_empty() {
+        return Finding::pass(
+            Check::Obstacles,
+            "no speaker reports a machine that stands in the way of an address",
+        );
+    }
+    Finding::fail(
+        Check::Obstacles,
+        names(blocked.iter().map(String::as_str)),
+        "heraldctl explain address shows who answers, and the events of the Service name the MAC address",
+    )
+}
+
+fn bgp_sessions(cluster: &ClusterView) -> Option<Finding> {
+    let sessions = cluster
+        .objects
+        .bgp
+        .sessions
+        .iter()
+        .filter_map(|session| session.status.as_ref());
+    let sessions: Vec<_> = sessions.collect();
+    if cluster.objects.bgp.peers.is_empty() && sessions.is_empty() {
+        return None;
+    }
+    let is_down =
+        |status: &&&herald_api::BGPSessionStateStatus| status.bgp_status.as_deref() != Some("Established");
+    let text = |status: &&herald_api::BGPSessionStateStatus| {
+        let of = |text: &Option<String>| text.clone().unwrap_or_default();
+        let why = status
+            .last_error
+            .as_ref()
+            .map_or_else(String::new, |error| format!(": {error}"));
+        format!(
+            "{} to {} is {}{why}",
+            of(&status.node),
+            of(&status.peer),
+            of(&status.bgp_status)
+        )
+    };
+    let down: Vec<String> = sessions.iter().filter(is_down).map(text).collect();
+    Some(if sessions.is_empty() {
+        Finding::fail(
+            Check::BgpSessions,
+            "there are BGPPeers, and no node has a session",
+            "let nodeSelectors of a BGPPeer select nodes with a speaker; speaker.bgp.enabled must not be false",
+        )
+    } else if down.is_empty() {
+        Finding::pass(
+            Check::BgpSessions,
+            format!("all {} are established", sessions.len()),
+        )
+    } else {
+        Finding::fail(
+            Check::BgpSessions,
+            names(down.iter().map(String::as_str)),
+            "compare address, port, AS numbers and password with the configuration of the router; TCP port 179 must be reachable from the nodes",
+        )
+    })
+}

@@ -1,0 +1,197 @@
+//! Checks of the programs and of what they say of each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::{Check, Finding, names};
+use crate::cluster::{ClusterView, Program};
+
+/// Seconds that clocks may differ: a request takes some of them.
+const CLOCK_DIFFERENCE: i64 = 5;
+
+pub(super) fn findings(cluster: &ClusterView, today: Timestamp) -> Vec<Finding> {
+    let mut findings = vec![
+        controller(cluster),
+        versions(cluster),
+        gossip(cluster),
+        mac_addresses(cluster),
+    ];
+    findings.extend(speakers(cluster));
+    findings.extend(clocks(cluster, today));
+    findings
+}
+
+fn controller(cluster: &ClusterView) -> Finding {
+    let pods: Vec<_> = cluster.installation.of(Program::Controller).collect();
+    let ready = pods.iter().filter(|pod| pod.is_ready).count();
+    let found = format!("{ready} of {} Pods ready", pods.len());
+    if ready > 0 {
+        return Finding::pass(Check::Controller, found);
+    }
+    Finding::fail(
+        Check::Controller,
+        found,
+        "no Service gets an address until a Pod of the controller is ready: look at its events and its log",
+    )
+}
+
+fn speakers(cluster: &ClusterView) -> Vec<Finding> {
+    let pods: Vec<_> = cluster.installation.of(Program::Speaker).collect();
+    let mut without = Vec::new();
+    for node in &cluster.objects.nodes {
+        let name = node.metadata.name.as_deref().unwrap_or_default();
+        let mut own = pods.iter().filter(|pod| pod.node.as_deref() == Some(name));
+        if !own.any(|pod| pod.is_ready) {
+            without.push(name);
+        }
+    }
+    let nodes = cluster.objects.nodes.len();
+    if without.is_empty() {
+        return vec![Finding::pass(
+            Check::Speakers,
+            format!("each of {nodes} nodes has a speaker that is ready"),
+        )];
+    }
+    let found = format!(
+        "{} of {nodes} nodes have no speaker that is ready: {}",
+        without.len(),
+        names(without.iter().copied())
+    );
+    let remedy = "look at the events of the DaemonSet; if these nodes need no speaker, nothing is to do (speaker.nodeSelector, tolerations)";
+    let finding = if without.len() == nodes {
+        Finding::fail
+    } else {
+        Finding::warn
+    };
+    vec![finding(Check::Speakers, found, remedy.to_owned())]
+}
+
+fn versions(cluster: &ClusterView) -> Finding {
+    let versions: BTreeSet<&str> = cluster
+        .installation
+        .pods
+        .iter()
+        .map(|pod| pod.version.as_str())
+        .collect();
+    let found = names(versions.iter().copied());
+    if versions.len() <= 1 {
+        Finding::pass(Check::Versions, found)
+    } else {
+        Finding::warn(
+            Check::Versions,
+            found,
+            "end the upgrade; new rules of elections wait until all speakers know them",
+        )
+    }
+}
+
+fn clocks(cluster: &ClusterView, today: Timestamp) -> Vec<Finding> {
+    let speakers = cluster
+        .states
+        .speakers
+        .iter()
+        .map(|state| (state.node.as_str(), &state.time));
+    let controller = cluster
+        .states
+        .controller
+        .iter()
+        .map(|state| ("the controller", &state.time));
+    let mut late = Vec::new();
+    let mut is_known = false;
+    for (name, time) in speakers.chain(controller) {
+        let Ok(time) = time.parse::<Timestamp>() else {
+            continue;
+        };
+        is_known = true;
+        let difference = time.duration_since(today).as_secs();
+        if difference.abs() > CLOCK_DIFFERENCE {
+            late.push(format!("{name} ({difference:+} s)"));
+        }
+    }
+    if late.is_empty() {
+        let found = format!("no clock differs from this machine's by more than {CLOCK_DIFFERENCE} s");
+        return if is_known {
+            vec![Finding::pass(Check::Clocks, found)]
+        } else {
+            Vec::new()
+        };
+    }
+    let found = names(late.iter().map(String::as_str));
+    vec![Finding::warn(
+        Check::Clocks,
+        found,
+        "synchronise the clocks (NTP): tokens, certificates and quarantines depend on them",
+    )]
+}
+
+fn gossip(cluster: &ClusterView) -> Finding {
+    if !cluster.installation.has_gossip() {
+        return Finding::warn(
+            Check::Gossip,
+            "the speakers run without gossip, so no speaker notices a dead node",
+            "set speaker.memberlist.enabled: true in the values of the chart",
+        );
+    }
+    let states = &cluster.states.speakers;
+    if states.is_empty() {
+        return Finding::unknown(Check::Gossip, "no speaker was asked");
+    }
+    let mut deaf: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for state in states {
+        let down = state.members.iter().filter(|member| member.liveness != "alive");
+        for member in down {
+            deaf.entry(state.node.as_str()).or_default().push(&member.node);
+        }
+    }
+    let blocked = states.iter().filter(|state| state.gossip_blocked == Some(true));
+    let blocked: Vec<&str> = blocked.map(|state| state.node.as_str()).collect();
+    if deaf.is_empty() && blocked.is_empty() {
+        return Finding::pass(
+            Check::Gossip,
+            format!("each of {} speakers hears all others", states.len()),
+        );
+    }
+    let pairs = deaf
+        .iter()
+        .map(|(node, others)| format!("{node} does not hear {}", names(others.iter().copied())));
+    let mut found: Vec<String> = pairs.collect();
+    found.extend(
+        blocked
+            .iter()
+            .map(|node| format!("{node} is cut off from most speakers")),
+    );
+    Finding::fail(
+        Check::Gossip,
+        names(found.iter().map(String::as_str)),
+        "let UDP port 7946 (speaker.memberlist.mlBindPort) pass between the nodes, check that all speakers have the same key, and that the \
+         nodes live",
+    )
+}
+
+fn mac_addresses(cluster: &ClusterView) -> Finding {
+    let mut nodes: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for member in cluster.states.speakers.iter().flat_map(|state| &state.members) {
+        for mac in &member.macs {
+            nodes.entry(mac).or_default().insert(&member.node);
+        }
+    }
+    if nodes.is_empty() {
+        return Finding::unknown(Check::MacAddresses, "no speaker was asked");
+    }
+    let shared = nodes.iter().filter(|(_, nodes)| nodes.len() > 1);
+    let shared: Vec<String> = shared
+        .map(|(mac, nodes)| format!("{mac} on {}", names(nodes.iter().copied())))
+        .collect();
+    if shared.is_empty() {
+        return Finding::pass(
+            Check::MacAddresses,
+            format!("{} MAC addresses, each on one node", nodes.len()),
+        );
+    }
+    Finding::fail(
+        Check::MacAddresses,
+        names(shared.iter().map(String::as_str)),
+        "give each machine MAC addresses of its own: cloned virtual machines often share them",
+    )
+}

@@ -1,0 +1,156 @@
+//! A healthy cluster has no finding but passes, and each fault is found.
+
+use serde_json::json;
+
+use super::*;
+use crate::world::World;
+
+fn today() -> Timestamp {
+    "2026-01-01T00:00:00Z".parse().expect("a time")
+}
+
+fn healthy() -> OtherObjects {
+    OtherObjects {
+        kube_proxy: Some("mode: ipvs\nipvs: {strictARP: true}\n".to_owned()),
+        service_networks: vec!["10.96.0.0/12".to_owned()],
+        ..OtherObjects::default()
+    }
+}
+
+/// Returns the checks that did not pass.
+fn failing(world: &World, others: &OtherObjects) -> Vec<(Check, Outcome)> {
+    let diagnosis = diagnose(&world.cluster(), others, today());
+    let not_passed = diagnosis
+        .findings
+        .iter()
+        .filter(|finding| finding.outcome != Outcome::Pass);
+    let checked = |finding: &Finding| {
+        assert!(!finding.remedy.is_empty(), "{finding:?}");
+        (finding.check, finding.outcome)
+    };
+    not_passed.map(checked).collect()
+}
+
+#[test]
+fn a_healthy_cluster_passes_every_check() {
+    let diagnosis = diagnose(&World::new(3).cluster(), &healthy(), today());
+    let not_passed: Vec<&Finding> = diagnosis
+        .findings
+        .iter()
+        .filter(|one| one.outcome != Outcome::Pass)
+        .collect();
+    assert!(not_passed.is_empty(), "{not_passed:#?}");
+    assert!(diagnosis.findings.len() >= 14, "{diagnosis:#?}");
+}
+
+#[test]
+fn each_fault_is_found_and_nothing_that_does_not_follow_from_it() {
+    let world = |change: &dyn Fn(&mut World)| {
+        let mut world = World::new(3);
+        change(&mut world);
+        failing(&world, &healthy())
+    };
+    let found = |check, outcome| vec![(check, outcome)];
+    assert_eq!(
+        world(&|world| world.members[1].liveness = herald_core::Liveness::Down),
+        found(Check::Gossip, Outcome::Fail)
+    );
+    assert_eq!(
+        world(&|world| world.members[1].macs = world.members[0].macs.clone()),
+        found(Check::MacAddresses, Outcome::Fail)
+    );
+    assert_eq!(
+        world(&|world| world.advertisement = json!({"ipAddressPools": ["other"]})),
+        found(Check::Advertisements, Outcome::Warn)
+    );
+    assert_eq!(
+        world(&|world| world.pool = "192.0.2.0/33".to_owned()),
+        vec![
+            (Check::Configuration, Outcome::Fail),
+            (Check::Advertisements, Outcome::Warn)
+        ]
+    );
+    assert_eq!(
+        world(&|world| world.pool = "10.100.0.0/24".to_owned()),
+        vec![
+            (Check::PoolNetworks, Outcome::Fail),
+            (Check::Subnets, Outcome::Warn)
+        ]
+    );
+    let node = |world: &mut World, field: &str, value| {
+        world.nodes.get_mut("node-0").expect("a node")[field] = value;
+    };
+    assert_eq!(
+        world(&|world| node(
+            world,
+            "status",
+            json!({"addresses": [{"type": "InternalIP", "address": "192.0.2.3"}]})
+        )),
+        found(Check::PoolNetworks, Outcome::Fail)
+    );
+    assert_eq!(
+        world(&|world| node(world, "spec", json!({"podCIDRs": ["192.0.2.0/24"]}))),
+        found(Check::PoolNetworks, Outcome::Fail)
+    );
+    assert_eq!(
+        world(&|world| node(
+            world,
+            "metadata",
+            json!({"name": "node-0", "labels": {"node.kubernetes.io/exclude-from-external-load-balancers": ""}})
+        )),
+        found(Check::ExcludedNodes, Outcome::Warn)
+    );
+}
+
+#[test]
+fn what_else_runs_in_the_cluster_is_found() {
+    let world = World::new(2);
+    let lax = OtherObjects {
+        kube_proxy: Some("mode: ipvs\nipvs: {strictARP: false}\n".to_owned()),
+        ..healthy()
+    };
+    assert_eq!(failing(&world, &lax), [(Check::KubeProxy, Outcome::Fail)]);
+    for labels in [
+        json!({"app": "metallb", "component": "speaker"}),
+        json!({"svccontroller.k3s.cattle.io/svcname": "web"}),
+        json!({"app.kubernetes.io/name": "kube-vip-ds"}),
+        json!({"app": "purelb"}),
+        json!({"app.kubernetes.io/name": "openelb"}),
+    ] {
+        let pod = json!({"metadata": {"name": "other", "labels": labels}, "spec": {"containers": []}});
+        let others = OtherObjects {
+            pods: vec![serde_json::from_value(pod).expect("a Pod")],
+            ..healthy()
+        };
+        assert_eq!(
+            failing(&world, &others),
+            [(Check::OtherBalancers, Outcome::Warn)],
+            "{labels}"
+        );
+    }
+    let unknown = diagnose(&world.cluster(), &OtherObjects::default(), today());
+    let unknown = unknown
+        .findings
+        .iter()
+        .filter(|finding| finding.outcome == Outcome::Unknown);
+    assert_eq!(
+        unknown.map(|finding| finding.check).collect::<Vec<_>>(),
+        [Check::KubeProxy]
+    );
+}
+
+#[test]
+fn before_the_installation_only_what_does_not_need_it_is_checked() {
+    let mut cluster = World::new(2).cluster();
+    cluster.installation.pods.clear();
+    cluster.objects.pools.clear();
+    let diagnosis = diagnose(&cluster, &healthy(), today());
+    assert!(
+        diagnosis
+            .findings
+            .iter()
+            .all(|finding| finding.outcome == Outcome::Pass),
+        "{diagnosis:#?}"
+    );
+    assert!(diagnosis.text(false).contains("Herald is not installed"));
+}
