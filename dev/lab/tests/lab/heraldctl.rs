@@ -16,6 +16,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         ),
         in_lab("heraldctl_says_why_a_service_has_no_address_or_no_owner", refused),
         in_lab(
+            "heraldctl_s_doctor_finds_nothing_in_a_healthy_cluster_and_then_each_fault",
+            doctored,
+        ),
+        in_lab(
             "heraldctl_drains_a_node_and_names_an_address_that_cannot_move",
             drained,
         ),
