@@ -26,7 +26,7 @@ pub(crate) struct DoctorArgs {
 
 /// What is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub(crate) enum Check {
+pub(crate) enum DoctorCheck {
     /// The definitions of the custom resources are installed.
     Definitions,
     /// A controller is ready.
@@ -63,7 +63,7 @@ pub(crate) enum Check {
     Obstacles,
 }
 
-impl Check {
+impl DoctorCheck {
     const fn title(self) -> &'static str {
         match self {
             Self::Definitions => "custom resource definitions",
@@ -103,8 +103,8 @@ pub(crate) enum Outcome {
 /// A check and its result. A check may have several.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Finding {
-    pub(crate) check: Check,
+pub(crate) struct DoctorFinding {
+    pub(crate) check: DoctorCheck,
     pub(crate) outcome: Outcome,
     /// What was found.
     pub(crate) found: String,
@@ -113,24 +113,29 @@ pub(crate) struct Finding {
     pub(crate) remedy: String,
 }
 
-impl Finding {
-    pub(crate) fn pass(check: Check, found: impl Into<String>) -> Self {
+impl DoctorFinding {
+    pub(crate) fn pass(check: DoctorCheck, found: impl Into<String>) -> Self {
         Self::new(check, Outcome::Pass, found, "")
     }
 
-    pub(crate) fn warn(check: Check, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(crate) fn warn(check: DoctorCheck, found: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::new(check, Outcome::Warn, found, remedy)
     }
 
-    pub(crate) fn fail(check: Check, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(crate) fn fail(check: DoctorCheck, found: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::new(check, Outcome::Fail, found, remedy)
     }
 
-    pub(crate) fn unknown(check: Check, found: impl Into<String>) -> Self {
+    pub(crate) fn unknown(check: DoctorCheck, found: impl Into<String>) -> Self {
         Self::new(check, Outcome::Unknown, found, "")
     }
 
-    fn new(check: Check, outcome: Outcome, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+    fn new(
+        check: DoctorCheck,
+        outcome: Outcome,
+        found: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
         Self {
             check,
             outcome,
@@ -145,7 +150,7 @@ impl Finding {
 #[serde(rename_all = "camelCase")]
 struct Diagnosis {
     is_installed: bool,
-    findings: Vec<Finding>,
+    findings: Vec<DoctorFinding>,
     unknown: Vec<String>,
 }
 
@@ -219,7 +224,7 @@ impl Printable for Diagnosis {
             ]);
         }
         text += &table.text(0);
-        let remedies: Vec<&Finding> = self
+        let remedies: Vec<&DoctorFinding> = self
             .findings
             .iter()
             .filter(|finding| !finding.remedy.is_empty())

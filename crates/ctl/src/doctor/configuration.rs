@@ -6,17 +6,17 @@ use herald_core::Prefix;
 use herald_core::config::{AdvertisingNode, Ineffective, Pool, ReportedInterfaces, ResourceKind};
 
 use super::others::OtherObjects;
-use super::{Check, Finding, names};
+use super::{DoctorCheck, DoctorFinding, names};
 use crate::cluster::{Absence, ClusterView};
 use crate::explain::advertisements_of;
 use crate::model::Model;
 
-pub(super) fn findings(cluster: &ClusterView, model: &Model, others: &OtherObjects) -> Vec<Finding> {
+pub(super) fn findings(cluster: &ClusterView, model: &Model, others: &OtherObjects) -> Vec<DoctorFinding> {
     let mut findings = vec![definitions(cluster)];
     if cluster.objects.pools.is_empty() {
         if !cluster.installation.pods.is_empty() {
-            findings.push(Finding::warn(
-                Check::Configuration,
+            findings.push(DoctorFinding::warn(
+                DoctorCheck::Configuration,
                 "there is no IPAddressPool",
                 "create an IPAddressPool and an advertisement; Services wait until then",
             ));
@@ -29,41 +29,41 @@ pub(super) fn findings(cluster: &ClusterView, model: &Model, others: &OtherObjec
     findings
 }
 
-fn definitions(cluster: &ClusterView) -> Finding {
+fn definitions(cluster: &ClusterView) -> DoctorFinding {
     let missing = cluster.objects.missing.iter();
     let missing = missing.filter(|(_, absence)| matches!(absence, Absence::NotInstalled(_)));
     let missing: Vec<&str> = missing.map(|(kind, _)| *kind).collect();
     if missing.is_empty() {
-        return Finding::pass(Check::Definitions, "all kinds are known to the API server");
+        return DoctorFinding::pass(DoctorCheck::Definitions, "all kinds are known to the API server");
     }
     let finding = if cluster.installation.pods.is_empty() {
-        Finding::warn
+        DoctorFinding::warn
     } else {
-        Finding::fail
+        DoctorFinding::fail
     };
     finding(
-        Check::Definitions,
+        DoctorCheck::Definitions,
         format!("the API server does not know {}", names(missing)),
         "install the definitions: the chart does it with crds.enabled, and kubectl apply -f crds/ does it by hand".to_owned(),
     )
 }
 
-fn problems(model: &Model) -> Finding {
+fn problems(model: &Model) -> DoctorFinding {
     let problems: Vec<String> = model.problems().collect();
     if problems.is_empty() {
-        return Finding::pass(
-            Check::Configuration,
+        return DoctorFinding::pass(
+            DoctorCheck::Configuration,
             "all pools, advertisements and peers are in force as they are written",
         );
     }
-    Finding::fail(
-        Check::Configuration,
+    DoctorFinding::fail(
+        DoctorCheck::Configuration,
         names(problems.iter().map(String::as_str)),
         "correct the field that each message names; until then the last good version is in force, if there is one",
     )
 }
 
-fn advertisements(cluster: &ClusterView, model: &Model) -> Finding {
+fn advertisements(cluster: &ClusterView, model: &Model) -> DoctorFinding {
     let nodes = cluster.objects.nodes.iter().map(|node| AdvertisingNode {
         labels: node.metadata.labels.clone().unwrap_or_default(),
         interfaces: ReportedInterfaces::Unreported,
@@ -88,19 +88,19 @@ fn advertisements(cluster: &ClusterView, model: &Model) -> Finding {
         found.extend(reasons.map(|reason| format!("L2Advertisement {name}: {reason}")));
     }
     if found.is_empty() {
-        return Finding::pass(
-            Check::Advertisements,
+        return DoctorFinding::pass(
+            DoctorCheck::Advertisements,
             "each pool is announced, and each advertisement selects pools and nodes",
         );
     }
-    Finding::warn(
-        Check::Advertisements,
+    DoctorFinding::warn(
+        DoctorCheck::Advertisements,
         names(found.iter().map(String::as_str)),
         "create an advertisement for the pool, or correct the names and selectors",
     )
 }
 
-fn networks(cluster: &ClusterView, model: &Model, others: &OtherObjects) -> Finding {
+fn networks(cluster: &ClusterView, model: &Model, others: &OtherObjects) -> DoctorFinding {
     let mut found = Vec::new();
     for pool in model.catalog.pools() {
         found.extend(model.allocator.node_overlap(pool).map(|overlap| {
@@ -135,13 +135,13 @@ fn networks(cluster: &ClusterView, model: &Model, others: &OtherObjects) -> Find
         }
     }
     if found.is_empty() {
-        return Finding::pass(
-            Check::PoolNetworks,
+        return DoctorFinding::pass(
+            DoctorCheck::PoolNetworks,
             "no pool has addresses of nodes, of Pods or of the cluster's Services",
         );
     }
-    Finding::fail(
-        Check::PoolNetworks,
+    DoctorFinding::fail(
+        DoctorCheck::PoolNetworks,
         names(found.iter().map(String::as_str)),
         "take these addresses out of the pool",
     )

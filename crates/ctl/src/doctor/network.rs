@@ -3,11 +3,11 @@
 use herald_api::convert;
 use herald_core::{Family, Member};
 
-use super::{Check, Finding, names};
+use super::{DoctorCheck, DoctorFinding, names};
 use crate::cluster::ClusterView;
 use crate::model::Model;
 
-pub(super) fn findings(cluster: &ClusterView, model: &Model) -> Vec<Finding> {
+pub(super) fn findings(cluster: &ClusterView, model: &Model) -> Vec<DoctorFinding> {
     let mut findings = vec![obstacles(cluster)];
     let states = cluster.states.speakers.iter().flat_map(|state| &state.members);
     let members: Vec<Member> = states.filter_map(convert::member).collect();
@@ -20,7 +20,7 @@ pub(super) fn findings(cluster: &ClusterView, model: &Model) -> Vec<Finding> {
     findings
 }
 
-fn subnets(model: &Model, members: &[Member]) -> Finding {
+fn subnets(model: &Model, members: &[Member]) -> DoctorFinding {
     let mut outside = Vec::new();
     for pool in model.catalog.pools() {
         for range in pool.addresses.ranges() {
@@ -37,13 +37,13 @@ fn subnets(model: &Model, members: &[Member]) -> Finding {
         }
     }
     if outside.is_empty() {
-        return Finding::pass(
-            Check::Subnets,
+        return DoctorFinding::pass(
+            DoctorCheck::Subnets,
             "a node has an interface in the subnet of each pool",
         );
     }
-    Finding::warn(
-        Check::Subnets,
+    DoctorFinding::warn(
+        DoctorCheck::Subnets,
         format!(
             "no node has an interface in the subnet of {}",
             names(outside.iter().map(String::as_str))
@@ -53,7 +53,7 @@ fn subnets(model: &Model, members: &[Member]) -> Finding {
     )
 }
 
-fn link_local(model: &Model, members: &[Member]) -> Option<Finding> {
+fn link_local(model: &Model, members: &[Member]) -> Option<DoctorFinding> {
     let has_ipv6 = |pool: &&herald_core::config::Pool| pool.addresses.last_position(Family::V6).is_some();
     model.catalog.pools().iter().find(has_ipv6)?;
     let lacks = |member: &&Member| {
@@ -68,13 +68,13 @@ fn link_local(model: &Model, members: &[Member]) -> Option<Finding> {
     lacking.sort_unstable();
     lacking.dedup();
     Some(if lacking.is_empty() {
-        Finding::pass(
-            Check::LinkLocal,
+        DoctorFinding::pass(
+            DoctorCheck::LinkLocal,
             "each node has an interface with a link-local IPv6 address",
         )
     } else {
-        Finding::warn(
-            Check::LinkLocal,
+        DoctorFinding::warn(
+            DoctorCheck::LinkLocal,
             format!(
                 "no interface with a link-local IPv6 address on {}",
                 names(lacking)
@@ -84,9 +84,9 @@ fn link_local(model: &Model, members: &[Member]) -> Option<Finding> {
     })
 }
 
-fn obstacles(cluster: &ClusterView) -> Finding {
+fn obstacles(cluster: &ClusterView) -> DoctorFinding {
     if cluster.states.speakers.is_empty() {
-        return Finding::unknown(Check::Obstacles, "no speaker was asked");
+        return DoctorFinding::unknown(DoctorCheck::Obstacles, "no speaker was asked");
     }
     let addresses = cluster.states.speakers.iter().flat_map(|state| &state.addresses);
     let blocked =
@@ -95,19 +95,19 @@ fn obstacles(cluster: &ClusterView) -> Finding {
     blocked.sort();
     blocked.dedup();
     if blocked.is_empty() {
-        return Finding::pass(
-            Check::Obstacles,
+        return DoctorFinding::pass(
+            DoctorCheck::Obstacles,
             "no speaker reports a machine that stands in the way of an address",
         );
     }
-    Finding::fail(
-        Check::Obstacles,
+    DoctorFinding::fail(
+        DoctorCheck::Obstacles,
         names(blocked.iter().map(String::as_str)),
         "heraldctl explain address shows who answers, and the events of the Service name the MAC address",
     )
 }
 
-fn bgp_sessions(cluster: &ClusterView) -> Option<Finding> {
+fn bgp_sessions(cluster: &ClusterView) -> Option<DoctorFinding> {
     let sessions = cluster
         .objects
         .bgp
@@ -135,19 +135,19 @@ fn bgp_sessions(cluster: &ClusterView) -> Option<Finding> {
     };
     let down: Vec<String> = sessions.iter().filter(is_down).map(text).collect();
     Some(if sessions.is_empty() {
-        Finding::fail(
-            Check::BgpSessions,
+        DoctorFinding::fail(
+            DoctorCheck::BgpSessions,
             "there are BGPPeers, and no node has a session",
             "let nodeSelectors of a BGPPeer select nodes with a speaker; speaker.bgp.enabled must not be false",
         )
     } else if down.is_empty() {
-        Finding::pass(
-            Check::BgpSessions,
+        DoctorFinding::pass(
+            DoctorCheck::BgpSessions,
             format!("all {} are established", sessions.len()),
         )
     } else {
-        Finding::fail(
-            Check::BgpSessions,
+        DoctorFinding::fail(
+            DoctorCheck::BgpSessions,
             names(down.iter().map(String::as_str)),
             "compare address, port, AS numbers and password with the configuration of the router; TCP port 179 must be reachable from the nodes",
         )

@@ -8,7 +8,7 @@ use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
 
-use super::{Check, Finding, names};
+use super::{DoctorCheck, DoctorFinding, names};
 use crate::cluster::{Absence, ClusterView, list};
 
 /// Objects that only the doctor looks at.
@@ -46,7 +46,7 @@ impl OtherObjects {
     }
 }
 
-pub(super) fn findings(cluster: &ClusterView, others: &OtherObjects) -> Vec<Finding> {
+pub(super) fn findings(cluster: &ClusterView, others: &OtherObjects) -> Vec<DoctorFinding> {
     vec![
         excluded_nodes(cluster),
         kube_proxy(others),
@@ -54,14 +54,14 @@ pub(super) fn findings(cluster: &ClusterView, others: &OtherObjects) -> Vec<Find
     ]
 }
 
-fn excluded_nodes(cluster: &ClusterView) -> Finding {
+fn excluded_nodes(cluster: &ClusterView) -> DoctorFinding {
     let nodes = cluster.objects.nodes.iter();
     let excluded: Vec<String> = nodes
         .filter(|node| node.labels().contains_key(EXCLUDE_LABEL))
         .map(ResourceExt::name_any)
         .collect();
     if excluded.is_empty() || cluster.installation.ignores_exclude_label() {
-        return Finding::pass(Check::ExcludedNodes, "no node is excluded by its label");
+        return DoctorFinding::pass(DoctorCheck::ExcludedNodes, "no node is excluded by its label");
     }
     let text = format!(
         "{} of {} nodes have the label {EXCLUDE_LABEL}: {}",
@@ -71,35 +71,35 @@ fn excluded_nodes(cluster: &ClusterView) -> Finding {
     );
     let remedy = "kubeadm labels control planes; if these nodes should announce, remove the label, or set speaker.ignoreExcludeLB: true";
     if excluded.len() == cluster.objects.nodes.len() {
-        Finding::fail(Check::ExcludedNodes, text, remedy)
+        DoctorFinding::fail(DoctorCheck::ExcludedNodes, text, remedy)
     } else {
-        Finding::warn(Check::ExcludedNodes, text, remedy)
+        DoctorFinding::warn(DoctorCheck::ExcludedNodes, text, remedy)
     }
 }
 
-fn kube_proxy(others: &OtherObjects) -> Finding {
+fn kube_proxy(others: &OtherObjects) -> DoctorFinding {
     let Some(text) = &others.kube_proxy else {
-        return Finding::unknown(
-            Check::KubeProxy,
+        return DoctorFinding::unknown(
+            DoctorCheck::KubeProxy,
             "no ConfigMap kube-system/kube-proxy; if kube-proxy runs in mode ipvs, it needs strictARP: true",
         );
     };
     let Ok(config) = serde_saphyr::from_str::<Value>(text) else {
-        return Finding::unknown(
-            Check::KubeProxy,
+        return DoctorFinding::unknown(
+            DoctorCheck::KubeProxy,
             "the ConfigMap kube-system/kube-proxy is no YAML",
         );
     };
     let mode = config["mode"].as_str().unwrap_or_default();
     if mode != "ipvs" {
         let mode = if mode.is_empty() { "iptables" } else { mode };
-        return Finding::pass(Check::KubeProxy, format!("mode {mode}"));
+        return DoctorFinding::pass(DoctorCheck::KubeProxy, format!("mode {mode}"));
     }
     if config["ipvs"]["strictARP"] == true {
-        return Finding::pass(Check::KubeProxy, "mode ipvs with strictARP");
+        return DoctorFinding::pass(DoctorCheck::KubeProxy, "mode ipvs with strictARP");
     }
-    Finding::fail(
-        Check::KubeProxy,
+    DoctorFinding::fail(
+        DoctorCheck::KubeProxy,
         "mode ipvs without strictARP: every node answers for the addresses of all Services",
         "set ipvs.strictARP: true in the ConfigMap kube-system/kube-proxy, and restart kube-proxy",
     )
@@ -131,16 +131,16 @@ fn balancer_of(pod: &Pod) -> Option<&'static str> {
     None
 }
 
-fn other_balancers(cluster: &ClusterView, others: &OtherObjects) -> Finding {
+fn other_balancers(cluster: &ClusterView, others: &OtherObjects) -> DoctorFinding {
     if let Some(absence) = &others.no_pods {
-        return Finding::unknown(Check::OtherBalancers, absence.to_string());
+        return DoctorFinding::unknown(DoctorCheck::OtherBalancers, absence.to_string());
     }
     let mut found: Vec<&str> = others.pods.iter().filter_map(balancer_of).collect();
     found.sort_unstable();
     found.dedup();
     if found.is_empty() {
-        return Finding::pass(
-            Check::OtherBalancers,
+        return DoctorFinding::pass(
+            DoctorCheck::OtherBalancers,
             "no Pod of another load balancer that is known",
         );
     }
@@ -152,13 +152,13 @@ fn other_balancers(cluster: &ClusterView, others: &OtherObjects) -> Finding {
     let text = format!("Pods of {}", names(found));
     if cluster.installation.class().is_some() {
         let class = cluster.installation.class().unwrap_or_default();
-        return Finding::pass(
-            Check::OtherBalancers,
+        return DoctorFinding::pass(
+            DoctorCheck::OtherBalancers,
             format!("{text}; Herald handles only Services of the class {class}"),
         );
     }
-    Finding::warn(
-        Check::OtherBalancers,
+    DoctorFinding::warn(
+        DoctorCheck::OtherBalancers,
         format!("{text} handle Services without a class, too"),
         remedy,
     )

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::{Check, Finding, names};
+use super::{DoctorCheck, DoctorFinding, names};
 use crate::cluster::{ClusterView, Program};
 
 /// Seconds that clocks may differ: a request takes some of them.
 const CLOCK_DIFFERENCE: i64 = 5;
 
-pub(super) fn findings(cluster: &ClusterView, today: Timestamp) -> Vec<Finding> {
+pub(super) fn findings(cluster: &ClusterView, today: Timestamp) -> Vec<DoctorFinding> {
     let mut findings = vec![
         controller(cluster),
         versions(cluster),
@@ -22,21 +22,21 @@ pub(super) fn findings(cluster: &ClusterView, today: Timestamp) -> Vec<Finding> 
     findings
 }
 
-fn controller(cluster: &ClusterView) -> Finding {
+fn controller(cluster: &ClusterView) -> DoctorFinding {
     let pods: Vec<_> = cluster.installation.of(Program::Controller).collect();
     let ready = pods.iter().filter(|pod| pod.is_ready).count();
     let found = format!("{ready} of {} Pods ready", pods.len());
     if ready > 0 {
-        return Finding::pass(Check::Controller, found);
+        return DoctorFinding::pass(DoctorCheck::Controller, found);
     }
-    Finding::fail(
-        Check::Controller,
+    DoctorFinding::fail(
+        DoctorCheck::Controller,
         found,
         "no Service gets an address until a Pod of the controller is ready: look at its events and its log",
     )
 }
 
-fn speakers(cluster: &ClusterView) -> Vec<Finding> {
+fn speakers(cluster: &ClusterView) -> Vec<DoctorFinding> {
     let pods: Vec<_> = cluster.installation.of(Program::Speaker).collect();
     let mut without = Vec::new();
     for node in &cluster.objects.nodes {
@@ -48,8 +48,8 @@ fn speakers(cluster: &ClusterView) -> Vec<Finding> {
     }
     let nodes = cluster.objects.nodes.len();
     if without.is_empty() {
-        return vec![Finding::pass(
-            Check::Speakers,
+        return vec![DoctorFinding::pass(
+            DoctorCheck::Speakers,
             format!("each of {nodes} nodes has a speaker that is ready"),
         )];
     }
@@ -60,14 +60,14 @@ fn speakers(cluster: &ClusterView) -> Vec<Finding> {
     );
     let remedy = "look at the events of the DaemonSet; if these nodes need no speaker, nothing is to do (speaker.nodeSelector, tolerations)";
     let finding = if without.len() == nodes {
-        Finding::fail
+        DoctorFinding::fail
     } else {
-        Finding::warn
+        DoctorFinding::warn
     };
-    vec![finding(Check::Speakers, found, remedy.to_owned())]
+    vec![finding(DoctorCheck::Speakers, found, remedy.to_owned())]
 }
 
-fn versions(cluster: &ClusterView) -> Finding {
+fn versions(cluster: &ClusterView) -> DoctorFinding {
     let versions: BTreeSet<&str> = cluster
         .installation
         .pods
@@ -76,17 +76,17 @@ fn versions(cluster: &ClusterView) -> Finding {
         .collect();
     let found = names(versions.iter().copied());
     if versions.len() <= 1 {
-        Finding::pass(Check::Versions, found)
+        DoctorFinding::pass(DoctorCheck::Versions, found)
     } else {
-        Finding::warn(
-            Check::Versions,
+        DoctorFinding::warn(
+            DoctorCheck::Versions,
             found,
             "end the upgrade; new rules of elections wait until all speakers know them",
         )
     }
 }
 
-fn clocks(cluster: &ClusterView, today: Timestamp) -> Vec<Finding> {
+fn clocks(cluster: &ClusterView, today: Timestamp) -> Vec<DoctorFinding> {
     let speakers = cluster
         .states
         .speakers
@@ -112,30 +112,30 @@ fn clocks(cluster: &ClusterView, today: Timestamp) -> Vec<Finding> {
     if late.is_empty() {
         let found = format!("no clock differs from this machine's by more than {CLOCK_DIFFERENCE} s");
         return if is_known {
-            vec![Finding::pass(Check::Clocks, found)]
+            vec![DoctorFinding::pass(DoctorCheck::Clocks, found)]
         } else {
             Vec::new()
         };
     }
     let found = names(late.iter().map(String::as_str));
-    vec![Finding::warn(
-        Check::Clocks,
+    vec![DoctorFinding::warn(
+        DoctorCheck::Clocks,
         found,
         "synchronise the clocks (NTP): tokens, certificates and quarantines depend on them",
     )]
 }
 
-fn gossip(cluster: &ClusterView) -> Finding {
+fn gossip(cluster: &ClusterView) -> DoctorFinding {
     if !cluster.installation.has_gossip() {
-        return Finding::warn(
-            Check::Gossip,
+        return DoctorFinding::warn(
+            DoctorCheck::Gossip,
             "the speakers run without gossip, so no speaker notices a dead node",
             "set speaker.memberlist.enabled: true in the values of the chart",
         );
     }
     let states = &cluster.states.speakers;
     if states.is_empty() {
-        return Finding::unknown(Check::Gossip, "no speaker was asked");
+        return DoctorFinding::unknown(DoctorCheck::Gossip, "no speaker was asked");
     }
     let mut deaf: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for state in states {
@@ -147,8 +147,8 @@ fn gossip(cluster: &ClusterView) -> Finding {
     let blocked = states.iter().filter(|state| state.gossip_blocked == Some(true));
     let blocked: Vec<&str> = blocked.map(|state| state.node.as_str()).collect();
     if deaf.is_empty() && blocked.is_empty() {
-        return Finding::pass(
-            Check::Gossip,
+        return DoctorFinding::pass(
+            DoctorCheck::Gossip,
             format!("each of {} speakers hears all others", states.len()),
         );
     }
@@ -161,15 +161,15 @@ fn gossip(cluster: &ClusterView) -> Finding {
             .iter()
             .map(|node| format!("{node} is cut off from most speakers")),
     );
-    Finding::fail(
-        Check::Gossip,
+    DoctorFinding::fail(
+        DoctorCheck::Gossip,
         names(found.iter().map(String::as_str)),
         "let UDP port 7946 (speaker.memberlist.mlBindPort) pass between the nodes, check that all speakers have the same key, and that the \
          nodes live",
     )
 }
 
-fn mac_addresses(cluster: &ClusterView) -> Finding {
+fn mac_addresses(cluster: &ClusterView) -> DoctorFinding {
     let mut nodes: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for member in cluster.states.speakers.iter().flat_map(|state| &state.members) {
         for mac in &member.macs {
@@ -177,20 +177,20 @@ fn mac_addresses(cluster: &ClusterView) -> Finding {
         }
     }
     if nodes.is_empty() {
-        return Finding::unknown(Check::MacAddresses, "no speaker was asked");
+        return DoctorFinding::unknown(DoctorCheck::MacAddresses, "no speaker was asked");
     }
     let shared = nodes.iter().filter(|(_, nodes)| nodes.len() > 1);
     let shared: Vec<String> = shared
         .map(|(mac, nodes)| format!("{mac} on {}", names(nodes.iter().copied())))
         .collect();
     if shared.is_empty() {
-        return Finding::pass(
-            Check::MacAddresses,
+        return DoctorFinding::pass(
+            DoctorCheck::MacAddresses,
             format!("{} MAC addresses, each on one node", nodes.len()),
         );
     }
-    Finding::fail(
-        Check::MacAddresses,
+    DoctorFinding::fail(
+        DoctorCheck::MacAddresses,
         names(shared.iter().map(String::as_str)),
         "give each machine MAC addresses of its own: cloned virtual machines often share them",
     )

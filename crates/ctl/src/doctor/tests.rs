@@ -18,13 +18,13 @@ fn healthy() -> OtherObjects {
 }
 
 /// Returns the checks that did not pass.
-fn failing(world: &World, others: &OtherObjects) -> Vec<(Check, Outcome)> {
+fn failing(world: &World, others: &OtherObjects) -> Vec<(DoctorCheck, Outcome)> {
     let diagnosis = diagnose(&world.cluster(), others, today());
     let not_passed = diagnosis
         .findings
         .iter()
         .filter(|finding| finding.outcome != Outcome::Pass);
-    let checked = |finding: &Finding| {
+    let checked = |finding: &DoctorFinding| {
         assert!(!finding.remedy.is_empty(), "{finding:?}");
         (finding.check, finding.outcome)
     };
@@ -34,7 +34,7 @@ fn failing(world: &World, others: &OtherObjects) -> Vec<(Check, Outcome)> {
 #[test]
 fn a_healthy_cluster_passes_every_check() {
     let diagnosis = diagnose(&World::new(3).cluster(), &healthy(), today());
-    let not_passed: Vec<&Finding> = diagnosis
+    let not_passed: Vec<&DoctorFinding> = diagnosis
         .findings
         .iter()
         .filter(|one| one.outcome != Outcome::Pass)
@@ -53,28 +53,28 @@ fn each_fault_is_found_and_nothing_that_does_not_follow_from_it() {
     let found = |check, outcome| vec![(check, outcome)];
     assert_eq!(
         world(&|world| world.members[1].liveness = herald_core::Liveness::Down),
-        found(Check::Gossip, Outcome::Fail)
+        found(DoctorCheck::Gossip, Outcome::Fail)
     );
     assert_eq!(
         world(&|world| world.members[1].macs = world.members[0].macs.clone()),
-        found(Check::MacAddresses, Outcome::Fail)
+        found(DoctorCheck::MacAddresses, Outcome::Fail)
     );
     assert_eq!(
         world(&|world| world.advertisement = json!({"ipAddressPools": ["other"]})),
-        found(Check::Advertisements, Outcome::Warn)
+        found(DoctorCheck::Advertisements, Outcome::Warn)
     );
     assert_eq!(
         world(&|world| world.pool = "192.0.2.0/33".to_owned()),
         vec![
-            (Check::Configuration, Outcome::Fail),
-            (Check::Advertisements, Outcome::Warn)
+            (DoctorCheck::Configuration, Outcome::Fail),
+            (DoctorCheck::Advertisements, Outcome::Warn)
         ]
     );
     assert_eq!(
         world(&|world| world.pool = "10.100.0.0/24".to_owned()),
         vec![
-            (Check::PoolNetworks, Outcome::Fail),
-            (Check::Subnets, Outcome::Warn)
+            (DoctorCheck::PoolNetworks, Outcome::Fail),
+            (DoctorCheck::Subnets, Outcome::Warn)
         ]
     );
     let node = |world: &mut World, field: &str, value| {
@@ -86,11 +86,11 @@ fn each_fault_is_found_and_nothing_that_does_not_follow_from_it() {
             "status",
             json!({"addresses": [{"type": "InternalIP", "address": "192.0.2.3"}]})
         )),
-        found(Check::PoolNetworks, Outcome::Fail)
+        found(DoctorCheck::PoolNetworks, Outcome::Fail)
     );
     assert_eq!(
         world(&|world| node(world, "spec", json!({"podCIDRs": ["192.0.2.0/24"]}))),
-        found(Check::PoolNetworks, Outcome::Fail)
+        found(DoctorCheck::PoolNetworks, Outcome::Fail)
     );
     assert_eq!(
         world(&|world| node(
@@ -98,7 +98,7 @@ fn each_fault_is_found_and_nothing_that_does_not_follow_from_it() {
             "metadata",
             json!({"name": "node-0", "labels": {"node.kubernetes.io/exclude-from-external-load-balancers": ""}})
         )),
-        found(Check::ExcludedNodes, Outcome::Warn)
+        found(DoctorCheck::ExcludedNodes, Outcome::Warn)
     );
 }
 
@@ -109,7 +109,7 @@ fn what_else_runs_in_the_cluster_is_found() {
         kube_proxy: Some("mode: ipvs\nipvs: {strictARP: false}\n".to_owned()),
         ..healthy()
     };
-    assert_eq!(failing(&world, &lax), [(Check::KubeProxy, Outcome::Fail)]);
+    assert_eq!(failing(&world, &lax), [(DoctorCheck::KubeProxy, Outcome::Fail)]);
     for labels in [
         json!({"app": "metallb", "component": "speaker"}),
         json!({"svccontroller.k3s.cattle.io/svcname": "web"}),
@@ -124,7 +124,7 @@ fn what_else_runs_in_the_cluster_is_found() {
         };
         assert_eq!(
             failing(&world, &others),
-            [(Check::OtherBalancers, Outcome::Warn)],
+            [(DoctorCheck::OtherBalancers, Outcome::Warn)],
             "{labels}"
         );
     }
@@ -135,7 +135,7 @@ fn what_else_runs_in_the_cluster_is_found() {
         .filter(|finding| finding.outcome == Outcome::Unknown);
     assert_eq!(
         unknown.map(|finding| finding.check).collect::<Vec<_>>(),
-        [Check::KubeProxy]
+        [DoctorCheck::KubeProxy]
     );
 }
 
