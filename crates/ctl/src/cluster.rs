@@ -42,6 +42,21 @@ pub(crate) struct ClusterView {
     pub(crate) unknown: Vec<String>,
 }
 
+impl ClusterView {
+    /// Returns why objects of some of these kinds are not known; `None` if all are. What depends on them is unknown, too.
+    pub(crate) fn absent(&self, kinds: &[&str]) -> Option<String> {
+        let missing = kinds.iter().filter_map(|kind| self.objects.missing.get(kind));
+        let texts: Vec<String> = missing.map(ToString::to_string).collect();
+        (!texts.is_empty()).then(|| texts.join("; "))
+    }
+
+    /// Whether each speaker that has a Pod was asked for its state.
+    pub(crate) fn has_all_states(&self) -> bool {
+        let speakers = self.installation.of(Program::Speaker).count();
+        speakers > 0 && self.states.speakers.len() >= speakers
+    }
+}
+
 impl CommonArgs {
     /// Connects to the API server.
     ///
@@ -65,6 +80,11 @@ impl CommonArgs {
         given.or(installation.namespace.as_deref())
     }
 
+    /// Reads the states of the programs again.
+    pub(crate) async fn read_states(&self, client: &Client, installation: &Installation) -> States {
+        States::read(client, installation, self.state).await
+    }
+
     /// Reads everything that decisions depend on.
     ///
     /// # Errors
@@ -72,16 +92,20 @@ impl CommonArgs {
     pub(crate) async fn read(&self) -> anyhow::Result<(ApiConnection, ClusterView)> {
         let connection = self.connect().await?;
         let client = &connection.client;
-        let mut unknown = Vec::new();
+        let mut no_pods = None;
         let installation = self.find_installation(client).await.unwrap_or_else(|absence| {
-            unknown.push(absence.to_string());
+            no_pods = Some(absence);
             Installation::default()
         });
-        let (objects, states) = tokio::join!(
+        let (mut objects, states) = tokio::join!(
             Objects::list(client, self.namespace(&installation)),
             States::read(client, &installation, self.state)
         );
-        unknown.extend(installation.absence().filter(|_| unknown.is_empty()));
+        let mut unknown = Vec::new();
+        match no_pods {
+            Some(absence) => drop(objects.missing.insert("Pod", absence)),
+            None => unknown.extend(installation.absence()),
+        }
         unknown.extend(objects.missing.values().map(ToString::to_string));
         unknown.extend(states.reasons());
         let cluster = ClusterView {

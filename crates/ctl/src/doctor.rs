@@ -148,7 +148,7 @@ impl DoctorFinding {
 /// All findings.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Diagnosis {
+struct DoctorResult {
     is_installed: bool,
     findings: Vec<DoctorFinding>,
     unknown: Vec<String>,
@@ -162,45 +162,48 @@ impl DoctorArgs {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let (connection, cluster) = self.common.read().await?;
         let others = OtherObjects::list(&connection.client).await;
-        let diagnosis = diagnose(&cluster, &others, Timestamp::now());
-        self.common.output.print(&diagnosis)?;
-        let failed = diagnosis
+        let result = diagnose(&cluster, &others, Timestamp::now());
+        self.common.output.print(&result)?;
+        let failed = result
             .findings
             .iter()
             .filter(|finding| finding.outcome == Outcome::Fail)
             .count();
         if failed > 0 {
-            bail!("{failed} checks failed");
+            bail!("failed checks: {failed}");
         }
         Ok(())
     }
 }
 
 /// Looks at everything. Before the installation only what does not need Herald is looked at.
-fn diagnose(cluster: &ClusterView, others: &OtherObjects, today: Timestamp) -> Diagnosis {
+fn diagnose(cluster: &ClusterView, others: &OtherObjects, today: Timestamp) -> DoctorResult {
     let model = Model::new(
         &cluster.objects,
         &cluster.states,
         cluster.installation.class(),
         today,
     );
-    let is_installed = !cluster.installation.pods.is_empty();
+    // Without the right to list Pods it is not known.
+    let is_installed = !cluster.installation.pods.is_empty() || cluster.absent(&["Pod"]).is_some();
     let mut findings = Vec::new();
-    if is_installed {
-        findings.extend(programs::findings(cluster, today));
+    if let Some(absence) = cluster.absent(&["Pod"]) {
+        findings.push(DoctorFinding::unknown(DoctorCheck::Controller, absence));
+    } else if is_installed {
+        findings.extend(programs::findings(cluster));
         findings.extend(network::findings(cluster, &model));
     }
     findings.extend(configuration::findings(cluster, &model, others));
     findings.extend(others::findings(cluster, others));
     findings.sort_by(|a, b| (a.check, &a.found).cmp(&(b.check, &b.found)));
-    Diagnosis {
+    DoctorResult {
         is_installed,
         findings,
         unknown: cluster.unknown.clone(),
     }
 }
 
-impl Printable for Diagnosis {
+impl Printable for DoctorResult {
     fn text(&self, _is_wide: bool) -> String {
         let mut text = String::new();
         if !self.is_installed {
@@ -211,14 +214,14 @@ impl Printable for Diagnosis {
         }
         let mut table = Table::new(&["RESULT", "CHECK", "FOUND"]);
         for finding in &self.findings {
-            let result = match finding.outcome {
+            let outcome = match finding.outcome {
                 Outcome::Pass => Cell::from("pass").styled(good),
                 Outcome::Warn => Cell::from("WARN").styled(warning),
                 Outcome::Fail => Cell::from("FAIL").styled(error),
                 Outcome::Unknown => Cell::from("unknown").styled(faint),
             };
             table.row([
-                result,
+                outcome,
                 finding.check.title().into(),
                 finding.found.as_str().into(),
             ]);

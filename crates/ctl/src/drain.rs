@@ -1,12 +1,13 @@
 //! `heraldctl drain` and `undrain`: moves the addresses of a node to others before maintenance, and back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::{anyhow, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use herald_api::convert;
+use herald_api::state::SpeakerState;
 use herald_core::announce::eligibility::DRAIN_ANNOTATION;
 use herald_core::announce::layer2::ownership::Role;
 use herald_core::{NodeName, ServiceKey};
@@ -19,10 +20,10 @@ use tokio::time::Instant;
 use crate::cluster::{ClusterView, CommonArgs, plain};
 use crate::explain::AddressAnnouncement;
 use crate::model::{AnnouncementModel, Model};
-use crate::output::{good, print, warning};
+use crate::output::{good, print};
 
 /// Between two looks at what has moved.
-const PERIOD: Duration = Duration::from_millis(500);
+const PERIOD: Duration = Duration::from_secs(1);
 /// The addresses that are listed.
 const SHOWN: usize = 20;
 
@@ -38,76 +39,160 @@ pub(crate) struct DrainArgs {
     common: CommonArgs,
 }
 
-/// Where an address is to move.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    /// From the node to any other.
-    Away,
-    /// To the node.
-    Back,
-}
-
 impl DrainArgs {
-    /// Drains the node, and waits until other nodes answer for all addresses that it answered for.
+    /// Drains the node, and waits until it answers for no address and has no route, and other nodes answer for all addresses that it
+    /// answered for.
     ///
     /// # Errors
-    /// When an address has not moved in time; it is named with the reason. When the API server refuses.
+    /// When an address has not moved in time, or what the node does is unknown; the annotation stays. When the API server refuses.
     pub(crate) async fn drain(self) -> anyhow::Result<()> {
-        let (connection, cluster) = self.common.read().await?;
-        let addresses = answered_by(&cluster, &self.node);
+        let (connection, mut cluster) = self.common.read().await?;
         annotate(&connection.client, &self.node, Some("true")).await?;
-        let Some(addresses) = addresses else {
-            return unobserved(&self.node, &cluster);
-        };
-        self.follow(Direction::Away, &addresses).await
+        let addresses = self.answered_by(&cluster)?;
+        let deadline = Instant::now() + Duration::from_secs(self.timeout);
+        let mut last = None;
+        loop {
+            let progress = Progress::of(&cluster, &self.node, &addresses);
+            self.show(&progress, addresses.len(), &mut last)?;
+            if progress.is_done() {
+                return print(&format!(
+                    "{}\n",
+                    good(&format!("{} announces nothing any more", self.node))
+                ));
+            }
+            if Instant::now() >= deadline {
+                return self.give_up(&cluster, &progress);
+            }
+            tokio::time::sleep(PERIOD).await;
+            cluster.states = self
+                .common
+                .read_states(&connection.client, &cluster.installation)
+                .await;
+        }
     }
 
     /// Ends the drain of the node, and waits until it answers for all addresses that it is elected for.
     ///
     /// # Errors
-    /// When an address has not moved in time; it is named with the reason. When the API server refuses.
+    /// When an address has not moved in time, or what the node does is unknown. When the API server refuses.
     pub(crate) async fn undrain(self) -> anyhow::Result<()> {
         let connection = self.common.connect().await?;
         annotate(&connection.client, &self.node, None).await?;
-        let (_, cluster) = self.common.read().await?;
-        if answered_by(&cluster, &self.node).is_none() {
-            return unobserved(&self.node, &cluster);
-        }
+        let (connection, mut cluster) = self.common.read().await?;
+        self.answered_by(&cluster)?;
         let addresses = elected(&cluster, &self.node);
-        self.follow(Direction::Back, &addresses).await
-    }
-
-    /// Prints how many addresses have moved, until all have.
-    async fn follow(&self, direction: Direction, addresses: &BTreeSet<IpAddr>) -> anyhow::Result<()> {
         let deadline = Instant::now() + Duration::from_secs(self.timeout);
         let mut last = None;
         loop {
-            let (_, cluster) = self.common.read().await?;
-            let left = left(&cluster, &self.node, direction, addresses);
-            let moved = addresses.len() - left.len();
-            if last != Some(moved) {
-                print(&format!("{moved} of {} addresses have moved\n", addresses.len()))?;
-                last = Some(moved);
-            }
-            if left.is_empty() {
-                let text = match direction {
-                    Direction::Away => format!("{} answers for no address any more", self.node),
-                    Direction::Back => {
-                        format!("{} answers for all addresses that it is elected for", self.node)
-                    }
-                };
+            let own = answered_by(&cluster, &self.node);
+            let left = addresses
+                .iter()
+                .filter(|address| own.as_ref().is_none_or(|own| !own.contains(*address)));
+            let progress = Progress {
+                is_known: own.is_some(),
+                left: left.copied().collect(),
+                routes: 0,
+            };
+            self.show(&progress, addresses.len(), &mut last)?;
+            if progress.is_done() {
+                let text = format!("{} answers for all addresses that it is elected for", self.node);
                 return print(&format!("{}\n", good(&text)));
             }
             if Instant::now() >= deadline {
-                print(&reasons(&cluster, &left))?;
-                bail!(
-                    "{} addresses have not moved within {} s",
-                    left.len(),
-                    self.timeout
-                );
+                return self.give_up(&cluster, &progress);
             }
             tokio::time::sleep(PERIOD).await;
+            cluster.states = self
+                .common
+                .read_states(&connection.client, &cluster.installation)
+                .await;
         }
+    }
+
+    /// Returns the addresses that the node answers for.
+    ///
+    /// # Errors
+    /// When that is unknown, so that nothing can be waited for.
+    fn answered_by(&self, cluster: &ClusterView) -> anyhow::Result<BTreeSet<IpAddr>> {
+        if let Some(absence) = cluster.absent(&["Pod", "Service"]) {
+            bail!("whether the addresses move is unknown: {absence}");
+        }
+        answered_by(cluster, &self.node).with_context(|| {
+            let reasons = cluster.states.reasons().join("; ");
+            format!(
+                "what {} answers for is unknown, so nothing can be waited for: {reasons}",
+                self.node
+            )
+        })
+    }
+
+    fn show(&self, progress: &Progress, all: usize, last: &mut Option<(usize, u64)>) -> anyhow::Result<()> {
+        let now = (progress.left.len(), progress.routes);
+        if !progress.is_known || *last == Some(now) {
+            return Ok(());
+        }
+        *last = Some(now);
+        let mut text = format!(
+            "{} of {all} addresses have moved",
+            all.saturating_sub(progress.left.len())
+        );
+        if progress.routes > 0 {
+            text += &format!("; {} has {} routes at BGP peers", self.node, progress.routes);
+        }
+        print(&format!("{text}\n"))
+    }
+
+    fn give_up(&self, cluster: &ClusterView, progress: &Progress) -> anyhow::Result<()> {
+        if !progress.is_known {
+            let reasons = cluster.states.reasons().join("; ");
+            bail!("what {} answers for is unknown: {reasons}", self.node);
+        }
+        print(&reasons(cluster, &progress.left))?;
+        bail!(
+            "{} addresses have not moved within {} s, and {} routes are left",
+            progress.left.len(),
+            self.timeout,
+            progress.routes
+        )
+    }
+}
+
+/// How far a drain has come.
+struct Progress {
+    /// Whether the node says what it answers for.
+    is_known: bool,
+    /// The addresses that have not moved.
+    left: Vec<IpAddr>,
+    /// The prefixes that BGP peers have from the node.
+    routes: u64,
+}
+
+impl Progress {
+    fn of(cluster: &ClusterView, node: &str, addresses: &BTreeSet<IpAddr>) -> Self {
+        let own = answered_by(cluster, node);
+        let mut elsewhere = BTreeSet::new();
+        for state in cluster.states.speakers.iter().filter(|state| state.node != node) {
+            elsewhere.extend(answered(state));
+        }
+        let services = cluster.objects.services.iter();
+        let existing: BTreeSet<IpAddr> = services.flat_map(convert::ingress_addresses).collect();
+        let state = cluster.states.speakers.iter().find(|state| state.node == node);
+        let here = own.iter().flatten();
+        // Those that the node gained meanwhile count, too. One whose Service is gone has nowhere to move.
+        let all: BTreeSet<IpAddr> = addresses.iter().chain(here).copied().collect();
+        let is_left = |address: &IpAddr| {
+            let is_here = own.as_ref().is_none_or(|own| own.contains(address));
+            is_here || (!elsewhere.contains(address) && existing.contains(address))
+        };
+        Self {
+            is_known: own.is_some(),
+            left: all.into_iter().filter(is_left).collect(),
+            routes: state.map_or(0, |state| state.bgp_peers.iter().map(|peer| peer.sent).sum()),
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_known && self.left.is_empty() && self.routes == 0
     }
 }
 
@@ -135,51 +220,13 @@ async fn annotate(client: &Client, node: &str, value: Option<&str>) -> anyhow::R
 /// Returns the addresses that a node answers for, as it says; `None` if that is unknown.
 fn answered_by(cluster: &ClusterView, node: &str) -> Option<BTreeSet<IpAddr>> {
     let state = cluster.states.speakers.iter().find(|state| state.node == node)?;
+    // Addresses beyond the size of a state are not in it.
+    (!state.truncated).then(|| answered(state).collect())
+}
+
+fn answered(state: &SpeakerState) -> impl Iterator<Item = IpAddr> {
     let answered = state.addresses.iter().filter(|address| address.answers);
-    Some(
-        answered
-            .filter_map(|address| address.address.parse().ok())
-            .collect(),
-    )
-}
-
-fn unobserved(node: &str, cluster: &ClusterView) -> anyhow::Result<()> {
-    let reasons = cluster.states.reasons().join("; ");
-    print(&format!(
-        "{}\n",
-        warning(&format!("what {node} answers for is unknown: {reasons}"))
-    ))
-}
-
-/// Returns the addresses that have not moved yet.
-fn left(
-    cluster: &ClusterView,
-    node: &str,
-    direction: Direction,
-    addresses: &BTreeSet<IpAddr>,
-) -> Vec<IpAddr> {
-    let mut answering: BTreeMap<IpAddr, BTreeSet<&str>> = BTreeMap::new();
-    for state in &cluster.states.speakers {
-        for address in state.addresses.iter().filter(|address| address.answers) {
-            if let Ok(address) = address.address.parse() {
-                answering.entry(address).or_default().insert(&state.node);
-            }
-        }
-    }
-    let is_left = |address: &&IpAddr| {
-        let nodes = answering.get(*address);
-        let is_here = nodes.is_some_and(|nodes| nodes.contains(node));
-        match direction {
-            Direction::Away => is_here || nodes.is_none(),
-            Direction::Back => !is_here,
-        }
-    };
-    // A Service that is gone has no address to move.
-    let exists = |address: &&IpAddr| {
-        let mut services = cluster.objects.services.iter();
-        services.any(|service| convert::ingress_addresses(service).contains(address))
-    };
-    addresses.iter().filter(is_left).filter(exists).copied().collect()
+    answered.filter_map(|address| address.address.parse().ok())
 }
 
 /// Returns the addresses that a node is elected for.

@@ -10,8 +10,8 @@ use herald_core::announce::bgp::BgpRoutes;
 use herald_core::announce::eligibility::Endpoints;
 use herald_core::announce::facts::{FactChange, Facts};
 use herald_core::announce::layer2::ownership::Ownership;
-use herald_core::config::Catalog;
 use herald_core::config::bgp::{BgpCatalog, BgpChange};
+use herald_core::config::{AdvertisementScope, Catalog};
 use herald_core::ipam::{Allocator, ExternalUser};
 use herald_core::{Labels, Member, NodeName, ServiceKey, Time};
 use jiff::Timestamp;
@@ -114,6 +114,8 @@ fn set_service(allocator: &mut Allocator, object: &Service, class: Option<&str>,
         .as_ref()
         .is_some_and(|spec| spec.type_.as_deref() == Some("LoadBalancer"));
     if !is_load_balancer {
+        allocator.remove_service(&key, now);
+        allocator.set_external_user(ExternalUser::LoadBalancer(key.clone()), &[], now);
         return allocator.set_external_user(ExternalUser::Service(key), &external, now);
     }
     let is_ours = convert::is_ours(object, class);
@@ -121,9 +123,11 @@ fn set_service(allocator: &mut Allocator, object: &Service, class: Option<&str>,
     if !is_ours || !service.is_marked {
         external.extend(service.assigned.iter().copied());
     }
-    allocator.set_external_user(ExternalUser::LoadBalancer(key), &external, now);
+    allocator.set_external_user(ExternalUser::LoadBalancer(key.clone()), &external, now);
     if is_ours {
         allocator.set_service(service, now);
+    } else {
+        allocator.remove_service(&key, now);
     }
 }
 
@@ -174,6 +178,8 @@ pub(crate) struct AnnouncementModel {
     pub(crate) knows_members: bool,
     /// The routes of each node.
     pub(crate) routes: BTreeMap<NodeName, BgpRoutes>,
+    /// What the `BGPAdvertisement`s select.
+    bgp_scopes: Vec<AdvertisementScope>,
 }
 
 impl AnnouncementModel {
@@ -218,7 +224,8 @@ impl AnnouncementModel {
             ownership.handle_change(&facts, change);
         }
         while ownership.poll_change(&facts).is_some() {}
-        let routes = if installation.has_bgp() {
+        let is_used = model.bgp.peers().next().is_some() && model.bgp.advertisements().next().is_some();
+        let routes = if is_used && installation.has_bgp() {
             objects
                 .nodes
                 .iter()
@@ -232,7 +239,22 @@ impl AnnouncementModel {
             ownership,
             knows_members,
             routes,
+            bgp_scopes: model.bgp.advertisements().map(|one| one.scope.clone()).collect(),
         }
+    }
+}
+
+impl AnnouncementModel {
+    /// Whether a `BGPAdvertisement` selects a Service and the pool of its address, on whatever node.
+    pub(crate) fn is_selected_by_bgp(&self, service: &ServiceKey, address: IpAddr) -> bool {
+        let Some(exposure) = self.facts.service(service) else {
+            return false;
+        };
+        let Ok(pool) = self.facts.view().pool_at(exposure, address) else {
+            return false;
+        };
+        let mut scopes = self.bgp_scopes.iter();
+        scopes.any(|scope| scope.selects_pool(pool) && scope.selects_service(&exposure.labels))
     }
 }
 

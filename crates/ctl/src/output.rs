@@ -43,8 +43,8 @@ impl OutputArgs {
     /// When it cannot be written.
     pub(crate) fn print(self, report: &impl Printable) -> anyhow::Result<()> {
         let text = match self.output {
-            None => report.text(false),
-            Some(Format::Wide) => report.text(true),
+            None => text::harmless(&report.text(false)),
+            Some(Format::Wide) => text::harmless(&report.text(true)),
             Some(Format::Json) => format!("{}\n", serde_json::to_string_pretty(report)?),
             Some(Format::Yaml) => serde_saphyr::to_string(report).context("writing YAML")?,
         };

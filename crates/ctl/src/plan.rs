@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use anyhow::bail;
 use clap::{Args, ValueHint};
 use herald_api::convert;
 use herald_core::ServiceKey;
@@ -29,6 +30,9 @@ pub(crate) struct PlanArgs {
     /// A file with manifests, or - for standard input.
     #[arg(long, short, value_name = "FILE", required = true, value_hint = ValueHint::FilePath)]
     filename: Vec<PathBuf>,
+    /// The namespace of Services whose manifests have none; if not given, that of the context.
+    #[arg(long, short)]
+    namespace: Option<String>,
     #[command(flatten)]
     common: CommonArgs,
 }
@@ -76,13 +80,29 @@ impl PlanArgs {
     /// When a file cannot be read, or the API server does not answer.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let manifests = manifest::read(&self.filename)?;
-        let (_, cluster) = self.common.read().await?;
-        self.common.output.print(&plan(cluster, manifests)?)
+        let (connection, cluster) = self.common.read().await?;
+        let namespace = self.namespace.as_deref().unwrap_or(&connection.namespace);
+        self.common.output.print(&plan(cluster, manifests, namespace)?)
     }
 }
 
-/// Compares what the controller and the speakers decide now with what they would decide.
-fn plan(mut cluster: ClusterView, manifests: Vec<Manifest>) -> anyhow::Result<Plan> {
+/// The kinds without which nothing can be compared.
+const NEEDED: [&str; 7] = [
+    "Pod",
+    "Service",
+    "Namespace",
+    "Node",
+    "EndpointSlice",
+    "IPAddressPool",
+    "L2Advertisement",
+];
+
+/// Compares what the controller and the speakers decide now with what they would decide. Services without a namespace are of
+/// `namespace`.
+fn plan(mut cluster: ClusterView, manifests: Vec<Manifest>, namespace: &str) -> anyhow::Result<Plan> {
+    if let Some(absence) = cluster.absent(&NEEDED) {
+        bail!("nothing can be compared: {absence}");
+    }
     let mut model = Model::of(&cluster);
     let problems: BTreeSet<String> = model.problems().collect();
     let decisions = decisions(&cluster, &model);
@@ -90,31 +110,49 @@ fn plan(mut cluster: ClusterView, manifests: Vec<Manifest>) -> anyhow::Result<Pl
     let mut ignored = Vec::new();
     for manifest in manifests {
         let name = manifest.to_string();
-        if !manifest.apply(&mut cluster, &mut model)? {
+        if !manifest.apply(&mut cluster, &mut model, namespace)? {
             ignored.push(name);
         }
     }
     model.update(&cluster);
     let now = self::decisions(&cluster, &model);
     set_addresses(&mut cluster, &now);
-    let changed = now
-        .iter()
-        .filter(|(key, after)| decisions.get(*key) != Some(*after));
-    let service = |(key, after): (&ServiceKey, &PlannedService)| ServiceChange {
-        service: key.to_string(),
-        before: decisions
-            .get(key)
-            .map_or_else(Vec::new, |before| texts(&before.addresses)),
-        after: texts(&after.addresses),
-        reason: after.reason.clone(),
+    let keys: BTreeSet<&ServiceKey> = decisions.keys().chain(now.keys()).collect();
+    let changed = keys
+        .into_iter()
+        .filter(|key| decisions.get(*key) != now.get(*key));
+    let addresses =
+        |decided: Option<&PlannedService>| decided.map_or_else(Vec::new, |decided| texts(&decided.addresses));
+    let gone = || {
+        (
+            "NotHandled".to_owned(),
+            "Herald would no longer handle the Service: its type or class".to_owned(),
+        )
     };
+    let service = |key: &ServiceKey| ServiceChange {
+        service: key.to_string(),
+        before: addresses(decisions.get(key)),
+        after: addresses(now.get(key)),
+        reason: now
+            .get(key)
+            .map_or_else(|| Some(gone()), |after| after.reason.clone()),
+    };
+    // Whether a new Service has endpoints is not known.
+    let before: BTreeSet<IpAddr> = owners.keys().copied().collect();
+    let existing = decisions
+        .keys()
+        .filter_map(|key| now.get(key))
+        .flat_map(|after| after.addresses.iter().copied());
+    let compared: BTreeSet<IpAddr> = before.into_iter().chain(existing).collect();
+    let mut owners_then = self::owners(&cluster, &model);
+    owners_then.retain(|address, _| compared.contains(address));
     Ok(Plan {
         problems: model
             .problems()
             .filter(|problem| !problems.contains(problem))
             .collect(),
         services: changed.map(service).collect(),
-        owners: changed_owners(&owners, &self::owners(&cluster, &model)),
+        owners: changed_owners(&owners, &owners_then),
         ignored,
         unknown: cluster.unknown,
     })

@@ -16,7 +16,7 @@ use kube::api::ListParams;
 use kube::{Api, Client};
 use serde::Serialize;
 
-use crate::cluster::{Absence, ApiConnection, CommonArgs, Program, States, list, list_in};
+use crate::cluster::{Absence, ApiConnection, CommonArgs, Program, States, list, list_in, plain};
 use crate::output::{Printable, age, good, heading, print, unknown_text, warning};
 use nodes::{NodeLine, SessionLine};
 use pools::PoolLine;
@@ -45,12 +45,13 @@ struct Status {
     /// The versions of the programs; more than one during an upgrade.
     versions: Vec<String>,
     controllers: ProgramLine,
-    /// The holder of the Lease: the active controller.
-    leader: Option<LeaderLine>,
+    /// The active controller.
+    leader: LeaderLine,
     speakers: ProgramLine,
-    pools: Vec<PoolLine>,
-    /// How many Services of type LoadBalancer Herald handles.
-    services: usize,
+    /// `null` if they are unknown.
+    pools: Option<Vec<PoolLine>>,
+    /// How many Services of type LoadBalancer Herald handles; `null` if that is unknown.
+    services: Option<usize>,
     /// Those of them that are not as they should be.
     troubled: Vec<ServiceLine>,
     nodes: Vec<NodeLine>,
@@ -68,12 +69,16 @@ struct ProgramLine {
     ready: usize,
 }
 
-/// The holder of the Lease.
+/// The active controller, by the Lease.
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct LeaderLine {
-    pod: String,
-    since: Option<String>,
+#[serde(rename_all = "camelCase", tag = "state")]
+enum LeaderLine {
+    #[serde(rename_all = "camelCase")]
+    Active { pod: String, since: Option<String> },
+    /// Nobody holds the Lease.
+    None,
+    /// The Lease cannot be read.
+    Unknown,
 }
 
 impl StatusArgs {
@@ -103,7 +108,9 @@ impl Status {
     async fn read(connection: &ApiConnection, common: &CommonArgs) -> Self {
         let client = &connection.client;
         let mut unknown = Unknown(Vec::new());
-        let installation = unknown.or_default(common.find_installation(client).await);
+        let installation = unknown.known(common.find_installation(client).await);
+        let has_pods = installation.is_some();
+        let installation = installation.unwrap_or_default();
         let namespace = common.namespace(&installation);
         let (services, pools, nodes, sessions, leader, states) = tokio::join!(
             services_of_type(client),
@@ -113,12 +120,21 @@ impl Status {
             leader(client, namespace),
             States::read(client, &installation, common.state),
         );
-        let services = unknown.or_default(services);
-        let (handled, troubled) = services::lines(&services, installation.class());
-        let pools = unknown.or_default(pools);
-        let nodes = unknown.or_default(nodes);
-        let sessions = unknown.or_default(sessions);
-        unknown.0.extend(installation.absence());
+        let services = unknown.known(services);
+        // Without the Pods the class that Herald handles is not known.
+        let services = services.filter(|_| has_pods);
+        let lines = services.map(|services| services::lines(&services, installation.class()));
+        let (handled, troubled) = lines.map_or((None, Vec::new()), |(handled, troubled)| {
+            (Some(handled), troubled)
+        });
+        let pools = unknown.known(pools);
+        let nodes = unknown.known(nodes).unwrap_or_default();
+        let sessions = unknown.known(sessions).unwrap_or_default();
+        unknown.0.extend(installation.absence().filter(|_| has_pods));
+        let leader = leader.unwrap_or_else(|error| {
+            unknown.0.push(error);
+            LeaderLine::Unknown
+        });
         unknown.0.extend(states.reasons());
         let program = |program| ProgramLine {
             pods: installation.of(program).count(),
@@ -133,7 +149,7 @@ impl Status {
             controllers: program(Program::Controller),
             leader,
             speakers: program(Program::Speaker),
-            pools: pools.iter().map(PoolLine::new).collect(),
+            pools: pools.map(|pools| pools.iter().map(PoolLine::new).collect()),
             services: handled,
             troubled,
             nodes: nodes
@@ -153,24 +169,29 @@ async fn services_of_type(client: &Client) -> Result<Vec<Service>, Absence> {
     list::<Service>(Api::all(client.clone()), params).await
 }
 
-async fn leader(client: &Client, namespace: Option<&str>) -> Option<LeaderLine> {
-    let leases = Api::<Lease>::namespaced(client.clone(), namespace?);
-    let spec = leases.get(LEASE).await.ok()?.spec?;
-    Some(LeaderLine {
-        pod: spec.holder_identity.filter(|holder| !holder.is_empty())?,
+async fn leader(client: &Client, namespace: Option<&str>) -> Result<LeaderLine, String> {
+    let Some(namespace) = namespace else {
+        return Ok(LeaderLine::Unknown);
+    };
+    let leases = Api::<Lease>::namespaced(client.clone(), namespace);
+    let lease = leases
+        .get_opt(LEASE)
+        .await
+        .map_err(|error| format!("the Lease {LEASE}: {}", plain(&error)))?;
+    let spec = lease.and_then(|lease| lease.spec).unwrap_or_default();
+    let holder = spec.holder_identity.filter(|holder| !holder.is_empty());
+    Ok(holder.map_or(LeaderLine::None, |pod| LeaderLine::Active {
+        pod,
         since: spec.acquire_time.map(|time| time.0.to_string()),
-    })
+    }))
 }
 
 /// What could not be read.
 struct Unknown(Vec<String>);
 
 impl Unknown {
-    fn or_default<T: Default>(&mut self, read: Result<T, Absence>) -> T {
-        read.unwrap_or_else(|absence| {
-            self.0.push(absence.to_string());
-            T::default()
-        })
+    fn known<T>(&mut self, read: Result<T, Absence>) -> Option<T> {
+        read.map_err(|absence| self.0.push(absence.to_string())).ok()
     }
 }
 
@@ -198,18 +219,18 @@ impl Printable for Status {
             self.namespace.as_deref().unwrap_or("unknown"),
         );
         let leader = match &self.leader {
-            Some(leader) => {
-                let since = leader
-                    .since
-                    .as_deref()
-                    .map_or_else(String::new, |since| format!(" for {}", age(since, self.today)));
-                format!("{} is active{since}", leader.pod)
+            LeaderLine::Active { pod, since } => {
+                let since = since.as_deref();
+                let since =
+                    since.map_or_else(String::new, |since| format!(" for {}", age(since, self.today)));
+                format!("{pod} is active{since}")
             }
-            None => warning("no controller is active"),
+            LeaderLine::None => warning("no controller is active"),
+            LeaderLine::Unknown => "unknown which is active".to_owned(),
         };
         text += &format!("  controllers  {}, {leader}\n", self.controllers.text());
         text += &format!("  speakers     {}\n", self.speakers.text());
-        text += &format!("\n{}\n{}", heading("Pools"), pools::text(&self.pools));
+        text += &format!("\n{}\n{}", heading("Pools"), pools::text(self.pools.as_deref()));
         text += &services::text(self.services, &self.troubled, is_wide);
         text += &format!("\n{}\n{}", heading("Nodes"), nodes::text(&self.nodes, is_wide));
         text += &nodes::sessions_text(&self.sessions, self.today);

@@ -52,7 +52,7 @@ impl World {
     /// Adds a Service with an address and ready endpoints on these nodes.
     pub(crate) fn add(&mut self, name: &str, address: &str, spec: Value, on: &[&str]) {
         let mut service = json!({
-            "metadata": {"name": name, "namespace": "default", "annotations": {}},
+            "metadata": {"name": name, "namespace": "default", "annotations": {"metallb.io/ip-allocated-from-pool": "first"}},
             "spec": {"type": "LoadBalancer", "clusterIPs": ["10.0.0.9"]},
             "status": {"loadBalancer": {"ingress": [{"ip": address}]}},
         });
@@ -83,7 +83,8 @@ impl World {
         let advertisement = json!({
             "apiVersion": "metallb.io/v1beta1", "kind": "L2Advertisement", "metadata": {"name": "all"}, "spec": self.advertisement,
         });
-        let state = SpeakerState {
+        let state = |node: &String| SpeakerState {
+            node: node.clone(),
             members: convert::member_state(&self.members),
             ..speaker_state()
         };
@@ -101,7 +102,7 @@ impl World {
                 l2_advertisements: vec![serde_json::from_value(advertisement).expect("an advertisement")],
                 ..Objects::default()
             },
-            states: States::of(vec![state]),
+            states: States::of(self.nodes.keys().map(state).collect()),
             unknown: Vec::new(),
         }
     }

@@ -1,5 +1,6 @@
 //! Herald as it is installed: its Pods, and the flags that they were given.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{Container, Pod as CorePod};
@@ -56,24 +57,32 @@ impl Installation {
     /// Finds the Pods of Herald, in `namespace` if it is given, otherwise wherever they are.
     ///
     /// # Errors
-    /// When Pods cannot be listed.
+    /// When Pods cannot be listed, or Pods of several namespaces look like those of Herald: a tenant can make such Pods.
     pub(crate) async fn find(client: &Client, namespace: Option<&str>) -> Result<Self, Absence> {
         let api = match namespace {
             Some(namespace) => Api::<CorePod>::namespaced(client.clone(), namespace),
             None => Api::all(client.clone()),
         };
         let pods = list(api, ListParams::default().labels(COMPONENTS)).await?;
-        let mut found = Self::default();
-        for pod in &pods {
-            let Some(own) = own_pod(pod) else { continue };
-            found.namespace = found.namespace.or_else(|| pod.metadata.namespace.clone());
-            if found.namespace == pod.metadata.namespace {
-                found.pods.push(own);
-            }
+        let own = pods
+            .iter()
+            .filter_map(|pod| Some((pod.metadata.namespace.clone()?, own_pod(pod)?)));
+        let mut by_namespace: BTreeMap<String, Vec<Pod>> = BTreeMap::new();
+        for (namespace, pod) in own {
+            by_namespace.entry(namespace).or_default().push(pod);
         }
-        found
-            .pods
-            .sort_by(|a, b| (a.program, &a.name).cmp(&(b.program, &b.name)));
+        if by_namespace.len() > 1 {
+            let names: Vec<String> = by_namespace.into_keys().collect();
+            return Err(Absence::Ambiguous(names.join(", ")));
+        }
+        let Some((namespace, mut pods)) = by_namespace.pop_first() else {
+            return Ok(Self::default());
+        };
+        pods.sort_by(|a, b| (a.program, &a.name).cmp(&(b.program, &b.name)));
+        let found = Self {
+            namespace: Some(namespace),
+            pods,
+        };
         Ok(found)
     }
 

@@ -22,6 +22,9 @@ pub(crate) enum Absence {
     /// The user has no right to list them.
     #[error("you may not list {0}; ask for a role with the verb list for {0}")]
     Forbidden(String),
+    /// Pods of several namespaces look like those of Herald.
+    #[error("Pods in several namespaces look like those of Herald: {0}; give --install-namespace")]
+    Ambiguous(String),
     /// The API server failed.
     #[error("{resource} cannot be listed: {error}")]
     Failed {

@@ -7,12 +7,12 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::{Args, ValueEnum};
 use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use herald_api::state::{ControllerState, SpeakerState, VERSION};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Pod as CorePod, ServiceAccount};
 use kube::api::{ListParams, PostParams};
@@ -33,6 +33,8 @@ const AUDIENCE: &str = "herald-speaker";
 const LIFETIME: i64 = 600;
 /// The label of the ServiceAccount that may read the states.
 const READER: &str = "app.kubernetes.io/component=doctor";
+/// The programs that are asked at a time.
+const AT_ONCE: usize = 16;
 /// The time that one program has.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -63,6 +65,8 @@ pub(crate) struct States {
     pub(crate) speakers: Vec<SpeakerState>,
     /// The state of the active controller, or of a standby if there is no other.
     pub(crate) controller: Option<ControllerState>,
+    /// By how many seconds the clock of each program is ahead of this machine's.
+    pub(crate) clock_differences: Vec<(String, i64)>,
     /// The Pods whose state is unknown, each with the reason.
     unknown: Vec<(String, String)>,
 }
@@ -76,7 +80,9 @@ impl States {
     /// Returns what these speakers said, and no controller.
     #[cfg(test)]
     pub(crate) fn of(speakers: Vec<SpeakerState>) -> Self {
+        let clocks = speakers.iter().map(|state| (state.node.clone(), 0));
         Self {
+            clock_differences: clocks.collect(),
             speakers,
             ..Self::default()
         }
@@ -103,17 +109,25 @@ impl States {
         } else {
             Ok(String::new())
         };
-        let mut reading: FuturesUnordered<_> = pods
-            .map(|pod| {
-                let read = read(client, namespace, pod, &token, args.state);
-                async move {
-                    let answer = tokio::time::timeout(TIMEOUT, read).await;
-                    let answer = answer.unwrap_or_else(|_| bail!("no answer within {} s", TIMEOUT.as_secs()));
-                    (pod, answer)
-                }
-            })
-            .collect();
+        let reading = pods.map(|pod| {
+            let read = read(client, namespace, pod, &token, args.state);
+            async move {
+                let answer = tokio::time::timeout(TIMEOUT, read).await;
+                let answer = answer.unwrap_or_else(|_| bail!("no answer within {} s", TIMEOUT.as_secs()));
+                (pod, answer)
+            }
+        });
+        let mut reading = futures::stream::iter(reading).buffer_unordered(AT_ONCE);
         while let Some((pod, answer)) = reading.next().await {
+            let time = match &answer {
+                Ok(ProgramState::Speaker(state)) => state.time.parse::<Timestamp>().ok(),
+                Ok(ProgramState::Controller(state)) => state.time.parse().ok(),
+                Err(_) => None,
+            };
+            let difference = time.map(|time| time.duration_since(Timestamp::now()).as_secs());
+            states
+                .clock_differences
+                .extend(difference.map(|seconds| (pod.name.clone(), seconds)));
             match answer {
                 Ok(ProgramState::Speaker(state)) => states.speakers.push(state),
                 Ok(ProgramState::Controller(state)) if state.active || states.controller.is_none() => {

@@ -13,6 +13,15 @@ use crate::model::Model;
 
 pub(super) fn findings(cluster: &ClusterView, model: &Model, others: &OtherObjects) -> Vec<DoctorFinding> {
     let mut findings = vec![definitions(cluster)];
+    if let Some(absence) = cluster.absent(&[
+        "IPAddressPool",
+        "L2Advertisement",
+        "BGPAdvertisement",
+        "Namespace",
+    ]) {
+        findings.push(DoctorFinding::unknown(DoctorCheck::Configuration, absence));
+        return findings;
+    }
     if cluster.objects.pools.is_empty() {
         if !cluster.installation.pods.is_empty() {
             findings.push(DoctorFinding::warn(
@@ -33,6 +42,14 @@ fn definitions(cluster: &ClusterView) -> DoctorFinding {
     let missing = cluster.objects.missing.iter();
     let missing = missing.filter(|(_, absence)| matches!(absence, Absence::NotInstalled(_)));
     let missing: Vec<&str> = missing.map(|(kind, _)| *kind).collect();
+    let others = cluster.objects.missing.values();
+    let failed = others
+        .filter(|absence| !matches!(absence, Absence::NotInstalled(_)))
+        .map(ToString::to_string);
+    let failed: Vec<String> = failed.collect();
+    if missing.is_empty() && !failed.is_empty() {
+        return DoctorFinding::unknown(DoctorCheck::Definitions, names(failed.iter().map(String::as_str)));
+    }
     if missing.is_empty() {
         return DoctorFinding::pass(DoctorCheck::Definitions, "all kinds are known to the API server");
     }
@@ -101,6 +118,9 @@ fn advertisements(cluster: &ClusterView, model: &Model) -> DoctorFinding {
 }
 
 fn networks(cluster: &ClusterView, model: &Model, others: &OtherObjects) -> DoctorFinding {
+    if let Some(absence) = cluster.absent(&["Node"]) {
+        return DoctorFinding::unknown(DoctorCheck::PoolNetworks, absence);
+    }
     let mut found = Vec::new();
     for pool in model.catalog.pools() {
         found.extend(model.allocator.node_overlap(pool).map(|overlap| {
@@ -135,10 +155,13 @@ fn networks(cluster: &ClusterView, model: &Model, others: &OtherObjects) -> Doct
         }
     }
     if found.is_empty() {
-        return DoctorFinding::pass(
-            DoctorCheck::PoolNetworks,
-            "no pool has addresses of nodes, of Pods or of the cluster's Services",
-        );
+        let text = match others.service_networks.as_slice() {
+            [] => {
+                "no pool has addresses of nodes or of Pods; the networks of the cluster's Services are unknown"
+            }
+            [..] => "no pool has addresses of nodes, of Pods or of the cluster's Services",
+        };
+        return DoctorFinding::pass(DoctorCheck::PoolNetworks, text);
     }
     DoctorFinding::fail(
         DoctorCheck::PoolNetworks,

@@ -1,6 +1,7 @@
 //! Checks of what the speakers say of their networks.
 
 use herald_api::convert;
+use herald_core::config::Pool;
 use herald_core::{Family, Member};
 
 use super::{DoctorCheck, DoctorFinding, names};
@@ -11,8 +12,8 @@ pub(super) fn findings(cluster: &ClusterView, model: &Model) -> Vec<DoctorFindin
     let mut findings = vec![obstacles(cluster)];
     let states = cluster.states.speakers.iter().flat_map(|state| &state.members);
     let members: Vec<Member> = states.filter_map(convert::member).collect();
-    let has_l2 = !model.catalog.l2_advertisements().is_empty();
-    if has_l2 && !members.is_empty() {
+    let is_reported = !members.is_empty() && members.iter().all(|member| member.profile.is_some());
+    if is_reported {
         findings.push(subnets(model, &members));
         findings.extend(link_local(model, &members));
     }
@@ -20,9 +21,16 @@ pub(super) fn findings(cluster: &ClusterView, model: &Model) -> Vec<DoctorFindin
     findings
 }
 
+/// Returns the pools that an `L2Advertisement` selects. Addresses that are announced by BGP alone need no subnet.
+fn by_layer_2(model: &Model) -> impl Iterator<Item = &Pool> {
+    let advertisements = model.catalog.l2_advertisements();
+    let pools = model.catalog.pools().iter();
+    pools.filter(|pool| advertisements.iter().any(|one| one.scope.selects_pool(pool)))
+}
+
 fn subnets(model: &Model, members: &[Member]) -> DoctorFinding {
     let mut outside = Vec::new();
-    for pool in model.catalog.pools() {
+    for pool in by_layer_2(model) {
         for range in pool.addresses.ranges() {
             let addresses = [range.first()];
             let has_one = |member: &Member| {
@@ -54,8 +62,8 @@ fn subnets(model: &Model, members: &[Member]) -> DoctorFinding {
 }
 
 fn link_local(model: &Model, members: &[Member]) -> Option<DoctorFinding> {
-    let has_ipv6 = |pool: &&herald_core::config::Pool| pool.addresses.last_position(Family::V6).is_some();
-    model.catalog.pools().iter().find(has_ipv6)?;
+    let has_ipv6 = |pool: &&Pool| pool.addresses.last_position(Family::V6).is_some();
+    by_layer_2(model).find(has_ipv6)?;
     let lacks = |member: &&Member| {
         let profile = member.profile.as_ref();
         profile.is_some_and(|profile| profile.ipv6_interfaces.as_ref().is_some_and(Vec::is_empty))
@@ -94,6 +102,9 @@ fn obstacles(cluster: &ClusterView) -> DoctorFinding {
     let mut blocked: Vec<String> = blocked.collect();
     blocked.sort();
     blocked.dedup();
+    if blocked.is_empty() && !cluster.has_all_states() {
+        return DoctorFinding::unknown(DoctorCheck::Obstacles, "not all speakers were asked");
+    }
     if blocked.is_empty() {
         return DoctorFinding::pass(
             DoctorCheck::Obstacles,
@@ -108,6 +119,9 @@ fn obstacles(cluster: &ClusterView) -> DoctorFinding {
 }
 
 fn bgp_sessions(cluster: &ClusterView) -> Option<DoctorFinding> {
+    if let Some(absence) = cluster.absent(&["BGPPeer", "BGPSessionState"]) {
+        return Some(DoctorFinding::unknown(DoctorCheck::BgpSessions, absence));
+    }
     let sessions = cluster
         .objects
         .bgp

@@ -1,5 +1,7 @@
 //! Checks of what else runs in the cluster: kube-proxy, other load balancers, labels that exclude nodes.
 
+use std::collections::BTreeMap;
+
 use herald_api::convert::{MetalLbProgram, metallb_pod};
 use herald_core::announce::eligibility::EXCLUDE_LABEL;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
@@ -19,6 +21,8 @@ pub(super) struct OtherObjects {
     pub(super) no_pods: Option<Absence>,
     /// The configuration of kube-proxy, as kubeadm writes it.
     pub(super) kube_proxy: Option<String>,
+    /// Whether Cilium announces addresses of Services.
+    pub(super) cilium: bool,
     /// The networks of cluster IPs.
     pub(super) service_networks: Vec<String>,
 }
@@ -27,9 +31,10 @@ impl OtherObjects {
     pub(super) async fn list(client: &Client) -> Self {
         let all = ListParams::default;
         let config_maps = Api::<ConfigMap>::namespaced(client.clone(), "kube-system");
-        let (pods, kube_proxy, networks) = tokio::join!(
+        let (pods, kube_proxy, cilium, networks) = tokio::join!(
             list::<Pod>(Api::all(client.clone()), all()),
             config_maps.get("kube-proxy"),
+            config_maps.get("cilium-config"),
             list::<ServiceCIDR>(Api::all(client.clone()), all()),
         );
         let networks = networks.unwrap_or_default().into_iter();
@@ -41,9 +46,21 @@ impl OtherObjects {
             pods,
             no_pods,
             kube_proxy: kube_proxy.ok().and_then(|map| map.data?.remove("config.conf")),
+            cilium: cilium
+                .ok()
+                .and_then(|map| map.data)
+                .is_some_and(|data| announces(&data)),
             service_networks: networks.collect(),
         }
     }
+}
+
+/// Whether the configuration of Cilium lets it announce addresses of Services.
+fn announces(data: &BTreeMap<String, String>) -> bool {
+    let switches = ["enable-l2-announcements", "enable-bgp-control-plane"];
+    switches
+        .iter()
+        .any(|switch| data.get(*switch).is_some_and(|value| value == "true"))
 }
 
 pub(super) fn findings(cluster: &ClusterView, others: &OtherObjects) -> Vec<DoctorFinding> {
@@ -55,6 +72,9 @@ pub(super) fn findings(cluster: &ClusterView, others: &OtherObjects) -> Vec<Doct
 }
 
 fn excluded_nodes(cluster: &ClusterView) -> DoctorFinding {
+    if let Some(absence) = cluster.absent(&["Node"]) {
+        return DoctorFinding::unknown(DoctorCheck::ExcludedNodes, absence);
+    }
     let nodes = cluster.objects.nodes.iter();
     let excluded: Vec<String> = nodes
         .filter(|node| node.labels().contains_key(EXCLUDE_LABEL))
@@ -122,6 +142,10 @@ fn balancer_of(pod: &Pod) -> Option<&'static str> {
     {
         return Some("kube-vip");
     }
+    // A static Pod has no labels of its own.
+    if pod.namespace().as_deref() == Some("kube-system") && pod.name_any().starts_with("kube-vip") {
+        return Some("kube-vip");
+    }
     if is("app.kubernetes.io/name", "purelb") || is("app", "purelb") {
         return Some("PureLB");
     }
@@ -135,31 +159,33 @@ fn other_balancers(cluster: &ClusterView, others: &OtherObjects) -> DoctorFindin
     if let Some(absence) = &others.no_pods {
         return DoctorFinding::unknown(DoctorCheck::OtherBalancers, absence.to_string());
     }
-    let mut found: Vec<&str> = others.pods.iter().filter_map(balancer_of).collect();
+    let cilium = others
+        .cilium
+        .then_some("Cilium (L2 announcements or BGP control plane)");
+    let mut found: Vec<&str> = others.pods.iter().filter_map(balancer_of).chain(cilium).collect();
     found.sort_unstable();
     found.dedup();
     if found.is_empty() {
-        return DoctorFinding::pass(
-            DoctorCheck::OtherBalancers,
-            "no Pod of another load balancer that is known",
-        );
+        return DoctorFinding::pass(DoctorCheck::OtherBalancers, "none of those that are known");
     }
     let remedy = if found == ["MetalLB"] {
         "if this is a migration, follow docs/install/migrate.md; otherwise remove one of the two"
     } else {
         "remove it, or give each a spec.loadBalancerClass of its own (loadBalancerClass in the values of the chart)"
     };
-    let text = format!("Pods of {}", names(found));
+    let text = names(found);
     if cluster.installation.class().is_some() {
         let class = cluster.installation.class().unwrap_or_default();
         return DoctorFinding::pass(
             DoctorCheck::OtherBalancers,
-            format!("{text}; Herald handles only Services of the class {class}"),
+            format!(
+                "{text}; Herald handles only Services of the class {class}, which must not be theirs, too"
+            ),
         );
     }
     DoctorFinding::warn(
         DoctorCheck::OtherBalancers,
-        format!("{text} handle Services without a class, too"),
+        format!("{text}: may handle Services without a class, too"),
         remedy,
     )
 }

@@ -2,15 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
-
 use super::{DoctorCheck, DoctorFinding, names};
 use crate::cluster::{ClusterView, Program};
 
-/// Seconds that clocks may differ: a request takes some of them.
-const CLOCK_DIFFERENCE: i64 = 5;
+/// Seconds that clocks may differ: an answer may take as long as this.
+const CLOCK_DIFFERENCE: i64 = 10;
 
-pub(super) fn findings(cluster: &ClusterView, today: Timestamp) -> Vec<DoctorFinding> {
+pub(super) fn findings(cluster: &ClusterView) -> Vec<DoctorFinding> {
     let mut findings = vec![
         controller(cluster),
         versions(cluster),
@@ -18,7 +16,7 @@ pub(super) fn findings(cluster: &ClusterView, today: Timestamp) -> Vec<DoctorFin
         mac_addresses(cluster),
     ];
     findings.extend(speakers(cluster));
-    findings.extend(clocks(cluster, today));
+    findings.push(clocks(cluster));
     findings
 }
 
@@ -37,6 +35,9 @@ fn controller(cluster: &ClusterView) -> DoctorFinding {
 }
 
 fn speakers(cluster: &ClusterView) -> Vec<DoctorFinding> {
+    if let Some(absence) = cluster.absent(&["Node"]) {
+        return vec![DoctorFinding::unknown(DoctorCheck::Speakers, absence)];
+    }
     let pods: Vec<_> = cluster.installation.of(Program::Speaker).collect();
     let mut without = Vec::new();
     for node in &cluster.objects.nodes {
@@ -86,43 +87,29 @@ fn versions(cluster: &ClusterView) -> DoctorFinding {
     }
 }
 
-fn clocks(cluster: &ClusterView, today: Timestamp) -> Vec<DoctorFinding> {
-    let speakers = cluster
-        .states
-        .speakers
-        .iter()
-        .map(|state| (state.node.as_str(), &state.time));
-    let controller = cluster
-        .states
-        .controller
-        .iter()
-        .map(|state| ("the controller", &state.time));
-    let mut late = Vec::new();
-    let mut is_known = false;
-    for (name, time) in speakers.chain(controller) {
-        let Ok(time) = time.parse::<Timestamp>() else {
-            continue;
-        };
-        is_known = true;
-        let difference = time.duration_since(today).as_secs();
-        if difference.abs() > CLOCK_DIFFERENCE {
-            late.push(format!("{name} ({difference:+} s)"));
-        }
+fn clocks(cluster: &ClusterView) -> DoctorFinding {
+    let differences = &cluster.states.clock_differences;
+    if differences.is_empty() {
+        return DoctorFinding::unknown(DoctorCheck::Clocks, "no program was asked");
     }
-    if late.is_empty() {
-        let found = format!("no clock differs from this machine's by more than {CLOCK_DIFFERENCE} s");
-        return if is_known {
-            vec![DoctorFinding::pass(DoctorCheck::Clocks, found)]
-        } else {
-            Vec::new()
-        };
+    let wrong = differences
+        .iter()
+        .filter(|(_, seconds)| seconds.abs() > CLOCK_DIFFERENCE);
+    let wrong: Vec<String> = wrong
+        .map(|(name, seconds)| format!("{name} ({seconds:+} s)"))
+        .collect();
+    if wrong.is_empty() {
+        let text = format!(
+            "no clock of {} differs from this machine's by more than {CLOCK_DIFFERENCE} s",
+            differences.len()
+        );
+        return DoctorFinding::pass(DoctorCheck::Clocks, text);
     }
-    let found = names(late.iter().map(String::as_str));
-    vec![DoctorFinding::warn(
+    DoctorFinding::warn(
         DoctorCheck::Clocks,
-        found,
+        names(wrong.iter().map(String::as_str)),
         "synchronise the clocks (NTP): tokens, certificates and quarantines depend on them",
-    )]
+    )
 }
 
 fn gossip(cluster: &ClusterView) -> DoctorFinding {
@@ -137,22 +124,30 @@ fn gossip(cluster: &ClusterView) -> DoctorFinding {
     if states.is_empty() {
         return DoctorFinding::unknown(DoctorCheck::Gossip, "no speaker was asked");
     }
-    let mut deaf: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut unheard: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for state in states {
         let down = state.members.iter().filter(|member| member.liveness != "alive");
         for member in down {
-            deaf.entry(state.node.as_str()).or_default().push(&member.node);
+            unheard.entry(state.node.as_str()).or_default().push(&member.node);
         }
     }
     let blocked = states.iter().filter(|state| state.gossip_blocked == Some(true));
     let blocked: Vec<&str> = blocked.map(|state| state.node.as_str()).collect();
-    if deaf.is_empty() && blocked.is_empty() {
+    let silent: Vec<&str> = unheard.keys().copied().collect();
+    if silent.is_empty() && blocked.is_empty() {
+        if !cluster.has_all_states() {
+            let text = format!(
+                "{} speakers hear all others; the rest was not asked",
+                states.len()
+            );
+            return DoctorFinding::unknown(DoctorCheck::Gossip, text);
+        }
         return DoctorFinding::pass(
             DoctorCheck::Gossip,
             format!("each of {} speakers hears all others", states.len()),
         );
     }
-    let pairs = deaf
+    let pairs = unheard
         .iter()
         .map(|(node, others)| format!("{node} does not hear {}", names(others.iter().copied())));
     let mut found: Vec<String> = pairs.collect();

@@ -19,8 +19,8 @@ fn healthy() -> OtherObjects {
 
 /// Returns the checks that did not pass.
 fn failing(world: &World, others: &OtherObjects) -> Vec<(DoctorCheck, Outcome)> {
-    let diagnosis = diagnose(&world.cluster(), others, today());
-    let not_passed = diagnosis
+    let result = diagnose(&world.cluster(), others, today());
+    let not_passed = result
         .findings
         .iter()
         .filter(|finding| finding.outcome != Outcome::Pass);
@@ -33,14 +33,14 @@ fn failing(world: &World, others: &OtherObjects) -> Vec<(DoctorCheck, Outcome)> 
 
 #[test]
 fn a_healthy_cluster_passes_every_check() {
-    let diagnosis = diagnose(&World::new(3).cluster(), &healthy(), today());
-    let not_passed: Vec<&DoctorFinding> = diagnosis
+    let result = diagnose(&World::new(3).cluster(), &healthy(), today());
+    let not_passed: Vec<&DoctorFinding> = result
         .findings
         .iter()
         .filter(|one| one.outcome != Outcome::Pass)
         .collect();
     assert!(not_passed.is_empty(), "{not_passed:#?}");
-    assert!(diagnosis.findings.len() >= 14, "{diagnosis:#?}");
+    assert!(result.findings.len() >= 14, "{result:#?}");
 }
 
 #[test]
@@ -144,13 +144,48 @@ fn before_the_installation_only_what_does_not_need_it_is_checked() {
     let mut cluster = World::new(2).cluster();
     cluster.installation.pods.clear();
     cluster.objects.pools.clear();
-    let diagnosis = diagnose(&cluster, &healthy(), today());
+    let result = diagnose(&cluster, &healthy(), today());
     assert!(
-        diagnosis
+        result
             .findings
             .iter()
             .all(|finding| finding.outcome == Outcome::Pass),
-        "{diagnosis:#?}"
+        "{result:#?}"
     );
-    assert!(diagnosis.text(false).contains("Herald is not installed"));
+    assert!(result.text(false).contains("Herald is not installed"));
+}
+
+#[test]
+fn what_may_not_be_listed_is_unknown_and_fails_nothing() {
+    let kinds = [
+        "Pod",
+        "Node",
+        "IPAddressPool",
+        "L2Advertisement",
+        "BGPPeer",
+        "BGPSessionState",
+    ];
+    for kind in kinds {
+        let mut cluster = World::new(2).cluster();
+        cluster
+            .objects
+            .missing
+            .insert(kind, crate::cluster::Absence::Forbidden(kind.to_owned()));
+        match kind {
+            "Pod" => cluster.installation.pods.clear(),
+            "Node" => cluster.objects.nodes.clear(),
+            "IPAddressPool" => cluster.objects.pools.clear(),
+            "L2Advertisement" => cluster.objects.l2_advertisements.clear(),
+            _ => {}
+        }
+        let result = diagnose(&cluster, &healthy(), today());
+        assert!(result.is_installed, "{kind}");
+        let is_unknown = |finding: &DoctorFinding| finding.outcome == Outcome::Unknown;
+        assert!(result.findings.iter().any(is_unknown), "{kind}: {result:#?}");
+        let mut failed = result
+            .findings
+            .iter()
+            .filter(|finding| finding.outcome == Outcome::Fail);
+        assert!(failed.next().is_none(), "{kind}: {result:#?}");
+    }
 }

@@ -13,12 +13,24 @@ use crate::cluster::ClusterView;
 use crate::model::AnnouncementModel;
 use crate::output::{Table, faint, good, heading, warning};
 
+/// The kinds on which announcements depend.
+pub(crate) const DECISIVE: [&str; 6] = [
+    "Pod",
+    "Node",
+    "Service",
+    "EndpointSlice",
+    "IPAddressPool",
+    "L2Advertisement",
+];
+/// The kinds on which routes depend besides.
+const DECISIVE_FOR_BGP: [&str; 3] = ["BGPPeer", "BGPAdvertisement", "Community"];
+
 /// The announcement of a Service at one of its addresses.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct AddressAnnouncement {
     pub(crate) address: String,
-    /// The nodes that answer for it, as they say; `null` if no speaker was asked.
+    /// The nodes that answer for it for this Service, as they say; `null` if none says so and not all speakers were asked.
     pub(crate) answered_by: Option<Vec<String>>,
     /// The nodes that published that they announce it.
     pub(crate) published_by: Vec<String>,
@@ -28,6 +40,11 @@ pub(crate) struct AddressAnnouncement {
     pub(crate) obstacle: Option<String>,
     pub(crate) nodes: Vec<NodePart>,
     pub(crate) routes: Vec<RouteLine>,
+    /// Whether a `BGPAdvertisement` selects the pool and the Service.
+    pub(crate) is_selected_by_bgp: bool,
+    /// Whether MetalLB runs beside Herald, which leaves addresses to it.
+    #[serde(rename = "besideMetalLB")]
+    pub(crate) is_beside_metallb: bool,
 }
 
 /// The part of a node in it, by ARP or NDP.
@@ -91,19 +108,33 @@ impl AddressAnnouncement {
     ) -> Self {
         let text = address.to_string();
         let states = &cluster.states.speakers;
+        let name = service.to_string();
         let answers = |of: &&herald_api::state::SpeakerState| {
             let mut addresses = of.addresses.iter();
-            addresses.any(|state| state.address == text && state.answers)
+            addresses.any(|state| {
+                let mut roles = state.services.iter();
+                let is_for_it = roles.any(|role| role.service == name && role.role != "Unowned");
+                state.address == text && state.answers && is_for_it
+            })
         };
         let answered_by = states.iter().filter(answers).map(|state| state.node.clone());
+        let answered_by: Vec<String> = answered_by.collect();
         let obstacles = states.iter().flat_map(|state| &state.addresses);
         let obstacle = obstacles
             .filter(|state| state.address == text)
             .find_map(|state| state.obstacle.clone());
-        let (excluded, nodes) = nodes(announcements, service, address);
+        // Without these kinds every reason would be a guess.
+        let is_known = cluster.absent(&DECISIVE).is_none();
+        let (excluded, nodes) = if is_known {
+            nodes(announcements, service, address)
+        } else {
+            (None, Vec::new())
+        };
         Self {
             published_by: published(cluster, service, &text),
-            answered_by: (!states.is_empty()).then(|| answered_by.collect()),
+            answered_by: (!answered_by.is_empty() || cluster.has_all_states()).then_some(answered_by),
+            is_selected_by_bgp: announcements.is_selected_by_bgp(service, address),
+            is_beside_metallb: states.iter().any(|state| state.beside_metallb),
             excluded,
             obstacle: obstacle.map(Into::into),
             nodes,
@@ -112,14 +143,15 @@ impl AddressAnnouncement {
         }
     }
 
-    /// Whether it is announced by BGP by at least one node.
+    /// Whether at least one node has sent a route for it, by a session that is established.
     pub(crate) fn has_routes(&self) -> bool {
-        self.routes.iter().any(|route| !route.prefixes.is_empty())
+        let mut sent = self.routes.iter().filter(|route| !route.prefixes.is_empty());
+        sent.any(|route| route.session.as_deref() == Some("Established"))
     }
 
     pub(crate) fn text(&self, is_wide: bool) -> String {
         let by = match &self.answered_by {
-            None if self.published_by.is_empty() => warning("unknown: no speaker was asked"),
+            None if self.published_by.is_empty() => warning("unknown: not all speakers were asked"),
             None => format!("{}, as its ServiceL2Status says", self.published_by.join(", ")),
             Some(nodes) if nodes.is_empty() && self.has_routes() => faint("no node; announced by BGP"),
             Some(nodes) if nodes.is_empty() => warning("no node"),
@@ -233,8 +265,9 @@ fn routes(
     service: &ServiceKey,
     address: IpAddr,
 ) -> Vec<RouteLine> {
+    let is_known = cluster.absent(&DECISIVE).is_none() && cluster.absent(&DECISIVE_FOR_BGP).is_none();
     // Without advertisements and peers there is nothing to explain.
-    if cluster.objects.bgp.peers.is_empty() {
+    if cluster.objects.bgp.peers.is_empty() || !is_known {
         return Vec::new();
     }
     let mut lines = Vec::new();

@@ -8,7 +8,7 @@ use kube::Api;
 use kube::api::ListParams;
 use serde::Serialize;
 
-use crate::cluster::{ApiConnection, ClusterView};
+use crate::cluster::{ApiConnection, ClusterView, plain};
 use crate::output::{Cell, Table, age, warning};
 
 /// The entries that are shown.
@@ -20,6 +20,9 @@ const MOST: usize = 10;
 pub(crate) struct History {
     pub(crate) events: Vec<EventLine>,
     pub(crate) moves: Vec<MoveLine>,
+    /// Why events are unknown.
+    #[serde(skip)]
+    pub(crate) unknown: Option<String>,
 }
 
 /// An event.
@@ -51,16 +54,18 @@ pub(crate) async fn of_service(
     let api = Api::<Event>::namespaced(connection.client.clone(), &key.namespace);
     let selector = format!("involvedObject.kind=Service,involvedObject.name={}", key.name);
     let listed = api.list(&ListParams::default().fields(&selector)).await;
-    let mut events: Vec<EventLine> = listed.map_or_else(
-        |_| Vec::new(),
-        |list| list.items.into_iter().map(event_line).collect(),
-    );
+    let (events, unknown) = match listed {
+        Ok(list) => (list.items, None),
+        Err(error) => (Vec::new(), Some(format!("events: {}", plain(&error)))),
+    };
+    let mut events: Vec<EventLine> = events.into_iter().map(event_line).collect();
     events.sort_by(|a, b| b.time.cmp(&a.time));
     events.truncate(MOST);
     let name = key.to_string();
     History {
         events,
         moves: moves(cluster, |last| last.service == name),
+        unknown,
     }
 }
 

@@ -83,7 +83,7 @@ pub(crate) fn explain(cluster: &ClusterView, model: &Model, name: &str) -> anyho
     if node.draining {
         excluded.push(Exclusion::Drained);
     }
-    if pod.is_none_or(|pod| !pod.is_ready) {
+    if cluster.absent(&["Pod"]).is_none() && pod.is_none_or(|pod| !pod.is_ready) {
         excluded.push(Exclusion::NoSpeaker);
     }
     let l2 = model
@@ -99,7 +99,7 @@ pub(crate) fn explain(cluster: &ClusterView, model: &Model, name: &str) -> anyho
         .map(|one| format!("L2Advertisement {}", one.name))
         .chain(bgp.map(|one| format!("BGPAdvertisement {}", one.name)))
         .collect();
-    if advertisements.is_empty() {
+    if advertisements.is_empty() && cluster.absent(&["L2Advertisement", "BGPAdvertisement"]).is_none() {
         excluded.push(Exclusion::NodeNotSelected);
     }
     let own = cluster.states.speakers.iter().find(|state| state.node == name);
@@ -161,7 +161,9 @@ fn address_line(state: &herald_api::state::AddressState) -> AddressLine {
 
 impl Printable for NodeExplanation {
     fn text(&self, is_wide: bool) -> String {
-        let state = if self.excluded.is_empty() {
+        let state = if self.excluded.is_empty() && !self.unknown.is_empty() {
+            warning("may announce, as far as is known")
+        } else if self.excluded.is_empty() {
             good("may announce")
         } else {
             warning("announces nothing")
@@ -180,7 +182,7 @@ impl Printable for NodeExplanation {
                 let ready = if speaker.is_ready { "ready" } else { "not ready" };
                 text += &format!("  speaker {} {}, {ready}\n", speaker.pod, speaker.version);
             }
-            None => text += "  no speaker has a Pod on it\n",
+            None => text += "  no speaker is known to have a Pod on it\n",
         }
         text += &format!("  selected by {}\n", list(&self.advertisements));
         for (peer, session) in &self.peers {

@@ -2,7 +2,7 @@
 
 use herald_api::convert;
 use herald_core::PoolName;
-use herald_core::config::{AdvertisingNode, Pool, ReportedInterfaces, ResourceKind};
+use herald_core::config::{AdvertisingNode, Ineffective, Pool, ReportedInterfaces, ResourceKind};
 use herald_core::ipam::Usage;
 use serde::Serialize;
 
@@ -81,9 +81,10 @@ pub(crate) fn explain(
         .find(|pool| pool.name.as_str() == name);
     let advertisements = in_force.map_or_else(Vec::new, |pool| advertisements_of(model, pool));
     let has_bgp = advertisements.iter().any(|name| name.starts_with("BGP"));
-    let problems = ineffective
-        .iter()
-        .filter(|reason| !(has_bgp && reason.reason() == "NoAdvertisement"));
+    let is_known = cluster.absent(&["L2Advertisement", "BGPAdvertisement"]).is_none();
+    let is_guess =
+        |reason: &Ineffective| matches!(reason, Ineffective::NoAdvertisement) && (has_bgp || !is_known);
+    let problems = ineffective.iter().filter(|reason| !is_guess(reason));
     let mut holders = Vec::new();
     for service in &cluster.objects.services {
         for address in convert::ingress_addresses(service) {
@@ -176,7 +177,7 @@ impl Printable for PoolExplanation {
         line(
             "announced by",
             if advertisements.is_empty() {
-                "no advertisement"
+                "no advertisement that is known"
             } else {
                 &advertisements
             },

@@ -32,6 +32,9 @@ pub(crate) struct ServiceExplanation {
     announcements: Vec<AddressAnnouncement>,
     data_path: DataPath,
     history: History,
+    /// The mistakes of pools, advertisements and peers: of these resources the last good version is in force, if there is one, which
+    /// is on no object.
+    problems: Vec<String>,
     /// What could not be read.
     unknown: Vec<String>,
     /// The one thing to do next.
@@ -51,13 +54,13 @@ struct AllocationExplanation {
     refusal: Option<(String, String)>,
     /// What is not as it should be although it has addresses.
     caveat: Option<(String, String)>,
-    pools: Vec<PoolVerdict>,
+    pools: Vec<PoolAnswer>,
 }
 
 /// What a pool says.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct PoolVerdict {
+struct PoolAnswer {
     pool: String,
     reason: &'static str,
     message: String,
@@ -69,6 +72,8 @@ struct PoolVerdict {
 struct DataPath {
     external_traffic_policy: &'static str,
     health_check_node_port: Option<i32>,
+    /// Whether the endpoints are known.
+    is_known: bool,
     has_endpoints: bool,
     /// The nodes with a ready endpoint.
     ready_on: Vec<String>,
@@ -102,7 +107,9 @@ pub(crate) fn explain(
             Some(absence) => absence.to_string(),
             None => format!("there is no Service {key}"),
         })?;
-    let not_handled = not_handled(service, cluster.installation.class());
+    // Without the Pods the class that Herald handles is not known.
+    let no_pods = cluster.absent(&["Pod"]);
+    let not_handled = not_handled(service, cluster.installation.class()).filter(|_| no_pods.is_none());
     let held = convert::ingress_addresses(service);
     let addresses: BTreeSet<_> = held.iter().copied().collect();
     let announcements = if not_handled.is_some() || addresses.is_empty() {
@@ -118,10 +125,14 @@ pub(crate) fn explain(
         let explain = |address| AddressAnnouncement::new(cluster, &announcements, key, address);
         held.iter().copied().map(explain).collect()
     };
-    let allocation = if not_handled.is_some() {
-        None
-    } else {
+    let no_events = history.unknown.clone();
+    let is_known = cluster
+        .absent(&["Pod", "Service", "Namespace", "IPAddressPool", "Node"])
+        .is_none();
+    let allocation = if not_handled.is_none() && is_known {
         allocation(model, key)
+    } else {
+        None
     };
     let mut explanation = ServiceExplanation {
         service: key.to_string(),
@@ -131,7 +142,8 @@ pub(crate) fn explain(
         announcements,
         data_path: data_path(cluster, service, key),
         history,
-        unknown: cluster.unknown.clone(),
+        problems: model.problems().collect(),
+        unknown: cluster.unknown.iter().cloned().chain(no_events).collect(),
         next: Next {
             is_well: true,
             text: String::new(),
@@ -164,7 +176,8 @@ fn not_handled(service: &Service, class: Option<&str>) -> Option<String> {
         |class| format!("those of class {}", quoted(class)),
     );
     Some(format!(
-        "it has {own}, and Herald handles {ours}; the class cannot be changed, so delete the Service and create it again"
+        "it has {own}, and Herald handles {ours}; if Herald should handle it, create it with that class (the class of a Service of type \
+         LoadBalancer cannot be changed)"
     ))
 }
 
@@ -182,7 +195,7 @@ fn allocation(model: &mut Model, key: &ServiceKey) -> Option<AllocationExplanati
             Some((refusal.reason().to_owned(), format!("{refusal:#}"))),
         ),
     };
-    let line = |(pool, outcome): (_, PoolOutcome)| PoolVerdict {
+    let line = |(pool, outcome): (_, PoolOutcome)| PoolAnswer {
         pool: format!("{pool}"),
         reason: outcome.reason(),
         message: message(&outcome),
@@ -228,6 +241,7 @@ fn data_path(cluster: &ClusterView, service: &Service, key: &ServiceKey) -> Data
         health_check_node_port: spec
             .and_then(|spec| spec.health_check_node_port)
             .filter(|port| *port != 0),
+        is_known: cluster.absent(&["EndpointSlice"]).is_none(),
         has_endpoints: endpoints.any,
         ready_on: ready.map(ToString::to_string).collect(),
         terminating_on: endpoints.terminating.iter().map(ToString::to_string).collect(),
@@ -310,7 +324,9 @@ impl DataPath {
         if let Some(port) = self.health_check_node_port {
             text += &format!(", healthCheckNodePort {port}");
         }
-        if self.has_endpoints {
+        if !self.is_known {
+            text += "\n  the endpoints are unknown\n";
+        } else if self.has_endpoints {
             text += &format!("\n  ready endpoints on {}\n", list(&self.ready_on));
         } else {
             text += &format!("\n  {}\n", warning("no endpoint that could serve a request"));

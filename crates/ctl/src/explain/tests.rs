@@ -198,6 +198,102 @@ fn a_service_is_named_with_or_without_its_namespace() {
     }
 }
 
+/// Returns the next thing to do about a Service of a cluster.
+fn next_of(cluster: &ClusterView, service: &str) -> String {
+    let mut model = Model::of(cluster);
+    let key = ServiceKey::new("default", service);
+    let history = history::History::default();
+    let explained = service::explain(cluster, &mut model, &key, history).expect("a Service");
+    let explained = serde_json::to_value(&explained).expect("JSON");
+    explained["next"]["text"].as_str().expect("a text").to_owned()
+}
+
+#[test]
+fn what_depends_on_objects_that_may_not_be_listed_is_unknown() {
+    let mut world = World::new(2);
+    world.add(
+        "web",
+        ADDRESS,
+        json!({"loadBalancerClass": "herald"}),
+        &["node-0"],
+    );
+    for (kind, resource) in [
+        ("Pod", "pods"),
+        ("EndpointSlice", "endpointslices.discovery.k8s.io"),
+        ("L2Advertisement", "l2advertisements.metallb.io"),
+        ("IPAddressPool", "ipaddresspools.metallb.io"),
+        ("Node", "nodes"),
+        ("Namespace", "namespaces"),
+    ] {
+        let mut cluster = world.cluster();
+        let absence = crate::cluster::Absence::Forbidden(resource.to_owned());
+        cluster.objects.missing.insert(kind, absence);
+        let next = next_of(&cluster, "web");
+        assert!(
+            next.starts_with(&format!("unknown: you may not list {resource}")),
+            "{next}"
+        );
+    }
+    assert!(next_of(&world.cluster(), "web").contains("Herald handles those without one"));
+}
+
+#[test]
+fn a_sharer_without_endpoints_is_not_well_although_the_address_is_answered_for() {
+    let mut world = World::new(2);
+    for (name, on) in [("web", &["node-0"][..]), ("empty", &[])] {
+        world.add(name, ADDRESS, json!({}), on);
+        world.services.get_mut(name).expect("a Service")["metadata"]["annotations"]["metallb.io/allow-shared-ip"] =
+            "k".into();
+    }
+    let mut cluster = world.cluster();
+    let role = |service: &str, role: &str| json!({"service": service, "role": role});
+    let address = json!({
+        "address": ADDRESS, "stage": "Active", "answers": true, "since": "",
+        "services": [role("default/empty", "Unowned"), role("default/web", "Owner")],
+    });
+    cluster.states.speakers[0].addresses = vec![serde_json::from_value(address).expect("an address")];
+    let (of_web, of_empty) = (next_of(&cluster, "web"), next_of(&cluster, "empty"));
+    assert!(of_web.starts_with("nothing: it has its addresses"), "{of_web}");
+    assert!(of_empty.contains("make a Pod ready"), "{of_empty}");
+}
+
+#[test]
+fn a_route_counts_only_by_a_session_that_is_established() {
+    let mut world = World::new(1);
+    world.add("web", ADDRESS, json!({}), &["node-0"]);
+    world.advertisement = json!({"ipAddressPools": ["other"]});
+    let mut cluster = world.cluster();
+    let object = |kind: &str, spec: serde_json::Value| json!({"apiVersion": "metallb.io/v1beta1", "kind": kind, "metadata": {"name": "one"}, "spec": spec});
+    assert!(next_of(&cluster, "web").contains("create an L2Advertisement or a BGPAdvertisement"));
+    let advertisement = object("BGPAdvertisement", json!({}));
+    cluster.objects.bgp.advertisements =
+        vec![serde_json::from_value(advertisement).expect("an advertisement")];
+    assert!(next_of(&cluster, "web").contains("create a BGPPeer"));
+    let peer = json!({
+        "apiVersion": "metallb.io/v1beta2", "kind": "BGPPeer", "metadata": {"name": "tor"},
+        "spec": {"myASN": 64512, "peerASN": 64513, "peerAddress": "198.51.100.1"},
+    });
+    cluster.objects.bgp.peers = vec![serde_json::from_value(peer).expect("a peer")];
+    let session = |state: &str| {
+        json!({
+            "name": "tor", "place": "198.51.100.1:179", "state": state, "since": "", "wanted": 1, "unsendable": 0, "sent": 0,
+            "established": 0,
+        })
+    };
+    for (state, expected) in [
+        (
+            "Active",
+            "the session of node-0 with the BGPPeer tor is not established (Active)",
+        ),
+        ("Established", "nothing: it has its addresses"),
+    ] {
+        cluster.states.speakers[0].bgp_peers =
+            vec![serde_json::from_value(session(state)).expect("a session")];
+        let next = next_of(&cluster, "web");
+        assert!(next.contains(expected), "{next}");
+    }
+}
+
 /// A world with drained, excluded, suspect and dead nodes, and Services that share two addresses.
 fn worlds() -> impl Strategy<Value = World> {
     let node = (0_u8..8, 0_u8..6, 0_u8..4);
@@ -228,8 +324,7 @@ fn worlds() -> impl Strategy<Value = World> {
                 let on: Vec<&str> = on.iter().map(String::as_str).collect();
                 let name = format!("web-{place}");
                 world.add(&name, &format!("192.0.2.{address}"), json!({"externalTrafficPolicy": policy}), &on);
-                let annotations = json!({"metallb.io/allow-shared-ip": "k"});
-                world.services.get_mut(&name).expect("a Service")["metadata"]["annotations"] = annotations;
+                world.services.get_mut(&name).expect("a Service")["metadata"]["annotations"]["metallb.io/allow-shared-ip"] = "k".into();
             }
             if selects {
                 world.advertisement = json!({"nodeSelectors": [{"matchLabels": {"name": "node-0"}}, {"matchLabels": {"name": "node-1"}}]});

@@ -21,6 +21,35 @@ pub(crate) fn escaped(text: &str) -> String {
     escaped
 }
 
+/// The styles of [`crate::output`], as a terminal gets them.
+const STYLES: [&str; 6] = [
+    "\u{1b}[0m",
+    "\u{1b}[1m",
+    "\u{1b}[2m",
+    "\u{1b}[31m",
+    "\u{1b}[32m",
+    "\u{1b}[33m",
+];
+
+/// Returns a text of several lines with its control characters escaped, but for its line ends and its styles: whatever part of it
+/// another wrote, it changes nothing on a terminal but weight and colour.
+pub(crate) fn harmless(text: &str) -> String {
+    let mut harmless = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(character) = rest.chars().next() {
+        let style = STYLES.iter().find(|style| rest.starts_with(**style));
+        let length = style.map_or_else(|| character.len_utf8(), |style| style.len());
+        let (part, after) = rest.split_at(length);
+        if style.is_some() || character == '\n' {
+            harmless.push_str(part);
+        } else {
+            harmless.push_str(&escaped(part));
+        }
+        rest = after;
+    }
+    harmless
+}
+
 /// Returns the text in quotation marks, escaped.
 pub(crate) fn quoted(text: &str) -> String {
     format!("\"{}\"", escaped(text))
@@ -99,6 +128,15 @@ mod tests {
         assert_eq!(bar(1, 1000), "[#...................]");
         assert_eq!(bar(10, 10), "[####################]");
         assert_eq!(bar(u64::MAX, u64::MAX), "[####################]");
+    }
+
+    #[test]
+    fn only_line_ends_and_styles_of_ours_reach_the_terminal() {
+        let text = format!("{}\n\u{1b}[2Jx\u{1b}]0;t\u{7}\u{202e}", warning("w"));
+        let expected = format!("{}\n\\u{{1b}}[2Jx\\u{{1b}}]0;t\\u{{7}}\\u{{202e}}", warning("w"));
+        assert_eq!(harmless(&text), expected);
+        assert_eq!(harmless(&crate::output::error("e")), crate::output::error("e"));
+        assert_eq!(harmless(&crate::output::faint("f")), crate::output::faint("f"));
     }
 
     #[test]

@@ -41,7 +41,10 @@ impl PoolLine {
     }
 }
 
-pub(super) fn text(pools: &[PoolLine]) -> String {
+pub(super) fn text(pools: Option<&[PoolLine]>) -> String {
+    let Some(pools) = pools else {
+        return "  unknown\n".to_owned();
+    };
     if pools.is_empty() {
         return format!("  {}\n", warning("no IPAddressPool"));
     }

@@ -80,7 +80,10 @@ fn condition<'a>(service: &'a Service, kind: &str) -> Option<&'a Condition> {
     conditions.iter().find(|condition| condition.type_ == kind)
 }
 
-pub(super) fn text(handled: usize, troubled: &[ServiceLine], is_wide: bool) -> String {
+pub(super) fn text(handled: Option<usize>, troubled: &[ServiceLine], is_wide: bool) -> String {
+    let Some(handled) = handled else {
+        return format!("\n{} unknown\n", heading("Services"));
+    };
     let well = handled.saturating_sub(troubled.len());
     let summary = if troubled.is_empty() {
         good(&format!(

@@ -189,7 +189,7 @@ async fn drained(lab: &mut Lab) -> anyhow::Result<()> {
     let name = lab.node(owner).name().to_owned();
     let printed = lab.heraldctl_text(&["drain", &name]).await?;
     ensure!(
-        printed.contains(&format!("{name} answers for no address any more")),
+        printed.contains(&format!("{name} announces nothing any more")),
         "{printed}"
     );
     let now = lab.owner(address, DEADLINE).await?;

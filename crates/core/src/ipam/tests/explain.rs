@@ -104,8 +104,15 @@ proptest! {
                 let explained = world.allocator.explain(&key, world.now).expect("a known Service");
                 let gives = |outcome: &PoolOutcome| matches!(outcome, PoolOutcome::Held(_) | PoolOutcome::Offered(_));
                 let is_given = explained.iter().any(|(_, outcome)| gives(outcome));
-                if matches!(outcome, AllocationOutcome::Unassigned(_)) {
-                    prop_assert!(!is_given, "{key}: {outcome:?}, but {explained:?}");
+                match outcome {
+                    AllocationOutcome::Unassigned(_) => prop_assert!(!is_given, "{key}: {explained:?}"),
+                    // A pool that is withheld is not in force, and explains nothing.
+                    AllocationOutcome::Assigned(assignment) => {
+                        let holding = explained.iter().find(|(pool, _)| *pool == assignment.pool);
+                        if let Some((_, outcome)) = holding {
+                            prop_assert_eq!(outcome, &PoolOutcome::Held(assignment.addresses), "{}", key);
+                        }
+                    }
                 }
                 prop_assert_eq!(world.allocator.decision(&key), before.clone().decision(&key));
                 prop_assert_eq!(world.allocator.explain(&key, world.now), Some(explained));

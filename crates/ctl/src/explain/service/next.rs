@@ -2,17 +2,21 @@
 
 use super::{Next, ServiceExplanation};
 use crate::cluster::{ClusterView, Program};
-use crate::explain::announcement::{AddressAnnouncement, Part};
+use crate::explain::announcement::{AddressAnnouncement, DECISIVE, Part, RouteLine};
 
 impl ServiceExplanation {
     /// Returns the one thing to do next: what stands in the way first.
     pub(super) fn next(&self, cluster: &ClusterView) -> Next {
         let bad = |text: String| Next { is_well: false, text };
+        // What follows from objects that are not known would be a guess.
+        if let Some(absence) = cluster
+            .absent(&DECISIVE)
+            .or_else(|| cluster.absent(&["Namespace"]))
+        {
+            return bad(format!("unknown: {absence}"));
+        }
         if let Some(not_handled) = &self.not_handled {
             return bad(not_handled.clone());
-        }
-        if let Some(absence) = cluster.objects.missing.get("IPAddressPool") {
-            return bad(absence.to_string());
         }
         let mut controllers = cluster.installation.of(Program::Controller);
         if !controllers.clone().any(|pod| pod.is_ready) {
@@ -28,6 +32,14 @@ impl ServiceExplanation {
         let Some(allocation) = &self.allocation else {
             return bad("wait for the controller; it has not decided yet".to_owned());
         };
+        // Of a resource with a mistake the last good version is in force, which is on no object.
+        if let Some(problem) = self.problems.first() {
+            let is_concerned =
+                allocation.refusal.is_some() || self.announcements.iter().any(|one| one.excluded.is_some());
+            if is_concerned {
+                return bad(format!("correct {problem}"));
+            }
+        }
         if let Some((_, message)) = &allocation.refusal {
             return bad(message.clone());
         }
@@ -46,7 +58,8 @@ impl ServiceExplanation {
         if let Some((_, message)) = &allocation.caveat {
             return bad(message.clone());
         }
-        let text = if self.unknown.is_empty() {
+        let is_seen = self.announcements.iter().all(AddressAnnouncement::is_seen);
+        let text = if self.unknown.is_empty() && is_seen {
             "nothing: it has its addresses, and they are announced"
         } else {
             "nothing, as far as is known"
@@ -59,18 +72,41 @@ impl ServiceExplanation {
 }
 
 impl AddressAnnouncement {
+    /// Whether it is known that it is announced.
+    fn is_seen(&self) -> bool {
+        let is_answered = self.answered_by.as_ref().is_some_and(|nodes| !nodes.is_empty());
+        is_answered || !self.published_by.is_empty() || self.has_routes()
+    }
+
     /// Returns what to do so that the address is announced; `None` if it is, as far as is known.
     fn next(&self) -> Option<String> {
-        let is_answered = self.answered_by.as_ref().is_some_and(|nodes| !nodes.is_empty());
-        let is_published = self.answered_by.is_none() && !self.published_by.is_empty();
-        if is_answered || is_published || self.has_routes() {
+        if self.has_routes() {
             return None;
         }
         let of = |text: &str| format!("{}: {text}", self.address);
-        if let Some(obstacle) = &self.obstacle {
-            return Some(of(&format!(
-                "the elected node reports {obstacle}; the condition herald.io/Announced of the Service has the details"
-            )));
+        let waits = |route: &&RouteLine| !route.prefixes.is_empty();
+        let is_by_bgp_alone = self
+            .excluded
+            .as_ref()
+            .is_some_and(|excluded| excluded.reason == "NoAdvertisement");
+        if is_by_bgp_alone && self.is_selected_by_bgp {
+            return match self.routes.iter().find(waits) {
+                Some(RouteLine { session: None, .. }) => None,
+                Some(route) => Some(of(&format!(
+                    "the session of {} with the BGPPeer {} is not established ({}); its BGPSessionState has the last error",
+                    route.node,
+                    route.peer.as_deref().unwrap_or_default(),
+                    route.session.as_deref().unwrap_or_default()
+                ))),
+                None => {
+                    let excluded = self.routes.iter().filter_map(|route| route.excluded.as_ref());
+                    let mut advice = excluded
+                        .map(|excluded| excluded.advice)
+                        .filter(|advice| !advice.is_empty());
+                    let otherwise = "create a BGPPeer that selects a node, for the BGPAdvertisement that selects the Service";
+                    Some(of(advice.next().unwrap_or(otherwise)))
+                }
+            };
         }
         let excluded = self.nodes.iter().filter_map(|line| line.excluded.as_ref());
         let mut by_node = excluded.filter(|excluded| !excluded.advice.is_empty());
@@ -82,7 +118,16 @@ impl AddressAnnouncement {
             Some(excluded) => return Some(of(excluded.advice)),
             None => {}
         }
-        if self.nodes.iter().all(|line| line.part == Part::Excluded) {
+        let is_answered = self.answered_by.as_ref().is_some_and(|nodes| !nodes.is_empty());
+        if is_answered || self.is_beside_metallb {
+            return None;
+        }
+        if let Some(obstacle) = &self.obstacle {
+            return Some(of(&format!(
+                "the elected node reports {obstacle}; the condition herald.io/Announced of the Service has the details"
+            )));
+        }
+        if !self.nodes.is_empty() && self.nodes.iter().all(|line| line.part == Part::Excluded) {
             return by_node.next().map(|excluded| of(excluded.advice));
         }
         let owner = self.nodes.iter().find(|line| line.part == Part::Owner);
