@@ -52,7 +52,7 @@ impl DrainArgs {
         let deadline = Instant::now() + Duration::from_secs(self.timeout);
         let mut last = None;
         loop {
-            let progress = Progress::of(&cluster, &self.node, &addresses);
+            let progress = DrainProgress::of(&cluster, &self.node, &addresses);
             self.show(&progress, addresses.len(), &mut last)?;
             if progress.is_done() {
                 return print(&format!(
@@ -88,7 +88,7 @@ impl DrainArgs {
             let left = addresses
                 .iter()
                 .filter(|address| own.as_ref().is_none_or(|own| !own.contains(*address)));
-            let progress = Progress {
+            let progress = DrainProgress {
                 is_known: own.is_some(),
                 left: left.copied().collect(),
                 routes: 0,
@@ -126,7 +126,12 @@ impl DrainArgs {
         })
     }
 
-    fn show(&self, progress: &Progress, all: usize, last: &mut Option<(usize, u64)>) -> anyhow::Result<()> {
+    fn show(
+        &self,
+        progress: &DrainProgress,
+        all: usize,
+        last: &mut Option<(usize, u64)>,
+    ) -> anyhow::Result<()> {
         let now = (progress.left.len(), progress.routes);
         if !progress.is_known || *last == Some(now) {
             return Ok(());
@@ -142,7 +147,7 @@ impl DrainArgs {
         print(&format!("{text}\n"))
     }
 
-    fn give_up(&self, cluster: &ClusterView, progress: &Progress) -> anyhow::Result<()> {
+    fn give_up(&self, cluster: &ClusterView, progress: &DrainProgress) -> anyhow::Result<()> {
         if !progress.is_known {
             let reasons = cluster.states.reasons().join("; ");
             bail!("what {} answers for is unknown: {reasons}", self.node);
@@ -158,7 +163,7 @@ impl DrainArgs {
 }
 
 /// How far a drain has come.
-struct Progress {
+struct DrainProgress {
     /// Whether the node says what it answers for.
     is_known: bool,
     /// The addresses that have not moved.
@@ -167,7 +172,7 @@ struct Progress {
     routes: u64,
 }
 
-impl Progress {
+impl DrainProgress {
     fn of(cluster: &ClusterView, node: &str, addresses: &BTreeSet<IpAddr>) -> Self {
         let own = answered_by(cluster, node);
         let mut elsewhere = BTreeSet::new();
