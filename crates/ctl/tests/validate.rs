@@ -5,6 +5,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use herald_api::{IPAddressPool, L2Advertisement, convert};
@@ -148,6 +149,73 @@ fn large_and_long_files_are_checked_in_time() {
     );
     let last = validation.findings.iter().rfind(|finding| finding.file == "many");
     assert_eq!(last.map(|finding| finding.line), Some(10_000));
+}
+
+/// Returns the shortest of some times that it takes to check a text, and the mistakes.
+fn time(text: &str) -> (Duration, usize) {
+    let file = ManifestFile {
+        name: "list".to_owned(),
+        text: text.to_owned(),
+    };
+    let runs = (0..3).map(|_| {
+        let start = Instant::now();
+        let validation = validate(std::slice::from_ref(&file));
+        (start.elapsed(), validation.mistakes)
+    });
+    runs.min().expect("a run")
+}
+
+#[test]
+fn a_list_in_one_line_takes_no_longer_than_one_in_many() {
+    let map = |n: usize| {
+        let data: serde_json::Map<_, _> = (0..100).map(|k| (format!("k{k}"), json!("{{ é }}"))).collect();
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("M{n}")}, "data": data})
+    };
+    let items: Vec<Value> = (0..1200).map(map).collect();
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
+    let one_line = list.to_string();
+    assert!(one_line.len() > 2_000_000, "{}", one_line.len());
+    let broken = one_line.trim_end_matches('}');
+    let many_lines = serde_json::to_string_pretty(&list).expect("JSON");
+    let (usual, mistakes) = time(&many_lines);
+    assert_eq!(mistakes, 1200);
+    for (text, expected) in [(one_line.as_str(), 1200), (broken, 1)] {
+        let (taken, mistakes) = time(text);
+        assert_eq!(mistakes, expected);
+        assert!(
+            taken < usual * 4,
+            "{taken:?}, and {usual:?} with one value a line"
+        );
+    }
+}
+
+#[test]
+fn the_column_counts_characters_before_and_after_the_end_of_a_block() {
+    for length in [0, 511, 512, 513, 1023, 1024, 1025, 5000] {
+        let text = format!(
+            "# ü\n{{apiVersion: v1, kind: Service, metadata: {{name: \"{}\", x: 1}}}}\n",
+            "é".repeat(length)
+        );
+        let name = "metadata: {name: ";
+        let column = |what: &str| {
+            text.lines().nth(1).and_then(|line| {
+                let place = line.find(what)?;
+                Some(line[..place].chars().count() + 1)
+            })
+        };
+        let validation = validate(&[ManifestFile {
+            name: "a".to_owned(),
+            text: text.clone(),
+        }]);
+        let columns: Vec<usize> = validation.findings.iter().map(|finding| finding.column).collect();
+        let expected = [column(name).map(|column| column + name.len()), column("x: 1")];
+        assert_eq!(
+            columns.into_iter().map(Some).collect::<Vec<_>>(),
+            expected,
+            "{length}"
+        );
+        assert!(validation.findings.iter().all(|finding| finding.line == 2));
+    }
 }
 
 fn text(value: &Value) -> String {

@@ -73,6 +73,11 @@ pub(crate) enum SyntaxMistake {
     /// The file is too large.
     #[error("the file has more than {0} values, with those that aliases repeat; split it")]
     TooManyNodes(usize),
+    /// Aliases make the file too large.
+    #[error(
+        "anchors and aliases repeat more than {0} bytes of text; write out what is meant, or split the file"
+    )]
+    TooMuchRepeated(usize),
     /// A Helm template.
     #[error("this is a Helm template; render it first: `helm template CHART | heraldctl validate -f -`")]
     Template,

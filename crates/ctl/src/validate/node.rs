@@ -114,6 +114,20 @@ impl MarkedNode {
         1 + entries.chain(items).sum::<usize>()
     }
 
+    /// Returns the bytes of the texts of all scalars and keys.
+    pub(crate) fn text_len(&self) -> usize {
+        match &self.value {
+            MarkedValue::Scalar { text, .. } => text.len(),
+            MarkedValue::Sequence(items) => items.iter().map(Self::text_len).sum(),
+            MarkedValue::Mapping(entries) => {
+                let lengths = entries
+                    .iter()
+                    .map(|entry| entry.key.len() + entry.node.text_len());
+                lengths.sum()
+            }
+        }
+    }
+
     /// Returns how many lists and mappings are in each other.
     pub(crate) fn depth(&self) -> usize {
         let entries = self.entries().iter().map(|entry| entry.node.depth());

@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use super::file::ManifestFile;
 use super::finding::Finding;
-use super::yaml::line;
 use crate::output::{self, Printable, escaped};
 
 /// The result of a validation.
@@ -159,19 +158,31 @@ impl FindingReport {
     }
 }
 
-/// Where the lines of a file start, so that a place is found without reading all of it.
+/// Where the lines of a file start and how many characters are before each block, so that a place is found without reading all of it,
+/// or all of its line.
 struct FileLines {
     /// The name of the file as it is shown.
     name: String,
     starts: Vec<usize>,
+    /// The characters before each block of [`BLOCK`] bytes.
+    characters: Vec<usize>,
 }
+
+/// The bytes of a block whose characters are counted for each place.
+const BLOCK: usize = 1024;
 
 impl FileLines {
     fn new(file: &ManifestFile) -> Self {
         let ends = file.text.match_indices('\n').map(|(end, _)| end + 1);
+        let blocks = file.text.as_bytes().chunks(BLOCK).map(characters);
+        let to_ends = blocks.scan(0, |before, block| {
+            *before += block;
+            Some(*before)
+        });
         Self {
             name: escaped(&file.name),
             starts: std::iter::once(0).chain(ends).collect(),
+            characters: std::iter::once(0).chain(to_ends).collect(),
         }
     }
 
@@ -179,6 +190,24 @@ impl FileLines {
     fn line(&self, offset: usize) -> usize {
         self.starts.partition_point(|start| *start <= offset)
     }
+
+    /// Returns the bytes of a line, from 1, without its end.
+    fn range(&self, line: usize, text: &str) -> Range<usize> {
+        let next = self.starts.get(line);
+        self.starts[line - 1]..next.map_or(text.len(), |next| next - 1)
+    }
+
+    /// Returns how many characters are before an offset.
+    fn characters_before(&self, offset: usize, text: &str) -> usize {
+        let block = offset / BLOCK;
+        self.characters[block] + characters(&text.as_bytes()[block * BLOCK..offset])
+    }
+}
+
+/// Returns how many characters start in a part of a text in UTF-8.
+fn characters(part: &[u8]) -> usize {
+    let is_first = |byte: &&u8| !matches!(**byte, 0x80..=0xbf);
+    part.iter().filter(is_first).count()
 }
 
 /// The line of a place, or what fits of it.
@@ -203,7 +232,8 @@ impl<'a> Excerpt<'a> {
     fn new(file: usize, span: &Range<usize>, files: &'a [ManifestFile], lines: &'a [FileLines]) -> Self {
         let text = &files[file].text;
         let start = text.floor_char_boundary(span.start.min(text.len()));
-        let mut whole = line(text, start);
+        let line = lines[file].line(start);
+        let mut whole = lines[file].range(line, text);
         // The end of a line of Windows is not shown.
         if text[start..whole.end].ends_with('\r') {
             whole.end -= 1;
@@ -219,8 +249,10 @@ impl<'a> Excerpt<'a> {
         let end = text.floor_char_boundary(span.end).clamp(start, shown.end);
         Self {
             file: &lines[file].name,
-            line: lines[file].line(start),
-            column: text[whole.start..start].chars().count() + 1,
+            line,
+            column: lines[file].characters_before(start, text)
+                - lines[file].characters_before(whole.start, text)
+                + 1,
             text: &text[shown.clone()],
             is_cut,
             span: start - shown.start..end - shown.start,

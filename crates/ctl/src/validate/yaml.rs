@@ -9,13 +9,15 @@ use granit_parser::{Event, Parser, ScalarStyle, Span, StructureStyle};
 
 use super::mistake::SyntaxMistake;
 use super::node::{MarkedEntry, MarkedNode, MarkedValue};
-pub(crate) use syntax::{TEMPLATE, after_dash, line, split_at_colon};
+pub(crate) use syntax::{TEMPLATE, after_dash, split_at_colon};
 use syntax::{mark_template, scan_error, tab_before};
 
 /// The most lists and mappings in each other. Kubernetes' own objects have 20.
 const MOST_DEPTH: usize = 100;
 /// The most nodes of a file, with those that aliases repeat: more than the largest object that the API server stores.
 const MOST_NODES: usize = 1_000_000;
+/// The most bytes of text that the anchors and aliases of a file repeat: ten times the largest object that the API server stores.
+const MOST_REPEATED: usize = 16 << 20;
 
 /// A document of a file.
 #[derive(Debug, Default)]
@@ -64,7 +66,7 @@ pub(crate) fn parse(text: &str) -> Vec<MarkedDocument> {
         let is_template = mark_template(text, &mut document);
         documents.push(document);
         // What follows in a template is no YAML either.
-        let is_end = is_template || builder.nodes > MOST_NODES;
+        let is_end = is_template || builder.is_full();
         if is_end || !matches!(parser.proceed_next_document(), Ok(true)) {
             break;
         }
@@ -86,6 +88,8 @@ struct Builder<'a> {
     mistakes: Vec<SyntaxError>,
     /// The nodes of the file so far.
     nodes: usize,
+    /// The bytes of text that its anchors and aliases repeat so far.
+    repeated: usize,
 }
 
 /// A list or mapping whose end has not come.
@@ -115,13 +119,15 @@ impl Builder<'_> {
                 self.add(node(value, span), *anchor)
             }
             Event::Alias(id) => {
-                let target = self.anchors.get(id).cloned();
+                // It is taken out, so that it is measured before it is copied.
+                let target = self.anchors.remove(id);
                 // An alias in its own anchor is one without an end.
-                let mut target = target.ok_or_else(|| error(span, SyntaxMistake::EndlessAlias))?;
+                let target = target.ok_or_else(|| error(span, SyntaxMistake::EndlessAlias))?;
                 self.check_depth(target.depth(), span)?;
-                self.count(target.count(), span)?;
-                target.span = span.clone();
-                self.add(target, 0)
+                self.repeat(&target, span)?;
+                let value = target.value.clone();
+                self.anchors.insert(*id, target);
+                self.add(node(value, span), 0)
             }
             Event::SequenceStart(style, anchor, _) => {
                 self.start(MarkedValue::Sequence(Vec::new()), *style, *anchor, span)
@@ -168,9 +174,9 @@ impl Builder<'_> {
 
     /// Adds a node that is complete to the innermost list or mapping.
     fn add(&mut self, node: MarkedNode, anchor: usize) -> Result<(), SyntaxError> {
-        let copies = if anchor == 0 { 0 } else { node.count() };
-        self.count(1 + copies, &node.span)?;
+        self.count(1, &node.span)?;
         if anchor != 0 {
+            self.repeat(&node, &node.span)?;
             self.anchors.insert(anchor, node.clone());
         }
         let Some(open) = self.open.last_mut() else {
@@ -186,7 +192,9 @@ impl Builder<'_> {
                     entries.push(MarkedEntry { key, key_span, node });
                 }
                 (None, MarkedValue::Scalar { text, .. }) => {
-                    if let Some(tab) = tab_before(self.text, node.span.start).filter(|_| open.is_block) {
+                    // In flow style many keys may be in one line, and each would read all of it.
+                    let tab = open.is_block.then(|| tab_before(self.text, node.span.start));
+                    if let Some(tab) = tab.flatten() {
                         return Err(error(&tab, SyntaxMistake::Tab));
                     }
                     // Of two the first counts; with both the API server refuses the object. Merge keys may be several.
@@ -216,6 +224,21 @@ impl Builder<'_> {
             true => Err(error(span, SyntaxMistake::TooManyNodes(MOST_NODES))),
             false => Ok(()),
         }
+    }
+
+    /// Counts a node that an anchor or an alias is about to repeat, with all that is in it.
+    fn repeat(&mut self, node: &MarkedNode, span: &Range<usize>) -> Result<(), SyntaxError> {
+        self.count(node.count(), span)?;
+        self.repeated += node.text_len();
+        match self.repeated > MOST_REPEATED {
+            true => Err(error(span, SyntaxMistake::TooMuchRepeated(MOST_REPEATED))),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether the file has more than can be read.
+    const fn is_full(&self) -> bool {
+        self.nodes > MOST_NODES || self.repeated > MOST_REPEATED
     }
 
     /// Ends a document.

@@ -95,7 +95,7 @@ pub(crate) fn split_at_colon(text: &str) -> Option<(&str, &str)> {
 }
 
 /// Returns the bytes of the line that an offset is in, without its end.
-pub(crate) fn line(text: &str, offset: usize) -> Range<usize> {
+fn line(text: &str, offset: usize) -> Range<usize> {
     let start = text[..offset].rfind('\n').map_or(0, |end| end + 1);
     let end = text[offset..].find('\n').map_or(text.len(), |end| offset + end);
     start..end
@@ -126,10 +126,16 @@ pub(super) fn mark_template(text: &str, document: &mut MarkedDocument) -> bool {
 /// The beginning of the next document.
 const SEPARATOR: &str = "\n---";
 
-/// Returns the first expression of a template in `range` that is not in quotes or a comment.
+/// Returns the first expression of a template in `range`, which starts with a line, that is not in quotes or a comment.
 fn expression(text: &str, range: Range<usize>) -> Option<Range<usize>> {
-    let starts = text[range.clone()].match_indices(TEMPLATE);
-    let mut starts = starts.map(|(start, _)| range.start + start);
-    let start = starts.find(|start| !text[line(text, *start).start..*start].contains(['"', '\'', '#']))?;
+    let mut start = range.start;
+    let mut places = text[range].split_inclusive('\n').filter_map(|line| {
+        let of_line = start;
+        start += line.len();
+        let before = line.find(TEMPLATE)?;
+        // What is in quotes or a comment is all that follows, too.
+        (!line[..before].contains(['"', '\'', '#'])).then_some(of_line + before)
+    });
+    let start = places.next()?;
     Some(start..start + TEMPLATE.len())
 }

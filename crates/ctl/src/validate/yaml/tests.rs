@@ -137,6 +137,20 @@ fn what_is_bounded_ends_with_a_mistake() {
 }
 
 #[test]
+fn the_text_that_aliases_repeat_is_bounded() {
+    let long = "x".repeat(MOST_REPEATED / 8);
+    let aliases = |count: usize| format!("a: &a {long}\nb: [{}]\n", vec!["*a"; count].join(", "));
+    assert_eq!(mistakes(&aliases(7)), []);
+    let found = mistakes(&aliases(1000));
+    let expected = SyntaxMistake::TooMuchRepeated(MOST_REPEATED);
+    assert_eq!(found, [("*a".to_owned(), expected.clone())]);
+    // Keys are text, too, and the bound is that of all documents.
+    let keys: String = (0..2000).map(|n| format!("{n:x>1000}: 1, ")).collect();
+    let keys = format!("a: &a {{{keys}}}\nb: [*a, *a]\n---\n").repeat(4);
+    assert_eq!(mistakes(&keys), [("*a".to_owned(), expected)]);
+}
+
+#[test]
 fn aliases_and_merge_keys_are_replaced_by_what_they_stand_for() {
     let text =
         "base: &base {a: 1, b: 2}\nmore: {<<: *base, b: 3}\nlist: [*base]\nboth: {<<: [*base, {c: 4}]}\n";
