@@ -214,6 +214,7 @@ impl Node {
             port,
             host_network: false,
             command: Vec::new(),
+            environment: Vec::new(),
         };
         for address in pod.addresses {
             self.host

@@ -28,6 +28,8 @@ pub struct Pod {
     pub host_network: bool,
     /// What its container runs: the command, then its arguments. Empty is the command of the image.
     pub command: Vec<String>,
+    /// The environment variables of its container.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Pod {
@@ -42,6 +44,7 @@ impl Pod {
             port: 9120,
             host_network: true,
             command: Vec::new(),
+            environment: Vec::new(),
         }
     }
 
@@ -61,11 +64,16 @@ impl Pod {
                 .collect(),
             [] => Vec::new(),
         };
+        self.environment.clone_from(&program.environment);
         self
     }
 
     /// The object that creates the Pod.
     pub fn object(&self) -> Value {
+        let variables = self.environment.iter();
+        let variables: Vec<Value> = variables
+            .map(|(name, value)| json!({"name": name, "value": value}))
+            .collect();
         let (command, arguments) = self.command.split_at(self.command.len().min(1));
         json!({
             "apiVersion": "v1", "kind": "Pod",
@@ -78,6 +86,7 @@ impl Pod {
                     "image": "herald-lab",
                     "command": command,
                     "args": arguments,
+                    "env": variables,
                     "ports": [{"containerPort": self.port, "protocol": "TCP"}],
                 }],
             },

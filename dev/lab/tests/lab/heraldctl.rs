@@ -1,6 +1,6 @@
 //! heraldctl says what the programs do and why.
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use herald_lab::{DEADLINE, Lab, QUICKSTART};
 use herald_netns::wait_for;
 use libtest_mimic::Trial;
@@ -238,7 +238,9 @@ async fn doctored(lab: &mut Lab) -> anyhow::Result<()> {
         let faults = faults(lab).await?;
         Ok(faults.is_empty().then_some(()))
     });
-    healthy.await.context("of a healthy cluster")?;
+    if let Err(error) = healthy.await {
+        bail!("of a healthy cluster: {error:#}: {:?}", faults(lab).await?);
+    }
     lab.apply("pool.yaml", OF_NODES).await?;
     await_fault(lab, "PoolNetworks").await?;
     let owner = lab.owner(address, DEADLINE).await?;
