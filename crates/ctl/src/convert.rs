@@ -48,7 +48,7 @@ pub(crate) fn run(args: &ConvertArgs) -> anyhow::Result<ExitCode> {
 /// Returns the resources that stand for the configuration in a file, as YAML.
 ///
 /// # Errors
-/// When the file is no YAML, or has no configuration of MetalLB.
+/// When the file is no YAML, has no configuration of MetalLB, or names something as no resource can be called.
 pub fn converted(file: &ManifestFile) -> anyhow::Result<String> {
     let mut text = String::new();
     for document in yaml::parse(&file.text) {
@@ -61,7 +61,12 @@ pub fn converted(file: &ManifestFile) -> anyhow::Result<String> {
         }
         let Some(root) = document.root else { continue };
         if let Some((namespace, configuration)) = old_configuration(&root) {
-            text.push_str(&written(&Conversion::of(&configuration, &namespace))?);
+            let conversion = Conversion::of(&configuration, &namespace);
+            if !conversion.unusable.is_empty() {
+                let texts = [conversion.unusable, conversion.notes].concat();
+                bail!("{}: rename in this file: {}", file.name, texts.join("; "));
+            }
+            text.push_str(&written(&conversion)?);
         }
     }
     if text.is_empty() {

@@ -28,6 +28,7 @@ use config::Configurations;
 pub use file::{FileError, ManifestFile};
 use finding::{Finding, Findings};
 use mistake::{Mistake, SchemaMistake, SyntaxMistake};
+pub(crate) use name::broken_resource_rule;
 use object::{ManifestObject, ObjectReader};
 use path::FieldPath;
 pub use report::{FindingReport, Validation};

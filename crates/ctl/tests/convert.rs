@@ -88,3 +88,35 @@ fn a_file_without_a_configuration_is_an_error() {
     let error = converted(&file("a: [")).expect_err("no YAML").to_string();
     assert!(error.contains("config.yaml: this is no YAML"), "{error}");
 }
+
+#[test]
+fn names_that_no_resource_can_have_or_two_would_have_are_an_error() {
+    let error = |names: &[&str]| {
+        let pools: Vec<String> = names
+            .iter()
+            .map(|name| format!("{{name: \"{name}\", protocol: layer2, addresses: [192.0.2.0/24]}}"))
+            .collect();
+        let text = format!("address-pools: [{}]\n", pools.join(", "));
+        converted(&file(&text)).err().map(|error| error.to_string())
+    };
+    for (old, new) in [
+        ("my pool", "my pool"),
+        ("a/b", "a/b"),
+        ("pool-", "pool-"),
+        ("123", ""),
+        ("", ""),
+    ] {
+        let error = error(&[old, "other"]).expect("an error");
+        let expected = format!(
+            "config.yaml: rename in this file: {new:?} cannot be the name of the IPAddressPool: it has lower-case letters"
+        );
+        assert!(error.starts_with(&expected), "{error}");
+    }
+    for names in [["Pool_A", "pool-a"], ["pool-a", "pool-a"]] {
+        let error = error(&names).expect("an error");
+        let expected =
+            "config.yaml: rename in this file: 2 of kind IPAddressPool would have the name \"pool-a\"";
+        assert!(error.starts_with(expected), "{error}");
+    }
+    assert_eq!(error(&["a.b", "Pool_A", "b"]), None);
+}

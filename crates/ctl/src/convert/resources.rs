@@ -1,12 +1,18 @@
 //! The resources that stand for the configuration of MetalLB before version 0.13.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
+
+use crate::validate::broken_resource_rule;
 
 /// The resources, in the order of MetalLB's converter, and what is to be said of them.
 #[derive(Debug, Default)]
 pub(super) struct Conversion {
     pub(super) notes: Vec<String>,
     pub(super) resources: Vec<Value>,
+    /// Names that no resource can have, or that two would have.
+    pub(super) unusable: Vec<String>,
 }
 
 /// The old and the new name of a field.
@@ -78,6 +84,7 @@ impl Conversion {
         resources.extend(conversion.pools(&pools));
         resources.extend(conversion.profiles(&profiles));
         resources.extend(named_communities(&communities));
+        conversion.check_names(&resources);
         for (kind, name, spec) in resources {
             let version = if kind == "BGPPeer" { "v1beta2" } else { "v1beta1" };
             conversion.resources.push(json!({
@@ -88,6 +95,23 @@ impl Conversion {
             }));
         }
         conversion
+    }
+
+    /// Finds names that the API server would refuse, and those of which one resource would replace another.
+    fn check_names(&mut self, resources: &[NamedSpec]) {
+        let mut counts = BTreeMap::<_, usize>::new();
+        for (kind, name, _) in resources {
+            *counts.entry((*kind, name.as_str())).or_default() += 1;
+        }
+        for ((kind, name), count) in counts {
+            if let Some(rule) = broken_resource_rule(name) {
+                self.unusable
+                    .push(format!("{name:?} cannot be the name of the {kind}: {rule}"));
+            } else if count > 1 {
+                self.unusable
+                    .push(format!("{count} of kind {kind} would have the name {name:?}"));
+            }
+        }
     }
 
     fn peers(&mut self, peers: &Value) -> Vec<NamedSpec> {
@@ -117,7 +141,13 @@ impl Conversion {
             let path = format!("address-pools[{place}]");
             let mut spec = self.renamed(&path, pool, &POOL);
             let name = spec.remove("name").unwrap_or_default();
-            let name = self.kubernetes_name(&format!("{path}.name"), name.as_str().unwrap_or_default());
+            let old = name.as_str().unwrap_or_default();
+            let name = self.kubernetes_name(&format!("{path}.name"), old);
+            if name != old {
+                self.notes.push(format!(
+                    "change Services that name the pool {old:?} in their annotation: its name is {name:?} now"
+                ));
+            }
             let protocol = spec.remove("protocol").unwrap_or_default();
             let advertisements = spec.remove("bgpAdvertisements").unwrap_or_default();
             let mut specs = self.advertisements(&path, &advertisements);
