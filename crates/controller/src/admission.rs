@@ -20,8 +20,13 @@ const MOST_WARNINGS: usize = 8;
 
 /// The most comparisons of a review, of a label, expression or value of a selector with a Node or a pool: they take a few milliseconds.
 /// The driver rests after each review for nine times as long, and every Pod may ask for reviews, so that one that took long would hold
-/// up those of others. A resource that needs more is not warned of what it does not select; its condition says that.
+/// up those of others. A resource that needs more is not warned of what it does not select, but that this was not checked; its condition
+/// says it.
 const MOST_COMPARISONS: usize = 100_000;
+
+/// The warning of a resource that needs more comparisons.
+const NOT_CHECKED: &str = "not checked: which pools and nodes the selectors select, because they have too many labels, expressions and \
+                           values for a review; the condition of the resource says it";
 
 /// A review that the webhook's server asks the driver for.
 pub(crate) type ReviewRequest = (ProposedChange, oneshot::Sender<ReviewAnswer>);
@@ -95,7 +100,7 @@ pub(crate) fn review_resource(
             return ReviewAnswer::default();
         }
     };
-    let is_quick = is_quick(review::selectors(&change), catalog, effects);
+    let is_quick = is_quick(review::compared(&change), catalog, effects);
     let after = catalog.after(change);
     let reasons = is_quick.then(|| effects.reasons(&after, kind, &name));
     let reasons = reasons.into_iter().flatten();
@@ -106,7 +111,9 @@ pub(crate) fn review_resource(
         .find(|found| kind == ResourceKind::Pool && found.name == pool);
     let overlap = pool.and_then(|pool| reconciler.node_overlap(pool));
     let overlap = overlap.map(|overlap| overlap.to_string());
-    ReviewAnswer::warn(reasons.map(|reason| reason.to_string()).chain(overlap))
+    let not_checked = (!is_quick).then(|| NOT_CHECKED.to_owned());
+    let reasons = reasons.map(|reason| reason.to_string());
+    ReviewAnswer::warn(reasons.chain(overlap).chain(not_checked))
 }
 
 /// Whether a review may compare these selectors with all Nodes and pools.

@@ -7,7 +7,7 @@ use herald_core::{PoolName, RawSelector};
 use kube::core::DynamicObject;
 
 use super::review::within_bounds;
-use super::{ReviewAnswer, is_quick};
+use super::{NOT_CHECKED, ReviewAnswer, is_quick};
 use crate::configuration::BgpConfiguration;
 use crate::effects::Effects;
 use crate::input::{advertisement_change, communities_change, peer_change, profile_change};
@@ -69,7 +69,7 @@ pub(super) fn propose(kind: BgpKind, object: DynamicObject, keeps_spec: bool) ->
 /// As for pools: an API server sends no longer lists, but every Pod may reach the port.
 fn check_bounds(change: &BgpChange) -> Result<(), String> {
     match change {
-        BgpChange::ApplyPeer(raw) => within_bounds(&[raw.node_selectors.len()], &[], selectors(change)),
+        BgpChange::ApplyPeer(raw) => within_bounds(&[raw.node_selectors.len()], &[], compared(change)),
         BgpChange::ApplyAdvertisement(raw) => within_bounds(
             &[
                 raw.pool_selectors.len(),
@@ -78,7 +78,7 @@ fn check_bounds(change: &BgpChange) -> Result<(), String> {
                 raw.communities.len(),
             ],
             &[raw.pools.len(), raw.peers.len()],
-            selectors(change),
+            compared(change).into_iter().chain(&raw.service_selectors),
         ),
         BgpChange::ApplyCommunities(raw) => within_bounds(&[raw.communities.len()], &[], []),
         BgpChange::ApplyBfdProfile(_)
@@ -88,14 +88,11 @@ fn check_bounds(change: &BgpChange) -> Result<(), String> {
     }
 }
 
-/// Returns all selectors of a resource.
-fn selectors(change: &BgpChange) -> Vec<&RawSelector> {
+/// Returns the selectors of a resource that a review compares with pools and Nodes.
+fn compared(change: &BgpChange) -> Vec<&RawSelector> {
     match change {
         BgpChange::ApplyPeer(raw) => raw.node_selectors.iter().collect(),
-        BgpChange::ApplyAdvertisement(raw) => {
-            let selectors = raw.pool_selectors.iter().chain(&raw.node_selectors);
-            selectors.chain(&raw.service_selectors).collect()
-        }
+        BgpChange::ApplyAdvertisement(raw) => raw.pool_selectors.iter().chain(&raw.node_selectors).collect(),
         BgpChange::ApplyCommunities(_)
         | BgpChange::ApplyBfdProfile(_)
         | BgpChange::ApplySecret(_)
@@ -151,8 +148,9 @@ pub(crate) fn review_bgp(
     if configuration.is_listed() {
         warnings.extend(of_others.iter().map(ToString::to_string));
         warnings.extend(unknown(&written, configuration, pools));
-        if is_quick(selectors(&written), pools, effects) {
-            warnings.extend(selecting_nothing(&name, kind, &after, pools, effects));
+        match is_quick(compared(&written), pools, effects) {
+            true => warnings.extend(selecting_nothing(&name, kind, &after, pools, effects)),
+            false => warnings.push(NOT_CHECKED.to_owned()),
         }
     }
     ReviewAnswer::warn(warnings)

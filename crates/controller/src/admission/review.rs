@@ -211,8 +211,20 @@ fn bounded(change: ConfigChange) -> Result<ConfigChange, String> {
     Ok(change)
 }
 
+/// Returns the selectors of a resource that a review compares with pools and Nodes.
+pub(super) fn compared(change: &ConfigChange) -> Vec<&RawSelector> {
+    match change {
+        ConfigChange::ApplyL2Advertisement(raw) => {
+            raw.pool_selectors.iter().chain(&raw.node_selectors).collect()
+        }
+        ConfigChange::ApplyPool(_) | ConfigChange::DeletePool(_) | ConfigChange::DeleteL2Advertisement(_) => {
+            Vec::new()
+        }
+    }
+}
+
 /// Returns all selectors of a resource.
-pub(super) fn selectors(change: &ConfigChange) -> Vec<&RawSelector> {
+fn selectors(change: &ConfigChange) -> Vec<&RawSelector> {
     match change {
         ConfigChange::ApplyPool(raw) => {
             let allocation = raw.allocation.iter();

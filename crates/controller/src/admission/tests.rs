@@ -345,8 +345,8 @@ async fn lists_that_the_definition_does_not_allow_are_not_compared_with_anything
 
 #[tokio::test]
 async fn the_work_of_a_review_is_bounded_whatever_the_resource_selects() {
-    let warnings_of = |length: usize| {
-        let mut fixture = Fixture::new(false);
+    let warnings_of = |list: &'static str, length: usize| {
+        let mut fixture = bgp::fixture(&[]);
         for index in 0..30 {
             let labels = Labels::from([("app".to_owned(), index.to_string())]);
             fixture
@@ -356,16 +356,36 @@ async fn the_work_of_a_review_is_bounded_whatever_the_resource_selects() {
         let expression = |index| json!({"key": format!("k{index}"), "operator": "DoesNotExist"});
         let mut expressions: Vec<Value> = (1..length).map(expression).collect();
         expressions.push(json!({"key": "z", "operator": "Exists"}));
-        let selectors = json!([{"matchExpressions": expressions}]);
-        let object = advertisement(json!({"ipAddressPools": ["first"], "nodeSelectors": selectors}));
+        let selector = json!({"matchExpressions": expressions});
+        let none = json!({"matchExpressions": [{"key": "z", "operator": "Exists"}]});
+        let mut spec = json!({"ipAddressPools": ["first"], "nodeSelectors": [none]});
+        spec[list] = match list {
+            "preferredNodeSelectors" => json!([{"weight": 1, "preference": selector}]),
+            _ => json!([selector]),
+        };
+        let is_of_layer2 = list != "serviceSelectors";
+        let object = if is_of_layer2 {
+            advertisement(spec)
+        } else {
+            bgp::bgp_advertisement(spec)
+        };
         async move { fixture.create(&object).await }
     };
-    let (refusal, warnings) = warnings_of(1_000).await;
-    assert_eq!((refusal.as_str(), warnings.len()), ("", 1), "{warnings:?}");
-    assert!(warnings[0].contains("select no Node"), "{warnings:?}");
-    // 31 Nodes and a pool are too many for it.
-    let (refusal, warnings) = warnings_of(4_096).await;
-    assert_eq!((refusal.as_str(), warnings.len()), ("", 0), "{warnings:?}");
+    // 31 Nodes and a pool are too many for the longest list that is compared with them.
+    for (list, length, expected) in [
+        ("nodeSelectors", 1_000, "spec.nodeSelectors select no Node"),
+        ("nodeSelectors", 4_096, NOT_CHECKED),
+        (
+            "preferredNodeSelectors",
+            4_000,
+            "spec.nodeSelectors select no Node",
+        ),
+        ("serviceSelectors", 4_000, "spec.nodeSelectors select no Node"),
+    ] {
+        let (refusal, warnings) = warnings_of(list, length).await;
+        assert_eq!((refusal.as_str(), warnings.len()), ("", 1), "{list} {warnings:?}");
+        assert!(warnings[0].contains(expected), "{list} {warnings:?}");
+    }
 }
 
 #[tokio::test]

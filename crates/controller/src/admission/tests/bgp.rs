@@ -15,7 +15,7 @@ const KINDS: [BgpKind; 4] = [
 ];
 
 /// A controller that has listed these resources of BGP.
-fn fixture(objects: &[Value]) -> Fixture {
+pub(super) fn fixture(objects: &[Value]) -> Fixture {
     let mut fixture = Fixture::new(false);
     for object in objects {
         let kind = KINDS.into_iter().find(|kind| object["kind"] == kind.to_string());
@@ -51,7 +51,7 @@ fn peer(name: &str, fields: &Value) -> Value {
     peer
 }
 
-fn bgp_advertisement(spec: Value) -> Value {
+pub(super) fn bgp_advertisement(spec: Value) -> Value {
     resource("BGPAdvertisement", "a", spec)
 }
 
@@ -245,5 +245,27 @@ async fn lists_of_bgp_that_the_definition_does_not_allow_are_not_compared_with_a
     ] {
         let (refusal, _) = fixture.create(&object).await;
         assert_eq!(refusal, format!("a list has more than {expected} entries"));
+    }
+}
+
+#[tokio::test]
+async fn what_a_review_of_bgp_does_not_compare_is_told() {
+    let mut fixture = fixture(&[]);
+    for index in 0..30 {
+        let node = NodeName::new(format!("node-{index}"));
+        fixture.effects.set_node(&node, Labels::new());
+    }
+    let expressions: Vec<Value> = (0..4_096)
+        .map(|index| json!({"key": format!("k{index}"), "operator": "DoesNotExist"}))
+        .collect();
+    let selectors = json!([{"matchExpressions": expressions}]);
+    for object in [
+        peer("tor", &json!({"nodeSelectors": &selectors})),
+        bgp_advertisement(json!({"ipAddressPoolSelectors": &selectors})),
+    ] {
+        assert_eq!(
+            fixture.create(&object).await,
+            (String::new(), vec![NOT_CHECKED.to_owned()])
+        );
     }
 }
