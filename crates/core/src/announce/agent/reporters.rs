@@ -1,7 +1,8 @@
 //! Which speaker reports why a Service is not announced.
 //!
 //! All speakers know the reason, and one report is enough. All choose the same speaker: the first by the order of elections
-//! among those that can own addresses. While the Service is announced, this is its owner in most cases, so its status only
+//! among those that can own addresses. Only the sessions of a node tell what these cannot have: on that reports the first of the nodes
+//! that nothing else keeps from announcing by BGP. While the Service is announced, this is its owner in most cases, so its status only
 //! changes its condition.
 
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -71,6 +72,21 @@ impl Reporters {
         let service = self.unowned.get(service);
         let reporter = service.and_then(|service| service.reporter.as_ref());
         reporter.is_some_and(|(_, reporter)| reporter == node)
+    }
+
+    /// Whether the speaker of `node` is the first, for a Service with this first address, of those on nodes that `may_report`.
+    pub(super) fn is_first(
+        &self,
+        node: &NodeName,
+        first: IpAddr,
+        may_report: impl Fn(&NodeName) -> bool,
+    ) -> bool {
+        let own = Order::new(node, first, 0);
+        let mut before = self
+            .usable
+            .iter()
+            .filter(|other| Order::new(other, first, 0) < own);
+        self.usable.contains(node) && may_report(node) && !before.any(may_report)
     }
 
     /// Whether no node may announce a Service at one of its addresses.

@@ -136,15 +136,15 @@ impl StatusFacts {
     }
 
     /// Chooses the reporters again, if a Node or the set of usable speakers has changed. Of members nothing else concerns them,
-    /// or the reasons that they report. With limits of BGP, which node reports these depends on all Nodes.
+    /// or the reasons that they report. With limits of BGP, which node reports these depends on all of them.
     pub(super) fn update_reporters(&mut self, facts: &Facts, node: &NodeName, has_limits: bool) {
         let have_members_changed = core::mem::take(&mut self.are_members_stale);
         let have_nodes_changed = core::mem::take(&mut self.are_nodes_stale);
         if have_nodes_changed || (have_members_changed && self.reporters.are_stale(facts)) {
             self.stale.extend(self.reporters.update(facts, node));
-        }
-        if have_nodes_changed && has_limits {
-            self.stale.extend(self.reporters.services().cloned());
+            if has_limits {
+                self.stale.extend(self.reporters.services().cloned());
+            }
         }
     }
 
@@ -237,15 +237,18 @@ impl Agent {
         let own = &self.options.node;
         // An entry that is no address is of another implementation, and so is the Service.
         let is_ours = !matches!(exclusion, Exclusion::NoAddress | Exclusion::InvalidAddress);
-        let is_reporter = is_of_elected_node(exclusion)
-            || self.statuses.reporters.is_reporter(own, service)
-            || (matches!(exclusion, Exclusion::NoAdvertisement)
-                && self.bgp.reports_limits(&self.facts, service, address));
-        if !is_ours || !is_reporter {
+        let has_no_layer2 = matches!(exclusion, Exclusion::NoAdvertisement);
+        let reports_limits = has_no_layer2 && self.reports_limits(service, address);
+        let is_reporter = is_of_elected_node(exclusion) || self.statuses.reporters.is_reporter(own, service);
+        if !is_ours || !(is_reporter || reports_limits) {
             return None;
         }
-        let (exclusion, message) = if matches!(exclusion, Exclusion::NoAdvertisement) {
-            match self.bgp.reasons_of_nodes(&self.facts, service, address) {
+        let (exclusion, message) = if has_no_layer2 {
+            let reasons = match reports_limits {
+                true => self.bgp.reasons_with_limits(&self.facts, service, address),
+                false => self.bgp.reasons_of_nodes(&self.facts, service, address),
+            };
+            match reasons {
                 None if !self.options.has_bgp => (exclusion, NO_ADVERTISEMENT_WITHOUT_BGP.to_string()),
                 None => (exclusion, NO_ADVERTISEMENT.to_string()),
                 // The nodes that announce it by BGP publish that themselves.
@@ -263,6 +266,21 @@ impl Agent {
             reason: exclusion.reason(),
             message,
         })
+    }
+
+    /// Returns whether this node is to report that it announces an address for a Service to no peer because none of its sessions can
+    /// have it: no usable node before it, by the order of elections, could announce it but for its sessions.
+    fn reports_limits(&self, service: &ServiceKey, address: IpAddr) -> bool {
+        let exposure = self.facts.service(service);
+        let Some(first) = exposure.and_then(|exposure| exposure.addresses.first()) else {
+            return false;
+        };
+        let may_announce = |node: &NodeName| self.bgp.may_announce(&self.facts, node, service, address);
+        self.bgp.is_limited(&self.facts, service, address)
+            && self
+                .statuses
+                .reporters
+                .is_first(&self.options.node, *first, may_announce)
     }
 
     /// Describes why no node announces an address for a Service, with the reasons of the nodes where these differ. Neither

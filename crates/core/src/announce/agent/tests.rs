@@ -87,8 +87,13 @@ struct Rig {
 impl Rig {
     /// Creates an agent, not started, with two nodes and a Service for each of these addresses.
     fn new(has_gossip: bool, addresses: &[&str]) -> Self {
+        Self::of_node(OWN, has_gossip, addresses)
+    }
+
+    /// Creates the agent of the node of this name.
+    fn of_node(name: &str, has_gossip: bool, addresses: &[&str]) -> Self {
         let mut agent = Agent::new(Options {
-            node: OWN.into(),
+            node: name.into(),
             has_gossip,
             ignore_exclude_label: false,
             takeover_verification: true,

@@ -11,7 +11,7 @@ use crate::announce::eligibility::{Exposure, Node};
 use crate::announce::facts::Facts;
 use crate::config::Pool;
 use crate::config::bgp::{BgpAdvertisement, BgpPeer};
-use crate::{Family, Prefix, ServiceKey};
+use crate::{Family, NodeName, Prefix, ServiceKey};
 
 impl BgpRoutes {
     /// Explains for each peer why it gets a route for a Service at one of its addresses, or why not.
@@ -69,12 +69,36 @@ impl BgpRoutes {
     }
 
     /// Returns the reasons why no node announces a Service at an address, with the advertisements that contradict each other; none if
-    /// a node does. `None` if no advertisement selects the pool and the Service.
+    /// a node does. All nodes return the same: what sessions cannot have is left out. `None` if no advertisement selects the pool and
+    /// the Service.
     pub fn reasons_of_nodes(
         &self,
         facts: &Facts,
         service: &ServiceKey,
         address: IpAddr,
+    ) -> Option<BTreeSet<String>> {
+        self.reasons(facts, service, address, |_, _| Ok(()))
+    }
+
+    /// Returns what [`Self::reasons_of_nodes`] does, with what the sessions of this node cannot have. Those of other nodes with the same
+    /// peers most likely cannot have it either. Where they can, their nodes publish that they announce the Service.
+    pub fn reasons_with_limits(
+        &self,
+        facts: &Facts,
+        service: &ServiceKey,
+        address: IpAddr,
+    ) -> Option<BTreeSet<String>> {
+        self.reasons(facts, service, address, |peer, prefix| {
+            self.check_session(peer, prefix)
+        })
+    }
+
+    fn reasons(
+        &self,
+        facts: &Facts,
+        service: &ServiceKey,
+        address: IpAddr,
+        check_session: impl Fn(&str, Prefix) -> Result<(), PeerExclusion>,
     ) -> Option<BTreeSet<String>> {
         let service = facts.service(service)?;
         let pool = facts.view().pool_at(service, address).ok()?;
@@ -86,7 +110,7 @@ impl BgpRoutes {
         }
         let mut reasons = BTreeSet::new();
         for node in facts.nodes().values() {
-            match self.check_node(facts, node, pool, service, address) {
+            match self.check_node(facts, node, pool, service, address, &check_session) {
                 Ok(()) => return Some(BTreeSet::new()),
                 Err(exclusion) => reasons.insert(exclusion.named_reason()),
             };
@@ -94,25 +118,40 @@ impl BgpRoutes {
         Some(reasons)
     }
 
-    /// Returns whether this node has to say that it announces a Service at an address to no peer because none of its sessions can have it:
-    /// nothing else keeps it, and no node before it, by name, from announcing the Service. Only this node knows its sessions.
-    pub fn reports_limits(&self, facts: &Facts, service: &ServiceKey, address: IpAddr) -> bool {
-        let (Some(service), Some(own)) = (facts.service(service), facts.nodes().get(&self.own_node)) else {
-            return false;
-        };
-        let Ok(pool) = facts.view().pool_at(service, address) else {
-            return false;
-        };
-        let check = |node: &Node| self.check_node(facts, node, pool, service, address);
-        if !self.has_limits() || !matches!(check(own), Err(RouteExclusion::Unsendable(_))) {
-            return false;
-        }
-        let mut before = facts.nodes().values().take_while(|node| node.name != own.name);
-        !before.any(|node| matches!(check(node), Ok(()) | Err(RouteExclusion::Unsendable(_))))
+    /// Returns whether nothing but its sessions keeps a node from announcing a Service at an address. All nodes return the same.
+    pub fn may_announce(
+        &self,
+        facts: &Facts,
+        node: &NodeName,
+        service: &ServiceKey,
+        address: IpAddr,
+    ) -> bool {
+        let check = |_: &str, _| Ok(());
+        self.check(facts, node, service, address, check) == Some(Ok(()))
     }
 
-    /// Checks that a node announces a Service at an address to a peer. What the sessions of this node cannot have, those of other nodes
-    /// with the same peers most likely cannot have either. Where they can, their nodes publish that they announce the Service.
+    /// Returns whether this node announces a Service at an address to no peer only because none of its sessions can have it. No other
+    /// node knows these.
+    pub fn is_limited(&self, facts: &Facts, service: &ServiceKey, address: IpAddr) -> bool {
+        let check = |peer: &str, prefix| self.check_session(peer, prefix);
+        let result = || self.check(facts, &self.own_node, service, address, check);
+        self.has_limits() && matches!(result(), Some(Err(RouteExclusion::Unsendable(_))))
+    }
+
+    fn check(
+        &self,
+        facts: &Facts,
+        node: &NodeName,
+        service: &ServiceKey,
+        address: IpAddr,
+        check_session: impl Fn(&str, Prefix) -> Result<(), PeerExclusion>,
+    ) -> Option<Result<(), RouteExclusion>> {
+        let (service, node) = (facts.service(service)?, facts.nodes().get(node)?);
+        let pool = facts.view().pool_at(service, address).ok()?;
+        Some(self.check_node(facts, node, pool, service, address, check_session))
+    }
+
+    /// Checks that a node announces a Service at an address to a peer.
     fn check_node(
         &self,
         facts: &Facts,
@@ -120,6 +159,7 @@ impl BgpRoutes {
         pool: &Pool,
         service: &Exposure,
         address: IpAddr,
+        check_session: impl Fn(&str, Prefix) -> Result<(), PeerExclusion>,
     ) -> Result<(), RouteExclusion> {
         let (attached, _) = attach(&self.advertisements, pool, &node.labels);
         let places = self.places_on(facts, node, pool, &attached, service)?;
@@ -131,7 +171,7 @@ impl BgpRoutes {
             let advertisements = places.iter().map(|place| &self.advertisements[*place]);
             for advertisement in advertisements.filter(|one| one.selects_peer(&peer.name)) {
                 let prefix = Prefix::of(address, advertisement.length(family));
-                match self.check_session(&peer.name, prefix) {
+                match check_session(&peer.name, prefix) {
                     Ok(()) => return Ok(()),
                     Err(exclusion) => result = Err(RouteExclusion::Unsendable(exclusion)),
                 }

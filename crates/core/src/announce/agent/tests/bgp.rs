@@ -46,6 +46,25 @@ impl Rig {
         self
     }
 
+    /// Returns one of the node of this name, with a Service that only BGP advertises, whose endpoints are on these nodes.
+    fn with_local_service(name: &str, address: &str, nodes: &[&str]) -> Self {
+        let mut rig = Self::of_node(name, true, &[address]).without_layer2();
+        rig.agent.start();
+        rig.set_bgp(true);
+        rig.agent.set_service(Exposure {
+            traffic_policy: TrafficPolicy::Local,
+            ..exposure(address)
+        });
+        let endpoints = Endpoints {
+            any: true,
+            nodes: nodes.iter().map(|node| (*node).into()).collect(),
+            ..Endpoints::default()
+        };
+        rig.agent.set_endpoints(key(address), Some(endpoints.into()));
+        rig.bgp();
+        rig
+    }
+
     /// Returns what has changed of peers, routes and statuses, as text.
     fn bgp(&mut self) -> Vec<String> {
         self.agent.decide(self.now);
@@ -248,6 +267,62 @@ fn the_only_node_that_could_announce_a_service_says_what_its_session_cannot_have
     rig.agent.remove_node(&PEER.into());
     rig.bgp();
     assert!(reported(&mut rig, OTHER).is_some());
+}
+
+#[test]
+fn a_node_without_a_speaker_does_not_silence_the_others() {
+    // The other node comes first for this Service.
+    let mut rig = Rig::started(&[OTHER]).without_layer2();
+    rig.set_bgp(true);
+    let limits = SessionLimits {
+        v4: Some(FamilyLimit::NoNextHop),
+        ..SessionLimits::default()
+    };
+    rig.agent.set_bgp_limits(&"router".into(), limits);
+    rig.bgp();
+    assert_eq!(reported(&mut rig, OTHER), None);
+    rig.set_peer(Liveness::Down);
+    rig.bgp();
+    let message = reported(&mut rig, OTHER).map(|(_, message)| message);
+    assert!(message.is_some_and(|message| message.contains("NoNextHop")));
+    rig.set_peer(Liveness::Alive);
+    rig.bgp();
+    assert_eq!(rig.statuses(), [(key(OTHER), None)]);
+}
+
+#[test]
+fn one_node_reports_what_sessions_cannot_have_whatever_the_limits_of_the_others_are() {
+    let limits = [
+        SessionLimits::default(),
+        SessionLimits {
+            v4: Some(FamilyLimit::NoNextHop),
+            ..SessionLimits::default()
+        },
+        SessionLimits {
+            v4: Some(FamilyLimit::NotNegotiated),
+            ..SessionLimits::default()
+        },
+    ];
+    for address in [ADDRESS, OTHER] {
+        for nodes in [&[OWN, PEER][..], &[OWN], &[PEER]] {
+            for (own, other) in limits
+                .iter()
+                .flat_map(|own| limits.iter().map(move |other| (own, other)))
+            {
+                let case = format!("{address} {nodes:?} {own:?} {other:?}");
+                let reports = [(OWN, own), (PEER, other)].map(|(name, limits)| {
+                    let mut rig = Rig::with_local_service(name, address, nodes);
+                    rig.agent.set_bgp_limits(&"router".into(), limits.clone());
+                    rig.bgp();
+                    usize::from(reported(&mut rig, address).is_some())
+                });
+                let announces = |name, limits: &SessionLimits| nodes.contains(&name) && limits.v4.is_none();
+                let is_announced = announces(OWN, own) || announces(PEER, other);
+                let count: usize = reports.iter().sum();
+                assert!(count == 1 || (is_announced && count == 0), "{case}: {reports:?}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -91,7 +91,15 @@ fn a_peer_that_can_have_no_address_of_a_service_is_not_in_its_status() {
     assert_eq!(speaker.reasons_of_nodes("test1"), Some(String::new()));
     speaker.limit("peer2", too_long(SIX, 128));
     assert_eq!(speaker.statuses(), ["test1: nothing"]);
-    assert_eq!(speaker.reasons_of_nodes("test1"), Some("RouteTooLong".into()));
+    let reasons = speaker
+        .routes
+        .reasons_with_limits(&speaker.facts, &key("test1"), address);
+    assert_eq!(reasons, Some(["RouteTooLong".into()].into()));
+    assert_eq!(
+        speaker.reasons_of_nodes("test1"),
+        Some(String::new()),
+        "nothing else keeps it"
+    );
     // The routes are there for the next session.
     assert_eq!(speaker.at("peer1"), ["fc00:1::33/128"]);
 }
