@@ -93,7 +93,7 @@ fn add_peers(rib: &mut RibOut<u32>, count: u32) {
 fn send(rib: &mut RibOut<u32>, peers: u32) -> usize {
     let mut bytes = 0;
     loop {
-        let pieces = (0..peers).filter_map(|key| rib.poll_messages(&key));
+        let pieces = (0..peers).filter_map(|key| rib.poll_messages(&key, true));
         let sent: usize = pieces.map(|piece| piece.len()).sum();
         if sent == 0 {
             return bytes;

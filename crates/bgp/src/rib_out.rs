@@ -68,8 +68,8 @@ impl PeerFamily {
         self.is_refresh_wanted |= !is_absorbed;
     }
 
-    /// Returns the next messages, and notes them as sent.
-    fn poll(&mut self, table: &mut RouteTable, marks_refresh: bool) -> Option<Arc<[u8]>> {
+    /// Returns the next messages, and notes them as sent. Without `is_complete` the first pass does not end.
+    fn poll(&mut self, table: &mut RouteTable, marks_refresh: bool, is_complete: bool) -> Option<Arc<[u8]>> {
         loop {
             // RFC 7313 section 4: no BoRR before End-of-RIB. A request during a refresh is met by one more.
             if self.pass.is_none() && self.is_refresh_wanted {
@@ -89,6 +89,9 @@ impl PeerFamily {
             }
             if self.group.next_hop.is_none() {
                 self.position.may_have = 0;
+            }
+            if self.pass == Some(Pass::Initial) && !is_complete {
+                return None;
             }
             match self.pass.take()? {
                 Pass::Initial => return Some(end_of_rib(self.family)),
@@ -203,15 +206,17 @@ impl<K: Ord> RibOut<K> {
         }
     }
 
-    /// Returns whole messages to send to a peer next, and notes them as sent; nothing if the peer has all routes.
-    pub fn poll_messages(&mut self, key: &K) -> Option<Arc<[u8]>> {
+    /// Returns whole messages to send to a peer next, and notes them as sent; nothing if the peer has all routes. As long as they are not
+    /// `is_complete`, because routes are still to be set, a new session gets no End-of-RIB: the peer would drop what it has kept of the
+    /// session before (RFC 4724 section 4.2).
+    pub fn poll_messages(&mut self, key: &K, is_complete: bool) -> Option<Arc<[u8]>> {
         let peer = self.peers.get_mut(key)?;
         for family in &mut peer.families {
             let table = match family.family {
                 Family::V4 => &mut self.v4,
                 Family::V6 => &mut self.v6,
             };
-            if let Some(bytes) = family.poll(table, peer.marks_refresh) {
+            if let Some(bytes) = family.poll(table, peer.marks_refresh, is_complete) {
                 return Some(bytes);
             }
         }

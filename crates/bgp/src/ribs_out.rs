@@ -14,6 +14,8 @@
 //! all of them have takes effect at once. If some have not got it after [`DIFFERENCE_LASTS`], those that differ get a `RibOut` of their
 //! own. A peer that has been sent everything joins another one with the same routes.
 
+mod limits;
+
 #[cfg(test)]
 mod tests;
 
@@ -22,12 +24,13 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use herald_core::announce::bgp::{RouteAttributes, RouteChange, SessionLimits};
+use herald_core::announce::bgp::{RouteAttributes, RouteChange};
 use herald_core::{Family, Time};
 
 use crate::rib_out::{NextHops, RibOut};
 use crate::session::Negotiated;
 use crate::wire::{AsPath, Nlri, Origin, PathAttributes};
+pub use limits::LimitsVersion;
 
 /// How long peers may differ before they are split: the changes of one decision arrive within this time.
 pub const DIFFERENCE_LASTS: Duration = Duration::from_millis(5);
@@ -45,13 +48,6 @@ struct SharedRib {
     differences: Differences,
 }
 
-/// When the limits of a peer were read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LimitsVersion {
-    place: u64,
-    changes: u64,
-}
-
 /// The routes of all peers. Exactly one task owns it.
 #[derive(Debug, Default)]
 pub struct RibsOut {
@@ -63,9 +59,21 @@ pub struct RibsOut {
     leaving: BTreeSet<Arc<str>>,
     /// When peers that differ are split.
     due: Option<Time>,
+    /// Whether changes of a decision are still to come.
+    is_deciding: bool,
 }
 
 impl RibsOut {
+    /// Notes that the changes of a decision follow. Until its end no new session gets End-of-RIB.
+    pub const fn begin_decision(&mut self) {
+        self.is_deciding = true;
+    }
+
+    /// Notes that all changes of a decision were there.
+    pub const fn end_decision(&mut self) {
+        self.is_deciding = false;
+    }
+
     /// Announces a prefix to a peer, or withdraws it; before the peer has a session, and before it is known otherwise, too.
     ///
     /// # Panics
@@ -153,9 +161,11 @@ impl RibsOut {
         }
     }
 
-    /// Returns whole messages to send to a peer next, and notes them as sent; nothing if the peer has all routes.
+    /// Returns whole messages to send to a peer next, and notes them as sent; nothing if the peer has all routes. A new session gets
+    /// End-of-RIB only when its routes are settled.
     pub fn poll_messages(&mut self, peer: &Arc<str>) -> Option<Arc<[u8]>> {
-        let messages = self.shared_mut(peer)?.rib.poll_messages(peer);
+        let is_settled = self.is_settled(peer);
+        let messages = self.shared_mut(peer)?.rib.poll_messages(peer, is_settled);
         if messages.is_none() {
             self.join(peer);
         }
@@ -174,10 +184,10 @@ impl RibsOut {
         }
     }
 
-    /// Returns whether no change of a peer waits for the same change of others.
+    /// Returns whether no change of a decision is still to come, and none of a peer waits for the same change of others.
     pub fn is_settled(&self, peer: &Arc<str>) -> bool {
-        self.shared(peer)
-            .is_none_or(|shared| shared.differences.is_empty())
+        let shared = self.shared(peer);
+        !self.is_deciding && shared.is_none_or(|shared| shared.differences.is_empty())
     }
 
     /// Returns when [`RibsOut::handle_timeout`] is due.
@@ -199,24 +209,6 @@ impl RibsOut {
     /// Returns how many prefixes a peer was sent in this session as they are now. It counts those that wait to be sent.
     pub fn announced(&self, peer: &Arc<str>) -> usize {
         self.shared(peer).map_or(0, |shared| shared.rib.announced(peer))
-    }
-
-    /// Returns what a peer cannot be sent; nothing without a session. Which routes are too long is known as far as it was tried.
-    pub fn limits(&self, peer: &Arc<str>) -> Option<SessionLimits> {
-        self.shared(peer)?.rib.limits(peer)
-    }
-
-    /// Returns whether something waits to be sent to a peer in its session: until then it was not tried which routes are too long.
-    pub fn has_pending(&self, peer: &Arc<str>) -> bool {
-        self.shared(peer)
-            .is_some_and(|shared| shared.rib.has_pending(peer))
-    }
-
-    /// Returns a value that changes whenever [`Self::limits`] may return something else.
-    pub fn limits_version(&self, peer: &Arc<str>) -> Option<LimitsVersion> {
-        let place = *self.places.get(peer)?;
-        let changes = self.ribs.get(&place)?.rib.limit_changes();
-        Some(LimitsVersion { place, changes })
     }
 
     fn shared(&self, peer: &Arc<str>) -> Option<&SharedRib> {

@@ -122,7 +122,7 @@ fn read(mut bytes: &[u8], format: &UpdateFormat) -> Vec<Said> {
 /// All that a peer is sent until it has all routes.
 fn drain(rib: &mut RibOut<u8>, key: u8, format: &UpdateFormat) -> Vec<Said> {
     let mut said = Vec::new();
-    while let Some(bytes) = rib.poll_messages(&key) {
+    while let Some(bytes) = rib.poll_messages(&key, true) {
         assert!(!bytes.is_empty());
         said.extend(read(&bytes, format));
     }
@@ -150,8 +150,8 @@ fn a_new_peer_is_sent_all_routes_and_end_of_rib_of_each_family() {
         Said::EndOfRib(Family::V6),
     ];
     assert_eq!(drain(&mut rib, 1, &FORMAT), expected);
-    assert_eq!(rib.poll_messages(&1), None);
-    assert_eq!(rib.poll_messages(&2), None, "an unknown peer");
+    assert_eq!(rib.poll_messages(&1, true), None);
+    assert_eq!(rib.poll_messages(&2, true), None, "an unknown peer");
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn a_peer_that_reads_late_is_sent_each_prefix_once_as_it_is_now() {
     // The same again is no change.
     rib.set_route(flapping, Some(attributes(50)));
     assert!(!rib.has_pending(&1));
-    assert_eq!(rib.poll_messages(&1), None);
+    assert_eq!(rib.poll_messages(&1, true), None);
 }
 
 #[test]
@@ -208,10 +208,10 @@ fn one_change_among_many_is_one_prefix_in_one_message() {
     rib.add_peer(1, &negotiated(FORMAT, true), next_hops());
     assert_eq!(drain(&mut rib, 1, &FORMAT).len(), 10_000 + 2);
     rib.set_route(host(Family::V4, 7), Some(attributes(50)));
-    let bytes = rib.poll_messages(&1).expect("a change");
+    let bytes = rib.poll_messages(&1, true).expect("a change");
     let expected = [Said::Announced(host(Family::V4, 7), attributes(50))];
     assert_eq!(read(&bytes, &FORMAT), expected);
-    assert_eq!(rib.poll_messages(&1), None);
+    assert_eq!(rib.poll_messages(&1, true), None);
 }
 
 #[test]
@@ -224,13 +224,13 @@ fn peers_of_a_group_share_what_is_encoded_once() {
         rib.add_peer(key, &negotiated(FORMAT, true), next_hops());
     }
     let mut first = Vec::new();
-    while let Some(bytes) = rib.poll_messages(&0) {
+    while let Some(bytes) = rib.poll_messages(&0, true) {
         first.push(bytes);
     }
     assert!(first.len() > 3, "several batches");
     for key in 1..100 {
         for expected in &first {
-            let bytes = rib.poll_messages(&key).expect("as much as the first peer");
+            let bytes = rib.poll_messages(&key, true).expect("as much as the first peer");
             assert_eq!(bytes, *expected);
             // End-of-RIB is a short message of its own.
             assert!(
@@ -238,7 +238,7 @@ fn peers_of_a_group_share_what_is_encoded_once() {
                 "the same bytes"
             );
         }
-        assert_eq!(rib.poll_messages(&key), None);
+        assert_eq!(rib.poll_messages(&key, true), None);
     }
     // A peer of another group has messages of its own.
     let old = UpdateFormat {
@@ -265,7 +265,7 @@ fn a_batch_is_bounded_in_bytes() {
                 rib.set_route(host(Family::V6, n), Some(route));
             }
             rib.add_peer(1, &negotiated(format, true), next_hops());
-            while let Some(bytes) = rib.poll_messages(&1) {
+            while let Some(bytes) = rib.poll_messages(&1, true) {
                 let most = 64 * 1024 + format.max_length;
                 assert!(bytes.len() <= most, "{} {communities} {of_own}", bytes.len());
             }
@@ -384,10 +384,10 @@ fn requests_during_a_refresh_are_met_by_one_more_or_none() {
     let [end_v4, end_v6] = ENDS;
     assert_eq!(drain(&mut rib, 1, &FORMAT), [announced.clone(), end_v4, end_v6]);
     rib.handle_refresh(&1, Family::V4);
-    let begin = rib.poll_messages(&1).expect("BoRR");
+    let begin = rib.poll_messages(&1, true).expect("BoRR");
     assert_eq!(read(&begin, &FORMAT), [of(Family::V4, RefreshSubtype::Begin)]);
     rib.handle_refresh(&1, Family::V4);
-    let routes = rib.poll_messages(&1).expect("routes");
+    let routes = rib.poll_messages(&1, true).expect("routes");
     assert_eq!(read(&routes, &FORMAT), std::slice::from_ref(&announced));
     // The peer may have asked after it read that route.
     for _ in 0..100 {
@@ -412,10 +412,10 @@ fn no_refresh_begins_before_end_of_rib() {
     }
     rib.add_peer(1, &negotiated(FORMAT, true), next_hops());
     assert_eq!(
-        read(&rib.poll_messages(&1).expect("a message"), &FORMAT),
+        read(&rib.poll_messages(&1, true).expect("a message"), &FORMAT),
         ENDS[..1]
     );
-    let first = read(&rib.poll_messages(&1).expect("routes"), &FORMAT);
+    let first = read(&rib.poll_messages(&1, true).expect("routes"), &FORMAT);
     assert!(first.len() < 4999, "more than one batch");
     rib.handle_refresh(&1, Family::V6);
     let said = drain(&mut rib, 1, &FORMAT);
@@ -432,10 +432,10 @@ fn end_of_rib_waits_for_routes_that_change_meanwhile() {
     }
     rib.add_peer(1, &negotiated(FORMAT, true), next_hops());
     assert_eq!(
-        read(&rib.poll_messages(&1).expect("a message"), &FORMAT),
+        read(&rib.poll_messages(&1, true).expect("a message"), &FORMAT),
         ENDS[..1]
     );
-    let first = read(&rib.poll_messages(&1).expect("routes"), &FORMAT);
+    let first = read(&rib.poll_messages(&1, true).expect("routes"), &FORMAT);
     assert!(first.len() < 4999, "more than one batch");
     rib.set_route(host(Family::V6, 4999), Some(attributes(50)));
     let said = drain(&mut rib, 1, &FORMAT);
@@ -528,7 +528,7 @@ fn a_next_hop_that_is_lost_during_a_refresh_takes_the_routes_with_it() {
     rib.add_peer(1, &negotiated(FORMAT, true), next_hops());
     let _all = drain(&mut rib, 1, &FORMAT);
     rib.handle_refresh(&1, Family::V6);
-    let begin = rib.poll_messages(&1).expect("BoRR");
+    let begin = rib.poll_messages(&1, true).expect("BoRR");
     assert_eq!(read(&begin, &FORMAT), [of(Family::V6, RefreshSubtype::Begin)]);
     let only_v4 = NextHops {
         v6: None,
@@ -682,7 +682,7 @@ proptest! {
                 }
                 Step::Refresh(key, family) => rib.handle_refresh(&key, family),
                 Step::Poll(key) => {
-                    let bytes = rib.poll_messages(&key);
+                    let bytes = rib.poll_messages(&key, true);
                     prop_assert!(bytes.is_none() || routers.contains_key(&key));
                     if let (Some(bytes), Some(router)) = (bytes, routers.get_mut(&key)) {
                         router.take(&bytes, &wanted);
@@ -692,7 +692,7 @@ proptest! {
                     let Some(router) = routers.get_mut(&key) else {
                         continue;
                     };
-                    while let Some(bytes) = rib.poll_messages(&key) {
+                    while let Some(bytes) = rib.poll_messages(&key, true) {
                         router.take(&bytes, &wanted);
                     }
                     prop_assert_eq!(&router.routes, &router.expected(&wanted));
@@ -701,7 +701,7 @@ proptest! {
             }
         }
         for (key, router) in &mut routers {
-            while let Some(bytes) = rib.poll_messages(key) {
+            while let Some(bytes) = rib.poll_messages(key, true) {
                 prop_assert!(!bytes.is_empty());
                 router.take(&bytes, &wanted);
             }

@@ -287,6 +287,54 @@ fn a_peer_that_comes_back_before_its_routes_are_gone_is_kept() {
     assert!(peers.ribs.places.contains_key(&name(1)));
 }
 
+/// Returns whether these are an End-of-RIB alone.
+fn is_end_of_rib(bytes: &[u8]) -> bool {
+    let raw = frame(bytes, MAX_LENGTH).expect("valid").expect("whole");
+    let message = BgpMessage::parse(raw, &FORMAT).expect("valid");
+    matches!(message, BgpMessage::Update(update) if update.end_of_rib.is_some())
+}
+
+#[test]
+fn a_new_session_has_its_end_of_rib_after_all_routes_of_the_decision() {
+    let mut peers = Peers::with_sessions(1);
+    peers.ribs.begin_decision();
+    assert_eq!(peers.poll(0), None, "its routes are still to come");
+    assert!(peers.ribs.has_pending(&name(0)));
+    peers.set(0, 1, Some(100));
+    assert!(!is_end_of_rib(&peers.poll(0).expect("a route")));
+    assert_eq!(peers.poll(0), None, "there may be more of them");
+    peers.set(0, 2, Some(100));
+    peers.ribs.end_decision();
+    let sent = [(); 2].map(|()| is_end_of_rib(&peers.poll(0).expect("a message")));
+    assert_eq!(sent, [false, true]);
+    assert!(!peers.ribs.has_pending(&name(0)));
+    // A later decision is sent as it arrives.
+    peers.ribs.begin_decision();
+    peers.set(0, 3, Some(100));
+    assert_eq!(peers.drain(0), 1);
+    peers.ribs.end_decision();
+    peers.settle();
+}
+
+#[test]
+fn a_new_session_has_its_end_of_rib_after_routes_that_wait_for_other_peers() {
+    let mut peers = Peers::with_sessions(2);
+    peers.set(0, 1, Some(100));
+    for peer in 0..2 {
+        assert_eq!(
+            peers.poll(peer),
+            None,
+            "the route of the first waits for the second"
+        );
+        assert!(peers.ribs.has_pending(&name(peer)));
+    }
+    peers.wait();
+    let sent = [(); 2].map(|()| is_end_of_rib(&peers.poll(0).expect("a message")));
+    assert_eq!(sent, [false, true]);
+    assert!(is_end_of_rib(&peers.poll(1).expect("a message")));
+    peers.settle();
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Set(u8, u16, Option<u32>),

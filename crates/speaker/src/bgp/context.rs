@@ -16,6 +16,4 @@ pub(super) struct PeerContext {
     pub(super) interfaces: Vec<Interface>,
     /// Room for received bytes.
     pub(super) buffer: Vec<u8>,
-    /// Whether commands of a decision are still to come.
-    pub(super) is_deciding: bool,
 }

@@ -359,7 +359,6 @@ impl PeerShell {
         }
         let name = self.peering.name();
         if !connection.is_full
-            && !context.is_deciding
             && context.routes.is_settled(name)
             && let Some(decided) = self.unsent_since.take()
         {

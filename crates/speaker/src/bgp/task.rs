@@ -70,7 +70,6 @@ impl BgpTask {
                 metrics,
                 interfaces: Vec::new(),
                 buffer: vec![0; BUFFER],
-                is_deciding: false,
             },
             peers: BTreeMap::new(),
             next_token: 0,
@@ -124,8 +123,8 @@ impl BgpTask {
     fn handle_inputs(&mut self) -> InputProgress {
         for _ in 0..CHORES {
             match self.inputs.try_recv() {
-                Ok(BgpInput::DecisionBegins) => self.context.is_deciding = true,
-                Ok(BgpInput::DecisionEnds) => self.context.is_deciding = false,
+                Ok(BgpInput::DecisionBegins) => self.context.routes.begin_decision(),
+                Ok(BgpInput::DecisionEnds) => self.context.routes.end_decision(),
                 Ok(BgpInput::Command(command, decided)) => self.handle_command(command, decided),
                 Ok(BgpInput::Interfaces(interfaces)) => {
                     self.context.interfaces = interfaces;

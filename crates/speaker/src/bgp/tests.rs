@@ -66,7 +66,6 @@ impl Shell {
                 metrics,
                 interfaces: Vec::new(),
                 buffer: vec![0; 1 << 16],
-                is_deciding: false,
             },
             reports,
             now: Time::ZERO,
@@ -367,6 +366,44 @@ fn a_decision_about_many_routes_is_one_entry_of_the_metric() {
     assert_eq!(entries(), "1");
     bgp.send_all(routes(1, 2));
     wait_for("the next one is counted", || entries() == "2");
+}
+
+#[test]
+fn routers_have_all_routes_of_a_decision_before_end_of_rib() {
+    let routers = [Router::listen(), Router::listen()];
+    let names = ["router", "other"];
+    let (bgp, mut reports, _registry) = start();
+    let routes = |peer: &'static str, numbers: std::ops::Range<u16>| {
+        numbers.map(move |number| {
+            let [high, low] = number.to_be_bytes();
+            BgpCommand::SetRoute(change(peer, &format!("10.0.{high}.{low}"), Some(1)))
+        })
+    };
+    let peers = names.iter().zip(&routers).map(|(name, router)| {
+        let settings = Box::new(router.settings());
+        BgpCommand::SetPeer((*name).into(), settings)
+    });
+    let mut connections = Vec::new();
+    // More commands than wait at once, then both sessions begin while the others are still to come.
+    let establish = || {
+        for router in &routers {
+            let mut connection = router.accept();
+            connection.open(90);
+            connections.push(connection);
+            let (_, up) = next_report(&mut reports);
+            assert!(matches!(up, PeerEvent::Up(_)), "{up:?}");
+        }
+        None
+    };
+    let first = names.into_iter().flat_map(|name| routes(name, 0..1_500));
+    let rest = names.into_iter().flat_map(|name| routes(name, 1_500..3_000));
+    let commands = peers
+        .chain(first)
+        .chain(std::iter::once_with(establish).flatten());
+    bgp.send_all(commands.chain(rest));
+    for connection in &mut connections {
+        assert_eq!(connection.wait_for_end_of_rib(), [3_000, 3_000]);
+    }
 }
 
 #[test]

@@ -74,15 +74,19 @@ impl BgpSessions {
         self.thread.set_interfaces(interfaces.to_vec());
     }
 
-    /// Begins, changes or ends the session with a peer.
-    fn set_peer(&mut self, change: PeerChange, node: impl FnOnce() -> BgpIdentifier, follows_metallb: bool) {
+    /// Takes a peer whose session begins, changes or ends. Returns what the thread is to do.
+    fn set_peer(
+        &mut self,
+        change: PeerChange,
+        node: impl FnOnce() -> BgpIdentifier,
+        follows_metallb: bool,
+    ) -> BgpCommand {
         let PeerChange { name, peer } = change;
         let Some(peer) = peer else {
             info!(peer = %name, "no session with this peer any more");
             self.sessions.remove(&name);
             self.states.set(SessionKey(Arc::clone(&name)), None);
-            self.thread.send(BgpCommand::RemovePeer(name));
-            return;
+            return BgpCommand::RemovePeer(name);
         };
         let node = *self.identifier.get_or_insert_with(node);
         let session = self.sessions.entry(Arc::clone(&name));
@@ -92,13 +96,14 @@ impl BgpSessions {
         let settings = Box::new(PeerSettings::of(&peer, node, follows_metallb));
         self.states
             .set(SessionKey(Arc::clone(&name)), Some(session.status()));
-        self.thread.send(BgpCommand::SetPeer(name, settings));
+        BgpCommand::SetPeer(name, settings)
     }
 
-    fn set_routes(&mut self, routes: impl Iterator<Item = RouteChange>) {
+    /// Hands over a decision as one: a new session gets End-of-RIB only when all of its routes are there.
+    fn send(&mut self, peers: Vec<BgpCommand>, routes: impl Iterator<Item = RouteChange>) {
         let is_stale = &mut self.are_prefixes_stale;
-        let routes = routes.inspect(|_| *is_stale = true);
-        self.thread.send_all(routes.map(BgpCommand::SetRoute));
+        let routes = routes.inspect(|_| *is_stale = true).map(BgpCommand::SetRoute);
+        self.thread.send_all(peers.into_iter().chain(routes));
     }
 
     /// Publishes how many prefixes each peer is to have, where that has settled. Returns what users should know of it.
@@ -168,11 +173,12 @@ impl Driver {
             return;
         };
         let follows_metallb = self.beside.is_some();
+        let mut peers = Vec::new();
         while let Some(change) = self.agent.poll_bgp_peer() {
             let identifier = || identifier::of_node(self.agent.node(), self.cluster.internal_ipv4());
-            sessions.set_peer(change, identifier, follows_metallb);
+            peers.push(sessions.set_peer(change, identifier, follows_metallb));
         }
-        sessions.set_routes(std::iter::from_fn(|| self.agent.poll_route()));
+        sessions.send(peers, std::iter::from_fn(|| self.agent.poll_route()));
         while let Some(change) = self.agent.poll_bgp_status() {
             self.handle_bgp_status(change);
         }

@@ -1,6 +1,6 @@
 //! The other end of a connection: a router that sends and reads what a test says.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
@@ -70,6 +70,7 @@ impl Router {
             stream,
             received: Vec::new(),
             routes: BTreeSet::new(),
+            at_end: BTreeMap::new(),
         }
     }
 }
@@ -78,6 +79,8 @@ pub(super) struct Connection {
     stream: TcpStream,
     received: Vec<u8>,
     routes: BTreeSet<String>,
+    /// How many routes it had at the first End-of-RIB of each family.
+    at_end: BTreeMap<AfiSafi, usize>,
 }
 
 impl Connection {
@@ -183,7 +186,18 @@ impl Connection {
             }
             let reachable = update.reachable.iter().flat_map(|reachable| &reachable.nlri);
             self.routes.extend(reachable.map(ToString::to_string));
+            if let Some(family) = update.end_of_rib {
+                self.at_end.entry(family).or_insert(self.routes.len());
+            }
         }
+    }
+
+    /// Reads until the End-of-RIB of both families were there, and returns how many routes it had at each.
+    pub(super) fn wait_for_end_of_rib(&mut self) -> Vec<usize> {
+        while self.at_end.len() < 2 {
+            assert!(self.next().is_some(), "the session stands");
+        }
+        self.at_end.values().copied().collect()
     }
 
     /// Reads until it has so many routes, and returns them.
