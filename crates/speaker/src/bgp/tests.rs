@@ -315,6 +315,8 @@ fn a_route_that_was_too_long_is_so_in_the_next_session_until_it_was_tried() {
     let (_, up) = next_report(&mut reports);
     assert!(matches!(up, PeerEvent::Up(_)), "{up:?}");
     assert_eq!(connection.wait_for_routes(1), ["198.51.100.2/32"]);
+    // By then all routes were tried.
+    connection.wait_for_end_of_rib();
     connection.notify_and_reset();
     let (limits, end) = next_report(&mut reports);
     assert!(matches!(end, PeerEvent::Ended { .. }), "{end:?}");
