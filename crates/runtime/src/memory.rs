@@ -1,10 +1,11 @@
 //! How many heaps the C library has, and how much memory it keeps of what was freed.
 
 use std::io;
-use std::thread;
-use std::time::Duration;
+#[cfg(target_env = "gnu")]
+use std::{thread, time::Duration};
 
 /// How often free memory is returned to the kernel. Lists and bursts of changes leave megabytes of it; a pass takes some milliseconds.
+#[cfg(target_env = "gnu")]
 const TRIM_PERIOD: Duration = Duration::from_secs(30);
 
 /// Which threads share a heap. A thread that allocates waits while another one uses its heap, also while the scheduler has
@@ -33,7 +34,7 @@ impl Heaps {
 /// are much larger than what is kept of them. A thread returns what is free inside of the heaps from time to time.
 ///
 /// Call it before any other thread is started, and before the priority of the calling thread is lowered: while the thread looks through
-/// a heap, the one that uses the heap may wait, so it must not have a lower priority.
+/// a heap, the one that uses the heap may wait, so it must not have a lower priority. With another C library than glibc nothing is done.
 ///
 /// # Errors
 /// When no thread can be started.
@@ -41,6 +42,21 @@ pub fn init(heaps: Heaps) -> io::Result<()> {
     #[cfg(not(target_env = "gnu"))]
     let _ = heaps;
     #[cfg(target_env = "gnu")]
+    {
+        set_parameters(heaps);
+        let thread = thread::Builder::new().name("trim".to_owned());
+        thread.spawn(|| {
+            loop {
+                thread::sleep(TRIM_PERIOD);
+                trim();
+            }
+        })?;
+    }
+    Ok(())
+}
+
+#[cfg(target_env = "gnu")]
+fn set_parameters(heaps: Heaps) {
     for (parameter, value) in [
         (libc::M_ARENA_MAX, heaps.most()),
         (libc::M_TRIM_THRESHOLD, KEPT),
@@ -53,26 +69,16 @@ pub fn init(heaps: Heaps) -> io::Result<()> {
         let is_set = unsafe { libc::mallopt(parameter, value) };
         debug_assert_eq!(is_set, 1, "the C library knows the parameter {parameter}");
     }
-    let thread = thread::Builder::new().name("trim".to_owned());
-    thread.spawn(|| {
-        loop {
-            thread::sleep(TRIM_PERIOD);
-            trim();
-        }
-    })?;
-    Ok(())
 }
 
 /// Returns the free pages of all heaps to the kernel.
+#[cfg(target_env = "gnu")]
 fn trim() {
-    #[cfg(target_env = "gnu")]
-    {
-        #[expect(
-            unsafe_code,
-            reason = "nix does not wrap it; the call takes a number and frees what is free already"
-        )]
-        let _is_any_freed = unsafe { libc::malloc_trim(0) };
-    }
+    #[expect(
+        unsafe_code,
+        reason = "nix does not wrap it; the call takes a number and frees what is free already"
+    )]
+    let _is_any_freed = unsafe { libc::malloc_trim(0) };
 }
 
 /// Free bytes at the end of a heap that are kept, and the size of blocks that get a mapping of their own.

@@ -12,7 +12,9 @@ use kube::{Client, Error};
 use tower::retry::RetryLayer;
 use tower::{BoxError, ServiceBuilder};
 
-/// Returns a client that is like `Client::try_from`, but closes connections that were idle for `idle_timeout`.
+/// Returns a client that is like `Client::try_from`, but closes connections that were idle for `idle_timeout`. It has no span for each
+/// request and does not log failures, because the callers log the errors that they get; and it has no `Client::valid_until`, the time
+/// when the certificate of a command for credentials ends: `kube` keeps that time to itself, and no program here asks for it.
 ///
 /// # Errors
 /// When the configuration cannot be used: its certificates or credentials, or it names a proxy.
