@@ -43,6 +43,10 @@ pub(crate) struct ValidateArgs {
     /// checked together.
     #[arg(long = "filename", short, required = true, value_name = "FILE", value_hint = ValueHint::AnyPath)]
     files: Vec<PathBuf>,
+    /// The spec.loadBalancerClass of the Services that Herald handles (loadBalancerClass in the values of the chart); if not given,
+    /// those without a class. The requests of other Services are not checked.
+    #[arg(long, value_name = "CLASS")]
+    load_balancer_class: Option<String>,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -56,7 +60,7 @@ pub(crate) fn run(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
         Ok(files) => files,
         Err(errors) => return Ok(unusable(&errors)),
     };
-    let validation = validate(&files);
+    let validation = validate(&files, args.load_balancer_class.as_deref());
     args.output.print(&validation)?;
     Ok(match validation.mistakes {
         0 => ExitCode::SUCCESS,
@@ -73,8 +77,8 @@ pub(crate) fn unusable(errors: &[FileError]) -> ExitCode {
     ExitCode::from(UNUSABLE)
 }
 
-/// Checks files together.
-pub fn validate(files: &[ManifestFile]) -> Validation {
+/// Checks files together. Herald handles the Services of `class`, or those without one.
+pub fn validate(files: &[ManifestFile], class: Option<&str>) -> Validation {
     let mut findings = Findings::default();
     let mut documents = Vec::new();
     for (file, ManifestFile { text, .. }) in files.iter().enumerate() {
@@ -98,13 +102,13 @@ pub fn validate(files: &[ManifestFile]) -> Validation {
     }
     let count = objects.len();
     objects.retain(|object| !is_template(object, &mut findings));
-    check(&objects, schemas, &mut findings);
+    check(&objects, schemas, class, &mut findings);
     let findings = without_repetitions(findings.0);
     Validation::new(files, count, findings)
 }
 
 /// Checks objects whose version and kind are known.
-fn check(objects: &[ManifestObject<'_>], schemas: &Schemas, findings: &mut Findings) {
+fn check(objects: &[ManifestObject<'_>], schemas: &Schemas, class: Option<&str>, findings: &mut Findings) {
     let mut is_broken = Vec::new();
     for object in objects {
         let before = findings.0.len();
@@ -118,7 +122,7 @@ fn check(objects: &[ManifestObject<'_>], schemas: &Schemas, findings: &mut Findi
     configurations.check(findings);
     let services = objects.iter().filter(|object| object.is("v1", "Service"));
     for service in services {
-        service::check(service, &configurations, findings);
+        service::check(service, class, &configurations, findings);
     }
 }
 

@@ -55,7 +55,7 @@ fn a_config_map_becomes_the_resources_of_metallbs_converter() {
 #[test]
 fn the_resources_have_no_mistake() {
     let text = converted(&file(OLD)).expect("resources");
-    let validation = validate(&[file(&text)]);
+    let validation = validate(&[file(&text)], None);
     assert_eq!(
         (validation.mistakes, validation.objects),
         (0, 12),

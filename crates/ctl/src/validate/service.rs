@@ -12,9 +12,10 @@ use super::name;
 use super::object::ManifestObject;
 use super::path::FieldPath;
 
-/// Checks the requests of a Service by the pools of all files.
+/// Checks the requests of a Service that Herald handles by the pools of all files.
 pub(crate) fn check(
     object: &ManifestObject<'_>,
+    class: Option<&str>,
     configurations: &Configurations<'_>,
     findings: &mut Findings,
 ) {
@@ -22,8 +23,7 @@ pub(crate) fn check(
     let Ok(service) = serde_json::from_value::<core_v1::Service>(object.json()) else {
         return;
     };
-    let spec = service.spec.as_ref();
-    if spec.and_then(|spec| spec.type_.as_deref()) != Some("LoadBalancer") {
+    if !convert::is_ours(&service, class) {
         return;
     }
     let annotations = service.metadata.annotations.iter();
