@@ -16,6 +16,7 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::heraldctl::settled_owner;
 use crate::{DEADLINE, QUICKSTART, in_cluster, in_cluster_with, metrics};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -58,7 +59,8 @@ metadata: {name: all, namespace: metallb-system}
 async fn each_right(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
     lab.apply("quickstart.yaml", QUICKSTART).await?;
     lab.wait_for_addresses("hello", 1, DEADLINE).await?;
-    let owner = announcer(lab, "hello", None).await?;
+    let owner = settled_owner(lab, "hello").await?;
+    announced_by(lab, "hello", &owner).await?;
     // Away and back: a status is deleted, another made, and the same event is counted again.
     for (drain, but) in [
         ("true", Some(owner.as_str())),

@@ -18,6 +18,32 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
+/// Waits until all speakers know each other and the elected one answers for a Service at its address; returns its node. Before that
+/// another node may have it for a moment.
+pub(crate) async fn settled_owner(lab: &Lab, service: &str) -> anyhow::Result<String> {
+    wait_for("the elected node answers", DEADLINE, async || {
+        let status = lab.heraldctl(&["status"]).await?;
+        let nodes = status["nodes"].as_array().context("nodes")?;
+        if !nodes.iter().all(|node| node["alive"] == nodes.len()) {
+            return Ok(None);
+        }
+        let explained = lab
+            .heraldctl(&["explain", "service", service, "--namespace=default"])
+            .await?;
+        let announcement = &explained["announcements"][0];
+        let parts = announcement["nodes"].as_array().into_iter().flatten();
+        let owner = parts
+            .filter(|line| line["part"] == "Owner")
+            .find_map(|line| line["node"].as_str());
+        let is_alone = announcement["answeredBy"]
+            .as_array()
+            .is_some_and(|nodes| nodes.len() == 1);
+        let owner = owner.filter(|owner| is_alone && announcement["answeredBy"][0] == **owner);
+        Ok(owner.map(str::to_owned))
+    })
+    .await
+}
+
 async fn states(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
     let known = wait_for("all states are known", DEADLINE, async || {
         let status = lab.heraldctl(&["status"]).await?;
