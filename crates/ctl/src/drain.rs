@@ -46,29 +46,13 @@ impl DrainArgs {
     /// # Errors
     /// When an address has not moved in time, or what the node does is unknown; the annotation stays. When the API server refuses.
     pub(crate) async fn drain(self) -> anyhow::Result<()> {
-        let (connection, mut cluster) = self.common.read().await?;
+        let (connection, cluster) = self.common.read().await?;
         annotate(&connection.client, &self.node, Some("true")).await?;
         let addresses = self.answered_by(&cluster)?;
-        let deadline = Instant::now() + Duration::from_secs(self.timeout);
-        let mut last = None;
-        loop {
-            let progress = DrainProgress::of(&cluster, &self.node, &addresses);
-            self.show(&progress, addresses.len(), &mut last)?;
-            if progress.is_done() {
-                return print(&format!(
-                    "{}\n",
-                    good(&format!("{} announces nothing any more", self.node))
-                ));
-            }
-            if Instant::now() >= deadline {
-                return self.give_up(&cluster, &progress);
-            }
-            tokio::time::sleep(PERIOD).await;
-            cluster.states = self
-                .common
-                .read_states(&connection.client, &cluster.installation)
-                .await;
-        }
+        let text = format!("{} announces nothing any more", self.node);
+        let progress = |cluster: &ClusterView| DrainProgress::of(cluster, &self.node, &addresses);
+        self.follow(&connection.client, cluster, addresses.len(), progress, &text)
+            .await
     }
 
     /// Ends the drain of the node, and waits until it answers for all addresses that it is elected for.
@@ -78,34 +62,48 @@ impl DrainArgs {
     pub(crate) async fn undrain(self) -> anyhow::Result<()> {
         let connection = self.common.connect().await?;
         annotate(&connection.client, &self.node, None).await?;
-        let (connection, mut cluster) = self.common.read().await?;
+        let (connection, cluster) = self.common.read().await?;
         self.answered_by(&cluster)?;
         let addresses = elected(&cluster, &self.node);
+        let text = format!("{} answers for all addresses that it is elected for", self.node);
+        let progress = |cluster: &ClusterView| {
+            let own = answered_by(cluster, &self.node);
+            let is_left = |address: &&IpAddr| own.as_ref().is_none_or(|own| !own.contains(*address));
+            DrainProgress {
+                is_known: own.is_some(),
+                left: addresses.iter().filter(is_left).copied().collect(),
+                routes: 0,
+            }
+        };
+        self.follow(&connection.client, cluster, addresses.len(), progress, &text)
+            .await
+    }
+
+    /// Shows the progress about `all` addresses until it is done, and prints `done` then.
+    ///
+    /// # Errors
+    /// When it is not done in time.
+    async fn follow(
+        &self,
+        client: &Client,
+        mut cluster: ClusterView,
+        all: usize,
+        progress: impl Fn(&ClusterView) -> DrainProgress,
+        done: &str,
+    ) -> anyhow::Result<()> {
         let deadline = Instant::now() + Duration::from_secs(self.timeout);
         let mut last = None;
         loop {
-            let own = answered_by(&cluster, &self.node);
-            let left = addresses
-                .iter()
-                .filter(|address| own.as_ref().is_none_or(|own| !own.contains(*address)));
-            let progress = DrainProgress {
-                is_known: own.is_some(),
-                left: left.copied().collect(),
-                routes: 0,
-            };
-            self.show(&progress, addresses.len(), &mut last)?;
+            let progress = progress(&cluster);
+            self.show(&progress, all, &mut last)?;
             if progress.is_done() {
-                let text = format!("{} answers for all addresses that it is elected for", self.node);
-                return print(&format!("{}\n", good(&text)));
+                return print(&format!("{}\n", good(done)));
             }
             if Instant::now() >= deadline {
                 return self.give_up(&cluster, &progress);
             }
             tokio::time::sleep(PERIOD).await;
-            cluster.states = self
-                .common
-                .read_states(&connection.client, &cluster.installation)
-                .await;
+            cluster.states = self.common.read_states(client, &cluster.installation).await;
         }
     }
 
