@@ -75,7 +75,7 @@ struct ProgramLine {
 enum LeaderLine {
     #[serde(rename_all = "camelCase")]
     Active { pod: String, since: Option<String> },
-    /// Nobody holds the Lease.
+    /// No controller holds the Lease.
     None,
     /// The Lease cannot be read.
     Unknown,

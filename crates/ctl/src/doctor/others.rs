@@ -169,7 +169,7 @@ fn other_balancers(cluster: &ClusterView, others: &OtherObjects) -> DoctorFindin
         return DoctorFinding::pass(DoctorCheck::OtherBalancers, "none of those that are known");
     }
     let remedy = if found == ["MetalLB"] {
-        "if this is a migration, follow docs/install/migrate.md; otherwise remove one of the two"
+        "if this is a migration, follow the page \"In place of MetalLB\" of the documentation; otherwise remove one of the two"
     } else {
         "remove it, or give each a spec.loadBalancerClass of its own (loadBalancerClass in the values of the chart)"
     };
