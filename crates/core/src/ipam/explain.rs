@@ -112,15 +112,7 @@ impl Allocator {
             self.state.ledger.vacate(&service.key, *address);
         }
         let mut none = None;
-        let mut account = Account {
-            ledger: &mut self.state.ledger,
-            withheld: &self.state.withheld,
-            key: &service.key,
-            service,
-            held: &mut none,
-            notes: Vec::new(),
-            now,
-        };
+        let mut account = self.state.account(service, &mut none, now);
         let outcome = if requested.is_empty() {
             account.search_one(index, &requirement)
         } else {

@@ -100,15 +100,7 @@ impl Allocator {
             return lost;
         }
         let mut none = None;
-        let account = Account {
-            ledger: &mut self.state.ledger,
-            withheld: &self.state.withheld,
-            key: &service.key,
-            service,
-            held: &mut none,
-            notes: Vec::new(),
-            now,
-        };
+        let account = self.state.account(service, &mut none, now);
         if requested.is_empty() {
             return account.pool_refusal(held);
         }

@@ -2,15 +2,18 @@
 
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
 
+use super::account::Account;
 use super::decider::Decider;
+use super::decision::Assignment;
 use super::entry::ServiceEntry;
 use super::ledger::Ledger;
 use super::requirement::is_valid_assignment;
 use super::waiting::WaitQueue;
-use crate::{Addresses, PoolName, ServiceKey, Time};
+use crate::{Addresses, PoolName, Service, ServiceKey, Time};
 
 /// Everything that a decision on one Service reads and changes, except the Service.
 #[derive(Debug, Clone)]
@@ -33,6 +36,24 @@ impl State {
             waiting: WaitQueue::default(),
             quarantine_ends: BTreeSet::new(),
             undelivered: VecDeque::new(),
+        }
+    }
+
+    /// Returns the account of a Service for a question: what it has is in `held`.
+    pub(super) fn account<'a>(
+        &'a mut self,
+        service: &'a Service,
+        held: &'a mut Option<Assignment>,
+        now: Time,
+    ) -> Account<'a> {
+        Account {
+            ledger: &mut self.ledger,
+            withheld: &self.withheld,
+            key: &service.key,
+            service,
+            held,
+            notes: Vec::new(),
+            now,
         }
     }
 
