@@ -194,13 +194,15 @@ impl Scene {
         .await
     }
 
-    /// The machines that answer the sniffer `times` times from now on, in order.
+    /// The machines that answer the sniffer's next `times` questions, in order. A machine that hung answers many at once, those
+    /// of before too; so the time counts as well as the number.
     async fn owners(&self, sniffer: &Sniffer, times: usize) -> anyhow::Result<Vec<MacAddr>> {
         let begin = Monotonic::now();
-        let limit = DEADLINE + QUESTIONS * u32::try_from(times)? * 2;
+        let asking = QUESTIONS * u32::try_from(times)?;
+        let limit = DEADLINE + asking * 2;
         wait_for("the sniffer is answered", limit, async || {
             let sightings = sniffer.sightings().since(begin).at(self.address);
-            Ok((sightings.len() >= times).then_some(()))
+            Ok((sightings.len() >= times && Monotonic::now().since(begin) >= asking).then_some(()))
         })
         .await?;
         Ok(sniffer.sightings().since(begin).owners(self.address))

@@ -121,6 +121,7 @@ async fn hanging_owner(lab: &mut Lab) -> anyhow::Result<()> {
         Ok((owner == Some(1 - scene.owner)).then_some(()))
     })
     .await?;
+    scene.ensure_steady(&sniffer, backup.host().mac(), STEADY).await?;
     drop(held);
     // The owner goes on with what it had not received yet.
     let settled = scene.settled(&sniffer, STEADY).await?;
