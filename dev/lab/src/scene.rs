@@ -209,8 +209,14 @@ impl Scene {
     }
 }
 
-/// The owner, once its speaker has written it to the API: then nothing is moving any more.
+/// The owner, once all speakers that run are ready and its own has written it to the API: then nothing is moving any more.
 pub(crate) async fn settled_owner(lab: &Lab, service: &str, address: IpAddr) -> anyhow::Result<usize> {
+    for node in lab.nodes() {
+        wait_for("the speaker is ready", DEADLINE, async || {
+            Ok((node.speaker().is_none() || node.is_ready().await?).then_some(()))
+        })
+        .await?;
+    }
     wait_for("wire and status agree on the owner", DEADLINE, async || {
         let owner = lab.owner(address, DEADLINE).await?;
         let announcer = lab.cluster().announcer(service).await?;
