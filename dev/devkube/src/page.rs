@@ -1,5 +1,9 @@
 //! Pages of a list.
 
+use std::sync::Arc;
+
+use serde_json::Value;
+
 use crate::object::Key;
 use crate::request::Request;
 use crate::status::ApiError;
@@ -30,17 +34,28 @@ impl Page {
         self.before.as_ref().map_or(now, |(revision, _)| *revision)
     }
 
-    /// Whether the object comes after the page before.
-    pub(crate) fn is_ahead(&self, key: &Key) -> bool {
-        self.before.as_ref().is_none_or(|(_, last)| key > last)
+    /// The last object of the page before.
+    pub(crate) fn after(&self) -> Option<&Key> {
+        self.before.as_ref().map(|(_, last)| last)
     }
 
-    /// Cuts the rest of the list to a page, and returns the token of the next one if there is one.
-    pub(crate) fn cut<T>(&self, rest: &mut Vec<T>, key: impl Fn(&T) -> Key, now: u64) -> Option<String> {
-        let limit = self.limit.filter(|limit| rest.len() > *limit)?;
-        rest.truncate(limit);
-        let Key { namespace, name } = key(rest.last()?);
-        Some(format!("{}/{namespace}/{name}", self.revision(now)))
+    /// Takes a page of the rest of the list, and no more of it than is needed to know whether it is the last; returns the
+    /// token of the next one, too, if there is one.
+    pub(crate) fn take<'a>(
+        &self,
+        mut rest: impl Iterator<Item = &'a Arc<Value>>,
+        now: u64,
+    ) -> (Vec<Arc<Value>>, Option<String>) {
+        let Some(limit) = self.limit else {
+            return (rest.cloned().collect(), None);
+        };
+        let taken: Vec<_> = rest.by_ref().take(limit).cloned().collect();
+        let last = taken.last().filter(|_| rest.next().is_some());
+        let next = last.map(|last| {
+            let Key { namespace, name } = Key::of(last);
+            format!("{}/{namespace}/{name}", self.revision(now))
+        });
+        (taken, next)
     }
 }
 

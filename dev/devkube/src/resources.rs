@@ -151,15 +151,12 @@ fn list(shared: &Shared, request: &Request, target: &Target) -> Result<Response<
         let cluster = shared.cluster();
         let now = cluster.store.revision();
         check_list_version(request, now)?;
-        let objects = cluster
-            .store
-            .objects(&target.kind.collection, target.namespace.as_deref());
-        let mut selected: Vec<_> = objects
-            .filter(|object| page.is_ahead(&Key::of(object)) && selector.matches(object))
-            .cloned()
-            .collect();
-        let next = page.cut(&mut selected, |object| Key::of(object), now);
-        (selected, page.revision(now), next)
+        let objects =
+            cluster
+                .store
+                .objects_after(&target.kind.collection, target.namespace.as_deref(), page.after());
+        let (taken, next) = page.take(objects.filter(|object| selector.matches(object)), now);
+        (taken, page.revision(now), next)
     };
     let objects: Vec<_> = objects.iter().map(|object| shown(&target.kind, object)).collect();
     let include = request.parameter("includeObject");

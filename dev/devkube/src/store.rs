@@ -1,6 +1,7 @@
 //! Objects by collection and key, one revision counter, and a bounded history of the changes of each collection.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -138,11 +139,25 @@ impl Store {
         collection: &Collection,
         namespace: Option<&'a str>,
     ) -> impl Iterator<Item = &'a Arc<Value>> {
-        let start = Key::new(namespace.unwrap_or_default(), "");
+        self.objects_after(collection, namespace, None)
+    }
+
+    /// The same, only those after one that was listed.
+    pub(crate) fn objects_after<'a>(
+        &'a self,
+        collection: &Collection,
+        namespace: Option<&'a str>,
+        last: Option<&Key>,
+    ) -> impl Iterator<Item = &'a Arc<Value>> {
+        let first = Key::new(namespace.unwrap_or_default(), "");
+        let start = match last {
+            Some(last) if *last >= first => Bound::Excluded(last.clone()),
+            Some(_) | None => Bound::Included(first),
+        };
         let range = self
             .collections
             .get(collection)
-            .map(|objects| objects.range(start..));
+            .map(|objects| objects.range((start, Bound::Unbounded)));
         range
             .into_iter()
             .flatten()
