@@ -15,6 +15,7 @@ use crate::explain::ExplainArgs;
 use crate::output::{escaped, print};
 use crate::plan::PlanArgs;
 use crate::status::StatusArgs;
+use crate::ui::UiArgs;
 use crate::validate::{self, ValidateArgs};
 
 /// Explains, checks and shows what Herald does. Also found as `kubectl herald`.
@@ -39,6 +40,8 @@ enum CtlCommand {
     Drain(Box<DrainArgs>),
     /// Ends the drain of a node, and waits until it has the addresses that it is elected for.
     Undrain(Box<DrainArgs>),
+    /// Shows pools, Services, nodes and the last moves in a web page, which this program serves to this machine only.
+    Ui(Box<UiArgs>),
     /// Checks manifests before they are applied, without a cluster. Every mistake is named with its place.
     Validate(ValidateArgs),
     /// Prints the ConfigMap that configured MetalLB before version 0.13 as resources.
@@ -96,6 +99,7 @@ fn execute(command: CtlCommand) -> anyhow::Result<ExitCode> {
         CtlCommand::Plan(args) => block_on(args.run()),
         CtlCommand::Drain(args) => block_on(args.drain()),
         CtlCommand::Undrain(args) => block_on(args.undrain()),
+        CtlCommand::Ui(args) => block_on(args.run()),
         CtlCommand::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut self::command(), "heraldctl", &mut script);

@@ -6,6 +6,8 @@ mod listing;
 mod objects;
 mod states;
 
+use std::time::Duration;
+
 use clap::Args;
 use kube::Client;
 
@@ -16,7 +18,7 @@ pub(crate) use installation::{Installation, Program};
 pub(crate) use listing::{Absence, list, list_in, plain};
 pub(crate) use objects::Objects;
 use states::StateArgs;
-pub(crate) use states::States;
+pub(crate) use states::{States, TIMEOUT};
 
 /// The flags of all commands that read a cluster.
 #[derive(Debug, Clone, Args)]
@@ -82,7 +84,7 @@ impl CommonArgs {
 
     /// Reads the states of the programs again.
     pub(crate) async fn read_states(&self, client: &Client, installation: &Installation) -> States {
-        States::read(client, installation, self.state).await
+        States::read(client, installation, self.state, TIMEOUT).await
     }
 
     /// Reads everything that decisions depend on.
@@ -91,6 +93,13 @@ impl CommonArgs {
     /// When the API server does not answer. What it refuses to show is in [`ClusterView::unknown`].
     pub(crate) async fn read(&self) -> anyhow::Result<(ApiConnection, ClusterView)> {
         let connection = self.connect().await?;
+        let cluster = self.read_by(&connection, TIMEOUT).await;
+        Ok((connection, cluster))
+    }
+
+    /// Reads everything that decisions depend on, by a connection. Each program has `limit` to answer. What is not known is in
+    /// [`ClusterView::unknown`].
+    pub(crate) async fn read_by(&self, connection: &ApiConnection, limit: Duration) -> ClusterView {
         let client = &connection.client;
         let mut no_pods = None;
         let installation = self.find_installation(client).await.unwrap_or_else(|absence| {
@@ -99,7 +108,7 @@ impl CommonArgs {
         });
         let (mut objects, states) = tokio::join!(
             Objects::list(client, self.namespace(&installation)),
-            States::read(client, &installation, self.state)
+            States::read(client, &installation, self.state, limit)
         );
         let mut unknown = Vec::new();
         match no_pods {
@@ -108,12 +117,11 @@ impl CommonArgs {
         }
         unknown.extend(objects.missing.values().map(ToString::to_string));
         unknown.extend(states.reasons());
-        let cluster = ClusterView {
+        ClusterView {
             installation,
             objects,
             states,
             unknown,
-        };
-        Ok((connection, cluster))
+        }
     }
 }

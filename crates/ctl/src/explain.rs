@@ -12,11 +12,15 @@ use std::net::IpAddr;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use herald_core::ServiceKey;
+use serde::Serialize;
 
-use crate::cluster::CommonArgs;
+use crate::cluster::{ApiConnection, ClusterView, CommonArgs};
 use crate::model::Model;
+use crate::output::Printable;
 pub(crate) use announcement::AddressAnnouncement;
+pub(crate) use history::{History, MoveLine, last_moves};
 pub(crate) use pool::advertisements_of;
+pub(crate) use service::ServiceExplainer;
 
 /// What to explain.
 #[derive(Debug, Args)]
@@ -27,8 +31,8 @@ pub(crate) struct ExplainArgs {
     common: CommonArgs,
 }
 
-#[derive(Debug, Subcommand)]
-enum Subject {
+#[derive(Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum Subject {
     /// Why a Service has its addresses or none, which node announces them, and what to do next.
     #[command(visible_alias = "svc")]
     Service {
@@ -62,19 +66,56 @@ impl ExplainArgs {
     /// When the subject does not exist, or the API server does not answer.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let (connection, cluster) = self.common.read().await?;
-        let mut model = Model::of(&cluster);
-        let output = self.common.output;
-        match self.subject {
-            Subject::Service { service, namespace } => {
-                let key = service_key(&service, namespace.as_deref(), &connection.namespace)?;
-                let history = history::of_service(&connection, &cluster, &key).await;
-                output.print(&service::explain(&cluster, &mut model, &key, history)?)
+        let explanation = self.subject.explain(&connection, &cluster).await?;
+        self.common.output.print(&explanation)
+    }
+}
+
+impl Subject {
+    /// Explains it.
+    ///
+    /// # Errors
+    /// When it does not exist.
+    pub(crate) async fn explain(
+        &self,
+        connection: &ApiConnection,
+        cluster: &ClusterView,
+    ) -> anyhow::Result<Explanation> {
+        let mut model = Model::of(cluster);
+        Ok(match self {
+            Self::Service { service, namespace } => {
+                let key = service_key(service, namespace.as_deref(), &connection.namespace)?;
+                let history = history::of_service(connection, cluster, &key).await;
+                let explanation = service::explain(cluster, &mut model, &key, history)?;
+                Explanation::Service(Box::new(explanation))
             }
-            Subject::Address { address } => {
-                output.print(&address::explain(&cluster, &mut model, address.to_canonical()))
+            Self::Address { address } => {
+                let explanation = address::explain(cluster, &mut model, address.to_canonical());
+                Explanation::Address(Box::new(explanation))
             }
-            Subject::Pool { pool } => output.print(&pool::explain(&cluster, &mut model, &pool)?),
-            Subject::Node { node } => output.print(&node::explain(&cluster, &model, &node)?),
+            Self::Pool { pool } => Explanation::Pool(Box::new(pool::explain(cluster, &mut model, pool)?)),
+            Self::Node { node } => Explanation::Node(Box::new(node::explain(cluster, &model, node)?)),
+        })
+    }
+}
+
+/// Why a subject is as it is.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Explanation {
+    Service(Box<service::ServiceExplanation>),
+    Address(Box<address::AddressExplanation>),
+    Pool(Box<pool::PoolExplanation>),
+    Node(Box<node::NodeExplanation>),
+}
+
+impl Printable for Explanation {
+    fn text(&self, is_wide: bool) -> String {
+        match self {
+            Self::Service(explanation) => explanation.text(is_wide),
+            Self::Address(explanation) => explanation.text(is_wide),
+            Self::Pool(explanation) => explanation.text(is_wide),
+            Self::Node(explanation) => explanation.text(is_wide),
         }
     }
 }

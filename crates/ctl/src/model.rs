@@ -105,27 +105,36 @@ fn namespaces(objects: &Objects) -> BTreeMap<String, Labels> {
     namespaces.collect()
 }
 
+/// Returns whether a Service is of type `LoadBalancer`.
+fn is_load_balancer(object: &Service) -> bool {
+    let spec = object.spec.as_ref();
+    spec.is_some_and(|spec| spec.type_.as_deref() == Some("LoadBalancer"))
+}
+
+/// Returns the addresses that a Service uses without the allocator.
+pub(crate) fn external_addresses(object: &Service, class: Option<&str>) -> Vec<IpAddr> {
+    let mut external = convert::external_ips(object).to_vec();
+    if is_load_balancer(object) {
+        let service = convert::service(object);
+        if !convert::is_ours(object, class) || !service.is_marked {
+            external.extend(service.assigned.iter().copied());
+        }
+    }
+    external
+}
+
 /// Sets a Service as the controller does.
 fn set_service(allocator: &mut Allocator, object: &Service, class: Option<&str>, now: Time) {
     let key = convert::key(object);
-    let mut external = convert::external_ips(object).to_vec();
-    let is_load_balancer = object
-        .spec
-        .as_ref()
-        .is_some_and(|spec| spec.type_.as_deref() == Some("LoadBalancer"));
-    if !is_load_balancer {
+    let external = external_addresses(object, class);
+    if !is_load_balancer(object) {
         allocator.remove_service(&key, now);
         allocator.set_external_user(ExternalUser::LoadBalancer(key.clone()), &[], now);
         return allocator.set_external_user(ExternalUser::Service(key), &external, now);
     }
-    let is_ours = convert::is_ours(object, class);
-    let service = convert::service(object);
-    if !is_ours || !service.is_marked {
-        external.extend(service.assigned.iter().copied());
-    }
     allocator.set_external_user(ExternalUser::LoadBalancer(key.clone()), &external, now);
-    if is_ours {
-        allocator.set_service(service, now);
+    if convert::is_ours(object, class) {
+        allocator.set_service(convert::service(object), now);
     } else {
         allocator.remove_service(&key, now);
     }

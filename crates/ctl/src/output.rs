@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 pub(crate) use table::{Cell, Table};
-pub(crate) use text::{age, bar, escaped, quoted, unknown_text};
+pub(crate) use text::{STYLES, age, bar, escaped, harmless, quoted, unknown_text};
 
 /// The form of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -43,8 +43,8 @@ impl OutputArgs {
     /// When it cannot be written.
     pub(crate) fn print(self, report: &impl Printable) -> anyhow::Result<()> {
         let text = match self.output {
-            None => text::harmless(&report.text(false)),
-            Some(Format::Wide) => text::harmless(&report.text(true)),
+            None => harmless(&report.text(false)),
+            Some(Format::Wide) => harmless(&report.text(true)),
             Some(Format::Json) => format!("{}\n", serde_json::to_string_pretty(report)?),
             Some(Format::Yaml) => serde_saphyr::to_string(report).context("writing YAML")?,
         };

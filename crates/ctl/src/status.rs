@@ -16,11 +16,15 @@ use kube::api::ListParams;
 use kube::{Api, Client};
 use serde::Serialize;
 
-use crate::cluster::{Absence, ApiConnection, CommonArgs, Program, States, list, list_in, plain};
+use crate::cluster::{
+    Absence, ApiConnection, ClusterView, CommonArgs, Installation, Program, States, TIMEOUT, list, list_in,
+    plain,
+};
 use crate::output::{Printable, age, good, heading, print, unknown_text, warning};
-use nodes::{NodeLine, SessionLine};
-use pools::PoolLine;
-use services::ServiceLine;
+pub(crate) use nodes::NodeLine;
+use nodes::SessionLine;
+pub(crate) use pools::PoolLine;
+pub(crate) use services::ServiceLine;
 
 /// Seconds between two views of `--watch`.
 const PERIOD: Duration = Duration::from_secs(2);
@@ -40,7 +44,7 @@ pub(crate) struct StatusArgs {
 /// The status of Herald in a cluster.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Status {
+pub(crate) struct Status {
     namespace: Option<String>,
     /// The versions of the programs; more than one during an upgrade.
     versions: Vec<String>,
@@ -49,12 +53,12 @@ struct Status {
     leader: LeaderLine,
     speakers: ProgramLine,
     /// `null` if they are unknown.
-    pools: Option<Vec<PoolLine>>,
+    pub(crate) pools: Option<Vec<PoolLine>>,
     /// How many Services of type LoadBalancer Herald handles; `null` if that is unknown.
     services: Option<usize>,
     /// Those of them that are not as they should be.
-    troubled: Vec<ServiceLine>,
-    nodes: Vec<NodeLine>,
+    pub(crate) troubled: Vec<ServiceLine>,
+    pub(crate) nodes: Vec<NodeLine>,
     sessions: Vec<SessionLine>,
     unknown: Vec<String>,
     #[serde(skip)]
@@ -72,7 +76,7 @@ struct ProgramLine {
 /// The active controller, by the Lease.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase", tag = "state")]
-enum LeaderLine {
+pub(crate) enum LeaderLine {
     #[serde(rename_all = "camelCase")]
     Active { pod: String, since: Option<String> },
     /// No controller holds the Lease.
@@ -118,15 +122,11 @@ impl Status {
             list::<Node>(Api::all(client.clone()), ListParams::default()),
             list_in::<BGPSessionState>(client, namespace),
             leader(client, namespace),
-            States::read(client, &installation, common.state),
+            States::read(client, &installation, common.state, TIMEOUT),
         );
         let services = unknown.known(services);
         // Without the Pods the class that Herald handles is not known.
         let services = services.filter(|_| has_pods);
-        let lines = services.map(|services| services::lines(&services, installation.class()));
-        let (handled, troubled) = lines.map_or((None, Vec::new()), |(handled, troubled)| {
-            (Some(handled), troubled)
-        });
         let pools = unknown.known(pools);
         let nodes = unknown.known(nodes).unwrap_or_default();
         let sessions = unknown.known(sessions).unwrap_or_default();
@@ -136,6 +136,60 @@ impl Status {
             LeaderLine::Unknown
         });
         unknown.0.extend(states.reasons());
+        Self::of(StatusSource {
+            namespace,
+            installation: &installation,
+            states: &states,
+            services: services.as_deref(),
+            pools: pools.as_deref(),
+            nodes: &nodes,
+            sessions: &sessions,
+            leader,
+            unknown: unknown.0,
+        })
+    }
+
+    /// Returns the status of a cluster that was read, with the holder of the Lease.
+    pub(crate) fn of_cluster(
+        cluster: &ClusterView,
+        namespace: Option<&str>,
+        leader: Result<LeaderLine, String>,
+    ) -> Self {
+        let objects = &cluster.objects;
+        let mut unknown = cluster.unknown.clone();
+        let leader = leader.unwrap_or_else(|error| {
+            unknown.push(error);
+            LeaderLine::Unknown
+        });
+        Self::of(StatusSource {
+            namespace,
+            installation: &cluster.installation,
+            states: &cluster.states,
+            services: cluster
+                .absent(&["Service", "Pod"])
+                .is_none()
+                .then_some(objects.services.as_slice()),
+            pools: cluster
+                .absent(&["IPAddressPool"])
+                .is_none()
+                .then_some(objects.pools.as_slice()),
+            nodes: &objects.nodes,
+            sessions: &objects.bgp.sessions,
+            leader,
+            unknown,
+        })
+    }
+
+    fn of(source: StatusSource<'_>) -> Self {
+        let StatusSource {
+            installation, states, ..
+        } = source;
+        let lines = source
+            .services
+            .map(|services| services::lines(services, installation.class()));
+        let (handled, troubled) = lines.map_or((None, Vec::new()), |(handled, troubled)| {
+            (Some(handled), troubled)
+        });
         let program = |program| ProgramLine {
             pods: installation.of(program).count(),
             ready: installation.of(program).filter(|pod| pod.is_ready).count(),
@@ -143,24 +197,40 @@ impl Status {
         let mut versions: Vec<String> = installation.pods.iter().map(|pod| pod.version.clone()).collect();
         versions.sort();
         versions.dedup();
+        let nodes = source.nodes.iter();
         Self {
-            namespace: namespace.map(str::to_owned),
+            namespace: source.namespace.map(str::to_owned),
             versions,
             controllers: program(Program::Controller),
-            leader,
+            leader: source.leader,
             speakers: program(Program::Speaker),
-            pools: pools.map(|pools| pools.iter().map(PoolLine::new).collect()),
+            pools: source
+                .pools
+                .map(|pools| pools.iter().map(PoolLine::new).collect()),
             services: handled,
             troubled,
             nodes: nodes
-                .iter()
-                .map(|node| NodeLine::new(node, &installation, &states))
+                .map(|node| NodeLine::new(node, installation, states))
                 .collect(),
-            sessions: sessions.iter().filter_map(SessionLine::new).collect(),
-            unknown: unknown.0,
+            sessions: source.sessions.iter().filter_map(SessionLine::new).collect(),
+            unknown: source.unknown,
             today: Timestamp::now(),
         }
     }
+}
+
+/// What a status is made of.
+struct StatusSource<'a> {
+    namespace: Option<&'a str>,
+    installation: &'a Installation,
+    states: &'a States,
+    /// `None` if they, or the class that Herald handles, are unknown.
+    services: Option<&'a [Service]>,
+    pools: Option<&'a [IPAddressPool]>,
+    nodes: &'a [Node],
+    sessions: &'a [BGPSessionState],
+    leader: LeaderLine,
+    unknown: Vec<String>,
 }
 
 /// Lists the Services of type `LoadBalancer`.
@@ -169,7 +239,11 @@ async fn services_of_type(client: &Client) -> Result<Vec<Service>, Absence> {
     list::<Service>(Api::all(client.clone()), params).await
 }
 
-async fn leader(client: &Client, namespace: Option<&str>) -> Result<LeaderLine, String> {
+/// Returns the active controller, by the Lease.
+///
+/// # Errors
+/// The reason why the Lease is not known.
+pub(crate) async fn leader(client: &Client, namespace: Option<&str>) -> Result<LeaderLine, String> {
     let Some(namespace) = namespace else {
         return Ok(LeaderLine::Unknown);
     };

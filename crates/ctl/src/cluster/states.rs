@@ -35,8 +35,8 @@ const LIFETIME: i64 = 600;
 const READER: &str = "app.kubernetes.io/component=doctor";
 /// The programs that are asked at a time.
 const AT_ONCE: usize = 16;
-/// The time that one program has.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// The time that one program has to answer.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How the programs are reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -88,8 +88,13 @@ impl States {
         }
     }
 
-    /// Reads the state of all programs that are ready.
-    pub(crate) async fn read(client: &Client, installation: &Installation, args: StateArgs) -> Self {
+    /// Reads the state of all programs that are ready and answer within `limit`.
+    pub(crate) async fn read(
+        client: &Client,
+        installation: &Installation,
+        args: StateArgs,
+        limit: Duration,
+    ) -> Self {
         let mut states = Self::default();
         let pods = installation.pods.iter();
         if args.state == Reach::None {
@@ -112,11 +117,13 @@ impl States {
         let reading = pods.map(|pod| {
             let read = read(client, namespace, pod, &token, args.state);
             async move {
-                let answer = tokio::time::timeout(TIMEOUT, read).await;
-                let answer = answer.unwrap_or_else(|_| bail!("no answer within {} s", TIMEOUT.as_secs()));
+                let answer = tokio::time::timeout(limit, read).await;
+                let answer = answer.unwrap_or_else(|_| bail!("no answer within {} s", limit.as_secs()));
                 (pod, answer)
             }
         });
+        // As a list, because the compiler cannot see that a stream with the closure may be sent to another thread.
+        let reading: Vec<_> = reading.collect();
         let mut reading = futures::stream::iter(reading).buffer_unordered(AT_ONCE);
         while let Some((pod, answer)) = reading.next().await {
             let time = match &answer {

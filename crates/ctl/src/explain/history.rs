@@ -1,6 +1,6 @@
 //! What happened to a Service: Kubernetes events, and the last moves of its addresses.
 
-use herald_api::state::AddressMove;
+use herald_api::state::{AddressMove, SpeakerState};
 use herald_core::ServiceKey;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
@@ -71,19 +71,32 @@ pub(crate) async fn of_service(
 
 /// Returns the last moves that satisfy a condition.
 pub(crate) fn moves(cluster: &ClusterView, condition: impl Fn(&AddressMove) -> bool) -> Vec<MoveLine> {
+    last_moves(cluster, MOST, condition)
+}
+
+/// Returns the last moves that satisfy a condition, `most` of them at most, newest first.
+pub(crate) fn last_moves(
+    cluster: &ClusterView,
+    most: usize,
+    condition: impl Fn(&AddressMove) -> bool,
+) -> Vec<MoveLine> {
     let mut moves = Vec::new();
     for state in &cluster.states.speakers {
-        for last in state.moves.iter().filter(|last| condition(last)) {
-            let node = state.node.clone();
-            moves.push(MoveLine {
-                node,
-                last: last.clone(),
-            });
-        }
+        moves.extend(
+            state
+                .moves
+                .iter()
+                .filter(|last| condition(last))
+                .map(|last| (state, last)),
+        );
     }
-    moves.sort_by(|a, b| b.last.time.cmp(&a.last.time));
-    moves.truncate(MOST);
-    moves
+    moves.sort_by(|(_, a), (_, b)| b.time.cmp(&a.time));
+    moves.truncate(most);
+    let line = |(state, last): (&SpeakerState, &AddressMove)| MoveLine {
+        node: state.node.clone(),
+        last: last.clone(),
+    };
+    moves.into_iter().map(line).collect()
 }
 
 fn event_line(event: Event) -> EventLine {

@@ -2,12 +2,14 @@
 
 mod next;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use anyhow::Context;
 use herald_api::convert;
 use herald_core::ServiceKey;
-use herald_core::announce::eligibility::TrafficPolicy;
+use herald_core::announce::eligibility::{Endpoints, TrafficPolicy};
 use herald_core::ipam::{AllocationOutcome, PoolOutcome};
 use k8s_openapi::api::core::v1::Service;
 use serde::Serialize;
@@ -22,14 +24,14 @@ use crate::output::{Printable, Table, error, good, heading, quoted, unknown_text
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ServiceExplanation {
-    service: String,
+    pub(crate) service: String,
     /// Why Herald does not handle the Service.
     #[serde(skip_serializing_if = "Option::is_none")]
     not_handled: Option<String>,
     /// `status.loadBalancer.ingress`.
-    addresses: Vec<String>,
+    pub(crate) addresses: Vec<String>,
     allocation: Option<AllocationExplanation>,
-    announcements: Vec<AddressAnnouncement>,
+    pub(crate) announcements: Vec<AddressAnnouncement>,
     data_path: DataPath,
     history: History,
     /// The mistakes of pools, advertisements and peers: of these resources the last good version is in force, if there is one, which
@@ -38,7 +40,7 @@ pub(crate) struct ServiceExplanation {
     /// What could not be read.
     unknown: Vec<String>,
     /// The one thing to do next.
-    next: Next,
+    pub(crate) next: Next,
     #[serde(skip)]
     today: jiff::Timestamp,
 }
@@ -84,10 +86,10 @@ struct DataPath {
 /// What to do next.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Next {
+pub(crate) struct Next {
     /// Whether all is as it should be, as far as is known.
-    is_well: bool,
-    text: String,
+    pub(crate) is_well: bool,
+    pub(crate) text: String,
 }
 
 /// Explains a Service.
@@ -107,51 +109,75 @@ pub(crate) fn explain(
             Some(absence) => absence.to_string(),
             None => format!("there is no Service {key}"),
         })?;
-    // Without the Pods the class that Herald handles is not known.
-    let no_pods = cluster.absent(&["Pod"]);
-    let not_handled = not_handled(service, cluster.installation.class()).filter(|_| no_pods.is_none());
-    let held = convert::ingress_addresses(service);
-    let addresses: BTreeSet<_> = held.iter().copied().collect();
-    let announcements = if not_handled.is_some() || addresses.is_empty() {
-        Vec::new()
-    } else {
-        let announcements = AnnouncementModel::of(
-            &addresses,
-            &cluster.objects,
-            &cluster.states,
-            &cluster.installation,
+    let addresses = convert::ingress_addresses(service).into_iter().collect();
+    Ok(ServiceExplainer::new(cluster, model, &addresses).explain(service, history))
+}
+
+/// Explains Services, with what all explanations need computed once.
+pub(crate) struct ServiceExplainer<'a> {
+    cluster: &'a ClusterView,
+    model: &'a mut Model,
+    announcements: AnnouncementModel,
+    endpoints: BTreeMap<ServiceKey, Arc<Endpoints>>,
+}
+
+impl<'a> ServiceExplainer<'a> {
+    /// Prepares to explain Services that have some of `addresses` and no others.
+    pub(crate) fn new(cluster: &'a ClusterView, model: &'a mut Model, addresses: &BTreeSet<IpAddr>) -> Self {
+        let ClusterView {
+            installation,
+            objects,
+            states,
+            ..
+        } = cluster;
+        Self {
+            announcements: AnnouncementModel::of(addresses, objects, states, installation, model),
+            endpoints: endpoints(objects),
+            cluster,
             model,
-        );
-        let explain = |address| AddressAnnouncement::new(cluster, &announcements, key, address);
-        held.iter().copied().map(explain).collect()
-    };
-    let no_events = history.unknown.clone();
-    let is_known = cluster
-        .absent(&["Pod", "Service", "Namespace", "IPAddressPool", "Node"])
-        .is_none();
-    let allocation = if not_handled.is_none() && is_known {
-        allocation(model, key)
-    } else {
-        None
-    };
-    let mut explanation = ServiceExplanation {
-        service: key.to_string(),
-        not_handled,
-        addresses: held.iter().map(ToString::to_string).collect(),
-        allocation,
-        announcements,
-        data_path: data_path(cluster, service, key),
-        history,
-        problems: model.problems().collect(),
-        unknown: cluster.unknown.iter().cloned().chain(no_events).collect(),
-        next: Next {
-            is_well: true,
-            text: String::new(),
-        },
-        today: model.today,
-    };
-    explanation.next = explanation.next(cluster);
-    Ok(explanation)
+        }
+    }
+
+    /// Explains a Service of the cluster.
+    pub(crate) fn explain(&mut self, service: &Service, history: History) -> ServiceExplanation {
+        let cluster = self.cluster;
+        let key = convert::key(service);
+        // Without the Pods the class that Herald handles is not known.
+        let no_pods = cluster.absent(&["Pod"]);
+        let not_handled = not_handled(service, cluster.installation.class()).filter(|_| no_pods.is_none());
+        let held = convert::ingress_addresses(service);
+        let announced = held.iter().filter(|_| not_handled.is_none());
+        let explain = |address| AddressAnnouncement::new(cluster, &self.announcements, &key, address);
+        let announcements = announced.copied().map(explain).collect();
+        let no_events = history.unknown.clone();
+        let is_known = cluster
+            .absent(&["Pod", "Service", "Namespace", "IPAddressPool", "Node"])
+            .is_none();
+        let allocation = if not_handled.is_none() && is_known {
+            allocation(self.model, &key)
+        } else {
+            None
+        };
+        let endpoints = self.endpoints.get(&key).cloned().unwrap_or_default();
+        let mut explanation = ServiceExplanation {
+            service: key.to_string(),
+            not_handled,
+            addresses: held.iter().map(ToString::to_string).collect(),
+            allocation,
+            announcements,
+            data_path: data_path(cluster, service, &endpoints),
+            history,
+            problems: self.model.problems().collect(),
+            unknown: cluster.unknown.iter().cloned().chain(no_events).collect(),
+            next: Next {
+                is_well: true,
+                text: String::new(),
+            },
+            today: self.model.today,
+        };
+        explanation.next = explanation.next(cluster);
+        explanation
+    }
 }
 
 /// Returns why Herald does not handle a Service.
@@ -211,7 +237,7 @@ fn allocation(model: &mut Model, key: &ServiceKey) -> Option<AllocationExplanati
 
 /// Returns what a pool says, as a sentence.
 pub(super) fn message(outcome: &PoolOutcome) -> String {
-    let list = |addresses: &[std::net::IpAddr]| {
+    let list = |addresses: &[IpAddr]| {
         let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
         addresses.join(", ")
     };
@@ -229,8 +255,7 @@ pub(super) fn message(outcome: &PoolOutcome) -> String {
     }
 }
 
-fn data_path(cluster: &ClusterView, service: &Service, key: &ServiceKey) -> DataPath {
-    let endpoints = endpoints(&cluster.objects).remove(key).unwrap_or_default();
+fn data_path(cluster: &ClusterView, service: &Service, endpoints: &Endpoints) -> DataPath {
     let ready = endpoints.nodes.difference(&endpoints.terminating);
     let spec = service.spec.as_ref();
     DataPath {

@@ -150,9 +150,9 @@ fn the_text_of_a_service_ends_with_what_to_do_next() {
     let explain = |service: &str| {
         let mut model = Model::new(&cluster.objects, &cluster.states, None, Timestamp::UNIX_EPOCH);
         let key = ServiceKey::new("default", service);
-        service::explain(&cluster, &mut model, &key, history::History::default())
+        service::explain(&cluster, &mut model, &key, History::default())
     };
-    let text = crate::output::Printable::text(&explain("web").expect("a Service"), false);
+    let text = Printable::text(&explain("web").expect("a Service"), false);
     let text = anstream::adapter::strip_str(&text).to_string();
     let expected = "\
 Service default/web: 192.0.2.1
@@ -202,7 +202,7 @@ fn a_service_is_named_with_or_without_its_namespace() {
 fn next_of(cluster: &ClusterView, service: &str) -> String {
     let mut model = Model::of(cluster);
     let key = ServiceKey::new("default", service);
-    let history = history::History::default();
+    let history = History::default();
     let explained = service::explain(cluster, &mut model, &key, history).expect("a Service");
     let explained = serde_json::to_value(&explained).expect("JSON");
     explained["next"]["text"].as_str().expect("a text").to_owned()

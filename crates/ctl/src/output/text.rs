@@ -22,7 +22,7 @@ pub(crate) fn escaped(text: &str) -> String {
 }
 
 /// The styles of [`crate::output`], as a terminal gets them.
-const STYLES: [&str; 6] = [
+pub(crate) const STYLES: [&str; 6] = [
     "\u{1b}[0m",
     "\u{1b}[1m",
     "\u{1b}[2m",

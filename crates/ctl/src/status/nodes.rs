@@ -14,8 +14,8 @@ use crate::output::{Cell, Table, age, good, heading, warning};
 /// A node.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct NodeLine {
-    node: String,
+pub(crate) struct NodeLine {
+    pub(crate) node: String,
     speaker: SpeakerCondition,
     /// Why it announces nothing although its speaker is ready.
     excluded: Option<&'static str>,

@@ -9,8 +9,8 @@ use crate::output::{Cell, Table, bar, good, warning};
 /// A pool.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct PoolLine {
-    pool: String,
+pub(crate) struct PoolLine {
+    pub(crate) pool: String,
     addresses: Vec<String>,
     assigned: Option<u64>,
     available: Option<u64>,

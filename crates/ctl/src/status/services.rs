@@ -14,18 +14,18 @@ const SHOWN: usize = 20;
 /// A Service without an address, or one that is not announced, or not as it asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct ServiceLine {
-    pub(super) service: String,
+pub(crate) struct ServiceLine {
+    pub(crate) service: String,
     pub(super) addresses: Vec<String>,
-    pub(super) trouble: Trouble,
+    pub(crate) trouble: Trouble,
     /// The reason of the condition.
-    pub(super) reason: String,
+    pub(crate) reason: String,
     pub(super) message: String,
 }
 
 /// What is wrong, the worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub(super) enum Trouble {
+pub(crate) enum Trouble {
     /// It has no address.
     NoAddress,
     /// No node announces it, or that is unknown.
