@@ -97,10 +97,13 @@ pub enum RequestError {
     )]
     Both,
     /// The annotation has an entry that is not an address.
-    #[error("invalid metallb.io/loadBalancerIPs: {0:?}")]
+    #[error(
+        "invalid metallb.io/loadBalancerIPs: {0:?}; write an address such as 192.168.67.130, or one of each family with a comma \
+         between them"
+    )]
     Annotation(String),
     /// `spec.loadBalancerIP` is not an address.
-    #[error("invalid spec.loadBalancerIP {0:?}")]
+    #[error("invalid spec.loadBalancerIP {0:?}; write an address such as 192.168.67.130")]
     Field(String),
     /// It has more than 4 addresses or 1 kB, which is longer than any request that can be met, and was not parsed.
     #[error("the request is too long; ask for one address, or one of each family, instead of {0:?}...")]

@@ -18,38 +18,28 @@ pub(crate) struct Explained {
     pub(crate) advice: &'static str,
 }
 
-impl From<&Exclusion> for Explained {
-    fn from(exclusion: &Exclusion) -> Self {
-        Self {
-            reason: exclusion.reason().to_owned(),
-            message: exclusion.to_string(),
-            advice: of_exclusion(exclusion),
-        }
-    }
+macro_rules! explain {
+    ($($reason:ty, $advice:ident;)*) => {
+        $(impl From<&$reason> for Explained {
+            fn from(exclusion: &$reason) -> Self {
+                Self {
+                    reason: exclusion.reason().to_owned(),
+                    message: exclusion.to_string(),
+                    advice: $advice(exclusion),
+                }
+            }
+        })*
+    };
 }
 
-impl From<&RouteExclusion> for Explained {
-    fn from(exclusion: &RouteExclusion) -> Self {
-        Self {
-            reason: exclusion.reason().to_owned(),
-            message: exclusion.to_string(),
-            advice: of_route_exclusion(exclusion),
-        }
-    }
-}
-
-impl From<&PeerExclusion> for Explained {
-    fn from(exclusion: &PeerExclusion) -> Self {
-        Self {
-            reason: exclusion.reason().to_owned(),
-            message: exclusion.to_string(),
-            advice: of_peer_exclusion(*exclusion),
-        }
-    }
+explain! {
+    Exclusion, of_exclusion;
+    RouteExclusion, of_route_exclusion;
+    PeerExclusion, of_peer_exclusion;
 }
 
 /// Returns what to do about an exclusion.
-pub(crate) const fn of_exclusion(exclusion: &Exclusion) -> &'static str {
+const fn of_exclusion(exclusion: &Exclusion) -> &'static str {
     match exclusion {
         Exclusion::NoAddress => "find out why the controller gives it no address",
         Exclusion::InvalidAddress => {
@@ -108,7 +98,7 @@ pub(crate) const fn of_exclusion(exclusion: &Exclusion) -> &'static str {
 }
 
 /// Returns what to do about the reason why a node sends no route.
-pub(crate) const fn of_route_exclusion(exclusion: &RouteExclusion) -> &'static str {
+const fn of_route_exclusion(exclusion: &RouteExclusion) -> &'static str {
     match exclusion {
         RouteExclusion::NoService => "set type: LoadBalancer and the class of Herald",
         RouteExclusion::NoNode => "wait until the Node is known",
@@ -124,13 +114,13 @@ pub(crate) const fn of_route_exclusion(exclusion: &RouteExclusion) -> &'static s
         RouteExclusion::NoPeer => {
             "let a BGPPeer select the node, and the peers of the BGPAdvertisement name it"
         }
-        RouteExclusion::Unsendable(exclusion) => of_peer_exclusion(*exclusion),
+        RouteExclusion::Unsendable(exclusion) => of_peer_exclusion(exclusion),
         RouteExclusion::Any(exclusion) => of_exclusion(exclusion),
     }
 }
 
 /// Returns what to do about the reason why a peer gets no route.
-pub(crate) const fn of_peer_exclusion(exclusion: PeerExclusion) -> &'static str {
+const fn of_peer_exclusion(exclusion: &PeerExclusion) -> &'static str {
     match exclusion {
         PeerExclusion::NotSelected => {
             "add the peer to spec.peers of a BGPAdvertisement, if it should get the route"

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use herald_api::convert;
 use herald_api::state::SpeakerState;
+use herald_api::{BGPPeer, convert};
 use herald_core::announce::bgp::BgpRoutes;
 use herald_core::announce::eligibility::Endpoints;
 use herald_core::announce::facts::{FactChange, Facts};
 use herald_core::announce::layer2::ownership::Ownership;
-use herald_core::config::bgp::{BgpCatalog, BgpChange};
+use herald_core::config::bgp::{BgpCatalog, BgpChange, Password, RawSecret};
 use herald_core::config::{AdvertisementScope, Catalog};
 use herald_core::ipam::{Allocator, ExternalUser};
 use herald_core::{Labels, Member, NodeName, ServiceKey, Time};
@@ -28,6 +28,8 @@ pub(crate) struct Model {
     pub(crate) now: Time,
     /// The time by the clock of this machine.
     pub(crate) today: Timestamp,
+    /// The `spec.loadBalancerClass` of the Services that Herald handles; `None` is that of Services without one.
+    pub(crate) class: Option<String>,
 }
 
 impl Model {
@@ -50,8 +52,8 @@ impl Model {
         catalog.set_l2_advertisements(advertisements.map(convert::l2_advertisement).collect());
         let mut bgp = BgpCatalog::default();
         bgp.apply(bgp_changes(objects));
-        // Any time will do: quarantines are set by how long they last.
-        let now = Time::ZERO;
+        // Messages name the end of a quarantine as a time since 1970.
+        let now = Time::ZERO + today.duration_since(Timestamp::UNIX_EPOCH).unsigned_abs();
         let mut allocator = Allocator::new();
         allocator.set_catalog(&catalog, now);
         for (address, last, left) in quarantines(states, today) {
@@ -70,6 +72,7 @@ impl Model {
             allocator,
             now,
             today,
+            class: class.map(str::to_owned),
         }
     }
 }
@@ -142,10 +145,7 @@ fn set_service(allocator: &mut Allocator, object: &Service, class: Option<&str>,
 
 fn bgp_changes(objects: &Objects) -> Vec<BgpChange> {
     let bgp = &objects.bgp;
-    let peers = bgp
-        .peers
-        .iter()
-        .map(|peer| BgpChange::ApplyPeer(convert::bgp_peer(peer)));
+    let peers = bgp.peers.iter().flat_map(peer_changes);
     let advertisements = bgp.advertisements.iter();
     let advertisements =
         advertisements.map(|one| BgpChange::ApplyAdvertisement(convert::bgp_advertisement(one)));
@@ -158,6 +158,24 @@ fn bgp_changes(objects: &Objects) -> Vec<BgpChange> {
         .chain(advertisements)
         .chain(peers)
         .collect()
+}
+
+/// The type of a Secret that a peer can refer to.
+const BASIC_AUTH: &str = "kubernetes.io/basic-auth";
+
+/// Returns what a peer changes. Secrets are not read, so that of the peer counts as one that can be used. Of one that cannot,
+/// the controller writes an event.
+pub(crate) fn peer_changes(peer: &BGPPeer) -> Vec<BgpChange> {
+    let peer = convert::bgp_peer(peer);
+    let secret = peer.password_secret.clone().filter(|name| !name.is_empty());
+    let secret = secret.map(|name| {
+        BgpChange::ApplySecret(RawSecret {
+            name,
+            kind: BASIC_AUTH.to_owned(),
+            password: Some(Password(b"unknown".to_vec())),
+        })
+    });
+    secret.into_iter().chain([BgpChange::ApplyPeer(peer)]).collect()
 }
 
 /// Returns the addresses in quarantine, with the Service that had each last and how long it lasts.
@@ -202,6 +220,20 @@ impl AnnouncementModel {
     ) -> Self {
         let members = installation.has_gossip().then(|| members(states)).flatten();
         let knows_members = members.is_some() || !installation.has_gossip();
+        Self {
+            knows_members,
+            ..Self::with_members(addresses, objects, installation, members, model)
+        }
+    }
+
+    /// Lets the machines of the speakers decide as if these were the members; without any, each node counts as one.
+    pub(crate) fn with_members(
+        addresses: &BTreeSet<IpAddr>,
+        objects: &Objects,
+        installation: &Installation,
+        members: Option<Vec<Member>>,
+        model: &Model,
+    ) -> Self {
         let mut facts = Facts::new(members.is_some(), installation.ignores_exclude_label());
         let mut ownership = Ownership::new(NodeName::from(""));
         let mut changes: Vec<Option<FactChange>> = vec![facts.set_pools(model.catalog.pools())];
@@ -215,7 +247,7 @@ impl AnnouncementModel {
         for service in objects
             .services
             .iter()
-            .filter(|service| convert::is_ours(service, installation.class()))
+            .filter(|service| convert::is_ours(service, model.class.as_deref()))
         {
             let exposure = convert::exposure(service);
             if exposure
@@ -246,7 +278,7 @@ impl AnnouncementModel {
         Self {
             facts,
             ownership,
-            knows_members,
+            knows_members: true,
             routes,
             bgp_scopes: model.bgp.advertisements().map(|one| one.scope.clone()).collect(),
         }

@@ -1,11 +1,12 @@
 //! A cluster for tests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use herald_api::convert;
 use herald_api::state::SpeakerState;
 use herald_core::{Features, Liveness, MacAddr, Member, NodeState, Prefix, Profile};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::cluster::{ClusterView, Installation, Objects, States};
@@ -17,6 +18,8 @@ pub(crate) struct World {
     pub(crate) services: BTreeMap<String, Value>,
     /// The nodes with a ready endpoint of each Service.
     endpoints: BTreeMap<String, Vec<String>>,
+    /// The Services and nodes whose endpoints serve while they terminate.
+    pub(crate) terminating: BTreeSet<(String, String)>,
     pub(crate) advertisement: Value,
     /// The addresses of the pool.
     pub(crate) pool: String,
@@ -44,6 +47,7 @@ impl World {
             nodes: names.iter().map(|name| (name.clone(), node(name))).collect(),
             services: BTreeMap::new(),
             endpoints: BTreeMap::new(),
+            terminating: BTreeSet::new(),
             advertisement: json!({}),
             pool: "192.0.2.0/29".to_owned(),
         }
@@ -67,9 +71,11 @@ impl World {
     pub(crate) fn cluster(&self) -> ClusterView {
         let read = |value: &Value| serde_json::from_value(value.clone()).expect("an object");
         let slice = |(service, nodes): (&String, &Vec<String>)| {
-            let endpoints = nodes
-                .iter()
-                .map(|node| json!({"addresses": ["10.1.0.1"], "nodeName": node}));
+            let endpoints = nodes.iter().map(|node| {
+                let ends = self.terminating.contains(&(service.clone(), node.clone()));
+                let conditions = json!({"ready": !ends, "serving": true, "terminating": ends});
+                json!({"addresses": ["10.1.0.1"], "nodeName": node, "conditions": conditions})
+            });
             let slice = json!({
                 "metadata": {"name": format!("{service}-x"), "namespace": "default", "labels": {"kubernetes.io/service-name": service}},
                 "addressType": "IPv4", "endpoints": endpoints.collect::<Vec<_>>(),
@@ -106,6 +112,30 @@ impl World {
             unknown: Vec::new(),
         }
     }
+}
+
+/// Returns a cluster with these objects, and a controller and a speaker that are ready.
+pub(crate) fn cluster_of(objects: &[Value]) -> ClusterView {
+    fn read<T: DeserializeOwned>(object: &Value) -> T {
+        serde_json::from_value(object.clone()).unwrap_or_else(|error| panic!("{error}: {object}"))
+    }
+    let mut cluster = World::new(1).cluster();
+    let known = &mut cluster.objects;
+    known.pools.clear();
+    known.l2_advertisements.clear();
+    for object in objects {
+        match object["kind"].as_str() {
+            Some("Service") => known.services.push(read(object)),
+            Some("IPAddressPool") => known.pools.push(read(object)),
+            Some("L2Advertisement") => known.l2_advertisements.push(read(object)),
+            Some("BGPAdvertisement") => known.bgp.advertisements.push(read(object)),
+            Some("BGPPeer") => known.bgp.peers.push(read(object)),
+            Some("Community") => known.bgp.communities.push(read(object)),
+            Some("BFDProfile") => known.bgp.bfd_profiles.push(read(object)),
+            other => panic!("{other:?}"),
+        }
+    }
+    cluster
 }
 
 fn speaker_state() -> SpeakerState {

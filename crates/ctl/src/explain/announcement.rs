@@ -162,10 +162,7 @@ impl AddressAnnouncement {
             text += &format!("    obstacle: {}\n", warning(obstacle));
         }
         if let Some(excluded) = &self.excluded {
-            text += &format!(
-                "    not by ARP or NDP: {}: {}\n",
-                excluded.reason, excluded.message
-            );
+            text += &format!("    not by ARP or NDP: {}\n", reason(excluded, is_wide));
         }
         let mut table = Table::new(&["NODE", "LAYER 2", "REASON"]);
         for line in &self.nodes {

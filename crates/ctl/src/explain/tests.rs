@@ -16,6 +16,13 @@ use crate::cluster::ClusterView;
 use crate::model::{AnnouncementModel, Model};
 use crate::world::World;
 
+#[macro_use]
+mod table;
+mod exclusions;
+mod problems;
+mod refusals;
+mod routes;
+
 impl World {
     fn announcements(&self, cluster: &ClusterView, address: IpAddr) -> AnnouncementModel {
         let model = Model::of(cluster);

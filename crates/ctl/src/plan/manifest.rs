@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::cluster::ClusterView;
-use crate::model::Model;
+use crate::model::{Model, peer_changes};
 use crate::output::quoted;
 
 /// The bytes of a file, at most.
@@ -152,9 +152,7 @@ impl Manifest {
                 let raw = convert::l2_advertisement(&self.parse()?);
                 model.catalog.apply([ConfigChange::ApplyL2Advertisement(raw)]);
             }
-            "BGPPeer" if is_ours => model
-                .bgp
-                .apply([BgpChange::ApplyPeer(convert::bgp_peer(&self.parse()?))]),
+            "BGPPeer" if is_ours => model.bgp.apply(peer_changes(&self.parse()?)),
             "BGPAdvertisement" if is_ours => {
                 model
                     .bgp

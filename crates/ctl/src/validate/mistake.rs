@@ -20,7 +20,7 @@ pub(crate) enum Mistake {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// A Service requests addresses in a way that cannot be read.
-    #[error("{}{}", .0, request(.0))]
+    #[error(transparent)]
     Request(#[from] RequestError),
     /// A ConfigMap that configured MetalLB before version 0.13.
     #[error(
@@ -284,17 +284,6 @@ impl Mistake {
             }
             .into(),
         }
-    }
-}
-
-/// Returns what is to be written instead of an address that cannot be read.
-const fn request(error: &RequestError) -> &'static str {
-    match error {
-        RequestError::Annotation(_) => {
-            "; write an address such as 192.168.67.130, or one of each family with a comma between them"
-        }
-        RequestError::Field(_) => "; write an address such as 192.168.67.130",
-        RequestError::Both | RequestError::TooLong(_) | RequestError::TooManyPorts { .. } => "",
     }
 }
 

@@ -25,6 +25,9 @@ impl BgpRoutes {
         address: IpAddr,
     ) -> Result<BTreeMap<&str, Result<Vec<Prefix>, PeerExclusion>>, RouteExclusion> {
         let places = self.places_of(facts, service, address)?;
+        if self.peers.running().is_empty() {
+            return Err(RouteExclusion::NoPeer);
+        }
         let family = Family::of(address);
         let of = |peer: &BgpPeer| {
             if !peer.carries(family) {

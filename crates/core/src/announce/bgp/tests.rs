@@ -952,6 +952,7 @@ fn why_no_node_announces_is_known_on_each_node() {
     speaker.advertisements = vec![advertisement("adv")];
     speaker.configure();
     assert_eq!(speaker.reasons_of_nodes("test1"), Some("NoPeer".into()));
+    assert_eq!(speaker.reason("test1"), "NoPeer");
     speaker.peers = vec![selecting];
     speaker.configure();
     assert_eq!(
