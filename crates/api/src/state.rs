@@ -161,6 +161,10 @@ pub struct AddressState {
     pub since: String,
     /// The Services at the address, and the role of this node for each.
     pub services: Vec<ServiceRole>,
+    /// Requests (ARP and NDP) that were received for the address since this node began to announce it; absent if it does not announce
+    /// it, and from versions that do not count them here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<u64>,
     /// The reason that keeps the elected node from announcing the address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub obstacle: Option<Cow<'static, str>>,

@@ -15,6 +15,7 @@ use crate::explain::ExplainArgs;
 use crate::output::{escaped, print};
 use crate::plan::PlanArgs;
 use crate::status::StatusArgs;
+use crate::top::TopArgs;
 use crate::ui::UiArgs;
 use crate::validate::{self, ValidateArgs};
 
@@ -32,6 +33,8 @@ enum CtlCommand {
     Explain(Box<ExplainArgs>),
     /// Shows pools, Services, nodes and programs, what is wrong first.
     Status(Box<StatusArgs>),
+    /// Shows the addresses that other machines ask for most (ARP and NDP requests), and which nodes they reach.
+    Top(Box<TopArgs>),
     /// Checks a cluster, before the installation of Herald and after it, and names each remedy.
     Doctor(Box<DoctorArgs>),
     /// Shows which addresses and owners would change if manifests were applied. Nothing is written.
@@ -100,6 +103,7 @@ fn execute(command: CtlCommand) -> anyhow::Result<ExitCode> {
         CtlCommand::Drain(args) => block_on(args.drain()),
         CtlCommand::Undrain(args) => block_on(args.undrain()),
         CtlCommand::Ui(args) => block_on(args.run()),
+        CtlCommand::Top(args) => block_on(args.run()),
         CtlCommand::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut self::command(), "heraldctl", &mut script);

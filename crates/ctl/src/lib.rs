@@ -15,6 +15,7 @@ mod output;
 mod plan;
 mod status;
 mod tls;
+mod top;
 mod ui;
 mod validate;
 #[cfg(test)]

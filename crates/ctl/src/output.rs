@@ -3,6 +3,9 @@
 mod table;
 mod text;
 
+use std::io::Write;
+use std::time::Duration;
+
 use anstyle::{AnsiColor, Style};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -57,11 +60,40 @@ impl OutputArgs {
 /// # Errors
 /// When it cannot be written. A reader that has enough, such as `head`, is no error.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
-    use std::io::Write;
-    let mut out = anstream::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    write(anstream::stdout().lock(), text.as_bytes())
+}
+
+/// Prints bytes as they are.
+///
+/// # Errors
+/// When they cannot be written.
+pub(crate) fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
+    write(std::io::stdout().lock(), bytes)
+}
+
+fn write(mut out: impl Write, bytes: &[u8]) -> anyhow::Result<()> {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => other.context("writing the output"),
+    }
+}
+
+/// Clears the terminal and goes to its beginning, for the next of several views; a file gets all views.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn clear() -> anyhow::Result<()> {
+    print("\u{1b}[2J\u{1b}[H")
+}
+
+/// Waits for the next view. Returns whether the user has interrupted that.
+///
+/// # Errors
+/// When interrupts cannot be waited for.
+pub(crate) async fn is_interrupted_within(period: Duration) -> anyhow::Result<bool> {
+    tokio::select! {
+        () = tokio::time::sleep(period) => Ok(false),
+        interrupted = tokio::signal::ctrl_c() => interrupted.map(|()| true).context("waiting for an interrupt"),
     }
 }
 

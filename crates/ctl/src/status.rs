@@ -6,7 +6,6 @@ mod services;
 
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::Args;
 use herald_api::{BGPSessionState, IPAddressPool};
 use jiff::Timestamp;
@@ -20,7 +19,7 @@ use crate::cluster::{
     Absence, ApiConnection, ClusterView, CommonArgs, Installation, Program, States, TIMEOUT, list, list_in,
     plain,
 };
-use crate::output::{Printable, age, good, heading, print, unknown_text, warning};
+use crate::output::{Printable, age, clear, good, heading, is_interrupted_within, unknown_text, warning};
 pub(crate) use nodes::NodeLine;
 use nodes::SessionLine;
 pub(crate) use pools::PoolLine;
@@ -97,12 +96,10 @@ impl StatusArgs {
             if !self.watch {
                 return self.common.output.print(&status);
             }
-            // Clears the terminal and goes to its beginning.
-            print("\u{1b}[2J\u{1b}[H")?;
+            clear()?;
             self.common.output.print(&status)?;
-            tokio::select! {
-                () = tokio::time::sleep(PERIOD) => {}
-                interrupted = tokio::signal::ctrl_c() => return interrupted.context("waiting for an interrupt"),
+            if is_interrupted_within(PERIOD).await? {
+                return Ok(());
             }
         }
     }

@@ -15,6 +15,8 @@ mod pending_joins;
 mod sockets;
 mod task;
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -27,7 +29,7 @@ use tokio::sync::watch;
 pub use events::WireEvents;
 pub use herald_core::announce::layer2::{Announcement, Command, WireEvent};
 pub use interfaces::{links, watch_interfaces};
-use metrics::WireMetrics;
+use metrics::{AddressMetrics, WireMetrics};
 use task::{WireInput, WireTask};
 
 /// Inputs that may wait; with more of them the sender waits, which happens only while thousands of addresses move.
@@ -60,6 +62,7 @@ pub struct Wire {
     failure: watch::Receiver<Option<String>>,
     events: Option<WireEvents>,
     thread: Option<JoinHandle<()>>,
+    addresses: AddressMetrics,
 }
 
 impl Wire {
@@ -70,6 +73,7 @@ impl Wire {
     pub fn start(options: WireOptions, registry: &prometheus::Registry) -> anyhow::Result<Self> {
         packet::check_permission()?;
         let metrics = WireMetrics::register(registry).context("cannot register the layer-2 metrics")?;
+        let addresses = metrics.of_addresses();
         let poller = Poller::new().context("cannot wait for packets")?;
         let (inputs, received) = poller.mailbox(WAITING_INPUTS);
         let (failed, failure) = watch::channel(None);
@@ -87,6 +91,7 @@ impl Wire {
             failure,
             events: Some(events),
             thread: Some(thread.context("cannot start the wire thread")?),
+            addresses,
         })
     }
 
@@ -108,6 +113,11 @@ impl Wire {
     /// Returns the events of the station from now on; `None` after the first call.
     pub const fn take_events(&mut self) -> Option<WireEvents> {
         self.events.take()
+    }
+
+    /// Returns how many requests were received for each announced address since it is announced.
+    pub fn requests(&self) -> BTreeMap<IpAddr, u64> {
+        self.addresses.requests()
     }
 
     /// Resolves when the thread has ended although the handle was not dropped. No address is answered for then, and

@@ -25,6 +25,7 @@ impl Driver {
         let (now, today) = (self.now(), Timestamp::now());
         let date = |at: Time| today.saturating_sub(now - at).unwrap_or(today).to_string();
         let may_be_beside = self.beside.as_ref();
+        let requests = self.handles.wire.requests();
         let differences = may_be_beside.map_or_else(Vec::new, |_| self.agent.election_differences());
         SpeakerState {
             version: VERSION,
@@ -45,7 +46,7 @@ impl Driver {
                 .agent
                 .stages()
                 .iter()
-                .map(|stage| address_state(stage, date))
+                .map(|stage| address_state(stage, requests.get(&stage.address).copied(), date))
                 .collect(),
         }
     }
@@ -73,13 +74,19 @@ fn address_move(last: &Move, date: impl Fn(Time) -> String) -> AddressMove {
     }
 }
 
-fn address_state(stage: &AddressStage<'_>, date: impl Fn(Time) -> String) -> AddressState {
+fn address_state(
+    stage: &AddressStage<'_>,
+    requests: Option<u64>,
+    date: impl Fn(Time) -> String,
+) -> AddressState {
     AddressState {
         address: stage.address.to_string(),
         stage: stage.stage.into(),
         answers: stage.answers,
         since: date(stage.since),
         services: stage.roles.iter().map(service_role).collect(),
+        // The wire thread may not have begun yet.
+        requests: stage.answers.then(|| requests.unwrap_or_default()),
         obstacle: stage.obstacle.as_ref().map(|event| event.reason().into()),
     }
 }

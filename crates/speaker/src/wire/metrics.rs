@@ -91,6 +91,11 @@ impl WireMetrics {
         })
     }
 
+    /// Returns the counters of all announced addresses, as they are from now on.
+    pub(super) fn of_addresses(&self) -> AddressMetrics {
+        self.exposed.clone()
+    }
+
     /// Exposes the counters of an address; existing ones continue.
     pub(super) fn add(&mut self, address: IpAddr) {
         let counts = self.addresses.entry(address).or_default();
@@ -172,7 +177,7 @@ const SERIES: [(&str, &str, Field); 3] = [
 /// The per-address series. Three plain counters per address instead of three labelled metrics, which would cost a
 /// kilobyte each.
 #[derive(Clone)]
-struct AddressMetrics {
+pub(super) struct AddressMetrics {
     descriptions: Arc<Vec<Desc>>,
     counts: Arc<Mutex<BTreeMap<IpAddr, Arc<Counts>>>>,
 }
@@ -196,6 +201,14 @@ impl AddressMetrics {
             Some(counts) => all.insert(address, counts),
             None => all.remove(&address),
         };
+    }
+
+    /// Returns how many requests were received for each address.
+    pub(super) fn requests(&self) -> BTreeMap<IpAddr, u64> {
+        let counts = self.snapshot().into_iter();
+        counts
+            .map(|(address, counts)| (address, counts.requests.load(Ordering::Relaxed)))
+            .collect()
     }
 
     /// Copies the counters, so that the lock is not held while text is made.
@@ -259,6 +272,8 @@ mod tests {
         metrics.request(address, true);
         metrics.request(address, false);
         metrics.announcement(address);
+        let of_addresses = metrics.of_addresses();
+        assert_eq!(of_addresses.requests(), BTreeMap::from([(address, 2)]));
         let exposed = text(&registry);
         assert!(
             exposed.contains("metallb_layer2_requests_received{ip=\"192.0.2.1\"} 2\n"),
@@ -274,6 +289,7 @@ mod tests {
         );
         metrics.remove(address);
         assert!(!text(&registry).contains("metallb_layer2"));
+        assert!(of_addresses.requests().is_empty());
     }
 
     #[test]
