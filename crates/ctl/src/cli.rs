@@ -8,6 +8,7 @@ use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
+use crate::bundle::SupportBundleArgs;
 use crate::convert::{self, ConvertArgs};
 use crate::doctor::DoctorArgs;
 use crate::drain::DrainArgs;
@@ -45,6 +46,8 @@ enum CtlCommand {
     Undrain(Box<DrainArgs>),
     /// Shows pools, Services, nodes and the last moves in a web page, which this program serves to this machine only.
     Ui(Box<UiArgs>),
+    /// Writes what others need to find a fault into an archive, without Secrets and passwords.
+    SupportBundle(Box<SupportBundleArgs>),
     /// Checks manifests before they are applied, without a cluster. Every mistake is named with its place.
     Validate(ValidateArgs),
     /// Prints the ConfigMap that configured MetalLB before version 0.13 as resources.
@@ -104,6 +107,7 @@ fn execute(command: CtlCommand) -> anyhow::Result<ExitCode> {
         CtlCommand::Undrain(args) => block_on(args.undrain()),
         CtlCommand::Ui(args) => block_on(args.run()),
         CtlCommand::Top(args) => block_on(args.run()),
+        CtlCommand::SupportBundle(args) => block_on(args.run()),
         CtlCommand::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut self::command(), "heraldctl", &mut script);

@@ -4,6 +4,7 @@
 //! run, too, and prints what they decide and why.
 
 mod advice;
+mod bundle;
 mod cli;
 mod cluster;
 mod convert;

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Container, Pod as CorePod};
 use kube::api::ListParams;
 use kube::{Api, Client};
 
-use super::listing::{Absence, list};
+use super::listing::{Absence, Listed, list};
 
 /// The label by which the chart and the manifest name the program of a Pod.
 const COMPONENTS: &str = "app.kubernetes.io/component in (controller,speaker)";
@@ -38,6 +38,10 @@ pub(crate) struct Pod {
     pub(crate) node: Option<String>,
     pub(crate) address: Option<IpAddr>,
     pub(crate) is_ready: bool,
+    /// The container of the program.
+    pub(crate) container: String,
+    /// Whether its container had another one before it.
+    pub(crate) is_restarted: bool,
     /// The tag of its image.
     pub(crate) version: String,
     flags: Vec<String>,
@@ -95,6 +99,8 @@ impl Installation {
             node: node.cloned(),
             address: None,
             is_ready: true,
+            container: "program".to_owned(),
+            is_restarted: false,
             version: "v1".to_owned(),
             flags: Vec::new(),
             has_gossip: true,
@@ -106,6 +112,19 @@ impl Installation {
                 .chain(speakers)
                 .collect(),
         }
+    }
+
+    /// Lists the Pods of Herald as the API server shows them.
+    ///
+    /// # Errors
+    /// When Pods cannot be listed.
+    pub(crate) async fn list_pods(&self, client: &Client) -> Listed<CorePod> {
+        let Some(namespace) = &self.namespace else {
+            return Ok(Vec::new());
+        };
+        let api = Api::<CorePod>::namespaced(client.clone(), namespace);
+        let pods = list(api, ListParams::default().labels(COMPONENTS)).await?;
+        Ok(pods.into_iter().filter(|pod| own_pod(pod).is_some()).collect())
     }
 
     /// Returns what to say if there is no Pod.
@@ -191,12 +210,19 @@ fn own_pod(pod: &CorePod) -> Option<Pod> {
     let mut environment = container.env.iter().flatten();
     let image = container.image.as_deref().unwrap_or_default();
     let tag = image.rsplit_once(':').map_or(image, |(_, tag)| tag);
+    let mut statuses = status
+        .iter()
+        .flat_map(|status| &status.container_statuses)
+        .flatten();
+    let is_restarted = statuses.any(|status| status.name == container.name && status.restart_count > 0);
     Some(Pod {
         program,
         name: pod.metadata.name.clone()?,
         node: spec.node_name.clone(),
         address: status.and_then(|status| status.pod_ip.as_deref()?.parse().ok()),
         is_ready: conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True"),
+        container: container.name.clone(),
+        is_restarted,
         version: tag.to_owned(),
         has_gossip: environment.any(|variable| variable.name == "METALLB_ML_LABELS")
             || flags.iter().any(|flag| flag.starts_with("--ml-labels")),

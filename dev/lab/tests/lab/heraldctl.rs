@@ -1,8 +1,12 @@
 //! heraldctl says what the programs do and why.
 
 use anyhow::{Context, bail, ensure};
+use herald_lab::objects::NAMESPACE;
 use herald_lab::{DEADLINE, Lab, QUICKSTART};
 use herald_netns::wait_for;
+use k8s_openapi::api::core::v1::{EnvVar, Pod};
+use kube::api::{ListParams, PostParams};
+use kube::{Api, ResourceExt};
 use libtest_mimic::Trial;
 use serde_json::Value;
 
@@ -23,6 +27,8 @@ pub(crate) fn trials() -> Vec<Trial> {
             "heraldctl_drains_a_node_and_names_an_address_that_cannot_move",
             drained,
         ),
+        in_lab("heraldctl_packs_what_others_need_and_no_password", packed),
+        in_lab("heraldctl_counts_the_requests_for_an_address", counted),
     ]
 }
 
@@ -217,6 +223,141 @@ async fn drained(lab: &mut Lab) -> anyhow::Result<()> {
         "{failed}"
     );
     ensure!(failed.contains("have not moved within 3 s"), "{failed}");
+    Ok(())
+}
+
+/// What no archive may have.
+const PASSWORD: &str = "planted-3f9c";
+
+/// A password wherever users put one.
+const PLANTED: &str = r#"
+apiVersion: v1
+kind: Secret
+metadata: {name: planted, namespace: metallb-system}
+stringData: {password: planted-3f9c}
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: planted
+  annotations:
+    note: planted-3f9c
+    kubectl.kubernetes.io/last-applied-configuration: '{"metadata":{"annotations":{"note":"planted-3f9c"}}}'
+spec:
+  type: LoadBalancer
+  selector: {app: hello}
+  ports: [{port: 8081}]
+---
+apiVersion: metallb.io/v1beta2
+kind: BGPPeer
+metadata: {name: planted, namespace: metallb-system}
+spec: {myASN: 64512, peerASN: 64513, peerAddress: 198.51.100.9, password: planted-3f9c, nodeSelectors: [{matchLabels: {none: none}}]}
+"#;
+
+async fn packed(lab: &mut Lab) -> anyhow::Result<()> {
+    lab.apply("quickstart.yaml", QUICKSTART).await?;
+    lab.apply("planted.yaml", PLANTED).await?;
+    lab.wait_for_addresses("planted", 1, DEADLINE).await?;
+    let known = wait_for("all states are known", DEADLINE, async || {
+        let status = lab.heraldctl(&["status"]).await?;
+        Ok(status["unknown"]
+            .as_array()
+            .is_some_and(Vec::is_empty)
+            .then_some(()))
+    });
+    known.await?;
+    let pods = Api::<Pod>::namespaced(lab.cluster().client(), NAMESPACE);
+    let speakers = ListParams::default().labels("app.kubernetes.io/component=speaker");
+    let speaker = pods
+        .list(&speakers)
+        .await?
+        .items
+        .into_iter()
+        .next()
+        .context("a speaker")?;
+    let mut changed = speaker.clone();
+    let container = changed.spec.as_mut().and_then(|spec| spec.containers.first_mut());
+    container
+        .context("a container")?
+        .env
+        .get_or_insert_default()
+        .push(EnvVar {
+            name: "PLANTED".to_owned(),
+            value: Some(PASSWORD.to_owned()),
+            ..EnvVar::default()
+        });
+    pods.replace(&speaker.name_any(), &PostParams::default(), &changed)
+        .await?;
+
+    let folder = tempfile::tempdir()?;
+    let archive = folder.path().join("bundle.tar.gz");
+    let path = archive.to_str().context("a path")?;
+    let report = lab.heraldctl(&["support-bundle", "--file", path]).await?;
+    let unpacked = tokio::process::Command::new("tar")
+        .args(["-xzOf", path])
+        .output()
+        .await?;
+    ensure!(
+        unpacked.status.success(),
+        "{}",
+        String::from_utf8_lossy(&unpacked.stderr)
+    );
+    let text = String::from_utf8_lossy(&unpacked.stdout);
+    if let Some(place) = text.find(PASSWORD) {
+        let around = text
+            .get(place.saturating_sub(200)..place + 40)
+            .unwrap_or_default();
+        bail!("the password is in the archive: {around}");
+    }
+    for expected in [
+        "\"name\": \"planted\"",
+        "198.51.100.9",
+        "/herald-speaker",
+        "\"heraldctl\": ",
+        "\"gossipBlocked\": ",
+    ] {
+        ensure!(text.contains(expected), "{expected} is missing: {report:#}");
+    }
+    let files = report["files"].as_array().context("a list")?;
+    for expected in [
+        "objects/Service.json",
+        "objects/Event.json",
+        "states/controller.json",
+        "summary.json",
+    ] {
+        ensure!(files.iter().any(|file| file == expected), "{report:#}");
+    }
+    let again = lab.heraldctl(&["support-bundle", "--file", path]).await;
+    let again = format!("{:#}", again.err().context("the file exists")?);
+    ensure!(again.contains("exists; name another file by --file"), "{again}");
+    Ok(())
+}
+
+async fn counted(lab: &mut Lab) -> anyhow::Result<()> {
+    lab.apply("quickstart.yaml", QUICKSTART).await?;
+    let address = lab.wait_for_addresses("hello", 1, DEADLINE).await?[0];
+    let owner = lab.owner(address, DEADLINE).await?;
+    let name = lab.node(owner).name().to_owned();
+    let counted = wait_for("requests are counted", DEADLINE, async || {
+        // Each look at who answers is a request.
+        let ask = async {
+            loop {
+                lab.owner(address, DEADLINE).await?;
+            }
+        };
+        let top: anyhow::Result<Value> = tokio::select! {
+            top = lab.heraldctl(&["top", "--interval=1"]) => top,
+            error = ask => error,
+        };
+        let top = top?;
+        let mut lines = top["addresses"].as_array().context("a list")?.iter();
+        let line = lines.find(|line| line["address"] == address.to_string() && line["node"] == *name);
+        let line =
+            line.filter(|line| line["total"].as_u64() > Some(0) && line["perSecond"].as_f64() > Some(0.0));
+        Ok(line.map(|line| line["services"].clone()))
+    });
+    let services = counted.await?;
+    ensure!(services == serde_json::json!(["default/hello"]), "{services}");
     Ok(())
 }
 
