@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::time::Duration;
 
+use herald_api::convert::UnreadConfigMap;
 use herald_api::reason::EventReason;
 use herald_runtime::client::is_away;
 use herald_runtime::event::{Events, Severity};
@@ -18,28 +19,6 @@ const PERIOD: Duration = Duration::from_secs(60);
 /// Time until a look that failed is repeated.
 const RETRY: Duration = Duration::from_secs(5);
 
-const TIMINGS: UnreadConfigMap = UnreadConfigMap {
-    name: "metallb-memberlist-config",
-    instead: "Herald's gossip has fixed timings; for slow or wide-area networks set speaker.wanConfig: true in the chart's \
-              values",
-};
-const FRR: UnreadConfigMap = UnreadConfigMap {
-    name: "bgpextras",
-    instead: "it is raw configuration of FRR, which does not run here; write what it did for sessions and routes into BGPPeers and \
-              BGPAdvertisements, and the rest into the configuration of the routers",
-};
-/// Only beside MetalLB: without MetalLB the ConfigMap of this name is Herald's.
-const INTERFACES: UnreadConfigMap = UnreadConfigMap {
-    name: "metallb-excludel2",
-    instead: "if its list was edited, set speaker.excludeInterfaces.announcedInterfacesToExclude to that list in the \
-              chart's values",
-};
-
-struct UnreadConfigMap {
-    name: &'static str,
-    instead: &'static str,
-}
-
 /// Reports each ConfigMap once, for as long as this controller has the Lease.
 pub(crate) async fn report(
     maps: Api<ConfigMap>,
@@ -47,12 +26,7 @@ pub(crate) async fn report(
     events: Events,
     mut leadership: Leadership,
 ) -> Infallible {
-    let unread = [INTERFACES, TIMINGS, FRR];
-    let unread = if is_beside_metallb {
-        &unread[..]
-    } else {
-        &unread[1..]
-    };
+    let unread = UnreadConfigMap::all(is_beside_metallb);
     let mut reported = BTreeSet::new();
     let mut complaints = BTreeMap::new();
     loop {

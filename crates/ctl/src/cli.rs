@@ -13,6 +13,7 @@ use crate::convert::{self, ConvertArgs};
 use crate::doctor::DoctorArgs;
 use crate::drain::DrainArgs;
 use crate::explain::ExplainArgs;
+use crate::migrate::MigrateArgs;
 use crate::output::{escaped, print};
 use crate::plan::PlanArgs;
 use crate::status::StatusArgs;
@@ -40,6 +41,8 @@ enum CtlCommand {
     Doctor(Box<DoctorArgs>),
     /// Shows which addresses and owners would change if manifests were applied. Nothing is written.
     Plan(Box<PlanArgs>),
+    /// Helps to take the place of MetalLB.
+    Migrate(Box<MigrateArgs>),
     /// Drains a node before maintenance: moves its addresses to other nodes, and waits until they have moved.
     Drain(Box<DrainArgs>),
     /// Ends the drain of a node, and waits until it has the addresses that it is elected for.
@@ -103,6 +106,7 @@ fn execute(command: CtlCommand) -> anyhow::Result<ExitCode> {
         CtlCommand::Status(args) => block_on(args.run()),
         CtlCommand::Doctor(args) => block_on(args.run()),
         CtlCommand::Plan(args) => block_on(args.run()),
+        CtlCommand::Migrate(args) => block_on(args.run()),
         CtlCommand::Drain(args) => block_on(args.drain()),
         CtlCommand::Undrain(args) => block_on(args.undrain()),
         CtlCommand::Ui(args) => block_on(args.run()),

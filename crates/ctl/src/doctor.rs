@@ -7,7 +7,9 @@ mod programs;
 #[cfg(test)]
 mod tests;
 
-use anyhow::bail;
+use std::collections::BTreeSet;
+
+use anyhow::ensure;
 use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -63,8 +65,14 @@ pub(crate) enum DoctorCheck {
     Obstacles,
 }
 
-impl DoctorCheck {
-    const fn title(self) -> &'static str {
+/// What is checked, by its title.
+pub(crate) trait CheckTitle {
+    /// Returns the title.
+    fn title(&self) -> &'static str;
+}
+
+impl CheckTitle for DoctorCheck {
+    fn title(&self) -> &'static str {
         match self {
             Self::Definitions => "custom resource definitions",
             Self::Controller => "controller",
@@ -103,8 +111,8 @@ pub(crate) enum Outcome {
 /// A check and its result. A check may have several.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct DoctorFinding {
-    pub(crate) check: DoctorCheck,
+pub(crate) struct DoctorFinding<C = DoctorCheck> {
+    pub(crate) check: C,
     pub(crate) outcome: Outcome,
     /// What was found.
     pub(crate) found: String,
@@ -113,29 +121,24 @@ pub(crate) struct DoctorFinding {
     pub(crate) remedy: String,
 }
 
-impl DoctorFinding {
-    pub(crate) fn pass(check: DoctorCheck, found: impl Into<String>) -> Self {
+impl<C> DoctorFinding<C> {
+    pub(crate) fn pass(check: C, found: impl Into<String>) -> Self {
         Self::new(check, Outcome::Pass, found, "")
     }
 
-    pub(crate) fn warn(check: DoctorCheck, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(crate) fn warn(check: C, found: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::new(check, Outcome::Warn, found, remedy)
     }
 
-    pub(crate) fn fail(check: DoctorCheck, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(crate) fn fail(check: C, found: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::new(check, Outcome::Fail, found, remedy)
     }
 
-    pub(crate) fn unknown(check: DoctorCheck, found: impl Into<String>) -> Self {
+    pub(crate) fn unknown(check: C, found: impl Into<String>) -> Self {
         Self::new(check, Outcome::Unknown, found, "")
     }
 
-    fn new(
-        check: DoctorCheck,
-        outcome: Outcome,
-        found: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Self {
+    fn new(check: C, outcome: Outcome, found: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
             check,
             outcome,
@@ -164,15 +167,7 @@ impl DoctorArgs {
         let others = OtherObjects::list(&connection.client).await;
         let result = diagnose(&cluster, &others, Timestamp::now());
         self.common.output.print(&result)?;
-        let failed = result
-            .findings
-            .iter()
-            .filter(|finding| finding.outcome == Outcome::Fail)
-            .count();
-        if failed > 0 {
-            bail!("failed checks: {failed}");
-        }
-        Ok(())
+        ensure_none_failed(&result.findings)
     }
 }
 
@@ -212,42 +207,63 @@ impl Printable for DoctorResult {
                 heading("Herald is not installed")
             );
         }
-        let mut table = Table::new(&["RESULT", "CHECK", "FOUND"]);
-        for finding in &self.findings {
-            let outcome = match finding.outcome {
-                Outcome::Pass => Cell::from("pass").styled(good),
-                Outcome::Warn => Cell::from("WARN").styled(warning),
-                Outcome::Fail => Cell::from("FAIL").styled(error),
-                Outcome::Unknown => Cell::from("unknown").styled(faint),
-            };
-            table.row([
-                outcome,
-                finding.check.title().into(),
-                finding.found.as_str().into(),
-            ]);
-        }
-        text += &table.text(0);
-        let remedies: Vec<&DoctorFinding> = self
-            .findings
-            .iter()
-            .filter(|finding| !finding.remedy.is_empty())
-            .collect();
-        if !remedies.is_empty() {
-            text += &format!("\n{}\n", heading("What to do"));
-        }
-        for finding in remedies {
-            text += &format!(
-                "  {}: {}\n",
-                finding.check.title(),
-                crate::output::escaped(&finding.remedy)
-            );
-        }
-        text + &unknown_text(&self.unknown)
+        text + &findings_text(&self.findings) + &unknown_text(&self.unknown)
     }
 }
 
+/// Fails if a check failed.
+///
+/// # Errors
+/// How many failed.
+pub(crate) fn ensure_none_failed<C>(findings: &[DoctorFinding<C>]) -> anyhow::Result<()> {
+    let failed = findings
+        .iter()
+        .filter(|finding| finding.outcome == Outcome::Fail)
+        .count();
+    ensure!(failed == 0, "failed checks: {failed}");
+    Ok(())
+}
+
+/// Returns the table of findings, and what to do.
+pub(crate) fn findings_text<C: CheckTitle>(findings: &[DoctorFinding<C>]) -> String {
+    let mut table = Table::new(&["RESULT", "CHECK", "FOUND"]);
+    for finding in findings {
+        let outcome = match finding.outcome {
+            Outcome::Pass => Cell::from("pass").styled(good),
+            Outcome::Warn => Cell::from("WARN").styled(warning),
+            Outcome::Fail => Cell::from("FAIL").styled(error),
+            Outcome::Unknown => Cell::from("unknown").styled(faint),
+        };
+        table.row([
+            outcome,
+            finding.check.title().into(),
+            finding.found.as_str().into(),
+        ]);
+    }
+    let mut text = table.text(0);
+    // Several findings can have one remedy.
+    let mut said = BTreeSet::new();
+    let remedies: Vec<&DoctorFinding<C>> = findings
+        .iter()
+        .filter(|finding| {
+            !finding.remedy.is_empty() && said.insert((finding.check.title(), finding.remedy.as_str()))
+        })
+        .collect();
+    if !remedies.is_empty() {
+        text += &format!("\n{}\n", heading("What to do"));
+    }
+    for finding in remedies {
+        text += &format!(
+            "  {}: {}\n",
+            finding.check.title(),
+            crate::output::escaped(&finding.remedy)
+        );
+    }
+    text
+}
+
 /// Joins names for a sentence: the first ones, and how many more there are.
-fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     const SHOWN: usize = 5;
     let all: Vec<&str> = names.into_iter().collect();
     let shown = all.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");

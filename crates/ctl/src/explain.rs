@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::cluster::{ApiConnection, ClusterView, CommonArgs};
 use crate::model::Model;
 use crate::output::Printable;
-pub(crate) use announcement::AddressAnnouncement;
+pub(crate) use announcement::{AddressAnnouncement, DECISIVE};
 pub(crate) use history::{History, MoveLine, last_moves};
 pub(crate) use pool::advertisements_of;
 pub(crate) use service::ServiceExplainer;

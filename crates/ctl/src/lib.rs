@@ -11,6 +11,7 @@ mod convert;
 mod doctor;
 mod drain;
 mod explain;
+mod migrate;
 mod model;
 mod output;
 mod plan;

@@ -21,6 +21,44 @@ pub enum MetalLbProgram {
     FrrK8s,
 }
 
+/// A ConfigMap of MetalLB that Herald does not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnreadConfigMap {
+    /// Its name.
+    pub name: &'static str,
+    /// What to do instead.
+    pub instead: &'static str,
+}
+
+impl UnreadConfigMap {
+    /// That of the interfaces comes first.
+    const ALL: [Self; 3] = [
+        Self {
+            name: "metallb-excludel2",
+            instead: "if its list was edited, set speaker.excludeInterfaces.announcedInterfacesToExclude to that list in the \
+                      chart's values",
+        },
+        Self {
+            name: "metallb-memberlist-config",
+            instead: "Herald's gossip has fixed timings; for slow or wide-area networks set speaker.wanConfig: true in the chart's \
+                      values",
+        },
+        Self {
+            name: "bgpextras",
+            instead: "it is raw configuration of FRR, which does not run here; write what it did for sessions and routes into BGPPeers \
+                      and BGPAdvertisements, and the rest into the configuration of the routers",
+        },
+    ];
+
+    /// Returns all of them. Without MetalLB the ConfigMap of interfaces is Herald's.
+    pub const fn all(has_metallb: bool) -> &'static [Self] {
+        match &Self::ALL {
+            all if has_metallb => all,
+            [_, others @ ..] => others,
+        }
+    }
+}
+
 /// A Pod of MetalLB.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetalLbPod {

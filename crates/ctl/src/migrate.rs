@@ -1,0 +1,159 @@
+//! `heraldctl migrate check`: what would differ if Herald took the place of MetalLB in a cluster.
+
+mod elections;
+mod metallb;
+mod resources;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Args, Subcommand, ValueHint};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::cluster::{ClusterView, CommonArgs};
+use crate::doctor::{CheckTitle, DoctorFinding, ensure_none_failed, findings_text};
+use crate::model::Model;
+use crate::output::{Printable, unknown_text};
+use metallb::MetalLbObjects;
+
+/// What to do about a migration.
+#[derive(Debug, Args)]
+pub(crate) struct MigrateArgs {
+    #[command(subcommand)]
+    step: MigrationStep,
+}
+
+#[derive(Debug, Subcommand)]
+enum MigrationStep {
+    /// Checks a cluster with MetalLB: what would differ with Herald, and what to do. Nothing is written.
+    Check(Box<MigrateCheckArgs>),
+}
+
+#[derive(Debug, Args)]
+struct MigrateCheckArgs {
+    /// A file with the values for Herald's chart, for example those of MetalLB's (helm get values); later files win.
+    #[arg(long = "values", short = 'f', value_name = "FILE", value_hint = ValueHint::FilePath)]
+    values: Vec<PathBuf>,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// What is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+enum MigrationCheck {
+    /// The Pods of MetalLB are those that Herald sees.
+    MetalLb,
+    /// The values of the chart.
+    Values,
+    /// Pools, advertisements and the resources of BGP are in force as they are written.
+    Resources,
+    /// Fields that have no effect, or another one.
+    Fields,
+    /// `ConfigMap`s that Herald does not read.
+    ConfigMaps,
+    /// `FRRConfiguration`s, which have no counterpart.
+    FrrConfigurations,
+    /// The Services keep their addresses.
+    Services,
+    /// The same nodes are elected.
+    Elections,
+}
+
+impl CheckTitle for MigrationCheck {
+    fn title(&self) -> &'static str {
+        match self {
+            Self::MetalLb => "MetalLB",
+            Self::Values => "values of the chart",
+            Self::Resources => "resources",
+            Self::Fields => "fields",
+            Self::ConfigMaps => "ConfigMaps",
+            Self::FrrConfigurations => "FRRConfigurations",
+            Self::Services => "Services",
+            Self::Elections => "elections",
+        }
+    }
+}
+
+type MigrationFinding = DoctorFinding<MigrationCheck>;
+
+/// All findings.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct MigrationResult {
+    findings: Vec<MigrationFinding>,
+    unknown: Vec<String>,
+}
+
+impl MigrateArgs {
+    /// Checks, and prints the findings.
+    ///
+    /// # Errors
+    /// When a check fails, a file cannot be read, or the API server does not answer.
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let MigrationStep::Check(args) = self.step;
+        let mut merged = Value::Null;
+        for file in &args.values {
+            let text =
+                std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+            let values: Value =
+                serde_saphyr::from_str(&text).with_context(|| format!("{} is no YAML", file.display()))?;
+            json_patch::merge(&mut merged, &values);
+        }
+        let values = (!args.values.is_empty()).then_some(merged);
+        let (connection, cluster) = args.common.read().await?;
+        let metallb = MetalLbObjects::list(&connection.client).await;
+        let result = check(cluster, &metallb, values.as_ref(), Timestamp::now());
+        args.common.output.print(&result)?;
+        ensure_none_failed(&result.findings)
+    }
+}
+
+/// Looks at everything.
+fn check(
+    cluster: ClusterView,
+    metallb: &MetalLbObjects,
+    values: Option<&Value>,
+    today: Timestamp,
+) -> MigrationResult {
+    let class = class(metallb, values);
+    let model = Model::new(&cluster.objects, &cluster.states, class.as_deref(), today);
+    let mut findings = metallb.findings(&cluster);
+    findings.extend(values::findings(values, metallb));
+    findings.extend(resources::findings(&cluster, &model));
+    findings.push(elections::finding(&cluster, metallb, &model));
+    findings.sort_by(|one, other| (one.check, &one.found).cmp(&(other.check, &other.found)));
+    MigrationResult {
+        findings,
+        // That Herald is not installed is why this is run.
+        unknown: cluster
+            .objects
+            .missing
+            .values()
+            .map(ToString::to_string)
+            .collect(),
+    }
+}
+
+/// Returns the class that Herald would handle: that of its values, or of MetalLB.
+fn class(metallb: &MetalLbObjects, values: Option<&Value>) -> Option<String> {
+    let given = values.map(|values| {
+        values["loadBalancerClass"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    });
+    given
+        .or_else(|| metallb.class())
+        .filter(|class| !class.is_empty())
+}
+
+impl Printable for MigrationResult {
+    fn text(&self, _is_wide: bool) -> String {
+        findings_text(&self.findings) + &unknown_text(&self.unknown)
+    }
+}
