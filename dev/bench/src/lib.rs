@@ -11,6 +11,7 @@ pub mod idle;
 pub mod memory;
 pub mod overload;
 mod services;
+pub mod status;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -54,6 +55,8 @@ enum Bench {
     Memory(memory::MemoryArgs),
     /// ARP answers and moved addresses of speakers that get too little processor time, beside a bare loop in their place.
     Overload(overload::OverloadArgs),
+    /// `heraldctl status` with 10 000 Services, beside kubectl listing them.
+    Status(status::StatusArgs),
 }
 
 /// Runs the program. It must be called before anything has started a thread, after [`herald_lab::cli::enter_role`].
@@ -87,6 +90,7 @@ async fn run(cli: Cli, mut interrupt: Interrupt) -> anyhow::Result<()> {
             Bench::Idle(args) => idle::run(args, runs(3), &mut |figure| print.figure(&figure)).await,
             Bench::Memory(args) => memory::run(args, runs(3), &mut |figure| print.figure(&figure)).await,
             Bench::Overload(args) => overload::run(args, runs(3), &mut |figure| print.figure(&figure)).await,
+            Bench::Status(args) => status::run(args, runs(10), &mut |figure| print.figure(&figure)).await,
             Bench::Failover(args) => failover::run(args, runs(3), &mut |figure| print.figure(&figure)).await,
         }
     };
