@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use herald_bgp::session::SessionEnd;
 use herald_bgp::wire::notification::{CeaseSubcode, ErrorCode, OpenSubcode};
 use herald_bgp::wire::{BgpIdentifier, HoldTime};
-use herald_netns::blocking::{Host, Segment};
+use herald_netns::blocking::{Host, Segment, block_on};
 use herald_routers::{Kind, Neighbour, Router, Routes, Seen, wait_for};
+use rtnetlink::LinkVrf;
 
 use crate::bad_peer::BadPeer;
 use crate::node::{Node, attributes, host_route, settings};
@@ -50,6 +51,10 @@ const ALL: &[Case] = &[
         "bad_peers_cost_the_router_nothing",
         bad_peers_cost_the_router_nothing,
     ),
+    (
+        "a_session_leaves_by_the_device_that_it_is_bound_to",
+        a_session_leaves_by_the_device_that_it_is_bound_to,
+    ),
 ];
 
 /// The tests of a router.
@@ -64,6 +69,7 @@ pub(crate) fn of(kind: Kind) -> impl Iterator<Item = &'static Case> {
     ALL.iter().chain(unnumbered)
 }
 
+const VRF: &str = "vrf0";
 const OWN_ASN: u32 = 65_001;
 const ROUTER: ([u8; 6], &str, &str) = ([2, 0, 0, 0, 0, 1], "10.0.0.1", "fd00::1");
 const NODE: ([u8; 6], &str, &str) = ([2, 0, 0, 0, 0, 2], "10.0.0.2", "fd00::2");
@@ -85,15 +91,20 @@ fn neighbour(is_internal: bool, over_ipv6: bool) -> Neighbour {
 
 /// Returns a router and a node on one segment.
 fn pair(kind: Kind, neighbour: &Neighbour) -> (Router<Host>, Node, Segment) {
+    let (router, node, segment) = hosts();
+    let router = Router::start(kind, router, &[*neighbour]);
+    (router, Node::start(node), segment)
+}
+
+/// Returns the host of a router and that of a node, on one segment.
+fn hosts() -> (Host, Host, Segment) {
     let segment = Segment::new();
     let host = |(mac, v4, v6): ([u8; 6], &str, &str)| {
         let host = segment.host(mac, &[&format!("{v4}/24"), &format!("{v6}/64")]);
         host.set_up("lo", true);
         host
     };
-    let (router, node) = (host(ROUTER), host(NODE));
-    let router = Router::start(kind, router, &[*neighbour]);
-    (router, Node::start(node), segment)
+    (host(ROUTER), host(NODE), segment)
 }
 
 /// The route to an address as the router is to show it.
@@ -111,6 +122,44 @@ fn seen(neighbour: &Neighbour, address: IpAddr, med: u64, local_pref: u64) -> Ve
         local_pref: is_internal.then_some(local_pref),
         communities: "65001:7".to_owned(),
     }]
+}
+
+/// Adds a VRF to a host.
+pub(crate) fn add_vrf(host: &Host) -> anyhow::Result<()> {
+    block_on(host.links().add(LinkVrf::new(VRF, 10).up().build()))
+}
+
+pub(crate) fn a_session_in_a_vrf_leaves_by_its_routes(kind: Kind) {
+    let (router, node, _segment) = hosts();
+    add_vrf(&node).expect("a VRF");
+    node.set_controller("eth0", VRF);
+    let neighbour = neighbour(false, false);
+    let router = Router::start(kind, router, &[neighbour]);
+    by_device(&neighbour, &router, Node::start(node), VRF);
+}
+
+fn a_session_leaves_by_the_device_that_it_is_bound_to(kind: Kind) {
+    let neighbour = neighbour(false, false);
+    let (router, node, _segment) = pair(kind, &neighbour);
+    by_device(&neighbour, &router, node, "eth0");
+}
+
+/// A device that the node lacks is named; with one that it has the route comes.
+fn by_device(neighbour: &Neighbour, router: &Router<Host>, mut node: Node, device: &str) {
+    let bound = |device: &str| {
+        let mut settings = settings(neighbour);
+        settings.dial.device = Some(device.to_owned());
+        settings
+    };
+    let four: IpAddr = "198.51.100.1".parse().expect("an address");
+    node.set_routes([(host_route(four), Some(attributes(100, None)))]);
+    node.set_peer(bound("missing"));
+    let (_, cause) = node.wait_for_end();
+    assert_eq!(cause.as_deref(), Some("this node has no interface missing"));
+    node.set_peer(bound(device));
+    node.wait_for_session();
+    let expected = Routes::from([(format!("{four}/32"), seen(neighbour, four, 100, 100))]);
+    router.wait_for_routes(&expected);
 }
 
 fn routes(kind: Kind, is_internal: bool, over_ipv6: bool) {
