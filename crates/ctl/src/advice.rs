@@ -50,7 +50,7 @@ const fn of_exclusion(exclusion: &Exclusion) -> &'static str {
         }
         Exclusion::NoEndpoints => "make a Pod ready that the selector of the Service selects",
         Exclusion::AddressOfNode(_) => {
-            "remove the address of the node from the pool, and let the Service ask for another one"
+            "take the address of the node out of spec.addresses of the pool, and delete the Service's request for it if there is one"
         }
         Exclusion::SharedAddressWithServiceSelector => {
             "remove serviceSelectors from the L2Advertisement, or metallb.io/allow-shared-ip from the Service"
@@ -62,12 +62,12 @@ const fn of_exclusion(exclusion: &Exclusion) -> &'static str {
             "if the node should announce it, let nodeSelectors of an L2Advertisement select it"
         }
         Exclusion::NetworkUnavailable => {
-            "find out from the network plugin why the node has the condition NetworkUnavailable"
+            "the network plugin sets that condition: look at the log of its Pod on the node"
         }
         Exclusion::ExcludedByLabel => {
             "remove the label from the node, or set speaker.ignoreExcludeLB: true in the values of the chart"
         }
-        Exclusion::Drained => "when the maintenance is over, remove the annotation from the node",
+        Exclusion::Drained => "when the maintenance is over, run heraldctl undrain with the name of the node",
         Exclusion::NoLocalEndpoint => {
             "run a ready Pod of the Service on the node, or set externalTrafficPolicy: Cluster"
         }
@@ -78,14 +78,14 @@ const fn of_exclusion(exclusion: &Exclusion) -> &'static str {
             "let advertisements of all Services that share the address select the node"
         }
         Exclusion::OnlyTerminatingEndpoints => {
-            "nothing, if the Pods move; otherwise run a ready Pod of the Service on the node"
+            "run a ready Pod of the Service on the node, unless its Pods move to another one"
         }
         Exclusion::NoSpeaker => {
             "find out why the speaker's Pod of the node does not run, or why its gossip does not reach the others"
         }
         Exclusion::SpeakerNotReady(_) => "wait until the speaker is ready; its log says what it waits for",
         Exclusion::NotInSubnet => {
-            "nothing, if the node should not announce it; otherwise give it an interface in the subnet of the address"
+            "if the node should announce it, give it an interface in the subnet of the address"
         }
         Exclusion::NoInterface(_) => {
             "correct spec.interfaces of the L2Advertisement, or set the interface up"
@@ -100,7 +100,9 @@ const fn of_exclusion(exclusion: &Exclusion) -> &'static str {
 /// Returns what to do about the reason why a node sends no route.
 const fn of_route_exclusion(exclusion: &RouteExclusion) -> &'static str {
     match exclusion {
-        RouteExclusion::NoService => "set type: LoadBalancer and the class of Herald",
+        RouteExclusion::NoService => {
+            "set type: LoadBalancer, and the loadBalancerClass that Herald handles or none if it handles those without"
+        }
         RouteExclusion::NoNode => "wait until the Node is known",
         RouteExclusion::NoAdvertisementForNode => {
             "if the node should send it, let nodeSelectors of a BGPAdvertisement of the pool select it"

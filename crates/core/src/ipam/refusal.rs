@@ -246,8 +246,8 @@ impl Refusal {
             }
             Self::PoolNotCompatible(pool) => write!(
                 f,
-                "pool {pool} not compatible for ip assignment: its serviceAllocation selects neither this \
-                 Service's namespace nor its labels; change one or the other"
+                "pool {pool} not compatible for ip assignment: its serviceAllocation does not select this \
+                 Service; let it select both the Service's namespace and its labels"
             ),
             Self::PoolMismatch { addresses, pool } => write!(
                 f,

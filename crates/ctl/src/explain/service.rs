@@ -20,6 +20,9 @@ use crate::cluster::ClusterView;
 use crate::model::{AnnouncementModel, Model, endpoints};
 use crate::output::{Printable, Table, error, good, heading, quoted, unknown_text, warning};
 
+/// Mistakes of other objects that are printed.
+const MISTAKES: usize = 5;
+
 /// The explanation of a Service.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -175,7 +178,7 @@ impl<'a> ServiceExplainer<'a> {
             },
             today: self.model.today,
         };
-        explanation.next = explanation.next(cluster);
+        explanation.next = explanation.next(cluster, self.model);
         explanation
     }
 }
@@ -293,6 +296,15 @@ impl Printable for ServiceExplanation {
         text += &self.data_path.text();
         if !self.history.is_empty() {
             text += &format!("\n{}\n{}", heading("History"), self.history.text(self.today));
+        }
+        if !self.problems.is_empty() {
+            text += &format!("\n{}\n", heading("Mistakes of other objects"));
+            for problem in self.problems.iter().take(MISTAKES) {
+                text += &format!("  {}\n", crate::output::escaped(problem));
+            }
+            if let Some(more) = self.problems.len().checked_sub(MISTAKES + 1) {
+                text += &format!("  and {} more; heraldctl doctor names them\n", more + 1);
+            }
         }
         text += &unknown_text(&self.unknown);
         let mark = if self.next.is_well {

@@ -1,12 +1,15 @@
 //! The one thing to do next about a Service: what stands in the way first.
 
-use super::{Next, ServiceExplanation};
+use herald_core::ResourceKind;
+
+use super::{AllocationExplanation, Next, ServiceExplanation};
 use crate::cluster::{ClusterView, Program};
 use crate::explain::announcement::{AddressAnnouncement, DECISIVE, Part, RouteLine};
+use crate::model::Model;
 
 impl ServiceExplanation {
     /// Returns the one thing to do next: what stands in the way first.
-    pub(super) fn next(&self, cluster: &ClusterView) -> Next {
+    pub(super) fn next(&self, cluster: &ClusterView, model: &Model) -> Next {
         let bad = |text: String| Next { is_well: false, text };
         // What follows from objects that are not known would be a guess.
         if let Some(absence) = cluster
@@ -32,13 +35,8 @@ impl ServiceExplanation {
         let Some(allocation) = &self.allocation else {
             return bad("wait for the controller; it has not decided yet".to_owned());
         };
-        // Of a resource with a mistake the last good version is in force, which is on no object.
-        if let Some(problem) = self.problems.first() {
-            let is_concerned =
-                allocation.refusal.is_some() || self.announcements.iter().any(|one| one.excluded.is_some());
-            if is_concerned {
-                return bad(format!("correct {problem}"));
-            }
+        if let Some(problem) = self.mistake(allocation, model) {
+            return bad(format!("correct {problem}"));
         }
         if let Some((_, message)) = &allocation.refusal {
             return bad(message.clone());
@@ -68,6 +66,43 @@ impl ServiceExplanation {
             is_well: true,
             text: text.to_owned(),
         }
+    }
+}
+
+impl ServiceExplanation {
+    /// Returns the mistake in a resource that can be the cause of what stands in the way: of a resource with a mistake the last good
+    /// version is in force, which is on no object.
+    fn mistake(&self, allocation: &AllocationExplanation, model: &Model) -> Option<String> {
+        let of = |kind| {
+            let mut problems = model.catalog.problems().iter();
+            problems
+                .find(|problem| problem.kind == kind)
+                .map(ToString::to_string)
+        };
+        let pool = || of(ResourceKind::Pool);
+        let advertisement = || of(ResourceKind::L2Advertisement);
+        if let Some((reason, _)) = &allocation.refusal {
+            let is_of_pools = matches!(
+                reason.as_str(),
+                "NoPool"
+                    | "NoPoolMatchesService"
+                    | "PoolNotInForce"
+                    | "PoolExhausted"
+                    | "AddressOutsidePools"
+            );
+            return is_of_pools.then(pool).flatten();
+        }
+        let reasons = self.announcements.iter().filter_map(|one| one.excluded.as_ref());
+        reasons
+            .into_iter()
+            .find_map(|excluded| match excluded.reason.as_str() {
+                "AddressOutsidePools" => pool(),
+                "NoCandidate" => advertisement(),
+                "NoAdvertisement" => pool()
+                    .or_else(advertisement)
+                    .or_else(|| model.bgp.problems().first().map(ToString::to_string)),
+                _ => None,
+            })
     }
 }
 
@@ -108,12 +143,13 @@ impl AddressAnnouncement {
                 }
             };
         }
-        let excluded = self.nodes.iter().filter_map(|line| line.excluded.as_ref());
-        let mut by_node = excluded.filter(|excluded| !excluded.advice.is_empty());
+        let mut by_node = self.nodes.iter().filter_map(|line| {
+            let advice = line.excluded.as_ref()?.advice;
+            (!advice.is_empty()).then(|| of(&format!("{}: {advice}", line.node)))
+        });
         match &self.excluded {
             Some(excluded) if excluded.reason == "NoCandidate" => {
-                let advice = by_node.next().map_or(excluded.advice, |excluded| excluded.advice);
-                return Some(of(advice));
+                return by_node.next().or_else(|| Some(of(excluded.advice)));
             }
             Some(excluded) => return Some(of(excluded.advice)),
             None => {}
@@ -128,7 +164,7 @@ impl AddressAnnouncement {
             )));
         }
         if !self.nodes.is_empty() && self.nodes.iter().all(|line| line.part == Part::Excluded) {
-            return by_node.next().map(|excluded| of(excluded.advice));
+            return by_node.next();
         }
         let owner = self.nodes.iter().find(|line| line.part == Part::Owner);
         let owner = owner.filter(|_| self.answered_by.is_some())?;

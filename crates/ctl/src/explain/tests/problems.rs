@@ -222,7 +222,7 @@ fn add(texts: &mut Texts, cluster: &ClusterView, mut model: Model) {
     let [name] = names.as_slice() else {
         panic!("{names:?}")
     };
-    texts.add(name, &explained(cluster, &mut model, &["Next"]));
+    texts.add(name, &explained(cluster, &mut model, &["Mistakes", "Next"]));
 }
 
 /// A Service that gets no address.
