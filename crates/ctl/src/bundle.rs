@@ -2,6 +2,8 @@
 
 mod archive;
 mod content;
+mod events;
+mod logs;
 mod prune;
 #[cfg(test)]
 mod tests;
@@ -50,11 +52,15 @@ impl SupportBundleArgs {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let today = Timestamp::now();
         let (connection, cluster) = self.common.read().await?;
-        let objects = BundleObjects::read(&connection.client, &cluster, today).await;
-        let files = content::files(&cluster, &objects);
+        let namespace = self.common.namespace(&cluster.installation);
+        let objects = BundleObjects::read(&connection.client, &cluster, namespace, today).await;
+        let unknown = objects.unknown.clone();
+        let files = content::files(&cluster, objects);
         let name = format!("herald-support-{}", today.strftime("%Y%m%dT%H%M%SZ"));
         let bytes = archive::pack(&name, &files, today).context("packing the archive")?;
         if self.file.as_deref() == Some(Path::new("-")) {
+            // What is on standard output is the archive alone.
+            anstream::eprint!("{}", unknown_text(&unknown));
             return print_bytes(&bytes);
         }
         let path = self.file.unwrap_or_else(|| format!("{name}.tar.gz").into());
@@ -62,7 +68,7 @@ impl SupportBundleArgs {
         self.common.output.print(&BundleReport {
             archive: path.display().to_string(),
             files: files.into_keys().collect(),
-            unknown: objects.unknown,
+            unknown,
         })
     }
 }
@@ -88,8 +94,9 @@ fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 impl Printable for BundleReport {
     fn text(&self, is_wide: bool) -> String {
         let mut text = format!(
-            "{} files are in {}. It has no Secrets, passwords and environment variables. It has names and addresses of nodes and Services, and \
-             logs: look into it before you send it to others.\n",
+            "{} files are in {}. It has no Secrets, no passwords of BGPPeers, no environment variables, and no arguments of containers that are \
+             not Herald's. It has names and addresses of nodes and Services, texts of events, and logs: look into it before you send it to \
+             others.\n",
             self.files.len(),
             quoted(&self.archive)
         );

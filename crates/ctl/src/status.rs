@@ -28,7 +28,7 @@ pub(crate) use services::ServiceLine;
 /// Seconds between two views of `--watch`.
 const PERIOD: Duration = Duration::from_secs(2);
 /// The Lease of the active controller.
-const LEASE: &str = "herald-controller";
+pub(crate) const LEASE: &str = "herald-controller";
 
 /// How the status is shown.
 #[derive(Debug, Args)]

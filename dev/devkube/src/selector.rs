@@ -76,7 +76,11 @@ impl LabelRequirement {
 
 impl FieldRequirement {
     fn matches(&self, object: &Value) -> bool {
-        let value = at_path(object, &self.path);
+        let mut value = at_path(object, &self.path);
+        // As in Kubernetes: an event without a source is of the component that reports it.
+        if self.path == EVENT_SOURCE && value.as_str().is_none_or(str::is_empty) {
+            value = at_path(object, "reportingComponent");
+        }
         let text = match value.as_str() {
             Some(text) => text.to_string(),
             None if value.is_null() => String::new(),
@@ -216,6 +220,9 @@ fn stored_path(kind: &Kind, name: &str) -> Option<String> {
     supported.contains(&name).then(|| name.to_string())
 }
 
+/// Where an event has what the field `source` selects by.
+const EVENT_SOURCE: &str = "source.component";
+
 fn event_path(view: View, name: &str) -> Option<String> {
     let name = match view {
         View::NewEvents => match name {
@@ -238,7 +245,10 @@ fn event_path(view: View, name: &str) -> Option<String> {
     let involved = name
         .strip_prefix("involvedObject.")
         .is_some_and(|field| fields.contains(&field));
-    (involved || matches!(name.as_str(), "reason" | "type" | "reportingComponent" | "source")).then_some(name)
+    if name == "source" {
+        return Some(EVENT_SOURCE.to_owned());
+    }
+    (involved || matches!(name.as_str(), "reason" | "type" | "reportingComponent")).then_some(name)
 }
 
 #[cfg(test)]
@@ -288,6 +298,20 @@ mod tests {
             &service
         ));
         assert!(!selects("services", "", "spec.type=ClusterIP", &service));
+    }
+
+    #[test]
+    fn the_source_of_an_event_is_its_component_or_else_what_reports_it() {
+        let is_of = |event| selects("events", "", "source=metallb-speaker", &event);
+        assert!(is_of(
+            json!({"source": {"component": "metallb-speaker"}, "reportingComponent": "x"})
+        ));
+        assert!(is_of(
+            json!({"source": {}, "reportingComponent": "metallb-speaker"})
+        ));
+        assert!(!is_of(
+            json!({"source": {"component": "x"}, "reportingComponent": "metallb-speaker"})
+        ));
     }
 
     #[test]

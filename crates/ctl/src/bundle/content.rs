@@ -2,40 +2,37 @@
 
 use std::collections::BTreeMap;
 
-use futures::StreamExt;
 use herald_api::{ConfigurationState, ServiceBGPStatus};
 use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, Pod as CorePod, Service};
-use kube::api::{ListParams, LogParams};
-use kube::{Api, Client, ResourceExt};
+use kube::api::ListParams;
+use kube::{Api, Client};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::events;
+use super::logs::Logs;
 use super::prune::{self, pruned};
-use crate::cluster::{Absence, ClusterView, Installation, list, list_in, plain};
-
-/// The lines of a log, at most, the newest ones.
-const LOG_LINES: i64 = 5_000;
-/// The bytes of a log, at most.
-const LOG_BYTES: i64 = 1 << 20;
-/// The logs that are read at a time.
-const AT_ONCE: usize = 8;
-/// The components of events that Herald writes; MetalLB's have the same names.
-const COMPONENTS: [&str; 2] = ["metallb-controller", "metallb-speaker"];
+use crate::cluster::{Absence, COMPONENTS, ClusterView, Installation, list, list_in, plain};
+use crate::status::LEASE;
 
 /// What only the archive has.
 #[derive(Debug, Default)]
 pub(super) struct BundleObjects {
     /// The Pods of Herald.
     pub(super) pods: Vec<CorePod>,
-    /// The events that Herald wrote, and those about its Pods.
+    /// What creates its Pods.
+    pub(super) daemon_sets: Vec<DaemonSet>,
+    pub(super) deployments: Vec<Deployment>,
+    /// The events that Herald wrote, and those of its namespace.
     pub(super) events: Vec<Event>,
     pub(super) configurations: Vec<ConfigurationState>,
     pub(super) bgp_statuses: Vec<ServiceBGPStatus>,
+    /// The Lease of the active controller.
     pub(super) leases: Vec<Lease>,
-    /// The logs, each with the name of its file.
-    pub(super) logs: Vec<(String, String)>,
+    pub(super) logs: Logs,
     /// The versions, and when all this was read.
     pub(super) summary: Value,
     /// What could not be read.
@@ -43,36 +40,34 @@ pub(super) struct BundleObjects {
 }
 
 impl BundleObjects {
-    /// Reads them.
-    pub(super) async fn read(client: &Client, cluster: &ClusterView, today: Timestamp) -> Self {
+    /// Reads them. Without the namespace of Herald, its own objects are not known.
+    pub(super) async fn read(
+        client: &Client,
+        cluster: &ClusterView,
+        namespace: Option<&str>,
+        today: Timestamp,
+    ) -> Self {
         let installation = &cluster.installation;
-        let namespace = installation.namespace.as_deref();
-        let (pods, events, configurations, bgp_statuses, leases, version) = tokio::join!(
-            installation.list_pods(client),
-            list::<Event>(Api::all(client.clone()), ListParams::default()),
-            list_in::<ConfigurationState>(client, namespace),
-            list_in::<ServiceBGPStatus>(client, namespace),
-            list_in::<Lease>(client, namespace),
-            client.apiserver_version(),
-        );
         let mut objects = Self {
             unknown: cluster.unknown.clone(),
             ..Self::default()
         };
-        objects.pods = objects.known(pods);
-        let events = objects.known(events);
-        objects.events = events
-            .into_iter()
-            .filter(|event| is_of_herald(event, installation))
-            .collect();
-        objects.configurations = objects.known(configurations);
-        objects.bgp_statuses = objects.known(bgp_statuses);
-        let leases = objects.known(leases);
-        objects.leases = leases
-            .into_iter()
-            .filter(|lease| lease.name_any() == "herald-controller")
-            .collect();
-        objects.read_logs(client, installation).await;
+        let ((events, unknown), version) =
+            tokio::join!(events::read(client, namespace), client.apiserver_version());
+        objects.events = events;
+        objects.unknown.extend(unknown);
+        match namespace {
+            Some(namespace) => objects.read_namespace(client, installation, namespace).await,
+            None => objects
+                .unknown
+                .push("the namespace of Herald, so its own objects; give --install-namespace".to_owned()),
+        }
+        let version = version.map_err(|error| {
+            let reason = plain(&error);
+            objects
+                .unknown
+                .push(format!("the version of Kubernetes: {reason}"));
+        });
         objects.summary = json!({
             "time": today.to_string(),
             "heraldctl": env!("CARGO_PKG_VERSION"),
@@ -80,9 +75,36 @@ impl BundleObjects {
             "namespace": namespace,
             "programs": installation.pods.iter().map(|pod| json!({"pod": pod.name, "node": pod.node, "version": pod.version})).collect::<Vec<_>>(),
             "clockDifferences": cluster.states.clock_differences,
+            "cutLogs": objects.logs.cut,
             "unknown": objects.unknown,
         });
         objects
+    }
+
+    /// Reads what is in the namespace that Herald is installed in.
+    async fn read_namespace(&mut self, client: &Client, installation: &Installation, namespace: &str) {
+        let programs = || ListParams::default().labels(COMPONENTS);
+        let leases = Api::<Lease>::namespaced(client.clone(), namespace);
+        let (pods, daemon_sets, deployments, configurations, bgp_statuses, lease, logs) = tokio::join!(
+            installation.list_pods(client),
+            list(Api::namespaced(client.clone(), namespace), programs()),
+            list(Api::namespaced(client.clone(), namespace), programs()),
+            list_in(client, Some(namespace)),
+            list_in(client, Some(namespace)),
+            leases.get_opt(LEASE),
+            Logs::read(client, installation, namespace),
+        );
+        self.pods = self.known(pods);
+        self.daemon_sets = self.known(daemon_sets);
+        self.deployments = self.known(deployments);
+        self.configurations = self.known(configurations);
+        self.bgp_statuses = self.known(bgp_statuses);
+        match lease {
+            Ok(lease) => self.leases.extend(lease),
+            Err(error) => self.unknown.push(format!("the Lease {LEASE}: {}", plain(&error))),
+        }
+        self.logs = logs;
+        self.unknown.append(&mut self.logs.unknown);
     }
 
     fn known<T>(&mut self, listed: Result<Vec<T>, Absence>) -> Vec<T> {
@@ -91,72 +113,10 @@ impl BundleObjects {
             Vec::new()
         })
     }
-
-    /// Reads the newest lines of each program, and of the container that it had before, if it was restarted.
-    async fn read_logs(&mut self, client: &Client, installation: &Installation) {
-        let namespace = installation.namespace.as_deref().unwrap_or_default();
-        let api = Api::<CorePod>::namespaced(client.clone(), namespace);
-        let mut wanted = Vec::new();
-        for pod in &installation.pods {
-            wanted.push((pod, false));
-            if pod.is_restarted {
-                wanted.push((pod, true));
-            }
-        }
-        let read = wanted.into_iter().map(|(pod, previous)| {
-            let api = api.clone();
-            let params = LogParams {
-                container: Some(pod.container.clone()),
-                limit_bytes: Some(LOG_BYTES),
-                tail_lines: Some(LOG_LINES),
-                timestamps: true,
-                previous,
-                ..LogParams::default()
-            };
-            async move {
-                let name = if previous {
-                    format!("{}.previous", pod.name)
-                } else {
-                    pod.name.clone()
-                };
-                (name, api.logs(&pod.name, &params).await)
-            }
-        });
-        let mut logs: Vec<_> = futures::stream::iter(read)
-            .buffer_unordered(AT_ONCE)
-            .collect()
-            .await;
-        logs.sort_by(|(one, _), (other, _)| one.cmp(other));
-        for (name, log) in logs {
-            match log {
-                Ok(log) => self.logs.push((name, log)),
-                Err(error) => self.unknown.push(format!("the log of {name}: {}", plain(&error))),
-            }
-        }
-    }
-}
-
-/// Whether Herald wrote the event, or it is about one of Herald's Pods.
-fn is_of_herald(event: &Event, installation: &Installation) -> bool {
-    let source = event
-        .source
-        .as_ref()
-        .and_then(|source| source.component.as_deref());
-    let is_written = source
-        .or(event.reporting_component.as_deref())
-        .is_some_and(|name| COMPONENTS.contains(&name));
-    let about = &event.involved_object;
-    let is_of_pod = about.kind.as_deref() == Some("Pod")
-        && about.namespace == installation.namespace
-        && installation
-            .pods
-            .iter()
-            .any(|pod| about.name.as_deref() == Some(&pod.name));
-    is_written || is_of_pod
 }
 
 /// Returns the files of the archive.
-pub(super) fn files(cluster: &ClusterView, extra: &BundleObjects) -> BTreeMap<String, Vec<u8>> {
+pub(super) fn files(cluster: &ClusterView, extra: BundleObjects) -> BTreeMap<String, Vec<u8>> {
     let mut files = BundleFiles(BTreeMap::new());
     let objects = &cluster.objects;
     let concerns = |service: &&Service| {
@@ -194,7 +154,10 @@ pub(super) fn files(cluster: &ClusterView, extra: &BundleObjects) -> BTreeMap<St
     );
     files.list("objects/ServiceBGPStatus", &extra.bgp_statuses, prune::RESOURCE);
     files.list("objects/Lease", &extra.leases, prune::LEASE);
-    files.list("objects/Pod", &extra.pods, prune::POD);
+    let pods: Vec<Value> = extra.pods.iter().map(prune::pod).collect();
+    files.json("objects/Pod", &pods);
+    files.list("objects/DaemonSet", &extra.daemon_sets, prune::WORKLOAD);
+    files.list("objects/Deployment", &extra.deployments, prune::WORKLOAD);
     files.list("objects/Event", &extra.events, prune::EVENT);
     for state in &cluster.states.speakers {
         files.json(&format!("states/speaker-{}", state.node), state);
@@ -202,10 +165,8 @@ pub(super) fn files(cluster: &ClusterView, extra: &BundleObjects) -> BTreeMap<St
     if let Some(state) = &cluster.states.controller {
         files.json("states/controller", state);
     }
-    for (name, log) in &extra.logs {
-        files
-            .0
-            .insert(format!("logs/{}.log", harmless(name)), log.clone().into_bytes());
+    for (name, log) in extra.logs.texts {
+        files.0.insert(format!("logs/{}.log", harmless(&name)), log);
     }
     files.json("summary", &extra.summary);
     files.0

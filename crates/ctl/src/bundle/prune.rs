@@ -1,8 +1,11 @@
 //! What an object is reduced to. What is not listed is left out, so that a field of a later version of Kubernetes is left out as well.
 
 use herald_api::annotation;
+use k8s_openapi::api::core::v1::Pod as CorePod;
 use serde::Serialize;
 use serde_json::{Map, Value};
+
+use crate::cluster::own_container;
 
 /// The fields of `metadata` of each object.
 const METADATA: &[&str] = &[
@@ -46,8 +49,16 @@ pub(super) const NODE: &[&str] = &[
     "spec.podCIDRs",
     "spec.unschedulable",
     "status.addresses",
-    "status.conditions",
-    "status.nodeInfo",
+    "status.conditions.lastHeartbeatTime",
+    "status.conditions.lastTransitionTime",
+    "status.conditions.reason",
+    "status.conditions.status",
+    "status.conditions.type",
+    "status.nodeInfo.architecture",
+    "status.nodeInfo.containerRuntimeVersion",
+    "status.nodeInfo.kernelVersion",
+    "status.nodeInfo.kubeletVersion",
+    "status.nodeInfo.osImage",
 ];
 /// The fields of a Namespace: pools select by its labels.
 pub(super) const NAMESPACE: &[&str] = &["metadata.labels"];
@@ -58,11 +69,10 @@ pub(super) const ENDPOINT_SLICE: &[&str] = &[
     "endpoints.nodeName",
     "metadata.labels.kubernetes.io/service-name",
 ];
-/// The fields of a Pod of Herald, without its environment.
-pub(super) const POD: &[&str] = &[
+/// The fields of a Pod of Herald. Its containers have passwords in their environment, and those of others, which an admission webhook
+/// added, in their arguments, too. Messages of the status have lines of logs (`terminationMessagePolicy: FallbackToLogsOnError`).
+const POD: &[&str] = &[
     "metadata.labels",
-    "spec.containers.args",
-    "spec.containers.command",
     "spec.containers.image",
     "spec.containers.name",
     "spec.containers.resources",
@@ -71,7 +81,75 @@ pub(super) const POD: &[&str] = &[
     "spec.priorityClassName",
     "spec.serviceAccountName",
     "spec.tolerations",
-    "status",
+    "status.conditions.lastTransitionTime",
+    "status.conditions.reason",
+    "status.conditions.status",
+    "status.conditions.type",
+    "status.hostIP",
+    "status.phase",
+    "status.podIP",
+    "status.podIPs",
+    "status.qosClass",
+    "status.reason",
+    "status.startTime",
+];
+/// Where a Pod has the states of its containers.
+const CONTAINER_STATUSES: [&str; 2] = ["containerStatuses", "initContainerStatuses"];
+/// The fields of the state of a container.
+const CONTAINER_STATUS: &[&str] = &[
+    "image",
+    "imageID",
+    "lastState.running.startedAt",
+    "lastState.terminated.exitCode",
+    "lastState.terminated.finishedAt",
+    "lastState.terminated.reason",
+    "lastState.terminated.signal",
+    "lastState.terminated.startedAt",
+    "lastState.waiting.reason",
+    "name",
+    "ready",
+    "restartCount",
+    "started",
+    "state.running.startedAt",
+    "state.terminated.exitCode",
+    "state.terminated.finishedAt",
+    "state.terminated.reason",
+    "state.terminated.signal",
+    "state.terminated.startedAt",
+    "state.waiting.reason",
+];
+/// The fields of a `DaemonSet` or Deployment of Herald, without commands, arguments and environment.
+pub(super) const WORKLOAD: &[&str] = &[
+    "metadata.labels",
+    "spec.minReadySeconds",
+    "spec.replicas",
+    "spec.strategy",
+    "spec.template.spec.containers.image",
+    "spec.template.spec.containers.name",
+    "spec.template.spec.containers.resources",
+    "spec.template.spec.hostNetwork",
+    "spec.template.spec.nodeSelector",
+    "spec.template.spec.priorityClassName",
+    "spec.template.spec.serviceAccountName",
+    "spec.template.spec.tolerations",
+    "spec.updateStrategy",
+    "status.availableReplicas",
+    "status.conditions.lastTransitionTime",
+    "status.conditions.reason",
+    "status.conditions.status",
+    "status.conditions.type",
+    "status.currentNumberScheduled",
+    "status.desiredNumberScheduled",
+    "status.numberAvailable",
+    "status.numberMisscheduled",
+    "status.numberReady",
+    "status.numberUnavailable",
+    "status.observedGeneration",
+    "status.readyReplicas",
+    "status.replicas",
+    "status.unavailableReplicas",
+    "status.updatedNumberScheduled",
+    "status.updatedReplicas",
 ];
 /// The fields of an Event.
 pub(super) const EVENT: &[&str] = &[
@@ -115,6 +193,31 @@ pub(super) fn pruned(object: &impl Serialize, fields: &[&str]) -> Value {
     // A BGPPeer can have its password in plain text.
     if let Some(spec) = kept.get_mut("spec").and_then(Value::as_object_mut) {
         spec.remove("password");
+    }
+    kept
+}
+
+/// Returns a Pod of Herald with the listed fields, and the command and the arguments of Herald's own container only.
+pub(super) fn pod(pod: &CorePod) -> Value {
+    let mut kept = pruned(pod, POD);
+    let whole = serde_json::to_value(pod).unwrap_or_default();
+    for field in CONTAINER_STATUSES {
+        if let Some(statuses) = whole["status"].get(field) {
+            kept["status"][field] = keep(statuses, CONTAINER_STATUS);
+        }
+    }
+    let Some(own) = own_container(pod) else {
+        return kept;
+    };
+    let is_own = |container: &&Value| container["name"] == own;
+    let from = whole["spec"]["containers"].as_array();
+    let from = from.and_then(|containers| containers.iter().find(is_own));
+    let into = kept["spec"]["containers"].as_array_mut();
+    let into = into.and_then(|containers| containers.iter_mut().find(|container| is_own(&&**container)));
+    if let (Some(from), Some(into)) = (from, into) {
+        for field in ["args", "command"] {
+            into[field] = from[field].clone();
+        }
     }
     kept
 }

@@ -4,6 +4,7 @@ use std::io::Read;
 
 use serde_json::{Value, json};
 
+use super::logs::Logs;
 use super::*;
 use crate::cluster::ClusterView;
 use crate::world::World;
@@ -25,7 +26,11 @@ fn cluster() -> ClusterView {
         "kubectl.kubernetes.io/last-applied-configuration": format!("{{\"spec\":\"{PASSWORD}\"}}"),
     });
     world.services.get_mut("web").expect("a Service")["metadata"]["annotations"] = secrets.clone();
-    world.nodes.get_mut("node-0").expect("a node")["metadata"]["annotations"] = secrets.clone();
+    let node = world.nodes.get_mut("node-0").expect("a node");
+    node["metadata"]["annotations"] = secrets.clone();
+    node["status"]["conditions"] =
+        json!([{"type": "KernelDeadlock", "status": "False", "message": PASSWORD}]);
+    node["status"]["nodeInfo"] = node_info();
     let mut cluster = world.cluster();
     cluster.objects.pools[0].metadata.annotations =
         serde_json::from_value(secrets.clone()).expect("annotations");
@@ -37,21 +42,61 @@ fn cluster() -> ClusterView {
     cluster
 }
 
+fn node_info() -> Value {
+    json!({
+        "kernelVersion": "6.12.1", "osImage": "Debian", "kubeletVersion": "v1.34.0", "containerRuntimeVersion": "containerd://2.1",
+        "architecture": "amd64", "machineID": PASSWORD, "bootID": PASSWORD, "systemUUID": PASSWORD,
+        "operatingSystem": "linux", "kubeProxyVersion": "",
+    })
+}
+
 fn extra() -> BundleObjects {
     let pod = json!({
         "metadata": {"name": "herald-speaker-x", "namespace": "metallb-system", "annotations": {"note": PASSWORD}},
         "spec": {
             "nodeName": "node-0", "volumes": [{"name": PASSWORD}], "initContainers": [{"name": PASSWORD}],
             "containers": [{
+                "name": "proxy", "image": "proxy:v1", "command": ["/proxy", PASSWORD], "args": ["--token", PASSWORD],
+            }, {
                 "name": "speaker", "image": "herald:v1", "command": ["/herald-speaker"], "args": ["--port=9120"],
                 "env": [{"name": "TOKEN", "value": PASSWORD}],
             }],
         },
-        "status": {"phase": "Running"},
+        "status": {
+            "phase": "Running", "message": PASSWORD, "conditions": [{"type": "Ready", "status": "False", "message": PASSWORD}],
+            "containerStatuses": [{
+                "name": "speaker", "image": "herald:v1", "imageID": "", "ready": false, "restartCount": 3,
+                "state": {"waiting": {"reason": "CrashLoopBackOff", "message": PASSWORD}},
+                "lastState": {"terminated": {"exitCode": 1, "reason": "Error", "message": PASSWORD}},
+            }],
+            "initContainerStatuses": [{
+                "name": "set-up", "image": "proxy:v1", "imageID": "", "ready": true, "restartCount": 0,
+                "state": {"terminated": {"exitCode": 0, "message": PASSWORD}},
+            }],
+        },
     });
+    let template = json!({
+        "metadata": {"annotations": {"note": PASSWORD}},
+        "spec": {"containers": [{
+            "name": "speaker", "image": "herald:v1", "command": ["/herald-speaker"], "args": [PASSWORD],
+            "env": [{"name": "TOKEN", "value": PASSWORD}],
+        }]},
+    });
+    let workload = json!({
+        "metadata": {"name": "herald-speaker", "namespace": "metallb-system", "annotations": {"note": PASSWORD}},
+        "spec": {"selector": {}, "template": template},
+        "status": {
+            "currentNumberScheduled": 0, "desiredNumberScheduled": 2, "numberMisscheduled": 0, "numberReady": 0,
+            "conditions": [{"type": "ReplicaFailure", "status": "True", "message": PASSWORD}],
+        },
+    });
+    let mut logs = Logs::default();
+    logs.texts.push(("../../x".to_owned(), b"a line\n".to_vec()));
     BundleObjects {
         pods: vec![serde_json::from_value(pod).expect("a Pod")],
-        logs: vec![("../../x".to_owned(), "a line\n".to_owned())],
+        daemon_sets: vec![serde_json::from_value(workload.clone()).expect("a DaemonSet")],
+        deployments: vec![serde_json::from_value(workload).expect("a Deployment")],
+        logs,
         ..BundleObjects::default()
     }
 }
@@ -73,12 +118,12 @@ fn unpacked(bytes: &[u8]) -> Vec<(String, String)> {
 #[test]
 fn no_password_is_in_the_archive_wherever_it_was_planted() {
     let (cluster, extra) = (cluster(), extra());
-    let raw = format!("{:?}{:?}", cluster.objects, extra.pods);
+    let raw = format!("{:?}{extra:?}", cluster.objects);
     assert!(
-        raw.matches(PASSWORD).count() > 8,
+        raw.matches(PASSWORD).count() > 24,
         "the password is planted: {raw}"
     );
-    let files = content::files(&cluster, &extra);
+    let files = content::files(&cluster, extra);
     let bytes = archive::pack("bundle", &files, Timestamp::UNIX_EPOCH).expect("an archive");
     let files = unpacked(&bytes);
     for (name, text) in &files {
@@ -102,8 +147,32 @@ fn no_password_is_in_the_archive_wherever_it_was_planted() {
     );
     assert_eq!(service["spec"]["ports"], json!([{"port": 80}]));
     assert_eq!(read("objects/BGPPeer")[0]["spec"]["peerAddress"], "198.51.100.1");
-    let container = &read("objects/Pod")[0]["spec"]["containers"][0];
-    assert_eq!(container["args"][0], "--port=9120");
+    let pod = &read("objects/Pod")[0];
+    let containers = &pod["spec"]["containers"];
+    assert_eq!(containers[0], json!({"name": "proxy", "image": "proxy:v1"}));
+    assert_eq!(containers[1]["command"][0], "/herald-speaker");
+    assert_eq!(containers[1]["args"][0], "--port=9120");
+    let container = &pod["status"]["containerStatuses"][0];
+    assert_eq!(container["lastState"]["terminated"]["reason"], "Error");
+    assert_eq!(
+        container["state"],
+        json!({"waiting": {"reason": "CrashLoopBackOff"}})
+    );
+    let daemon_set = &read("objects/DaemonSet")[0];
+    assert_eq!(daemon_set["status"]["desiredNumberScheduled"], 2);
+    assert_eq!(
+        daemon_set["spec"]["template"]["spec"]["containers"][0]["image"],
+        "herald:v1"
+    );
+    let nodes = read("objects/Node");
+    let node = nodes
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|node| node["metadata"]["name"] == "node-0");
+    let info = &node.expect("a node")["status"]["nodeInfo"];
+    assert_eq!(info["kernelVersion"], "6.12.1");
+    assert_eq!(info.as_object().map(serde_json::Map::len), Some(5));
     assert_eq!(read("states/speaker-node-1")["node"], "node-1");
     assert_eq!(read("objects/Node").as_array().map(Vec::len), Some(2));
 }

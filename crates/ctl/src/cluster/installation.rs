@@ -10,7 +10,7 @@ use kube::{Api, Client};
 use super::listing::{Absence, Listed, list};
 
 /// The label by which the chart and the manifest name the program of a Pod.
-const COMPONENTS: &str = "app.kubernetes.io/component in (controller,speaker)";
+pub(crate) const COMPONENTS: &str = "app.kubernetes.io/component in (controller,speaker)";
 
 /// A program of Herald.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -189,6 +189,11 @@ impl Pod {
         });
         found.unwrap_or(default)
     }
+}
+
+/// Returns the name of the container of Herald in one of its Pods.
+pub(crate) fn own_container(pod: &CorePod) -> Option<String> {
+    own_pod(pod).map(|pod| pod.container)
 }
 
 /// Returns a Pod of Herald; `None` for others, such as those of MetalLB, which have the same labels.

@@ -43,14 +43,30 @@ pub(crate) async fn list<T>(api: Api<T>, params: ListParams) -> Listed<T>
 where
     T: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
+    let (items, _) = list_at_most(api, params, usize::MAX).await?;
+    Ok(items)
+}
+
+/// Lists objects of a kind, page by page, until there are `most` of them. Returns whether these are all.
+///
+/// # Errors
+/// The reason why they are not known.
+pub(crate) async fn list_at_most<T>(
+    api: Api<T>,
+    params: ListParams,
+    most: usize,
+) -> Result<(Vec<T>, bool), Absence>
+where
+    T: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
     let mut params = params.limit(PAGE);
     let mut items = Vec::new();
     loop {
         let page = api.list(&params).await.map_err(absence::<T>)?;
         items.extend(page.items);
         match page.metadata.continue_ {
-            Some(token) if !token.is_empty() => params.continue_token = Some(token),
-            Some(_) | None => return Ok(items),
+            Some(token) if !token.is_empty() && items.len() < most => params.continue_token = Some(token),
+            continued => return Ok((items, continued.is_none_or(|token| token.is_empty()))),
         }
     }
 }
