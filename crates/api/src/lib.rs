@@ -4,6 +4,7 @@
 //! The custom resources are MetalLB's (`metallb.io`), field for field, so that existing manifests apply unchanged, and one of our own. `cargo run -p herald-api --bin crdgen` writes them to `crds/`.
 
 pub mod annotation;
+pub mod checks;
 pub mod convert;
 pub mod crd;
 pub mod reason;

@@ -140,7 +140,14 @@ async fn serve(args: ControllerArgs) -> anyhow::Result<()> {
     let health = Health::start().context("starting the watch of the threads")?;
     let awaited = readiness.require(ListedKind::ALL);
     let (state_requests, states) = mpsc::channel(1);
-    admin::serve_metrics(&args.metrics, registry.clone(), client.clone(), state_requests).await?;
+    admin::serve_metrics(
+        &args.metrics,
+        registry.clone(),
+        client.clone(),
+        state_requests,
+        None,
+    )
+    .await?;
     if args.health_probe_port != 0 {
         let address = admin::everywhere(args.health_probe_port);
         admin::serve_health(address, readiness, health.clone()).await?;

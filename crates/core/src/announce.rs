@@ -5,6 +5,7 @@ pub mod bgp;
 pub mod eligibility;
 pub mod facts;
 pub mod layer2;
+pub mod network_check;
 
 /// How an address is announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

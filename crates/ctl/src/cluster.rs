@@ -1,9 +1,11 @@
 //! The cluster, as the API server and the programs show it.
 
+mod checks;
 mod connection;
 mod installation;
 mod listing;
 mod objects;
+mod programs;
 mod states;
 
 use std::time::Duration;
@@ -12,13 +14,14 @@ use clap::Args;
 use kube::Client;
 
 use crate::output::OutputArgs;
+pub(crate) use checks::NetworkReports;
 pub(crate) use connection::ApiConnection;
 use connection::ClusterArgs;
 pub(crate) use installation::{COMPONENTS, Installation, Program, own_container};
 pub(crate) use listing::{Absence, list, list_at_most, list_in, plain};
 pub(crate) use objects::Objects;
 use states::StateArgs;
-pub(crate) use states::{States, TIMEOUT};
+pub(crate) use states::{States, TIMEOUT, by_reason};
 
 /// The flags of all commands that read a cluster.
 #[derive(Debug, Clone, Args)]

@@ -4,6 +4,7 @@ mod configuration;
 mod network;
 mod others;
 mod programs;
+mod segments;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +15,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::cluster::{ClusterView, CommonArgs};
+use crate::cluster::{ClusterView, CommonArgs, NetworkReports};
 use crate::model::Model;
 use crate::output::{Cell, Printable, Table, error, faint, good, heading, unknown_text, warning};
 use others::OtherObjects;
@@ -63,6 +64,14 @@ pub(crate) enum DoctorCheck {
     BgpSessions,
     /// No machine on the network stands in the way of an address.
     Obstacles,
+    /// No machine answers for free addresses of pools.
+    FreeAddresses,
+    /// The owner of an address answers for it, and no other machine.
+    AnnouncedAddresses,
+    /// No two machines answer for the address of a node.
+    NodeAddresses,
+    /// Each speaker gets an answer from each other one at the port of gossip.
+    GossipPort,
 }
 
 /// What is checked, by its title.
@@ -91,6 +100,10 @@ impl CheckTitle for DoctorCheck {
             Self::OtherBalancers => "other load balancers",
             Self::BgpSessions => "BGP sessions",
             Self::Obstacles => "other machines",
+            Self::FreeAddresses => "free addresses",
+            Self::AnnouncedAddresses => "announced addresses",
+            Self::NodeAddresses => "addresses of nodes",
+            Self::GossipPort => "gossip port",
         }
     }
 }
@@ -164,15 +177,24 @@ impl DoctorArgs {
     /// When a check fails, or the API server does not answer.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let (connection, cluster) = self.common.read().await?;
-        let others = OtherObjects::list(&connection.client).await;
-        let result = diagnose(&cluster, &others, Timestamp::now());
+        let client = &connection.client;
+        let (others, reports) = tokio::join!(
+            OtherObjects::list(client),
+            NetworkReports::request(client, &cluster, self.common.state)
+        );
+        let result = diagnose(&cluster, &others, &reports, Timestamp::now());
         self.common.output.print(&result)?;
         ensure_none_failed(&result.findings)
     }
 }
 
 /// Looks at everything. Before the installation only what does not need Herald is looked at.
-fn diagnose(cluster: &ClusterView, others: &OtherObjects, today: Timestamp) -> DoctorResult {
+fn diagnose(
+    cluster: &ClusterView,
+    others: &OtherObjects,
+    reports: &NetworkReports,
+    today: Timestamp,
+) -> DoctorResult {
     let model = Model::new(
         &cluster.objects,
         &cluster.states,
@@ -187,6 +209,7 @@ fn diagnose(cluster: &ClusterView, others: &OtherObjects, today: Timestamp) -> D
     } else if is_installed {
         findings.extend(programs::findings(cluster));
         findings.extend(network::findings(cluster, &model));
+        findings.extend(segments::findings(reports));
     }
     findings.extend(configuration::findings(cluster, &model, others));
     findings.extend(others::findings(cluster, others));

@@ -14,6 +14,7 @@ mod pace;
 pub mod prober;
 mod received;
 mod station;
+mod survey;
 pub mod wire;
 
 pub use announcer::{Announcer, Answer, Claim, GroupChange, Ignored, Purpose, Transmission};
@@ -23,4 +24,5 @@ pub use link::{Link, LinkIndex, select};
 pub use prober::Prober;
 pub use received::ReceivedFrame;
 pub use station::Station;
+pub use survey::{SurveyAnswers, SurveyLink, SurveyQuestion, vantage};
 pub use wire::MacAddr;

@@ -224,6 +224,11 @@ impl Prober {
         self.monitored.contains_key(&address)
     }
 
+    /// Whether `address` is being probed or checked, or may be checked again.
+    pub(crate) fn concerns(&self, address: IpAddr) -> bool {
+        self.probes.contains_key(&address) || self.is_monitored(address)
+    }
+
     /// The addresses that are probed, checked or monitored on a link. Frames that name no such address change nothing
     /// here. Monitored addresses are among them between two checks, too, so that the set does not change with each
     /// check, and so that probes of other machines for them are received.

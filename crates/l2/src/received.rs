@@ -63,6 +63,18 @@ impl ReceivedFrame {
         }
     }
 
+    /// Returns the address and the machine that the frame names as an answer: an ARP reply or a neighbour advertisement.
+    pub(crate) fn reply(&self) -> Option<(IpAddr, MacAddr)> {
+        let is_reply = match &self.message {
+            Message::Arp(arp) => arp.operation == Operation::Reply,
+            Message::Ndp(ndp) => matches!(ndp, Ndp::Advertisement(_)),
+        };
+        match self.sighting().filter(|_| is_reply)? {
+            Sighting::Claims(address, mac) => Some((address, mac)),
+            Sighting::Probes(..) => None,
+        }
+    }
+
     /// Whether the frame shows another machine at `mac`, and not one of our own links.
     pub(crate) fn is_of_another(&self, mac: MacAddr, links: &LinkTable) -> bool {
         mac.is_station() && !links.is_own(mac) && !links.is_own(self.source)

@@ -22,7 +22,11 @@ use herald_core::announce::layer2::{Announcement, Command, WireEvent};
 use inquiry::Inquiry;
 
 use crate::prober::ProbeTiming;
-use crate::{Announcer, Answer, GroupChange, Ignored, Link, LinkIndex, Prober, ReceivedFrame, Transmission};
+use crate::survey::Survey;
+use crate::{
+    Announcer, Answer, GroupChange, Ignored, Link, LinkIndex, Prober, ReceivedFrame, SurveyAnswers,
+    SurveyQuestion, Transmission,
+};
 
 mod inquiry;
 #[cfg(test)]
@@ -41,6 +45,7 @@ pub struct Station {
     announcer: Announcer,
     prober: Prober,
     inquiry: Inquiry,
+    survey: Survey,
 }
 
 impl Station {
@@ -53,6 +58,7 @@ impl Station {
             announcer: Announcer::new(refresh, seed),
             prober: Prober::new(ProbeTiming::default()),
             inquiry: Inquiry::new(),
+            survey: Survey::new(),
         }
     }
 
@@ -60,11 +66,15 @@ impl Station {
     /// address is announced or probed again from the start.
     pub fn set_links(&mut self, links: Vec<Link>, now: Time) {
         self.prober.set_links(links.clone(), now);
+        self.survey.set_links(links.clone());
         self.announcer.set_links(links, now);
     }
 
     /// Carries out a command of the agent. Frames that the command causes are due from `now` on.
     pub fn handle_command(&mut self, command: Command, now: Time) {
+        if let Some(address) = begins_with(&command) {
+            self.survey.forget(address);
+        }
         match command {
             Command::Announce(Announcement { address, interfaces }) => {
                 self.announcer.announce(address, interfaces, now);
@@ -110,6 +120,8 @@ impl Station {
         // Also a frame that is ignored shows that this link receives.
         self.prober.handle_arrival(link, frame, now);
         match ReceivedFrame::parse(frame) {
+            // What this node has asked for is neither a claim nor the answer to another question.
+            Ok(received) if self.survey.handle_received(link, &received, now) => Err(Ignored::NotARequest),
             Ok(received) => {
                 self.prober.handle_received(link, &received);
                 self.announcer.handle_received(link, &received, answer, now)
@@ -143,6 +155,24 @@ impl Station {
         }
     }
 
+    /// Begins a survey: asks these questions, 50 a second at most, and collects all answers. An address that is probed for or
+    /// monitored is left out, and so is one that a command begins something for until the survey has ended. A survey under way ends
+    /// without a result.
+    pub fn begin_survey(&mut self, mut questions: Vec<SurveyQuestion>) {
+        questions.retain(|question| !self.prober.concerns(question.address));
+        self.survey.begin(questions);
+    }
+
+    /// Ends the survey without a result.
+    pub fn cancel_survey(&mut self) {
+        self.survey.cancel();
+    }
+
+    /// Returns the answers to the survey when it has ended. All received frames must have been handled before.
+    pub fn poll_survey(&mut self, now: Time) -> Option<SurveyAnswers> {
+        self.survey.poll_result(now)
+    }
+
     /// Writes the next frame that is due to `frame`: questions come before announcements, because they decide who may
     /// announce. Returns `None` when nothing is due or the pace allows no frame at `now`.
     ///
@@ -154,6 +184,7 @@ impl Station {
             .poll_transmit(frame, now)
             .or_else(|| self.inquiry.poll_transmit(&self.announcer, frame, now))
             .or_else(|| self.announcer.poll_transmit(frame, now))
+            .or_else(|| self.survey.poll_transmit(frame, now))
     }
 
     /// Returns the next event for the agent: results of probes and checks, then claims, then announcements that were sent.
@@ -189,7 +220,7 @@ impl Station {
         self.announcer.poll_group()
     }
 
-    /// When [`Station::poll_transmit`] or [`Station::poll_event`] has something next, possibly already.
+    /// When [`Station::poll_transmit`], [`Station::poll_event`] or [`Station::poll_survey`] has something next, possibly already.
     pub fn poll_timeout(&self) -> Option<Time> {
         if self.announcer.is_announced_unreported() {
             return Some(Time::ZERO);
@@ -198,15 +229,17 @@ impl Station {
             self.prober.poll_timeout(),
             self.inquiry.poll_timeout(),
             self.announcer.poll_timeout(),
+            self.survey.poll_timeout(),
         ];
         due.into_iter().flatten().min()
     }
 
     /// The addresses that a socket filter on this link must let through: the active ones, and those that are probed or
-    /// may be checked again. Other frames change nothing.
+    /// may be checked again, and those of a survey. Other frames change nothing.
     pub fn addresses_on(&self, link: LinkIndex) -> impl Iterator<Item = IpAddr> + Clone {
         let active = self.announcer.addresses_on(link);
-        active.chain(self.prober.addresses_on(link))
+        let asked = self.survey.addresses_on(link);
+        active.chain(self.prober.addresses_on(link)).chain(asked)
     }
 
     /// The links that answer for an address, ascending; `None` when it is not announced.
@@ -217,5 +250,20 @@ impl Station {
     /// Whether an address was checked and may be checked again.
     pub fn is_monitored(&self, address: IpAddr) -> bool {
         self.prober.is_monitored(address)
+    }
+}
+
+/// The address for which a command begins or ends something, so that a survey must not ask for it any more.
+const fn begins_with(command: &Command) -> Option<IpAddr> {
+    match command {
+        Command::Announce(announcement)
+        | Command::Probe(announcement)
+        | Command::Check { announcement, .. } => Some(announcement.address),
+        Command::Withdraw(address) | Command::CancelProbe(address) => Some(*address),
+        Command::WithdrawAll
+        | Command::Reannounce(_)
+        | Command::Defend(_)
+        | Command::DefendAgainstForged(_)
+        | Command::DefendAtOnce(_) => None,
     }
 }

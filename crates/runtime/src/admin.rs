@@ -1,6 +1,7 @@
 //! Health, metrics and admission reviews over HTTP.
 
 mod access;
+mod checks;
 mod expiry;
 mod issue;
 mod page;
@@ -32,6 +33,7 @@ use tracing::{info, warn};
 
 use crate::health::Health;
 use crate::{Readiness, task};
+pub use checks::{BeginChecks, ChecksRun};
 pub use issue::IssuedCertificate;
 use page::Pages;
 use review::Reviewer;
@@ -120,7 +122,7 @@ pub async fn serve_health(address: SocketAddr, readiness: Readiness, health: Hea
 }
 
 /// Serves `/metrics` and `/state`, on a thread of its own, unless the port is 0. The API server of `client` decides who may read
-/// them. The owner of the state answers `state`, the requests for it.
+/// them. The owner of the state answers `state`, the requests for it. With `checks`, clients may ask for checks at `/checks`.
 ///
 /// # Errors
 /// When the address cannot be bound, or the certificate or an option of TLS cannot be used.
@@ -129,6 +131,7 @@ pub async fn serve_metrics(
     registry: Registry,
     client: Client,
     state: mpsc::Sender<StateRequest>,
+    checks: Option<BeginChecks>,
 ) -> anyhow::Result<()> {
     if args.port == 0 {
         return Ok(());
@@ -143,7 +146,10 @@ pub async fn serve_metrics(
         (Some(Reviewer::new(client)), Some(start_tls(args, &registry)?))
     };
     let router = metrics_router(registry, reviewer.clone(), Pages::default());
-    let router = router.merge(state::router(state, reviewer, Pages::default()));
+    let mut router = router.merge(state::router(state, reviewer.clone(), Pages::default()));
+    if let Some(begin) = checks {
+        router = router.merge(checks::router(begin, reviewer));
+    }
     serve("metrics-http", address, router, "--port", Limits::default(), tls).await?;
     Ok(())
 }

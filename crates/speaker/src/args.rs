@@ -77,6 +77,10 @@ pub struct Args {
     /// File with regular expressions of the interfaces that never announce; the file may be missing.
     #[arg(long, default_value = "/etc/metallb/excludel2.yaml")]
     pub exclude_interfaces: PathBuf,
+    /// Check the network when a client of the port of /metrics asks for it by POST /checks: the token may use the verb post on
+    /// the nonResourceURL /checks. With --metrics-plain-http every client may.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub network_checks: bool,
     /// How /metrics and /state are served.
     #[command(flatten)]
     pub metrics: MetricsArgs,

@@ -2,6 +2,7 @@
 
 mod beside;
 mod bgp;
+mod checks;
 mod cluster;
 mod configuration;
 mod events;
@@ -39,6 +40,8 @@ use crate::wire::{self, Wire, WireEvent};
 use crate::{Args, sleep_until};
 use beside::BesideMetalLb;
 pub(crate) use bgp::BgpSessions;
+pub(crate) use checks::CheckRequest;
+use checks::NetworkChecks;
 use cluster::Cluster;
 
 /// Inputs and events that are handled before the agent decides. It decides once for all of them, which matters when
@@ -60,6 +63,7 @@ pub(crate) struct Driver {
     handles: Handles,
     metrics: Metrics,
     moves: Moves,
+    checks: NetworkChecks,
     /// For a speaker that may run beside MetalLB.
     beside: Option<BesideMetalLb>,
 }
@@ -75,6 +79,12 @@ pub(crate) struct Handles {
     pub(crate) state: watch::Sender<Option<DesiredObject>>,
     /// Names of interfaces that never announce.
     pub(crate) exclude: Vec<Regex>,
+}
+
+/// What clients of HTTP ask for.
+pub(crate) struct ClientRequests {
+    pub(crate) states: mpsc::Receiver<StateRequest>,
+    pub(crate) checks: mpsc::Receiver<CheckRequest>,
 }
 
 impl Handles {
@@ -124,6 +134,7 @@ impl Driver {
             zero: Instant::now(),
             handles,
             moves: Moves::default(),
+            checks: NetworkChecks::default(),
         })
     }
 
@@ -138,10 +149,14 @@ impl Driver {
         mut self,
         mut inputs: mpsc::Receiver<Vec<Input>>,
         mut interfaces: mpsc::UnboundedReceiver<Vec<Interface>>,
-        mut states: mpsc::Receiver<StateRequest>,
+        requests: ClientRequests,
         mut shutdown: Shutdown,
         beat: Beat,
     ) -> anyhow::Result<()> {
+        let ClientRequests {
+            mut states,
+            mut checks,
+        } = requests;
         let mut members = self
             .handles
             .gossip
@@ -179,7 +194,9 @@ impl Driver {
                 Some(report) = bgp::next_report(&mut self.handles.bgp) => self.handle_bgp_report(report),
                 Some(message) = gossip::next_message(&mut self.handles.gossip) => {
                     let now = self.now();
-                    message.apply(&mut self.agent, now);
+                    if let Some(message) = self.take_check_answer(message) {
+                        message.apply(&mut self.agent, now);
+                    }
                 }
                 members = changed(&mut members) => match members {
                     Some(members) => self.handle_members(members),
@@ -188,6 +205,15 @@ impl Driver {
                 Some(_) = changed(&mut joined) => {}
                 Some(request) = states.recv() => {
                     self.answer(request);
+                    continue;
+                }
+                Some(request) = checks.recv() => {
+                    self.begin_checks(request);
+                    self.advance_checks();
+                    continue;
+                }
+                () = self.checks.progressed(self.zero) => {
+                    self.advance_checks();
                     continue;
                 }
                 _ = pulse.tick() => {
@@ -275,6 +301,7 @@ impl Driver {
         if let Some(bgp) = &self.handles.bgp {
             bgp.set_interfaces(&interfaces);
         }
+        self.checks.set_interfaces(interfaces.clone());
         self.handles.wire.set_interfaces(interfaces);
         self.publish_state();
         self.awaited.meet(Awaiting::Interfaces);

@@ -5,6 +5,7 @@
 
 mod args;
 pub mod bgp;
+mod checks;
 mod driver;
 mod exclude;
 mod gossip;
@@ -108,7 +109,17 @@ async fn start(args: Args) -> anyhow::Result<impl Future<Output = anyhow::Result
     let readiness = Readiness::default();
     let awaited = readiness.require(Awaiting::of_speaker(gossip.is_some(), args.beside_metallb));
     let (state_requests, states) = mpsc::channel(1);
-    admin::serve_metrics(&args.metrics, registry.clone(), client.clone(), state_requests).await?;
+    let (begin_checks, checks) = checks::channel();
+    let begin_checks = args.network_checks.then_some(begin_checks);
+    let metrics = &args.metrics;
+    admin::serve_metrics(
+        metrics,
+        registry.clone(),
+        client.clone(),
+        state_requests,
+        begin_checks,
+    )
+    .await?;
     if args.health_probe_port != 0 {
         let local = SocketAddr::from((Ipv4Addr::LOCALHOST, args.health_probe_port));
         admin::serve_health(local, readiness.clone(), health.clone()).await?;
@@ -145,7 +156,8 @@ async fn start(args: Args) -> anyhow::Result<impl Future<Output = anyhow::Result
     };
     info!(%node, namespace, "speaker started");
     let driver = Driver::new(node, &args, handles, awaited, &registry)?;
-    Ok(driver.run(inputs, interfaces, states, shutdown, health.beat_of("driver")))
+    let requests = driver::ClientRequests { states, checks };
+    Ok(driver.run(inputs, interfaces, requests, shutdown, health.beat_of("driver")))
 }
 
 /// Waits for an instant; without one, for ever.

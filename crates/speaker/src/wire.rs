@@ -13,6 +13,7 @@ mod metrics;
 mod outgoing;
 mod pending_joins;
 mod sockets;
+mod survey;
 mod task;
 
 use std::collections::BTreeMap;
@@ -21,14 +22,15 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
+use herald_l2::{SurveyAnswers, SurveyQuestion};
 use herald_netio::{Interface, Mailbox, Poller, packet};
 use herald_runtime::health::Beat;
 use regex::Regex;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 pub use events::WireEvents;
 pub use herald_core::announce::layer2::{Announcement, Command, WireEvent};
-pub use interfaces::{links, watch_interfaces};
+pub use interfaces::{links, survey_links, watch_interfaces};
 use metrics::{AddressMetrics, WireMetrics};
 use task::{WireInput, WireTask};
 
@@ -103,6 +105,14 @@ impl Wire {
     /// Sends commands of the agent as [`Self::send`] does, and wakes the thread once for all of them.
     pub fn send_all(&self, commands: impl IntoIterator<Item = Command>) {
         self.inputs.send_all(commands.into_iter().map(WireInput::Command));
+    }
+
+    /// Begins a survey of the segments ([`herald_l2::Station::begin_survey`]), which takes the place of another one. The answers
+    /// come when it has ended; dropping the receiver cancels it. Blocks while 1 024 inputs wait.
+    pub fn survey(&self, questions: Vec<SurveyQuestion>) -> oneshot::Receiver<SurveyAnswers> {
+        let (answer, answers) = oneshot::channel();
+        self.inputs.send(WireInput::Survey(questions, answer));
+        answers
     }
 
     /// Replaces the interfaces of the node; [`watch_interfaces`] is the source. Blocks while 1 024 inputs wait.

@@ -52,6 +52,11 @@ async fn states(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
         Ok((is_known && unknown(&status).is_empty()).then_some(()))
     });
     known.await?;
+    let checked = wait_for("the speakers check the network", DEADLINE, async || {
+        let printed = doctor(lab).await;
+        Ok(printed.contains("gets an answer from all others").then_some(()))
+    });
+    checked.await?;
     kubectl
         .run(["delete", "clusterrolebinding", "herald:doctor"])
         .await?;
@@ -66,7 +71,19 @@ async fn states(lab: &mut Lab, kubectl: &Kubectl) -> anyhow::Result<()> {
         status["nodes"][0]["alive"].is_null(),
         "what is unknown is no number: {status:#}"
     );
+    let printed = doctor(lab).await;
+    ensure!(
+        printed.contains("checked nothing: status 403")
+            && printed.contains("the verb post on the nonResourceURL /checks"),
+        "{printed}"
+    );
     Ok(())
+}
+
+/// Returns what the doctor prints, also when it finds a fault.
+async fn doctor(lab: &Lab) -> String {
+    let printed = lab.heraldctl_text(&["doctor"]).await;
+    printed.unwrap_or_else(|error| format!("{error:#}"))
 }
 
 fn unknown(status: &Value) -> Vec<&str> {

@@ -16,6 +16,7 @@
 
 mod beside;
 mod bgp;
+mod network_check;
 mod output;
 mod peer_view;
 mod query;

@@ -1,61 +1,30 @@
 //! What the programs say of themselves at `/state`: facts that are on no object.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail, ensure};
-use clap::{Args, ValueEnum};
+use anyhow::{Context, bail, ensure};
+use clap::Args;
 use futures::StreamExt;
 use herald_api::state::{ControllerState, SpeakerState, VERSION};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Bytes;
-use hyper::{Request, StatusCode, header};
-use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
-use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{Pod as CorePod, ServiceAccount};
-use kube::api::{ListParams, PostParams};
-use kube::{Api, Client};
+use kube::Client;
 use serde::de::DeserializeOwned;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 
 use super::installation::{Installation, Pod, Program};
-use super::listing::plain;
-use crate::tls;
+use super::programs::{ProgramClient, Reach};
 
-/// The bytes of a state, at most; the programs cut it at 8 MB.
-const MOST_BYTES: usize = 16 << 20;
-/// The audience of the tokens that the programs are sent: the API server accepts none of them.
-const AUDIENCE: &str = "herald-speaker";
-/// Seconds for which such a token can be used: the shortest time that Kubernetes allows.
-const LIFETIME: i64 = 600;
-/// The label of the ServiceAccount that may read the states.
-const READER: &str = "app.kubernetes.io/component=doctor";
 /// The programs that are asked at a time.
 const AT_ONCE: usize = 16;
 /// The time that one program has to answer.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How the programs are reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(crate) enum Reach {
-    /// Through the API server and the kubelet, as `kubectl port-forward` does.
-    #[default]
-    Forward,
-    /// By the addresses of the Pods, from a machine that reaches the nodes.
-    Direct,
-    /// Not at all: what is on no object is unknown.
-    None,
-}
 
 /// The flag for how the programs are reached.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct StateArgs {
     /// How the state of controllers and speakers is read, which is on no object.
     #[arg(long, global = true, value_enum, default_value_t, help_heading = "Cluster")]
-    state: Reach,
+    pub(crate) state: Reach,
 }
 
 /// What the programs said.
@@ -102,20 +71,9 @@ impl States {
             states.unknown = unknown.collect();
             return states;
         }
-        let namespace = installation.namespace.as_deref().unwrap_or_default();
-        let needs_token = installation
-            .pods
-            .iter()
-            .any(|pod| pod.state_port().is_some_and(|(_, plain)| !plain));
-        let token = if needs_token {
-            request_token(client, namespace)
-                .await
-                .map_err(|error| format!("{error:#}"))
-        } else {
-            Ok(String::new())
-        };
+        let programs = ProgramClient::new(client, installation, args.state).await;
         let reading = pods.map(|pod| {
-            let read = read(client, namespace, pod, &token, args.state);
+            let read = read(&programs, pod);
             async move {
                 let answer = tokio::time::timeout(limit, read).await;
                 let answer = answer.unwrap_or_else(|_| bail!("no answer within {} s", limit.as_secs()));
@@ -154,10 +112,7 @@ impl States {
 impl States {
     /// Returns which states are unknown, and why. What is the same for all Pods is said once.
     pub(crate) fn reasons(&self) -> Vec<String> {
-        let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for (pod, reason) in &self.unknown {
-            by_reason.entry(reason).or_default().push(pod);
-        }
+        let by_reason = by_reason(&self.unknown);
         let text = |(reason, pods): (&str, Vec<&str>)| match pods.as_slice() {
             [first, second, third, more @ ..] if !more.is_empty() => {
                 format!(
@@ -171,40 +126,17 @@ impl States {
     }
 }
 
-async fn read(
-    client: &Client,
-    namespace: &str,
-    pod: &Pod,
-    token: &Result<String, String>,
-    reach: Reach,
-) -> anyhow::Result<ProgramState> {
-    ensure!(pod.is_ready, "the Pod is not ready");
-    let (port, is_plain) = pod.state_port().context("the Pod serves no state (--port=0)")?;
-    let token = match token {
-        Ok(token) => token,
-        Err(_) if is_plain => "",
-        Err(error) => bail!("{error}"),
-    };
-    let bytes = if reach == Reach::Direct {
-        let address = pod.address.context("the Pod has no address")?;
-        let to = SocketAddr::new(address, port);
-        let stream = TcpStream::connect(to)
-            .await
-            .with_context(|| format!("connecting to {to}"))?;
-        get(stream, is_plain, token).await?
-    } else {
-        let pods = Api::<CorePod>::namespaced(client.clone(), namespace);
-        let forwarder = pods.portforward(&pod.name, &[port]).await;
-        let mut forwarder = forwarder.map_err(|error| {
-            anyhow!(
-                "the port cannot be forwarded: {}; your user needs the verb create on pods/portforward, or reaches the Pod by \
-                 --state=direct",
-                plain(&error)
-            )
-        })?;
-        let stream = forwarder.take_stream(port).context("no stream of the port")?;
-        get(stream, is_plain, token).await?
-    };
+/// Groups Pods by the reason why something is unknown of them.
+pub(crate) fn by_reason(unknown: &[(String, String)]) -> BTreeMap<&str, Vec<&str>> {
+    let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (pod, reason) in unknown {
+        by_reason.entry(reason).or_default().push(pod);
+    }
+    by_reason
+}
+
+async fn read(programs: &ProgramClient, pod: &Pod) -> anyhow::Result<ProgramState> {
+    let bytes = programs.get(pod, "/state").await?;
     Ok(match pod.program {
         Program::Controller => ProgramState::Controller(parse(&bytes)?),
         Program::Speaker => ProgramState::Speaker(parse(&bytes)?),
@@ -223,73 +155,4 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> anyhow::Result<T> {
         "the state has version {version}, and this heraldctl reads version {VERSION}"
     );
     serde_json::from_slice(bytes).context("the state is not as this heraldctl knows it")
-}
-
-/// Requests a token for the ServiceAccount that may read states. The credentials of the user are sent to the API server only.
-async fn request_token(client: &Client, namespace: &str) -> anyhow::Result<String> {
-    let accounts = Api::<ServiceAccount>::namespaced(client.clone(), namespace);
-    let found = accounts.list(&ListParams::default().labels(READER)).await;
-    let found = found
-        .context("ServiceAccounts cannot be listed: your user needs the verb list on serviceaccounts")?;
-    let reader = found.items.into_iter().find_map(|account| account.metadata.name);
-    let reader = reader.with_context(|| {
-        format!(
-            "the namespace {namespace} has no ServiceAccount with the label {READER}, which the chart makes"
-        )
-    })?;
-    let request = TokenRequest {
-        spec: Some(TokenRequestSpec {
-            audiences: Some(vec![AUDIENCE.to_owned()]),
-            expiration_seconds: Some(LIFETIME),
-            ..TokenRequestSpec::default()
-        }),
-        ..TokenRequest::default()
-    };
-    let answer = accounts
-        .create_token_request(&reader, &PostParams::default(), &request)
-        .await;
-    let answer = answer.map_err(|error| {
-        let error = plain(&error);
-        anyhow!("no token for {reader}: {error}; your user needs the verb create on serviceaccounts/token in {namespace}")
-    })?;
-    answer
-        .status
-        .and_then(|status| status.token)
-        .context("the API server returned no token")
-}
-
-/// Gets the state through a connection.
-async fn get(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    is_plain: bool,
-    token: &str,
-) -> anyhow::Result<Bytes> {
-    if is_plain {
-        return request(stream, token).await;
-    }
-    let stream = tls::connect(stream).await.context("no TLS")?;
-    request(stream, token).await
-}
-
-async fn request(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    token: &str,
-) -> anyhow::Result<Bytes> {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
-    let mut request = Request::get("/state").header(header::HOST, "herald");
-    if !token.is_empty() {
-        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
-    }
-    let answer = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
-    let status = answer.status();
-    let body = Limited::new(answer.into_body(), MOST_BYTES).collect().await;
-    let body = body.map_err(|error| anyhow!("{error}"))?.to_bytes();
-    connection.abort();
-    ensure!(
-        status == StatusCode::OK,
-        "status {status}: {}",
-        String::from_utf8_lossy(&body[..body.len().min(200)])
-    );
-    Ok(body)
 }

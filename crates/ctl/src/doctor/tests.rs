@@ -19,7 +19,7 @@ fn healthy() -> OtherObjects {
 
 /// Returns the checks that did not pass.
 fn failing(world: &World, others: &OtherObjects) -> Vec<(DoctorCheck, Outcome)> {
-    let result = diagnose(&world.cluster(), others, today());
+    let result = diagnose(&world.cluster(), others, &NetworkReports::default(), today());
     let not_passed = result
         .findings
         .iter()
@@ -33,7 +33,12 @@ fn failing(world: &World, others: &OtherObjects) -> Vec<(DoctorCheck, Outcome)> 
 
 #[test]
 fn a_healthy_cluster_passes_every_check() {
-    let result = diagnose(&World::new(3).cluster(), &healthy(), today());
+    let result = diagnose(
+        &World::new(3).cluster(),
+        &healthy(),
+        &NetworkReports::default(),
+        today(),
+    );
     let not_passed: Vec<&DoctorFinding> = result
         .findings
         .iter()
@@ -128,7 +133,12 @@ fn what_else_runs_in_the_cluster_is_found() {
             "{labels}"
         );
     }
-    let unknown = diagnose(&world.cluster(), &OtherObjects::default(), today());
+    let unknown = diagnose(
+        &world.cluster(),
+        &OtherObjects::default(),
+        &NetworkReports::default(),
+        today(),
+    );
     let unknown = unknown
         .findings
         .iter()
@@ -144,7 +154,7 @@ fn before_the_installation_only_what_does_not_need_it_is_checked() {
     let mut cluster = World::new(2).cluster();
     cluster.installation.pods.clear();
     cluster.objects.pools.clear();
-    let result = diagnose(&cluster, &healthy(), today());
+    let result = diagnose(&cluster, &healthy(), &NetworkReports::default(), today());
     assert!(
         result
             .findings
@@ -178,7 +188,7 @@ fn what_may_not_be_listed_is_unknown_and_fails_nothing() {
             "L2Advertisement" => cluster.objects.l2_advertisements.clear(),
             _ => {}
         }
-        let result = diagnose(&cluster, &healthy(), today());
+        let result = diagnose(&cluster, &healthy(), &NetworkReports::default(), today());
         assert!(result.is_installed, "{kind}");
         let is_unknown = |finding: &DoctorFinding| finding.outcome == Outcome::Unknown;
         assert!(result.findings.iter().any(is_unknown), "{kind}: {result:#?}");

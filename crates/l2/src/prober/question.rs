@@ -25,6 +25,29 @@ pub(crate) fn check(address: IpAddr, link: &Link, target: Option<MacAddr>, frame
     }
 }
 
+/// Writes the question of a host that is about to send a packet to `address` from its own address `source` of the same family, and
+/// returns its length.
+pub(crate) fn request(address: IpAddr, source: IpAddr, mac: MacAddr, frame: &mut [u8]) -> usize {
+    match (address, source) {
+        (IpAddr::V4(target_ip), IpAddr::V4(sender_ip)) => {
+            let arp = Arp {
+                operation: Operation::Request,
+                sender_mac: mac,
+                sender_ip,
+                target_mac: MacAddr::ZERO,
+                target_ip,
+            };
+            arp.emit(MacAddr::BROADCAST, mac, frame)
+        }
+        (IpAddr::V6(address), IpAddr::V6(source)) => {
+            neighbour_solicitation(address, source, mac, None, frame)
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => {
+            unreachable!("the source has the family of the address")
+        }
+    }
+}
+
 /// RFC 826, to one machine as the "unicast poll" of RFC 1122 section 2.3.2.1. Without an IPv4 address on the link it is
 /// a probe, which is answered, too.
 fn arp_request(address: Ipv4Addr, link: &Link, target: Option<MacAddr>, frame: &mut [u8]) -> usize {

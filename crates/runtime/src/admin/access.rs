@@ -74,6 +74,8 @@ pub(super) struct ReviewFailed;
 #[derive(Debug, Default)]
 pub(super) struct Access {
     answers: BTreeMap<Question, Answered>,
+    /// The names of the users of the tokens, for logs.
+    users: BTreeMap<Question, String>,
     /// When the last requests ended.
     requests: VecDeque<Time>,
     failed: Option<Time>,
@@ -151,6 +153,20 @@ impl Access {
                 self.without_api_server(question, now)
             }
         }
+    }
+
+    /// Takes the name of the user of a token, as the review of the question gave it.
+    pub(super) fn set_user(&mut self, question: Question, user: Option<String>) {
+        if let Some(user) = user {
+            self.users.insert(question, user);
+        }
+        let answers = &self.answers;
+        self.users.retain(|question, _| answers.contains_key(question));
+    }
+
+    /// Returns the name of the user of a token that a question was answered for.
+    pub(super) fn user(&self, question: Question) -> Option<&str> {
+        self.users.get(&question).map(String::as_str)
     }
 
     /// Decides without asking: by an old yes.

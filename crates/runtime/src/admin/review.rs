@@ -21,19 +21,24 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::access::{Access, AccessDecision, Question, ReviewFailed, Verdict};
+use super::checks::CHECKS;
 use crate::client::is_away;
 use crate::clock;
+use crate::log::shorten;
 
 /// The time that the API server has for each of the two requests of a review. A scrape takes 10 s at most by default.
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// From one line about a failed review to the next.
 const REMINDER: Duration = Duration::from_secs(60);
 
+/// The bytes of the name of a user that are logged.
+const LONGEST_NAME: usize = 256;
+
 /// The audience of tokens for the programs of Herald, which the API server itself does not accept: who gets to see such a token cannot
 /// use it elsewhere.
 const AUDIENCE: &str = "herald-speaker";
 
-/// Decides which clients may read, by TokenReview and SubjectAccessReview. Cheap to clone.
+/// Decides which clients may read a page or ask for checks, by TokenReview and SubjectAccessReview. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Reviewer(Arc<Shared>);
 
@@ -100,11 +105,24 @@ impl Reviewer {
                 *turn = Some(Instant::now());
                 warn!("clients of {} cannot be authorized: {error:#}", path);
             }
-            let result = result.map_err(|_| ReviewFailed);
-            this.with(|access, now| access.handle_review(question, result, now))
+            let (result, user) = match result {
+                Ok((verdict, user)) => (Ok(verdict), user),
+                Err(_) => (Err(ReviewFailed), None),
+            };
+            this.with(|access, now| {
+                let decision = access.handle_review(question, result, now);
+                access.set_user(question, user);
+                decision
+            })
         });
         // The task ends early only with the program.
         review.await.unwrap_or(AccessDecision::Unavailable)
+    }
+
+    /// Returns the name of the user whose token may have the page, as the API server said.
+    pub(super) fn user_of(&self, headers: &HeaderMap, path: &'static str) -> Option<String> {
+        let question = Question::new(bearer_token(headers)?, path);
+        self.with(|access, _| access.user(question).map(str::to_owned))
     }
 
     fn with<T>(&self, action: impl FnOnce(&mut Access, Time) -> T) -> T {
@@ -133,7 +151,8 @@ fn refusal(decision: AccessDecision, path: &'static str) -> Option<Response> {
         AccessDecision::Answer(Verdict::Forbidden) => (
             StatusCode::FORBIDDEN,
             format!(
-                "no ClusterRole allows the user of this token the verb get on the nonResourceURL {path}\n"
+                "no ClusterRole allows the user of this token the verb {} on the nonResourceURL {path}\n",
+                verb_of(path)
             ),
         ),
         AccessDecision::TooMany => (
@@ -159,8 +178,17 @@ fn refusal(decision: AccessDecision, path: &'static str) -> Option<Response> {
     Some(response)
 }
 
-/// Asks the API server for the user of a token, then for the right of that user.
-async fn review(client: &Client, token: String, path: &'static str) -> anyhow::Result<Verdict> {
+/// The verb on a non-resource URL that a ClusterRole names. Each path has one.
+fn verb_of(path: &str) -> &'static str {
+    if path == CHECKS { "post" } else { "get" }
+}
+
+/// Asks the API server for the user of a token, then for the right of that user. Returns the name of the user, too.
+async fn review(
+    client: &Client,
+    token: String,
+    path: &'static str,
+) -> anyhow::Result<(Verdict, Option<String>)> {
     let audiences = is_for_programs(&token).then(|| vec![AUDIENCE.to_owned()]);
     let question = TokenReview {
         spec: TokenReviewSpec {
@@ -175,15 +203,17 @@ async fn review(client: &Client, token: String, path: &'static str) -> anyhow::R
     let is_confirmed = audiences.is_none() || status.audiences == audiences;
     let is_known = status.authenticated == Some(true) && is_confirmed;
     let Some(user) = status.user.filter(|_| is_known) else {
-        return Ok(Verdict::Unauthenticated);
+        return Ok((Verdict::Unauthenticated, None));
     };
+    let name = user.username.as_deref().map(|name| shorten(name, LONGEST_NAME));
     let answer = create(client, &right_of(user, path)).await;
     let status = answer.context("SubjectAccessReview")?.status.unwrap_or_default();
-    Ok(if status.allowed {
+    let verdict = if status.allowed {
         Verdict::Allowed
     } else {
         Verdict::Forbidden
-    })
+    };
+    Ok((verdict, name))
 }
 
 /// Whether a token (RFC 7519) says that it is for the programs of Herald. The API server checks whether that is true.
@@ -224,7 +254,7 @@ fn right_of(user: UserInfo, path: &'static str) -> SubjectAccessReview {
             extra: user.extra,
             non_resource_attributes: Some(NonResourceAttributes {
                 path: Some(path.to_owned()),
-                verb: Some("get".to_owned()),
+                verb: Some(verb_of(path).to_owned()),
             }),
             resource_attributes: None,
         },

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use herald_api::convert::{EndpointSlice, MetalLbPod, MetalLbProgram};
 use herald_core::announce::agent::{Agent, SpeakerNode};
 use herald_core::config::{Catalog, ConfigChange};
-use herald_core::{NodeName, PoolName, ServiceKey, Time};
+use herald_core::{NodeName, Pool, PoolName, ServiceKey, Time};
 use herald_runtime::Update;
 use herald_runtime::watch::ObjectKey;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -188,6 +188,21 @@ impl Cluster {
         }
         self.peers = Some(peers);
         self.peers.as_ref()
+    }
+
+    /// Returns the pools in force.
+    pub(super) fn pools(&self) -> &[Pool] {
+        self.catalog.pools()
+    }
+
+    /// Returns the nodes but `own` whose speaker is ready.
+    pub(super) fn ready_peers(&self, own: &NodeName) -> BTreeSet<NodeName> {
+        let peers = self
+            .peers
+            .iter()
+            .flatten()
+            .filter(|(node, peer)| peer.is_ready && *node != own);
+        peers.map(|(node, _)| node.clone()).collect()
     }
 
     /// Returns the Pods of MetalLB's speaker that run or may run, with their names.

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use herald_l2::{Link, LinkIndex, MacAddr, Prefix};
+use herald_l2::{Link, LinkIndex, MacAddr, Prefix, SurveyLink};
 use herald_netio::Interface;
 use herald_netio::watch::{InterfaceWatch, InterfaceWatchError};
 use ipnet::IpNet;
@@ -32,6 +33,32 @@ pub fn links(interfaces: &[Interface], exclude: &[Regex]) -> Vec<Link> {
         .iter()
         .map(|(interface, mac)| link(interface, *mac, &configured));
     links.collect()
+}
+
+/// Returns where a survey can ask, and the addresses that it can ask from: those that the kernel itself chooses as source addresses
+/// and that `is_own` leaves, so that neighbours learn nothing new.
+pub fn survey_links(
+    interfaces: &[Interface],
+    exclude: &[Regex],
+    is_own: impl Fn(IpAddr) -> bool,
+) -> Vec<SurveyLink> {
+    let links = links(interfaces, exclude);
+    let link = |link: &Link| {
+        let interface = interfaces.iter().find(|one| one.index == link.index.0)?;
+        let sources = interface.preferred.iter().filter(|net| is_own(net.addr()));
+        Some(SurveyLink {
+            index: link.index,
+            arp: link.arp,
+            ndp: link.ndp,
+            sources: sources
+                .map(|net| Prefix {
+                    address: net.addr(),
+                    length: net.prefix_len(),
+                })
+                .collect(),
+        })
+    };
+    links.iter().filter_map(link).collect()
 }
 
 /// A prefix that a router advertised counts where no subnet of `configured` covers it: a host on the segment that advertises
@@ -148,6 +175,24 @@ mod tests {
         assert_eq!(covers("2001:db8::77"), ["eth0"]);
         assert_eq!(covers("2001:db8:1::77"), ["eth0"]);
         assert_eq!(covers("2001:db8:2::77"), ["eth1"]);
+    }
+
+    #[test]
+    fn a_survey_asks_from_addresses_that_the_kernel_chooses_and_no_pool_has() {
+        let nets = |nets: &[&str]| nets.iter().map(|net| net.parse().expect("prefix")).collect();
+        let mut interface = ethernet("eth0");
+        interface.addresses = nets(&["192.0.2.1/24", "192.0.2.50/24", "192.0.2.60/24"]);
+        interface.preferred = nets(&["192.0.2.1/24", "192.0.2.50/24"]);
+        let exclude = [Regex::new("^veth.*").expect("pattern")];
+        let is_own = |address: IpAddr| address != "192.0.2.50".parse::<IpAddr>().expect("an address");
+        let links = survey_links(&[interface, ethernet("veth1")], &exclude, is_own);
+        assert_eq!(links.len(), 1);
+        let sources: Vec<String> = links[0]
+            .sources
+            .iter()
+            .map(|own| own.address.to_string())
+            .collect();
+        assert_eq!(sources, ["192.0.2.1"]);
     }
 
     #[test]

@@ -8,11 +8,12 @@ use anyhow::Context;
 use herald_core::announce::layer2::{Announcement, Command, WireEvent};
 use herald_core::{Family, Time};
 use herald_l2::wire::MAX_FRAME_LENGTH;
-use herald_l2::{LinkIndex, Purpose, Station, Transmission};
+use herald_l2::{LinkIndex, Purpose, Station, SurveyAnswers, SurveyQuestion, Transmission};
 use herald_netio::{Frames, Interface, Poller};
 use herald_runtime::clock::uptime;
 use herald_runtime::health::Beat;
 use regex::Regex;
+use tokio::sync::oneshot;
 
 use super::events::EventSender;
 use super::link_sockets::socket_of;
@@ -40,6 +41,7 @@ const BACKLOG: usize = 128;
 pub(super) enum WireInput {
     Command(Command),
     Interfaces(Vec<Interface>),
+    Survey(Vec<SurveyQuestion>, oneshot::Sender<SurveyAnswers>),
 }
 
 /// State of the wire thread.
@@ -47,8 +49,10 @@ pub(super) struct WireTask {
     exclude: Vec<Regex>,
     inputs: Receiver<WireInput>,
     events: EventSender,
-    station: Station,
-    sockets: Sockets,
+    pub(super) station: Station,
+    pub(super) sockets: Sockets,
+    /// Who awaits the answers of the survey under way.
+    pub(super) survey: Option<oneshot::Sender<SurveyAnswers>>,
     received: Frames,
     outgoing: Outgoing,
     metrics: WireMetrics,
@@ -87,6 +91,7 @@ impl WireTask {
             events,
             station: Station::new(options.refresh, seed),
             sockets: Sockets::new(),
+            survey: None,
             received: Frames::default(),
             outgoing: Outgoing::new(),
             metrics,
@@ -122,10 +127,11 @@ impl WireTask {
             }
             // After the frames, so that no answer to a probe that is over lies unread.
             self.report_events();
+            self.report_survey();
         }
     }
 
-    fn now(&self) -> Time {
+    pub(super) fn now(&self) -> Time {
         Time::since_zero(self.zero.elapsed())
     }
 
@@ -143,11 +149,19 @@ impl WireTask {
                         self.open_sockets(poller);
                     }
                 }
+                Ok(WireInput::Survey(questions, answer)) => self.begin_survey(questions, answer),
                 Err(TryRecvError::Empty) => return Progress::Idle,
                 Err(TryRecvError::Disconnected) => return Progress::Stop,
             }
         }
         Progress::More
+    }
+
+    /// Lets frames about an address get through, before a frame about it is sent.
+    pub(super) fn admit(&mut self, address: IpAddr) {
+        if self.sockets.admit(address, self.now()) == Remaining::NotAll {
+            self.use_links();
+        }
     }
 
     fn handle_command(&mut self, command: Command) {
@@ -165,11 +179,7 @@ impl WireTask {
         }
         let now = self.now();
         match FilterChange::of(&command) {
-            FilterChange::Admit(address) => {
-                if self.sockets.admit(address, now) == Remaining::NotAll {
-                    self.use_links();
-                }
-            }
+            FilterChange::Admit(address) => self.admit(address),
             FilterChange::Narrow => self.sockets.request_filters(now),
             FilterChange::Keep => {}
         }

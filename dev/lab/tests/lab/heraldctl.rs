@@ -375,7 +375,7 @@ spec:
 async fn doctored(lab: &mut Lab) -> anyhow::Result<()> {
     lab.apply("quickstart.yaml", QUICKSTART).await?;
     let address = lab.wait_for_addresses("hello", 1, DEADLINE).await?[0];
-    let healthy = wait_for("the doctor finds no fault", DEADLINE, async || {
+    let healthy = wait_for("the doctor finds no fault", 2 * DEADLINE, async || {
         let faults = faults(lab).await?;
         Ok(faults.is_empty().then_some(()))
     });
@@ -391,7 +391,8 @@ async fn doctored(lab: &mut Lab) -> anyhow::Result<()> {
 }
 
 async fn await_fault(lab: &Lab, check: &str) -> anyhow::Result<()> {
-    let found = wait_for(check, DEADLINE, async || {
+    // The speakers' checks of the network take some 10 s.
+    let found = wait_for(check, 2 * DEADLINE, async || {
         let faults = faults(lab).await?;
         Ok(faults.iter().any(|fault| fault == check).then_some(()))
     });
@@ -400,6 +401,18 @@ async fn await_fault(lab: &Lab, check: &str) -> anyhow::Result<()> {
 
 /// Returns the checks that warn or fail.
 async fn faults(lab: &Lab) -> anyhow::Result<Vec<String>> {
+    let findings = doctor(lab).await?;
+    let faulty = findings
+        .iter()
+        .filter(|finding| finding["outcome"] == "Warn" || finding["outcome"] == "Fail");
+    Ok(faulty
+        .filter_map(|finding| finding["check"].as_str())
+        .map(str::to_owned)
+        .collect())
+}
+
+/// Returns what the doctor finds.
+pub(crate) async fn doctor(lab: &Lab) -> anyhow::Result<Vec<Value>> {
     // The exit status tells of failed checks; what was found is printed before it.
     let printed = match lab.heraldctl_text(&["doctor", "--output=json"]).await {
         Ok(printed) => printed,
@@ -410,12 +423,7 @@ async fn faults(lab: &Lab) -> anyhow::Result<Vec<String>> {
         printed.rfind('}').context("no JSON")?,
     );
     let diagnosis: Value = serde_json::from_str(&printed[start..=end])?;
-    let findings = diagnosis["findings"].as_array().context("findings")?.iter();
-    let faulty = findings.filter(|finding| finding["outcome"] == "Warn" || finding["outcome"] == "Fail");
-    Ok(faulty
-        .filter_map(|finding| finding["check"].as_str())
-        .map(str::to_owned)
-        .collect())
+    Ok(diagnosis["findings"].as_array().context("findings")?.clone())
 }
 
 /// Returns the node that is elected for the first address.

@@ -2,6 +2,7 @@
 
 mod bgp;
 mod chaos;
+mod checks;
 mod conflict;
 mod dashboards;
 mod failover;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
     let of_the_wire = [
         network::trials(),
         chaos::trials(),
+        checks::trials(),
         conflict::trials(),
         health::trials(),
         foreign::trials(),

@@ -15,6 +15,7 @@ use core::time::Duration;
 
 mod beside;
 mod bgp;
+mod network_check;
 
 /// This node owns [`ADDRESS`] by MetalLB's order; the other node owns [`OTHER`].
 const OWN: &str = "iris2";

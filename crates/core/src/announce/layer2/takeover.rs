@@ -281,6 +281,11 @@ impl Takeover {
         machine.flat_map(|machine| machine.services())
     }
 
+    /// Whether this node answers for an address; `None` if it has no part in it.
+    pub fn answers(&self, address: IpAddr) -> Option<bool> {
+        self.machines.get(&address).map(|machine| machine.answers())
+    }
+
     /// Returns the stage of each address in which this node has a part, whether the node answers, and since when.
     pub fn stages(&self) -> impl Iterator<Item = (IpAddr, &'static str, bool, Time)> {
         let machines = self.machines.iter();

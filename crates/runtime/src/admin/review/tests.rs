@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// The reviews of an API server that knows the tokens `scraper` and `other`, of which only the first may get /metrics.
+/// The reviews of an API server that knows the tokens `scraper`, `doctor` and `other`. The first may get /metrics, the second may post
+/// to /checks.
 #[derive(Clone, Default)]
 struct Reviews {
     is_away: Arc<AtomicBool>,
@@ -42,7 +43,7 @@ async fn token_review(State(reviews): State<Reviews>, Json(review): Json<Value>)
                 "user": {"username": "scraper", "uid": "7", "groups": ["g"], "extra": {"e": ["x"]}},
             })
         }
-        Some(token @ ("scraper" | "other")) => json!({
+        Some(token @ ("scraper" | "doctor" | "other")) => json!({
             "authenticated": true,
             "user": {"username": token, "uid": "7", "groups": ["g"], "extra": {"e": ["x"]}},
         }),
@@ -53,11 +54,17 @@ async fn token_review(State(reviews): State<Reviews>, Json(review): Json<Value>)
 }
 
 async fn access_review(Json(review): Json<Value>) -> Response {
-    let expected = json!({
-        "user": "scraper", "uid": "7", "groups": ["g"], "extra": {"e": ["x"]},
-        "nonResourceAttributes": {"path": "/metrics", "verb": "get"},
-    });
-    let allowed = review["spec"] == expected;
+    let right = |user: &str, verb: &str, path: &str| {
+        json!({
+            "user": user, "uid": "7", "groups": ["g"], "extra": {"e": ["x"]},
+            "nonResourceAttributes": {"path": path, "verb": verb},
+        })
+    };
+    let rights = [
+        right("scraper", "get", "/metrics"),
+        right("doctor", "post", "/checks"),
+    ];
+    let allowed = rights.contains(&review["spec"]);
     let answer = json!({"metadata": {}, "spec": review["spec"], "status": {"allowed": allowed}});
     (StatusCode::CREATED, Json(answer)).into_response()
 }
@@ -134,6 +141,13 @@ async fn only_a_token_with_the_right_reads_the_page() {
             "token",
         ),
         (None, "/metrics", StatusCode::UNAUTHORIZED, "token"),
+        (Some("Bearer doctor"), "/checks", StatusCode::OK, ""),
+        (
+            Some("Bearer scraper"),
+            "/checks",
+            StatusCode::FORBIDDEN,
+            "verb post on the nonResourceURL /checks",
+        ),
     ] {
         let reviewer = Reviewer::new(Reviews::default().client());
         let (found, text) = ask(&reviewer, authorization, path).await;
@@ -141,6 +155,18 @@ async fn only_a_token_with_the_right_reads_the_page() {
         assert!(text.contains(word), "{text}");
         assert!(!text.contains("scraper"), "the token is not repeated: {text}");
     }
+}
+
+#[tokio::test]
+async fn the_name_of_the_user_is_known_after_the_review() {
+    let reviewer = Reviewer::new(Reviews::default().client());
+    let mut headers = HeaderMap::new();
+    headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer doctor"));
+    assert_eq!(reviewer.user_of(&headers, "/checks"), None);
+    assert!(reviewer.refuse(&headers, "/checks").await.is_none());
+    assert_eq!(reviewer.user_of(&headers, "/checks").as_deref(), Some("doctor"));
+    headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer other"));
+    assert_eq!(reviewer.user_of(&headers, "/checks"), None);
 }
 
 #[tokio::test]
