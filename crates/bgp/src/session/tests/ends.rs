@@ -308,6 +308,22 @@ fn a_connection_of_the_peer_does_not_touch_the_one_that_is_being_made() {
     assert_eq!(session.state(), SessionState::OpenSent);
 }
 
+/// RFC 4271 section 8.2.2 suggests four minutes for the OPEN.
+#[test]
+fn a_peer_that_takes_the_connection_and_says_nothing_is_lost_after_four_minutes() {
+    let mut session = session_in(SessionState::OpenSent);
+    let limit = Time::ZERO + Duration::from_secs(240);
+    assert_eq!(session.poll_timeout(), Some(limit));
+    session.handle_timeout(Time::ZERO + Duration::from_secs(239));
+    assert_eq!(
+        (actions(&mut session), session.state()),
+        (Vec::new(), SessionState::OpenSent)
+    );
+    session.handle_timeout(limit);
+    let expected = (Some(ErrorCode::HoldTimerExpired), SessionEnd::HoldTimerExpired);
+    assert_eq!(end_of(&mut session), expected);
+}
+
 #[test]
 fn without_a_hold_time_a_peer_that_does_not_confirm_the_open_is_lost() {
     let mut silent = config(65_000, 65_001);

@@ -219,11 +219,49 @@ fn a_misconfigured_peer_is_told_why_and_tried_less_and_less_often() {
     let mut pair = Pair::new([config(65_001, 65_003), config(65_000, 65_001)], 5000);
     pair.start();
     assert_eq!(pair.ends[0], [SessionEnd::PeerAs(Asn(65_000))]);
-    pair.run(Duration::from_secs(600));
+    pair.run(Duration::from_secs(60));
+    let attempts = pair.ends[0].len();
+    assert!((5..=12).contains(&attempts), "{attempts} in the first minute");
+    pair.run(Duration::from_secs(540));
     let attempts = pair.ends[0].len();
     // 1, 2, 4, 8, 16 s and then every 30 s, each less up to a quarter.
     assert!((20..=32).contains(&attempts), "{attempts}");
     assert_eq!(pair.ups, [0, 0]);
+}
+
+#[test]
+fn only_a_session_that_lasted_makes_the_next_pause_the_first_one() {
+    use crate::wire::notification::CeaseSubcode;
+    let mut pair = Pair::new([config(65_001, 65_000), config(65_000, 65_001)], 5000);
+    pair.start();
+    // The peer ends the session after this time, and takes the next one.
+    let mut pause_after = |lasts: Duration| {
+        assert_eq!(pair.states(), UP);
+        pair.run(lasts);
+        let end = SessionEnd::Stopped(CeaseSubcode::AdministrativeReset, "".into());
+        pair.sides[1].stop(end, pair.now);
+        pair.settle();
+        let pause = pair.sides[0].poll_timeout().expect("a pause") - pair.now;
+        pair.sides[1].start(pair.now);
+        pair.settle();
+        pair.run(pause);
+        pause
+    };
+    let (too_short, good) = (Duration::from_millis(9999), Duration::from_secs(10));
+    for (lasts, seconds) in [
+        (too_short, 1),
+        (too_short, 2),
+        (too_short, 4),
+        (too_short, 8),
+        (good, 1),
+        (too_short, 2),
+    ] {
+        let (pause, longest) = (pause_after(lasts), Duration::from_secs(seconds));
+        assert!(
+            (longest * 3 / 4..=longest).contains(&pause),
+            "{pause:?}, not {longest:?}"
+        );
+    }
 }
 
 #[test]

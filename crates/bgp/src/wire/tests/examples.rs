@@ -34,6 +34,100 @@ fn the_open_of_metallb_is_read() {
     assert_eq!(written, bytes);
 }
 
+/// Rows W2 to W5: OPEN messages of Arista EOS and other routers. Returns what the capabilities are written as.
+#[track_caller]
+fn assert_open(
+    row: &str,
+    bytes: &[u8],
+    asn: u32,
+    hold: u16,
+    identifier: &str,
+    expected: &[Capability],
+) -> Vec<u8> {
+    let Ok(BgpMessage::Open(open)) = parse(bytes, &MODERN) else {
+        panic!("{row} is refused");
+    };
+    assert_eq!(open.asn(), Asn(asn), "{row}");
+    assert_eq!(open.hold_time, HoldTime::new(hold).expect("long enough"), "{row}");
+    assert_eq!(open.identifier.to_string(), identifier, "{row}");
+    assert_eq!(open.capabilities, expected, "{row}");
+    let mut written = Vec::new();
+    open.emit(&mut written).expect("short");
+    written
+}
+
+#[test]
+fn the_opens_of_other_routers_are_read() {
+    let header = "ffffffffffffffffffffffffffffffff";
+    let bytes = |rest: &str| hex(&[header, rest].concat());
+    let family = |safi| Capability::Multiprotocol(AfiSafi { afi: 1, safi });
+    let restart = |time| Capability::GracefulRestart {
+        restarted: false,
+        notification: false,
+        time,
+        families: Vec::new(),
+    };
+    let unknown = |code, value: &str| Capability::Unknown {
+        code,
+        value: hex(value),
+    };
+    let w2 = bytes("002b 01 04 fde9 00b4 b9ecf040 0e 02 0c 01040001 0001 0200 400200b4");
+    let expected = [family(1), Capability::RouteRefresh, restart(180)];
+    let written = assert_open("W2", &w2, 65_001, 180, "185.236.240.64", &expected);
+    assert_eq!(written, w2);
+    let w3 = bytes(
+        "0041 01 04 0001 00b4 0a010101 24 02 22 0104 00010001 0104 00010004 0200 4002 012c 4104 00000001
+        4508 0001 0101 0001 0401",
+    );
+    let expected = [
+        family(1),
+        family(4),
+        Capability::RouteRefresh,
+        restart(300),
+        Capability::FourOctetAs(Asn(1)),
+        unknown(69, "0001010100010401"),
+    ];
+    let written = assert_open("W3", &w3, 1, 180, "10.1.1.1", &expected);
+    assert_eq!(written, w3);
+    let w4 = bytes("0025 01 04 fc1f 0028 c0a81241 08 02 06 4104 0000fc1f");
+    let expected = [Capability::FourOctetAs(Asn(64_543))];
+    let written = assert_open("W4", &w4, 64_543, 40, "192.168.18.65", &expected);
+    assert_eq!(written, w4);
+    // Each capability has a parameter of its own, and is written into one with the others (RFC 5492 section 4).
+    let w5 =
+        bytes("0035 01 04 fc1f 00b4 c0a81001 18 02 06 010400010001 02 02 8000 02 02 0200 02 06 41040000fc1f");
+    let expected = [
+        family(1),
+        unknown(128, ""),
+        Capability::RouteRefresh,
+        Capability::FourOctetAs(Asn(64_543)),
+    ];
+    let written = assert_open("W5", &w5, 64_543, 180, "192.168.16.1", &expected);
+    let joined = bytes("002f 01 04 fc1f 00b4 c0a81001 12 02 10 010400010001 8000 0200 41040000fc1f");
+    assert_eq!(written, joined);
+}
+
+/// Row W6: an UPDATE of MetalLB's native mode for a peer that knows AS numbers of two octets only.
+#[test]
+fn the_update_for_a_peer_with_as_numbers_of_two_octets_is_that_of_metallb() {
+    let mut attributes = PathAttributes::originated(std::vec![Asn(65_000)]);
+    attributes.local_pref = Some(100);
+    attributes.communities = std::vec![Community(0, 1234), Community(0, 2345)];
+    let nlri = [Nlri::new([172, 16, 0, 0].into(), 24).expect("a length of IPv4")];
+    let old = UpdateFormat {
+        four_octet_as: false,
+        ..MODERN
+    };
+    let next_hop = NextHop::V4([192, 168, 123, 10].into());
+    let mut bytes = Vec::new();
+    assert_eq!(
+        emit_reachable(&mut bytes, &attributes, next_hop, &nlri, &old),
+        Ok(1)
+    );
+    let expected = hex("400101 00  400204 0201 fde8  400304 c0a87b0a  c00808 000004d2 00000929");
+    assert_eq!(bytes, update(&[], &expected, &hex("18 ac1000")));
+}
+
 #[test]
 fn an_as_number_of_four_octets_stands_in_the_capability() {
     let identifier = BgpIdentifier::new([192, 0, 2, 1].into()).expect("not zero");

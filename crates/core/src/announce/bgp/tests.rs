@@ -284,7 +284,13 @@ fn a_service_is_announced_while_it_has_an_address_and_endpoints() {
     speaker.advertisements = vec![advertisement("adv")];
     speaker.peers = vec![peer("peer1", "1.2.3.4")];
     speaker.configure();
-    assert_eq!(speaker.at("peer1"), [""; 0], "D2, D3");
+    assert_eq!(speaker.at("peer1"), [""; 0], "D2");
+    // The Service is a load balancer already, and has no address of the pool yet.
+    speaker.change(|facts| facts.set_service(service("test1", &[])));
+    assert_eq!(speaker.at("peer1"), [""; 0], "D3");
+    speaker.change(|facts| facts.set_service(service("test1", &["10.96.0.1"])));
+    assert_eq!(speaker.at("peer1"), [""; 0], "D3");
+    assert_eq!(speaker.reason("test1"), "AddressOutsidePools");
     let exposed = service("test1", &["10.20.30.1"]);
     speaker.change(|facts| facts.set_service(exposed.clone()));
     assert_eq!(speaker.at("peer1"), ["10.20.30.1/32"], "D4");
@@ -896,6 +902,50 @@ fn of_two_peers_with_one_connection_the_older_runs_and_the_other_takes_its_place
     assert_eq!(speaker.routes.duplicates(), []);
 }
 
+/// Row T13: MetalLB compares the peers of all nodes that it knows, and refuses both without any.
+#[test]
+fn a_node_that_is_not_known_has_neither_sessions_nor_duplicates() {
+    let on = |name: &str, node: &str| RawBgpPeer {
+        node_selectors: selectors(&[("node", node)]),
+        ..peer(name, "1.2.3.4")
+    };
+    let mut speaker = Speaker::new(&[], &[], &[on("peer1", "pandora"), on("peer2", "iris")]);
+    assert_eq!(speaker.peer_changes(), ["peer1 as AS 42"], "T9");
+    assert_eq!(speaker.routes.duplicates(), []);
+    speaker.change(|facts| facts.remove_node(&"pandora".into()));
+    assert_eq!(speaker.peer_changes(), ["peer1 no more"], "T13");
+    assert_eq!(speaker.routes.duplicates(), []);
+    speaker.change(|facts| facts.set_node(node("pandora", &[])));
+    assert_eq!(speaker.peer_changes(), ["peer1 as AS 42"]);
+}
+
+/// A Pod that serves while it terminates keeps the route of its node under policy Local.
+#[test]
+fn terminating_endpoints_keep_the_route_of_their_node_until_they_serve_no_more() {
+    let mut speaker = Speaker::simple(&[advertisement("adv")]);
+    let local = Exposure {
+        traffic_policy: TrafficPolicy::Local,
+        ..service("test1", &["10.20.30.1"])
+    };
+    speaker.change(|facts| facts.set_service(local));
+    let on = |nodes: &[&str], terminating: &[&str]| {
+        let ready = ready(nodes).expect("endpoints");
+        Some(Arc::new(Endpoints {
+            terminating: terminating.iter().map(|node| (*node).into()).collect(),
+            ..Endpoints::clone(&ready)
+        }))
+    };
+    for (row, endpoints, expected) in [
+        ("ready", on(&["pandora"], &[]), &["10.20.30.1/32"][..]),
+        ("terminating", on(&["pandora"], &["pandora"]), &["10.20.30.1/32"]),
+        ("gone", on(&[], &[]), &[]),
+        ("none of this node", on(&["iris"], &["iris"]), &[]),
+    ] {
+        speaker.change(|facts| facts.set_endpoints(key("test1"), endpoints));
+        assert_eq!(speaker.at("peer1"), expected, "{row}");
+    }
+}
+
 #[test]
 fn a_pause_ends_all_sessions_and_its_end_restores_them_with_their_routes() {
     let mut speaker = Speaker::simple(&[advertisement("adv")]);
@@ -991,14 +1041,14 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let advertisement = (0..3_u8, 0..3_u8, 0..3_u8);
     prop_oneof![
-        4 => (0..4_u8, prop::collection::vec(0..6_u8, 0..3), any::<bool>()).prop_map(|(n, addresses, local)| Step::Service(n, addresses, local)),
+        4 => (0..4_u8, prop::collection::vec(0..12_u8, 0..3), any::<bool>()).prop_map(|(n, addresses, local)| Step::Service(n, addresses, local)),
         1 => (0..4_u8).prop_map(Step::RemoveService),
         3 => (0..4_u8, prop::collection::vec(any::<bool>(), 0..3)).prop_map(|(n, own)| Step::Endpoints(n, own)),
         2 => any::<(bool, bool, bool)>().prop_map(|(labelled, unavailable, drained)| Step::Node(labelled, unavailable, drained)),
         1 => any::<bool>().prop_map(Step::OtherNode),
         1 => any::<bool>().prop_map(Step::Members),
         4 => Just(Step::Poll),
-        2 => (prop::collection::vec(advertisement, 0..4), 0..4_u8).prop_map(|(all, peers)| Step::Config(all, peers)),
+        2 => (prop::collection::vec(advertisement, 0..4), 0..5_u8).prop_map(|(all, peers)| Step::Config(all, peers)),
     ]
 }
 
@@ -1007,8 +1057,11 @@ impl Speaker {
         let name = |n: u8| format!("service{n}");
         match step {
             Step::Service(n, addresses, local) => {
-                let addresses: BTreeSet<_> =
-                    addresses.iter().map(|last| format!("10.20.30.{last}")).collect();
+                let of_either_family = |place: &u8| match place {
+                    0..6 => format!("10.20.30.{place}"),
+                    _ => format!("fc00:1::{place:x}"),
+                };
+                let addresses: BTreeSet<_> = addresses.iter().map(of_either_family).collect();
                 let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
                 let traffic_policy = if local {
                     TrafficPolicy::Local
@@ -1054,15 +1107,25 @@ impl Speaker {
                 let advertisements = advertisements.into_iter().enumerate();
                 let of = |(place, (length, peer, preference)): (usize, (u8, u8, u8))| RawBgpAdvertisement {
                     aggregation_length: (length > 0).then_some(i64::from(length) * 2 + 28),
+                    aggregation_length_v6: (length > 0).then_some(i64::from(length) * 2 + 124),
                     peers: (peer > 0).then(|| format!("peer{peer}")).into_iter().collect(),
                     node_selectors: selectors(if preference == 2 { &[("rack", "1")] } else { &[] }),
                     communities: vec![format!("1:{place}")],
                     ..preferring(&format!("adv{place}"), preference.into())
                 };
                 self.advertisements = advertisements.map(of).collect();
-                self.peers = (0..peers)
-                    .map(|n| peer(&format!("peer{n}"), &format!("1.2.3.{n}")))
-                    .collect();
+                // Of IPv4, of IPv6, and one of each with both families.
+                let of = |n: u8| {
+                    let address = match n % 2 {
+                        0 => format!("1.2.3.{n}"),
+                        _ => format!("fc00::{n}"),
+                    };
+                    RawBgpPeer {
+                        dual_stack: Some(n >= 2),
+                        ..peer(&format!("peer{n}"), &address)
+                    }
+                };
+                self.peers = (0..peers).map(of).collect();
                 self.configure();
             }
         }
@@ -1073,7 +1136,12 @@ proptest! {
     /// Whatever happens in whatever order, the differences add up to what a speaker that starts now sends.
     #[test]
     fn differences_add_up_to_the_routes_of_a_speaker_that_starts_now(steps in prop::collection::vec(step(), 0..60)) {
-        let mut speaker = Speaker::simple(&[]);
+        let mut speaker = Speaker::new(
+            &[("default", &["10.20.30.0/24", "fc00:1::/120"])],
+            &[],
+            &[peer("peer1", "1.2.3.4")],
+        );
+        speaker.change(|facts| facts.set_endpoints(key("test1"), ready(&["iris"])));
         speaker.is_holding = true;
         for step in steps.into_iter().chain([Step::Poll]) {
             let is_polled = matches!(step, Step::Poll);
@@ -1091,6 +1159,11 @@ proptest! {
             }
             speaker.routers.retain(|_, routes| !routes.is_empty());
             prop_assert_eq!(&speaker.routers, &expected);
+            for (name, routes) in &speaker.routers {
+                let peer = peers.iter().find(|peer| peer.name == *name).expect("a router without a peer has nothing");
+                let carried = |prefix: &Prefix| peer.carries(Family::of(prefix.address));
+                prop_assert!(routes.keys().all(carried), "{}: {:?}", name, routes);
+            }
         }
     }
 }

@@ -542,3 +542,59 @@ fn a_profile_of_bfd_has_ranges_and_defaults() {
         assert_eq!(problems(&profile(&raw)), [missing, expected], "{row}, P28");
     }
 }
+
+/// MetalLB refuses B4, because FRR has echo mode for IPv4 alone.
+#[test]
+fn echo_mode_is_accepted_for_peers_of_both_families() {
+    let echo = || {
+        BgpChange::ApplyBfdProfile(RawBfdProfile {
+            name: "echo".into(),
+            echo_mode: Some(true),
+            ..RawBfdProfile::default()
+        })
+    };
+    type Change = fn(&mut RawBgpPeer);
+    let rows: [(&str, Change, &[Family]); 4] = [
+        ("B4", |raw| raw.address = text("fc00::1"), &[Family::V6]),
+        (
+            "B4 dual-stack",
+            |raw| raw.dual_stack = Some(true),
+            &[Family::V4, Family::V6],
+        ),
+        (
+            "B4 unnumbered",
+            |raw| (raw.address, raw.interface) = (None, text("eth0")),
+            &[Family::V4, Family::V6],
+        ),
+        ("B5", |_| (), &[Family::V4]),
+    ];
+    for (row, change, families) in rows {
+        let mut raw = RawBgpPeer {
+            bfd_profile: text("echo"),
+            ..peer()
+        };
+        change(&mut raw);
+        let everything = BgpChange::ApplyAdvertisement(advertisement());
+        let peer = parsed(row, &catalog([echo(), BgpChange::ApplyPeer(raw), everything]));
+        let carried = [Family::V4, Family::V6].into_iter();
+        let carried: Vec<Family> = carried.filter(|family| peer.carries(*family)).collect();
+        assert_eq!(carried, families, "{row}");
+        assert!(peer.bfd.is_some_and(|bfd| bfd.echo_mode), "{row}");
+    }
+}
+
+#[test]
+fn a_profile_of_bfd_that_is_missing_may_come_later() {
+    let mut catalog = of(|raw| raw.bfd_profile = text("default"));
+    let missing = "peer referencing non existing bfd profile \"default\"";
+    assert_refused("P28", &catalog, "spec.bfdProfile", missing);
+    let crate::config::ConfigError::Bgp(error) = &catalog.problems()[0].error else {
+        panic!("{:?}", catalog.problems());
+    };
+    assert!(error.is_transient());
+    catalog.apply([BgpChange::ApplyBfdProfile(RawBfdProfile {
+        name: "default".into(),
+        ..RawBfdProfile::default()
+    })]);
+    assert!(parsed("P27", &catalog).bfd.is_some());
+}
