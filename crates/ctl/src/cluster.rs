@@ -96,13 +96,18 @@ impl CommonArgs {
     /// When the API server does not answer. What it refuses to show is in [`ClusterView::unknown`].
     pub(crate) async fn read(&self) -> anyhow::Result<(ApiConnection, ClusterView)> {
         let connection = self.connect().await?;
-        let cluster = self.read_by(&connection, TIMEOUT).await;
+        let cluster = self.read_by(&connection, TIMEOUT, None).await;
         Ok((connection, cluster))
     }
 
     /// Reads everything that decisions depend on, by a connection. Each program has `limit` to answer. What is not known is in
-    /// [`ClusterView::unknown`].
-    pub(crate) async fn read_by(&self, connection: &ApiConnection, limit: Duration) -> ClusterView {
+    /// [`ClusterView::unknown`]. Resources are those of the namespace of Herald; without Herald, those of `other`, or of all namespaces.
+    pub(crate) async fn read_by(
+        &self,
+        connection: &ApiConnection,
+        limit: Duration,
+        other: Option<&str>,
+    ) -> ClusterView {
         let client = &connection.client;
         let mut no_pods = None;
         let installation = self.find_installation(client).await.unwrap_or_else(|absence| {
@@ -110,7 +115,7 @@ impl CommonArgs {
             Installation::default()
         });
         let (mut objects, states) = tokio::join!(
-            Objects::list(client, self.namespace(&installation)),
+            Objects::list(client, self.namespace(&installation).or(other)),
             States::read(client, &installation, self.state, limit)
         );
         let mut unknown = Vec::new();

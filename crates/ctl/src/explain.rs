@@ -20,7 +20,7 @@ use crate::output::Printable;
 pub(crate) use announcement::{AddressAnnouncement, DECISIVE};
 pub(crate) use history::{History, MoveLine, last_moves};
 pub(crate) use pool::advertisements_of;
-pub(crate) use service::ServiceExplainer;
+pub(crate) use service::{ServiceExplainer, message as pool_message};
 
 /// What to explain.
 #[derive(Debug, Args)]

@@ -1,5 +1,6 @@
 //! `heraldctl migrate check`: what would differ if Herald took the place of MetalLB in a cluster.
 
+mod beside;
 mod elections;
 mod metallb;
 mod resources;
@@ -9,17 +10,16 @@ mod values;
 
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::{Args, Subcommand, ValueHint};
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::Value;
 
-use crate::cluster::{ClusterView, CommonArgs};
+use crate::cluster::{ClusterView, CommonArgs, TIMEOUT};
 use crate::doctor::{CheckTitle, DoctorFinding, ensure_none_failed, findings_text};
 use crate::model::Model;
-use crate::output::{Printable, unknown_text};
+use crate::output::{Printable, heading, unknown_text};
 use metallb::MetalLbObjects;
+use values::GivenValues;
 
 /// What to do about a migration.
 #[derive(Debug, Args)]
@@ -36,7 +36,8 @@ enum MigrationStep {
 
 #[derive(Debug, Args)]
 struct MigrateCheckArgs {
-    /// A file with the values for Herald's chart, for example those of MetalLB's (helm get values); later files win.
+    /// A file with the values for Herald's chart, for example those of MetalLB's (helm get values -o yaml), or - for standard input;
+    /// later files win.
     #[arg(long = "values", short = 'f', value_name = "FILE", value_hint = ValueHint::FilePath)]
     values: Vec<PathBuf>,
     #[command(flatten)]
@@ -87,6 +88,9 @@ type MigrationFinding = DoctorFinding<MigrationCheck>;
 struct MigrationResult {
     findings: Vec<MigrationFinding>,
     unknown: Vec<String>,
+    /// The values to add so that Herald can run beside MetalLB, as YAML, if some are missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    values_beside_metallb: Option<&'static str>,
 }
 
 impl MigrateArgs {
@@ -96,17 +100,15 @@ impl MigrateArgs {
     /// When a check fails, a file cannot be read, or the API server does not answer.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let MigrationStep::Check(args) = self.step;
-        let mut merged = Value::Null;
-        for file in &args.values {
-            let text =
-                std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
-            let values: Value =
-                serde_saphyr::from_str(&text).with_context(|| format!("{} is no YAML", file.display()))?;
-            json_patch::merge(&mut merged, &values);
-        }
-        let values = (!args.values.is_empty()).then_some(merged);
-        let (connection, cluster) = args.common.read().await?;
+        let values = GivenValues::read(&args.values)?;
+        let connection = args.common.connect().await?;
         let metallb = MetalLbObjects::list(&connection.client).await;
+        // As MetalLB does, Herald reads the resources of one namespace.
+        let namespace = metallb.namespace();
+        let cluster = args
+            .common
+            .read_by(&connection, TIMEOUT, namespace.as_deref())
+            .await;
         let result = check(cluster, &metallb, values.as_ref(), Timestamp::now());
         args.common.output.print(&result)?;
         ensure_none_failed(&result.findings)
@@ -117,18 +119,21 @@ impl MigrateArgs {
 fn check(
     cluster: ClusterView,
     metallb: &MetalLbObjects,
-    values: Option<&Value>,
+    values: Option<&GivenValues>,
     today: Timestamp,
 ) -> MigrationResult {
     let class = class(metallb, values);
-    let model = Model::new(&cluster.objects, &cluster.states, class.as_deref(), today);
+    let mut model = Model::new(&cluster.objects, &cluster.states, class.as_deref(), today);
     let mut findings = metallb.findings(&cluster);
     findings.extend(values::findings(values, metallb));
-    findings.extend(resources::findings(&cluster, &model));
+    findings.extend(resources::findings(&cluster, metallb, &mut model));
     findings.push(elections::finding(&cluster, metallb, &model));
     findings.sort_by(|one, other| (one.check, &one.found).cmp(&(other.check, &other.found)));
+    let beside = values.map(|values| beside::findings(&values.merged, metallb));
+    let is_incomplete = beside.is_some_and(|beside| !beside.is_empty());
     MigrationResult {
         findings,
+        values_beside_metallb: is_incomplete.then_some(beside::BESIDE),
         // That Herald is not installed is why this is run.
         unknown: cluster
             .objects
@@ -140,9 +145,9 @@ fn check(
 }
 
 /// Returns the class that Herald would handle: that of its values, or of MetalLB.
-fn class(metallb: &MetalLbObjects, values: Option<&Value>) -> Option<String> {
+fn class(metallb: &MetalLbObjects, values: Option<&GivenValues>) -> Option<String> {
     let given = values.map(|values| {
-        values["loadBalancerClass"]
+        values.merged["loadBalancerClass"]
             .as_str()
             .unwrap_or_default()
             .to_owned()
@@ -154,6 +159,11 @@ fn class(metallb: &MetalLbObjects, values: Option<&Value>) -> Option<String> {
 
 impl Printable for MigrationResult {
     fn text(&self, _is_wide: bool) -> String {
-        findings_text(&self.findings) + &unknown_text(&self.unknown)
+        let mut text = findings_text(&self.findings);
+        if let Some(values) = self.values_beside_metallb {
+            let title = "Values that let Herald run beside MetalLB";
+            text += &format!("\n{}\n{values}", heading(title));
+        }
+        text + &unknown_text(&self.unknown)
     }
 }

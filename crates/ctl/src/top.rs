@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{anyhow, bail};
 use clap::Args;
 use herald_api::state::{AddressState, SpeakerState};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::cluster::{CommonArgs, States};
@@ -21,11 +21,27 @@ pub(crate) struct TopArgs {
     /// Count and show again and again, until it is interrupted.
     #[arg(long, short)]
     watch: bool,
-    /// Seconds over which requests are counted.
-    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    interval: u64,
+    /// Time over which requests are counted, such as 5s or 1m; a number alone is in seconds.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = interval)]
+    interval: Duration,
     #[command(flatten)]
     common: CommonArgs,
+}
+
+/// The longest interval.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// Parses an interval.
+///
+/// # Errors
+/// When it is no duration, or is not from a second to an hour.
+fn interval(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().map(Duration::from_secs);
+    let parsed = seconds.or_else(|| text.parse::<SignedDuration>().ok()?.try_into().ok());
+    let allowed = Duration::from_secs(1)..=LONGEST;
+    parsed
+        .filter(|interval| allowed.contains(interval))
+        .ok_or_else(|| "write a duration from 1s to 1h, such as 5s or 1m".to_owned())
 }
 
 /// The requests of an interval, those of the busiest address first.
@@ -67,7 +83,7 @@ impl TopArgs {
         }
         let mut before = self.common.read_states(client, &installation).await;
         loop {
-            if is_interrupted_within(Duration::from_secs(self.interval)).await? {
+            if is_interrupted_within(self.interval).await? {
                 return Ok(());
             }
             let after = self.common.read_states(client, &installation).await;
@@ -204,6 +220,20 @@ mod tests {
             serde_json::from_value(state).expect("a state")
         };
         States::of(vec![of("a"), of("b")])
+    }
+
+    #[test]
+    fn an_interval_is_a_duration_or_a_number_of_seconds() {
+        for (text, seconds) in [("5s", 5), ("1m", 60), ("1m30s", 90), ("1h", 3600), ("7", 7)] {
+            assert_eq!(interval(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "0", "0s", "-5s", "-5", "1h1s", "3601", "5x", "s"] {
+            let error = interval(text).expect_err("no interval");
+            assert_eq!(
+                error, "write a duration from 1s to 1h, such as 5s or 1m",
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub(crate) struct StateArgs {
 pub(crate) struct States {
     /// By node.
     pub(crate) speakers: Vec<SpeakerState>,
-    /// The state of the active controller, or of a standby if there is no other.
+    /// The state of the active controller or of that which waits for MetalLB's, or of a standby if there is no other.
     pub(crate) controller: Option<ControllerState>,
     /// By how many seconds the clock of each program is ahead of this machine's.
     pub(crate) clock_differences: Vec<(String, i64)>,
@@ -95,7 +95,9 @@ impl States {
                 .extend(difference.map(|seconds| (pod.name.clone(), seconds)));
             match answer {
                 Ok(ProgramState::Speaker(state)) => states.speakers.push(state),
-                Ok(ProgramState::Controller(state)) if state.active || states.controller.is_none() => {
+                Ok(ProgramState::Controller(state))
+                    if state.active || state.waits_for_metallb || states.controller.is_none() =>
+                {
                     states.controller = Some(state);
                 }
                 Ok(ProgramState::Controller(_)) => {}

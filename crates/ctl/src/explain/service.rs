@@ -239,7 +239,7 @@ fn allocation(model: &mut Model, key: &ServiceKey) -> Option<AllocationExplanati
 }
 
 /// Returns what a pool says, as a sentence.
-pub(super) fn message(outcome: &PoolOutcome) -> String {
+pub(crate) fn message(outcome: &PoolOutcome) -> String {
     let list = |addresses: &[IpAddr]| {
         let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
         addresses.join(", ")

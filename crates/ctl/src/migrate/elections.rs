@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use herald_api::convert;
+use herald_api::convert::{self, MetalLbProgram};
 use herald_core::{Features, Liveness, Member, NodeName, NodeState, Profile};
+use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::metallb::MetalLbObjects;
@@ -31,11 +32,8 @@ pub(super) fn finding(cluster: &ClusterView, metallb: &MetalLbObjects, model: &M
         return MigrationFinding::unknown(MigrationCheck::Elections, reasons);
     }
     let states = &cluster.states.speakers;
-    if !states.iter().any(|state| state.beside_metallb) {
-        return MigrationFinding::pass(
-            MigrationCheck::Elections,
-            "Herald's speakers see no MetalLB, and elect by their own rules",
-        );
+    if let Some(found) = not_beside(cluster, metallb, model.today) {
+        return found;
     }
     let differences = states.iter().flat_map(|state| &state.election_differences);
     let addresses: BTreeSet<&str> = differences
@@ -43,6 +41,53 @@ pub(super) fn finding(cluster: &ClusterView, metallb: &MetalLbObjects, model: &M
         .collect();
     let moving: Vec<&str> = addresses.into_iter().collect();
     outcome(&moving, "as Herald's speakers say")
+}
+
+/// Returns what is said if some of Herald's programs do not run beside MetalLB.
+fn not_beside(cluster: &ClusterView, metallb: &MetalLbObjects, today: Timestamp) -> Option<MigrationFinding> {
+    let check = MigrationCheck::Elections;
+    let (beside, alone): (Vec<_>, Vec<_>) = cluster
+        .states
+        .speakers
+        .iter()
+        .partition(|state| state.beside_metallb);
+    let alone = names(alone.iter().map(|state| state.node.as_str()));
+    let mut programs = Vec::new();
+    if !metallb.speaker_nodes().is_empty() && !alone.is_empty() {
+        programs.push(format!("Herald's speakers on {alone}"));
+    }
+    let controller = cluster.states.controller.as_ref();
+    let has_controller = metallb.is_left(MetalLbProgram::Controller, today);
+    if has_controller && controller.is_some_and(|state| !state.waits_for_metallb) {
+        programs.push("Herald's active controller".to_owned());
+    }
+    if !programs.is_empty() {
+        return Some(MigrationFinding::fail(
+            check,
+            format!(
+                "MetalLB runs, and these do not run beside it: {}",
+                programs.join(", and ")
+            ),
+            "both announce and write: set migration.besideMetalLB: true, or uninstall Herald",
+        ));
+    }
+    if !beside.is_empty() {
+        return None;
+    }
+    if let Some(absence) = &metallb.no_pods {
+        return Some(MigrationFinding::unknown(check, absence.to_string()));
+    }
+    if has_controller || metallb.is_left(MetalLbProgram::Speaker, today) {
+        return Some(MigrationFinding::warn(
+            check,
+            "Pods of MetalLB are there, but no speaker of it is ready, and Herald's speakers elect by their own rules",
+            "run this again when MetalLB's speakers are ready, or delete what is left of MetalLB",
+        ));
+    }
+    Some(MigrationFinding::pass(
+        check,
+        "no Pod of MetalLB is left, and Herald's speakers elect by their own rules",
+    ))
 }
 
 /// Compares the elections by what objects show. Subnets and interfaces of nodes are on no object.

@@ -1,21 +1,30 @@
 //! Resources and Services, by the parser and the allocator of Herald.
 
+use std::net::IpAddr;
+
 use herald_api::{annotation, convert};
-use herald_core::ipam::AllocationOutcome;
+use herald_core::ipam::{AllocationOutcome, Note};
+use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 
+use super::metallb::MetalLbObjects;
 use super::{MigrationCheck, MigrationFinding};
 use crate::cluster::ClusterView;
 use crate::doctor::names;
+use crate::explain::pool_message;
 use crate::model::Model;
 use crate::output::quoted;
 
 /// The kinds without which nothing can be said of Services.
 const DECISIVE: [&str; 4] = ["Service", "Namespace", "Node", "IPAddressPool"];
 
-pub(super) fn findings(cluster: &ClusterView, model: &Model) -> Vec<MigrationFinding> {
+pub(super) fn findings(
+    cluster: &ClusterView,
+    metallb: &MetalLbObjects,
+    model: &mut Model,
+) -> Vec<MigrationFinding> {
     let mut findings = problems(cluster, model);
-    findings.extend(fields(cluster, model));
+    findings.extend(fields(cluster, metallb, model));
     findings.extend(services(cluster, model));
     findings
 }
@@ -51,7 +60,7 @@ fn problems(cluster: &ClusterView, model: &Model) -> Vec<MigrationFinding> {
 }
 
 /// Fields of `BGPPeer`s that mean something else to Herald.
-fn fields(cluster: &ClusterView, model: &Model) -> Vec<MigrationFinding> {
+fn fields(cluster: &ClusterView, metallb: &MetalLbObjects, model: &Model) -> Vec<MigrationFinding> {
     let mut found = Vec::new();
     for (kind, name, reason) in model.bgp.ineffective(false) {
         found.push(MigrationFinding::warn(
@@ -69,28 +78,35 @@ fn fields(cluster: &ClusterView, model: &Model) -> Vec<MigrationFinding> {
                 "remove the field before the nodes move: without it routers keep the routes until those of Herald are there",
             ));
         }
-        if spec.source_address.is_some() || spec.local_asn.is_some() {
-            found.push(MigrationFinding::warn(
-                MigrationCheck::Fields,
-                format!("BGPPeer {name}: sourceAddress or localASN is set"),
-                "look whether it is right: Herald uses it, and MetalLB with frr-k8s does not",
-            ));
+        if metallb.uses_frr_k8s() {
+            let source = spec.source_address.as_ref();
+            let source = source.map(|address| ("sourceAddress", address.clone()));
+            let local = spec.local_asn.map(|asn| ("localASN", asn.to_string()));
+            found.extend([source, local].into_iter().flatten().map(|(field, value)| {
+                MigrationFinding::warn(
+                    MigrationCheck::Fields,
+                    format!("BGPPeer {name}: {field} is {}", value),
+                    format!(
+                        "BGPPeer {name}: Herald will use {field}, MetalLB ignored it (frr-k8s): remove it, or look whether it is right"
+                    ),
+                )
+            }));
         }
     }
     found
 }
 
-fn services(cluster: &ClusterView, model: &Model) -> Vec<MigrationFinding> {
+fn services(cluster: &ClusterView, model: &mut Model) -> Vec<MigrationFinding> {
     if let Some(absence) = cluster.absent(&DECISIVE) {
         return vec![MigrationFinding::unknown(MigrationCheck::Services, absence)];
     }
-    let class = model.class.as_deref();
+    let class = model.class.clone();
     let (mut handled, mut deprecated, mut found) = (0_usize, Vec::new(), Vec::new());
     for service in cluster
         .objects
         .services
         .iter()
-        .filter(|service| convert::is_ours(service, class))
+        .filter(|service| convert::is_ours(service, class.as_deref()))
     {
         handled += 1;
         let key = convert::key(service);
@@ -107,13 +123,6 @@ fn services(cluster: &ClusterView, model: &Model) -> Vec<MigrationFinding> {
         let held = convert::ingress_addresses(service);
         let Some((outcome, caveat)) = model.allocator.decision(&key) else {
             continue;
-        };
-        let texts = |addresses: &[std::net::IpAddr]| {
-            addresses
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join(", ")
         };
         match outcome {
             AllocationOutcome::Assigned(assignment) if held.is_empty() || assignment.addresses == held => {
@@ -132,7 +141,7 @@ fn services(cluster: &ClusterView, model: &Model) -> Vec<MigrationFinding> {
                     texts(&held),
                     texts(&assignment.addresses)
                 ),
-                format!("heraldctl explain service {key} says why, once Herald is installed"),
+                format!("{key}: {}", reason(model, service, &held, caveat.as_ref())),
             )),
             AllocationOutcome::Unassigned(refusal) if held.is_empty() => found.push(MigrationFinding::warn(
                 MigrationCheck::Services,
@@ -167,4 +176,36 @@ fn services(cluster: &ClusterView, model: &Model) -> Vec<MigrationFinding> {
         ));
     }
     found
+}
+
+/// Returns why a Service does not keep its addresses: what it asks for, what is noted, or what the pools of these addresses say.
+fn reason(model: &mut Model, service: &Service, held: &[IpAddr], caveat: Option<&Note>) -> String {
+    let service = convert::service(service);
+    if let Ok(requested) = &service.request.addresses
+        && requested.iter().any(|address| !held.contains(address))
+    {
+        return format!("the Service asks for {}", texts(requested));
+    }
+    if let Some(note) = caveat {
+        return format!("{note:#}");
+    }
+    let answers = model.allocator.explain(&service.key, model.now);
+    let answers = answers.unwrap_or_default();
+    let reasons = held.iter().map(|address| {
+        let mut pools = model.catalog.pools().iter();
+        let Some(pool) = pools.find(|pool| pool.owns(*address)) else {
+            return format!("no pool in force has {address}");
+        };
+        let answer = answers.iter().find(|(name, _)| *name == pool.name);
+        let answer = answer
+            .map(|(_, outcome)| pool_message(outcome))
+            .unwrap_or_default();
+        format!("{address} is of pool {}: {answer}", pool.name)
+    });
+    reasons.collect::<Vec<_>>().join("; ")
+}
+
+fn texts(addresses: &[IpAddr]) -> String {
+    let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    texts.join(", ")
 }

@@ -50,7 +50,7 @@ impl ClusterReader {
         if let Some(reading) = last.as_ref().filter(|reading| reading.end.elapsed() < age) {
             return reading.clone();
         }
-        let cluster = self.common.read_by(&self.connection, LIMIT).await;
+        let cluster = self.common.read_by(&self.connection, LIMIT, None).await;
         let namespace = self.common.namespace(&cluster.installation);
         let leader = status::leader(&self.connection.client, namespace).await;
         let overview = Overview::new(&cluster, namespace, leader);
