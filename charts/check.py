@@ -388,6 +388,7 @@ def check_alerts():
         whole.write_text(yaml.safe_dump(rule))
         run("promtool", "check", "rules", whole)
         for alert in rules:
+            known_metrics(alert["alert"], alert["expr"])
             annotations = alert.pop("annotations")
             heading = annotations["runbook_url"].split("#")[1]
             assert heading in headings(REPOSITORY / "docs" / "alerts.md"), f"docs/alerts.md has no heading {heading}"
@@ -405,16 +406,13 @@ def check_alerts():
 
 def check_dashboards():
     """The queries of all panels can be parsed, and name metrics that the programs have."""
-    reference = (REPOSITORY / "docs" / "reference" / "metrics.md").read_text()
     rules = []
     for file in sorted((CHART / "files" / "dashboards").glob("*.json")):
         panels = json.loads(file.read_text())["panels"]
         queries = [target["expr"] for panel in panels for target in panel["targets"]]
         assert queries and all(panel["targets"] for panel in panels)
         for query in queries:
-            for metric in re.findall(r"\b(?:herald|metallb|leader_election)_\w+", query):
-                name = re.sub(r"_(bucket|count|sum)$", "", metric)
-                assert f"`{name}`" in reference, f"{file.name}: no program has {metric}"
+            known_metrics(file.name, query)
             rule = query.replace("$__rate_interval", "5m").replace("$instance", ".*")
             assert "$" not in rule, f"{file.name}: {query}"
             rules.append({"record": f"query_{len(rules)}", "expr": rule})
@@ -422,6 +420,14 @@ def check_dashboards():
         path = Path(directory) / "queries.yaml"
         path.write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))
         run("promtool", "check", "rules", path)
+
+
+def known_metrics(place, query):
+    """The programs have each metric that a query names."""
+    reference = (REPOSITORY / "docs" / "reference" / "metrics.md").read_text()
+    for metric in re.findall(r"\b(?:herald|metallb|leader_election)_\w+", query):
+        name = re.sub(r"_(bucket|count|sum)$", "", metric)
+        assert f"`{name}`" in reference, f"{place}: no program has {metric}"
 
 
 def headings(document):

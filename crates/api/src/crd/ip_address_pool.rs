@@ -57,7 +57,9 @@ pub struct IPAddressPoolSpec {
     #[schemars(length(max = schema::MOST_ENTRIES))]
     pub reservations: Vec<Reservation>,
     /// What to do when a foreign host, a machine without a speaker, answers for an address of this pool: Enforce (do not
-    /// announce the address), Warn (announce it and report the conflict) or Off (announce it). Not in MetalLB.
+    /// announce the address), Warn (announce it and report the conflict) or Off (announce it). With Enforce a hostile host can
+    /// keep addresses of new Services from being announced; an address that this cluster announced in the last ten minutes is
+    /// announced nevertheless. Not in MetalLB.
     #[serde(default, with = "enumeration", skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::conflict_detection")]
     pub conflict_detection: Option<ConflictDetection>,

@@ -163,7 +163,7 @@ async fn note_lost(lost: &Cell<Duration>) -> Infallible {
         let begin = Instant::now();
         sleep(SLEEP).await;
         if begin.elapsed() > SLEEP + LATE {
-            lost.set(lost.get() + begin.elapsed());
+            lost.set(lost.get() + begin.elapsed() - SLEEP);
         }
     }
 }
