@@ -1,7 +1,7 @@
 //! What holds with each router.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 
 use herald_bgp::session::SessionEnd;
 use herald_bgp::wire::notification::{CeaseSubcode, ErrorCode, OpenSubcode};
@@ -52,6 +52,14 @@ const ALL: &[Case] = &[
         bad_peers_cost_the_router_nothing,
     ),
     (
+        "while_a_session_stands_nothing_listens_on_the_node",
+        while_a_session_stands_nothing_listens_on_the_node,
+    ),
+    (
+        "a_node_without_ipv4_has_a_session_by_the_hash_of_its_name",
+        a_node_without_ipv4_has_a_session_by_the_hash_of_its_name,
+    ),
+    (
         "a_session_leaves_by_the_device_that_it_is_bound_to",
         a_session_leaves_by_the_device_that_it_is_bound_to,
     ),
@@ -70,6 +78,8 @@ pub(crate) fn of(kind: Kind) -> impl Iterator<Item = &'static Case> {
 }
 
 const VRF: &str = "vrf0";
+/// The identifier of a node without an address of IPv4 whose name is `123456789`.
+const HASH: [u8; 4] = [38, 57, 244, 203];
 const OWN_ASN: u32 = 65_001;
 const ROUTER: ([u8; 6], &str, &str) = ([2, 0, 0, 0, 0, 1], "10.0.0.1", "fd00::1");
 const NODE: ([u8; 6], &str, &str) = ([2, 0, 0, 0, 0, 2], "10.0.0.2", "fd00::2");
@@ -410,4 +420,59 @@ fn bad_peers_cost_the_router_nothing(kind: Kind) {
         }
         assert!(med < 500, "{open:?} have shown nothing");
     }
+}
+
+/// The state of a listening socket in `/proc/net/tcp`.
+const LISTENING: &str = "0A";
+
+/// Another program of the node may take port 179 at any time.
+fn while_a_session_stands_nothing_listens_on_the_node(kind: Kind) {
+    let neighbour = neighbour(false, false);
+    let (_router, mut node, _segment) = pair(kind, &neighbour);
+    node.set_peer(settings(&neighbour));
+    node.wait_for_session();
+    let sockets = node.host().run(|| {
+        for address in ["0.0.0.0:179", "[::]:179"] {
+            TcpListener::bind(address).unwrap_or_else(|error| panic!("{address}: {error}"));
+        }
+        ["tcp", "tcp6"].map(|name| {
+            let path = format!("/proc/thread-self/net/{name}");
+            std::fs::read_to_string(path).expect("the sockets of the namespace")
+        })
+    });
+    let states: Vec<&str> = sockets
+        .iter()
+        .flat_map(|table| table.lines().skip(1))
+        .filter_map(|line| line.split_whitespace().nth(3))
+        .collect();
+    assert!(!states.is_empty(), "the connection of the session is there");
+    assert!(!states.contains(&LISTENING), "{sockets:?}");
+    assert!(node.poll_report().is_none(), "the session stands");
+}
+
+fn a_node_without_ipv4_has_a_session_by_the_hash_of_its_name(kind: Kind) {
+    let (router, _, segment) = hosts();
+    let node = segment.host([2, 0, 0, 0, 0, 3], &["fd00::3/64"]);
+    node.set_up("lo", true);
+    let address: IpAddr = "fd00::3".parse().expect("an address");
+    let neighbour = Neighbour {
+        address,
+        ..neighbour(false, true)
+    };
+    let router = Router::start(kind, router, &[neighbour]);
+    let mut node = Node::start(node);
+    let mut settings = settings(&neighbour);
+    settings.session.identifier = BgpIdentifier::new(HASH.into()).expect("not zero");
+    node.set_peer(settings);
+    let four: IpAddr = "198.51.100.1".parse().expect("an address");
+    let six: IpAddr = "2001:db8::1".parse().expect("an address");
+    node.set_routes([four, six].map(|address| (host_route(address), Some(attributes(100, None)))));
+    node.wait_for_session();
+    let mut seen = seen(&neighbour, six, 100, 100);
+    seen[0].next_hop = address.to_string();
+    // Without an address of IPv4 there is no next hop for such routes.
+    router.wait_for_routes(&Routes::from([(format!("{six}/128"), seen)]));
+    let sessions = router.try_sessions().expect("the sessions");
+    let session = sessions.get(&address).expect("that of the node");
+    assert_eq!(session.identifier, Ipv4Addr::from(HASH).to_string());
 }

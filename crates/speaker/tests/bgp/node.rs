@@ -23,8 +23,7 @@ const PEER: &str = "router";
 pub(crate) struct Node {
     bgp: Bgp,
     reports: UnboundedReceiver<BgpReport>,
-    /// Keeps the namespace.
-    _host: Host,
+    host: Host,
 }
 
 impl Node {
@@ -46,11 +45,12 @@ impl Node {
             bgp.set_interfaces(interfaces);
             (bgp, reports)
         });
-        Self {
-            bgp,
-            reports,
-            _host: host,
-        }
+        Self { bgp, reports, host }
+    }
+
+    /// Returns the host, which the thread is in.
+    pub(crate) const fn host(&self) -> &Host {
+        &self.host
     }
 
     pub(crate) fn set_peer(&self, settings: PeerSettings) {

@@ -420,4 +420,20 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn a_kernel_without_tcp_md5_is_named_with_its_option_at_once() {
+        let mut session = session(Some("key"));
+        let unsupported = PeerEvent::Ended {
+            state: SessionState::Connect,
+            end: SessionEnd::NotConnected,
+            cause: Some(DialError::Md5Unsupported),
+        };
+        let notice = text(&mut session, unsupported).expect("a notice");
+        let error = session.status().last_error.expect("an error");
+        for text in [notice, error] {
+            let option = "this kernel does not support TCP MD5 (CONFIG_TCP_MD5SIG), which the password needs";
+            assert!(text.ends_with(option), "{text}");
+        }
+    }
 }
