@@ -107,6 +107,83 @@ fn each_fault_is_found_and_nothing_that_does_not_follow_from_it() {
     );
 }
 
+/// A peer, and the sessions with it: node, state and last error of each.
+fn with_sessions(sessions: &[(&str, &str, Option<&str>)]) -> ClusterView {
+    let mut cluster = World::new(2).cluster();
+    let peer = json!({
+        "apiVersion": "metallb.io/v1beta2", "kind": "BGPPeer", "metadata": {"name": "tor-1"},
+        "spec": {"myASN": 64512, "peerASN": 64513, "peerAddress": "192.0.2.9"},
+    });
+    cluster.objects.bgp.peers = vec![serde_json::from_value(peer).expect("a BGPPeer")];
+    let session = |(node, state, error): &(&str, &str, Option<&str>)| {
+        let session = json!({
+            "apiVersion": "herald.io/v1beta1", "kind": "BGPSessionState", "metadata": {"name": node}, "spec": {},
+            "status": {"node": node, "peer": "tor-1", "bgpStatus": state, "lastError": error},
+        });
+        serde_json::from_value(session).expect("a BGPSessionState")
+    };
+    cluster.objects.bgp.sessions = sessions.iter().map(session).collect();
+    cluster
+}
+
+#[test]
+fn sessions_of_bgp_that_are_not_established_are_named_with_the_reason() {
+    let wrong_as = "the peer has AS number 64999, which is not the expected one";
+    for (sessions, outcome, parts) in [
+        (
+            &[
+                ("node-0", "Established", None),
+                ("node-1", "Established", Some("old")),
+            ][..],
+            Outcome::Pass,
+            &["all 2 are established"][..],
+        ),
+        (
+            &[
+                ("node-0", "Established", None),
+                ("node-1", "Active", Some(wrong_as)),
+            ],
+            Outcome::Fail,
+            &["node-1 to tor-1 is Active: the peer has AS number 64999"],
+        ),
+        (
+            &[("node-0", "Active", Some(wrong_as)), ("node-1", "Connect", None)],
+            Outcome::Fail,
+            &[
+                "node-0 to tor-1 is Active",
+                "AS number",
+                "node-1 to tor-1 is Connect",
+            ],
+        ),
+        (&[], Outcome::Fail, &["no node has a session"]),
+    ] {
+        let result = diagnose(&with_sessions(sessions), &healthy(), today());
+        let of_bgp = result
+            .findings
+            .iter()
+            .filter(|one| one.check == DoctorCheck::BgpSessions);
+        let [finding] = of_bgp.collect::<Vec<_>>()[..] else {
+            panic!("{result:#?}");
+        };
+        assert_eq!(finding.outcome, outcome, "{finding:?}");
+        assert_eq!(finding.remedy.is_empty(), outcome == Outcome::Pass, "{finding:?}");
+        assert!(
+            parts.iter().all(|part| finding.found.contains(part)),
+            "{finding:?}"
+        );
+        assert!(
+            !finding.found.contains("node-0 to tor-1 is Established"),
+            "{finding:?}"
+        );
+    }
+    let without = diagnose(&World::new(2).cluster(), &healthy(), today());
+    let is_of_bgp = |finding: &DoctorFinding| finding.check == DoctorCheck::BgpSessions;
+    assert!(
+        !without.findings.iter().any(is_of_bgp),
+        "neither peers nor sessions"
+    );
+}
+
 #[test]
 fn what_else_runs_in_the_cluster_is_found() {
     let world = World::new(2);

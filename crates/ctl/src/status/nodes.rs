@@ -149,3 +149,48 @@ pub(super) fn sessions_text(sessions: &[SessionLine], today: Timestamp) -> Strin
     }
     format!("\n{}\n{}", heading("BGP sessions"), table.text(2))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn line(status: Value) -> Option<SessionLine> {
+        let session = json!({"metadata": {"name": "s"}, "spec": {}, "status": status});
+        SessionLine::new(&serde_json::from_value(session).expect("a BGPSessionState"))
+    }
+
+    #[test]
+    fn the_sessions_of_bgp_are_a_table() {
+        let today = "2026-01-01T02:00:00Z".parse().expect("a time");
+        assert_eq!(sessions_text(&[], today), "");
+        assert!(line(Value::Null).is_none(), "it has no status yet");
+        assert!(line(json!({"peer": "tor-1"})).is_none(), "nor a node");
+        let lines = [
+            json!({"node": "a", "peer": "tor-1", "bgpStatus": "Established", "since": "2026-01-01T00:00:00Z", "prefixes": 12}),
+            json!({"node": "b", "peer": "tor-1", "bgpStatus": "Active", "prefixes": 0, "lastError": "the peer has AS number 7"}),
+            json!({"node": "c"}),
+        ];
+        let lines: Vec<SessionLine> = lines.into_iter().filter_map(line).collect();
+        let text = anstream::adapter::strip_str(&sessions_text(&lines, today)).to_string();
+        let rows: Vec<Vec<&str>> = text
+            .lines()
+            .map(|line| line.split_whitespace().collect())
+            .collect();
+        assert_eq!(
+            rows,
+            [
+                vec![],
+                vec!["BGP", "sessions"],
+                vec!["NODE", "PEER", "STATE", "SINCE", "PREFIXES", "LAST", "ERROR"],
+                vec!["a", "tor-1", "Established", "2h", "12"],
+                vec![
+                    "b", "tor-1", "Active", "0", "the", "peer", "has", "AS", "number", "7"
+                ],
+                vec!["c", "unknown"],
+            ],
+            "{text}"
+        );
+    }
+}
