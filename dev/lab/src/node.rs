@@ -132,7 +132,11 @@ impl Node {
         Ok(page.lines().filter(|line| line.starts_with(start)).count())
     }
 
-    async fn metrics(&self) -> anyhow::Result<String> {
+    /// The metrics of the running speaker, as they are printed.
+    ///
+    /// # Errors
+    /// When the speaker does not listen yet.
+    pub async fn metrics(&self) -> anyhow::Result<String> {
         self.get(METRICS, "/metrics").await
     }
 

@@ -1,12 +1,14 @@
 //! What advertisements put on routes, and at which routers.
 
-use herald_api::BGPAdvertisement;
-use herald_lab::Lab;
+use herald_api::{BGPAdvertisement, BGPPeer};
+use herald_lab::{DEADLINE, Lab};
+use herald_netns::wait_for;
 use herald_routers::Kind;
 use serde_json::{Value, json};
 
 use super::resources::{
-    ONE, TWO, advertisement, apply, delete, hostname, label_node, pools, resource, service, with,
+    ONE, TWO, advertisement, apply, delete, hostname, label_node, pools, resource, service,
+    wait_for_announcing, with,
 };
 use super::routers::{self, FIRST, LabRouter, Sent, wait_for_all};
 
@@ -28,7 +30,9 @@ pub(super) async fn updated(lab: &mut Lab) -> anyhow::Result<()> {
     attributes(lab, &routers).await?;
     peers(lab, &routers).await?;
     node_selectors(lab, &routers).await?;
-    service_selectors(lab, &routers).await
+    service_selectors(lab, &routers).await?;
+    mistake(lab, &routers).await?;
+    without_peers(lab, &routers).await
 }
 
 /// The advertisement of pool `one` once it is aggregated.
@@ -152,4 +156,40 @@ async fn service_selectors(lab: &Lab, routers: &[LabRouter]) -> anyhow::Result<(
     wait_for_all(routers, &[aggregate(), host, other]).await?;
     apply(lab, &[service("one", ONE)]).await?;
     wait_for_all(routers, &[aggregate(), other]).await
+}
+
+/// The metric of each speaker shows an advertisement with an unknown community until it is corrected. The routes stay as they are.
+async fn mistake(lab: &Lab, routers: &[LabRouter]) -> anyhow::Result<()> {
+    let two = Sent {
+        communities: "65001:4",
+        ..Sent::new(HOST_TWO, ALL)
+    };
+    let unknown = json!({"communities": ["inside", "outside"]});
+    for (changes, is_stale) in [(unknown, true), (json!({}), false)] {
+        apply(lab, &[aggregated(&changes)]).await?;
+        for node in lab.nodes() {
+            let what = format!("the configuration of {} is stale: {is_stale}", node.name());
+            wait_for(&what, DEADLINE, async || {
+                let stale = node.metric("metallb_k8s_client_config_stale_bool").await?;
+                Ok(((stale > 0.0) == is_stale).then_some(()))
+            })
+            .await?;
+        }
+        wait_for_all(routers, &[aggregate(), two]).await?;
+    }
+    Ok(())
+}
+
+/// Without any peer no node publishes that it announces a Service.
+async fn without_peers(lab: &Lab, routers: &[LabRouter]) -> anyhow::Result<()> {
+    for service in ["one", "two"] {
+        wait_for_announcing(lab, service, ALL, &["bird", "frr", "gobgp"]).await?;
+    }
+    for router in routers {
+        delete::<BGPPeer>(lab, &router.name()).await?;
+    }
+    for service in ["one", "two"] {
+        wait_for_announcing(lab, service, &[], &[]).await?;
+    }
+    wait_for_all(routers, &[]).await
 }

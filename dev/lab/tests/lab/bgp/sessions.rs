@@ -1,7 +1,7 @@
 //! Which sessions there are, and that a peer which is added, changed or wrong disturbs no other.
 
 use anyhow::ensure;
-use herald_api::BGPSessionStateStatus;
+use herald_api::{BGPSessionState, BGPSessionStateStatus, ConfigurationState};
 use herald_lab::objects::NAMESPACE;
 use herald_lab::{DEADLINE, Lab};
 use herald_netns::wait_for;
@@ -54,6 +54,50 @@ pub(super) async fn configured(lab: &mut Lab) -> anyhow::Result<()> {
     node_selectors(lab, bird).await?;
     wrong_as_numbers(lab, [frr, bird, gobgp]).await?;
     ensure!(frr.sessions()?.len() == of_frr.len(), "the sessions are back");
+    password_is_shown_nowhere(lab).await
+}
+
+/// The password is in no log, on no page and in no object that Herald writes, also after sessions have failed.
+async fn password_is_shown_nowhere(lab: &Lab) -> anyhow::Result<()> {
+    let mut shown = Vec::new();
+    for file in std::fs::read_dir(lab.logs())? {
+        let file = file?;
+        let name = format!("log {}", file.file_name().display());
+        shown.push((
+            name,
+            String::from_utf8_lossy(&std::fs::read(file.path())?).into_owned(),
+        ));
+    }
+    for node in lab.nodes() {
+        shown.push((
+            format!("state of {}", node.name()),
+            node.state().await?.to_string(),
+        ));
+        shown.push((format!("metrics of {}", node.name()), node.metrics().await?));
+    }
+    for namespace in ["default", NAMESPACE] {
+        let events = lab.cluster().events(namespace).await?;
+        shown.push((format!("events of {namespace}"), events.join("\n")));
+    }
+    let sessions = lab.cluster().list::<BGPSessionState>(NAMESPACE).await?;
+    shown.push(("sessions".to_owned(), serde_json::to_string(&sessions)?));
+    let configuration = lab.cluster().list::<ConfigurationState>(NAMESPACE).await?;
+    shown.push(("configuration".to_owned(), serde_json::to_string(&configuration)?));
+    for (place, text) in &shown {
+        let has_password = [PASSWORD, PASSWORD_BASE64].iter().any(|key| text.contains(key));
+        ensure!(!has_password, "{place} shows the password");
+    }
+    // They are about these sessions.
+    for (place, about) in [
+        ("log speaker-", "bird-0"),
+        ("state of ", "bird-0"),
+        ("metrics of ", "metallb_bgp_session_up"),
+        ("events of default", "bird-0"),
+        ("sessions", "bird-0"),
+    ] {
+        let is_about = |(name, text): &(String, String)| name.starts_with(place) && text.contains(about);
+        ensure!(shown.iter().any(is_about), "{place} says nothing of {about}");
+    }
     Ok(())
 }
 
