@@ -11,7 +11,7 @@ use herald_core::{Family, Prefix};
 use super::*;
 use crate::session::SessionState::{Active, Connect, Established, Idle};
 use crate::wire::notification::{CeaseSubcode, ErrorCode};
-use crate::wire::{BgpIdentifier, BgpMessage, HoldTime, NextHop, frame};
+use crate::wire::{BgpIdentifier, BgpMessage, Capability, HoldTime, NextHop, frame};
 
 const OWN: u32 = 65_001;
 
@@ -385,6 +385,48 @@ fn a_change_takes_a_new_session_only_where_the_protocol_asks_for_one() {
             assert_eq!(link.peering.state(), Established);
             assert_eq!(link.routes.len(), 1);
         }
+    }
+}
+
+#[test]
+fn graceful_restart_is_switched_on_and_off_with_the_next_session() {
+    for (before, after) in [(None, Some(30)), (Some(30), Some(60)), (Some(30), None)] {
+        let with = |restart_time| SessionConfig {
+            restart_time,
+            ..config(OWN, 65_000)
+        };
+        let mut link = Link::established(with(before), config(65_000, OWN));
+        link.peering.set_config(with(after), link.now);
+        link.settle();
+        assert_eq!((link.dials, link.peering.state()), (1, Established));
+        link.peering.handle_closed(link.now);
+        while link.peering.poll_action(&mut link.ribs).is_some() {}
+        link.peering.reset(link.now);
+        while link.peering.poll_action(&mut link.ribs).is_some() {}
+        link.peering.handle_connected(next_hops(1), link.now);
+        assert_eq!(link.peering.poll_action(&mut link.ribs), None);
+        let bytes = link.peering.poll_transmit(&mut link.ribs).expect("an OPEN");
+        let raw = frame(bytes, 4096).expect("valid").expect("whole");
+        let format = crate::wire::UpdateFormat {
+            four_octet_as: true,
+            max_length: 4096,
+            internal: false,
+        };
+        let Ok(BgpMessage::Open(open)) = BgpMessage::parse(raw, &format) else {
+            panic!("not an OPEN");
+        };
+        let time_of = |capability: &Capability| match *capability {
+            Capability::GracefulRestart { time, .. } => Some(time),
+            Capability::Multiprotocol(_)
+            | Capability::RouteRefresh
+            | Capability::EnhancedRouteRefresh
+            | Capability::ExtendedMessage
+            | Capability::FourOctetAs(_)
+            | Capability::ExtendedNextHop(_)
+            | Capability::Unknown { .. } => None,
+        };
+        let restart_time = open.capabilities.iter().find_map(time_of);
+        assert_eq!(restart_time, after);
     }
 }
 
