@@ -1,14 +1,15 @@
 //! heraldctl says what the programs do and why.
 
 use anyhow::{Context, bail, ensure};
+use herald_api::BGPPeer;
 use herald_lab::objects::NAMESPACE;
 use herald_lab::{DEADLINE, Lab, QUICKSTART};
 use herald_netns::wait_for;
-use k8s_openapi::api::core::v1::{EnvVar, Pod};
-use kube::api::{ListParams, PostParams};
-use kube::{Api, ResourceExt};
+use k8s_openapi::api::core::v1::{Event, Pod, Service};
+use kube::Api;
+use kube::api::{ListParams, Patch, PatchParams};
 use libtest_mimic::Trial;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::in_lab;
 
@@ -254,6 +255,28 @@ metadata: {name: planted, namespace: metallb-system}
 spec: {myASN: 64512, peerASN: 64513, peerAddress: 198.51.100.9, password: planted-3f9c, nodeSelectors: [{matchLabels: {none: none}}]}
 "#;
 
+/// Adds a Pod of Herald that a webhook added a container to, and that waits for a node: with a password in its environment, in the
+/// arguments of the other container, and in the last lines of the log of that one.
+async fn plant_pod(lab: &Lab) -> anyhow::Result<()> {
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "planted", "namespace": NAMESPACE, "labels": {"app.kubernetes.io/component": "speaker"}},
+        "spec": {"containers": [
+            {"name": "proxy", "image": "proxy", "args": ["--token", PASSWORD]},
+            {"name": "speaker", "image": "herald", "command": ["/herald-speaker"], "env": [{"name": "PLANTED", "value": PASSWORD}]},
+        ]},
+    });
+    lab.cluster().create(&pod).await?;
+    let status = json!({"status": {"containerStatuses": [{
+        "name": "proxy", "image": "proxy", "imageID": "", "ready": false, "restartCount": 1,
+        "lastState": {"terminated": {"exitCode": 1, "reason": "Error", "message": PASSWORD}},
+    }]}});
+    let api = Api::<Pod>::namespaced(lab.cluster().client(), NAMESPACE);
+    api.patch_status("planted", &PatchParams::default(), &Patch::Merge(status))
+        .await?;
+    Ok(())
+}
+
 async fn packed(lab: &mut Lab) -> anyhow::Result<()> {
     lab.apply("quickstart.yaml", QUICKSTART).await?;
     lab.apply("planted.yaml", PLANTED).await?;
@@ -266,28 +289,23 @@ async fn packed(lab: &mut Lab) -> anyhow::Result<()> {
             .then_some(()))
     });
     known.await?;
-    let pods = Api::<Pod>::namespaced(lab.cluster().client(), NAMESPACE);
-    let speakers = ListParams::default().labels("app.kubernetes.io/component=speaker");
-    let speaker = pods
-        .list(&speakers)
-        .await?
-        .items
-        .into_iter()
-        .next()
-        .context("a speaker")?;
-    let mut changed = speaker.clone();
-    let container = changed.spec.as_mut().and_then(|spec| spec.containers.first_mut());
-    container
-        .context("a container")?
-        .env
-        .get_or_insert_default()
-        .push(EnvVar {
-            name: "PLANTED".to_owned(),
-            value: Some(PASSWORD.to_owned()),
-            ..EnvVar::default()
-        });
-    pods.replace(&speaker.name_any(), &PostParams::default(), &changed)
-        .await?;
+    plant_pod(lab).await?;
+    let client = lab.cluster().client();
+    let events = Api::<Event>::all(client.clone());
+    let written = ListParams::default().fields("source=metallb-controller");
+    let sent = wait_for("the controller sends an event", DEADLINE, async || {
+        Ok((!events.list(&written).await?.items.is_empty()).then_some(()))
+    });
+    sent.await?;
+    let service = Api::<Service>::namespaced(client.clone(), "default");
+    let service = serde_json::to_string(&service.get("planted").await?)?;
+    ensure!(service.contains(PASSWORD), "{service}");
+    let peer = Api::<BGPPeer>::namespaced(client.clone(), NAMESPACE);
+    let peer = serde_json::to_string(&peer.get("planted").await?)?;
+    ensure!(peer.contains(PASSWORD), "{peer}");
+    let pod = Api::<Pod>::namespaced(client, NAMESPACE);
+    let pod = serde_json::to_string(&pod.get("planted").await?)?;
+    ensure!(pod.matches(PASSWORD).count() == 3, "{pod}");
 
     let folder = tempfile::tempdir()?;
     let archive = folder.path().join("bundle.tar.gz");
@@ -315,6 +333,9 @@ async fn packed(lab: &mut Lab) -> anyhow::Result<()> {
         "/herald-speaker",
         "\"heraldctl\": ",
         "\"gossipBlocked\": ",
+        "\"name\": \"proxy\"",
+        "\"cutLogs\": ",
+        "\"component\": \"metallb-controller\"",
     ] {
         ensure!(text.contains(expected), "{expected} is missing: {report:#}");
     }
