@@ -157,7 +157,12 @@ fn sessions_of_bgp_that_are_not_established_are_named_with_the_reason() {
         ),
         (&[], Outcome::Fail, &["no node has a session"]),
     ] {
-        let result = diagnose(&with_sessions(sessions), &healthy(), today());
+        let result = diagnose(
+            &with_sessions(sessions),
+            &healthy(),
+            &NetworkReports::default(),
+            today(),
+        );
         let of_bgp = result
             .findings
             .iter()
@@ -176,7 +181,12 @@ fn sessions_of_bgp_that_are_not_established_are_named_with_the_reason() {
             "{finding:?}"
         );
     }
-    let without = diagnose(&World::new(2).cluster(), &healthy(), today());
+    let without = diagnose(
+        &World::new(2).cluster(),
+        &healthy(),
+        &NetworkReports::default(),
+        today(),
+    );
     let is_of_bgp = |finding: &DoctorFinding| finding.check == DoctorCheck::BgpSessions;
     assert!(
         !without.findings.iter().any(is_of_bgp),
