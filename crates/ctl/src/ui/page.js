@@ -26,7 +26,7 @@ function build(element, attributes, children) {
     else if (value === true) element.setAttribute(name, '');
     else if (value !== undefined && value !== null && value !== false) element.setAttribute(name, value);
   }
-  element.append(...children.flat().filter(child => child !== null && child !== undefined && child !== false));
+  element.append(...children.flat(Infinity).filter(child => child !== null && child !== undefined && child !== false));
   return element;
 }
 const h = (tag, attributes, ...children) => build(document.createElement(tag), attributes, children);
@@ -201,7 +201,7 @@ function serviceRow(service) {
     'tr',
     { class: service.isWell ? null : 'ill' },
     h('td', {}, link('service', service.service)),
-    h('td', { class: 'mono' }, service.addresses.join(' ') || h('span', { class: 'trouble' }, 'none')),
+    h('td', { class: 'mono' }, service.addresses.length ? service.addresses.map(address => h('div', {}, address)) : h('span', { class: 'trouble' }, 'none')),
     h('td', {}, service.answeredBy.join(', ')),
     h('td', { class: 'whole' }, h('span', { class: `state${service.isWell ? '' : ' bad'}` }, state)),
     h('td', { class: 'next' }, service.next),
@@ -300,7 +300,7 @@ function showServices({ services, status }) {
     found.length ? found.map(serviceRow) : h('tr', {}, h('td', { class: 'empty', colspan: 5 }, services.length ? 'No Service matches the filter.' : 'No Service is known.')),
   );
   const more = (status.services ?? services.length) - services.length;
-  $('services-more').textContent = more > 0 ? `${number(more)} more Services, none of them in trouble before those above; heraldctl explain service NAMESPACE/NAME knows each.` : '';
+  $('services-more').textContent = more > 0 ? `${number(more)} more Services; those in trouble come first. heraldctl explain service NAMESPACE/NAME explains each.` : '';
 }
 
 function showMoves({ moves, time }) {
