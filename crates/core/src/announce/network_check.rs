@@ -1,7 +1,7 @@
 //! Network checks: what a speaker sees of its segments and of its peers, for operators. They decide nothing.
 //!
-//! [`Agent::check_targets`](super::agent::Agent::check_targets) says which addresses are asked for, the station asks
-//! (`herald_l2::survey`), and [`judge`] says what the answers show. [`PeerQuestions`] asks the peers by gossip.
+//! The agent says which addresses are asked for ([`Agent::free_targets`](super::agent::Agent::free_targets) and its like), the station
+//! asks (`herald_l2::survey`), and [`judge`] says what the answers show. [`PeerQuestions`] asks the peers by gossip.
 
 mod peer_questions;
 
