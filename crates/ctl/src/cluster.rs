@@ -17,7 +17,7 @@ use crate::output::OutputArgs;
 pub(crate) use checks::NetworkReports;
 pub(crate) use connection::ApiConnection;
 use connection::ClusterArgs;
-pub(crate) use installation::{COMPONENTS, Installation, Program, own_container};
+pub(crate) use installation::{COMPONENTS, Installation, Program, flag, own_container};
 pub(crate) use listing::{Absence, list, list_at_most, list_in, plain};
 pub(crate) use objects::Objects;
 use states::StateArgs;

@@ -128,6 +128,13 @@ fn check(
     findings.extend(values::findings(values, metallb));
     findings.extend(resources::findings(&cluster, metallb, &mut model));
     findings.push(elections::finding(&cluster, metallb, &model));
+    if let (None, Some(absence)) = (values, &metallb.no_pods) {
+        // What would be said of Services would be of those of another class.
+        let checks = [MigrationCheck::Services, MigrationCheck::Elections];
+        findings.retain(|finding| !checks.contains(&finding.check));
+        let text = format!("the class of the Services is not known: {absence}; give the values by --values");
+        findings.extend(checks.map(|check| MigrationFinding::unknown(check, &text)));
+    }
     findings.sort_by(|one, other| (one.check, &one.found).cmp(&(other.check, &other.found)));
     let beside = values.map(|values| beside::findings(&values.merged, metallb));
     let is_incomplete = beside.is_some_and(|beside| !beside.is_empty());

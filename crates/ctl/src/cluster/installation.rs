@@ -174,11 +174,7 @@ impl Pod {
 
     /// Returns the value of a flag, as the Pod has it.
     fn flag(&self, name: &str) -> Option<&str> {
-        let mut flags = self.flags.iter().enumerate();
-        flags.find_map(|(place, flag)| match flag.strip_prefix(name)? {
-            "" => self.flags.get(place + 1).map(String::as_str),
-            value => value.strip_prefix('='),
-        })
+        flag(&self.flags, name)
     }
 
     fn is_set(&self, name: &str, default: bool) -> bool {
@@ -232,6 +228,15 @@ fn own_pod(pod: &CorePod) -> Option<Pod> {
         has_gossip: environment.any(|variable| variable.name == "METALLB_ML_LABELS")
             || flags.iter().any(|flag| flag.starts_with("--ml-labels")),
         flags,
+    })
+}
+
+/// Returns the value of a flag among the arguments of a program, written `--name=value` or `--name value`.
+pub(crate) fn flag<'a>(arguments: &'a [String], name: &str) -> Option<&'a str> {
+    let mut flags = arguments.iter().enumerate();
+    flags.find_map(|(place, flag)| match flag.strip_prefix(name)? {
+        "" => arguments.get(place + 1).map(String::as_str),
+        value => value.strip_prefix('='),
     })
 }
 

@@ -11,7 +11,7 @@ use kube::{Api, Client, Error, ResourceExt};
 use serde_json::Value;
 
 use super::{MigrationCheck, MigrationFinding, values};
-use crate::cluster::{Absence, ClusterView, list, plain};
+use crate::cluster::{Absence, ClusterView, flag, list, plain};
 use crate::doctor::names;
 
 /// The objects of MetalLB that Herald has none of.
@@ -27,7 +27,8 @@ pub(super) struct MetalLbObjects {
     old_configurations: Vec<String>,
     /// The `FRRConfiguration`s, as `NAMESPACE/NAME`.
     pub(super) frr_configurations: Vec<String>,
-    unknown: Vec<(MigrationCheck, String)>,
+    /// What could not be read.
+    pub(super) unknown: Vec<(MigrationCheck, String)>,
 }
 
 /// The programs that Herald takes the place of in their namespace.
@@ -85,12 +86,17 @@ impl MetalLbObjects {
                 }
             }
         }
-        let old = maps.get_opt(OLD_CONFIGURATION).await.ok().flatten();
-        if old
-            .and_then(|map| map.data)
-            .is_some_and(|data| data.contains_key(OLD_CONFIGURATION))
-        {
-            self.old_configurations.push(namespace.to_owned());
+        match maps.get_opt(OLD_CONFIGURATION).await {
+            Ok(map) => {
+                let data = map.and_then(|map| map.data).unwrap_or_default();
+                if data.contains_key(OLD_CONFIGURATION) {
+                    self.old_configurations.push(namespace.to_owned());
+                }
+            }
+            Err(error) => {
+                let text = format!("ConfigMap {namespace}/{OLD_CONFIGURATION}: {}", plain(&error));
+                self.unknown.push((MigrationCheck::ConfigMaps, text));
+            }
         }
     }
 
@@ -147,10 +153,10 @@ impl MetalLbObjects {
     /// Returns the class of the Services that MetalLB handles; `None` if its Pods do not say one.
     pub(super) fn class(&self) -> Option<String> {
         let pods = self.pods.iter().filter_map(|(pod, _)| pod.spec.as_ref());
-        let mut flags = pods
+        let mut arguments = pods
             .flat_map(|spec| &spec.containers)
-            .flat_map(|container| container.args.iter().flatten());
-        flags.find_map(|flag| flag.strip_prefix("--lb-class=").map(str::to_owned))
+            .filter_map(|container| container.args.as_deref());
+        arguments.find_map(|arguments| flag(arguments, "--lb-class").map(str::to_owned))
     }
 
     /// Returns the nodes with a speaker of MetalLB that is ready.
@@ -165,7 +171,7 @@ impl MetalLbObjects {
     pub(super) fn findings(&self, cluster: &ClusterView) -> Vec<MigrationFinding> {
         let mut findings = vec![self.pods_finding(cluster)];
         findings.extend(self.frr_pods_finding());
-        findings.extend(self.frr_findings());
+        findings.extend(self.frr_findings(cluster));
         findings.extend(self.config_maps.iter().map(|(namespace, unread)| {
             let found = format!("Herald does not read the ConfigMap {namespace}/{}", unread.name);
             MigrationFinding::warn(MigrationCheck::ConfigMaps, found, unread.instead)
@@ -254,12 +260,15 @@ impl MetalLbObjects {
             && self.frr_namespaces_elsewhere().is_empty()
     }
 
-    fn frr_findings(&self) -> Vec<MigrationFinding> {
+    fn frr_findings(&self, cluster: &ClusterView) -> Vec<MigrationFinding> {
         let check = MigrationCheck::FrrConfigurations;
+        // MetalLB writes one for each node.
         let is_of_metallb = |name: &&String| {
-            name.split('/')
+            let node = name
+                .split('/')
                 .next_back()
-                .is_some_and(|name| name.starts_with("metallb-"))
+                .and_then(|name| name.strip_prefix("metallb-"));
+            node.is_some_and(|node| cluster.objects.nodes.iter().any(|one| one.name_any() == node))
         };
         let (own, foreign): (Vec<&String>, Vec<&String>) =
             self.frr_configurations.iter().partition(is_of_metallb);
@@ -292,7 +301,8 @@ impl MetalLbObjects {
                 ),
             ));
         }
-        if findings.is_empty() {
+        let is_known = self.unknown.iter().all(|(unknown, _)| *unknown != check);
+        if findings.is_empty() && is_known {
             findings.push(MigrationFinding::pass(check, "none"));
         }
         findings

@@ -1,5 +1,7 @@
 //! What is said of a cluster with MetalLB.
 
+mod unread;
+
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use serde_json::{Value, json};
