@@ -1,6 +1,7 @@
 //! A Service that a client is being served by, and what is expected of it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use herald_netns::{MacAddr, wait_for};
@@ -15,6 +16,8 @@ pub const STREAK: usize = 20;
 /// The same after a move, at the usual pace: longer than the sniffer waits for the machine before, so that it takes the move
 /// and whatever the test does next for two things.
 const SETTLED: usize = 60;
+/// How long a node may take to connect to an address that it serves.
+const CONNECT: Duration = Duration::from_secs(1);
 /// A Service with policy Local, whose pods are those of the quickstart.
 const LOCAL: &str = "
 apiVersion: v1
@@ -119,6 +122,7 @@ impl Scene {
     }
 
     async fn requested(lab: &Lab, address: IpAddr, owner: usize, pace: Pace) -> anyhow::Result<Self> {
+        served_by_each_node(lab, SocketAddr::new(address, 80)).await?;
         let mut prober = lab.probe(address, 80, pace, DEADLINE).await?;
         prober
             .wait_until_served(Monotonic::from_nanos(0), STREAK, DEADLINE)
@@ -207,6 +211,21 @@ impl Scene {
         .await?;
         Ok(sniffer.sightings().since(begin).owners(self.address))
     }
+}
+
+/// Waits until each node takes what arrives for the address to pods that answer: kube-proxy on the node that announces it next may
+/// have learnt the Service and not yet its endpoints, and then refuses connections.
+async fn served_by_each_node(lab: &Lab, target: SocketAddr) -> anyhow::Result<()> {
+    for node in lab.nodes() {
+        let what = format!("{} serves {target}", node.name());
+        wait_for(&what, DEADLINE, async || {
+            let connect =
+                move || (0..STREAK).try_for_each(|_| TcpStream::connect_timeout(&target, CONNECT).map(drop));
+            Ok(Some(node.host().netns().run(connect).await?))
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 /// The owner, once all speakers that run are ready and its own has written it to the API: then nothing is moving any more.
